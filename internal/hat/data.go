@@ -1,0 +1,214 @@
+package hat
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Data is one JSON value that belongs to an Owner, in canonical form (see ParseData). It prints as its size only:
+// a log line, an error or a metric can't leak it by accident. Bytes is the one way to the content.
+type Data struct{ json string }
+
+// MaxDepth bounds how deeply arrays and objects nest, so that no recursion of ours or of a function's runtime can
+// be driven to the end of its stack. PostgreSQL's own limit is in the thousands; real data stays below 20.
+const MaxDepth = 256
+
+var (
+	// ErrNotJSON is wrapped when the text is no JSON value we can keep; ErrTooDeep when it nests beyond MaxDepth.
+	ErrNotJSON  = errors.New("not JSON")
+	ErrNulInKey = fmt.Errorf("%w: an object key contains the character U+0000", ErrNotJSON)
+	ErrTooDeep  = fmt.Errorf("JSON nests deeper than %d levels", MaxDepth)
+)
+
+// ParseData reads one JSON value and puts it in canonical form, so that two texts of one value are equal bytes:
+// no white space; object keys in the order of PostgreSQL's jsonb (shorter first, then bytes); of a repeated key
+// the last; the character U+0000 removed from strings (in a key, where two could then be one, it is refused); numbers exact, without exponent where that is short, without trailing
+// zeros (1.50 is 1.5, 1e2 is 100, -0 is 0).
+func ParseData(text []byte) (Data, error) {
+	if !utf8.Valid(text) {
+		return Data{}, fmt.Errorf("%w: invalid UTF-8", ErrNotJSON)
+	}
+	if tooDeep(text) {
+		return Data{}, ErrTooDeep
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return Data{}, fmt.Errorf("%w: %s", ErrNotJSON, position(err))
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Data{}, fmt.Errorf("%w: something follows the value at byte %d", ErrNotJSON, dec.InputOffset())
+	}
+	b, err := appendCanonical(make([]byte, 0, len(text)), v)
+	if err != nil {
+		return Data{}, err
+	}
+	return Data{string(b)}, nil
+}
+
+// DataFromStore takes back the canonical bytes that Bytes gave to a store, unchecked.
+func DataFromStore(canonical []byte) Data { return Data{string(canonical)} }
+
+// Bytes is the canonical JSON. The caller may keep and change it.
+func (d Data) Bytes() []byte { return []byte(d.json) }
+
+// JSON is the canonical JSON as a string, without a copy.
+func (d Data) JSON() string { return d.json }
+
+func (d Data) Len() int { return len(d.json) }
+
+// IsZero says that there is no value at all; JSON null is a value.
+func (d Data) IsZero() bool { return d.json == "" }
+
+// Digest identifies the value: equal for texts that differ in key order, white space or the spelling of numbers.
+func (d Data) Digest() [sha256.Size]byte { return sha256.Sum256([]byte(d.json)) }
+
+func (d Data) String() string       { return fmt.Sprintf("(data, %d bytes)", len(d.json)) }
+func (d Data) GoString() string     { return d.String() }
+func (d Data) LogValue() slog.Value { return slog.StringValue(d.String()) }
+
+// Format redacts under every verb; without it %x or %q would find the string inside.
+func (d Data) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, d.String()) }
+
+// MarshalJSON gives the value: JSON is where data is meant to go, text is not.
+func (d Data) MarshalJSON() ([]byte, error) {
+	if d.json == "" {
+		return nil, errors.New("no data to encode")
+	}
+	return []byte(d.json), nil
+}
+
+func (d *Data) UnmarshalJSON(b []byte) (err error) {
+	*d, err = ParseData(b)
+	return err
+}
+
+// position says where the text stops being JSON, without quoting any of it.
+func position(err error) string {
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("at byte %d", syntax.Offset)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends too early"
+	}
+	return "unreadable"
+}
+
+// tooDeep counts brackets outside strings; it need not understand the rest.
+func tooDeep(text []byte) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > MaxDepth {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
+}
+
+func appendCanonical(b []byte, v any) ([]byte, error) {
+	var err error
+	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case bool:
+		return strconv.AppendBool(b, v), nil
+	case json.Number:
+		return appendNumber(b, string(v))
+	case string:
+		return AppendString(b, strings.ReplaceAll(v, "\x00", "")), nil
+	case []any:
+		b = append(b, '[')
+		for i, e := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendCanonical(b, e); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, ']'), nil
+	case map[string]any:
+		keys := make([]string, 0, len(v))
+		for k := range v {
+			if strings.Contains(k, "\x00") {
+				return nil, ErrNulInKey
+			}
+			keys = append(keys, k)
+		}
+		slices.SortFunc(keys, CompareKeys)
+		b = append(b, '{')
+		for i, k := range keys {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(AppendString(b, k), ':')
+			if b, err = appendCanonical(b, v[k]); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, '}'), nil
+	}
+	return nil, fmt.Errorf("%w: unexpected value", ErrNotJSON)
+}
+
+// CompareKeys is jsonb's order of object keys: by length in bytes, then by bytes.
+func CompareKeys(a, b string) int {
+	if c := cmp.Compare(len(a), len(b)); c != 0 {
+		return c
+	}
+	return cmp.Compare(a, b)
+}
+
+// AppendString writes a JSON string with only the escapes JSON demands; valid UTF-8 stays as it is.
+func AppendString(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	from := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		case '\b':
+			b = append(b, '\\', 'b')
+		case '\f':
+			b = append(b, '\\', 'f')
+		default:
+			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		from = i + 1
+	}
+	return append(append(b, s[from:]...), '"')
+}

@@ -1,0 +1,43 @@
+package hat
+
+import "errors"
+
+// Who must act to mend a Fault.
+type Who string
+
+const (
+	Owner    Who = "owner"    // revoked, disabled, over quota
+	Author   Who = "author"   // bad bundle, crash, timeout, too large, wrong address
+	Operator Who = "operator" // a sandbox could not start, the disk is full
+	Engine   Who = "engine"   // our bug
+)
+
+// A Fault is why a Run did not commit: who must act, a stable code for machines ("Runtime.OutOfMemory"), a line
+// for people. The line never contains Owner data: a function's own message goes to the run's log in the vault,
+// not here.
+type Fault struct {
+	Who  Who    `json:"who"`
+	Code string `json:"code"`
+	Text string `json:"text"`
+}
+
+func (f *Fault) Error() string { return string(f.Who) + ": " + f.Code + ": " + f.Text }
+
+// NewFault makes a Fault as an error.
+func NewFault(who Who, code, text string) *Fault { return &Fault{Who: who, Code: code, Text: text} }
+
+// FaultOf finds the Fault in err; any other error is the engine's own.
+func FaultOf(err error) *Fault {
+	var f *Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	return NewFault(Engine, "Engine.Unexpected", "the engine met an error it has no name for; see the server's log")
+}
+
+// A FieldError says which part of a JSON document does not fit and why. Path is written from the root as clients
+// of the HAT API know it, "obj[0].endpoint"; Message is a short text or a key such as "error.path.missing". It
+// quotes none of the document.
+type FieldError struct{ Path, Message string }
+
+func (e *FieldError) Error() string { return e.Path + ": " + e.Message }

@@ -1,0 +1,239 @@
+// Package hat holds the words: what a HAT, an Endpoint, a Record, a Run are called and what makes each of them
+// valid. It knows nothing of storage, networks or sandboxes and imports nothing of ours.
+//
+// What crosses a trust boundary can only be parsed into existence: Name, Domain, Namespace, Endpoint, FunctionID
+// and Version are comparable, their zero value is invalid and prints as such. What the server mints itself (Seq,
+// RecordID, RunID) is a defined type.
+package hat
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// A Domain is the host name, with port unless it is the default one, by which a HAT is reached:
+// "alice.localhost:7777". It is lower case; ":80" and ":443" are dropped because clients leave them out.
+type Domain struct{ s string }
+
+var domainPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
+// ParseDomain reads a Host header or a configured domain, without regard to case.
+func ParseDomain(s string) (Domain, error) {
+	host, port := strings.ToLower(s), ""
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		host, port = host[:i], host[i+1:]
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '0' {
+			return Domain{}, fmt.Errorf("domain %.80q: the part behind the colon is no port", s)
+		}
+	}
+	if len(host) > 253 || !domainPattern.MatchString(host) {
+		return Domain{}, fmt.Errorf("domain %.80q: want a host name such as alice.localhost:7777", s)
+	}
+	if port != "" && port != "80" && port != "443" {
+		return Domain{net.JoinHostPort(host, port)}, nil
+	}
+	return Domain{host}, nil
+}
+
+// Name is the first label of the domain; the original calls it the HAT name.
+func (d Domain) Name() Name {
+	host, _, _ := strings.Cut(d.s, ":")
+	label, _, _ := strings.Cut(host, ".")
+	return Name{label}
+}
+
+func (d Domain) String() string { return orInvalid(d.s, "domain") }
+
+// A Name is the first label of a HAT's domain, and the Owner's usual login.
+type Name struct{ s string }
+
+var labelPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// ParseName reads a HAT name: one DNS label in lower case.
+func ParseName(s string) (Name, error) {
+	if !labelPattern.MatchString(s) {
+		return Name{}, fmt.Errorf("HAT name %.80q: want lower-case letters, digits and hyphens, as in alice", s)
+	}
+	return Name{s}, nil
+}
+
+func (n Name) String() string { return orInvalid(n.s, "name") }
+
+// A Namespace is the first segment of an Endpoint; rights are given for each namespace.
+type Namespace struct{ s string }
+
+var namespacePattern = regexp.MustCompile(`^[0-9a-z-]+$`)
+
+// ParseNamespace reads a namespace: lower-case letters, digits and hyphens.
+func ParseNamespace(s string) (Namespace, error) {
+	if len(s) > maxEndpoint || !namespacePattern.MatchString(s) {
+		return Namespace{}, fmt.Errorf("namespace %.80q: %w", s, ErrEndpointInvalid)
+	}
+	return Namespace{s}, nil
+}
+
+func (n Namespace) String() string { return orInvalid(n.s, "namespace") }
+
+// An Endpoint is where a Record lives: a namespace and a path below it, "rumpel/locations/ios". It exists as soon
+// as one Record carries it.
+type Endpoint struct{ s string }
+
+// maxEndpoint bounds an endpoint in bytes; the original has no limit, real ones stay below 60.
+const maxEndpoint = 512
+
+var endpointPattern = regexp.MustCompile(`^[0-9a-z-]+(/[0-9a-z-]+)+$`)
+
+// ErrEndpointInvalid is what ParseEndpoint wraps; its text is part of the HAT API.
+var ErrEndpointInvalid = errors.New("Endpoint invalid") //nolint:staticcheck // wire text
+
+// ParseEndpoint reads "namespace/path": lower-case letters, digits, hyphens, single slashes, none at the ends.
+func ParseEndpoint(s string) (Endpoint, error) {
+	if len(s) > maxEndpoint || !endpointPattern.MatchString(s) {
+		return Endpoint{}, fmt.Errorf("endpoint %.80q: %w", s, ErrEndpointInvalid)
+	}
+	return Endpoint{s}, nil
+}
+
+// Namespace is the first segment.
+func (e Endpoint) Namespace() Namespace {
+	ns, _, _ := strings.Cut(e.s, "/")
+	return Namespace{ns}
+}
+
+// Path is all behind the namespace, slashes kept.
+func (e Endpoint) Path() string {
+	_, path, _ := strings.Cut(e.s, "/")
+	return path
+}
+
+func (e Endpoint) IsZero() bool   { return e.s == "" }
+func (e Endpoint) String() string { return orInvalid(e.s, "endpoint") }
+
+// MarshalText makes an Endpoint a JSON string.
+func (e Endpoint) MarshalText() ([]byte, error) {
+	if e.s == "" {
+		return nil, errors.New("the zero endpoint has no text")
+	}
+	return []byte(e.s), nil
+}
+
+// UnmarshalText parses, so that decoding foreign JSON can't make an invalid Endpoint.
+func (e *Endpoint) UnmarshalText(b []byte) (err error) {
+	*e, err = ParseEndpoint(string(b))
+	return err
+}
+
+// A FunctionID names a Function in the registry and in routes: "sentiment-tracker".
+type FunctionID struct{ s string }
+
+var functionIDPattern = regexp.MustCompile(`^[0-9a-z]([0-9a-z-]{0,62}[0-9a-z])?$`)
+
+// ParseFunctionID reads a function id: lower-case letters, digits, hyphens, at most 64 bytes.
+func ParseFunctionID(s string) (FunctionID, error) {
+	if !functionIDPattern.MatchString(s) {
+		return FunctionID{}, fmt.Errorf("function id %.80q: want lower-case letters, digits and hyphens", s)
+	}
+	return FunctionID{s}, nil
+}
+
+func (f FunctionID) IsZero() bool   { return f.s == "" }
+func (f FunctionID) String() string { return orInvalid(f.s, "function id") }
+
+// MarshalText writes the id; the zero value, "no Function", is the empty text.
+func (f FunctionID) MarshalText() ([]byte, error) { return []byte(f.s), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (f *FunctionID) UnmarshalText(b []byte) (err error) {
+	if len(b) == 0 {
+		*f = FunctionID{}
+		return nil
+	}
+	*f, err = ParseFunctionID(string(b))
+	return err
+}
+
+// A Version is a function's version, "a.b.c" in decimal numbers.
+type Version struct{ s string }
+
+var versionPattern = regexp.MustCompile(`^(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})\.(0|[1-9][0-9]{0,8})$`)
+
+// ParseVersion reads "a.b.c".
+func ParseVersion(s string) (Version, error) {
+	if !versionPattern.MatchString(s) {
+		return Version{}, fmt.Errorf("version %.40q: want three numbers as in 1.0.0", s)
+	}
+	return Version{s}, nil
+}
+
+func (v Version) String() string               { return orInvalid(v.s, "version") }
+func (v Version) MarshalText() ([]byte, error) { return []byte(v.s), nil }
+func (v *Version) UnmarshalText(b []byte) (err error) {
+	*v, err = ParseVersion(string(b))
+	return err
+}
+
+// A Seq is a position in one HAT's record log: from 1, no gaps, in commit order. It is the only cursor there is;
+// clocks order nothing.
+type Seq int64
+
+// A RecordID is the random UUID of a Record. A RunID is the UUID (version 7, so that runs sort by age) of a Run.
+// A UserID is the UUID of a person or service that can log in.
+type (
+	RecordID = id[recordKind]
+	RunID    = id[runKind]
+	UserID   = id[userKind]
+
+	recordKind struct{}
+	runKind    struct{}
+	userKind   struct{}
+)
+
+type id[kind any] struct{ u uuid.UUID }
+
+func NewRecordID() RecordID { return RecordID{uuid.New()} }
+func NewUserID() UserID     { return UserID{uuid.New()} }
+func NewRunID() RunID       { return RunID{uuid.Must(uuid.NewV7())} }
+
+func ParseRecordID(s string) (RecordID, error) { return parseID[recordKind](s) }
+func ParseRunID(s string) (RunID, error)       { return parseID[runKind](s) }
+func ParseUserID(s string) (UserID, error)     { return parseID[userKind](s) }
+
+// RecordIDFromBytes takes the 16 bytes that Bytes gave to a store.
+func RecordIDFromBytes(b []byte) (RecordID, error) {
+	u, err := uuid.FromBytes(b)
+	return RecordID{u}, err
+}
+
+func parseID[kind any](s string) (id[kind], error) {
+	// uuid.Parse also takes braces and "urn:uuid:"; a client that sends those is confused.
+	if len(s) != 36 {
+		return id[kind]{}, fmt.Errorf("id %.40q is not a UUID", s)
+	}
+	u, err := uuid.Parse(s)
+	if err != nil {
+		return id[kind]{}, fmt.Errorf("id %.40q is not a UUID", s)
+	}
+	return id[kind]{u}, nil
+}
+
+func (i id[kind]) IsZero() bool                 { return i.u == uuid.Nil }
+func (i id[kind]) String() string               { return i.u.String() }
+func (i id[kind]) Bytes() []byte                { return i.u[:] }
+func (i id[kind]) MarshalText() ([]byte, error) { return []byte(i.u.String()), nil }
+func (i *id[kind]) UnmarshalText(b []byte) (err error) {
+	*i, err = parseID[kind](string(b))
+	return err
+}
+
+func orInvalid(s, what string) string {
+	if s == "" {
+		return "(invalid " + what + ")"
+	}
+	return s
+}

@@ -1,0 +1,47 @@
+package hat
+
+import "time"
+
+// A Draft is data that is not yet saved: where it shall go and what it says. Links are further drafts that are
+// saved with it and grouped with it; theirs are ignored.
+type Draft struct {
+	Endpoint Endpoint
+	Data     Data
+	Links    []Draft
+}
+
+// A Record is saved data. Seq is its position in the HAT's log: of its creation or, if it was changed, of its last
+// change. Provenance says who wrote it.
+type Record struct {
+	ID       RecordID
+	Endpoint Endpoint
+	Data     Data
+	Seq      Seq
+	Born     Seq // the position of its creation: the order of creation
+	Created  time.Time
+	Updated  time.Time
+	Provenance
+	// Links are records that share a group with this one; only calls that say so fill them.
+	Links []Record
+}
+
+// Provenance says who wrote a record: a user, and if Function is set, that Function in that Run on the user's
+// behalf. Depth counts how many functions stand between this record and what a person or plug wrote (0). Chain
+// names those functions, the writer last; a chain never comes back to a function it has visited.
+type Provenance struct {
+	User     UserID
+	Function FunctionID
+	Run      RunID
+	Depth    int
+	Chain    []FunctionID
+}
+
+// A Window is the half-open span of time [From, Until) a function is asked about: fromDate and untilDate on the
+// wire.
+type Window struct{ From, Until time.Time }
+
+// WireTime is how SHE functions read and write times: UTC, always with milliseconds.
+const WireTime = "2006-01-02T15:04:05.000Z"
+
+// FormatTime writes t in WireTime.
+func FormatTime(t time.Time) string { return t.UTC().Format(WireTime) }
