@@ -8,3 +8,9 @@ const (
 	Periodic   TriggerKind = "periodic"   // when its period is over and new data has arrived
 	Manual     TriggerKind = "manual"     // only when somebody asks
 )
+
+// A Trigger is a kind with, for Periodic, its calendar period.
+type Trigger struct {
+	Kind   TriggerKind `json:"triggerType"`
+	Period Period      `json:"period,omitzero"`
+}

@@ -1,0 +1,22 @@
+package access
+
+import (
+	"time"
+
+	"she/internal/bundle"
+	"she/internal/hat"
+)
+
+// A Grant is what the Owner allowed one Function when they switched it on: what it was shown to read, where it may
+// write, at which version and package, and from when on. The engine runs a Function only within its Grant; what the
+// author's manifest says later changes nothing here.
+type Grant struct {
+	Function hat.FunctionID
+	Version  hat.Version
+	Digest   string        // of the package: "sha256:…"
+	Bundle   bundle.Bundle // normalised; what may be read
+	Output   hat.Endpoint  // the only place it may write to
+	Trigger  hat.Trigger
+	Since    time.Time // records created before are never shown; zero: everything
+	Given    time.Time
+}

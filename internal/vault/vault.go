@@ -1,0 +1,235 @@
+// Package vault is one HAT's durable state: everything of one person that must commit together. It states the
+// promises; folder sqlite keeps them in one file for each HAT, and vaulttest holds every store to them.
+//
+// One door: each method that touches Owner data takes an access.Caller, asks package access, and writes the receipt
+// entry in the same transaction. What a method reports as done is on disk when it returns.
+//
+// It does not talk HTTP, run functions, or decide when to: that is httpapi, invoke and engine.
+package vault
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/plan"
+)
+
+// Errors callers may branch on. Each may come wrapped with the HAT, endpoint, run or sequence it concerns, never
+// with data.
+var (
+	ErrDuplicate  = errors.New("equal data is already stored at the endpoint")
+	ErrNotFound   = errors.New("not found")
+	ErrExists     = errors.New("exists already")
+	ErrNotEnabled = errors.New("function is not enabled")
+	ErrBusy       = errors.New("function is running")
+	ErrNothingDue = errors.New("function has nothing to do")
+	ErrStale      = errors.New("another claim has replaced this one, or the grant is gone")
+	ErrFull       = errors.New("no room left on the disk")
+	ErrDamaged    = errors.New("the vault's file is damaged")
+	ErrNewer      = errors.New("the vault was written by a newer version")
+)
+
+// A Vault is one HAT's durable state. All methods may be called concurrently. After an error that leaves a commit
+// in doubt the vault closes itself and the next Open reads what is true.
+type Vault interface {
+	Users
+	Records
+	Functions
+	Work
+	Runs
+}
+
+// A User is somebody who can log in to a HAT: its Owner, a platform service, a legacy partner.
+type User struct {
+	ID           hat.UserID
+	Username     string
+	PasswordHash []byte // bcrypt; never leaves the server
+	Roles        []access.Role
+	Enabled      bool
+	// TokensFrom refuses every token issued before: moved on by a password change.
+	TokensFrom time.Time
+}
+
+// Users who can log in.
+type Users interface {
+	// CreateUser answers ErrExists if the name or the id is taken.
+	CreateUser(ctx context.Context, u User) error
+	// UpdateUser replaces the user of that id, or answers ErrNotFound.
+	UpdateUser(ctx context.Context, u User) error
+	UserByName(ctx context.Context, username string) (User, error)
+	UserByID(ctx context.Context, id hat.UserID) (User, error)
+	Users(ctx context.Context) ([]User, error)
+	// Owner is the one user with role owner.
+	Owner(ctx context.Context) (User, error)
+}
+
+// A Change is new data for an existing record. The endpoint, if given, must be the one it is stored at.
+type Change struct {
+	ID       hat.RecordID
+	Endpoint hat.Endpoint
+	Data     hat.Data
+}
+
+// Records is the log and what it says now.
+type Records interface {
+	// Append is T1: it stores the drafts and their links in order, or none of them, raises the pending work of
+	// every enabled function that reads one of the endpoints, and returns the records with their links. With
+	// skipDuplicates, drafts equal to what is stored are left out instead of failing the rest.
+	// ErrDuplicate, access.ErrDenied, ErrFull.
+	Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error)
+	// Update replaces the data of all the records, or of none. ErrNotFound, ErrDuplicate, access.ErrDenied.
+	Update(ctx context.Context, c access.Caller, changes []Change) ([]hat.Record, error)
+	// Erase removes the records, all or none. ErrNotFound if one is missing or another user's.
+	Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) error
+	// EraseEndpoint removes what the caller may remove at exactly this endpoint.
+	EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoint) error
+	// Link makes one group of the records. ErrNotFound, access.ErrDenied.
+	Link(ctx context.Context, c access.Caller, ids []hat.RecordID) error
+	// Record is one record without its links.
+	Record(ctx context.Context, c access.Caller, id hat.RecordID) (hat.Record, error)
+	// Endpoints are those that hold a record, sorted.
+	Endpoints(ctx context.Context, c access.Caller) ([]hat.Endpoint, error)
+	// Read calls f with one consistent snapshot of the records, which is gone when f returns. Scanning an endpoint
+	// the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot.
+	Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error
+}
+
+// FunctionState is what the vault knows of one function: the grant and what has happened since.
+type FunctionState struct {
+	Grant         access.Grant
+	Enabled       bool
+	Cursor        hat.Seq   // everything up to here is processed
+	LastExecution time.Time // when it last committed; zero: never
+	Started       time.Time // of the run in flight; zero: none
+	Pending       *Pending  // nil: nothing waits
+}
+
+// Pending is work that waits: "up to N, not before T".
+type Pending struct {
+	Upto      hat.Seq
+	Since     time.Time // when the oldest of it was committed
+	NotBefore time.Time
+	Attempt   int        // failed attempts so far
+	Fault     *hat.Fault // of the last one
+	Parked    bool       // waits for a person, not for time
+}
+
+// Functions the Owner has switched on, or once had.
+type Functions interface {
+	// Enable stores the grant and makes what is already there pending, as the grant's window and trigger say.
+	Enable(ctx context.Context, c access.Caller, g access.Grant) (FunctionState, error)
+	// Disable keeps the state; a run in flight is not saved. ErrNotFound if it was never enabled.
+	Disable(ctx context.Context, c access.Caller, f hat.FunctionID) (FunctionState, error)
+	Function(ctx context.Context, c access.Caller, f hat.FunctionID) (FunctionState, error)
+	FunctionStates(ctx context.Context, c access.Caller) ([]FunctionState, error)
+}
+
+// Due is a function with something to do.
+type Due struct {
+	Function hat.FunctionID
+	At       time.Time // may lie ahead
+	Since    time.Time // age of the oldest pending event
+}
+
+// A Claim asks for the right to run a function once.
+type Claim struct {
+	Function hat.FunctionID
+	Run      hat.RunID
+	Cause    plan.Cause
+	Now      time.Time
+	Expires  time.Time // of the lease
+	UseAll   bool      // read from the beginning
+}
+
+// Output is what a run leaves: the drafts of each Response, with the input records it says they belong to.
+type Output struct {
+	Responses []Response
+	Stats     Stats
+	Log       []byte // what the function printed, capped
+}
+
+// A Response is one element of a function's answer, checked: its drafts all go to the grant's output endpoint and
+// Linked are ids of records the run was shown.
+type Response struct {
+	Drafts []hat.Draft
+	Linked []hat.RecordID
+}
+
+// Stats are the figures of a run.
+type Stats struct {
+	Timing    Timing         `json:"timing"`
+	Start     string         `json:"start"` // of the instance: cold, restored, parked
+	Read      int            `json:"read"`  // records shown, links included
+	ReadIDs   [32]byte       `json:"-"`     // SHA-256 over their ids in order
+	Hidden    int            `json:"hidden"`
+	InBytes   int            `json:"inBytes"`
+	OutBytes  int            `json:"outBytes"`
+	MaxMemory int64          `json:"maxMemory"`
+	Bundle    *bundle.Bundle `json:"bundle,omitempty"` // as the function asked this time
+}
+
+// Timing adds up to the run's total, but for what the engine itself needs in between.
+type Timing struct {
+	Queue   time.Duration `json:"queue"`   // due → claimed, and waiting for a sandbox
+	Sandbox time.Duration `json:"sandbox"` // starting the sandboxes of both calls
+	Bundle  time.Duration `json:"bundle"`  // the function's bundle entry
+	Query   time.Duration `json:"query"`
+	Process time.Duration `json:"process"`
+	Save    time.Duration `json:"save"`
+}
+
+// Committed is what T3 did.
+type Committed struct {
+	Written    []hat.Record
+	Duplicates int // drafts fully equal to one stored, or to an earlier one of the answer
+}
+
+// Work is the engine's side: T2 and T3. The engine has no back door: Commit writes as the function, under its grant.
+type Work interface {
+	// Due lists functions with pending work that are enabled, not parked and not leased, soonest first.
+	Due(ctx context.Context) ([]Due, error)
+	// Claim is T2: lease and Plan are stored together. ErrNotEnabled, ErrBusy, ErrNothingDue (ByData only).
+	Claim(ctx context.Context, c Claim) (plan.Plan, error)
+	// Commit is T3: derived records, groups, pending work of their readers, cursor, run and receipt land together
+	// or not at all. ErrStale: nothing was written and nothing must be; a second Commit of a run is ErrStale too.
+	Commit(ctx context.Context, p plan.Plan, out Output) (Committed, error)
+	// Fail ends the attempt: the cursor stays, the work stays pending until retry (or parked), the run is kept
+	// with its fault. ErrStale as above.
+	Fail(ctx context.Context, p plan.Plan, out Output, f *hat.Fault) error
+	// Abandon gives a claim back untouched, for a clean stop.
+	Abandon(ctx context.Context, p plan.Plan) error
+}
+
+// RunState is where a run is; docs/runs.md draws the edges.
+type RunState string
+
+const (
+	RunPlanned   RunState = "planned" // claimed: asking or running
+	RunCommitted RunState = "committed"
+	RunRefused   RunState = "refused" // its answer was not accepted, or the grant went away
+	RunFailed    RunState = "failed"
+	RunAbandoned RunState = "abandoned" // given back, or its lease lapsed
+)
+
+// A Run is one attempt at a Plan.
+type Run struct {
+	Plan       plan.Plan
+	State      RunState
+	Ended      time.Time
+	Fault      *hat.Fault
+	Stats      Stats
+	Written    []hat.RecordID
+	Duplicates int
+	Log        []byte // only from Run, not from Runs
+}
+
+// Runs that were, newest first.
+type Runs interface {
+	// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
+	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
+	Run(ctx context.Context, c access.Caller, id hat.RunID) (Run, error)
+}
