@@ -1,0 +1,151 @@
+// Package internal_test holds the import table of docs/architecture.md. It is policy: a build that breaks it is
+// mended by moving code, not by editing the table.
+package internal_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Rings, innermost first. A package may import what its line names, and nothing else of ours.
+var (
+	words     = []string{"hat"}
+	decisions = []string{"bundle", "access", "receipt", "trigger", "plan", "contract", "feed", "debit"}
+	state     = []string{"vault", "directory", "catalog"}
+)
+
+var table = map[string][]string{
+	// Words import nothing.
+	"hat": {},
+
+	// Decisions are pure: words, and each other downward.
+	"bundle":   words,
+	"debit":    concat(words, []string{"bundle"}),
+	"access":   concat(words, []string{"bundle"}),
+	"receipt":  words,
+	"trigger":  concat(words, []string{"access", "bundle"}),
+	"plan":     concat(words, []string{"access", "bundle"}),
+	"contract": concat(words, []string{"bundle", "access", "plan"}),
+	"feed":     words,
+	"sample":   words,
+
+	// State: words and decisions; one kind of state never reads another.
+	"vault":           concat(words, decisions),
+	"vault/sqlite":    concat(words, decisions, []string{"vault"}),
+	"vault/vaulttest": concat(words, decisions, []string{"vault"}),
+	"directory":       words,
+	"catalog":         concat(words, []string{"contract", "bundle"}),
+
+	// The wall: what runs beside function code can't even name a Record. Bytes and an opaque token.
+	"sandbox":             {},
+	"sandbox/gvisor":      {"sandbox", "runtimeapi"},
+	"sandbox/wasm":        {"sandbox", "runtimeapi"},
+	"sandbox/sandboxtest": {"sandbox", "runtimeapi"},
+	"runtimeapi":          {},
+	"invoke":              {"sandbox", "runtimeapi", "../runtimes"},
+	"../runtimes":         {},
+	"../cmd/she-init":     {"runtimeapi"},
+
+	// Sequence: the promises of state and of the wall, never an implementation.
+	"engine": concat(words, decisions, []string{"vault", "catalog", "invoke"}),
+
+	// Edges.
+	"httpapi":   concat(words, decisions, state, []string{"engine"}),
+	"lambdaapi": concat(words, decisions, state, []string{"engine"}),
+	"ui":        {},
+
+	// Wiring may import everything.
+	"shetest":    nil,
+	"../cmd/she": nil,
+}
+
+func concat(lists ...[]string) (all []string) {
+	for _, l := range lists {
+		all = append(all, l...)
+	}
+	return all
+}
+
+type listed struct {
+	ImportPath  string
+	Imports     []string
+	TestImports []string
+}
+
+func list(t *testing.T, args ...string) (all []listed) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Imports"}, args...)...)
+	cmd.Dir = ".."
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for dec := json.NewDecoder(out); ; {
+		var p listed
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func short(importPath string) string {
+	if rest, ok := strings.CutPrefix(importPath, "she/internal/"); ok {
+		return rest
+	}
+	return "../" + strings.TrimPrefix(importPath, "she/")
+}
+
+func TestImportTable(t *testing.T) {
+	for _, p := range list(t, "./internal/...", "./cmd/...", "./runtimes/...") {
+		name := short(p.ImportPath)
+		if name == "../internal" {
+			continue
+		}
+		allowed, known := table[name]
+		if !known {
+			t.Errorf("%s is not in the import table: which ring is it in?", name)
+			continue
+		}
+		if allowed == nil && (name == "shetest" || name == "../cmd/she") {
+			continue
+		}
+		for _, imported := range p.Imports {
+			if strings.HasPrefix(imported, "she/") && !slices.Contains(allowed, short(imported)) {
+				t.Errorf("%s imports %s, which its ring may not", name, short(imported))
+			}
+		}
+	}
+}
+
+// A decision that can open a file or a socket is no longer a function of its arguments.
+func TestDecisionsDoNoIO(t *testing.T) {
+	pure := concat(words, decisions, []string{"sample"})
+	for _, p := range list(t, "./internal/...") {
+		if !slices.Contains(pure, short(p.ImportPath)) {
+			continue
+		}
+		for _, imported := range p.Imports {
+			switch imported {
+			case "os", "net", "net/http", "database/sql", "os/exec", "io/ioutil", "syscall", "embed":
+				t.Errorf("%s imports %s: a decision does no I/O", short(p.ImportPath), imported)
+			}
+		}
+	}
+}
