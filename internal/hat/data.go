@@ -81,14 +81,13 @@ func (d Data) LogValue() slog.Value { return slog.StringValue(d.String()) }
 // Format redacts under every verb; without it %x or %q would find the string inside.
 func (d Data) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, d.String()) }
 
-// MarshalJSON gives the value: JSON is where data is meant to go, text is not.
+// MarshalJSON refuses: a log handler that encodes a struct as JSON would spill what is inside. Who means to send the
+// value writes JSON or Bytes, in plain sight.
 func (d Data) MarshalJSON() ([]byte, error) {
-	if d.json == "" {
-		return nil, errors.New("no data to encode")
-	}
-	return []byte(d.json), nil
+	return nil, errors.New("hat.Data is not encoded by accident: write its JSON() where it is meant to go")
 }
 
+// UnmarshalJSON parses as ParseData does.
 func (d *Data) UnmarshalJSON(b []byte) (err error) {
 	*d, err = ParseData(b)
 	return err

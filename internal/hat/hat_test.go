@@ -1,0 +1,219 @@
+package hat
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDomain(t *testing.T) {
+	for in, want := range map[string]string{
+		"Alice.Localhost:7777":                  "alice.localhost:7777",
+		"bob.test":                              "bob.test",
+		"bob.test:80":                           "bob.test",
+		"bob.test:443":                          "bob.test",
+		"127.0.0.1:9000":                        "127.0.0.1:9000",
+		"bobtheplumber.example.com:9000":        "bobtheplumber.example.com:9000",
+		"":                                      "",
+		"bob.test:":                             "",
+		"bob.test:0":                            "",
+		"bob.test:080":                          "",
+		"bob.test:70000":                        "",
+		"bob..test":                             "",
+		"-bob.test":                             "",
+		"bob.test/x":                            "",
+		"bob.test\r\nX: y":                      "",
+		strings.Repeat("a.", 200) + "localhost": "",
+	} {
+		got, err := ParseDomain(in)
+		if want == "" {
+			if err == nil {
+				t.Errorf("%q became the domain %s", in, got)
+			}
+			continue
+		}
+		if err != nil || got.String() != want {
+			t.Errorf("%q: %s, %v; want %s", in, got, err, want)
+		}
+	}
+	d, _ := ParseDomain("bobtheplumber.example.com:9000")
+	if d.Name().String() != "bobtheplumber" {
+		t.Errorf("name %s", d.Name())
+	}
+}
+
+func TestEndpoint(t *testing.T) {
+	for _, good := range []string{"rumpel/notes", "rumpel/locations/ios", "a/b", "0-9/-"} {
+		e, err := ParseEndpoint(good)
+		if err != nil || e.String() != good || e.Namespace().String()+"/"+e.Path() != good {
+			t.Errorf("%q: %v, %v", good, e, err)
+		}
+	}
+	for _, bad := range []string{"", "/", "rumpel", "rumpel/", "/rumpel/a", "a//b", "A/b", "a/b_c", "a/b.c", "a/b/", "a/é", "a/b\n",
+		"a/../b", strings.Repeat("a/", 300) + "a"} {
+		if e, err := ParseEndpoint(bad); !errors.Is(err, ErrEndpointInvalid) {
+			t.Errorf("%q became the endpoint %s (%v)", bad, e, err)
+		}
+	}
+	if got := (Endpoint{}).String(); got != "(invalid endpoint)" {
+		t.Errorf("the zero endpoint prints as %q", got)
+	}
+}
+
+func TestDataIsCanonical(t *testing.T) {
+	for in, want := range map[string]string{
+		`{ "a" : 1.0 }`:                `{"a":1}`,
+		`{"bb":1,"a":2,"c":3}`:         `{"a":2,"c":3,"bb":1}`,
+		`{"a":1,"a":2}`:                `{"a":2}`,
+		`"a\u0000b"`:                   `"ab"`,
+		`"\u00e9\/\n\u0001"`:           `"é/\n\u0001"`,
+		`12345678901234567890`:         `12345678901234567890`,
+		`123456789012345678901234.5e0`: `1.234567890123456789012345e23`,
+		`0.1`:                          `0.1`,
+		`1.50`:                         `1.5`,
+		`1e2`:                          `100`,
+		`1E+20`:                        `100000000000000000000`,
+		`1e21`:                         `1e21`,
+		`-0.0`:                         `0`,
+		`-12.30e-1`:                    `-1.23`,
+		`0.0000000001`:                 `0.0000000001`,
+		`0.00000000001`:                `1e-11`,
+		`0e999999999999999999999`:      `0`,
+		` [ 1 , null , true ] `:        `[1,null,true]`,
+		`{}`:                           `{}`,
+	} {
+		got, err := ParseData([]byte(in))
+		if err != nil || got.JSON() != want {
+			t.Errorf("%s: %s, %v; want %s", in, got.JSON(), err, want)
+		}
+	}
+	for in, want := range map[string]error{
+		``: ErrNotJSON, `{bad`: ErrNotJSON, `1 2`: ErrNotJSON, `{"a":}`: ErrNotJSON, "\"\xff\"": ErrNotJSON, `01`: ErrNotJSON,
+		`{"a\u0000":1}`: ErrNulInKey, `1e100001`: ErrNumberTooLarge,
+		strings.Repeat("[", MaxDepth+1) + strings.Repeat("]", MaxDepth+1): ErrTooDeep,
+		strings.Repeat(`{"a":`, 100_000):                                  ErrTooDeep,
+	} {
+		if got, err := ParseData([]byte(in)); !errors.Is(err, want) {
+			t.Errorf("%.40s: %s, %v; want %v", in, got.JSON(), err, want)
+		}
+	}
+	if _, err := ParseData([]byte(strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth))); err != nil {
+		t.Errorf("the deepest allowed: %v", err)
+	}
+}
+
+func FuzzParseData(f *testing.F) {
+	for _, s := range []string{`{"a":1.0,"b":[1e3,-0]}`, `"\ud83d\ude00"`, `1e-400`, `{"a":{"a":{}}}`, `"\ud800"`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d, err := ParseData(text)
+		if err != nil {
+			return
+		}
+		if !json.Valid(d.Bytes()) {
+			t.Fatalf("%q became %q, which is not JSON", text, d.JSON())
+		}
+		again, err := ParseData(d.Bytes())
+		if err != nil || again != d {
+			t.Fatalf("%q: canonical form %q is not stable: %q, %v", text, d.JSON(), again.JSON(), err)
+		}
+	})
+}
+
+// Numbers keep their exact value, compared as fractions.
+func FuzzNumber(f *testing.F) {
+	for _, s := range []string{"1", "-0.1", "12345678901234567890.000", "1e-30", "5E+2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !json.Valid([]byte(text)) || strings.Trim(text, "-+.eE0123456789") != "" {
+			return
+		}
+		got, err := appendNumber(nil, text)
+		if err != nil {
+			return
+		}
+		if i := strings.IndexAny(text, "eE"); i >= 0 && len(text)-i > 5 {
+			return // the fraction would not fit in memory
+		}
+		want, ok := new(big.Rat).SetString(text)
+		have, ok2 := new(big.Rat).SetString(string(got))
+		if !ok || !ok2 || want.Cmp(have) != 0 {
+			t.Fatalf("%s became %s", text, got)
+		}
+	})
+}
+
+// Whatever way somebody prints it, owner data stays out.
+func TestDataRedactsItself(t *testing.T) {
+	const canary = "canary-7f3a"
+	d, err := ParseData([]byte(`{"secret":"` + canary + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Record{Data: d, Links: []Record{{Data: d}}}
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t"} {
+		fmt.Fprintf(&out, verb, d)
+		fmt.Fprintf(&out, verb, &d)
+		fmt.Fprintf(&out, verb, r)
+		fmt.Fprintf(&out, verb, []Data{d})
+		fmt.Fprintf(&out, verb, Draft{Data: d})
+		fmt.Fprintf(&out, verb, map[string]Data{"k": d})
+	}
+	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		slog.New(h).Info("x", "data", d, "group", slog.GroupValue(slog.Any("d", d)), "record", r, "drafts", []Draft{{Data: d}})
+	}
+	fmt.Fprintln(&out, d, fmt.Errorf("x: %v", d), errors.Join(fmt.Errorf("%s", d)))
+	if strings.Contains(out.String(), canary) || strings.Contains(out.String(), fmt.Sprintf("%x", canary)) {
+		t.Errorf("data leaked:\n%s", out.String())
+	}
+	if b, err := json.Marshal(map[string]Data{"k": d}); err == nil {
+		t.Errorf("encoded by accident: %s", b)
+	}
+}
+
+func TestPeriod(t *testing.T) {
+	for in, want := range map[string]string{
+		`"P1D"`: "P1D", `"P1W"`: "P7D", `"PT1H"`: "PT1H", `86400000`: "PT24H", `"P1M"`: "P1M", `"P1Y2M3DT4H5M6.5S"`: "P1Y2M3DT4H5M6.5S",
+		`1500`: "PT1.5S", `"PT90M"`: "PT1H30M",
+	} {
+		var p Period
+		if err := json.Unmarshal([]byte(in), &p); err != nil || p.String() != want {
+			t.Errorf("%s: %s, %v; want %s", in, p, err, want)
+		}
+	}
+	for _, bad := range []string{`"P0D"`, `"-P1D"`, `"P-1D"`, `"P"`, `""`, `"x"`, `0`, `-5`, `1.5`, `true`, `{}`, `"P0.5M"`, `"P99999Y"`, `9223372036854775807`} {
+		var p Period
+		if err := json.Unmarshal([]byte(bad), &p); err == nil {
+			t.Errorf("%s became the period %s", bad, p)
+		}
+	}
+	month, _ := ParsePeriod("P1M")
+	if got := month.After(time.Date(2024, 2, 10, 12, 0, 0, 0, time.UTC)); !got.Equal(time.Date(2024, 3, 10, 12, 0, 0, 0, time.UTC)) {
+		t.Errorf("a month after 10 February: %s", got)
+	}
+}
+
+func TestIDs(t *testing.T) {
+	id := NewRecordID()
+	if again, err := ParseRecordID(id.String()); err != nil || again != id {
+		t.Errorf("%s: %v", again, err)
+	}
+	for _, bad := range []string{"", "x", "{" + id.String()[1:], "urn:uuid:" + id.String(), id.String() + "0"} {
+		if _, err := ParseRecordID(bad); err == nil {
+			t.Errorf("%q is no id", bad)
+		}
+	}
+	a, b := NewRunID(), NewRunID()
+	if a.String() >= b.String() {
+		t.Errorf("run ids sort by age: %s, %s", a, b)
+	}
+}
