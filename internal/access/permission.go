@@ -1,0 +1,152 @@
+package access
+
+import (
+	"slices"
+
+	"she/internal/hat"
+)
+
+// A Permission is one thing somebody may want to do. Who may is fixed where it is made, below: a user needs one of
+// the roles in users, an application one of those in apps, and the Owner, or an application the Owner trusts like
+// themselves, needs none. A Function has no roles; it may read and write exactly what its Grant names.
+type Permission struct {
+	users []Role
+	apps  []Role
+	read  hat.Endpoint // what a Function may do, if the permission is of that kind
+	write hat.Endpoint
+	// explicit: being the Owner's trusted application is not enough, the role must have been granted by name.
+	explicit bool
+	// noApps: not even one with role owner; the page is for people.
+	noApps bool
+}
+
+// anyDetail in a required role is met by a role of that title whatever its detail.
+const anyDetail = "*"
+
+// ReadRecords at an endpoint. It is the right to all records there, whoever wrote them.
+func ReadRecords(e hat.Endpoint) Permission {
+	ns := Role{TitleNamespaceRead, e.Namespace().String()}
+	return Permission{users: []Role{ns}, apps: []Role{ns}, read: e}
+}
+
+// WriteRecords at an endpoint: add, change, erase, link.
+func WriteRecords(e hat.Endpoint) Permission {
+	ns := Role{TitleNamespaceWrite, e.Namespace().String()}
+	return Permission{users: []Role{ns}, apps: []Role{ns}, write: e}
+}
+
+// UseBatches is asked besides WriteRecords by the calls that touch several endpoints at once: batch, change, erase
+// and link by id.
+func UseBatches() Permission {
+	return Permission{users: []Role{{TitleDataCredit, ""}}, apps: []Role{{TitleNamespaceWrite, anyDetail}}}
+}
+
+// ListEndpoints of the whole HAT.
+func ListEndpoints() Permission {
+	return Permission{
+		users: []Role{{TitlePlatform, ""}, {TitleDataCredit, ""}},
+		apps:  []Role{{TitlePlatform, ""}, {TitleNamespaceWrite, anyDetail}},
+	}
+}
+
+// ManageQueries is for stored combinators and bundles: they read across namespaces.
+func ManageQueries() Permission { return Permission{} }
+
+// ProposeDebit creates a data debit.
+func ProposeDebit() Permission {
+	partners := []Role{{TitleDataDebit, ""}, {TitlePlatform, ""}}
+	return Permission{users: partners, apps: partners}
+}
+
+// UseDebit reads one data debit, its values, or proposes other terms for it.
+func UseDebit(id string) Permission {
+	holder := []Role{{TitleDataDebit, id}}
+	return Permission{users: holder, apps: holder}
+}
+
+// DecideDebits lists, accepts and cancels data debits.
+func DecideDebits() Permission { return Permission{} }
+
+// SeeFunctions lists functions and their state.
+func SeeFunctions() Permission {
+	return Permission{users: []Role{{TitlePlatform, ""}}}
+}
+
+// SwitchFunctions on and off: consent, so the Owner's alone.
+func SwitchFunctions() Permission { return Permission{} }
+
+// TriggerFunction runs one now.
+func TriggerFunction(f hat.FunctionID) Permission {
+	return Permission{
+		users: []Role{{TitlePlatform, ""}},
+		apps:  []Role{{TitleManageApp, f.String()}},
+	}
+}
+
+// SeeRuns reads what functions did, their logs included: the Owner's own.
+func SeeRuns() Permission { return Permission{noApps: true} }
+
+// ReadFeed reads the data feed.
+func ReadFeed() Permission { return Permission{} }
+
+// ManageUsers lists, creates, changes and disables users.
+func ManageUsers() Permission {
+	return Permission{users: []Role{{TitlePlatform, ""}}, noApps: true}
+}
+
+// ManageAccount changes the password and issues tokens in the Owner's name.
+func ManageAccount() Permission { return Permission{noApps: true} }
+
+// ListApplications shows the catalogue of applications.
+func ListApplications() Permission {
+	return Permission{users: []Role{{TitleListApps, ""}}, apps: []Role{{TitleListApps, ""}}}
+}
+
+// SeeApplication shows one application and whether it is set up.
+func SeeApplication(id string) Permission {
+	return Permission{
+		users: []Role{{TitleAppStatusRead, ""}},
+		apps:  []Role{{TitleAppStatusRead, ""}, {TitleManageApp, id}, {TitleListApps, ""}},
+	}
+}
+
+// ManageApplication sets one up or disables it.
+func ManageApplication(id string) Permission {
+	return Permission{apps: []Role{{TitleManageApp, id}}}
+}
+
+// IssueApplicationToken lets an application log another one in. That it was granted role owner is not enough.
+func IssueApplicationToken(id string) Permission {
+	return Permission{apps: []Role{{TitleApplicationToken, id}}, explicit: true}
+}
+
+// May says whether the caller holds the permission.
+func (c Caller) May(p Permission) bool {
+	switch c.kind {
+	case user:
+		return c.scopeHolds() && (c.has(TitleOwner) || c.hasOneOf(p.users))
+	case application:
+		return !p.noApps && (c.has(TitleOwner) && !p.explicit || c.hasOneOf(p.apps))
+	case function:
+		return !p.write.IsZero() && p.write == c.grant.Output ||
+			!p.read.IsZero() && slices.Contains(c.grant.Bundle.Endpoints(), p.read)
+	case nobody:
+	}
+	return false
+}
+
+// Check is May as an error: nil or ErrDenied.
+func (c Caller) Check(p Permission) error {
+	if !c.May(p) {
+		return ErrDenied
+	}
+	return nil
+}
+
+func (c Caller) hasOneOf(required []Role) bool {
+	return slices.ContainsFunc(required, func(r Role) bool {
+		return slices.ContainsFunc(c.roles, func(have Role) bool {
+			return have.Title == r.Title && (have.Detail == r.Detail || r.Detail == anyDetail)
+		})
+	})
+}
