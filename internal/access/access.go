@@ -51,6 +51,7 @@ const (
 	user
 	application
 	function
+	operator
 )
 
 // User is a caller with a user token. scope is the token's accessScope; a token for an unregistered service has
@@ -69,6 +70,9 @@ func Application(app string, owner hat.UserID, granted []Role) Caller {
 func AsFunction(owner hat.UserID, g Grant) Caller {
 	return Caller{kind: function, user: owner, grant: g}
 }
+
+// Operator is who runs the machine, at its management socket: may see that things happened, never the data.
+func Operator() Caller { return Caller{kind: operator} }
 
 // UserID is whom records are written as.
 func (c Caller) UserID() hat.UserID { return c.user }

@@ -18,6 +18,8 @@ type Permission struct {
 	explicit bool
 	// noApps: not even one with role owner; the page is for people.
 	noApps bool
+	// operator: the Operator may, too. Nothing that shows data has it.
+	operator bool
 }
 
 // anyDetail in a required role is met by a role of that title whatever its detail.
@@ -69,7 +71,7 @@ func DecideDebits() Permission { return Permission{} }
 
 // SeeFunctions lists functions and their state.
 func SeeFunctions() Permission {
-	return Permission{users: []Role{{TitlePlatform, ""}}}
+	return Permission{users: []Role{{TitlePlatform, ""}}, operator: true}
 }
 
 // SwitchFunctions on and off: consent, so the Owner's alone.
@@ -83,8 +85,11 @@ func TriggerFunction(f hat.FunctionID) Permission {
 	}
 }
 
-// SeeRuns reads what functions did, their logs included: the Owner's own.
-func SeeRuns() Permission { return Permission{noApps: true} }
+// SeeRuns reads what functions did: ids, counts, times, faults.
+func SeeRuns() Permission { return Permission{noApps: true, operator: true} }
+
+// SeeLogs reads what functions printed, which is often all they were given: the Owner's own.
+func SeeLogs() Permission { return Permission{noApps: true} }
 
 // ReadFeed reads the data feed.
 func ReadFeed() Permission { return Permission{} }
@@ -130,6 +135,8 @@ func (c Caller) May(p Permission) bool {
 	case function:
 		return !p.write.IsZero() && p.write == c.grant.Output ||
 			!p.read.IsZero() && slices.Contains(c.grant.Bundle.Endpoints(), p.read)
+	case operator:
+		return p.operator
 	case nobody:
 	}
 	return false
