@@ -1,11 +1,35 @@
 // Package directory knows which HATs there are: their domains, their keys, where each vault lies. It also holds the
 // data directory itself: one process at a time, one format version.
+//
+//	DIR/            0700
+//	  lock          held with flock by the process that uses DIR
+//	  node.db       this package's: what is not a person's
+//	  vaults/       one file for each HAT, package vault's
+//
+// It reads no vault. Domains are few and kept in memory; a key is parsed when its HAT is first asked for.
 package directory
 
 import (
+	"cmp"
+	"context"
+	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
+	"database/sql"
+	"encoding/pem"
 	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"she/internal/hat"
 )
@@ -17,10 +41,253 @@ var (
 	ErrNewer    = errors.New("the data directory was written by a newer version")
 )
 
+// format is the version of the layout and of node.db, kept as its user_version.
+const format = 1
+
+const schema = `
+CREATE TABLE hats (
+	id      TEXT PRIMARY KEY,
+	domain  TEXT NOT NULL UNIQUE,
+	key     TEXT NOT NULL,    -- PKCS #8 in PEM
+	created INTEGER NOT NULL  -- microseconds since 1970
+) STRICT, WITHOUT ROWID`
+
 // A HAT is one entry of the directory.
 type HAT struct {
 	ID      string // random; names the vault's file; says nothing about the person
 	Domain  hat.Domain
-	Key     *rsa.PrivateKey
+	Key     *rsa.PrivateKey // nil in List
 	Created time.Time
+}
+
+// A Directory is an open data directory. Its methods may be called concurrently.
+type Directory struct {
+	dir  string
+	lock *os.File
+	db   *sql.DB
+
+	mu       sync.RWMutex
+	byDomain map[hat.Domain]*entry
+	byID     map[string]*entry
+}
+
+// An entry's HAT gets its key on first use, once.
+type entry struct {
+	HAT
+	once sync.Once
+	err  error
+}
+
+// Open takes the data directory for this process, and makes it if it isn't there. ErrInUse, ErrNewer.
+func Open(dir string) (*Directory, error) {
+	// The lock comes first: two processes must not both make the layout.
+	if err := os.MkdirAll(filepath.Join(dir, "vaults"), 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	d := &Directory{dir: dir, lock: lock, byDomain: map[hat.Domain]*entry{}, byID: map[string]*entry{}}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrInUse
+		}
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), lock.Close())
+	}
+	if err := d.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), d.Close())
+	}
+	return d, nil
+}
+
+func (d *Directory) open() error {
+	path := filepath.Join(d.dir, "node.db")
+	// SQLite would make the file readable to others, with the keys inside.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open node.db: %w", err)
+	}
+	if err := errors.Join(f.Close(), syncDir(d.dir)); err != nil {
+		return err
+	}
+	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
+		"_pragma": {"journal_mode(wal)", "synchronous(full)", "trusted_schema(off)"},
+		"_txlock": {"immediate"},
+	}.Encode()}
+	if d.db, err = sql.Open("sqlite", dsn.String()); err != nil {
+		return fmt.Errorf("open node.db: %w", err)
+	}
+	d.db.SetMaxOpenConns(1)
+	if err := d.migrate(); err != nil {
+		return fmt.Errorf("open node.db: %w", err)
+	}
+	return d.load()
+}
+
+func (d *Directory) migrate() error {
+	tx, err := d.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
+	var version int
+	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	switch {
+	case version == format:
+		return nil
+	case version > format:
+		return fmt.Errorf("%w: format %d, known up to %d", ErrNewer, version, format)
+	}
+	if _, err := tx.Exec(schema + fmt.Sprintf("; PRAGMA user_version = %d", format)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func (d *Directory) load() error {
+	rows, err := d.db.Query("SELECT id, domain, created FROM hats")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var (
+			id, domain string
+			created    int64
+		)
+		if err := rows.Scan(&id, &domain, &created); err != nil {
+			return err
+		}
+		parsed, err := hat.ParseDomain(domain)
+		if err != nil {
+			return fmt.Errorf("HAT %s: %w", id, err)
+		}
+		d.add(&entry{HAT: HAT{ID: id, Domain: parsed, Created: time.UnixMicro(created).UTC()}})
+	}
+	return rows.Err()
+}
+
+func (d *Directory) add(e *entry) {
+	d.byID[e.ID], d.byDomain[e.Domain] = e, e
+}
+
+// Close gives the data directory back.
+func (d *Directory) Close() error {
+	var err error
+	if d.db != nil {
+		err = d.db.Close()
+	}
+	return errors.Join(err, d.lock.Close())
+}
+
+// Vaults is the folder the vaults' files lie in.
+func (d *Directory) Vaults() string { return filepath.Join(d.dir, "vaults") }
+
+// Create makes a HAT with a fresh id and key. It is durable on return; its vault is still to be made. ErrExists.
+func (d *Directory) Create(ctx context.Context, domain hat.Domain) (HAT, error) {
+	if domain == (hat.Domain{}) {
+		return HAT{}, fmt.Errorf("create HAT: %s", domain)
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return HAT{}, fmt.Errorf("create HAT %s: %w", domain, err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return HAT{}, fmt.Errorf("create HAT %s: %w", domain, err)
+	}
+	e := &entry{HAT: HAT{
+		ID:      strings.ToLower(rand.Text()),
+		Domain:  domain,
+		Key:     key,
+		Created: time.Now().UTC().Truncate(time.Microsecond),
+	}}
+	_, err = d.db.ExecContext(ctx, "INSERT INTO hats (id, domain, key, created) VALUES (?, ?, ?, ?)",
+		e.ID, domain.String(), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), e.Created.UnixMicro())
+	var lite *sqlite.Error
+	if errors.As(err, &lite) && lite.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
+		err = ErrExists
+	}
+	if err != nil {
+		return HAT{}, fmt.Errorf("create HAT %s: %w", domain, err)
+	}
+	d.mu.Lock()
+	d.add(e)
+	d.mu.Unlock()
+	return e.HAT, nil
+}
+
+// ByDomain is the HAT that is reached under the domain. ErrNotFound.
+func (d *Directory) ByDomain(domain hat.Domain) (HAT, error) {
+	d.mu.RLock()
+	e := d.byDomain[domain]
+	d.mu.RUnlock()
+	return d.withKey(e)
+}
+
+// ByID is the HAT of that id. ErrNotFound.
+func (d *Directory) ByID(id string) (HAT, error) {
+	d.mu.RLock()
+	e := d.byID[id]
+	d.mu.RUnlock()
+	return d.withKey(e)
+}
+
+// List is all HATs by domain, without their keys.
+func (d *Directory) List() []HAT {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	all := make([]HAT, 0, len(d.byID))
+	for _, e := range d.byID {
+		all = append(all, HAT{ID: e.ID, Domain: e.Domain, Created: e.Created})
+	}
+	slices.SortFunc(all, func(a, b HAT) int { return cmp.Compare(a.Domain.String(), b.Domain.String()) })
+	return all
+}
+
+func (d *Directory) withKey(e *entry) (HAT, error) {
+	if e == nil {
+		return HAT{}, ErrNotFound
+	}
+	e.once.Do(func() {
+		if e.Key == nil {
+			e.Key, e.err = d.readKey(e.ID)
+		}
+	})
+	if e.err != nil {
+		return HAT{}, fmt.Errorf("HAT %s: %w", e.ID, e.err)
+	}
+	return e.HAT, nil
+}
+
+func (d *Directory) readKey(id string) (*rsa.PrivateKey, error) {
+	var text []byte
+	if err := d.db.QueryRow("SELECT key FROM hats WHERE id = ?", id).Scan(&text); err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("its key is not PEM")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("its key can't be read")
+	}
+	key, ok := parsed.(*rsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("its key is not an RSA key")
+	}
+	return key, nil
+}
+
+// syncDir makes new names in dir durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

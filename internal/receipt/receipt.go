@@ -1,0 +1,229 @@
+// Package receipt says what was done with a person's data, in a form that can't be changed afterwards without
+// showing: entries in a hash chain. An entry names ids, endpoints, counts and digests; it never holds the data.
+//
+// The package is pure. The vault appends an entry in the transaction that does the thing; Verify proves a chain
+// unbroken. A chain can't prove by itself that its last entries are still there: keep a Head elsewhere for that.
+package receipt
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"she/internal/hat"
+)
+
+// A Kind is what was done.
+type Kind string
+
+const (
+	Write      Kind = "write"      // records were added, changed or linked
+	Erase      Kind = "erase"      // records were removed
+	Grant      Kind = "grant"      // a function was switched on or off
+	Run        Kind = "run"        // a function ran: it was shown records, and perhaps wrote some
+	Disclosure Kind = "disclosure" // records were given to somebody else than the Owner
+)
+
+// A Digest is a SHA-256 sum; it reads and writes as hex.
+type Digest [sha256.Size]byte
+
+func (d Digest) IsZero() bool                 { return d == Digest{} }
+func (d Digest) String() string               { return hex.EncodeToString(d[:]) }
+func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText takes 64 lower-case hex digits and nothing else, so that a digest has one spelling.
+func (d *Digest) UnmarshalText(text []byte) error {
+	if len(text) != hex.EncodedLen(len(d)) || !bytes.Equal(bytes.ToLower(text), text) {
+		return errors.New("want 64 lower-case hex digits")
+	}
+	_, err := hex.Decode(d[:], text)
+	return err
+}
+
+// DigestIDs sums the ids of records in order: their 16 bytes each, one after the other.
+func DigestIDs(ids []hat.RecordID) Digest {
+	h := sha256.New()
+	for _, id := range ids {
+		h.Write(id.Bytes())
+	}
+	return Digest(h.Sum(nil))
+}
+
+// Records counts records and digests their ids in order, see DigestIDs.
+type Records struct {
+	Count int    `json:"count"`
+	IDs   Digest `json:"ids"`
+}
+
+// RecordsOf sums up ids.
+func RecordsOf(ids []hat.RecordID) *Records {
+	return &Records{len(ids), DigestIDs(ids)}
+}
+
+// A Fact is what an entry says was done. What does not apply is left zero.
+type Fact struct {
+	Kind Kind `json:"kind"`
+	// By whom: a user, an application on the Owner's behalf, or a Function (then Function is set).
+	User        hat.UserID `json:"user,omitzero"`
+	Application string     `json:"application,omitempty"`
+
+	Function hat.FunctionID `json:"function,omitzero"`
+	Version  string         `json:"version,omitempty"`
+	Package  string         `json:"package,omitempty"` // digest of the code, "sha256:…"
+	Bundle   Digest         `json:"bundle,omitzero"`   // SHA-256 of the bundle's JSON: of the grant, or as the run asked
+	Output   hat.Endpoint   `json:"output,omitzero"`   // where the function may write
+	Run      hat.RunID      `json:"run,omitzero"`
+	Attempt  int            `json:"attempt,omitempty"`
+	After    hat.Seq        `json:"after,omitempty"` // the run covered After < seq ≤ Upto
+	Upto     hat.Seq        `json:"upto,omitempty"`
+
+	// Outcome is how it ended: "enabled", "disabled", "linked", a run's last state; Fault the code of its fault.
+	Outcome string `json:"outcome,omitempty"`
+	Fault   string `json:"fault,omitempty"`
+
+	Read      *Records       `json:"read,omitempty"`
+	Written   *Records       `json:"written,omitempty"`
+	Erased    *Records       `json:"erased,omitempty"`
+	Endpoints []hat.Endpoint `json:"endpoints,omitempty"` // concerned, sorted
+	First     hat.Seq        `json:"first,omitempty"`     // positions in the log the thing took, ends included
+	Last      hat.Seq        `json:"last,omitempty"`
+
+	Bytes   *Bytes  `json:"bytes,omitempty"`
+	Timings Timings `json:"timings,omitzero"`
+}
+
+// Bytes that went into a function's process entry and came out of it.
+type Bytes struct {
+	In  int `json:"in"`
+	Out int `json:"out"`
+}
+
+// Timings of a run in microseconds.
+type Timings struct {
+	Queue   int64 `json:"queue"`
+	Sandbox int64 `json:"sandbox"`
+	Bundle  int64 `json:"bundle"`
+	Query   int64 `json:"query"`
+	Process int64 `json:"process"`
+}
+
+// An Entry is a Fact at its place in one HAT's chain. Its canonical text is one line of JSON, fields in the order of
+// the structs, no white space:
+//
+//	{"number":2,"at":1700000000000000,"previous":"9f86…","kind":"write",…}
+type Entry struct {
+	Number   int64  `json:"number"`   // from 1, no gaps
+	At       int64  `json:"at"`       // microseconds since 1970
+	Previous Digest `json:"previous"` // hash of the entry before; zero for the first
+	Fact
+}
+
+// Time is At as a time.
+func (e Entry) Time() time.Time { return time.UnixMicro(e.At).UTC() }
+
+// A Head is the end of a chain: how many entries there are and the hash of the last. The zero Head is the empty
+// chain's. Whoever keeps one can tell later that nothing before it was changed or removed.
+type Head struct {
+	Number int64  `json:"number"`
+	Hash   Digest `json:"hash"`
+}
+
+// Append makes the entry that follows head: its canonical text, which is what is to be stored, and the new head.
+func Append(head Head, at time.Time, f Fact) ([]byte, Head, error) {
+	text, err := encode(Entry{Number: head.Number + 1, At: at.UnixMicro(), Previous: head.Hash, Fact: f})
+	if err != nil {
+		return nil, head, err
+	}
+	return text, Head{head.Number + 1, hash(text)}, nil
+}
+
+// hash is SHA-256 over a label, so that the sum can't be mistaken for that of other data, and the canonical text,
+// which contains the hash of the entry before.
+func hash(text []byte) Digest {
+	h := sha256.New()
+	h.Write([]byte("she receipt 1\n"))
+	h.Write(text)
+	return Digest(h.Sum(nil))
+}
+
+func encode(e Entry) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(e); err != nil {
+		return nil, fmt.Errorf("receipt %d: %w", e.Number, err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+var errNotCanonical = errors.New("not the canonical text of a receipt")
+
+// Parse reads an entry's canonical text. Any other text, also one of the same meaning, is refused.
+func Parse(text []byte) (Entry, error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	var e Entry
+	if err := dec.Decode(&e); err != nil {
+		return Entry{}, errNotCanonical // the decoder's own message quotes the text
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Entry{}, errNotCanonical
+	}
+	if again, err := encode(e); err != nil || !bytes.Equal(again, text) {
+		return Entry{}, errNotCanonical
+	}
+	return e, nil
+}
+
+// A BrokenError names the first entry at which a chain is not what was written.
+type BrokenError struct {
+	Number int64 // where the entry should be
+	What   string
+}
+
+func (e *BrokenError) Error() string { return fmt.Sprintf("receipt %d: %s", e.Number, e.What) }
+
+// Verify reads the stored texts of a chain in order, as they follow after, and returns the head they lead to. The
+// first entry that was changed, removed, put in or moved is a *BrokenError. An error of the sequence itself is
+// returned as it is. A changed entry can be told from its text only if it is no canonical text any more or the next
+// one disagrees with it; the last one of all is covered by want, if not nil: the head the chain must lead to.
+func Verify(after Head, texts iter.Seq2[[]byte, error], want *Head) (Head, error) {
+	head := after
+	for text, err := range texts {
+		if err != nil {
+			return head, err
+		}
+		n := head.Number + 1
+		e, err := Parse(text)
+		switch {
+		case err != nil:
+			return head, &BrokenError{n, "its text was changed"}
+		case e.Number > n:
+			return head, &BrokenError{n, fmt.Sprintf("it is missing; number %d follows", e.Number)}
+		case e.Number < n:
+			return head, &BrokenError{n, fmt.Sprintf("number %d stands in its place", e.Number)}
+		case e.Previous != head.Hash && n == after.Number+1:
+			return head, &BrokenError{n, "it does not follow the head it should"}
+		case e.Previous != head.Hash:
+			// This entry vouches for the one before: that one's text is no longer what was hashed.
+			return head, &BrokenError{n - 1, "it is not the one that was written"}
+		}
+		head = Head{n, hash(text)}
+	}
+	if want != nil && head != *want {
+		if head.Number < want.Number {
+			return head, &BrokenError{head.Number + 1, "it is missing at the end"}
+		}
+		if head.Number > want.Number {
+			return head, &BrokenError{want.Number + 1, "it was never written"}
+		}
+		return head, &BrokenError{head.Number, "it is not the one that was written"}
+	}
+	return head, nil
+}
