@@ -37,11 +37,12 @@ type Role struct {
 // The zero Caller may nothing.
 type Caller struct {
 	kind  kind
-	user  hat.UserID // whom records are written as
-	roles []Role     // of the user, or granted to the application
-	app   string     // set for applications
-	scope string     // accessScope of the token; empty: none
-	grant Grant      // set for Functions
+	user  hat.UserID     // whom records are written as
+	roles []Role         // of the user, or granted to the application
+	app   string         // set for applications
+	scope string         // accessScope of the token; empty: none
+	grant Grant          // set for Functions
+	reads []hat.Endpoint // set under a debit
 }
 
 type kind int
@@ -51,6 +52,7 @@ const (
 	user
 	application
 	function
+	debit
 	operator
 )
 
@@ -69,6 +71,12 @@ func Application(app string, owner hat.UserID, granted []Role) Caller {
 // Owner's user.
 func AsFunction(owner hat.UserID, g Grant) Caller {
 	return Caller{kind: function, user: owner, grant: g}
+}
+
+// UnderDebit is whoever may use an accepted data debit: it reads the endpoints the Owner agreed to share, for as long
+// as this one request takes, and does nothing else.
+func UnderDebit(id hat.UserID, agreed []hat.Endpoint) Caller {
+	return Caller{kind: debit, user: id, reads: agreed}
 }
 
 // Operator is who runs the machine, at its management socket: may see that things happened, never the data.

@@ -18,6 +18,8 @@ type Permission struct {
 	explicit bool
 	// noApps: not even one with role owner; the page is for people.
 	noApps bool
+	// self: the application of this id may, whatever it was granted.
+	self string
 	// operator: the Operator may, too. Nothing that shows data has it.
 	operator bool
 }
@@ -66,12 +68,25 @@ func UseDebit(id string) Permission {
 	return Permission{users: holder, apps: holder}
 }
 
+// ChangeDebit writes one: a proposal, other terms, or the Owner's decision. Which of them, the route says.
+func ChangeDebit(id string) Permission {
+	all := slices.Concat(ProposeDebit().users, UseDebit(id).users)
+	return Permission{users: all, apps: all}
+}
+
 // DecideDebits lists, accepts and cancels data debits.
 func DecideDebits() Permission { return Permission{} }
 
 // SeeFunctions lists functions and their state.
 func SeeFunctions() Permission {
 	return Permission{users: []Role{{TitlePlatform, ""}}, operator: true}
+}
+
+// SeeFunction reads the state of one: whoever may list all, or may trigger it.
+func SeeFunction(f hat.FunctionID) Permission {
+	p := TriggerFunction(f)
+	p.operator = true
+	return p
 }
 
 // SwitchFunctions on and off: consent, so the Owner's alone.
@@ -112,6 +127,7 @@ func SeeApplication(id string) Permission {
 	return Permission{
 		users: []Role{{TitleAppStatusRead, ""}},
 		apps:  []Role{{TitleAppStatusRead, ""}, {TitleManageApp, id}, {TitleListApps, ""}},
+		self:  id,
 	}
 }
 
@@ -131,10 +147,12 @@ func (c Caller) May(p Permission) bool {
 	case user:
 		return c.scopeHolds() && (c.has(TitleOwner) || c.hasOneOf(p.users))
 	case application:
-		return !p.noApps && (c.has(TitleOwner) && !p.explicit || c.hasOneOf(p.apps))
+		return !p.noApps && (c.has(TitleOwner) && !p.explicit || c.hasOneOf(p.apps)) || p.self != "" && p.self == c.app
 	case function:
 		return !p.write.IsZero() && p.write == c.grant.Output ||
 			!p.read.IsZero() && slices.Contains(c.grant.Bundle.Endpoints(), p.read)
+	case debit:
+		return !p.read.IsZero() && slices.Contains(c.reads, p.read)
 	case operator:
 		return p.operator
 	case nobody:
