@@ -1,0 +1,89 @@
+package vault
+
+import (
+	"context"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+)
+
+// A DocumentKind is a name space of documents. A function's bundle is none of them: it lives in its grant, where
+// nobody can replace it by storing another bundle of the same name.
+type DocumentKind string
+
+const (
+	Combinators DocumentKind = "combinator"
+	Bundles     DocumentKind = "bundle"
+	Debits      DocumentKind = "debit"       // with bundles of their own, which no stored bundle can change
+	Setups      DocumentKind = "application" // which applications the Owner has set up
+)
+
+// Reading is the permission to read a document of the kind. What a bundle or debit shares is another question: that
+// is asked when records are read.
+func (k DocumentKind) Reading(id string) access.Permission {
+	switch k {
+	case Debits:
+		return access.UseDebit(id)
+	case Setups:
+		return access.SeeApplication(id)
+	default:
+		return access.ManageQueries()
+	}
+}
+
+// Writing is the permission to store one.
+func (k DocumentKind) Writing(id string) access.Permission {
+	switch k {
+	case Debits:
+		return access.ChangeDebit(id)
+	case Setups:
+		return access.ManageApplication(id)
+	default:
+		return access.ManageQueries()
+	}
+}
+
+// Listing is the permission to read all of the kind.
+func (k DocumentKind) Listing() access.Permission {
+	switch k {
+	case Debits:
+		return access.DecideDebits()
+	case Setups:
+		return access.ListApplications()
+	default:
+		return access.ManageQueries()
+	}
+}
+
+// A Document is a small named JSON text that belongs to the HAT's settings rather than to its data.
+type Document struct {
+	Kind    DocumentKind
+	ID      string
+	Body    []byte
+	Created time.Time // of the first text under this id
+	Updated time.Time
+}
+
+// Documents are what is stored beside the records.
+type Documents interface {
+	// Document answers ErrNotFound, access.ErrDenied.
+	Document(ctx context.Context, c access.Caller, k DocumentKind, id string) (Document, error)
+	// Documents are all of a kind, the newest first.
+	Documents(ctx context.Context, c access.Caller, k DocumentKind) ([]Document, error)
+	// EditDocuments runs edit in one transaction: all it put is durable on return, or, if it answers an error, nothing
+	// is. Other writers wait meanwhile, so edit must be quick. The error is edit's own, access.ErrDenied, ErrFull.
+	EditDocuments(ctx context.Context, c access.Caller, edit func(Edit) error) error
+}
+
+// An Edit is one transaction over documents.
+type Edit interface {
+	// Find answers ErrNotFound. What is found is for deciding, not for showing: it asks for no permission.
+	Find(k DocumentKind, id string) (Document, error)
+	// All are the documents of a kind, the newest first; as Find.
+	All(k DocumentKind) ([]Document, error)
+	// Put stores the text under the id, whether or not there is one.
+	Put(k DocumentKind, id string, body []byte) error
+	// GiveRole adds a role to a user, unless they have it.
+	GiveRole(u hat.UserID, r access.Role) error
+}
