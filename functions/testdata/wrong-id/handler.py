@@ -1,0 +1,12 @@
+"""Copies each record it is given, and links the copy to it, but does not know its own name."""
+
+from entries import entries, inputs, response
+
+configuration, bundle = entries("somebody-else")
+
+
+def process(event, context):
+    return [
+        response({"of": r["recordId"], "from": r["endpoint"], "data": r["data"]}, linked=[r["recordId"]])
+        for r in inputs(event)
+    ]
