@@ -1,0 +1,168 @@
+// Command she-init is process 1 of a sandbox. It starts the function's runtime, speaks the Runtime API to it on
+// loopback and the channel of runtimeapi to the host over its standard input and output, collects orphans, and ends
+// when there is an answer, a fault, or when the host hangs up; with it ends everything in the sandbox.
+//
+// It begins as the sandbox's root with the right to change its identity and nothing else, starts the function under
+// an unprivileged identity, and then becomes a third one. So the function can neither signal nor trace it, nor reach
+// its descriptors, which are the only way to the host.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"she/internal/runtimeapi"
+)
+
+// maxEvent bounds an event in bytes; the host is trusted and checks the exact limit.
+const maxEvent = 16 << 20
+
+func main() {
+	if err := run(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "she-init:", err)
+		os.Exit(1)
+	}
+}
+
+func run(stdin io.Reader, stdout io.Writer) error {
+	in := runtimeapi.NewInside(stdin, stdout)
+	setup, err := in.Setup()
+	if err != nil {
+		return err
+	}
+	if err := limitProcesses(setup.Processes); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp4", runtimeapi.Address)
+	if err != nil {
+		return fmt.Errorf("listen for the runtime: %w", err)
+	}
+	server := runtimeapi.NewServer(setup.MaxAnswer)
+	web := &http.Server{Handler: server, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() { _ = web.Serve(listener) }()
+
+	output, err := start(setup, in.Log(), server)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-server.Ready():
+		if err := in.Ready(); err != nil {
+			return err
+		}
+	case <-server.Ended():
+		output.drain()
+		return in.Finish(server.End())
+	}
+	// INIT is over. From here the host sends the event, or hangs up. A runtime that dies while it waits is reported
+	// as soon as it is noticed.
+	go func() {
+		invocation, event, err := in.Event(maxEvent)
+		if err != nil {
+			os.Exit(1)
+		}
+		time.AfterFunc(time.Until(invocation.Deadline()), func() {
+			server.Finish(runtimeapi.Fault{Type: "Sandbox.Timedout"})
+		})
+		server.Give(invocation, event)
+		// The host says nothing more; the end of its stream means it is gone.
+		_, _ = io.Copy(io.Discard, stdin)
+		os.Exit(1)
+	}()
+	<-server.Ended()
+	output.drain()
+	return in.Finish(server.End())
+}
+
+// limitProcesses bounds processes and threads where the sandbox offers cgroups; fork then fails with EAGAIN inside.
+func limitProcesses(n int) error {
+	const file = "/sys/fs/cgroup/pids/pids.max"
+	err := os.WriteFile(file, []byte(strconv.Itoa(n)), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // another mechanism bounds them from outside
+	}
+	if err != nil {
+		return fmt.Errorf("limit processes: %w", err)
+	}
+	return nil
+}
+
+// start runs the function's runtime and gives away the right to be anyone else. What it prints goes to logTo.
+func start(s runtimeapi.Setup, logTo io.Writer, server *runtimeapi.Server) (*output, error) {
+	out, err := newOutput(logTo)
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Command) == 0 {
+		return nil, errors.New("setup has no command")
+	}
+	child, err := os.StartProcess(s.Command[0], s.Command, &os.ProcAttr{
+		Dir: s.Dir, Env: s.Env,
+		Files: []*os.File{null, out.write, out.write},
+		Sys: &syscall.SysProcAttr{
+			Credential: &syscall.Credential{Uid: uint32(s.UID), Gid: uint32(s.GID)},
+			Setsid:     true,
+		},
+	})
+	// A process started now would carry the descriptors above 2 that are not close-on-exec: there are none.
+	_ = null.Close()
+	_ = out.write.Close()
+	if err := become(s.OwnUID); err != nil {
+		return nil, err
+	}
+	if err != nil {
+		server.Finish(runtimeapi.Fault{Type: "Runtime.InvalidEntrypoint"})
+		return out, nil
+	}
+	go func() {
+		status := reapUntil(child.Pid)
+		server.Finish(runtimeapi.Fault{
+			Type: "Runtime.ExitError", Exited: true, Status: max(0, status.ExitStatus()), Signal: max(0, int(status.Signal())),
+		})
+		reapUntil(-1)
+	}()
+	return out, nil
+}
+
+// become drops every capability by leaving root for good; it holds for all threads.
+func become(uid int) error {
+	if err := syscall.Setgroups(nil); err != nil {
+		return fmt.Errorf("drop groups: %w", err)
+	}
+	if err := syscall.Setresgid(uid, uid, uid); err != nil {
+		return fmt.Errorf("leave root's group: %w", err)
+	}
+	if err := syscall.Setresuid(uid, uid, uid); err != nil {
+		return fmt.Errorf("leave root: %w", err)
+	}
+	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+}
+
+// reapUntil collects dead children until it has met pid, or for good.
+func reapUntil(pid int) syscall.WaitStatus {
+	for {
+		var status syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &status, 0, nil)
+		switch {
+		case err == syscall.EINTR:
+		case err != nil: // ECHILD: there is nobody left
+			return status
+		case got == pid:
+			return status
+		}
+	}
+}

@@ -1,0 +1,394 @@
+// Package invoke carries bytes to a function and back: each invocation gets a sandbox of its own, a deadline, and
+// then nothing of it is left. Step 5 and 7 of the walk of a record.
+//
+// It knows neither records nor people. A Tenant is an opaque token that only keeps one person's many invocations from
+// holding up another's.
+package invoke
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"she/internal/sandbox"
+	"she/runtimes"
+)
+
+// Code is one function, ready to run.
+type Code struct {
+	Name      string // the Lambda function name
+	Version   string
+	Package   string // digest of the package: the same digest is the same content
+	Dir       string // the package unpacked on this host, never changed and not removed while it is in use
+	Runtime   string // as the project writes it: "python3.9", "nodejs20.x", "provided.al2023"
+	Handler   string
+	MemoryMB  int
+	Timeout   time.Duration
+	Env       map[string]string // the author's; Lambda's own variables win
+	Processes int               // 0 means DefaultProcesses
+	Files     int               // 0 means DefaultFiles
+	TmpMB     int               // 0 means DefaultTmpMB
+}
+
+// What a Code that says nothing gets, and the bounds of what it may say.
+const (
+	DefaultProcesses = 1024
+	DefaultFiles     = 1024
+	DefaultTmpMB     = 512
+	MinMemoryMB      = 128
+	MaxMemoryMB      = 3008
+	MaxTimeout       = 300 * time.Second
+)
+
+// A Tenant stands for the person an invocation is for. It is compared, never shown.
+type Tenant string
+
+// A Request is one invocation.
+type Request struct {
+	Code   Code
+	Tenant Tenant
+	ID     string // the Lambda request id, a UUID
+	Event  []byte
+}
+
+// Start says how the instance came to be.
+type Start string
+
+const (
+	Cold     Start = "cold"     // started for this invocation
+	Restored Start = "restored" // copied from a template for this invocation
+	Parked   Start = "parked"   // taken from those that waited
+)
+
+// Timing is where the time went.
+type Timing struct {
+	Queue   time.Duration // waiting for a free place
+	Sandbox time.Duration // building or copying the sandbox, INIT included
+	Init    time.Duration // INIT alone, where it happened for this invocation and is known
+	Run     time.Duration // from event to answer
+}
+
+// Usage is what the invocation cost.
+type Usage = sandbox.Usage
+
+// An Answer is what a function gave back. Payload and Log are Owner data.
+type Answer struct {
+	Payload []byte
+	Log     []byte
+	Start   Start
+	Timing  Timing
+	Usage   Usage
+}
+
+// Blame says who must act to mend a Failure.
+type Blame = sandbox.Blame
+
+const (
+	Author   Blame = sandbox.Author
+	Operator Blame = sandbox.Operator
+	Engine   Blame = sandbox.Engine
+)
+
+// A Failure is why an invocation has no answer. Code is a stable name, Lambda's where Lambda has one; Text is a line
+// for people in our words. Nothing a function wrote is in it.
+type Failure = sandbox.Failure
+
+// Config is what an Invoker needs.
+type Config struct {
+	Sandbox      sandbox.Mechanism
+	Runtimes     string        // a directory of our own for the bootstraps; sandboxes see it read-only
+	MaxInstances int           // how many sandboxes may be busy at once; 0 means two for each CPU
+	Init         time.Duration // how long INIT may take; 0 means DefaultInit
+	Find         runtimes.Finder
+}
+
+// DefaultInit is generous: a sandbox is not throttled in INIT, but the host may be busy.
+const DefaultInit = 30 * time.Second
+
+// Invoker runs functions. Its methods may be called concurrently.
+type Invoker struct {
+	sandbox  sandbox.Mechanism
+	runtimes string
+	init     time.Duration
+	gate     *gate
+	find     runtimes.Finder
+
+	mu    sync.Mutex
+	found map[string]found // by runtime name; looking at the host costs processes
+
+	closing context.Context
+	close   context.CancelCauseFunc
+	running sync.WaitGroup
+}
+
+type found struct {
+	runtime runtimes.Runtime
+	warning string
+	err     error
+}
+
+// ErrClosed is what Invoke returns once Close was called.
+var ErrClosed = errors.New("invoker is closed")
+
+// New makes an Invoker and writes the bootstraps. Call Sweep before the first Invoke.
+func New(c Config) (*Invoker, error) {
+	if c.Sandbox == nil {
+		return nil, errors.New("no sandbox mechanism given")
+	}
+	if err := runtimes.Install(c.Runtimes); err != nil {
+		return nil, err
+	}
+	if c.MaxInstances <= 0 {
+		c.MaxInstances = 2 * runtime.NumCPU()
+	}
+	if c.Init <= 0 {
+		c.Init = DefaultInit
+	}
+	v := &Invoker{sandbox: c.Sandbox, runtimes: c.Runtimes, init: c.Init, gate: newGate(c.MaxInstances), find: c.Find, found: map[string]found{}}
+	v.closing, v.close = context.WithCancelCause(context.Background())
+	return v, nil
+}
+
+// Sweep removes what an earlier life of the server left: processes, mounts, cgroups, directories. It must be over
+// before the first Invoke.
+func (v *Invoker) Sweep(ctx context.Context) error { return v.sandbox.Sweep(ctx) }
+
+// Close kills every instance, waits until nothing of them is left, and closes the mechanism. Invocations under way
+// end with ErrClosed.
+func (v *Invoker) Close() error {
+	v.mu.Lock()
+	v.close(ErrClosed)
+	v.mu.Unlock()
+	v.running.Wait()
+	return v.sandbox.Close()
+}
+
+// Supports says what a runtime name of a project file means on this host: what runs it, with a warning if that is
+// something else than asked for. The error of a runtime that is not installed says what to install.
+func (v *Invoker) Supports(name string) (resolved, warning string, err error) {
+	f := v.lookUp(name)
+	return f.runtime.Name, f.warning, f.err
+}
+
+func (v *Invoker) lookUp(name string) found {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if f, ok := v.found[name]; ok {
+		return f
+	}
+	r, warning, err := v.find.Find(name)
+	f := found{r, warning, err}
+	if err == nil { // what is missing may be installed any moment
+		v.found[name] = f
+	}
+	return f
+}
+
+// Invoke gives one event to a fresh instance of the function and waits for its answer. The Answer's Log and Timing
+// are valid on error too, and its Payload is then the error document of the function or, if it left none, one of
+// ours, in Lambda's form. Errors are *Failure, ErrClosed or ctx's; the end of ctx kills the instance at once. When
+// Invoke returns, nothing of the instance is left on the host.
+func (v *Invoker) Invoke(ctx context.Context, r Request) (Answer, error) {
+	var a Answer
+	ctx, leave, err := v.enter(ctx)
+	if err != nil {
+		return a, err
+	}
+	defer leave()
+	p, err := v.program(r)
+	if err != nil {
+		return a, err
+	}
+	queued := time.Now()
+	free, err := v.gate.enter(ctx, r.Tenant)
+	a.Timing.Queue = time.Since(queued)
+	if err != nil {
+		return a, err
+	}
+	defer free()
+	err = v.run(ctx, r, p, &a)
+	var f *Failure
+	if a.Payload == nil && errors.As(err, &f) {
+		a.Payload = f.Document(r.ID)
+	}
+	return a, err
+}
+
+// enter joins ctx with Close.
+func (v *Invoker) enter(ctx context.Context) (_ context.Context, leave func(), err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closing.Err() != nil {
+		return nil, nil, ErrClosed
+	}
+	v.running.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(v.closing, func() { cancel(ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+		v.running.Done()
+	}, nil
+}
+
+func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, a *Answer) (err error) {
+	a.Start = Cold
+	began := time.Now()
+	instance, failed, err := v.sandbox.Start(ctx, p)
+	a.Timing.Sandbox = time.Since(began)
+	if err != nil {
+		a.Payload, a.Log = failed.Payload, failed.Log
+		return err
+	}
+	// The answer stands even if something could not be removed; the next Sweep tries again.
+	defer func() {
+		if closeErr := instance.Close(); closeErr != nil && err == nil {
+			err = sandbox.Failed(Operator, sandbox.StartFailed, "%v", closeErr)
+		}
+	}()
+	began = time.Now()
+	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code), Deadline: began.Add(r.Code.Timeout), Event: r.Event})
+	a.Timing.Run = time.Since(began)
+	a.Payload, a.Log, a.Usage = result.Payload, result.Log, result.Usage
+	return err
+}
+
+// program is what to run for a Request, or why it can't be.
+func (v *Invoker) program(r Request) (sandbox.Program, error) {
+	c := r.Code
+	switch {
+	case c.MemoryMB < MinMemoryMB || c.MemoryMB > MaxMemoryMB:
+		return sandbox.Program{}, sandbox.Failed(Author, sandbox.InvalidPackage, "memory must be %d to %d MB", MinMemoryMB, MaxMemoryMB)
+	case c.Timeout <= 0 || c.Timeout > MaxTimeout:
+		return sandbox.Program{}, sandbox.Failed(Author, sandbox.InvalidPackage, "the time limit must be at most %s", MaxTimeout)
+	case len(r.Event) > sandbox.MaxEvent:
+		return sandbox.Program{}, sandbox.Failed(Author, sandbox.RequestTooLarge, "the event has %d bytes, at most %d are allowed", len(r.Event), sandbox.MaxEvent)
+	}
+	f := v.lookUp(c.Runtime)
+	if f.err != nil {
+		blame := Author
+		if errors.Is(f.err, runtimes.ErrMissing) {
+			blame = Operator
+		}
+		return sandbox.Program{}, sandbox.Failed(blame, sandbox.InvalidRuntime, "%v", f.err)
+	}
+	p := sandbox.Program{
+		Dir: c.Dir, Command: f.runtime.Command, Env: environment(c, f.runtime),
+		Binds: []sandbox.Bind{{Source: v.runtimes, Target: runtimes.Dir}},
+		Limits: sandbox.Limits{
+			Memory: int64(c.MemoryMB) << 20, CPU: float64(c.MemoryMB) / 1769, Tmp: int64(or(c.TmpMB, DefaultTmpMB)) << 20,
+			Processes: or(c.Processes, DefaultProcesses), Files: or(c.Files, DefaultFiles), Init: v.init,
+		},
+	}
+	for _, path := range f.runtime.Paths {
+		p.Binds = append(p.Binds, sandbox.Bind{Source: path[0], Target: path[1]})
+	}
+	if len(p.Command) == 0 {
+		name, err := executable(c)
+		if err != nil {
+			return sandbox.Program{}, err
+		}
+		p.Command = []string{"/var/task/" + name}
+	}
+	return p, nil
+}
+
+// executable names the program of a custom runtime and checks that this machine can run it: the kernel of the
+// sandbox would only say that it can't.
+func executable(c Code) (string, error) {
+	name := "bootstrap"
+	if strings.HasPrefix(c.Runtime, "go") {
+		name = c.Handler
+	}
+	if !filepath.IsLocal(name) {
+		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "the handler names no file in the package")
+	}
+	file := filepath.Join(c.Dir, name)
+	info, err := os.Stat(file)
+	switch {
+	case err != nil || info.IsDir():
+		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "the package has no program %q at its root", name)
+	case info.Mode()&0o111 == 0:
+		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "%q is not executable: chmod +x it before packing", name)
+	}
+	program, err := elf.Open(file)
+	if err != nil {
+		return name, nil // a script, or something the sandbox will refuse
+	}
+	defer program.Close()
+	if want := machines[runtime.GOARCH]; want != 0 && program.Machine != want {
+		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "%q is built for %s, this machine is %s",
+			name, strings.ToLower(strings.TrimPrefix(program.Machine.String(), "EM_")), runtime.GOARCH)
+	}
+	return name, nil
+}
+
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+func or(n, otherwise int) int {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// region is where our functions say they are; clients insist on one.
+const region = "eu-west-1"
+
+// arn is the function's name in Amazon's form. There is no account.
+func arn(c Code) string {
+	return fmt.Sprintf("arn:aws:lambda:%s:000000000000:function:%s", region, c.Name)
+}
+
+// environment is what a function finds in its environment on Lambda, without credentials.
+func environment(c Code, r runtimes.Runtime) []string {
+	env := map[string]string{}
+	for name, value := range c.Env {
+		env[name] = value
+	}
+	for _, pair := range r.Env {
+		name, value, _ := strings.Cut(pair, "=")
+		if _, ok := env[name]; !ok {
+			env[name] = value
+		}
+	}
+	for name, value := range map[string]string{
+		"PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin", "LANG": "C.UTF-8", "HOME": "/tmp",
+		"LD_LIBRARY_PATH": "/var/task:/var/task/lib:/opt/lib",
+	} {
+		if _, ok := env[name]; !ok {
+			env[name] = value
+		}
+	}
+	for name, value := range map[string]string{
+		"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", "_HANDLER": c.Handler,
+		"LAMBDA_TASK_ROOT": "/var/task", "LAMBDA_RUNTIME_DIR": runtimes.Dir,
+		"AWS_LAMBDA_FUNCTION_NAME": c.Name, "AWS_LAMBDA_FUNCTION_VERSION": version(c),
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": fmt.Sprint(c.MemoryMB),
+		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + c.Name, "AWS_LAMBDA_LOG_STREAM_NAME": "she",
+		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+		"AWS_REGION":                     region, "AWS_DEFAULT_REGION": region, "TZ": ":UTC",
+		"AWS_EXECUTION_ENV": "AWS_Lambda_" + r.Name,
+	} {
+		env[name] = value
+	}
+	list := make([]string, 0, len(env))
+	for name, value := range env {
+		list = append(list, name+"="+value)
+	}
+	return list
+}
+
+func version(c Code) string {
+	if c.Version == "" {
+		return "$LATEST"
+	}
+	return c.Version
+}

@@ -1,0 +1,121 @@
+package invoke_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"she/internal/invoke"
+	"she/internal/sandbox/gvisor"
+)
+
+// bin holds runsc and she-init.
+var helpers struct{ runsc, init string }
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "she-invoke-")
+	if err == nil {
+		err = build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// build finds runsc in SHE_BIN or in bin/ of the module, and builds she-init from what is checked out.
+func build(dir string) error {
+	root, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+		if root == "/" {
+			return errors.New("no go.mod above the test")
+		}
+		root = filepath.Dir(root)
+	}
+	bin := os.Getenv("SHE_BIN")
+	if bin == "" {
+		bin = filepath.Join(root, "bin")
+	}
+	helpers.runsc = filepath.Join(bin, "runsc")
+	if _, err := os.Stat(helpers.runsc); err != nil {
+		return fmt.Errorf("%s is missing; build it with: make build (or set SHE_BIN)", helpers.runsc)
+	}
+	helpers.init = filepath.Join(dir, "she-init")
+	return goBuild(root, helpers.init, "./cmd/she-init")
+}
+
+func goBuild(dir, to, pkg string, env ...string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, pkg)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// needRoot skips on a developer's own account; the suite as root skips nothing.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("sandboxes need root")
+	}
+}
+
+func newInvoker(t testing.TB) *invoke.Invoker {
+	t.Helper()
+	needRoot(t)
+	dir := t.TempDir()
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(dir, "state")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := invoke.New(invoke.Config{Sandbox: m, Runtimes: filepath.Join(dir, "runtimes")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return v
+}
+
+// function makes a package of the given files.
+func function(t testing.TB, runtime, handler string, files map[string]string) invoke.Code {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return invoke.Code{
+		Name: "test-dev-fn", Version: "1.0.0", Package: "sha256:" + t.Name(), Dir: dir,
+		Runtime: runtime, Handler: handler, MemoryMB: 256, Timeout: 20 * time.Second,
+	}
+}

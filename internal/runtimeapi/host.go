@@ -1,0 +1,107 @@
+package runtimeapi
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Host is the host's end of the channel. It believes nothing: every message is bounded, has its place in the order,
+// and a breach is an ErrProtocol after which the sandbox can only be killed. It is for one goroutine; closing the
+// reader ends a waiting call.
+type Host struct {
+	w      io.Writer
+	r      io.Reader
+	answer int // limits in bytes
+	log    *HeadTail
+}
+
+// NewHost speaks over w and r with a process 1 that keeps to the limits of setup.
+func NewHost(w io.Writer, r io.Reader, maxAnswer, maxLog int) *Host {
+	return &Host{w: w, r: r, answer: maxAnswer, log: NewHeadTail(maxLog)}
+}
+
+// A FaultError is an end without an answer that process 1 reported; Document is the function's own error document,
+// if it left one.
+type FaultError struct {
+	Fault    Fault
+	Document []byte
+}
+
+func (e *FaultError) Error() string { return "the function left no answer" }
+
+// Start sends the setup and waits until the runtime asks for its event. Errors: *FaultError when INIT failed; io.EOF
+// or io.ErrUnexpectedEOF when the sandbox ended; ErrProtocol.
+func (h *Host) Start(s Setup) error {
+	if err := writeMessage(h.w, kindSetup, encode(s)); err != nil {
+		return fmt.Errorf("send setup: %w", err)
+	}
+	_, err := h.receive(true)
+	return err
+}
+
+// Invoke sends the event and waits for the answer. Errors as for Start.
+func (h *Host) Invoke(i Invocation, event []byte) ([]byte, error) {
+	if err := writeMessage(h.w, kindInvocation, encode(i)); err != nil {
+		return nil, fmt.Errorf("send invocation: %w", err)
+	}
+	if err := writeMessage(h.w, kindEvent, event); err != nil {
+		return nil, fmt.Errorf("send event: %w", err)
+	}
+	return h.receive(false)
+}
+
+// Log is what the function printed so far: at most the limit, and a line where something was left out.
+func (h *Host) Log() []byte { return h.log.Bytes() }
+
+func (h *Host) receive(init bool) ([]byte, error) {
+	var document []byte
+	for {
+		k, body, err := readMessage(h.r, func(k kind) int {
+			switch {
+			case k == kindReady && init:
+				return 0
+			case k == kindLog:
+				return maxLogChunk
+			case k == kindDropped:
+				return 8
+			case k == kindAnswer && !init:
+				return h.answer
+			case k == kindDocument && document == nil:
+				return maxDocument
+			case k == kindFault:
+				return maxFault
+			}
+			return -1
+		})
+		if err != nil {
+			return nil, err
+		}
+		switch k {
+		case kindReady, kindAnswer:
+			return body, nil
+		case kindLog:
+			// HeadTail bounds what a process 1 that has stopped counting may send.
+			_, _ = h.log.Write(body)
+		case kindDropped:
+			if len(body) != 8 {
+				return nil, fmt.Errorf("%w: a count has %d bytes", ErrProtocol, len(body))
+			}
+			h.log.Skip(int64(binary.BigEndian.Uint64(body) & (1<<62 - 1)))
+		case kindDocument:
+			document = append([]byte{}, body...)
+		case kindFault:
+			var f Fault
+			if err := decode(body, &f); err != nil {
+				return nil, err
+			}
+			return nil, &FaultError{f, document}
+		}
+	}
+}
+
+// Ended says that err means the other side went away rather than misbehaved.
+func Ended(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}

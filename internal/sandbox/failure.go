@@ -1,0 +1,90 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Blame says who must act to mend a Failure.
+type Blame string
+
+const (
+	Author   Blame = "author"   // crash, timeout, too much memory, too large, malformed
+	Operator Blame = "operator" // a runtime is missing, a sandbox could not start
+	Engine   Blame = "engine"   // our bug
+)
+
+// The codes of a Failure. Where Lambda has a name for it, it is Lambda's.
+const (
+	Unhandled            = "Unhandled" // the function raised an error of its own; its document is in the payload
+	ExitError            = "Runtime.ExitError"
+	OutOfMemory          = "Runtime.OutOfMemory"
+	InvalidEntrypoint    = "Runtime.InvalidEntrypoint"
+	ImportModuleError    = "Runtime.ImportModuleError"
+	HandlerNotFound      = "Runtime.HandlerNotFound"
+	UserCodeSyntaxError  = "Runtime.UserCodeSyntaxError"
+	MalformedHandlerName = "Runtime.MalformedHandlerName"
+	MarshalError         = "Runtime.MarshalError"
+	UnmarshalError       = "Runtime.UnmarshalError"
+	UnhandledRejection   = "Runtime.UnhandledPromiseRejection"
+	InvalidRuntime       = "Runtime.InvalidRuntime"
+	Timedout             = "Sandbox.Timedout"
+	ResponseSizeTooLarge = "Function.ResponseSizeTooLarge"
+	RequestTooLarge      = "RequestEntityTooLarge"
+	StartFailed          = "Sandbox.StartFailed" // operator
+	ProtocolError        = "Sandbox.ProtocolError"
+	InvalidPackage       = "Function.InvalidPackage"
+)
+
+// texts are our words for what a runtime may report about its function. A report that is not in here is Unhandled:
+// the name itself comes from the function and could carry data.
+var texts = map[string]string{
+	Unhandled:            "the function raised an error",
+	ImportModuleError:    "the function's module could not be loaded",
+	HandlerNotFound:      "the function's module has no such handler",
+	UserCodeSyntaxError:  "the function's code has a syntax error",
+	MalformedHandlerName: "the handler is not written as this runtime wants it",
+	MarshalError:         "the function's answer can't be written as JSON",
+	UnmarshalError:       "the function can't read its event",
+	UnhandledRejection:   "the function left a rejected promise unhandled",
+	ExitError:            "the runtime ended without an answer",
+	InvalidEntrypoint:    "the runtime's entry point can't be run",
+	ResponseSizeTooLarge: fmt.Sprintf("the answer is larger than %d bytes", MaxAnswer),
+	Timedout:             "the function took longer than it may",
+}
+
+// A Failure is why there is no answer. Text is in our words: a function's own message is Owner data and stays in the
+// Result.
+type Failure struct {
+	Blame Blame
+	Code  string
+	Text  string
+}
+
+func (f *Failure) Error() string { return string(f.Blame) + ": " + f.Code + ": " + f.Text }
+
+// Failed makes a Failure.
+func Failed(blame Blame, code, format string, args ...any) *Failure {
+	return &Failure{blame, code, fmt.Sprintf(format, args...)}
+}
+
+// Reported turns an error type that came from inside into a Failure of the author.
+func Reported(errorType string) *Failure {
+	text, ok := texts[errorType]
+	if !ok {
+		errorType, text = Unhandled, texts[Unhandled]
+	}
+	return &Failure{Author, errorType, text}
+}
+
+// Document is the payload Lambda gives for a Failure that left none of its own.
+func (f *Failure) Document(requestID string) []byte {
+	b, err := json.Marshal(struct {
+		Type    string `json:"errorType"`
+		Message string `json:"errorMessage"`
+	}{f.Code, "RequestId: " + requestID + " Error: " + f.Text})
+	if err != nil {
+		panic(err) // two strings
+	}
+	return b
+}

@@ -1,0 +1,209 @@
+// Package gvisor is the wall: sandboxes of gVisor, each with a kernel of its own written in Go, so that a function's
+// system calls never reach the host's kernel. DESIGN.md beside package sandbox says why and what is inside.
+//
+// On the host a sandbox is: a few processes in a cgroup of its own, a directory under /run for gVisor's state, and a
+// directory for what the function writes to /tmp. Its mounts are in private namespaces and go with its processes. So
+// removing it is killing the cgroup and deleting two directories, and Sweep after a crash is the same.
+package gvisor
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"she/internal/sandbox"
+)
+
+// Config says where things are. All paths are absolute.
+type Config struct {
+	Runsc string // gVisor's program
+	Init  string // she-init
+	State string // a directory of our own; /tmp of functions is kept here, so it wants disk space
+}
+
+// Mechanism makes gVisor sandboxes. It must run as root: it makes cgroups and mounts.
+type Mechanism struct {
+	runsc string
+	init  string
+	state string
+	run   string // short, because sockets live below it
+	root  *rootfs
+	cg    *hierarchies
+	lock  *os.File
+	next  atomic.Uint64
+}
+
+var _ sandbox.Mechanism = (*Mechanism)(nil)
+
+// New prepares the directories, and takes a lock on State so that no two servers sweep each other's sandboxes. It
+// starts nothing. The error of a missing helper says which.
+func New(c Config) (*Mechanism, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("sandboxes need root: cgroups and mounts are made for each")
+	}
+	for what, file := range map[string]string{"gVisor's runsc": c.Runsc, "she-init": c.Init} {
+		if info, err := os.Stat(file); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			return nil, fmt.Errorf("%s is not at %s; build it with: make build", what, file)
+		}
+	}
+	state, err := filepath.Abs(c.State)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256([]byte(state))
+	name := "she-" + hex.EncodeToString(hash[:5])
+	m := &Mechanism{runsc: c.Runsc, init: c.Init, state: state, run: filepath.Join("/run", name)}
+	for _, dir := range []string{state, m.tmpDir(), m.run, m.boxDir(), m.sharedDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if m.lock, err = os.OpenFile(filepath.Join(state, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(m.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another server uses %s", state), m.lock.Close())
+	}
+	if err := m.prepare(c, name); err != nil {
+		return nil, errors.Join(err, m.lock.Close())
+	}
+	return m, nil
+}
+
+func (m *Mechanism) prepare(c Config, name string) (err error) {
+	if m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init); err != nil {
+		return err
+	}
+	if m.cg, err = findHierarchies(name); err != nil {
+		return err
+	}
+	// Sweep of a later life must find the groups even if that life starts from another place in the tree.
+	known, err := m.knownGroups()
+	if err != nil {
+		return err
+	}
+	for _, dir := range m.cg.all {
+		if !slices.Contains(known, dir) {
+			known = append(known, dir)
+		}
+	}
+	return os.WriteFile(m.groupsFile(), []byte(strings.Join(known, "\n")+"\n"), 0o600)
+}
+
+func (m *Mechanism) tmpDir() string     { return filepath.Join(m.state, "tmp") }
+func (m *Mechanism) boxDir() string     { return filepath.Join(m.run, "box") }
+func (m *Mechanism) sharedDir() string  { return filepath.Join(m.run, "shared") }
+func (m *Mechanism) groupsFile() string { return filepath.Join(m.state, "cgroups") }
+
+func (m *Mechanism) knownGroups() ([]string, error) {
+	b, err := os.ReadFile(m.groupsFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return strings.Fields(string(b)), nil
+}
+
+// runscArgs are gVisor's global flags for the sandbox whose state is in run.
+func (m *Mechanism) runscArgs(run string) []string {
+	return []string{
+		"--root=" + run, "--shared-root=" + m.sharedDir(),
+		"--platform=systrap", "--network=none", "--overlay2=none", "--directfs=false",
+		"--ignore-cgroups",               // ours hold already
+		"--host-settings=ignore",         // doctor's business
+		"--file-access-mounts=exclusive", // nobody changes a package or a runtime under us
+		"--character-device-policy=emulated-only",
+	}
+}
+
+// Sweep implements sandbox.Mechanism.
+func (m *Mechanism) Sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	known, err := m.knownGroups()
+	if err != nil {
+		return err
+	}
+	problems := []error{sweepGroups(ctx, known)}
+	for _, dir := range m.cg.all { // sweepGroups took them along
+		problems = append(problems, os.MkdirAll(dir, 0o755))
+	}
+	if m.cg.v2 != "" {
+		problems = append(problems, enable(m.cg.v2))
+	}
+	problems = append(problems, unmountBelow(m.run), unmountBelow(m.state))
+	for _, dir := range []string{m.boxDir(), m.tmpDir(), m.sharedDir()} {
+		problems = append(problems, empty(dir))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("sweep sandboxes: %w", err)
+	}
+	return os.WriteFile(m.groupsFile(), []byte(strings.Join(m.cg.all, "\n")+"\n"), 0o600)
+}
+
+// Close implements sandbox.Mechanism. What stays is the state directory with nothing of a sandbox in it.
+func (m *Mechanism) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return errors.Join(
+		sweepGroups(ctx, m.cg.all),
+		unmountBelow(m.run), os.RemoveAll(m.run),
+		empty(m.tmpDir()),
+		m.lock.Close())
+}
+
+func (m *Mechanism) newName() string { return strconv.FormatUint(m.next.Add(1), 36) }
+
+// unmountBelow detaches every mount under dir, innermost first.
+func unmountBelow(dir string) error {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return err
+	}
+	var points []string
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], dir+"/") {
+			points = append(points, f[4])
+		}
+	}
+	slices.SortFunc(points, func(a, b string) int { return len(b) - len(a) })
+	var problems []error
+	for _, p := range points {
+		if err := unix.Unmount(p, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			problems = append(problems, fmt.Errorf("unmount %s: %w", p, err))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	var problems []error
+	for _, e := range entries {
+		problems = append(problems, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return errors.Join(problems...)
+}

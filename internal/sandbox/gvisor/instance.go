@@ -1,0 +1,258 @@
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"she/internal/runtimeapi"
+	"she/internal/sandbox"
+)
+
+const (
+	// id is the name of the one container in each sandbox. All have the same: the function can read it.
+	id = "f"
+	// overhead is what the kernel of a sandbox and the host's side of it may use on top of the function's memory.
+	overhead = 64 << 20
+	// grace is how much later than process 1 the host enforces the deadline, so that the log gets out first.
+	grace = 150 * time.Millisecond
+	// patience bounds the removal of one sandbox.
+	patience = 10 * time.Second
+)
+
+// instance is one sandbox. It is used once.
+type instance struct {
+	m      *Mechanism
+	limits sandbox.Limits
+	group  *group
+	box    string // gVisor's state and the OCI configuration
+	tmp    string // the pages of /tmp
+	stdin  *os.File
+	stdout *os.File
+	host   *runtimeapi.Host
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Start implements sandbox.Mechanism.
+func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Instance, sandbox.Result, error) {
+	i, err := m.create(ctx, p)
+	if err != nil {
+		return nil, sandbox.Result{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, p.Limits.Init,
+		sandbox.Failed(sandbox.Author, sandbox.Timedout, "INIT took longer than %s", p.Limits.Init))
+	defer cancel()
+	stop := i.killOn(ctx)
+	err = i.host.Start(runtimeapi.Setup{
+		Command: p.Command, Env: p.Env, Dir: "/var/task",
+		UID: functionUID, GID: functionGID, OwnUID: initUID,
+		Processes: p.Limits.Processes + initThreads,
+		MaxAnswer: sandbox.MaxAnswer, MaxLog: sandbox.MaxLog,
+	})
+	stop()
+	if err != nil {
+		result, failure := i.explain(ctx, nil, err)
+		return nil, result, errors.Join(failure, i.Close())
+	}
+	return i, sandbox.Result{}, nil
+}
+
+// initThreads is what process 1 takes from the limit of processes and threads.
+const initThreads = 16
+
+// create brings a sandbox up to the point where she-init waits for its setup.
+func (m *Mechanism) create(ctx context.Context, p sandbox.Program) (i *instance, err error) {
+	name := m.newName()
+	i = &instance{m: m, limits: p.Limits, box: filepath.Join(m.boxDir(), name), tmp: filepath.Join(m.tmpDir(), name)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.Close())
+			i = nil
+		}
+	}()
+	unable := func(what string, err error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "a sandbox could not start: %s: %v", what, err)
+	}
+	for _, dir := range []string{i.box, i.run(), i.tmp} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return i, unable("make its directory", err)
+		}
+	}
+	if err := os.Chmod(i.tmp, 0o1777); err != nil { // it becomes the mode of /tmp
+		return i, unable("make its directory", err)
+	}
+	for _, b := range p.Binds {
+		if err := m.root.mountPoint(b); err != nil {
+			return i, unable("prepare its files", err)
+		}
+	}
+	if err := writeSpec(i.box, m.root.spec(p, i.tmp)); err != nil {
+		return i, unable("write its configuration", err)
+	}
+	// The kernel of the sandbox limits processes exactly; this is the backstop on the host, where each process inside
+	// is a few threads.
+	if i.group, err = m.cg.create(name, p.Limits.Memory+overhead, 8*p.Limits.Processes+512); err != nil {
+		return i, unable("set its limits", err)
+	}
+	return i, i.launch(ctx, unable, "run", "--detach", "--bundle", i.box, id)
+}
+
+// launch runs one gVisor command that leaves a sandbox running on our pipes.
+func (i *instance) launch(ctx context.Context, unable func(string, error) error, command ...string) error {
+	childIn, stdin, err := os.Pipe()
+	if err != nil {
+		return unable("make its pipes", err)
+	}
+	defer childIn.Close()
+	i.stdin = stdin
+	stdout, childOut, err := os.Pipe()
+	if err != nil {
+		return unable("make its pipes", err)
+	}
+	defer childOut.Close()
+	i.stdout = stdout
+	i.host = runtimeapi.NewHost(stdin, stdout, sandbox.MaxAnswer, sandbox.MaxLog)
+
+	// Only she-init and gVisor write here, so it stays small; it is read only when nothing has run yet.
+	complaints, err := os.OpenFile(filepath.Join(i.box, "stderr"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return unable("open its error file", err)
+	}
+	defer complaints.Close()
+
+	cmd := exec.CommandContext(ctx, i.m.runsc, append(i.m.runscArgs(i.run()), command...)...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Dir = i.box
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, complaints
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a Ctrl-C at the server's terminal is the server's
+	if err := i.group.start(cmd); err != nil {
+		return unable("run gVisor", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		if i.group.outOfMemory() {
+			return unable("run gVisor", errors.New("the memory limit is too small for it"))
+		}
+		return unable("run gVisor", fmt.Errorf("%w: %s", err, firstLine(complaints.Name())))
+	}
+	return nil
+}
+
+func (i *instance) run() string { return filepath.Join(i.box, "run") }
+
+// Run implements sandbox.Instance.
+func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, error) {
+	if len(c.Event) > sandbox.MaxEvent {
+		return sandbox.Result{}, sandbox.Failed(sandbox.Author, sandbox.RequestTooLarge,
+			"the event has %d bytes, at most %d are allowed", len(c.Event), sandbox.MaxEvent)
+	}
+	if err := i.group.throttle(i.limits.CPU); err != nil {
+		return sandbox.Result{}, sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err)
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), timedout(c))
+	defer cancel()
+	stop := i.killOn(ctx)
+	payload, err := i.host.Invoke(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli()}, c.Event)
+	stop()
+	result := sandbox.Result{Payload: payload, Log: i.host.Log()}
+	if err != nil {
+		result, err = i.explain(ctx, &c, err)
+	}
+	result.Usage.MaxMemory, result.Usage.CPU = i.group.usage()
+	return result, err
+}
+
+func timedout(c sandbox.Call) error {
+	return sandbox.Failed(sandbox.Author, sandbox.Timedout, "the function was not done by its deadline, %s",
+		c.Deadline.UTC().Format("15:04:05.000"))
+}
+
+// killOn kills everything inside at the end of ctx; the reader of our pipe then sees the end of the stream.
+func (i *instance) killOn(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		_ = i.group.kill(killing) // Close tries again and says what went wrong
+		_ = i.stdout.SetReadDeadline(time.Unix(1, 0))
+		_ = i.stdin.SetWriteDeadline(time.Unix(1, 0))
+	})
+}
+
+// explain turns the end of the channel into a Failure. c is nil during INIT.
+func (i *instance) explain(ctx context.Context, c *sandbox.Call, err error) (sandbox.Result, error) {
+	result := sandbox.Result{Log: i.host.Log()}
+	var reported *runtimeapi.FaultError
+	isReported := errors.As(err, &reported)
+	if isReported {
+		result.Payload = reported.Document
+	}
+	oom := i.group.outOfMemory()
+	switch {
+	case ctx.Err() != nil:
+		return result, context.Cause(ctx)
+	case oom && (!isReported || reported.Fault.Exited):
+		return result, sandbox.Failed(sandbox.Author, sandbox.OutOfMemory, "the function used more than its %d MB of memory", i.limits.Memory>>20)
+	case isReported:
+		return result, fault(reported.Fault, c)
+	case runtimeapi.Ended(err):
+		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the sandbox ended without a word")
+	default:
+		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "%v", err)
+	}
+}
+
+// fault puts what process 1 reported into our words.
+func fault(f runtimeapi.Fault, c *sandbox.Call) error {
+	switch {
+	case f.Type == sandbox.Timedout && c != nil:
+		return timedout(*c)
+	case f.Exited && f.Signal > 0:
+		return sandbox.Failed(sandbox.Author, sandbox.ExitError, "the runtime was ended by signal %d", f.Signal)
+	case f.Exited:
+		return sandbox.Failed(sandbox.Author, sandbox.ExitError, "the runtime exited with status %d", f.Status)
+	}
+	return sandbox.Reported(f.Type)
+}
+
+// Close implements sandbox.Instance.
+func (i *instance) Close() error {
+	i.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		var problems []error
+		if i.group != nil {
+			problems = append(problems, i.group.kill(ctx), i.group.remove(ctx))
+		}
+		for _, f := range []*os.File{i.stdin, i.stdout} {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+		problems = append(problems, os.RemoveAll(i.box), os.RemoveAll(i.tmp))
+		if err := errors.Join(problems...); err != nil {
+			i.closeErr = fmt.Errorf("remove a sandbox: %w", err)
+		}
+	})
+	return i.closeErr
+}
+
+// firstLine is what gVisor complained about first, bounded.
+func firstLine(file string) string {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "no reason given"
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line[:min(len(line), 300)]
+}

@@ -1,0 +1,89 @@
+// Package sandbox says what a sealed place for one invocation is, without saying how it is built. A Mechanism makes
+// an Instance: the author's program after its INIT, before any data. An Instance takes one event, gives one answer
+// and is destroyed. It sees bytes; what they mean is known only outside the wall.
+//
+// What every mechanism guarantees, held by sandboxtest: no network; no file system but the package and the runtime,
+// both read-only, and an empty /tmp of limited size; no memory, process, file or descriptor shared with another
+// Instance or the host; the limits hold; after Close nothing of it is left, and after Sweep nothing of an earlier
+// life of the server.
+//
+// Everything that comes out of an Instance is hostile: answers and logs are bounded byte strings, failures are one of
+// a fixed set of codes, and no text of a function ever reaches a Failure.
+package sandbox
+
+import (
+	"context"
+	"time"
+)
+
+// Limits of one Instance. Zero is no valid limit; see Program.Check.
+type Limits struct {
+	Memory    int64         // bytes of memory for the program and everything it starts
+	CPU       float64       // CPUs it may use while it has data; INIT is not throttled
+	Tmp       int64         // bytes of /tmp
+	Processes int           // processes and threads
+	Files     int           // open descriptors of one process
+	Init      time.Duration // how long INIT may take
+}
+
+// What an event, an answer and a log may measure at most, in bytes. They are Lambda's, and part of the contract with
+// authors, so they are no configuration.
+const (
+	MaxEvent  = 6 << 20
+	MaxAnswer = 6 << 20
+	MaxLog    = 256 << 10
+)
+
+// A Bind shows a host file or directory inside, read-only.
+type Bind struct{ Source, Target string }
+
+// A Program is what runs in an Instance: a runtime, and an author's package it loads.
+type Program struct {
+	Dir     string   // the unpacked package on the host, shown as /var/task
+	Binds   []Bind   // what the runtime needs besides
+	Command []string // the runtime's bootstrap and its arguments, as seen inside
+	Env     []string // NAME=value, complete: nothing of the host's environment is added
+	Limits  Limits
+}
+
+// A Call is the one event of an Instance.
+type Call struct {
+	ID       string    // the Lambda request id, a UUID
+	ARN      string    // the invoked function's name in Amazon's form; clients parse it
+	Deadline time.Time // when the Instance is killed with everything in it
+	Event    []byte
+}
+
+// A Result is what came back. It is filled as far as it is known also when Run returns an error.
+type Result struct {
+	Payload []byte // the answer, or the function's own error document in Lambda's form. Owner data.
+	Log     []byte // what the function printed, at most MaxLog and a line about what was dropped. Owner data.
+	Usage   Usage
+}
+
+// Usage is what an Instance cost, as far as the mechanism can tell without extra cost; zero where it can't.
+type Usage struct {
+	MaxMemory int64         // bytes at the highest point
+	CPU       time.Duration // of the program and of the walls around it
+}
+
+// A Mechanism builds sandboxes. Its methods may be called concurrently.
+type Mechanism interface {
+	// Start runs INIT to the point where the runtime asks for its event. On error nothing is left; the Result then
+	// carries the log and error document of a failed INIT.
+	Start(ctx context.Context, p Program) (Instance, Result, error)
+	// Sweep removes whatever an earlier life of the server left: processes, mounts, cgroups, directories. It must
+	// not run beside Start.
+	Sweep(ctx context.Context) error
+	// Close ends what the mechanism itself holds. All Instances must be closed before.
+	Close() error
+}
+
+// An Instance is one sandbox after INIT. Run may be called once.
+type Instance interface {
+	// Run gives the event and waits for the answer. The deadline and the end of ctx kill the Instance with
+	// everything in it at once. Errors are *Failure, or ctx's.
+	Run(ctx context.Context, c Call) (Result, error)
+	// Close kills what still runs and removes every trace on the host. It is idempotent, and needs no earlier Run.
+	Close() error
+}

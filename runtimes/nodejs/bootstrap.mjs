@@ -1,0 +1,193 @@
+// Runs an AWS Lambda handler written for Node.js: asks the Runtime API for the event, calls the handler, reports.
+// Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+import fs from 'node:fs'
+import http from 'node:http'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+
+const { AWS_LAMBDA_RUNTIME_API: api, LAMBDA_TASK_ROOT: task, _HANDLER: handlerName } = process.env
+const [host, port] = api.split(':')
+let open = null // the id of the event that has no answer yet
+
+// Asks and gives {status, headers, body}. A body that the other side refuses while it is sent is no error: the answer
+// says why.
+function request(method, where, body, headers = {}) {
+  return new Promise((resolve, reject) => {
+    const data = body === undefined ? undefined : Buffer.from(body)
+    const r = http.request({
+      host, port, method, path: '/2018-06-01/runtime/' + where, agent: false,
+      headers: data ? { ...headers, 'Content-Length': data.length } : headers,
+    }, (answer) => {
+      const parts = []
+      answer.on('data', (p) => parts.push(p))
+      answer.on('end', () => resolve({ status: answer.statusCode, headers: answer.headers, body: Buffer.concat(parts) }))
+      answer.on('error', reject)
+    })
+    r.on('error', reject)
+    r.end(data)
+  })
+}
+
+function documentOf(error) {
+  if (error instanceof Error || (error && typeof error === 'object' && 'message' in error && 'stack' in error)) {
+    return {
+      errorType: String(error.name ?? 'Error'),
+      errorMessage: String(error.message),
+      trace: String(error.stack ?? '').split('\n'),
+    }
+  }
+  return { errorType: typeof error, errorMessage: String(error), trace: [] }
+}
+
+async function report(where, error) {
+  const document = documentOf(error)
+  fs.writeSync(2, `ERROR\tInvoke Error\t${JSON.stringify({ ...document, stack: document.trace })}\n`)
+  const type = document.errorType.replace(/[^\w.]/g, '').slice(0, 100)
+  await request('POST', where, JSON.stringify(document), {
+    'Content-Type': 'application/json', 'Lambda-Runtime-Function-Error-Type': type,
+  })
+}
+
+class RuntimeError extends Error {
+  constructor(type, message, cause) {
+    super(message)
+    this.name = type
+    if (cause?.stack) this.stack = cause.stack
+  }
+}
+
+// Finds file.function, where the file may be in directories and the function in nested exports: dir/file.a.b
+async function load(name) {
+  const m = /^(?<file>(?:.*\/)?[^./]+)\.(?<fn>.+)$/.exec(name)
+  if (!m || name.includes('..')) throw new RuntimeError('Runtime.MalformedHandlerName', `Bad handler '${name}': want file.function`)
+  const module = await loadModule(path.resolve(task, m.groups.file))
+  const found = m.groups.fn.split('.').reduce((at, key) => at?.[key], module) ??
+    m.groups.fn.split('.').reduce((at, key) => at?.[key], module?.default)
+  if (found === undefined) throw new RuntimeError('Runtime.HandlerNotFound', `${name} is undefined or not exported`)
+  if (typeof found !== 'function') throw new RuntimeError('Runtime.HandlerNotFound', `${name} is not a function`)
+  return found
+}
+
+async function loadModule(base) {
+  const file = ['', '.js', '.mjs', '.cjs'].map((e) => base + e).find((f) => fs.existsSync(f) && fs.statSync(f).isFile())
+  try {
+    // A CommonJS module is required rather than imported, so that exports set late are seen as in Lambda.
+    if (file && !file.endsWith('.mjs') && !(file.endsWith('.js') && isModule(path.dirname(file)))) return createRequire(file)(file)
+    if (file) return await import(pathToFileURL(file))
+    return createRequire(path.join(task, 'x.js'))(base) // a directory with index.js or package.json
+  } catch (e) {
+    if (e instanceof SyntaxError) {
+      // Module syntax in a .js file without "type": newer Node.js runs it, older says SyntaxError.
+      if (file?.endsWith('.js') && /import statement|Unexpected token 'export'/.test(e.message)) {
+        throw new RuntimeError('Runtime.UserCodeSyntaxError', `${e.message} (is "type": "module" missing in package.json?)`, e)
+      }
+      throw new RuntimeError('Runtime.UserCodeSyntaxError', `SyntaxError: ${e.message}`, e)
+    }
+    if (e?.code === 'MODULE_NOT_FOUND' || e?.code === 'ERR_MODULE_NOT_FOUND') {
+      throw new RuntimeError('Runtime.ImportModuleError', `Error: ${e.message}`, e)
+    }
+    throw e
+  }
+}
+
+// isModule says what the nearest package.json makes of .js files.
+function isModule(dir) {
+  for (; dir.startsWith(task); dir = path.dirname(dir)) {
+    const file = path.join(dir, 'package.json')
+    if (fs.existsSync(file)) {
+      try {
+        return JSON.parse(fs.readFileSync(file)).type === 'module'
+      } catch {
+        return false
+      }
+    }
+  }
+  return false
+}
+
+function contextOf(headers, done) {
+  const deadline = Number(headers['lambda-runtime-deadline-ms'])
+  return {
+    callbackWaitsForEmptyEventLoop: true,
+    functionName: process.env.AWS_LAMBDA_FUNCTION_NAME,
+    functionVersion: process.env.AWS_LAMBDA_FUNCTION_VERSION,
+    memoryLimitInMB: process.env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: process.env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: process.env.AWS_LAMBDA_LOG_STREAM_NAME,
+    invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
+    awsRequestId: headers['lambda-runtime-aws-request-id'],
+    clientContext: undefined,
+    identity: undefined,
+    getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
+    done: (error, value) => done(error, value, false),
+    succeed: (value) => done(null, value, false),
+    fail: (error) => done(error ?? new Error('failed'), undefined, false),
+  }
+}
+
+// Calls the handler and waits for its answer, whichever of Lambda's ways it takes: a promise, a callback, or the
+// context's done.
+function call(handler, event, headers) {
+  return new Promise((resolve, reject) => {
+    let answered = false
+    const context = contextOf(headers, done)
+    function done(error, value, wait) {
+      if (answered) return
+      answered = true
+      const settle = () => (error ? reject(error) : resolve(value))
+      // With a callback Lambda answers once the event loop is empty, unless the function asks otherwise.
+      if (wait && context.callbackWaitsForEmptyEventLoop) process.once('beforeExit', settle)
+      else settle()
+    }
+    process.once('beforeExit', () => {
+      if (!answered) resolve(null) // nothing left to do and no answer: Lambda gives null
+    })
+    const value = handler(event, context, (error, result) => done(error, result, true))
+    if (typeof value?.then === 'function') value.then((v) => done(null, v, false), (e) => done(e ?? new Error('rejected'), undefined, false))
+    else if (value !== undefined && handler.length < 3) done(null, value, false)
+  })
+}
+
+async function main() {
+  let handler
+  try {
+    handler = await load(handlerName)
+  } catch (e) {
+    await report('init/error', e)
+    process.exit(1)
+  }
+  const { headers, body } = await request('GET', 'invocation/next')
+  const id = open = headers['lambda-runtime-aws-request-id']
+  process.env._X_AMZN_TRACE_ID = headers['lambda-runtime-trace-id'] ?? ''
+  let text
+  try {
+    const answer = await call(handler, JSON.parse(body), headers)
+    try {
+      text = JSON.stringify(answer === undefined ? null : answer)
+      if (text === undefined) throw new TypeError(`a ${typeof answer} has no JSON form`)
+    } catch (e) {
+      throw new RuntimeError('Runtime.MarshalError', e.message, e)
+    }
+  } catch (e) {
+    open = null
+    await report(`invocation/${id}/error`, e)
+    process.exit(0)
+  }
+  open = null
+  await request('POST', `invocation/${id}/response`, text, { 'Content-Type': 'application/json' }).catch(() => {})
+  // Nothing more to do: the sandbox ends with the answer.
+}
+
+// What the function throws outside its own call still has to be reported as its error, not as a dead runtime.
+async function crash(error) {
+  try {
+    await report(open ? `invocation/${open}/error` : 'init/error', error)
+  } finally {
+    process.exit(129)
+  }
+}
+process.on('uncaughtException', crash)
+process.on('unhandledRejection', (reason) => crash(new RuntimeError('Runtime.UnhandledPromiseRejection', String(reason), reason)))
+
+main()

@@ -1,0 +1,190 @@
+"""Runs an AWS Lambda handler written in Python: asks the Runtime API for the event, calls the handler, reports.
+
+The Runtime API is spoken over a plain socket, so that as little as possible is imported beside the function.
+Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+import json
+import os
+import sys
+import time
+
+TASK = os.environ["LAMBDA_TASK_ROOT"]
+API = os.environ["AWS_LAMBDA_RUNTIME_API"]
+PREFIX = "/2018-06-01/runtime/"
+
+
+def request(method, path, body=b"", headers=()):
+    """Sends one request and gives (status, headers in lower case, body)."""
+    import socket
+
+    host, _, port = API.partition(":")
+    with socket.create_connection((host, int(port))) as s:
+        head = [f"{method} {PREFIX}{path} HTTP/1.1", f"Host: {API}", "Connection: close", f"Content-Length: {len(body)}"]
+        head += [f"{k}: {v}" for k, v in headers]
+        s.sendall("\r\n".join(head + ["", ""]).encode("latin-1"))
+        try:
+            s.sendall(body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # too large: the answer says so
+        with s.makefile("rb") as f:
+            status = int(f.readline().split()[1])
+            got = {}
+            while True:
+                line = f.readline().strip()
+                if not line:
+                    break
+                name, _, value = line.decode("latin-1").partition(":")
+                got[name.lower()] = value.strip()
+            return status, got, f.read(int(got["content-length"])) if "content-length" in got else f.read()
+
+
+def document(error, error_type=None, trace=None):
+    """A function's error in Lambda's form."""
+    import traceback
+
+    if trace is None:
+        trace = traceback.format_list([f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__])
+    return {
+        "errorMessage": str(error),
+        "errorType": error_type or type(error).__name__,
+        "requestId": Context.current_id or "",
+        "stackTrace": trace,
+    }
+
+
+def report(path, doc):
+    print(f"[ERROR] {doc['errorType']}: {doc['errorMessage']}", *doc["stackTrace"], sep="\n", file=sys.stderr, flush=True)
+    request("POST", path, json.dumps(doc).encode(), [("Lambda-Runtime-Function-Error-Type", plain(doc["errorType"]))])
+
+
+def plain(name):
+    return "".join(c for c in name if c.isalnum() or c in "._")[:100]
+
+
+class Identity:
+    cognito_identity_id = None
+    cognito_identity_pool_id = None
+
+
+class Context:
+    """What a handler gets as its second argument."""
+
+    current_id = None
+
+    def __init__(self, headers):
+        env = os.environ.get
+        self.aws_request_id = headers["lambda-runtime-aws-request-id"]
+        self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn", "")
+        self.function_name = env("AWS_LAMBDA_FUNCTION_NAME")
+        self.function_version = env("AWS_LAMBDA_FUNCTION_VERSION")
+        self.memory_limit_in_mb = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        self.log_group_name = env("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_stream_name = env("AWS_LAMBDA_LOG_STREAM_NAME")
+        self.client_context = None
+        self.identity = Identity()
+        self._deadline = int(headers["lambda-runtime-deadline-ms"])
+
+    def get_remaining_time_in_millis(self):
+        return max(0, self._deadline - int(time.time() * 1000))
+
+    def log(self, message):
+        sys.stdout.write(str(message))
+
+
+class InitError(Exception):
+    def __init__(self, error_type, message, trace=()):
+        super().__init__(message)
+        self.error_type, self.trace = error_type, list(trace)
+
+
+def load(handler):
+    """Finds module.function, where the module may be in packages: a.b.function or a/b.function."""
+    import importlib
+    import traceback
+
+    module_name, dot, function = handler.rpartition(".")
+    if not dot or not module_name or not function:
+        raise InitError("Runtime.MalformedHandlerName", f"Bad handler '{handler}': want module.function")
+    module_name = module_name.replace("/", ".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as e:
+        raise InitError("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {e}") from e
+    except SyntaxError as e:
+        where = f'  File "{e.filename}" Line {e.lineno}\n    {e.text}'
+        raise InitError("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {e}", [where]) from e
+    except Exception as e:
+        raise InitError(type(e).__name__, str(e), traceback.format_tb(e.__traceback__)) from e
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise InitError("Runtime.HandlerNotFound", f"Handler '{function}' missing on module '{module_name}'")
+    return found
+
+
+def fresh_randomness():
+    """This process may be a copy of one that waited for its event: generators seeded before must not repeat."""
+    random = sys.modules.get("random")
+    if random:
+        random.seed()
+    numpy = sys.modules.get("numpy.random")
+    if numpy:
+        numpy.seed()
+    ssl = sys.modules.get("ssl")
+    if ssl:
+        ssl.RAND_add(os.urandom(64), 64.0)
+
+
+def encode(answer):
+    def extra(value):
+        import decimal
+
+        if isinstance(value, decimal.Decimal):
+            return float(value)
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+    return json.dumps(answer, ensure_ascii=False, default=extra).encode("utf-8", "surrogatepass")
+
+
+def main():
+    sys.path.insert(0, TASK)
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        handler = load(os.environ["_HANDLER"])
+    except InitError as e:
+        report("init/error", document(e, e.error_type, e.trace))
+        sys.exit(1)
+    except SystemExit:
+        raise
+    except BaseException as e:
+        report("init/error", document(e))
+        sys.exit(1)
+
+    _, headers, body = request("GET", "invocation/next")
+    fresh_randomness()
+    request_id = Context.current_id = headers["lambda-runtime-aws-request-id"]
+    os.environ["_X_AMZN_TRACE_ID"] = headers.get("lambda-runtime-trace-id", "")
+    path = f"invocation/{request_id}/"
+    try:
+        event = json.loads(body)
+    except ValueError as e:
+        report(path + "error", document(e, "Runtime.UnmarshalError", []))
+        return
+    try:
+        answer = handler(event, Context(headers))
+    except Exception as e:
+        report(path + "error", document(e))
+        return
+    try:
+        text = encode(answer)
+    except Exception as e:
+        report(path + "error", document(e, "Runtime.MarshalError"))
+        return
+    sys.stdout.flush()
+    request("POST", path + "response", text, [("Content-Type", "application/json")])
+    request("GET", "invocation/next")  # never answered: the sandbox ends here
+
+
+if __name__ == "__main__":
+    # The handler's module may do "import bootstrap" or look at __main__; it finds its own file first.
+    main()

@@ -1,0 +1,238 @@
+// Package runtimes holds the bootstraps that run managed Lambda handlers, and finds on the host what they need:
+// which interpreter stands for "python3.9", where it lives, what to install if there is none.
+//
+// A custom runtime ("provided.al2023", a program named bootstrap in the package) needs nothing of this but the host's
+// C library, which many such programs don't need either.
+package runtimes
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+//go:embed python nodejs
+var bootstraps embed.FS
+
+// Dir is where the bootstraps are inside a sandbox: LAMBDA_RUNTIME_DIR.
+const Dir = "/var/runtime"
+
+// Install writes the bootstraps to dir, which then belongs at Dir in every sandbox. What was there before is removed.
+func Install(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.CopyFS(dir, bootstraps); err != nil {
+		return fmt.Errorf("install the runtimes' bootstraps: %w", err)
+	}
+	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o644)
+		if d.IsDir() {
+			mode = 0o755
+		}
+		return os.Chmod(p, mode)
+	})
+}
+
+// A Runtime is how functions of one kind are run on this host.
+type Runtime struct {
+	Name    string      // what it is here: "python3.11", "nodejs20.x", "provided.al2023"
+	Command []string    // what starts it inside; a custom runtime's is in its package
+	Paths   [][2]string // host path and path inside that it needs, read-only
+	Env     []string    // what it wants set besides Lambda's variables
+	Version string      // changes whenever the installation does
+}
+
+// ErrMissing is wrapped when a runtime is known and not installed; the text says what to install.
+var ErrMissing = errors.New("the runtime is not installed")
+
+// ErrUnknown is wrapped for a name that stands for no runtime.
+var ErrUnknown = errors.New("unknown runtime")
+
+// Finder looks at one host. The zero value looks at this one; tests set the fields.
+type Finder struct {
+	Look  func(program string) (string, error)                 // exec.LookPath
+	Run   func(program string, args ...string) (string, error) // its output
+	Exist func(path string) bool
+}
+
+var named = regexp.MustCompile(`^(python|nodejs|java|dotnetcore|dotnet|go|provided|ruby|wasm)([0-9.]*)(?:\.(x|al2|al2023))?$`)
+
+// Find resolves a runtime as project files write it. The warning says when something else than asked for is used; the
+// function may behave differently then, but a retired name should not keep it from running.
+func (f Finder) Find(name string) (r Runtime, warning string, err error) {
+	f = f.orHost()
+	m := named.FindStringSubmatch(strings.TrimSpace(name))
+	if m == nil {
+		return Runtime{}, "", fmt.Errorf("%w %.60q: known are python3.x, nodejsNN.x, provided.al2023", ErrUnknown, name)
+	}
+	switch family, version := m[1], m[2]; family {
+	case "python":
+		r, err = f.python()
+		warning = differs(name, r, version, strings.TrimPrefix(r.Name, "python"))
+	case "nodejs":
+		r, err = f.node()
+		warning = differs(name, r, strings.TrimSuffix(version, "."), strings.TrimSuffix(strings.TrimPrefix(r.Name, "nodejs"), ".x"))
+	case "provided":
+		r = f.custom()
+		if name != r.Name && err == nil {
+			warning = fmt.Sprintf("%s is run as %s", name, r.Name)
+		}
+	case "go":
+		r = f.custom()
+		warning = name + " is retired: the program named by the handler is run as a custom runtime; it must be built with aws-lambda-go 1.18 or newer"
+	default:
+		err = fmt.Errorf("%w %q: functions in this language can't be run yet", ErrUnknown, name)
+	}
+	if err != nil {
+		return Runtime{}, "", err
+	}
+	return r, warning, nil
+}
+
+func differs(name string, r Runtime, asked, have string) string {
+	if asked == have || r.Name == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is run by %s, which is installed here", name, r.Name)
+}
+
+// system is what every program of the host may need: its libraries and tools, not /usr/local, sources or servers.
+func (f Finder) system() (paths [][2]string) {
+	for _, p := range []string{"/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share", "/etc/alternatives"} {
+		if f.Exist(p) {
+			paths = append(paths, [2]string{p, p})
+		}
+	}
+	// Where /lib is no link into /usr.
+	for _, p := range []string{"/bin", "/lib", "/lib64"} {
+		if info, err := os.Lstat(p); err == nil && info.IsDir() {
+			paths = append(paths, [2]string{p, p})
+		}
+	}
+	return paths
+}
+
+func (f Finder) custom() Runtime {
+	return Runtime{Name: "provided.al2023", Paths: f.system(), Version: "1"}
+}
+
+var pythonVersion = regexp.MustCompile(`^Python (3\.[0-9]+)\.[0-9]+`)
+
+func (f Finder) python() (Runtime, error) {
+	for _, candidate := range []string{"/usr/bin/python3", "python3"} {
+		program, err := f.Look(candidate)
+		if err != nil {
+			continue
+		}
+		out, err := f.Run(program, "-I", "-c",
+			"import sys, os; print('Python ' + sys.version.split()[0]); print(os.path.realpath(sys.executable)); print(sys.base_prefix)")
+		if err != nil {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		m := pythonVersion.FindStringSubmatch(lines[0])
+		if m == nil || len(lines) != 3 {
+			continue
+		}
+		if minor, _ := strconv.Atoi(strings.TrimPrefix(m[1], "3.")); minor < 8 {
+			continue
+		}
+		executable, prefix := lines[1], lines[2]
+		return Runtime{
+			Name:    "python" + m[1],
+			Command: []string{executable, Dir + "/python/bootstrap.py"},
+			Paths:   f.with(prefix),
+			// No byte code can be written beside a read-only module.
+			Env:     []string{"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=/var/runtime"},
+			Version: stamp(lines[0], executable),
+		}, nil
+	}
+	return Runtime{}, fmt.Errorf("%w: Python 3.8 or newer (apt-get install python3)", ErrMissing)
+}
+
+var nodeVersion = regexp.MustCompile(`^v([0-9]+)\.[0-9]+\.[0-9]+`)
+
+func (f Finder) node() (Runtime, error) {
+	for _, candidate := range []string{"node", "nodejs", "/usr/local/bin/node"} {
+		program, err := f.Look(candidate)
+		if err != nil {
+			continue
+		}
+		out, err := f.Run(program, "-p", "process.version + '\\n' + process.execPath")
+		if err != nil {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		m := nodeVersion.FindStringSubmatch(lines[0])
+		if m == nil || len(lines) != 2 {
+			continue
+		}
+		if major, _ := strconv.Atoi(m[1]); major < 16 {
+			continue
+		}
+		executable := lines[1]
+		return Runtime{
+			Name:    "nodejs" + m[1] + ".x",
+			Command: []string{executable, Dir + "/nodejs/bootstrap.mjs"},
+			Paths:   f.with(filepath.Dir(filepath.Dir(executable))),
+			Env:     []string{"NODE_PATH=/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
+			Version: stamp(lines[0], executable),
+		}, nil
+	}
+	return Runtime{}, fmt.Errorf("%w: Node.js 16 or newer (apt-get install nodejs)", ErrMissing)
+}
+
+// with adds an installation that is not the system's own. Of a shared prefix only what programs need is shown.
+func (f Finder) with(prefix string) [][2]string {
+	paths := f.system()
+	switch prefix {
+	case "/usr", "/":
+	case "/usr/local":
+		for _, p := range []string{"/usr/local/bin", "/usr/local/lib"} {
+			if f.Exist(p) {
+				paths = append(paths, [2]string{p, p})
+			}
+		}
+	default:
+		paths = append(paths, [2]string{prefix, prefix})
+	}
+	return paths
+}
+
+// stamp identifies an installed program well enough to notice an update.
+func stamp(version, program string) string {
+	info, err := os.Stat(program)
+	if err != nil {
+		return version
+	}
+	return fmt.Sprintf("%s %d %d", version, info.Size(), info.ModTime().UnixNano())
+}
+
+func (f Finder) orHost() Finder {
+	if f.Look == nil {
+		f.Look = exec.LookPath
+	}
+	if f.Run == nil {
+		f.Run = func(program string, args ...string) (string, error) {
+			cmd := exec.Command(program, args...)
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent"}
+			out, err := cmd.Output()
+			return string(out), err
+		}
+	}
+	if f.Exist == nil {
+		f.Exist = func(p string) bool { _, err := os.Stat(p); return err == nil }
+	}
+	return f
+}
