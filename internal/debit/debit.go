@@ -1,0 +1,215 @@
+// Package debit holds the rules of data debits: a bundle shared with somebody outside, for a time, by the Owner's
+// consent. A Debit is a value; every change makes another one, of an instant that is given. It does no I/O.
+//
+// A debit keeps the bundles it was proposed with. What anybody stores elsewhere under the same name changes nothing of
+// what an accepted debit shares.
+package debit
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"she/internal/bundle"
+	"she/internal/hat"
+)
+
+// A Debit is one agreement and the history of its terms.
+type Debit struct {
+	Key     string
+	Created time.Time
+	Client  Client
+	// Permissions are the terms as they were proposed, the oldest first. There is at least one.
+	Permissions []Permissions
+}
+
+// Client is who asks, as they said when they asked first; it can't be changed later.
+type Client struct {
+	Name          string `json:"requestClientName"`
+	URL           string `json:"requestClientUrl"`
+	LogoURL       string `json:"requestClientLogoUrl"`
+	CallbackURL   string `json:"requestClientCallbackUrl,omitempty"`
+	ApplicationID string `json:"requestApplicationId,omitempty"`
+	Description   string `json:"requestDescription,omitempty"`
+}
+
+// Permissions are one set of terms and what the Owner made of it.
+type Permissions struct {
+	Created           time.Time
+	Purpose           string
+	Start             time.Time
+	Period            hat.Period
+	CancelAtPeriodEnd bool
+	TermsURL          string
+	Conditions        *bundle.Bundle // each property must have a record, or nothing is shared
+	Bundle            bundle.Bundle
+	Accepted          bool
+	CanceledAt        time.Time // zero: not cancelled
+	// AtOnce says that a cancellation did not wait for the end of the period.
+	AtOnce bool
+}
+
+// End is when the terms end: at once if they were cancelled at once; at the end of the period during which they were
+// cancelled; after one period if they were to end by themselves. none means that they roll on.
+func (p Permissions) End() (end time.Time, none bool) {
+	switch {
+	case !p.CanceledAt.IsZero() && p.AtOnce:
+		return p.CanceledAt, false
+	case !p.CanceledAt.IsZero():
+		return p.periodEnd(p.CanceledAt), false
+	case p.CancelAtPeriodEnd:
+		return p.Period.After(p.Start), false
+	}
+	return time.Time{}, true
+}
+
+// periodEnd is the first end of a period that is not before t. A period of fixed length is divided; a calendar period
+// is walked.
+func (p Permissions) periodEnd(t time.Time) time.Time {
+	if t.Before(p.Start) || t.Equal(p.Start) {
+		return p.Start
+	}
+	if length, fixed := fixedLength(p.Period); fixed {
+		n := (t.Sub(p.Start) + length - 1) / length
+		return p.Start.Add(n * length)
+	}
+	end := p.Start
+	for end.Before(t) {
+		end = p.Period.After(end)
+	}
+	return end
+}
+
+// fixedLength is the period as a span of time, if every month and year has the same one.
+func fixedLength(p hat.Period) (time.Duration, bool) {
+	january := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)
+	february := time.Date(2004, 2, 1, 0, 0, 0, 0, time.UTC)
+	march := time.Date(2005, 2, 1, 0, 0, 0, 0, time.UTC)
+	length := p.After(january).Sub(january)
+	return length, p.After(february).Sub(february) == length && p.After(march).Sub(march) == length
+}
+
+// Active says whether the terms hold at an instant.
+func (p Permissions) Active(now time.Time) bool {
+	end, none := p.End()
+	return p.Accepted && !p.Start.After(now) && (none || end.After(now))
+}
+
+// Latest are the newest terms, accepted or not.
+func (d Debit) Latest() *Permissions { return &d.Permissions[len(d.Permissions)-1] }
+
+// Active are the newest terms that hold at an instant, nil if none do.
+func (d Debit) Active(now time.Time) *Permissions {
+	for i := range slices.Backward(d.Permissions) {
+		if d.Permissions[i].Active(now) {
+			return &d.Permissions[i]
+		}
+	}
+	return nil
+}
+
+// Propose adds terms; those in force stay so until the Owner accepts.
+func (d Debit) Propose(p Permissions, now time.Time) Debit {
+	p.Created, p.Accepted, p.CanceledAt, p.AtOnce = now, false, time.Time{}, false
+	d.Permissions = append(slices.Clone(d.Permissions), p)
+	return d
+}
+
+// Accept puts the newest terms in force and ends all others. Terms that had been cancelled are accepted anew.
+func (d Debit) Accept() Debit {
+	d.Permissions = slices.Clone(d.Permissions)
+	for i := range d.Permissions {
+		p := &d.Permissions[i]
+		p.Accepted = i == len(d.Permissions)-1
+		if p.Accepted {
+			p.CanceledAt, p.AtOnce = time.Time{}, false
+		}
+	}
+	return d
+}
+
+// Cancel ends all terms that hold: now, or when their period is over.
+func (d Debit) Cancel(atPeriodEnd bool, now time.Time) Debit {
+	d.Permissions = slices.Clone(d.Permissions)
+	for i := range d.Permissions {
+		if p := &d.Permissions[i]; p.Active(now) {
+			p.CanceledAt, p.AtOnce = now, !atPeriodEnd
+		}
+	}
+	return d
+}
+
+// BundleNames are the names of all bundles of the debit, conditions included.
+func (d Debit) BundleNames() []string {
+	var names []string
+	for _, p := range d.Permissions {
+		names = append(names, p.BundleNames()...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// BundleNames are those of these terms.
+func (p Permissions) BundleNames() []string {
+	if p.Conditions == nil {
+		return []string{p.Bundle.Name}
+	}
+	return []string{p.Bundle.Name, p.Conditions.Name}
+}
+
+// Endpoints are all that these terms read: shared, or looked at for a condition.
+func (p Permissions) Endpoints() []hat.Endpoint {
+	all := p.Bundle.Endpoints()
+	if p.Conditions != nil {
+		all = append(all, p.Conditions.Endpoints()...)
+	}
+	return all
+}
+
+// stored is a Debit as the vault keeps it.
+type stored struct {
+	Key         string              `json:"dataDebitKey"`
+	Created     time.Time           `json:"dateCreated"`
+	Client      Client              `json:"client"`
+	Permissions []storedPermissions `json:"permissions"`
+}
+
+type storedPermissions struct {
+	Created           time.Time      `json:"dateCreated"`
+	Purpose           string         `json:"purpose"`
+	Start             time.Time      `json:"start"`
+	Period            hat.Period     `json:"period"`
+	CancelAtPeriodEnd bool           `json:"cancelAtPeriodEnd"`
+	TermsURL          string         `json:"termsUrl"`
+	Conditions        *bundle.Bundle `json:"conditions,omitempty"`
+	Bundle            bundle.Bundle  `json:"bundle"`
+	Accepted          bool           `json:"accepted"`
+	CanceledAt        time.Time      `json:"canceledAt,omitzero"`
+	AtOnce            bool           `json:"atOnce,omitempty"`
+}
+
+// Store is the text to keep.
+func (d Debit) Store() ([]byte, error) {
+	s := stored{Key: d.Key, Created: d.Created, Client: d.Client}
+	for _, p := range d.Permissions {
+		s.Permissions = append(s.Permissions, storedPermissions(p))
+	}
+	return json.Marshal(s)
+}
+
+// FromStore reads what Store wrote.
+func FromStore(text []byte) (Debit, error) {
+	var s stored
+	if err := json.Unmarshal(text, &s); err != nil {
+		return Debit{}, errors.New("a stored data debit can't be read")
+	}
+	if len(s.Permissions) == 0 {
+		return Debit{}, errors.New("a stored data debit has no terms")
+	}
+	d := Debit{Key: s.Key, Created: s.Created, Client: s.Client}
+	for _, p := range s.Permissions {
+		d.Permissions = append(d.Permissions, Permissions(p))
+	}
+	return d, nil
+}

@@ -1,0 +1,143 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"she/internal/bundle"
+	"she/internal/hat"
+)
+
+// postData: POST /data/{namespace}/{endpoint}. An array is one record for each element, any other value is one.
+func (s *server) postData(w *recorder, q *request) error {
+	e, err := q.endpoint()
+	if err != nil {
+		return err
+	}
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	skip, _, err := boolParam(values, "skipErrors")
+	if err != nil {
+		return err
+	}
+	text, err := q.body(w)
+	if err != nil {
+		return err
+	}
+	list, isArray, err := elements(text)
+	if err != nil {
+		return err
+	}
+	if !isArray {
+		data, err := hat.ParseData(text)
+		if err != nil {
+			return err
+		}
+		stored, err := q.vault.Append(q.Context(), q.caller, []hat.Draft{{Endpoint: e, Data: data}}, false)
+		if err != nil {
+			return err
+		}
+		s.wake(q)
+		writeBytes(w, http.StatusCreated, appendRecord(nil, &stored[0], true))
+		return nil
+	}
+	drafts := make([]hat.Draft, len(list))
+	for i, element := range list {
+		data, err := hat.ParseData(element)
+		if err != nil {
+			return err
+		}
+		drafts[i] = hat.Draft{Endpoint: e, Data: data}
+	}
+	var stored []hat.Record
+	if len(drafts) > 0 {
+		if stored, err = q.vault.Append(q.Context(), q.caller, drafts, skip); err != nil {
+			return err
+		}
+		s.wake(q)
+	}
+	writeBytes(w, http.StatusCreated, appendRecords(nil, stored, true))
+	return nil
+}
+
+// wake tells the engine that something was committed. It may be lost: the engine finds due work by itself, later.
+func (s *server) wake(q *request) { s.Functions.Wake(q.hat.ID) }
+
+const defaultTake = 1000
+
+// getData: GET /data/{namespace}/{endpoint}?take&skip&orderBy&ordering&<attribute>.
+func (s *server) getData(w *recorder, q *request) error {
+	e, err := q.endpoint()
+	if err != nil {
+		return err
+	}
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	page, err := pageOf(values, defaultTake)
+	if err != nil {
+		return err
+	}
+	property, err := sorted(values)
+	if err != nil {
+		return err
+	}
+	property.Endpoints = []bundle.EndpointQuery{{Endpoint: e}}
+	within := bundle.Within{Page: page, Keep: keep(values)}
+	out := newSpool(w)
+	defer out.stop()
+	err = q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
+		return out.list(func(yield func(bundle.Row) error) error {
+			_, err := bundle.Evaluate(q.Context(), property, src, within, yield)
+			return err
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return out.end(http.StatusOK)
+}
+
+// pageOf reads skip and take; a negative fallback means that all is given if take is not there.
+func pageOf(values url.Values, fallback int) (bundle.Page, error) {
+	skip, err := intParam(values, "skip", 0)
+	if err != nil {
+		return bundle.Page{}, err
+	}
+	take, err := intParam(values, "take", fallback)
+	if err != nil {
+		return bundle.Page{}, err
+	}
+	if take < 0 {
+		return bundle.Page{Skip: skip}, nil
+	}
+	return bundle.Page{Skip: skip, Take: &take}, nil
+}
+
+// sorted reads orderBy and ordering; any ordering but "descending" is ascending.
+func sorted(values url.Values) (bundle.PropertyQuery, error) {
+	q := bundle.PropertyQuery{OrderBy: values.Get("orderBy"), Ordering: values.Get("ordering")}
+	if len(q.OrderBy) > bundle.MaxText {
+		return q, badRequest("Parameter orderBy is too long")
+	}
+	return q, nil
+}
+
+// keep makes the attribute filters of a query into a condition on records; nil if there are none. recordId, which the
+// older clients send, is the record's own id.
+func keep(values url.Values) func(hat.Record) bool {
+	all := attributes(values, "take", "skip", "orderBy", "ordering", "recordId")
+	ids := values["recordId"]
+	if len(all) == 0 && ids == nil {
+		return nil
+	}
+	return func(r hat.Record) bool {
+		return (ids == nil || slices.ContainsFunc(ids, func(id string) bool { return strings.EqualFold(id, r.ID.String()) })) &&
+			matchesAll(all, r.Data)
+	}
+}

@@ -1,0 +1,217 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"she/internal/access"
+	"she/internal/catalog"
+	"she/internal/contract"
+	"she/internal/engine"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// Functions is the engine, as far as clients of the HAT API reach it; *engine.Engine says what each method promises.
+type Functions interface {
+	Functions() []catalog.Function
+	Function(f hat.FunctionID) (catalog.Function, bool)
+	GrantFor(f hat.FunctionID) (access.Grant, error)
+	Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error
+	Wake(hatID string)
+}
+
+func ofTrigger(q *request) (*access.Permission, error) {
+	id, err := q.functionID()
+	if err != nil {
+		// No function has such an id; whoever may trigger none in particular gets the same 403 as for one there is.
+		id = hat.FunctionID{}
+	}
+	p := access.TriggerFunction(id)
+	return &p, nil
+}
+
+func (q *request) functionID() (hat.FunctionID, error) {
+	return hat.ParseFunctionID(q.params["function"])
+}
+
+func functionNotFound(id string) *apiError {
+	return controller(http.StatusNotFound, "Function Not Found", fmt.Sprintf("Function %s not found", id))
+}
+
+// configuration is what clients see of a function: the registered manifest, or what was granted if it is not (or not
+// yet) registered, under its status at this HAT. known is false if the function is neither registered nor saved.
+func configuration(f catalog.Function, registered bool, state *vault.FunctionState) (body []byte, known bool) {
+	var status contract.Status
+	if state != nil {
+		status.Enabled = state.Enabled
+		status.LastExecution, status.ExecutionStarted = state.LastExecution, state.Started
+	}
+	switch {
+	case registered && f.Manifest != nil:
+		status.Available = f.Available()
+		return contract.Configuration(*f.Manifest, status), true
+	case state != nil:
+		return contract.Configuration(contract.ManifestOf(state.Grant), status), true
+	}
+	return nil, false
+}
+
+// listFunctions: GET /she/function.
+func (s *server) listFunctions(w *recorder, q *request) error {
+	states, err := q.vault.FunctionStates(q.Context(), q.caller)
+	if err != nil {
+		return err
+	}
+	saved := map[hat.FunctionID]*vault.FunctionState{}
+	ids := map[hat.FunctionID]bool{}
+	for i := range states {
+		id := states[i].Grant.Function
+		saved[id], ids[id] = &states[i], true
+	}
+	registered := map[hat.FunctionID]catalog.Function{}
+	for _, f := range s.Functions.Functions() {
+		registered[f.ID], ids[f.ID] = f, true
+	}
+	sorted := make([]hat.FunctionID, 0, len(ids))
+	for id := range ids {
+		sorted = append(sorted, id)
+	}
+	slices.SortFunc(sorted, func(a, b hat.FunctionID) int { return strings.Compare(a.String(), b.String()) })
+	b := []byte{'['}
+	for _, id := range sorted {
+		f, isRegistered := registered[id]
+		if body, known := configuration(f, isRegistered, saved[id]); known {
+			if len(b) > 1 {
+				b = append(b, ',')
+			}
+			b = append(b, body...)
+		}
+	}
+	writeBytes(w, http.StatusOK, append(b, ']'))
+	return nil
+}
+
+// found is the function of the path with its state at this HAT, nil if it was never switched on.
+func (s *server) found(q *request) (f catalog.Function, registered bool, state *vault.FunctionState, err error) {
+	id, err := q.functionID()
+	if err != nil {
+		return f, false, nil, functionNotFound(q.params["function"])
+	}
+	f, registered = s.Functions.Function(id)
+	saved, err := q.vault.Function(q.Context(), q.caller, id)
+	switch {
+	case err == nil:
+		state = &saved
+	case !errors.Is(err, vault.ErrNotFound):
+		return f, registered, nil, err
+	}
+	if _, known := configuration(f, registered, state); !known {
+		return f, registered, nil, functionNotFound(id.String())
+	}
+	return f, registered, state, nil
+}
+
+// getFunction: GET /she/function/{id}.
+func (s *server) getFunction(w *recorder, q *request) error {
+	f, registered, state, err := s.found(q)
+	if err != nil {
+		return err
+	}
+	body, _ := configuration(f, registered, state)
+	writeBytes(w, http.StatusOK, body)
+	return nil
+}
+
+// enableFunction: GET /she/function/{id}/enable. What is stored is what the function is at this moment; what it asks
+// for later is another consent.
+func (s *server) enableFunction(w *recorder, q *request) error {
+	f, registered, _, err := s.found(q)
+	if err != nil {
+		return err
+	}
+	grant, err := s.Functions.GrantFor(f.ID)
+	if errors.Is(err, engine.ErrNotAvailable) || errors.Is(err, engine.ErrFunctionNotFound) {
+		return notAvailable(q.params["function"]) // saved once, or not yet loaded
+	} else if err != nil {
+		return err
+	}
+	state, err := q.vault.Enable(q.Context(), q.caller, grant)
+	if err != nil {
+		return err
+	}
+	s.wake(q)
+	body, _ := configuration(f, registered, &state)
+	writeBytes(w, http.StatusOK, body)
+	return nil
+}
+
+// disableFunction: GET /she/function/{id}/disable. Switching off what was never on is no error.
+func (s *server) disableFunction(w *recorder, q *request) error {
+	f, registered, state, err := s.found(q)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		disabled, err := q.vault.Disable(q.Context(), q.caller, state.Grant.Function)
+		if err != nil {
+			return err
+		}
+		state = &disabled
+	}
+	body, _ := configuration(f, registered, state)
+	writeBytes(w, http.StatusOK, body)
+	return nil
+}
+
+func notAvailable(id string) *apiError {
+	return controller(http.StatusBadRequest, "Function Not Available", fmt.Sprintf("Function %s not available for execution", id))
+}
+
+// triggerFunction: GET /she/function/{id}/trigger?useAll=false. It answers when the run is over.
+func (s *server) triggerFunction(w *recorder, q *request) error {
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	useAll, _, err := boolParam(values, "useAll")
+	if err != nil {
+		return err
+	}
+	name := q.params["function"]
+	id, err := q.functionID()
+	if err != nil {
+		return functionNotFound(name)
+	}
+	q.release() // a run may take minutes
+	err = s.Functions.Trigger(q.Context(), q.hat.ID, q.caller, id, useAll)
+	switch {
+	case err == nil:
+		writeJSON(w, http.StatusOK, message("Function Executed"))
+		return nil
+	case errors.Is(err, engine.ErrFunctionNotFound):
+		return functionNotFound(name)
+	case errors.Is(err, engine.ErrNotAvailable):
+		return notAvailable(name)
+	case errors.Is(err, engine.ErrNotEnabled):
+		return controller(http.StatusBadRequest, "Function Not Enabled", fmt.Sprintf("Function %s not enabled for execution", name))
+	case errors.Is(err, access.ErrDenied):
+		return err
+	case q.Context().Err() != nil:
+		return q.Context().Err() // nobody is there to read an answer; the run goes on
+	}
+	failed := *controller(http.StatusInternalServerError, "Function Execution Failed",
+		fmt.Sprintf("Function %s execution errored with %s function %s failed", name, q.hat.Domain.Name(), name))
+	if errors.Is(err, engine.ErrBusy) || errors.Is(err, engine.ErrStopped) {
+		failed.retryAfter = "5"
+	}
+	var ran *engine.FailedError
+	if !errors.As(err, &ran) && failed.retryAfter == "" {
+		s.Log.ErrorContext(q.Context(), "trigger failed", "function", name, "error", err)
+	}
+	return &failed
+}

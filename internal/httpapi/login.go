@@ -1,0 +1,122 @@
+package httpapi
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/url"
+	"unicode/utf8"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// authenticate fills in who calls, and puts the token, as used now, into the answer's header: on success and on later
+// refusals alike, because clients replace theirs with it.
+func (s *server) authenticate(w *recorder, q *request) error {
+	text := q.Header.Get(tokenHeader)
+	if text == "" {
+		return errNotAuthenticated
+	}
+	c, err := check(q.hat, text, q.now)
+	if err != nil {
+		return errNotAuthenticated
+	}
+	u, err := userOf(c, func(id hat.UserID) (vault.User, error) { return q.vault.UserByID(q.Context(), id) })
+	if err != nil {
+		return err
+	}
+	q.claims, q.user = c, u
+	if c.Application == "" {
+		q.caller = access.User(u.ID, u.Roles, c.Scope)
+	} else if q.caller, err = s.applicationCaller(q); err != nil {
+		return err
+	}
+	c.IssuedAt = lastUse(u, q.now)
+	refreshed, err := s.tokens.sign(q.hat, c)
+	if err != nil {
+		return err
+	}
+	w.Header().Set(tokenHeader, refreshed)
+	return nil
+}
+
+// publicKey: GET /publickey. Third parties verify tokens with it.
+func (s *server) publicKey(w *recorder, q *request) error {
+	der, err := x509.MarshalPKIXPublicKey(&q.hat.Key.PublicKey)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, err = w.Write(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	return err
+}
+
+var (
+	errCredentialsRequired = controller(http.StatusUnauthorized, "Credentials required",
+		"No username or password provided to retrieve token")
+	errBadCredentials = badRequest("The headers username and password must be URL-encoded")
+)
+
+type tokenAnswer struct {
+	AccessToken string `json:"accessToken"`
+	UserID      string `json:"userId"`
+}
+
+// accessToken: GET /users/access_token with headers username and password.
+func (s *server) accessToken(w *recorder, q *request) error {
+	username, err := credential(q, "username")
+	if err != nil {
+		return err
+	}
+	password, err := credential(q, "password")
+	if err != nil {
+		return err
+	}
+	u, err := q.vault.UserByName(q.Context(), username)
+	if errors.Is(err, vault.ErrNotFound) {
+		u = vault.User{}
+	} else if err != nil {
+		return err
+	}
+	ok, err := s.crypt.matches(q, u.PasswordHash, password)
+	if err != nil {
+		return err
+	}
+	// The comparison runs for disabled and unknown users too: nobody learns from the time which names there are.
+	if !ok || !u.Enabled {
+		return errNotAuthenticated
+	}
+	return s.answerToken(w, q, u, userClaims(q.hat, u, q.hat.Domain.String(), scopeOf(u.Roles), q.now))
+}
+
+func (s *server) answerToken(w *recorder, q *request, u vault.User, c claims) error {
+	text, err := s.tokens.sign(q.hat, c)
+	if err != nil {
+		return err
+	}
+	w.Header().Set(tokenHeader, text)
+	writeJSON(w, http.StatusOK, tokenAnswer{text, u.ID.String()})
+	return nil
+}
+
+func credential(q *request, header string) (string, error) {
+	raw, given := q.Header[http.CanonicalHeaderKey(header)]
+	if !given || raw[0] == "" {
+		return "", errCredentialsRequired
+	}
+	text, err := url.QueryUnescape(raw[0])
+	if err != nil || !utf8.ValidString(text) {
+		return "", errBadCredentials
+	}
+	return text, nil
+}
+
+// validate: GET /users/access_token/validate. That the request got here is the answer.
+func (s *server) validate(w *recorder, _ *request) error {
+	writeJSON(w, http.StatusOK, message("Authenticated"))
+	return nil
+}

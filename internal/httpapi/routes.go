@@ -1,0 +1,173 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+
+	"she/internal/access"
+	"she/internal/hat"
+)
+
+// A route is one line of the table. The token, and the permission it needs, are checked before do runs, and so before
+// a byte of the body is read.
+type route struct {
+	method  string
+	pattern string // {name} is one segment, {name...} the rest of the path
+	in      prefixes
+	// needs is the permission; a nil function means that nobody has to say who they are, a nil permission that any
+	// valid token will do.
+	needs   func(*request) (*access.Permission, error)
+	limited bool // counted for the client's address
+	do      func(*recorder, *request) error
+
+	segments []string
+}
+
+// prefixes are where a route hangs.
+type prefixes int
+
+const (
+	atRoot prefixes = iota
+	inAPI           // below each of apiVersions
+	inV26           // below the current one only: younger than the others, or of another shape there
+)
+
+const currentAPI = "/api/v2.6"
+
+var apiVersions = []string{currentAPI, "/api/v2", "/api/v2.0"}
+
+type routes []*route
+
+// find gives the route and what its pattern's names stand for, or nil.
+func (rs routes) find(method, path string) (*route, map[string]string) {
+	at := atRoot
+	for _, prefix := range apiVersions {
+		if rest, ok := strings.CutPrefix(path, prefix+"/"); ok {
+			at, path = inAPI, "/"+rest
+			if prefix == currentAPI {
+				at = inV26
+			}
+			break
+		}
+	}
+	segments := strings.Split(path, "/")
+	for _, r := range rs {
+		hangsHere := r.in == at || r.in == inAPI && at == inV26
+		if r.method != method || !hangsHere {
+			continue
+		}
+		if params, ok := match(r.segments, segments); ok {
+			return r, params
+		}
+	}
+	return nil, nil
+}
+
+func match(pattern, segments []string) (map[string]string, bool) {
+	var params map[string]string
+	for i, want := range pattern {
+		if i >= len(segments) {
+			return nil, false
+		}
+		name, isParam := strings.CutPrefix(want, "{")
+		if !isParam {
+			if want != segments[i] {
+				return nil, false
+			}
+			continue
+		}
+		name = strings.TrimSuffix(name, "}")
+		value := segments[i]
+		name, rest := strings.CutSuffix(name, "...")
+		if rest {
+			value = strings.Join(segments[i:], "/")
+		}
+		if !allowed(name, value) {
+			return nil, false
+		}
+		if params == nil {
+			params = map[string]string{}
+		}
+		params[name] = value
+		if rest {
+			return params, true
+		}
+	}
+	return params, len(pattern) == len(segments)
+}
+
+// allowed are the characters the original's routes admit; what has others is no such route.
+func allowed(param, value string) bool {
+	const lower, upper = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	const name = lower + "0123456789-"
+	set := ""
+	switch param {
+	case "namespace":
+		set = name
+	case "endpoint", "combinator", "prefix":
+		set = name + "/"
+	case "bundle", "debit":
+		set = name + upper
+	default:
+		set = name + upper + "_.~"
+	}
+	for i := range len(value) {
+		if strings.IndexByte(set, value[i]) < 0 {
+			return false
+		}
+	}
+	return value != ""
+}
+
+// endpoint is the one the path names.
+func (q *request) endpoint() (hat.Endpoint, error) {
+	return hat.ParseEndpoint(q.params["namespace"] + "/" + q.params["endpoint"])
+}
+
+// needs makes a route's requirement of a fixed permission.
+func needs(p access.Permission) func(*request) (*access.Permission, error) {
+	return func(*request) (*access.Permission, error) { return &p, nil }
+}
+
+func anyToken(*request) (*access.Permission, error) { return nil, nil }
+
+func ofEndpoint(of func(hat.Endpoint) access.Permission) func(*request) (*access.Permission, error) {
+	return func(q *request) (*access.Permission, error) {
+		e, err := q.endpoint()
+		if err != nil {
+			return nil, err
+		}
+		p := of(e)
+		return &p, nil
+	}
+}
+
+func ofParam(name string, of func(string) access.Permission) func(*request) (*access.Permission, error) {
+	return func(q *request) (*access.Permission, error) {
+		p := of(q.params[name])
+		return &p, nil
+	}
+}
+
+// table is every route there is. Of two that match, the first counts.
+func (s *server) table() routes {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	all := routes{
+		{method: get, pattern: "/publickey", do: s.publicKey},
+		{method: get, pattern: "/users/access_token", limited: true, do: s.accessToken},
+		{method: get, pattern: "/users/access_token/validate", needs: anyToken, do: s.validate},
+
+		{method: get, pattern: "/data/{namespace}/{endpoint...}", in: inAPI, needs: ofEndpoint(access.ReadRecords), do: s.getData},
+		{method: post, pattern: "/data/{namespace}/{endpoint...}", in: inAPI, needs: ofEndpoint(access.WriteRecords), do: s.postData},
+
+		{method: get, pattern: "/she/function", in: inAPI, needs: needs(access.SeeFunctions()), do: s.listFunctions},
+		{method: get, pattern: "/she/function/{function}", in: inAPI, needs: needs(access.SeeFunctions()), do: s.getFunction},
+		{method: get, pattern: "/she/function/{function}/enable", in: inAPI, needs: needs(access.SwitchFunctions()), do: s.enableFunction},
+		{method: get, pattern: "/she/function/{function}/disable", in: inAPI, needs: needs(access.SwitchFunctions()), do: s.disableFunction},
+		{method: get, pattern: "/she/function/{function}/trigger", in: inAPI, needs: ofTrigger, do: s.triggerFunction},
+	}
+	for _, r := range all {
+		r.segments = strings.Split(r.pattern, "/")
+	}
+	return all
+}

@@ -1,0 +1,229 @@
+// Package httpapi is the HAT API v2.6 over HTTP, as existing clients know it: step 1 of the walk, and the way
+// everything comes out again. It turns requests into callers, endpoints and drafts, and values into the JSON the
+// clients expect, byte for byte where they compare it.
+//
+// It guarantees that a token is checked before anything else of a request is read, that the status and body of every
+// error come from one table, and that neither an error nor a log line contains what an Owner stored.
+//
+// It decides nothing about rights (access does), keeps no state of a person (vault does) and runs no function
+// (engine does).
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"she/internal/access"
+	"she/internal/directory"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// HATs is the part of the directory the edge needs. ByDomain and ByID answer directory.ErrNotFound.
+type HATs interface {
+	ByDomain(domain hat.Domain) (directory.HAT, error)
+	ByID(id string) (directory.HAT, error)
+	List() []directory.HAT // without keys
+}
+
+// Vaults opens the vault of a HAT. release gives it back; the vault must not be used after.
+type Vaults interface {
+	Open(ctx context.Context, hatID string) (v vault.Vault, release func(), err error)
+}
+
+// Options are what a server is made of.
+type Options struct {
+	HATs      HATs
+	Vaults    Vaults
+	Functions Functions
+	// Applications is the catalogue of applications; ParseApplications reads it.
+	Applications []Application
+	Log          *slog.Logger     // never sees Owner data; nil discards
+	Now          func() time.Time // nil: time.Now
+	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of
+	// X-Forwarded-For. Set it only if every request passes a proxy that writes both.
+	TrustProxy bool
+	// BcryptCost of passwords that are set from now on; 0: 12, as in the original.
+	BcryptCost int
+}
+
+type server struct {
+	Options
+	routes routes
+	logins *limiter
+	tokens *tokens
+	crypt  *crypt
+}
+
+// New is the handler for all paths of the HAT API and for /healthz. It starts no goroutine.
+func New(o Options) http.Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &server{
+		Options: o,
+		logins:  newLimiter(loginBurst, loginEvery),
+		tokens:  newTokens(),
+		crypt:   newCrypt(o.BcryptCost),
+	}
+	s.routes = s.table()
+	return s
+}
+
+// A request is one HTTP request with what is known about it by the time a handler runs.
+type request struct {
+	*http.Request
+	hat   directory.HAT
+	vault vault.Vault
+	// release gives the vault back before the handler returns: for one that waits long and no longer needs it.
+	release func()
+	caller  access.Caller
+	user    vault.User // whose token it is
+	claims  claims
+	params  map[string]string // from the path
+	now     time.Time
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	allowOrigins(w.Header())
+	if isPreflight(r) {
+		answerPreflight(w)
+		return
+	}
+	if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		writeJSON(w, http.StatusOK, map[string]string{"Status": "OK"})
+		return
+	}
+	out := &recorder{ResponseWriter: w}
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			// What it panicked with may be something an Owner stored; only its type and place go to the log.
+			s.fail(out, r, fmt.Errorf("panic with a %T at %s", p, panicSite()))
+		}
+	}()
+	if err := s.serve(out, r); err != nil {
+		s.fail(out, r, err)
+	}
+}
+
+func (s *server) serve(w *recorder, r *http.Request) error {
+	h, err := s.hatOf(r)
+	if err != nil {
+		return err
+	}
+	route, params := s.routes.find(r.Method, r.URL.EscapedPath())
+	if route == nil {
+		return noHandler(r)
+	}
+	q := &request{Request: r, hat: h, params: params, now: s.Now()}
+	if route.limited {
+		if err := s.limitLogins(q); err != nil {
+			return err
+		}
+	}
+	v, release, err := s.Vaults.Open(r.Context(), h.ID)
+	if err != nil {
+		return err
+	}
+	q.vault, q.release = v, sync.OnceFunc(release)
+	defer q.release()
+	if route.needs != nil {
+		if err := s.authenticate(w, q); err != nil {
+			return err
+		}
+		p, err := route.needs(q)
+		if err != nil {
+			return err
+		}
+		if p != nil && !q.caller.May(*p) {
+			return access.ErrDenied
+		}
+	}
+	return route.do(w, q)
+}
+
+// hatOf picks the HAT by the Host header.
+func (s *server) hatOf(r *http.Request) (directory.HAT, error) {
+	host := r.Host
+	if forwarded := r.Header.Get("X-Forwarded-Host"); s.TrustProxy && forwarded != "" {
+		host = forwarded
+	}
+	if d, err := hat.ParseDomain(host); err == nil {
+		h, err := s.HATs.ByDomain(d)
+		if !errors.Is(err, directory.ErrNotFound) {
+			return h, err
+		}
+	}
+	if !isLoopback(host) {
+		return directory.HAT{}, directory.ErrNotFound
+	}
+	// At home, with one HAT only, there is no doubt which is meant.
+	all := s.HATs.List()
+	if len(all) != 1 {
+		return directory.HAT{}, directory.ErrNotFound
+	}
+	return s.HATs.ByID(all[0].ID)
+}
+
+func isLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.IsLoopback()
+}
+
+// clientIP is the address logins are counted for; of IPv6 the network, because one customer has a whole one.
+func (s *server) clientIP(r *http.Request) string {
+	text := r.RemoteAddr
+	if host, _, err := net.SplitHostPort(text); err == nil {
+		text = host
+	}
+	if list := r.Header.Values("X-Forwarded-For"); s.TrustProxy && len(list) > 0 {
+		last := list[len(list)-1]
+		text = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+	}
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return "unknown"
+	}
+	if ip = ip.Unmap(); ip.Is6() {
+		network, _ := ip.WithZone("").Prefix(64)
+		return network.String()
+	}
+	return ip.String()
+}
+
+// panicSite is the innermost place of ours on the stack of a panic.
+func panicSite() string {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if strings.HasPrefix(f.Function, "she/") {
+			return fmt.Sprintf("%s:%d", f.Function, f.Line)
+		}
+		if !more {
+			return "unknown"
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package httpapi
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"she/internal/access"
+	"she/internal/directory"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+const (
+	tokenHeader = "X-Auth-Token"
+	tokenLife   = 30 * 24 * time.Hour // from issue to the absolute end
+	tokenIdle   = 3 * 24 * time.Hour  // since the last use
+	maxToken    = 8 << 10             // bytes; ours are below 1 KB
+	// clockSlack forgives a clock that was set back a little between two requests.
+	clockSlack = time.Minute
+)
+
+// claims are what a token says. Third parties read them too: hat-js builds its base URL from iss.
+//
+//	{"iss":"alice.localhost:7777","sub":"<user id>","iat":1700000000,"exp":1702592000,"jti":"<hex>",
+//	 "resource":"alice.localhost:7777","accessScope":"owner"}
+//
+// Application tokens have application and applicationVersion in place of the last two. iat is the last use, not the
+// issue: every answer carries the token again with a new one.
+type claims struct {
+	Issuer             string `json:"iss"`
+	Subject            string `json:"sub"`
+	IssuedAt           int64  `json:"iat"`
+	Expires            int64  `json:"exp"`
+	ID                 string `json:"jti"`
+	Resource           string `json:"resource,omitempty"`
+	Scope              string `json:"accessScope,omitempty"`
+	Application        string `json:"application,omitempty"`
+	ApplicationVersion string `json:"applicationVersion,omitempty"`
+}
+
+func (c claims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.Expires), nil }
+func (c claims) GetIssuedAt() (*jwt.NumericDate, error)       { return numericDate(c.IssuedAt), nil }
+func (c claims) GetNotBefore() (*jwt.NumericDate, error)      { return nil, nil }
+func (c claims) GetIssuer() (string, error)                   { return c.Issuer, nil }
+func (c claims) GetSubject() (string, error)                  { return c.Subject, nil }
+func (c claims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
+
+// numericDate: a claim that is missing is zero, and must count as missing.
+func numericDate(seconds int64) *jwt.NumericDate {
+	if seconds == 0 {
+		return nil
+	}
+	return jwt.NewNumericDate(time.Unix(seconds, 0))
+}
+
+// userClaims are those of a new user token. resource is the HAT's domain, or the service the token is for.
+func userClaims(h directory.HAT, u vault.User, resource, scope string, now time.Time) claims {
+	return claims{
+		Issuer:   h.Domain.String(),
+		Subject:  u.ID.String(),
+		IssuedAt: lastUse(u, now),
+		Expires:  now.Add(tokenLife).Unix(),
+		ID:       newTokenID(),
+		Resource: resource,
+		Scope:    scope,
+	}
+}
+
+// lastUse is now, but never before the user's tokens begin: a password change moves that to the next full second, so
+// that no token of this second survives it, and the one given in answer must.
+func lastUse(u vault.User, now time.Time) int64 { return max(now.Unix(), u.TokensFrom.Unix()) }
+
+func newTokenID() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// scopeOf is the title of the user's first role, in the order the original has.
+func scopeOf(roles []access.Role) string {
+	for _, title := range []string{
+		access.TitleOwner, access.TitlePlatform, access.TitleDataCredit, access.TitleDataDebit,
+	} {
+		for _, r := range roles {
+			if r.Title == title {
+				return title
+			}
+		}
+	}
+	return access.TitleValidate
+}
+
+// check reads a token as far as the HAT's key, its domain and the clock can say. Whether its user still exists, and
+// may use it, is left to the caller.
+func check(h directory.HAT, text string, now time.Time) (claims, error) {
+	if len(text) > maxToken {
+		return claims{}, errors.New("token: too long")
+	}
+	var c claims
+	parser := jwt.NewParser(
+		jwt.WithValidMethods([]string{"RS256"}),
+		jwt.WithIssuer(h.Domain.String()),
+		jwt.WithExpirationRequired(),
+		jwt.WithTimeFunc(func() time.Time { return now }),
+		jwt.WithStrictDecoding(),
+	)
+	if _, err := parser.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &h.Key.PublicKey, nil }); err != nil {
+		return claims{}, fmt.Errorf("token: %w", err)
+	}
+	used := time.Unix(c.IssuedAt, 0)
+	if now.After(used.Add(tokenIdle)) || used.After(now.Add(clockSlack)) {
+		return claims{}, errors.New("token: last use is too long ago, or lies ahead")
+	}
+	return c, nil
+}
+
+// tokens signs. A signature costs a millisecond of processor time and a client may send a hundred requests in one
+// second, so what was signed in this second is kept: RS256 signs equal claims to equal bytes.
+type tokens struct {
+	mu     sync.Mutex
+	second int64
+	signed map[signedKey]string // of this second; at most maxSigned
+}
+
+type signedKey struct {
+	hatID  string
+	claims claims
+}
+
+const maxSigned = 10_000
+
+func newTokens() *tokens { return &tokens{signed: map[signedKey]string{}} }
+
+func (t *tokens) sign(h directory.HAT, c claims) (string, error) {
+	key := signedKey{h.ID, c}
+	t.mu.Lock()
+	if c.IssuedAt > t.second || len(t.signed) >= maxSigned {
+		t.second = c.IssuedAt
+		clear(t.signed)
+	}
+	text, found := t.signed[key]
+	t.mu.Unlock()
+	if found {
+		return text, nil
+	}
+	text, err := jwt.NewWithClaims(jwt.SigningMethodRS256, c).SignedString(h.Key)
+	if err != nil {
+		return "", fmt.Errorf("sign token: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.IssuedAt == t.second {
+		t.signed[key] = text
+	}
+	return text, nil
+}
+
+// userOf finds the user a token is for: existing, enabled, and not told to log in again since.
+func userOf(c claims, find func(hat.UserID) (vault.User, error)) (vault.User, error) {
+	id, err := hat.ParseUserID(c.Subject)
+	if err != nil {
+		return vault.User{}, errNotAuthenticated
+	}
+	u, err := find(id)
+	switch {
+	case errors.Is(err, vault.ErrNotFound):
+		return vault.User{}, errNotAuthenticated
+	case err != nil:
+		return vault.User{}, err
+	case !u.Enabled, !u.TokensFrom.IsZero() && c.IssuedAt < u.TokensFrom.Unix():
+		return vault.User{}, errNotAuthenticated
+	}
+	return u, nil
+}
