@@ -61,7 +61,7 @@ func (g *generator) events(p plan) []moment {
 	if p.working() {
 		// The weeks slowly get fuller.
 		for hour := 13.0; hour < 17; hour++ {
-			if p.date.Weekday() != time.Tuesday && chance(r, 0.12+0.008*float64(min(p.week, 26))) {
+			if p.date.Weekday() != time.Tuesday && chance(r, 0.06+0.016*float64(min(p.week, 26))) {
 				a := pick(r, scattered)
 				a.from, a.length = hour*60+pick(r, []float64{0, 0, 0, 30}), pick(r, []float64{25, 30, 30, 45})
 				found = append(found, g.event(p, a))

@@ -23,7 +23,7 @@ var slot = regexp.MustCompile(`\{([a-z ]+)\}`)
 func (w *writer) write(kind string) string {
 	var text string
 	for range 20 {
-		if text = sentences(w.fill(kind)); !w.said[text] {
+		if text = sentences(w.fill(kind, map[string]bool{})); !w.said[text] {
 			break
 		}
 	}
@@ -31,12 +31,21 @@ func (w *writer) write(kind string) string {
 	return text
 }
 
-func (w *writer) fill(kind string) string {
+// fill fills one template. used are the words the text has already: a shopping list names no thing twice.
+func (w *writer) fill(kind string, used map[string]bool) string {
 	choices, ok := words[kind]
 	if !ok {
 		panic("sample: no words of kind " + kind)
 	}
-	return slot.ReplaceAllStringFunc(pick(w.r, choices), func(s string) string { return w.fill(s[1 : len(s)-1]) })
+	choice := pick(w.r, choices)
+	for range 5 {
+		if !used[choice] {
+			break
+		}
+		choice = pick(w.r, choices)
+	}
+	used[choice] = true
+	return slot.ReplaceAllStringFunc(choice, func(s string) string { return w.fill(s[1:len(s)-1], used) })
 }
 
 var beginning = regexp.MustCompile(`(^|[.!?] )\p{Ll}`)
@@ -70,7 +79,7 @@ func (g *generator) tweets(p plan) []moment {
 		mood := w.feels(p)
 		switch x := r.Float64(); {
 		case x < 0.06:
-			found = append(found, g.tweet(at, "en", "RT @"+w.fill("account")+": "+w.write("headline"), true, ""))
+			found = append(found, g.tweet(at, "en", "RT @"+w.fill("account", map[string]bool{})+": "+w.write("headline"), true, ""))
 		case x < 0.10:
 			found = append(found, g.tweet(at, "de", w.write("german"), false, ""))
 		default:

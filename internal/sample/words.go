@@ -154,7 +154,7 @@ var words = map[string][]string{
 	"book":      {"the lighthouse novel", "the book on bees", "the detective story Jorun lent me", "the river atlas", "the biography from the library", "the new short stories"},
 	"colleague": {"Ilka", "Piet", "Oduya", "Tomasz", "Sunniva"},
 	"topic":     {"old trams", "paper conservation", "river maps", "oral history", "metadata", "street names", "ship logs", "the flood archive", "opening hours"},
-	"thing":     {"bike light", "umbrella", "laptop charger", "coffee mug", "rucksack", "headphones", "sewing machine", "kettle"},
+	"thing":     {"bike light", "raincoat", "laptop charger", "coffee mug", "rucksack", "headphones", "sewing machine", "kettle"},
 	"line":      {"199", "192", "60", "Kingfisher", "CityGlider"},
 	"suburb":    {"New Farm", "West End", "Paddington", "Teneriffe", "Toowong", "Bulimba", "Milton"},
 	"trip":      {"Noosa", "Point Lookout", "Tamborine Mountain"},
