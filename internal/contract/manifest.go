@@ -1,9 +1,19 @@
 // Package contract is the three questions to a function and the checks on its answers: steps 5 and 8 of the walk.
 // It turns values into request bytes and hostile bytes into values; it runs nothing and stores nothing.
+//
+// The three entries and their wire forms are those of the HAT's Smart HAT Engine, the direct form: bare JSON in,
+// bare JSON out.
+//
+//	configuration  ""                                                          → FunctionConfiguration
+//	bundle         {"fromDate":"<time>","untilDate":"<time>"}                  → {"name":…,"bundle":{…}}
+//	process        {"functionConfiguration":{…},"request":{"data":{…},"linkRecords":true}} → [Response]
 package contract
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"time"
 
 	"she/internal/bundle"
 	"she/internal/hat"
@@ -13,8 +23,246 @@ import (
 type Manifest struct {
 	ID        hat.FunctionID
 	Version   hat.Version
-	Info      json.RawMessage // as answered, canonical, known fields checked
+	Info      json.RawMessage // as answered, canonical, known fields checked, times in wire form, no nulls
 	Developer json.RawMessage
 	Trigger   hat.Trigger
 	Bundle    bundle.Bundle // the default bundle: its endpoints say which data matters
+	// Available is the author's own word; false takes the function out of use.
+	Available bool
+}
+
+// ParseConfiguration reads the answer of the configuration entry (see Configuration for its form). Every required
+// field is checked, fields unknown here are kept inside info and developer and ignored elsewhere. What the answer
+// says of being enabled or executed is read and dropped: those belong to the Owner and the engine.
+//
+// Every fault is the author's.
+func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
+	if f := checkAnswer(answer, maxConfiguration); f != nil {
+		return Manifest{}, f
+	}
+	canonical, err := hat.ParseData(answer)
+	if err != nil {
+		return Manifest{}, authorFault(CodeAnswerNotJSON, "the answer can't be read: %s", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(canonical.Bytes()))
+	dec.UseNumber()
+	var tree any
+	if err := dec.Decode(&tree); err != nil {
+		return Manifest{}, notJSON(err)
+	}
+	// The bundle's own nulls mean something ("upper":null), so it is read from the text, not from the tree.
+	var texts map[string]json.RawMessage
+	_ = json.Unmarshal(canonical.Bytes(), &texts) // no object: the tree's check says so
+
+	var c checker
+	root := c.object(field{"configuration", withoutNulls(tree)})
+	m := Manifest{
+		Version: c.version(root.at("info").at("version")),
+		Trigger: c.trigger(root.at("trigger")),
+	}
+	if m.ID, err = hat.ParseFunctionID(c.text(root.at("id"))); err != nil {
+		c.fail(root.at("id"), "is not a function id")
+	}
+	m.Info = c.info(root.at("info"))
+	m.Developer = c.developer(root.at("developer"))
+	status := c.object(root.at("status"))
+	m.Available = c.boolean(status.at("available"))
+	c.boolean(status.at("enabled"))
+	c.object(root.at("dataBundle"))
+	if c.fault != nil {
+		return Manifest{}, c.fault
+	}
+	if m.Bundle, err = bundle.ParseFunctionBundle(texts["dataBundle"]); err != nil {
+		return Manifest{}, authorFault(CodeConfigurationInvalid, "dataBundle: %s", shortened(err))
+	}
+	return m, nil
+}
+
+// A field is a value of the answer and where it stands. A missing one is nil.
+type field struct {
+	path  string
+	value any
+}
+
+func (f field) at(key string) field {
+	members, _ := f.value.(map[string]any)
+	return field{f.path + "." + key, members[key]}
+}
+
+// A checker reads fields and remembers the first that does not fit, so that the readers above stay one line each.
+type checker struct{ fault *hat.Fault }
+
+func (c *checker) fail(f field, what string) {
+	if c.fault == nil {
+		c.fault = authorFault(CodeConfigurationInvalid, "%s %s", f.path, what)
+	}
+}
+
+// need reports a field that is missing or of another type than T.
+func need[T any](c *checker, f field, kind string) T {
+	v, ok := f.value.(T)
+	switch {
+	case f.value == nil:
+		c.fail(f, "is missing")
+	case !ok:
+		c.fail(f, "is not "+kind)
+	}
+	return v
+}
+
+func (c *checker) object(f field) field {
+	need[map[string]any](c, f, "an object")
+	return f
+}
+
+func (c *checker) text(f field) string  { return need[string](c, f, "text") }
+func (c *checker) boolean(f field) bool { return need[bool](c, f, "true or false") }
+
+// texts checks required text members, optionalTexts those that may be missing.
+func (c *checker) texts(f field, keys ...string) {
+	for _, k := range keys {
+		c.text(f.at(k))
+	}
+}
+
+func (c *checker) optionalTexts(f field, keys ...string) {
+	for _, k := range keys {
+		if f.at(k).value != nil {
+			c.text(f.at(k))
+		}
+	}
+}
+
+func (c *checker) version(f field) hat.Version {
+	v, err := hat.ParseVersion(c.text(f))
+	if err != nil {
+		c.fail(f, "is not a version such as 1.0.0")
+	}
+	return v
+}
+
+func (c *checker) trigger(f field) hat.Trigger {
+	c.object(f)
+	t := hat.Trigger{Kind: hat.TriggerKind(c.text(f.at("triggerType")))}
+	switch t.Kind {
+	case hat.Individual, hat.Manual:
+	case hat.Periodic:
+		period := f.at("period")
+		text, _ := json.Marshal(period.value)
+		if period.value == nil {
+			c.fail(period, "is missing, and the trigger is periodic")
+		} else if t.Period.UnmarshalJSON(text) != nil {
+			c.fail(period, "is neither an ISO 8601 period such as P1D nor a number of milliseconds")
+		}
+	default:
+		c.fail(f.at("triggerType"), "is none of individual, periodic and manual")
+	}
+	return t
+}
+
+func (c *checker) info(f field) json.RawMessage {
+	c.object(f)
+	c.texts(f, "name", "headline", "termsUrl", "supportContact")
+	c.optionalTexts(f, "dataPreviewEndpoint")
+
+	description := c.object(f.at("description"))
+	c.texts(description, "text")
+	c.optionalTexts(description, "markdown", "html")
+
+	graphics := c.object(f.at("graphics"))
+	c.picture(graphics.at("banner"))
+	c.picture(graphics.at("logo"))
+	c.each(graphics.at("screenshots"), c.picture)
+
+	if notes := f.at("updateNotes"); notes.value != nil {
+		c.texts(notes, "header")
+		if list := notes.at("notes"); list.value != nil {
+			c.each(list, func(f field) { c.text(f) })
+		}
+	}
+	if preview := f.at("dataPreview"); preview.value != nil {
+		c.each(preview, func(f field) { c.object(f) })
+	}
+
+	released := f.at("versionReleaseDate")
+	t, err := parseTime(c.text(released))
+	if err != nil {
+		c.fail(released, "is not a time such as 2024-01-08T10:00:00.000Z")
+	}
+	if members, ok := f.value.(map[string]any); ok {
+		members["versionReleaseDate"] = hat.FormatTime(t)
+	}
+	return c.encode(f)
+}
+
+func (c *checker) developer(f field) json.RawMessage {
+	c.object(f)
+	c.texts(f, "id", "name", "url")
+	c.optionalTexts(f, "country")
+	if logo := f.at("logo"); logo.value != nil {
+		c.picture(logo)
+	}
+	return c.encode(f)
+}
+
+// A picture is {small?, normal, large?, xlarge?}: addresses, never fetched by us.
+func (c *checker) picture(f field) {
+	c.object(f)
+	c.texts(f, "normal")
+	c.optionalTexts(f, "small", "large", "xlarge")
+}
+
+func (c *checker) each(f field, check func(field)) {
+	for i, v := range need[[]any](c, f, "a list") {
+		check(field{fmt.Sprintf("%s[%d]", f.path, i), v})
+	}
+}
+
+func (c *checker) encode(f field) json.RawMessage {
+	text, err := json.Marshal(f.value)
+	if err != nil {
+		c.fail(f, "can't be written again")
+		return nil
+	}
+	d, err := hat.ParseData(text) // undoes json.Marshal's escaping of < > &
+	if err != nil {
+		c.fail(f, "can't be written again")
+		return nil
+	}
+	return d.Bytes()
+}
+
+// withoutNulls removes members that are null: a missing option and a null one are the same here, and functions in
+// Scala read only the former.
+func withoutNulls(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, member := range v {
+			if member == nil {
+				delete(v, k)
+			} else {
+				v[k] = withoutNulls(member)
+			}
+		}
+	case []any:
+		for i := range v {
+			v[i] = withoutNulls(v[i])
+		}
+	}
+	return v
+}
+
+// parseTime reads ISO 8601 as functions write it: with or without fraction; zone Z, +01:00, +0100 or, for UTC, none.
+func parseTime(s string) (time.Time, error) {
+	var err error
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04:05.999999999"} {
+		var t time.Time
+		if t, err = time.Parse(layout, s); err == nil {
+			if y := t.UTC().Year(); y < 1 || y > 9999 {
+				return time.Time{}, fmt.Errorf("year out of range")
+			}
+			return t, nil
+		}
+	}
+	return time.Time{}, err
 }

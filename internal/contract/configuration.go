@@ -1,0 +1,69 @@
+package contract
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+)
+
+// A Status is what is true of a function at one HAT, whatever its author says.
+type Status struct {
+	Available        bool      // the function is registered, loaded and fits what is registered
+	Enabled          bool      // the Owner's stored choice, nothing else
+	LastExecution    time.Time // zero: never
+	ExecutionStarted time.Time // zero: no run in flight
+}
+
+// Configuration is the FunctionConfiguration that clients of the HAT API and the function itself see: the author's
+// manifest under the status at this HAT. Times have milliseconds and Z, options without a value are left out.
+//
+//	{"id":"busy-hours","info":{…},"developer":{…},"trigger":{"triggerType":"periodic","period":"P1D"},
+//	 "dataBundle":{"name":"busy-hours","bundle":{…}},
+//	 "status":{"available":true,"enabled":false,"lastExecution":"2024-01-08T10:00:00.000Z"}}
+//
+// ParseConfiguration reads it back to an equal manifest.
+func Configuration(m Manifest, s Status) json.RawMessage {
+	b := make([]byte, 0, 1024+len(m.Info)+len(m.Developer))
+	b = append(b, `{"id":`...)
+	b = hat.AppendString(b, m.ID.String())
+	b = append(append(b, `,"info":`...), m.Info...)
+	b = append(append(b, `,"developer":`...), m.Developer...)
+	b = append(b, `,"trigger":{"triggerType":`...)
+	b = hat.AppendString(b, string(m.Trigger.Kind))
+	if !m.Trigger.Period.IsZero() {
+		b = hat.AppendString(append(b, `,"period":`...), m.Trigger.Period.String())
+	}
+	b = append(b, `},"dataBundle":`...)
+	question, _ := m.Bundle.MarshalJSON() // never fails; json.Marshal would escape it once more
+	b = append(b, question...)
+	b = strconv.AppendBool(append(b, `,"status":{"available":`...), s.Available)
+	b = strconv.AppendBool(append(b, `,"enabled":`...), s.Enabled)
+	for _, t := range []struct {
+		name string
+		at   time.Time
+	}{{"lastExecution", s.LastExecution}, {"executionStarted", s.ExecutionStarted}} {
+		if !t.at.IsZero() {
+			b = append(append(append(b, `,"`...), t.name...), `":`...)
+			b = hat.AppendString(b, hat.FormatTime(t.at))
+		}
+	}
+	return append(b, `}}`...)
+}
+
+// ManifestOf is what remains of a function that was enabled once and is no longer registered, or has not answered
+// yet: what the Owner granted, and empty texts where the author's would be. It is shown, never run.
+func ManifestOf(g access.Grant) Manifest {
+	info := append([]byte(nil), `{"name":`...)
+	info = hat.AppendString(info, g.Function.String())
+	info = hat.AppendString(append(info, `,"version":`...), g.Version.String())
+	info = hat.AppendString(append(info, `,"versionReleaseDate":`...), hat.FormatTime(g.Given))
+	info = append(info, `,"headline":"","termsUrl":"","supportContact":"","description":{"text":""},`+
+		`"graphics":{"banner":{"normal":""},"logo":{"normal":""},"screenshots":[]}}`...)
+	return Manifest{
+		ID: g.Function, Version: g.Version, Trigger: g.Trigger, Bundle: g.Bundle,
+		Info: info, Developer: json.RawMessage(`{"id":"","name":"","url":""}`),
+	}
+}
