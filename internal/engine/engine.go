@@ -1,0 +1,272 @@
+// Package engine is the one loop: what is due is planned, asked, queried, run, checked and committed. It sequences
+// and decides nothing: who may run is access's and the vault's word, what a run covers plan's, what was asked and
+// answered contract's and bundle's, what is stored the vault's.
+//
+// It promises that every HAT with work that is due is looked at, at start and whenever somebody calls Wake, that one
+// HAT's work does not hold up another's, and that a run's outcome is in the vault before anybody hears of it. It does
+// not promise that a function runs only once for an event; that its records land once is the vault's promise.
+//
+// DESIGN.md beside this file says how, and what happens if we stop at any point.
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"she/internal/access"
+	"she/internal/catalog"
+	"she/internal/hat"
+	"she/internal/invoke"
+	"she/internal/vault"
+)
+
+// Vaults opens the vault of each HAT. Both methods may be called concurrently.
+type Vaults interface {
+	// HATs lists the ids of all HATs.
+	HATs(ctx context.Context) ([]string, error)
+	// Open gives one HAT's vault, usable until release is called; waiting for room among the open ones is fine.
+	Open(ctx context.Context, hatID string) (v vault.Vault, release func(), err error)
+}
+
+// An Invoker carries bytes to a fresh instance of a function and back, and leaves nothing behind. An error is an
+// *invoke.Failure, or ctx's own when it ended first. The answer's log and timing hold even beside an error.
+type Invoker interface {
+	Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, error)
+}
+
+// Errors of Trigger and GrantFor that callers may branch on; besides these, a *FailedError.
+var (
+	ErrFunctionNotFound = errors.New("no such function")
+	ErrNotAvailable     = errors.New("function is not available")
+	ErrNotEnabled       = errors.New("function is not enabled")
+	ErrBusy             = errors.New("function is running already")
+	ErrStopped          = errors.New("engine has stopped")
+)
+
+// A FailedError says that a run was made and did not commit. The run is kept in the vault with its fault and log.
+type FailedError struct {
+	Run   hat.RunID // zero if it failed before it could be claimed
+	Fault *hat.Fault
+}
+
+func (e *FailedError) Error() string { return fmt.Sprintf("run %s: %s", e.Run, e.Fault) }
+func (e *FailedError) Unwrap() error { return e.Fault }
+
+// Options of an Engine. Zero values of the last group mean the defaults named there.
+type Options struct {
+	Vaults  Vaults
+	Invoker Invoker
+	// Functions that are installed here. If an id comes more than once, the last is the current version; the others
+	// keep running for Owners who have granted them and not yet agreed to the current one. A function with a Manifest
+	// is available at once; others are asked for their configuration by Run.
+	Functions []catalog.Function
+	Log       *slog.Logger // gets ids, codes, counts and durations, nothing that a function said or was shown
+
+	Now      func() time.Time // time.Now
+	Parallel int              // runs at once on this node: 8
+	PerHAT   int              // of these, for one HAT: 4
+	Tick     time.Duration    // between looks at every HAT, for wake-ups that were lost: 5 minutes
+	Grace    time.Duration    // how long runs in flight may go on after a stop: 10 seconds
+	// Slack is what a run may take besides the time limits of its function: waiting for a sandbox, starting it,
+	// reading and saving. Past it the lease lapses and the run is given up: 2 minutes.
+	Slack time.Duration
+}
+
+// An Engine runs functions over HATs. All methods may be called concurrently.
+type Engine struct {
+	vaults   Vaults
+	invoker  Invoker
+	registry *registry
+	log      *slog.Logger
+	now      func() time.Time
+	parallel int
+	perHAT   int
+	tick     time.Duration
+	grace    time.Duration
+	slack    time.Duration
+	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
+
+	mu    sync.Mutex
+	woken map[string]bool // HATs to look at
+	bell  chan struct{}   // one slot: something is in woken
+
+	requests chan *request
+	ended    chan struct{} // closed when Run has returned
+}
+
+// A request is somebody waiting for a run.
+type request struct {
+	hat      string
+	function hat.FunctionID
+	useAll   bool
+	asked    time.Time
+	outcome  chan error // one slot, so that nobody waits for a client that went away
+}
+
+// New makes an Engine; Run starts it.
+func New(o Options) *Engine {
+	e := &Engine{
+		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
+		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
+		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
+		woken: make(map[string]bool), bell: make(chan struct{}, 1),
+		requests: make(chan *request), ended: make(chan struct{}),
+	}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	_, _ = rand.Read(e.tenant[:]) // never fails
+	return e
+}
+
+func orDefault[T int | time.Duration](v, otherwise T) T {
+	if v <= 0 {
+		return otherwise
+	}
+	return v
+}
+
+// Wake says that the HAT may have work that is due. It returns at once and says nothing about the data. Losing it, as
+// a crash right before it does, delays the work until the next tick or start.
+func (e *Engine) Wake(hatID string) {
+	e.mu.Lock()
+	e.woken[hatID] = true
+	e.mu.Unlock()
+	select {
+	case e.bell <- struct{}{}:
+	default: // it rings already
+	}
+}
+
+func (e *Engine) takeWoken() map[string]bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	woken := e.woken
+	e.woken = make(map[string]bool)
+	return woken
+}
+
+// Trigger runs one function of a HAT now and returns when the run has ended: nil says that its records are durable.
+// With useAll it is shown everything, not only what is new. If ctx ends first, Trigger returns its error and the run
+// goes on. ErrFunctionNotFound, ErrNotAvailable, ErrNotEnabled, ErrBusy, ErrStopped, access.ErrDenied, *FailedError.
+func (e *Engine) Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error {
+	if err := c.Check(access.TriggerFunction(f)); err != nil {
+		return err
+	}
+	if _, ok := e.registry.runnable(f); !ok {
+		return e.whyNot(ctx, hatID, c, f)
+	}
+	r := &request{hat: hatID, function: f, useAll: useAll, asked: e.now(), outcome: make(chan error, 1)}
+	select {
+	case e.requests <- r:
+	case <-e.ended:
+		return ErrStopped
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-r.outcome:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// whyNot tells a function that can't run from one that is not there: not there is what is neither loaded nor was ever
+// enabled at this HAT.
+func (e *Engine) whyNot(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID) error {
+	if known, ok := e.registry.function(f); ok && known.Manifest != nil {
+		return ErrNotAvailable
+	}
+	v, release, err := e.vaults.Open(ctx, hatID)
+	if err != nil {
+		return fmt.Errorf("open the vault of %s: %w", hatID, err)
+	}
+	defer release()
+	switch _, err = v.Function(ctx, c, f); {
+	case err == nil:
+		return ErrNotAvailable
+	case errors.Is(err, vault.ErrNotFound), errors.Is(err, access.ErrDenied):
+		return ErrFunctionNotFound
+	}
+	return fmt.Errorf("read function %s: %w", f, err)
+}
+
+// Functions lists the current version of every installed function, by id, with what has become known of it.
+func (e *Engine) Functions() []catalog.Function { return e.registry.current() }
+
+// Function is one of Functions.
+func (e *Engine) Function(f hat.FunctionID) (catalog.Function, bool) { return e.registry.function(f) }
+
+// GrantFor is what switching the function on would grant, for the Owner to read and then to give: what the default
+// bundle of its manifest reads, the endpoint the operator registered, this version, this package, all data since
+// ever. ErrFunctionNotFound, ErrNotAvailable.
+func (e *Engine) GrantFor(id hat.FunctionID) (access.Grant, error) {
+	f, ok := e.registry.function(id)
+	switch {
+	case !ok:
+		return access.Grant{}, ErrFunctionNotFound
+	case !f.Available():
+		return access.Grant{}, ErrNotAvailable
+	}
+	return access.Grant{
+		Function: f.ID, Version: f.Version, Digest: f.Digest(),
+		Bundle: f.Manifest.Bundle.Normalised(), Output: f.Output, Trigger: f.Manifest.Trigger,
+		Given: e.now().UTC(),
+	}, nil
+}
+
+// tenantOf is the token by which the other side of the wall tells HATs apart without knowing any.
+func (e *Engine) tenantOf(hatID string) string {
+	sum := sha256.Sum256(append(e.tenant[:len(e.tenant):len(e.tenant)], hatID...))
+	return hex.EncodeToString(sum[:16])
+}
+
+func invocation(f catalog.Function, entry catalog.Entry, tenant, id string, event []byte) invoke.Request {
+	return invoke.Request{
+		Code: invoke.Code{
+			Name: entry.Name, Version: f.Version.String(), Package: entry.Package.Digest, Dir: entry.Package.Dir,
+			Runtime: entry.Runtime, Handler: entry.Handler, MemoryMB: entry.Memory, Timeout: entry.Timeout, Env: entry.Env,
+		},
+		Tenant: invoke.Tenant(tenant), ID: id, Event: event,
+	}
+}
+
+// faultOf says who must act on an error of a run. What has no name is the engine's own; its text is for the server's
+// log, not for the fault.
+func faultOf(err error) *hat.Fault {
+	var (
+		fault   *hat.Fault
+		failure *invoke.Failure
+	)
+	switch {
+	case errors.As(err, &fault):
+		return fault
+	case errors.As(err, &failure):
+		who := hat.Engine
+		switch failure.Blame {
+		case invoke.Author:
+			who = hat.Author
+		case invoke.Operator:
+			who = hat.Operator
+		case invoke.Engine:
+		}
+		return hat.NewFault(who, failure.Code, failure.Text)
+	case errors.Is(err, vault.ErrFull):
+		return hat.NewFault(hat.Operator, "Vault.Full", "no room left on the disk")
+	case errors.Is(err, vault.ErrDamaged):
+		return hat.NewFault(hat.Operator, "Vault.Damaged", "the vault's file is damaged")
+	case errors.Is(err, access.ErrDenied):
+		return hat.NewFault(hat.Owner, "Grant.Denied", "the grant does not allow it")
+	case errors.Is(err, context.DeadlineExceeded):
+		return hat.NewFault(hat.Operator, "Run.OutOfTime", "the lease ran out before the run ended; the machine may be overloaded")
+	}
+	return hat.FaultOf(err)
+}

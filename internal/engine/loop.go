@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"she/internal/vault"
+)
+
+const (
+	// looksAtOnce bounds how many vaults are opened at once only to see whether something is due.
+	looksAtOnce = 4
+	// lookAgain is the pause after a vault could not be looked at.
+	lookAgain = 30 * time.Second
+)
+
+// A loop is the state of Run, touched by its goroutine alone. Work goes out to goroutines and comes back through the
+// two channels.
+type loop struct {
+	*Engine
+	queue   *queue
+	running int
+
+	// looks that wait, those somebody woke before those of a sweep; a HAT waits at most once in each.
+	urgent, background backlog
+	looking            map[string]bool // in flight; true: and to be looked at once more
+	timers             timers
+
+	ends  chan end
+	looks chan look
+	lists chan []string
+	wg    sync.WaitGroup
+}
+
+// A look is what one vault has to do.
+type look struct {
+	hat   string
+	ready []task
+	later time.Time // when the next of the rest is due; zero: nothing waits for time
+	err   error
+}
+
+// An end is a run that has ended, with a fresh look at its HAT: what it wrote may have made other functions due.
+type end struct {
+	task
+	look
+}
+
+// Run is the engine at work, until ctx ends: then it starts nothing more, lets runs in flight end within the grace
+// time, gives back the claims of the rest, and returns nil with no goroutine left.
+func (e *Engine) Run(ctx context.Context) error {
+	defer close(e.ended)
+	l := &loop{
+		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(),
+		ends: make(chan end), looks: make(chan look), lists: make(chan []string),
+	}
+	// Runs outlive ctx by the grace time.
+	runs, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+
+	l.startLoading(ctx)
+	l.startSweep(ctx)
+	tick := time.NewTicker(e.tick)
+	defer tick.Stop()
+	alarm := time.NewTimer(time.Hour)
+	defer alarm.Stop()
+	for {
+		l.startRuns(runs)
+		l.startLooks(ctx)
+		l.set(alarm)
+		select {
+		case <-ctx.Done():
+			l.stop(giveUp)
+			return nil
+		case <-e.bell:
+			for id := range e.takeWoken() {
+				l.urgent.add(id)
+			}
+		case r := <-e.requests:
+			l.queue.add(task{hat: r.hat, function: r.function, since: r.asked, request: r})
+		case look := <-l.looks:
+			again := l.looking[look.hat]
+			delete(l.looking, look.hat)
+			l.take(look)
+			if again {
+				l.urgent.add(look.hat)
+			}
+		case end := <-l.ends:
+			l.running--
+			// First what is due now, then the end: the queue forgets a HAT that has neither, and with it that it was
+			// just served.
+			l.take(end.look)
+			l.queue.done(end.task)
+		case ids := <-l.lists:
+			for _, id := range ids {
+				l.background.add(id)
+			}
+		case <-tick.C:
+			l.startSweep(ctx)
+		case <-alarm.C:
+			for _, id := range l.timers.due(e.now()) {
+				l.urgent.add(id)
+			}
+		}
+	}
+}
+
+// stop ends the loop: looks stop by themselves, runs get the grace time.
+func (l *loop) stop(giveUp func()) {
+	for _, r := range l.queue.drain() {
+		r.outcome <- ErrStopped
+	}
+	gone := make(chan struct{})
+	go func() {
+		l.wg.Wait()
+		close(gone)
+	}()
+	grace := time.NewTimer(l.grace)
+	defer grace.Stop()
+	for {
+		select {
+		case <-grace.C:
+			giveUp()
+		case <-l.ends:
+		case <-l.looks:
+		case <-l.lists:
+		case <-gone:
+			return
+		}
+	}
+}
+
+func (l *loop) startLoading(ctx context.Context) {
+	for _, f := range l.registry.all() {
+		if f.Manifest != nil || f.Problem != nil {
+			continue
+		}
+		l.wg.Go(func() {
+			if l.load(ctx, f); ctx.Err() == nil {
+				l.list(ctx) // HATs may have waited for it
+			}
+		})
+	}
+}
+
+// startSweep looks at every HAT, for work whose wake-up was lost and for what an earlier life of the server left.
+func (l *loop) startSweep(ctx context.Context) {
+	l.wg.Go(func() { l.list(ctx) })
+}
+
+func (l *loop) list(ctx context.Context) {
+	ids, err := l.vaults.HATs(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.log.Error("HATs can't be listed", "error", err)
+		}
+		return
+	}
+	l.lists <- ids
+}
+
+// startLooks opens vaults, within bounds.
+func (l *loop) startLooks(ctx context.Context) {
+	for len(l.looking) < looksAtOnce {
+		id, ok := l.urgent.take()
+		if !ok {
+			if id, ok = l.background.take(); !ok {
+				return
+			}
+		}
+		if _, inFlight := l.looking[id]; inFlight {
+			l.looking[id] = true
+			continue
+		}
+		l.looking[id] = false
+		l.wg.Go(func() { l.looks <- l.lookAt(ctx, id) })
+	}
+}
+
+func (e *Engine) lookAt(ctx context.Context, id string) look {
+	v, release, err := e.vaults.Open(ctx, id)
+	if err != nil {
+		return look{hat: id, err: err}
+	}
+	defer release()
+	return e.lookInto(ctx, id, v)
+}
+
+// lookInto asks the vault what is due. Functions that can't run now are left out; when one becomes available, every
+// HAT is looked at again.
+func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
+	due, err := v.Due(ctx)
+	if err != nil {
+		return look{hat: id, err: err}
+	}
+	l, now := look{hat: id}, e.now()
+	for _, d := range due {
+		if _, ok := e.registry.runnable(d.Function); !ok {
+			continue
+		}
+		if !d.At.After(now) {
+			l.ready = append(l.ready, task{hat: id, function: d.Function, since: d.Since})
+		} else if l.later.IsZero() || d.At.Before(l.later) {
+			l.later = d.At
+		}
+	}
+	return l
+}
+
+// take puts what a look has found where it waits for its turn, or its time.
+func (l *loop) take(look look) {
+	if look.err != nil {
+		if !errors.Is(look.err, context.Canceled) {
+			l.log.Error("vault can't be looked at", "hat", look.hat, "error", look.err)
+		}
+		look.later = l.now().Add(lookAgain)
+	} else {
+		for _, t := range look.ready {
+			l.queue.add(t)
+		}
+	}
+	if !look.later.IsZero() {
+		l.timers.set(look.hat, look.later)
+	}
+}
+
+// startRuns starts what may start.
+func (l *loop) startRuns(ctx context.Context) {
+	for l.running < l.parallel {
+		t, ok := l.queue.next(l.now())
+		if !ok {
+			return
+		}
+		l.running++
+		l.wg.Go(func() { l.ends <- end{t, l.run(ctx, t)} })
+	}
+}
+
+// set makes the alarm ring when the next timer is due.
+func (l *loop) set(alarm *time.Timer) {
+	wait := time.Hour
+	if at, ok := l.timers.next(); ok {
+		wait = min(wait, max(0, at.Sub(l.now())))
+	}
+	alarm.Reset(wait)
+}

@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+
+	"she/internal/hat"
+)
+
+// A task is one run that could start now.
+type task struct {
+	hat      string
+	function hat.FunctionID
+	since    time.Time // when the oldest event it would cover was committed, or somebody asked
+	request  *request  // nil: because of data
+}
+
+// A queue decides which task is next. It is a value of the loop's goroutine and starts nothing itself.
+//
+// Between HATs it is fair: whose oldest event is oldest goes first, and having just been served makes a HAT as young
+// as that moment. So at start work is taken in order of age, and one HAT with endless old work takes turns with the
+// others. Within a HAT requests come before data, then the oldest event; no function has two tasks at a time.
+type queue struct {
+	perHAT int // tasks of one HAT in flight at most
+	lanes  map[string]*lane
+	ready  laneHeap // lanes with a task that may start
+}
+
+// A lane is the work of one HAT.
+type lane struct {
+	hat      string
+	tasks    []task // in order
+	inFlight map[hat.FunctionID]bool
+	served   time.Time
+	place    int // in the heap; -1: not there
+}
+
+func newQueue(perHAT int) *queue {
+	return &queue{perHAT: perHAT, lanes: make(map[string]*lane)}
+}
+
+// add puts a task in. What data makes due is there once for each function, however often somebody has looked: looks
+// may overtake each other, and one that is out of date costs a claim that finds nothing to do.
+func (q *queue) add(t task) {
+	l := q.lane(t.hat)
+	if t.request == nil && slices.ContainsFunc(l.tasks, func(o task) bool { return o.request == nil && o.function == t.function }) {
+		return
+	}
+	l.tasks = append(l.tasks, t)
+	q.settle(l)
+}
+
+// next takes the next task and counts it as in flight at now; false: nothing can start.
+func (q *queue) next(now time.Time) (task, bool) {
+	if len(q.ready) == 0 {
+		return task{}, false
+	}
+	l := q.ready[0]
+	i := l.startable(q.perHAT)
+	t := l.tasks[i]
+	l.tasks = slices.Delete(l.tasks, i, i+1)
+	l.inFlight[t.function] = true
+	l.served = now
+	q.settle(l)
+	return t, true
+}
+
+// done says that a task taken with next has ended.
+func (q *queue) done(t task) {
+	l := q.lane(t.hat)
+	delete(l.inFlight, t.function)
+	q.settle(l)
+}
+
+// drain takes out every request, for the end.
+func (q *queue) drain() (requests []*request) {
+	for _, l := range q.lanes {
+		for _, t := range l.tasks {
+			if t.request != nil {
+				requests = append(requests, t.request)
+			}
+		}
+	}
+	q.lanes, q.ready = make(map[string]*lane), nil
+	return requests
+}
+
+// waiting counts tasks that have not started.
+func (q *queue) waiting() (n int) {
+	for _, l := range q.lanes {
+		n += len(l.tasks)
+	}
+	return n
+}
+
+func (q *queue) lane(id string) *lane {
+	l := q.lanes[id]
+	if l == nil {
+		l = &lane{hat: id, inFlight: make(map[hat.FunctionID]bool), place: -1}
+		q.lanes[id] = l
+	}
+	return l
+}
+
+// settle puts the lane where it belongs after a change: in the heap, out of it, or out of memory.
+func (q *queue) settle(l *lane) {
+	slices.SortStableFunc(l.tasks, func(a, b task) int {
+		if (a.request == nil) != (b.request == nil) {
+			if a.request != nil {
+				return -1
+			}
+			return 1
+		}
+		return a.since.Compare(b.since)
+	})
+	switch can := l.startable(q.perHAT) >= 0; {
+	case can && l.place < 0:
+		heap.Push(&q.ready, l)
+	case can:
+		heap.Fix(&q.ready, l.place)
+	case l.place >= 0:
+		heap.Remove(&q.ready, l.place)
+	}
+	if len(l.tasks) == 0 && len(l.inFlight) == 0 {
+		delete(q.lanes, l.hat)
+	}
+}
+
+// startable is the index of the first task that may start, or -1.
+func (l *lane) startable(perHAT int) int {
+	if len(l.inFlight) >= perHAT {
+		return -1
+	}
+	return slices.IndexFunc(l.tasks, func(t task) bool { return !l.inFlight[t.function] })
+}
+
+// age orders lanes: the oldest event it could serve now, but not older than when it was last served.
+func (l *lane) age() time.Time {
+	oldest := l.tasks[0].since
+	for _, t := range l.tasks[1:] {
+		if t.since.Before(oldest) {
+			oldest = t.since
+		}
+	}
+	if l.served.After(oldest) {
+		return l.served
+	}
+	return oldest
+}
+
+type laneHeap []*lane
+
+func (h laneHeap) Len() int           { return len(h) }
+func (h laneHeap) Less(i, j int) bool { return h[i].age().Before(h[j].age()) }
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+func (h *laneHeap) Push(x any) {
+	l := x.(*lane)
+	l.place = len(*h)
+	*h = append(*h, l)
+}
+func (h *laneHeap) Pop() any {
+	l := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	l.place = -1
+	return l
+}

@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/catalog"
+	"she/internal/contract"
+	"she/internal/hat"
+)
+
+// Codes of the problems that keep a registered function from being available.
+const (
+	CodeWrongID      = "Configuration.WrongID"
+	CodeWrongVersion = "Configuration.WrongVersion"
+	CodeWithdrawn    = "Configuration.Withdrawn"
+	CodeOutdated     = "Grant.Outdated"
+)
+
+// A registry is the functions this node can run, and what their authors say of them. Of one id there may be several
+// versions: the current one, and older ones that keep running for Owners who have not agreed to the current one.
+type registry struct {
+	mu       sync.RWMutex
+	versions map[hat.FunctionID][]catalog.Function // the last is current; each slice is replaced, never changed
+}
+
+func newRegistry(functions []catalog.Function) *registry {
+	r := &registry{versions: make(map[hat.FunctionID][]catalog.Function)}
+	for _, f := range functions {
+		r.versions[f.ID] = append(r.versions[f.ID], f)
+	}
+	return r
+}
+
+// all is every version of every function.
+func (r *registry) all() (all []catalog.Function) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, versions := range r.versions {
+		all = append(all, versions...)
+	}
+	return all
+}
+
+// current is the current version of every function, by id.
+func (r *registry) current() []catalog.Function {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := make([]catalog.Function, 0, len(r.versions))
+	for _, versions := range r.versions {
+		all = append(all, versions[len(versions)-1])
+	}
+	slices.SortFunc(all, func(a, b catalog.Function) int { return cmp.Compare(a.ID.String(), b.ID.String()) })
+	return all
+}
+
+func (r *registry) function(id hat.FunctionID) (catalog.Function, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	versions := r.versions[id]
+	if len(versions) == 0 {
+		return catalog.Function{}, false
+	}
+	return versions[len(versions)-1], true
+}
+
+// runnable says whether any version of the function is available, and the longest that a run of one may take.
+func (r *registry) runnable(id hat.FunctionID) (longest time.Duration, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, f := range r.versions[id] {
+		if f.Available() {
+			longest, ok = max(longest, f.Bundle.Timeout+f.Process.Timeout), true
+		}
+	}
+	return longest, ok
+}
+
+// fit finds the version to run under a grant: the current one if it asks for nothing beyond the grant, else the one
+// the Owner agreed to. The answer to the bundle entry is checked against the grant again at each run; this only
+// keeps a version that is known to ask for more from being tried.
+func (r *registry) fit(g access.Grant) (catalog.Function, *hat.Fault) {
+	r.mu.RLock()
+	versions := r.versions[g.Function]
+	r.mu.RUnlock()
+	for i, f := range slices.Backward(versions) {
+		if !f.Available() || f.Output != g.Output {
+			continue
+		}
+		current := i == len(versions)-1
+		if f.Digest() == g.Digest || current && bundle.Covers(g.Bundle, f.Manifest.Bundle) == nil {
+			return f, nil
+		}
+	}
+	return catalog.Function{}, hat.NewFault(hat.Owner, CodeOutdated,
+		"the installed version asks for more than was granted; it runs again when the owner agrees to it")
+}
+
+// set keeps what has become known of one version.
+func (r *registry) set(f catalog.Function) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	versions := slices.Clone(r.versions[f.ID])
+	for i := range versions {
+		if versions[i].Digest() == f.Digest() && versions[i].Version == f.Version {
+			versions[i] = f
+		}
+	}
+	r.versions[f.ID] = versions
+}
+
+const (
+	firstReload   = time.Second
+	longestReload = 5 * time.Minute
+)
+
+// load asks a function for its configuration until it has a manifest, with growing pauses, for as long as ctx lives.
+// A function that can't answer is no reason for anything else to stop: it is shown as not available.
+func (e *Engine) load(ctx context.Context, f catalog.Function) {
+	for pause := firstReload; ; pause = min(2*pause, longestReload) {
+		f.Manifest, f.Problem = e.askConfiguration(ctx, f)
+		if ctx.Err() != nil {
+			return
+		}
+		e.registry.set(f)
+		if f.Problem == nil {
+			e.log.Info("function available", "function", f.ID, "version", f.Version, "digest", f.Digest())
+			return
+		}
+		e.log.Warn("function not available", "function", f.ID, "version", f.Version,
+			"who", f.Problem.Who, "code", f.Problem.Code, "text", f.Problem.Text)
+		// Which id and version a package answers with does not change by asking again.
+		if c := f.Problem.Code; c == CodeWrongID || c == CodeWrongVersion || c == CodeWithdrawn {
+			return
+		}
+		if !sleep(ctx, pause) {
+			return
+		}
+	}
+}
+
+// askConfiguration is the first of the three questions. No HAT and no data is involved.
+func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (*contract.Manifest, *hat.Fault) {
+	ctx, cancel := context.WithTimeout(ctx, f.Configuration.Timeout+e.slack)
+	defer cancel()
+	answer, err := e.invoker.Invoke(ctx, invocation(f, f.Configuration, "", hat.NewRunID().String(), contract.ConfigurationEvent()))
+	if err != nil {
+		return nil, faultOf(err)
+	}
+	m, fault := contract.ParseConfiguration(answer.Payload)
+	switch {
+	case fault != nil:
+		return nil, fault
+	case m.ID != f.ID:
+		return nil, hat.NewFault(hat.Operator, CodeWrongID, "registered as "+f.ID.String()+", but its configuration says "+m.ID.String())
+	case m.Version != f.Version:
+		return &m, hat.NewFault(hat.Operator, CodeWrongVersion, "registered as version "+f.Version.String()+", but its configuration says "+m.Version.String())
+	case !m.Available:
+		return &m, hat.NewFault(hat.Author, CodeWithdrawn, "its own configuration says that it is not available")
+	}
+	return &m, nil
+}
+
+// sleep waits, and says whether it did so to the end.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,367 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/catalog"
+	"she/internal/contract"
+	"she/internal/hat"
+	"she/internal/invoke"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+// Codes of faults that the engine finds itself.
+const (
+	CodeWider    = "Bundle.WiderThanGranted"
+	CodeTooLarge = "RequestEntityTooLarge"
+	CodeTooMuch  = "Bundle.TooMuchToSort"
+	CodeRevoked  = "Grant.Revoked"
+	CodePanic    = "Engine.Panic"
+)
+
+// reserve is what is left of the lease when a run is given up, so that its end can still be stored under it.
+const reserve = 10 * time.Second
+
+// run makes one attempt and looks at the HAT afterwards: what the run wrote may have made other functions due.
+func (e *Engine) run(ctx context.Context, t task) look {
+	v, release, err := e.vaults.Open(ctx, t.hat)
+	if err != nil {
+		t.answer(&FailedError{Fault: faultOf(err)})
+		return look{hat: t.hat, err: err}
+	}
+	defer release()
+	leased, err := e.attempt(ctx, t, v)
+	t.answer(err)
+	l := e.lookInto(ctx, t.hat, v)
+	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {
+		l.later = leased
+	}
+	return l
+}
+
+// answer tells whoever waits for the run how it ended.
+func (t task) answer(err error) {
+	if t.request != nil {
+		t.request.outcome <- err
+	}
+}
+
+// attempt claims the work, performs it and stores how it ended. leased is set if that could not be stored: the time
+// at which the claim ends by itself.
+func (e *Engine) attempt(ctx context.Context, t task, v vault.Vault) (leased time.Time, err error) {
+	longest, _ := e.registry.runnable(t.function)
+	now := e.now().UTC()
+	claim := vault.Claim{
+		Function: t.function, Run: hat.NewRunID(), Cause: plan.ByData,
+		Now: now, Expires: now.Add(longest + e.slack + reserve),
+	}
+	if t.request != nil {
+		claim.Cause, claim.UseAll = plan.ByRequest, t.request.useAll
+	}
+	p, err := v.Claim(ctx, claim)
+	switch {
+	case errors.Is(err, vault.ErrNothingDue):
+		return time.Time{}, nil
+	case errors.Is(err, vault.ErrBusy):
+		return time.Time{}, ErrBusy
+	case errors.Is(err, vault.ErrNotEnabled):
+		return time.Time{}, ErrNotEnabled
+	case err != nil:
+		if ctx.Err() != nil {
+			return time.Time{}, ErrStopped
+		}
+		e.log.Error("work can't be claimed", "hat", t.hat, "function", t.function, "error", err)
+		return time.Time{}, &FailedError{Fault: faultOf(err)}
+	}
+	a := &attempt{
+		Engine: e, hat: t.hat, vault: v, plan: p, useAll: claim.UseAll,
+		log: e.log.With("hat", t.hat, "function", p.Grant.Function, "run", p.Run, "cause", p.Cause, "attempt", p.Attempt),
+	}
+	a.stats.Timing.Queue = max(0, p.Claimed.Sub(p.Due))
+	responses, err := a.perform(ctx)
+	return a.end(ctx, responses, err)
+}
+
+// An attempt is one run on its way: planned, asking, running. Nothing of it is stored before its end.
+type attempt struct {
+	*Engine
+	hat    string
+	vault  vault.Vault
+	plan   plan.Plan
+	useAll bool
+	log    *slog.Logger
+
+	function catalog.Function
+	stats    vault.Stats
+	said     transcript
+	shown    map[hat.RecordID]struct{}
+}
+
+// perform is steps 5 to 8 of the walk of one record.
+func (a *attempt) perform(ctx context.Context) (responses []contract.Response, err error) {
+	// A hostile bundle or answer that finds a bug of ours must cost its own run only. The value that was panicked with
+	// may hold data, so it is dropped.
+	defer func() {
+		if recover() != nil {
+			a.log.Error("panic in a run", "stack", string(debug.Stack()))
+			err = hat.NewFault(hat.Engine, CodePanic, "a bug of the engine; see the server's log")
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, a.plan.Expires.Sub(a.now())-reserve)
+	defer cancel()
+
+	function, fault := a.registry.fit(a.plan.Grant)
+	if fault != nil {
+		return nil, fault
+	}
+	// The receipt names what really runs: the current version, if it asks for nothing new.
+	a.function, a.plan.Grant.Version, a.plan.Grant.Digest = function, function.Version, function.Digest()
+
+	question, err := a.askBundle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	event, err := a.query(ctx, question)
+	if err != nil {
+		return nil, err
+	}
+	return a.askProcess(ctx, event)
+}
+
+// askBundle asks what the function wants to see this time, and refuses what was not granted.
+func (a *attempt) askBundle(ctx context.Context) (bundle.Bundle, error) {
+	answer, spent, err := a.ask(ctx, "bundle", a.function.Bundle, hat.NewRunID(), contract.BundleEvent(a.plan.Window))
+	a.stats.Timing.Bundle = spent
+	if err != nil {
+		return bundle.Bundle{}, err
+	}
+	question, fault := contract.ParseBundle(answer)
+	if fault != nil {
+		return bundle.Bundle{}, fault
+	}
+	a.stats.Bundle = &question
+	if err := bundle.Covers(a.plan.Grant.Bundle, question); err != nil {
+		return bundle.Bundle{}, hat.NewFault(hat.Author, CodeWider, "it asks for more than was granted: "+err.Error())
+	}
+	return question, nil
+}
+
+// query reads what the question asks for, out of one snapshot, as the function and within the plan.
+func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []byte, err error) {
+	started := a.now()
+	defer func() { a.stats.Timing.Query = a.now().Sub(started) }()
+	owner, err := a.vault.Owner(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the owner: %w", err)
+	}
+	configuration := contract.Configuration(*a.function.Manifest, contract.Status{
+		Available: true, Enabled: true, LastExecution: a.plan.LastExecution,
+	})
+	err = a.vault.Read(ctx, access.AsFunction(owner.ID, a.plan.Grant), func(src bundle.Source, _ hat.Seq) error {
+		for try := 0; ; try++ {
+			answer, err := a.evaluate(ctx, src, question, configuration)
+			if err != nil {
+				return err
+			}
+			if answer.text != nil {
+				event = answer.text
+				a.stats.InBytes, a.stats.Read, a.stats.Hidden = answer.size, len(answer.ids), answer.hidden
+				a.stats.ReadIDs = digest(answer.ids)
+				return nil
+			}
+			if !a.shorten(answer, try) {
+				return hat.NewFault(hat.Author, CodeTooLarge,
+					fmt.Sprintf("what it asks for makes a request of %d bytes, the limit is %d", answer.size, contract.MaxPayload))
+			}
+		}
+	})
+	switch {
+	case errors.Is(err, bundle.ErrTooMuch):
+		return nil, hat.NewFault(hat.Author, CodeTooMuch, "it asks for more sorted data than can be held; its bundle needs a limit")
+	case errors.Is(err, bundle.ErrMappedTooLarge):
+		return nil, hat.NewFault(hat.Author, CodeTooLarge, "a mapping of its bundle makes a record larger than any request may be")
+	}
+	return event, err
+}
+
+// An answered question: the event for the process entry, or only its size.
+type answered struct {
+	text   []byte // nil: too large
+	size   int
+	ids    []hat.RecordID // shown, links included, in order
+	hidden int            // new, but beyond the function's own limit
+	rows   []rowSize
+}
+
+type rowSize struct {
+	seq  hat.Seq
+	size int
+}
+
+func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question bundle.Bundle, configuration []byte) (answered, error) {
+	var out answered
+	event := contract.NewEvent(configuration, question.Names())
+	counts, err := bundle.EvaluateBundle(ctx, question, src, a.within(), func(property string, r bundle.Row) error {
+		out.rows = append(out.rows, rowSize{r.Seq, event.Add(property, r)})
+		out.ids = append(out.ids, r.ID)
+		for _, link := range r.Links {
+			out.ids = append(out.ids, link.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return answered{}, fmt.Errorf("evaluate the bundle: %w", err)
+	}
+	for _, c := range counts {
+		out.hidden += c.Hidden
+	}
+	out.text, out.size = event.Bytes()
+	a.shown = make(map[hat.RecordID]struct{}, len(out.ids))
+	for _, id := range out.ids {
+		a.shown[id] = struct{}{}
+	}
+	return out, nil
+}
+
+func (a *attempt) within() bundle.Within {
+	w := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
+	if since := a.plan.Grant.Since; !since.IsZero() {
+		w.Keep = func(r hat.Record) bool { return !r.Created.Before(since) }
+	}
+	return w
+}
+
+// shorten makes the plan of an individual function end where the oldest records that fit end; the rest stays pending.
+// It says no if not even the oldest fits, or if the function does not take its records a few at a time. A question
+// with a limit may bring other records when the newest are out of the way, so the caller asks again, and a try that
+// comes to nothing is followed by one that covers at most half the ground.
+func (a *attempt) shorten(answer answered, try int) bool {
+	if a.plan.Grant.Trigger.Kind != hat.Individual || a.useAll {
+		return false
+	}
+	slices.SortFunc(answer.rows, func(a, b rowSize) int { return cmp.Compare(a.seq, b.seq) })
+	size := answer.size
+	for i := len(answer.rows) - 1; i > 0; i-- {
+		size -= answer.rows[i].size
+		// A record that answers two properties leaves both or none.
+		if upto := answer.rows[i-1].seq; size <= contract.MaxPayload && upto < answer.rows[i].seq {
+			if half := a.plan.After + (a.plan.Upto-a.plan.After)/2; try > 0 && half > a.plan.After {
+				upto = min(upto, half)
+			}
+			a.plan.Upto = upto
+			return true
+		}
+	}
+	return false
+}
+
+func digest(ids []hat.RecordID) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, id := range ids {
+		h.Write(id.Bytes())
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+// askProcess gives the data to the function and checks what comes back.
+func (a *attempt) askProcess(ctx context.Context, event []byte) ([]contract.Response, error) {
+	answer, spent, err := a.ask(ctx, "process", a.function.Process, a.plan.Run, event)
+	a.stats.Timing.Process, a.stats.OutBytes = spent, len(answer)
+	if err != nil {
+		return nil, err
+	}
+	responses, fault := contract.ParseResponses(answer, a.plan.Grant.Output, func(id hat.RecordID) bool {
+		_, shown := a.shown[id]
+		return shown
+	})
+	if fault != nil {
+		return nil, fault
+	}
+	return responses, nil
+}
+
+// ask is one invocation: a fresh instance, one event, one answer. What the function said beside its answer goes to the
+// run's log.
+func (a *attempt) ask(ctx context.Context, what string, entry catalog.Entry, id hat.RunID, event []byte) (payload []byte, spent time.Duration, err error) {
+	answer, err := a.invoker.Invoke(ctx, invocation(a.function, entry, a.tenantOf(a.hat), id.String(), event))
+	a.stats.Timing.Queue += answer.Timing.Queue
+	a.stats.Timing.Sandbox += answer.Timing.Sandbox
+	a.stats.Start = string(answer.Start)
+	a.stats.MaxMemory = max(a.stats.MaxMemory, answer.Usage.MaxMemory)
+	a.said.add(what, answer.Log)
+	if err != nil {
+		a.said.add(what+", error", answer.Payload)
+		return nil, answer.Timing.Run, err
+	}
+	if contract.IsErrorMessage(answer.Payload) {
+		a.said.add(what+", error", answer.Payload)
+	}
+	return answer.Payload, answer.Timing.Run, nil
+}
+
+// end stores how the attempt ended, also when the server is stopping. Until it returns nothing is stored: if we stop
+// before, the claim's lease ends and the work is done again.
+func (a *attempt) end(ctx context.Context, responses []contract.Response, err error) (leased time.Time, _ error) {
+	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), reserve)
+	defer cancel()
+	out := vault.Output{Stats: a.stats, Log: a.said.bytes()}
+	started := a.now()
+	if err == nil {
+		out.Responses = make([]vault.Response, len(responses))
+		for i, r := range responses {
+			out.Responses[i] = vault.Response(r)
+		}
+		var done vault.Committed
+		if done, err = a.vault.Commit(save, a.plan, out); err == nil {
+			a.log.Info("run committed", "read", a.stats.Read, "hidden", a.stats.Hidden, "written", len(done.Written),
+				"duplicates", done.Duplicates, a.timings(), "save", a.now().Sub(started))
+			return time.Time{}, nil
+		}
+		out.Responses = nil
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.Is(err, invoke.ErrClosed) {
+		if err := a.vault.Abandon(save, a.plan); err != nil {
+			a.log.Warn("claim can't be given back; it will lapse", "error", err)
+		}
+		return time.Time{}, ErrStopped
+	}
+	fault := faultOf(err)
+	if !errors.Is(err, vault.ErrStale) {
+		a.log.Warn("run failed", "who", fault.Who, "code", fault.Code, a.timings(), slog.Any("error", unnamed(err)))
+		if err = a.vault.Fail(save, a.plan, out, fault); err == nil {
+			return time.Time{}, &FailedError{Run: a.plan.Run, Fault: fault}
+		}
+	}
+	if errors.Is(err, vault.ErrStale) {
+		// The owner has switched the function off, or the lease lapsed and somebody else has the work.
+		a.log.Info("run came too late", a.timings())
+		return time.Time{}, &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, CodeRevoked, "the grant was withdrawn during the run")}
+	}
+	a.log.Error("end of a run can't be stored", "error", err)
+	return a.plan.Expires, &FailedError{Run: a.plan.Run, Fault: faultOf(err)}
+}
+
+func (a *attempt) timings() slog.Attr {
+	t := a.stats.Timing
+	return slog.Group("timing", "queue", t.Queue, "sandbox", t.Sandbox, "bundle", t.Bundle, "query", t.Query, "process", t.Process)
+}
+
+// unnamed is an error that has no fault of its own, for the server's log: nobody else will hear of it.
+func unnamed(err error) error {
+	if faultOf(err).Code == hat.FaultOf(nil).Code {
+		return err
+	}
+	return nil
+}
