@@ -4,6 +4,8 @@
 package catalog
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"time"
 
 	"she/internal/contract"
@@ -28,18 +30,19 @@ type Entry struct {
 	Memory  int // MB
 	Timeout time.Duration
 	Env     map[string]string
+	Package Package // where Handler is: Function.Package too, unless the project packs its functions individually
 }
 
 // A Package is an unpacked function package in the catalog's store.
 type Package struct {
 	Digest string // "sha256:…" over names, modes and content
-	Dir    string // read-only
+	Dir    string // absolute, read-only; what a function sees as /var/task
 }
 
 // A Function is one registered function as the engine sees it.
 type Function struct {
 	Registered
-	Package       Package
+	Package       Package // of Process
 	Configuration Entry
 	Bundle        Entry
 	Process       Entry
@@ -51,3 +54,13 @@ type Function struct {
 
 // Available says whether the function can run: its manifest is known and fits what is registered.
 func (f Function) Available() bool { return f.Manifest != nil && f.Problem == nil }
+
+// Digest identifies all code of the function: the package's digest, or one over three where the entries have
+// packages of their own.
+func (f Function) Digest() string {
+	c, b, p := f.Configuration.Package.Digest, f.Bundle.Package.Digest, f.Process.Package.Digest
+	if c == p && b == p {
+		return p
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(c+"\n"+b+"\n"+p+"\n")))
+}

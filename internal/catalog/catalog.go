@@ -1,0 +1,240 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"she/internal/hat"
+)
+
+// A Catalog is the store of packages in a data directory, and the way functions get into it. It is safe for
+// concurrent use, by several processes too.
+type Catalog struct {
+	// Supports asks the wall whether a runtime of a project file can run here. resolved is the name to run it
+	// under, warning what a person should know ("python3.7 runs as python3.11"), err why it can't be run. Where it
+	// is nil every runtime is taken as written.
+	Supports func(runtime string) (resolved, warning string, err error)
+	// Env is all that ${env:NAME} in project files can see; the process's own environment never is.
+	Env map[string]string
+	// Patience bounds the reading and copying of one function's packages.
+	Patience time.Duration
+
+	store *store
+}
+
+// Codes of the Faults that Publish gives.
+const (
+	CodeProject     = "Package.Project"     // author: the project file is not understood, or lacks an entry
+	CodeRefused     = "Package.Refused"     // author: unsafe, too large, incomplete, changed while read
+	CodeHandler     = "Package.Handler"     // author: the package does not hold what a handler names
+	CodeMissing     = "Package.Missing"     // operator: there is nothing at the configured path
+	CodeSlow        = "Package.Slow"        // operator: not read in time, or the server is stopping
+	CodeStore       = "Package.Store"       // operator: the store can't be read or written
+	CodeRuntime     = "Runtime.Unsupported" // operator: the runtime is not installed here
+	CodeDuplicate   = "Function.Duplicate"  // operator: an id or a deployed name is registered twice
+	defaultPatience = 5 * time.Minute
+)
+
+// Open opens the catalog of a data directory and makes it if need be. Leftovers of an interrupted publish are
+// removed.
+func Open(dir string) (*Catalog, error) {
+	s, err := openStore(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
+	return &Catalog{Patience: defaultPatience, store: s}, nil
+}
+
+// Publish reads the project of one registered function and stores its packages. When it returns without error the
+// packages are durable, verified, and never change again. An error is a *hat.Fault: of the author where the
+// project must change, of the operator where the configuration, the machine or the disk must.
+func (c *Catalog) Publish(ctx context.Context, r Registered) (Function, error) {
+	f := Function{Registered: r}
+	ctx, cancel := context.WithTimeout(ctx, c.Patience)
+	defer cancel()
+	if err := c.publish(ctx, &f); err != nil {
+		return f, faultOf(err)
+	}
+	return f, nil
+}
+
+func (c *Catalog) publish(ctx context.Context, f *Function) error {
+	src, archive, err := openProject(f.Registered.Package)
+	if err != nil {
+		return openFault(err)
+	}
+	defer src.Close()
+	p, err := readProject(src, archive, f.Stage, f.ID, c.Env)
+	if err != nil {
+		return err
+	}
+	f.Warnings = p.Warnings
+	made := make(map[string]*made)
+	defer func() {
+		for _, m := range made {
+			_ = m.close() // only read
+		}
+	}()
+	for _, e := range p.entries() {
+		if err := c.resolveRuntime(f, e); err != nil {
+			return err
+		}
+		if err := c.pack(ctx, f, src, e, made); err != nil {
+			return err
+		}
+	}
+	f.Configuration, f.Bundle, f.Process = p.Configuration.Entry, p.Bundle.Entry, p.Process.Entry
+	f.Package = f.Process.Package
+	return nil
+}
+
+// made is a package during one publish; entries that pack alike share it.
+type made struct {
+	contents *contents
+	close    func() error
+	pkg      Package // zero until stored
+}
+
+func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *ProjectEntry, done map[string]*made) error {
+	key := fmt.Sprintf("%#v", e.Packing)
+	m := done[key]
+	if m == nil {
+		content, closeSource, err := collect(ctx, src, e.Packing)
+		if err != nil {
+			return err
+		}
+		m = &made{contents: content, close: closeSource}
+		done[key] = m
+		if content.dropped > 0 {
+			f.Warnings = append(f.Warnings, fmt.Sprintf("links that lead to no file of the package are left out: %d", content.dropped))
+		}
+	}
+	// Before storing: what can't run has no place in the store.
+	if err := checkHandler(e.Entry, m.contents); err != nil {
+		var unsafe *unsafeError
+		if errors.As(err, &unsafe) {
+			return hat.NewFault(hat.Author, CodeHandler, e.at.errorf("%s", unsafe.text).Error())
+		}
+		return err
+	}
+	if m.pkg == (Package{}) {
+		pkg, err := c.store.put(ctx, m.contents)
+		if err != nil {
+			return err
+		}
+		m.pkg = pkg
+	}
+	e.Package = m.pkg
+	return nil
+}
+
+func (c *Catalog) resolveRuntime(f *Function, e *ProjectEntry) error {
+	if c.Supports == nil {
+		return nil
+	}
+	resolved, warning, err := c.Supports(e.Runtime)
+	if err != nil {
+		return hat.NewFault(hat.Operator, CodeRuntime, e.at.errorf("%v", err).Error())
+	}
+	if resolved != "" {
+		e.Runtime = resolved
+	}
+	if warning != "" {
+		for _, w := range f.Warnings {
+			if w == warning {
+				return nil
+			}
+		}
+		f.Warnings = append(f.Warnings, warning)
+	}
+	return nil
+}
+
+// Load publishes every registered function. One that fails is in the result with its Problem set and stops
+// nobody; so is the second of two that claim one id or one deployed name.
+func (c *Catalog) Load(ctx context.Context, registered []Registered) []Function {
+	all := make([]Function, 0, len(registered))
+	ids := make(map[hat.FunctionID]bool)
+	names := make(map[string]hat.FunctionID)
+	for _, r := range registered {
+		if ids[r.ID] {
+			all = append(all, Function{Registered: r, Problem: hat.NewFault(hat.Operator, CodeDuplicate, "function "+r.ID.String()+" is registered twice")})
+			continue
+		}
+		ids[r.ID] = true
+		f, err := c.Publish(ctx, r)
+		if err != nil {
+			f.Problem = hat.FaultOf(err)
+		} else {
+			for _, e := range []Entry{f.Configuration, f.Bundle, f.Process} {
+				if other, taken := names[e.Name]; taken {
+					f.Problem = hat.NewFault(hat.Operator, CodeDuplicate, fmt.Sprintf("the name %s is used by function %s too", e.Name, other))
+					break
+				}
+				names[e.Name] = r.ID
+			}
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// Prune removes the packages that none of keep uses and returns their digests. The caller sees to it that nothing
+// runs from them.
+func (c *Catalog) Prune(keep []Function) (removed []string, err error) {
+	digests := make(map[string]bool)
+	for _, f := range keep {
+		for _, p := range []Package{f.Package, f.Configuration.Package, f.Bundle.Package, f.Process.Package} {
+			digests[p.Digest] = true
+		}
+	}
+	removed, err = c.store.prune(digests)
+	if err != nil {
+		return removed, fmt.Errorf("prune packages: %w", err)
+	}
+	return removed, nil
+}
+
+// openFault tells a configured path that is wrong from an archive that is.
+func openFault(err error) error {
+	var unsafe *unsafeError
+	var at *fs.PathError
+	switch {
+	case errors.As(err, &unsafe):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return hat.NewFault(hat.Operator, CodeMissing, "there is nothing at the configured package path")
+	case errors.Is(err, syscall.ENOTDIR):
+		return hat.NewFault(hat.Operator, CodeMissing, "the configured package path is neither a folder nor a .zip or .jar")
+	case errors.As(err, &at):
+		return hat.NewFault(hat.Operator, CodeMissing, "the configured package path can't be opened: "+at.Err.Error())
+	}
+	return err
+}
+
+func faultOf(err error) *hat.Fault {
+	var fault *hat.Fault
+	var project *ProjectError
+	var unsafe *unsafeError
+	var at *fs.PathError
+	switch {
+	case errors.As(err, &fault):
+		return fault
+	case errors.As(err, &project):
+		return hat.NewFault(hat.Author, CodeProject, project.Error())
+	case errors.As(err, &unsafe):
+		return hat.NewFault(hat.Author, CodeRefused, unsafe.text)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return hat.NewFault(hat.Operator, CodeSlow, "the package was not read in time, or the server is stopping")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return hat.NewFault(hat.Operator, CodeStore, "the disk of the data directory is full")
+	case errors.As(err, &at):
+		return hat.NewFault(hat.Operator, CodeStore, fmt.Sprintf("%.200q can't be read or written: %v", filepath.Base(at.Path), at.Err))
+	}
+	return hat.NewFault(hat.Operator, CodeStore, "the package or the store can't be read or written: "+err.Error())
+}

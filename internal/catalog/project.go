@@ -1,0 +1,305 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"she/internal/hat"
+)
+
+// A Project is what a project file says of one function: its three entries and which files make their packages.
+type Project struct {
+	File                           string // the project file that was read: "serverless.yml"
+	Service, Stage                 string // Service is empty for SAM, which names functions one by one
+	Configuration, Bundle, Process ProjectEntry
+	Warnings                       []string // one line each, with file and line
+}
+
+// A ProjectEntry is an entry whose package is not made yet.
+type ProjectEntry struct {
+	Entry
+	Packing Packing
+	at      value // where the file describes it
+}
+
+// Packing says which files become a package: those of an archive in the project, or those below a folder of the
+// project that the rules leave.
+type Packing struct {
+	Artifact string // slash path within the project; "" if the package is made from a folder
+	Folder   string // slash path, "." for the whole project
+	Rules    []Rule // in order: the last one that matches a file decides; without any, it is packed
+	// DevDependencies keeps npm packages that the lock file marks as needed for development only.
+	DevDependencies bool
+}
+
+// A Rule takes files in or leaves them out by their name in the folder.
+type Rule struct {
+	Include bool
+	Pattern string // as in the Serverless Framework: *, **, ?, [a-z], {a,b}; "dir/**" for all in a folder
+}
+
+const (
+	defaultMemory  = 256 // MB
+	minMemory      = 128
+	maxMemory      = 3008
+	defaultTimeout = 60 * time.Second
+	maxTimeout     = 300 * time.Second
+	maxEnvironment = 4 << 10 // bytes of names and values, as on Lambda
+)
+
+// The project files that are read, in order of preference.
+var projectFiles = []string{"serverless.yml", "serverless.yaml", "template.yaml", "template.yml"}
+
+// ReadProject reads the project of function id from a directory or from a .zip or .jar: serverless.yml of the
+// Serverless Framework, or template.yaml of SAM. An archive without a project file takes the one beside it and is
+// itself the package. Nothing of the project is run.
+//
+// stage chooses what ${opt:stage} is; "" leaves it to the file, else "dev". env is all that ${env:NAME} can see.
+// Entries are the functions with the keys id, id-bundle and id-configuration, deployed as <service>-<stage>-<key>
+// unless the file gives a name. In a SAM template an entry is the function whose FunctionName is that key, alone
+// or behind a prefix ending in "-", or else whose logical id is the key without hyphens and without regard to
+// case, "Function" behind it or not (BusyHoursBundleFunction for busy-hours-bundle).
+//
+// What the file says and this engine does not need is a warning; what it does not understand is a *ProjectError
+// with file and line. A path that does not exist is an error that wraps fs.ErrNotExist.
+func ReadProject(path, stage string, id hat.FunctionID, env map[string]string) (*Project, error) {
+	src, archive, err := openProject(path)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	return readProject(src, archive, stage, id, env)
+}
+
+// openProject finds the project at path. archive is the name within the source of an archive that is the package
+// of every entry, whatever the project file says; usually "".
+func openProject(name string) (src source, archive string, err error) {
+	name, err = filepath.Abs(name)
+	if err != nil {
+		return nil, "", err
+	}
+	if ext := strings.ToLower(filepath.Ext(name)); ext != ".zip" && ext != ".jar" {
+		src, err = openFolder(name)
+		return src, "", err
+	}
+	z, err := openArchive(name)
+	if err != nil {
+		return nil, "", err
+	}
+	if slices.ContainsFunc(projectFiles, z.has) {
+		return z, "", nil
+	}
+	if err := z.Close(); err != nil {
+		return nil, "", err
+	}
+	src, err = openFolder(filepath.Dir(name))
+	return src, filepath.Base(name), err
+}
+
+func readProject(src source, archive, stage string, id hat.FunctionID, env map[string]string) (*Project, error) {
+	for _, name := range projectFiles {
+		text, err := src.read(name, maxYAML)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, &ProjectError{name, 0, err.Error()}
+		}
+		read := readServerless
+		if strings.HasPrefix(name, "template") {
+			read = readSAM
+		}
+		p, err := read(projectReader{file: name, text: text, stage: stage, id: id, env: env, src: src})
+		if err != nil {
+			return nil, err
+		}
+		if archive != "" {
+			for _, e := range p.entries() {
+				e.Packing = Packing{Artifact: archive}
+			}
+		}
+		return p, nil
+	}
+	for _, name := range []string{"serverless.json", "serverless.js", "serverless.ts", "serverless.cjs", "serverless.mjs"} {
+		if src.has(name) {
+			return nil, &ProjectError{name, 0, "only YAML is read: programs are not run to read a project; write it as serverless.yml"}
+		}
+	}
+	if archive != "" {
+		return nil, &ProjectError{archive, 0, "there is no serverless.yml or template.yaml in the archive or beside it"}
+	}
+	return nil, &ProjectError{"serverless.yml", 0, "the project has neither serverless.yml nor template.yaml"}
+}
+
+type projectReader struct {
+	file  string
+	text  []byte
+	stage string
+	id    hat.FunctionID
+	env   map[string]string
+	src   source
+}
+
+func (p *Project) entries() []*ProjectEntry {
+	return []*ProjectEntry{&p.Configuration, &p.Bundle, &p.Process}
+}
+
+// keys of the three entries, in the order of entries.
+func entryKeys(id hat.FunctionID) []string {
+	return []string{id.String() + "-configuration", id.String() + "-bundle", id.String()}
+}
+
+var functionNamePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// checkEntry puts an entry within the limits.
+func (d *document) checkEntry(e *ProjectEntry, name, memory, timeout value) error {
+	at := e.at
+	if !functionNamePattern.MatchString(e.Name) {
+		return name.errorf("function name %.80q: want at most 64 letters, digits, - and _", e.Name)
+	}
+	if e.Runtime == "" {
+		return at.errorf("the function has no runtime")
+	}
+	if e.Handler == "" {
+		if !strings.HasPrefix(e.Runtime, "provided") {
+			return at.errorf("the function has no handler")
+		}
+		e.Handler = "bootstrap"
+	}
+	if len(e.Handler) > 128 || strings.ContainsFunc(e.Handler, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return at.errorf("the handler must be at most 128 printable characters without spaces")
+	}
+	e.Memory, e.Timeout = defaultMemory, defaultTimeout
+	if memory.node != nil {
+		n, err := d.integer(memory)
+		switch {
+		case err != nil:
+			return err
+		case n < minMemory:
+			return memory.errorf("a function has at least %d MB of memory", minMemory)
+		case n > maxMemory:
+			d.warnf(memory, "memory is limited to %d MB", maxMemory)
+			n = maxMemory
+		}
+		e.Memory = n
+	}
+	if timeout.node != nil {
+		n, err := d.integer(timeout)
+		switch {
+		case err != nil:
+			return err
+		case n < 1:
+			return timeout.errorf("a timeout is at least 1 second")
+		case n > int(maxTimeout/time.Second):
+			d.warnf(timeout, "a run is limited to %d s", int(maxTimeout/time.Second))
+			n = int(maxTimeout / time.Second)
+		}
+		e.Timeout = time.Duration(n) * time.Second
+	}
+	size := 0
+	for k, v := range e.Env {
+		size += len(k) + len(v)
+	}
+	if size > maxEnvironment {
+		return at.errorf("the environment is larger than %d bytes", maxEnvironment)
+	}
+	return nil
+}
+
+var environmentPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// Lambda sets these itself and refuses functions that would.
+var reservedEnvironment = []string{
+	"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
+	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
+}
+
+// environment adds the variables of v to env.
+func (d *document) environment(env map[string]string, v value) error {
+	fields, err := d.fields(v)
+	if err != nil {
+		return err
+	}
+	for _, f := range fields {
+		if !environmentPattern.MatchString(f.key) {
+			return f.at.errorf("environment variable %.80q: want letters, digits and _", f.key)
+		}
+		if slices.Contains(reservedEnvironment, f.key) || strings.HasPrefix(f.key, "AWS_LAMBDA_") {
+			return f.at.errorf("environment variable %s is reserved for the runtime", f.key)
+		}
+		val, err := d.resolved(f.val)
+		if err != nil {
+			return err
+		}
+		if val.isNull() { // the framework's way to take a variable of the provider away
+			delete(env, f.key)
+			continue
+		}
+		s, err := d.text(val)
+		if err != nil {
+			return f.at.errorf("environment variable %s: want text; a reference to something in the cloud can't be followed here", f.key)
+		}
+		if strings.Contains(s, "\x00") {
+			return f.at.errorf("environment variable %s contains the character U+0000", f.key)
+		}
+		env[f.key] = s
+	}
+	return nil
+}
+
+// checkKeys sorts the keys of a section: those that are read, those that mean something elsewhere (with the reason
+// they don't here; "" is not worth a word), all others errors.
+func (d *document) checkKeys(where string, fields []field, read []string, ignored map[string]string) (map[string]value, error) {
+	got := make(map[string]value)
+	for _, f := range fields {
+		if slices.Contains(read, f.key) {
+			got[f.key] = f.val
+			continue
+		}
+		why, known := ignored[f.key]
+		if !known {
+			return nil, f.at.errorf("%s has no key %.80q that is understood here", where, f.key)
+		}
+		if why != "" {
+			d.warnf(f.at, "%s is ignored: %s", f.key, why)
+		}
+	}
+	return got, nil
+}
+
+// missing says which entry is not in the project, and what is.
+func missing(at value, key string, have []string) error {
+	if len(have) == 0 {
+		return at.errorf("there is no function %s", key)
+	}
+	slices.Sort(have)
+	list := strings.Join(have[:min(len(have), 12)], ", ")
+	return at.errorf("there is no function %s; there is %.400s", key, list)
+}
+
+// insideName cleans a path that a project file gives, and refuses one that leads out of the project.
+func insideName(name string) (string, error) {
+	clean := path.Clean(name)
+	switch {
+	case name == "" || strings.ContainsAny(name, "\x00\\"):
+		return "", errors.New("want a path within the project")
+	case path.IsAbs(name) || strings.HasPrefix(name, "~") || clean == ".." || strings.HasPrefix(clean, "../"):
+		return "", fmt.Errorf("%.200q leads out of the project", name)
+	}
+	return clean, nil
+}
+
+func mergedEnv(base map[string]string) map[string]string {
+	if base == nil {
+		return make(map[string]string)
+	}
+	return maps.Clone(base)
+}

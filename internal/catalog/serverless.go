@@ -1,0 +1,475 @@
+package catalog
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// What else stands in real serverless.yml files. "" needs no word; the rest is said once as a warning.
+var (
+	ignoredTop = map[string]string{
+		"frameworkVersion": "", "configValidationMode": "", "org": "", "app": "", "tenant": "", "console": "",
+		"disabledDeprecations": "", "deprecationNotificationMode": "", "variablesResolutionMode": "",
+		"unresolvedVariablesNotificationMode": "", "enableLocalInstallationFallback": "", "outputs": "",
+		"custom": "", "params": "", "stages": "", "licenseKey": "",
+		"resources":  "nothing is created in a cloud",
+		"layers":     "there are no layers",
+		"useDotenv":  ".env files are not read",
+		"build":      "nothing is built; give the built files",
+		"constructs": "nothing is created in a cloud",
+	}
+	ignoredProvider = map[string]string{
+		"stage": "", "region": "", "stackName": "", "stackTags": "", "tags": "", "versionFunctions": "", "profile": "",
+		"logRetentionInDays": "", "logDataProtectionPolicy": "", "endpointType": "", "apiGateway": "", "httpApi": "",
+		"tracing": "", "deploymentBucket": "", "deploymentPrefix": "", "deploymentMethod": "", "lambdaHashingVersion": "",
+		"logs": "", "apiName": "", "apiKeys": "", "usagePlan": "", "cfLogs": "", "notificationArns": "",
+		"rollbackConfiguration": "", "disableRollback": "", "resourcePolicy": "", "stackPolicy": "", "stackParameters": "",
+		"websocketsApiName": "", "websocketsApiRouteSelectionExpression": "", "eventBridge": "", "ecr": "", "s3": "",
+		"alb": "", "kmsKeyArn": "", "kinesis": "", "cloudFront": "", "architecture": "", "disableDefaultOutputExportNames": "",
+		"snapStart": "", "reservedConcurrency": "", "provisionedConcurrency": "", "runtimeManagement": "",
+		"vpc":                     "a function has no network",
+		"iam":                     "a function has no rights in a cloud",
+		"iamRoleStatements":       "a function has no rights in a cloud",
+		"iamManagedPolicies":      "a function has no rights in a cloud",
+		"role":                    "a function has no rights in a cloud",
+		"rolePermissionsBoundary": "a function has no rights in a cloud",
+		"cfnRole":                 "a function has no rights in a cloud",
+	}
+	ignoredFunction = map[string]string{
+		"description": "", "events": "", "tags": "", "versionFunction": "", "logRetentionInDays": "", "tracing": "",
+		"reservedConcurrency": "", "provisionedConcurrency": "", "awsKmsKeyArn": "", "kmsKeyArn": "", "architecture": "",
+		"snapStart": "", "disableLogs": "", "logs": "", "maximumRetryAttempts": "", "maximumEventAge": "", "url": "",
+		"dependsOn": "", "condition": "", "regions": "", "runtimeManagement": "", "ephemeralStorageSize": "", "warmup": "",
+		"vpc":                       "a function has no network",
+		"role":                      "a function has no rights in a cloud",
+		"iamRoleStatements":         "a function has no rights in a cloud",
+		"iamRoleStatementsName":     "",
+		"iamRoleStatementsInherit":  "",
+		"onError":                   "failed runs are kept and shown by the engine",
+		"destinations":              "output goes to the registered endpoint only",
+		"fileSystemConfig":          "a function has no shared disk",
+		"disableVersionedReference": "",
+	}
+)
+
+type serverless struct {
+	document
+	in      projectReader
+	service string
+	stage   string
+	pack    packageConfig
+	base    map[string]value // provider
+	env     map[string]string
+}
+
+// packageConfig is a `package` section.
+type packageConfig struct {
+	artifact              string
+	exclude, include      []string
+	individually, devDeps bool
+	at                    value
+}
+
+func readServerless(in projectReader) (*Project, error) {
+	root, err := parseYAML(in.file, in.text)
+	if err != nil {
+		return nil, err
+	}
+	s := &serverless{in: in, stage: in.stage}
+	vars := &variables{
+		doc: &s.document, root: root, stage: "dev", opt: map[string]string{}, env: in.env,
+		read:  func(name string) ([]byte, error) { return in.src.read(name, maxYAML) },
+		files: make(map[string]value), busy: make(map[*yaml.Node]bool),
+	}
+	s.eval = vars.eval
+	if in.stage != "" {
+		vars.opt["stage"], vars.stage = in.stage, in.stage
+	}
+	fields, err := s.fields(root)
+	if err != nil {
+		return nil, err
+	}
+	top, err := s.checkKeys("serverless.yml", fields, []string{"service", "provider", "functions", "package", "plugins"}, ignoredTop)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.readProvider(root, top["provider"]); err != nil {
+		return nil, err
+	}
+	vars.stage = s.stage
+	if s.env = mergedEnv(nil); s.base["environment"].node != nil {
+		if err := s.environment(s.env, s.base["environment"]); err != nil {
+			return nil, err
+		}
+	}
+	if s.service, err = s.readService(root, top["service"]); err != nil {
+		return nil, err
+	}
+	if s.pack, err = s.readPackage(top["package"]); err != nil {
+		return nil, err
+	}
+	if err := s.readPlugins(top["plugins"]); err != nil {
+		return nil, err
+	}
+	p := &Project{File: in.file, Service: s.service, Stage: s.stage}
+	if err := s.readFunctions(root, top["functions"], p); err != nil {
+		return nil, err
+	}
+	p.Warnings = s.warnings
+	return p, nil
+}
+
+func (s *serverless) readService(root, v value) (string, error) {
+	if v.node == nil {
+		return "", root.errorf("service is missing")
+	}
+	v, err := s.resolved(v)
+	if err != nil {
+		return "", err
+	}
+	if v.node.Kind == yaml.MappingNode {
+		fields, err := s.fields(v)
+		if err != nil {
+			return "", err
+		}
+		got, err := s.checkKeys("service", fields, []string{"name"}, map[string]string{"awsKmsKeyArn": ""})
+		if err != nil {
+			return "", err
+		}
+		if got["name"].node == nil {
+			return "", v.errorf("service has no name")
+		}
+		v = got["name"]
+	}
+	return s.text(v)
+}
+
+func (s *serverless) readProvider(root, v value) error {
+	if v.node == nil {
+		return root.errorf("provider is missing")
+	}
+	v, err := s.resolved(v)
+	if err != nil {
+		return err
+	}
+	name := v
+	if v.node.Kind == yaml.MappingNode {
+		fields, err := s.fields(v)
+		if err != nil {
+			return err
+		}
+		read := []string{"name", "runtime", "memorySize", "timeout", "environment", "layers"}
+		if s.base, err = s.checkKeys("provider", fields, read, ignoredProvider); err != nil {
+			return err
+		}
+		if s.stage == "" {
+			for _, f := range fields {
+				if f.key == "stage" {
+					if s.stage, err = s.text(f.val); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		if err := s.refuseLayers(s.base["layers"]); err != nil {
+			return err
+		}
+		name = s.base["name"]
+	}
+	if s.stage == "" {
+		s.stage = "dev"
+	}
+	if name.node == nil {
+		return v.errorf("provider has no name")
+	}
+	if text, err := s.text(name); err != nil {
+		return err
+	} else if text != "aws" {
+		return name.errorf("provider %.40q: only functions written for aws can run", text)
+	}
+	return nil
+}
+
+func (s *serverless) refuseLayers(v value) error {
+	if v.node == nil {
+		return nil
+	}
+	items, err := s.items(v)
+	if err != nil {
+		return err
+	}
+	if len(items) > 0 {
+		return items[0].errorf("there are no layers: put what the layer holds into the package")
+	}
+	return nil
+}
+
+// readPackage reads a package section; the framework applies exclude first, then include and patterns.
+func (s *serverless) readPackage(v value) (c packageConfig, err error) {
+	c.at = v
+	if v.node == nil {
+		return c, nil
+	}
+	fields, err := s.fields(v)
+	if err != nil {
+		return c, err
+	}
+	read := []string{"artifact", "exclude", "include", "patterns", "individually", "excludeDevDependencies"}
+	got, err := s.checkKeys("package", fields, read, map[string]string{"path": "", "disable": ""})
+	if err != nil {
+		return c, err
+	}
+	if a := got["artifact"]; a.node != nil {
+		if c.artifact, err = s.text(a); err != nil {
+			return c, err
+		}
+		if c.artifact, err = insideName(c.artifact); err != nil {
+			return c, a.errorf("artifact: %v", err)
+		}
+	}
+	for _, list := range []struct {
+		key  string
+		into *[]string
+	}{{"exclude", &c.exclude}, {"include", &c.include}, {"patterns", &c.include}} {
+		if got[list.key].node == nil {
+			continue
+		}
+		patterns, at, err := s.texts(got[list.key])
+		if err != nil {
+			return c, err
+		}
+		for i, p := range patterns {
+			if _, err := compileGlob(strings.TrimPrefix(p, "!")); err != nil {
+				return c, at[i].errorf("%v", err)
+			}
+			if strings.HasSuffix(p, "/") {
+				s.warnf(at[i], "a pattern that ends in / matches no file; write %.80q", p+"**")
+			}
+		}
+		*list.into = append(*list.into, patterns...)
+	}
+	for _, flag := range []struct {
+		key  string
+		into *bool
+	}{{"individually", &c.individually}, {"excludeDevDependencies", &c.devDeps}} {
+		if got[flag.key].node == nil {
+			continue
+		}
+		if *flag.into, err = s.boolean(got[flag.key]); err != nil {
+			return c, err
+		}
+	}
+	c.devDeps = got["excludeDevDependencies"].node != nil && !c.devDeps
+	return c, nil
+}
+
+// Plugins whose work is not missed here.
+var harmlessPlugins = []string{
+	"serverless-plugin-select", // emulated: functions.*.stages
+	"serverless-offline", "serverless-prune-plugin", "serverless-apigw-binary", "serverless-apigwy-binary",
+	"serverless-domain-manager", "serverless-deployment-bucket", "serverless-plugin-log-retention",
+	"serverless-iam-roles-per-function", "serverless-pseudo-parameters", "serverless-plugin-warmup",
+	"serverless-plugin-aws-alerts", "serverless-plugin-split-stacks", "serverless-latest-layer-version",
+}
+
+func (s *serverless) readPlugins(v value) error {
+	if v.node == nil {
+		return nil
+	}
+	v, err := s.resolved(v)
+	if err != nil {
+		return err
+	}
+	if v.node.Kind == yaml.MappingNode {
+		fields, err := s.fields(v)
+		if err != nil {
+			return err
+		}
+		got, err := s.checkKeys("plugins", fields, []string{"modules"}, map[string]string{"localPath": ""})
+		if err != nil || got["modules"].node == nil {
+			return err
+		}
+		v = got["modules"]
+	}
+	names, at, err := s.texts(v)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		switch {
+		case slices.Contains(harmlessPlugins, name):
+		case name == "serverless-python-requirements":
+			if s.needsRequirements() {
+				s.warnf(at[i], "nothing is installed from requirements.txt: vendor it into the project (pip install -r requirements.txt -t .) or give a built package.artifact")
+			}
+		default:
+			s.warnf(at[i], "plugin %.80s is not run; if it builds the package, give what it built as package.artifact", name)
+		}
+	}
+	return nil
+}
+
+// needsRequirements says whether requirements.txt asks for anything.
+func (s *serverless) needsRequirements() bool {
+	text, err := s.in.src.read("requirements.txt", maxYAML)
+	if err != nil {
+		return false
+	}
+	for sc := bufio.NewScanner(bytes.NewReader(text)); sc.Scan(); {
+		if line := strings.TrimSpace(sc.Text()); line != "" && line[0] != '#' {
+			return true
+		}
+	}
+	return false
+}
+
+// readFunctions finds the three entries. functions is a mapping or a list of mappings, from one file or several.
+func (s *serverless) readFunctions(root, v value, p *Project) error {
+	if v.node == nil {
+		return root.errorf("functions is missing")
+	}
+	parts, err := s.items(v)
+	if err != nil {
+		return err
+	}
+	found := make(map[string]field)
+	var have []string
+	for _, part := range parts {
+		fields, err := s.fields(part)
+		if err != nil {
+			return err
+		}
+		for _, f := range fields {
+			if _, twice := found[f.key]; twice {
+				return f.at.errorf("function %.80q is given twice", f.key)
+			}
+			found[f.key] = f
+			have = append(have, f.key)
+		}
+	}
+	for i, key := range entryKeys(s.in.id) {
+		f, ok := found[key]
+		if !ok {
+			return missing(v, key, have)
+		}
+		if err := s.readFunction(f, p.entries()[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *serverless) readFunction(f field, e *ProjectEntry) error {
+	fields, err := s.fields(f.val)
+	if err != nil {
+		return err
+	}
+	read := []string{"handler", "runtime", "memorySize", "timeout", "environment", "package", "stages", "layers", "name", "image"}
+	got, err := s.checkKeys("function "+f.key, fields, read, ignoredFunction)
+	if err != nil {
+		return err
+	}
+	if got["image"].node != nil {
+		return got["image"].errorf("container images can't be run; give the files as a package")
+	}
+	if got["stages"].node != nil {
+		stages, _, err := s.texts(got["stages"])
+		if err != nil {
+			return err
+		}
+		if len(stages) > 0 && !slices.Contains(stages, s.stage) {
+			return got["stages"].errorf("function %s is not for stage %s", f.key, s.stage)
+		}
+	}
+	if err := s.refuseLayers(got["layers"]); err != nil {
+		return err
+	}
+	e.at = f.at
+	e.Name = fmt.Sprintf("%s-%s-%s", s.service, s.stage, f.key)
+	name := f.at
+	if got["name"].node != nil {
+		name = got["name"]
+		if e.Name, err = s.text(name); err != nil {
+			return err
+		}
+	}
+	if e.Handler, err = s.own(got, "handler"); err != nil {
+		return err
+	}
+	if e.Runtime, err = s.own(got, "runtime"); err != nil {
+		return err
+	}
+	e.Env = mergedEnv(s.env)
+	if got["environment"].node != nil {
+		if err := s.environment(e.Env, got["environment"]); err != nil {
+			return err
+		}
+	}
+	if e.Packing, err = s.packing(got["package"]); err != nil {
+		return err
+	}
+	return s.checkEntry(e, name, s.inherited(got, "memorySize"), s.inherited(got, "timeout"))
+}
+
+func (s *serverless) inherited(got map[string]value, key string) value {
+	if v := got[key]; v.node != nil {
+		return v
+	}
+	return s.base[key]
+}
+
+func (s *serverless) own(got map[string]value, key string) (string, error) {
+	v := s.inherited(got, key)
+	if v.node == nil {
+		return "", nil
+	}
+	return s.text(v)
+}
+
+// Left out by the framework itself, and what the tools of SAM and npm leave behind.
+var defaultExcludes = []string{
+	".git/**", ".gitignore", ".DS_Store", "npm-debug.log", "yarn-*.log", ".serverless/**", ".serverless_plugins/**",
+	".aws-sam/**", "node_modules/.cache/**",
+}
+
+// packing works out a function's package as the framework does: an artifact of its own, else one for the service
+// unless it is packed individually, else files. Patterns of its own count only when it is packed individually.
+func (s *serverless) packing(v value) (Packing, error) {
+	own, err := s.readPackage(v)
+	if err != nil {
+		return Packing{}, err
+	}
+	switch {
+	case own.artifact != "":
+		return Packing{Artifact: own.artifact}, nil
+	case s.pack.artifact != "" && !own.individually:
+		return Packing{Artifact: s.pack.artifact}, nil
+	}
+	exclude, include := s.pack.exclude, s.pack.include
+	switch {
+	case own.individually || s.pack.individually:
+		exclude = append(slices.Clip(exclude), own.exclude...)
+		include = append(slices.Clip(include), own.include...)
+	case len(own.exclude)+len(own.include) > 0:
+		s.warnf(own.at, "patterns of one function count only with package.individually")
+	}
+	p := Packing{Folder: ".", DevDependencies: s.pack.devDeps}
+	for _, pattern := range append(slices.Clone(defaultExcludes), path.Base(s.in.file)) {
+		p.Rules = append(p.Rules, Rule{Pattern: pattern})
+	}
+	for _, pattern := range exclude {
+		rest, again := strings.CutPrefix(pattern, "!")
+		p.Rules = append(p.Rules, Rule{Include: again, Pattern: rest})
+	}
+	for _, pattern := range include {
+		rest, out := strings.CutPrefix(pattern, "!")
+		p.Rules = append(p.Rules, Rule{Include: !out, Pattern: rest})
+	}
+	return p, nil
+}
