@@ -91,7 +91,8 @@ def instant(when):
     if t.tzinfo is None:
         t = t.replace(tzinfo=zone(when.get("timeZone")))
     t.astimezone(timezone.utc)  # OverflowError here, not in the middle of an addition
-    return t
+    # Python subtracts two times of one zone as clocks on the wall; with fixed offsets it counts the time that passed.
+    return t.replace(tzinfo=timezone(t.utcoffset()))
 
 
 def zone(name):
