@@ -1,0 +1,434 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"she/internal/hat"
+)
+
+// MaxMapped bounds the mapped data of one record: a mapping may copy one large value many times.
+const MaxMapped = 16 << 20
+
+// ErrMappedTooLarge is what an evaluation ends with when a mapping makes more than MaxMapped bytes of one record.
+var ErrMappedTooLarge = errors.New("a mapping makes too much of one record")
+
+// A Mapping says what the data of an answer looks like: an object {destination: source}. The zero Mapping, and one that
+// is no object, leave the data as it is. Entries apply in the order in which they were written.
+type Mapping struct {
+	text string // compact JSON, canonical but for the order of keys
+}
+
+// JSON is the mapping as it was written, "" for none.
+func (m Mapping) JSON() string { return m.text }
+
+func (v value) mapping() (Mapping, error) {
+	text, err := appendOrdered(nil, v)
+	if err != nil {
+		return Mapping{}, err
+	}
+	m := Mapping{string(text)}
+	if kindOf(m.text) == kindObject {
+		_, err = compileMapping(value{m.text, v.path})
+	}
+	return m, err
+}
+
+// appendOrdered is canonical JSON, but the keys of objects stay in the order of their first mention.
+func appendOrdered(b []byte, v value) ([]byte, error) {
+	switch kindOf(v.text) {
+	case kindArray:
+		b = append(b, '[')
+		for e := range elements(v.text) {
+			var err error
+			if b[len(b)-1] != '[' {
+				b = append(b, ',')
+			}
+			if b, err = appendOrdered(b, value{e, v.path}); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, ']'), nil
+	case kindObject:
+		f, err := v.object()
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, '{')
+		for i, name := range f.names {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			if b, err = appendOrdered(append(hat.AppendString(b, name), ':'), f.values[name]); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, '}'), nil
+	}
+	d, err := hat.ParseData([]byte(v.text))
+	if err != nil {
+		return nil, v.wrong("error.invalid")
+	}
+	return append(b, d.JSON()...), nil
+}
+
+// sortField is the dotted source path that orderBy means for records of this mapping.
+func (m Mapping) sortField(orderBy string) string {
+	field := orderBy
+	if kindOf(m.text) == kindObject {
+		for key, source := range members(m.text) {
+			if unescaped(key) == orderBy && kindOf(source) == kindString {
+				field = unquoted(source)
+			}
+		}
+	}
+	return field
+}
+
+// normalised drops a mapping without effect and sorts entries whose order doesn't matter.
+func (m Mapping) normalised() Mapping {
+	if kindOf(m.text) != kindObject {
+		return Mapping{}
+	}
+	compiled, err := m.compile()
+	if err != nil || compiled.shape == nil {
+		return m
+	}
+	d, err := hat.ParseData([]byte(m.text))
+	if err != nil {
+		return m
+	}
+	return Mapping{d.JSON()}
+}
+
+// A mapper is a Mapping ready to be used, by one goroutine at a time.
+type mapper struct {
+	nothing  bool // the mapping is malformed: every answer is {}
+	entries  []entry
+	sources  trie
+	values   []string // what sources found in the record at hand, by entry
+	shape    *shape   // nil if two destinations meet, so that order matters
+	tooLarge *bool    // shared with inner mappers
+}
+
+// An entry copies the value it reads, or applies inner to it, or to each of its elements.
+type entry struct {
+	to    []string // keys, as written between the quotes
+	from  []step
+	inner *mapper
+	list  bool
+}
+
+// compile answers nil for a mapping that changes nothing.
+func (m Mapping) compile() (*mapper, error) {
+	if kindOf(m.text) != kindObject {
+		return nil, nil
+	}
+	return compileMapping(value{m.text, "mapping"})
+}
+
+func compileMapping(v value) (*mapper, error) {
+	c := &compiler{tooLarge: new(bool)}
+	compiled, err := c.mapper(v, 0)
+	if err != nil {
+		return nil, err
+	}
+	if c.malformed {
+		return &mapper{nothing: true, tooLarge: c.tooLarge}, nil
+	}
+	return compiled, nil
+}
+
+type compiler struct {
+	entries   int
+	malformed bool
+	tooLarge  *bool
+}
+
+const maxMappingDepth = 16
+
+func (c *compiler) mapper(v value, depth int) (*mapper, error) {
+	f, err := v.object()
+	if err != nil {
+		return nil, err
+	}
+	if c.entries += len(f.names); c.entries > MaxMappings {
+		return nil, v.wrong(fmt.Sprintf("more than %d entries", MaxMappings))
+	}
+	if depth > maxMappingDepth {
+		return nil, v.wrong(fmt.Sprintf("mappings nest deeper than %d levels", maxMappingDepth))
+	}
+	m := &mapper{tooLarge: c.tooLarge}
+	for _, name := range f.names {
+		e, err := c.entry(name, f.values[name], depth)
+		if err != nil {
+			return nil, err
+		}
+		m.sources.add(e.from, len(m.entries))
+		m.entries = append(m.entries, e)
+	}
+	m.values = make([]string, len(m.entries))
+	m.shape = shapeOf(m.entries)
+	return m, nil
+}
+
+// entry reads "to": "from" and "to": {"source","mappings"}. Anything else makes the mapping malformed, which is no
+// error: the original answers {} for it.
+func (c *compiler) entry(name string, v value, depth int) (e entry, err error) {
+	if len(name) > MaxText {
+		return e, v.wrong(fmt.Sprintf("more than %d bytes", MaxText))
+	}
+	if e.to, e.list, err = destination(name); err != nil {
+		return e, v.wrong(err.Error())
+	}
+	switch kindOf(v.text) {
+	case kindString:
+		e.list = false
+		e.from, err = v.source()
+		return e, err
+	case kindObject:
+		f, err := v.object()
+		if err != nil {
+			return e, err
+		}
+		source, inner := f.values["source"], f.values["mappings"]
+		if kindOf(source.text) != kindString || kindOf(inner.text) != kindObject {
+			break
+		}
+		if e.from, err = source.source(); err != nil {
+			return e, err
+		}
+		e.inner, err = c.mapper(inner, depth+1)
+		return e, err
+	}
+	c.malformed = true
+	return e, nil
+}
+
+// pathNode is an object key, then perhaps an index, or [] which says that there is an array.
+var pathNode = regexp.MustCompile(`^([^.\[\]]+)(?:\[([0-9]{0,9})\])?$`)
+
+var (
+	errPath  = errors.New("Mapping path invalid") //nolint:staticcheck // wire text, beside "Endpoint invalid"
+	errIndex = errors.New("Mapping destination may not have an index")
+)
+
+func destination(name string) (to []string, list bool, err error) {
+	nodes := strings.Split(name, ".")
+	for i, node := range nodes {
+		m := pathNode.FindStringSubmatch(node)
+		switch {
+		case m == nil:
+			return nil, false, errPath
+		case m[2] != "", m[1] != node && i < len(nodes)-1:
+			return nil, false, errIndex
+		}
+		list = m[1] != node
+		to = append(to, quoted(m[1]))
+	}
+	return to, list, nil
+}
+
+func (v value) source() (from []step, err error) {
+	text, err := v.string()
+	if err != nil {
+		return nil, err
+	}
+	for node := range strings.SplitSeq(text, ".") {
+		m := pathNode.FindStringSubmatch(node)
+		if m == nil {
+			return nil, v.wrong(errPath.Error())
+		}
+		from = append(from, step{key: quoted(m[1]), byKey: true})
+		if m[2] != "" {
+			index, err := strconv.Atoi(m[2])
+			if err != nil {
+				return nil, v.wrong(errPath.Error())
+			}
+			from = append(from, step{index: index, byIndex: true})
+		}
+	}
+	return from, nil
+}
+
+// A shape is the answer as a tree: a leaf writes an entry. Keys are in canonical order, so that what is written is
+// canonical without being sorted for each record.
+type shape struct {
+	label string // `"key":`
+	entry int    // of a leaf
+	kids  []*shape
+}
+
+// shapeOf answers nil if one entry writes where, or inside where, another does.
+func shapeOf(entries []entry) *shape {
+	root := &shape{entry: -1}
+	for n, e := range entries {
+		at := root
+		for i, key := range e.to {
+			label := `"` + key + `":`
+			k := slices.IndexFunc(at.kids, func(s *shape) bool { return s.label == label })
+			if k < 0 {
+				at.kids = append(at.kids, &shape{label: label, entry: -1})
+				k = len(at.kids) - 1
+			} else if i == len(e.to)-1 {
+				return nil
+			}
+			if at = at.kids[k]; at.entry >= 0 {
+				return nil
+			}
+		}
+		at.entry = n
+	}
+	root.sort()
+	return root
+}
+
+func (s *shape) sort() {
+	slices.SortFunc(s.kids, func(a, b *shape) int { return compareRawKeys(a.label[1:len(a.label)-2], b.label[1:len(b.label)-2]) })
+	for _, kid := range s.kids {
+		kid.sort()
+	}
+}
+
+func compareRawKeys(a, b string) int { return hat.CompareKeys(unescaped(a), unescaped(b)) }
+
+// apply appends what the mapping makes of the data in text.
+func (m *mapper) apply(b []byte, text string) []byte {
+	if m.nothing || kindOf(text) != kindObject {
+		return append(b, "{}"...)
+	}
+	m.sources.find(text, m.values)
+	if m.shape != nil {
+		return m.appendShape(b, m.shape)
+	}
+	root := &node{kids: map[string]*node{}}
+	for i := range m.entries {
+		if got, ok := m.appendEntry(nil, i); ok {
+			root.put(m.entries[i].to, &node{text: string(got)})
+		}
+	}
+	return root.append(b, m)
+}
+
+func (m *mapper) appendShape(b []byte, s *shape) []byte {
+	b = append(b, '{')
+	start := len(b)
+	for _, kid := range s.kids {
+		before := len(b)
+		if before > start {
+			b = append(b, ',')
+		}
+		b = append(b, kid.label...)
+		written := false
+		if kid.entry >= 0 {
+			b, written = m.appendEntry(b, kid.entry)
+		} else {
+			empty := len(b) + len("{}")
+			b = m.appendShape(b, kid)
+			written = len(b) > empty
+		}
+		if !written {
+			b = b[:before]
+		}
+	}
+	return append(b, '}')
+}
+
+// appendEntry answers false, and b as it was, if the source isn't there.
+func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
+	e, text := &m.entries[n], m.values[n]
+	switch {
+	case text == "" || e.list && kindOf(text) != kindArray:
+		return b, false
+	case len(b)+len(text) > MaxMapped:
+		*m.tooLarge = true
+		return append(b, "null"...), true
+	case e.inner == nil:
+		return append(b, text...), true
+	case !e.list:
+		return e.inner.apply(b, text), true
+	}
+	b = append(b, '[')
+	first := true
+	for element := range elements(text) {
+		if *m.tooLarge {
+			break
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = e.inner.apply(b, element)
+	}
+	return append(b, ']'), true
+}
+
+// A node is an answer in the making whose entries meet: JSON text, or an object that was opened to be merged into.
+type node struct {
+	text string
+	kids map[string]*node // by key as written between the quotes
+}
+
+// open makes an object's text its kids, and answers false for anything else.
+func (n *node) open() bool {
+	if n.kids == nil && kindOf(n.text) == kindObject {
+		n.kids = make(map[string]*node)
+		for key, text := range members(n.text) {
+			n.kids[key] = &node{text: text}
+		}
+	}
+	return n.kids != nil
+}
+
+// put merges v into the object n at the path.
+func (n *node) put(path []string, v *node) {
+	for _, key := range path[:len(path)-1] {
+		next := n.kids[key]
+		if next == nil || !next.open() {
+			next = &node{kids: make(map[string]*node)}
+			n.kids[key] = next
+		}
+		n = next
+	}
+	n.merge(path[len(path)-1], v)
+}
+
+// merge sets one member: two objects become one, member by member; anything else is replaced.
+func (n *node) merge(key string, v *node) {
+	old := n.kids[key]
+	if old == nil || kindOf(old.text) != kindObject && old.kids == nil || !v.open() {
+		n.kids[key] = v
+		return
+	}
+	old.open()
+	for k, member := range v.kids {
+		old.merge(k, member)
+	}
+}
+
+func (n *node) append(b []byte, m *mapper) []byte {
+	if n.kids == nil {
+		if len(b)+len(n.text) > MaxMapped {
+			*m.tooLarge = true
+			return append(b, "null"...)
+		}
+		return append(b, n.text...)
+	}
+	keys := make([]string, 0, len(n.kids))
+	for key := range n.kids {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, compareRawKeys)
+	b = append(b, '{')
+	for i, key := range keys {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = n.kids[key].append(append(append(append(b, '"'), key...), `":`...), m)
+	}
+	return append(b, '}')
+}

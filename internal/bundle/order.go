@@ -1,0 +1,233 @@
+package bundle
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"strconv"
+	"strings"
+
+	"she/internal/hat"
+)
+
+// Compare orders two JSON values as PostgreSQL orders jsonb, strings by code point: empty array < null < string < number
+// < boolean < array < object; shorter arrays and smaller objects first, then member by member. That an empty array comes
+// before everything holds at the top only; inside another value it is an array like any other. The answer is -1, 0 or 1,
+// and 0 exactly when the values are equal.
+func Compare(a, b hat.Data) int { return compareTop(a.JSON(), b.JSON()) }
+
+func compareTop(a, b string) int {
+	if a == b {
+		return 0
+	}
+	switch {
+	case a == "[]":
+		return -1
+	case b == "[]":
+		return 1
+	}
+	return compare(a, b)
+}
+
+func compare(a, b string) int {
+	if a == b {
+		return 0
+	}
+	ka, kb := kindOf(a), kindOf(b)
+	if ka != kb {
+		return cmp.Compare(ka, kb)
+	}
+	switch ka {
+	case kindString:
+		return compareStrings(a[1:max(1, len(a)-1)], b[1:max(1, len(b)-1)])
+	case kindNumber:
+		return compareNumbers(a, b)
+	case kindBool:
+		return cmp.Compare(a, b) // "false" < "true"
+	case kindArray, kindObject:
+		return compareContainers(ka, a, b)
+	}
+	return 0
+}
+
+func compareContainers(k kind, a, b string) int {
+	if c := cmp.Compare(count(a), count(b)); c != 0 {
+		return c
+	}
+	// Both have as many members, so that walking one with the other's iterator beside it never runs out. An object's
+	// keys are compared as text although they are stored by length: that is what PostgreSQL does.
+	i := 1
+	if k == kindArray {
+		for left := range elements(a) {
+			end := valueEnd(b, i)
+			if c := compare(left, b[i:end]); c != 0 {
+				return c
+			}
+			i = min(end+1, len(b))
+		}
+		return 0
+	}
+	for key, left := range members(a) {
+		keyEnd := stringEnd(b, i)
+		if c := compareStrings(key, b[i+1:keyEnd-1]); c != 0 {
+			return c
+		}
+		end := valueEnd(b, keyEnd+1)
+		if c := compare(left, b[keyEnd+1:end]); c != 0 {
+			return c
+		}
+		i = min(end+1, len(b))
+	}
+	return 0
+}
+
+// compareStrings takes the insides of two JSON strings. Where neither has an escape their bytes are their content.
+func compareStrings(a, b string) int {
+	if strings.IndexByte(a, '\\') >= 0 || strings.IndexByte(b, '\\') >= 0 {
+		return cmp.Compare(unescaped(a), unescaped(b))
+	}
+	return cmp.Compare(a, b)
+}
+
+// A decimal is ±0.DIGITS × 10^point; the digits stand in two pieces so that none have to be copied. Zero has none.
+type decimal struct {
+	negative bool
+	whole    string // digits before the text's decimal point
+	fraction string
+	point    int
+}
+
+func parseDecimal(text string) decimal {
+	var d decimal
+	text, d.negative = strings.CutPrefix(text, "-")
+	exponent := 0
+	if i := strings.IndexByte(text, 'e'); i >= 0 {
+		exponent, _ = strconv.Atoi(text[i+1:])
+		text = text[:i]
+	}
+	d.whole, d.fraction, _ = strings.Cut(text, ".")
+	d.whole = strings.TrimLeft(d.whole, "0")
+	d.point = len(d.whole) + exponent
+	if d.whole == "" {
+		trimmed := strings.TrimLeft(d.fraction, "0")
+		d.point -= len(d.fraction) - len(trimmed)
+		d.fraction = trimmed
+	}
+	if d.whole == "" && d.fraction == "" {
+		return decimal{}
+	}
+	return d
+}
+
+func (d *decimal) zero() bool { return d.whole == "" && d.fraction == "" }
+
+func (d *decimal) len() int { return len(d.whole) + len(d.fraction) }
+
+// digit is '0' behind the last.
+func (d *decimal) digit(i int) byte {
+	if i < len(d.whole) {
+		return d.whole[i]
+	}
+	if i -= len(d.whole); i < len(d.fraction) {
+		return d.fraction[i]
+	}
+	return '0'
+}
+
+func (d *decimal) sign() int {
+	switch {
+	case d.zero():
+		return 0
+	case d.negative:
+		return -1
+	}
+	return 1
+}
+
+func compareNumbers(a, b string) int {
+	da, db := parseDecimal(a), parseDecimal(b)
+	if c := cmp.Compare(da.sign(), db.sign()); c != 0 || da.zero() {
+		return c
+	}
+	c := cmp.Compare(da.point, db.point)
+	for i, n := 0, max(da.len(), db.len()); i < n && c == 0; i++ {
+		c = cmp.Compare(da.digit(i), db.digit(i))
+	}
+	return c * da.sign()
+}
+
+// The first byte of a key, in the order of Compare.
+const (
+	keyEmpty  = 0x01 // an empty array at the top
+	keyNull   = 0x02
+	keyString = 0x03
+	keyNumber = 0x04
+	keyFalse  = 0x05
+	keyTrue   = 0x06
+	keyArray  = 0x07
+	keyObject = 0x08
+)
+
+// AppendKey appends bytes that compare as Compare orders the values, so that a store can keep an ordered index of the
+// values at a path. Keys are equal exactly when the values are.
+//
+//	string  03 content 00                 (U+0000 is never in Data)
+//	number  04 sign [exponent digits 00]  sign 00 negative, 01 zero, 02 positive; all after it inverted if negative
+//	array   07 count elements             object 08 count (key 00 value)…
+func AppendKey(b []byte, canonical string) []byte {
+	if canonical == "[]" {
+		return append(b, keyEmpty)
+	}
+	return appendKey(b, canonical)
+}
+
+func appendKey(b []byte, text string) []byte {
+	switch kindOf(text) {
+	case kindNull:
+		return append(b, keyNull)
+	case kindString:
+		return append(append(append(b, keyString), unquoted(text)...), 0)
+	case kindNumber:
+		return appendNumberKey(append(b, keyNumber), parseDecimal(text))
+	case kindBool:
+		if text == "true" {
+			return append(b, keyTrue)
+		}
+		return append(b, keyFalse)
+	case kindArray:
+		b = binary.BigEndian.AppendUint32(append(b, keyArray), uint32(count(text)))
+		for e := range elements(text) {
+			b = appendKey(b, e)
+		}
+	case kindObject:
+		b = binary.BigEndian.AppendUint32(append(b, keyObject), uint32(count(text)))
+		for key, value := range members(text) {
+			b = appendKey(append(append(b, unescaped(key)...), 0), value)
+		}
+	}
+	return b
+}
+
+func appendNumberKey(b []byte, d decimal) []byte {
+	if d.zero() {
+		return append(b, 1)
+	}
+	sign, from := byte(2), len(b)+1
+	if d.negative {
+		sign = 0
+	}
+	b = append(b, sign)
+	b = binary.BigEndian.AppendUint32(b, uint32(int64(d.point)-math.MinInt32))
+	digits := len(b)
+	b = append(append(b, d.whole...), d.fraction...)
+	for len(b) > digits && b[len(b)-1] == '0' {
+		b = b[:len(b)-1]
+	}
+	b = append(b, 0)
+	if d.negative {
+		for i := from; i < len(b); i++ {
+			b[i] = ^b[i]
+		}
+	}
+	return b
+}

@@ -1,0 +1,467 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"she/internal/hat"
+)
+
+// Parse reads {"name","bundle"}. The error is a *hat.FieldError if the text is JSON that doesn't fit (its Path begins
+// with "obj", as clients of the HAT API know it), else it wraps hat.ErrNotJSON or hat.ErrTooDeep.
+func Parse(text []byte) (Bundle, error) { return parseBundle(text, &parser{}) }
+
+// ParseFunctionBundle is Parse for what functions answer: a find without a transformation, which authors write and
+// which the original took for no filter at all, is read as a find on searchable text.
+func ParseFunctionBundle(text []byte) (Bundle, error) {
+	return parseBundle(text, &parser{lenient: true})
+}
+
+func parseBundle(text []byte, p *parser) (Bundle, error) {
+	root, err := document(text)
+	if err != nil {
+		return Bundle{}, err
+	}
+	var b Bundle
+	fields, err := root.object()
+	if err != nil {
+		return Bundle{}, err
+	}
+	if b.Name, err = fields.text("name", true); err != nil {
+		return Bundle{}, err
+	}
+	if !bundleName.MatchString(b.Name) {
+		return Bundle{}, root.at("name").wrong("Bundle name invalid")
+	}
+	inner, err := fields.required("bundle")
+	if err != nil {
+		return Bundle{}, err
+	}
+	if b.Properties, err = p.properties(inner); err != nil {
+		return Bundle{}, err
+	}
+	return b, p.fits(root, b.append(nil))
+}
+
+// ParseProperties reads the inner map of a bundle, {"property": PropertyQuery}: the body of POST data-bundle. Errors as
+// Parse.
+func ParseProperties(text []byte) (map[string]PropertyQuery, error) {
+	root, err := document(text)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{}
+	properties, err := p.properties(root)
+	if err != nil {
+		return nil, err
+	}
+	return properties, p.fits(root, MarshalProperties(properties))
+}
+
+// ParseCombinator reads a list of endpoint queries: the body of POST combinator. Errors as Parse.
+func ParseCombinator(text []byte) ([]EndpointQuery, error) {
+	root, err := document(text)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{}
+	queries, err := p.endpointQueries(root, 0)
+	if err != nil {
+		return nil, err
+	}
+	return queries, p.fits(root, MarshalCombinator(queries))
+}
+
+// ParseMapping reads a mapping for a query that is made in code. Errors as Parse.
+func ParseMapping(text []byte) (Mapping, error) {
+	root, err := document(text)
+	if err != nil {
+		return Mapping{}, err
+	}
+	return root.mapping()
+}
+
+var bundleName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,256}$`)
+
+type parser struct {
+	lenient bool
+	queries int
+}
+
+// fits makes sure that what was accepted is accepted again when it comes back from a store: numbers such as 1e20 grow.
+func (p *parser) fits(root value, encoded []byte) error {
+	if len(encoded) > MaxDocument {
+		return root.wrong(fmt.Sprintf("more than %d bytes", MaxDocument))
+	}
+	return nil
+}
+
+// A value is a piece of the document and the way to it.
+type value struct {
+	text string // compact, valid
+	path string
+}
+
+func document(text []byte) (value, error) {
+	root := value{path: "obj"}
+	if len(text) > MaxDocument {
+		return root, root.wrong(fmt.Sprintf("more than %d bytes", MaxDocument))
+	}
+	// ParseData finds everything that is wrong with the text as JSON. Its canonical form isn't what is read on, because
+	// the entries of a mapping apply in the order in which they were written.
+	if _, err := hat.ParseData(text); err != nil {
+		return root, err
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, text); err != nil {
+		return root, hat.ErrNotJSON
+	}
+	root.text = compact.String()
+	return root, nil
+}
+
+func (v value) wrong(message string) error { return &hat.FieldError{Path: v.path, Message: message} }
+
+// at is a place inside v, for errors; a name is cut so that no error is as long as the document.
+func (v value) at(name string) value { return value{path: v.path + "." + brief(name)} }
+
+// brief is what an error may quote of a name.
+func brief(name string) string {
+	const most = 60
+	if len(name) > most {
+		return strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return name
+}
+
+// fields are the members of an object, of a repeated key the last.
+type fields struct {
+	in     value
+	names  []string // in the order of their first mention
+	values map[string]value
+}
+
+func (v value) object() (fields, error) {
+	if kindOf(v.text) != kindObject {
+		return fields{}, v.wrong("error.expected.jsobject")
+	}
+	f := fields{in: v, values: make(map[string]value)}
+	for key, text := range members(v.text) {
+		name := unescaped(key)
+		if _, repeated := f.values[name]; !repeated {
+			f.names = append(f.names, name)
+		}
+		f.values[name] = value{text, v.at(name).path}
+	}
+	return f, nil
+}
+
+// optional answers false for a field that is absent or null.
+func (f fields) optional(name string) (value, bool) {
+	v, ok := f.values[name]
+	return v, ok && kindOf(v.text) != kindNull
+}
+
+func (f fields) required(name string) (value, error) {
+	v, ok := f.values[name]
+	if !ok {
+		return v, f.in.at(name).wrong("error.path.missing")
+	}
+	return v, nil
+}
+
+func (f fields) text(name string, required bool) (string, error) {
+	v, ok := f.optional(name)
+	if !ok {
+		if !required {
+			return "", nil
+		}
+		var err error
+		if v, err = f.required(name); err != nil {
+			return "", err
+		}
+	}
+	return v.string()
+}
+
+func (v value) string() (string, error) {
+	if kindOf(v.text) != kindString {
+		return "", v.wrong("error.expected.jsstring")
+	}
+	s := strings.ReplaceAll(unquoted(v.text), "\x00", "")
+	if len(s) > MaxText {
+		return "", v.wrong(fmt.Sprintf("more than %d bytes", MaxText))
+	}
+	return s, nil
+}
+
+func (v value) array() (items []value, err error) {
+	if kindOf(v.text) != kindArray {
+		return nil, v.wrong("error.expected.jsarray")
+	}
+	for text := range elements(v.text) {
+		items = append(items, value{text, v.path + "[" + strconv.Itoa(len(items)) + "]"})
+	}
+	return items, nil
+}
+
+func (p *parser) properties(v value) (map[string]PropertyQuery, error) {
+	f, err := v.object()
+	if err != nil {
+		return nil, err
+	}
+	if len(f.names) > MaxProperties {
+		return nil, v.wrong(fmt.Sprintf("more than %d properties", MaxProperties))
+	}
+	properties := make(map[string]PropertyQuery, len(f.names))
+	for _, name := range f.names {
+		if len(name) > MaxText {
+			return nil, v.at(name).wrong(fmt.Sprintf("name of more than %d bytes", MaxText))
+		}
+		if properties[name], err = p.propertyQuery(f.values[name]); err != nil {
+			return nil, err
+		}
+	}
+	return properties, nil
+}
+
+func (p *parser) propertyQuery(v value) (q PropertyQuery, err error) {
+	f, err := v.object()
+	if err != nil {
+		return q, err
+	}
+	endpoints, err := f.required("endpoints")
+	if err != nil {
+		return q, err
+	}
+	if q.Endpoints, err = p.endpointQueries(endpoints, 0); err != nil {
+		return q, err
+	}
+	if q.OrderBy, err = f.text("orderBy", false); err != nil {
+		return q, err
+	}
+	if q.Ordering, err = f.text("ordering", false); err != nil {
+		return q, err
+	}
+	if limit, ok := f.optional("limit"); ok {
+		n, err := limit.natural()
+		if err != nil {
+			return q, err
+		}
+		q.Limit = &n
+	}
+	return q, nil
+}
+
+func (v value) natural() (int, error) {
+	if kindOf(v.text) != kindNumber {
+		return 0, v.wrong("error.expected.jsnumber")
+	}
+	d, err := hat.ParseData([]byte(v.text))
+	if err != nil {
+		return 0, v.wrong("error.expected.int")
+	}
+	n, err := strconv.ParseInt(d.JSON(), 10, 32)
+	if err != nil {
+		return 0, v.wrong("error.expected.int")
+	}
+	if n < 0 {
+		return 0, v.wrong("may not be negative")
+	}
+	return int(n), nil
+}
+
+func (p *parser) endpointQueries(v value, depth int) ([]EndpointQuery, error) {
+	items, err := v.array()
+	if err != nil {
+		return nil, err
+	}
+	if depth > MaxLinkDepth {
+		return nil, v.wrong(fmt.Sprintf("links nest deeper than %d levels", MaxLinkDepth))
+	}
+	if p.queries += len(items); p.queries > MaxQueries {
+		return nil, v.wrong(fmt.Sprintf("more than %d endpoint queries", MaxQueries))
+	}
+	var queries []EndpointQuery
+	for _, item := range items {
+		q, err := p.endpointQuery(item, depth)
+		if err != nil {
+			return nil, err
+		}
+		queries = append(queries, q)
+	}
+	return queries, nil
+}
+
+func (p *parser) endpointQuery(v value, depth int) (q EndpointQuery, err error) {
+	f, err := v.object()
+	if err != nil {
+		return q, err
+	}
+	name, err := f.text("endpoint", true)
+	if err != nil {
+		return q, err
+	}
+	if q.Endpoint, err = hat.ParseEndpoint(name); err != nil {
+		return q, v.at("endpoint").wrong(hat.ErrEndpointInvalid.Error())
+	}
+	if mapping, ok := f.optional("mapping"); ok {
+		if q.Mapping, err = mapping.mapping(); err != nil {
+			return q, err
+		}
+	}
+	if filters, ok := f.optional("filters"); ok {
+		if q.Filters, err = p.filters(filters); err != nil {
+			return q, err
+		}
+	}
+	if links, ok := f.optional("links"); ok {
+		q.Links, err = p.endpointQueries(links, depth+1)
+	}
+	return q, err
+}
+
+func (p *parser) filters(v value) ([]Filter, error) {
+	items, err := v.array()
+	if err != nil {
+		return nil, err
+	}
+	if len(items) > MaxFilters {
+		return nil, v.wrong(fmt.Sprintf("more than %d filters", MaxFilters))
+	}
+	var filters []Filter
+	for _, item := range items {
+		filter, err := p.filter(item)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, filter)
+	}
+	return filters, nil
+}
+
+func (p *parser) filter(v value) (filter Filter, err error) {
+	f, err := v.object()
+	if err != nil {
+		return filter, err
+	}
+	if filter.Field, err = f.text("field", true); err != nil {
+		return filter, err
+	}
+	transformation, given := f.optional("transformation")
+	if given {
+		if filter.Transformation, err = transformation.transformation(); err != nil {
+			return filter, err
+		}
+	}
+	operator, err := f.required("operator")
+	if err != nil {
+		return filter, err
+	}
+	if filter.Operator, err = operator.operator(); err != nil {
+		return filter, err
+	}
+	find := filter.Operator.Kind == Find
+	if t := &filter.Transformation; find && p.lenient && (t.Kind == "" || t.Kind == Identity) {
+		t.Kind = Searchable
+	}
+	// The original took a pair that doesn't fit for no filter at all, which releases more than was asked for.
+	if searchable := filter.Transformation.Kind == Searchable; find && !searchable {
+		return filter, operator.wrong("find needs the transformation searchable")
+	} else if !find && searchable {
+		return filter, operator.wrong("the transformation searchable needs the operator find")
+	}
+	return filter, nil
+}
+
+func (v value) transformation() (t Transformation, err error) {
+	f, err := v.object()
+	if err != nil {
+		return t, err
+	}
+	kind, err := f.text("transformation", true)
+	if err != nil {
+		return t, err
+	}
+	switch t.Kind = TransformationKind(kind); t.Kind {
+	case Identity, Searchable:
+		return t, nil
+	case DatetimeExtract, TimestampExtract:
+		if t.Part, err = f.text("part", true); err != nil {
+			return t, err
+		}
+		if !slices.Contains(dateParts, strings.ToLower(t.Part)) {
+			return t, v.at("part").wrong("Unknown date part " + brief(t.Part))
+		}
+		return t, nil
+	}
+	return t, v.unexpected(kind)
+}
+
+func (v value) operator() (o Operator, err error) {
+	f, err := v.object()
+	if err != nil {
+		return o, err
+	}
+	kind, err := f.text("operator", true)
+	if err != nil {
+		return o, err
+	}
+	o.Kind = OperatorKind(kind)
+	operands := o.operands()
+	if operands == nil {
+		return o, v.unexpected(kind)
+	}
+	for _, operand := range operands {
+		given, err := f.required(operand.name)
+		if err != nil {
+			return o, err
+		}
+		if *operand.value, err = given.data(); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// unexpected has the original's text, but shows of the document only the name it stumbled over.
+func (v value) unexpected(name string) error {
+	return v.wrong("Unexpected JSON value " + brief(name) + " in {…}")
+}
+
+func (v value) data() (hat.Data, error) {
+	d, err := hat.ParseData([]byte(v.text))
+	if err != nil {
+		return d, v.wrong("error.invalid")
+	}
+	if d.Len() > MaxValue {
+		return d, v.wrong(fmt.Sprintf("more than %d bytes", MaxValue))
+	}
+	if innerContainers(d.JSON()) > MaxInner {
+		return d, v.wrong(fmt.Sprintf("more than %d arrays and objects inside arrays", MaxInner))
+	}
+	return d, nil
+}
+
+// innerContainers counts the arrays and objects that are elements of arrays: each of them is held against each element
+// of a record's array.
+func innerContainers(text string) (n int) {
+	switch kindOf(text) {
+	case kindArray:
+		for e := range elements(text) {
+			if !kindOf(e).scalar() {
+				n += 1 + innerContainers(e)
+			}
+		}
+	case kindObject:
+		for _, v := range members(text) {
+			n += innerContainers(v)
+		}
+	}
+	return n
+}

@@ -1,0 +1,401 @@
+package bundle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strings"
+
+	"she/internal/hat"
+)
+
+// An evaluation of one property. If all streams come in the wanted order they are merged and read only as far as needed,
+// holding one record of each. Otherwise matching records are collected: with a limit in a heap that keeps the best so
+// far, without one all of them.
+type evaluation struct {
+	within     Within
+	places     []*place
+	sorted     bool // by a field; otherwise by creation
+	descending bool
+	end        int  // rows up to here, of which the first Skip are not yielded; -1: all
+	byLimit    bool // end is the query's own limit, not the page's
+	src        Source
+	yield      func(Row) error
+
+	at      int // rows passed, skipped ones included
+	counts  Counts
+	scratch []byte
+	looked  int // records looked at since the end was reached
+}
+
+// lookahead is how many records more an evaluation reads, once it has all it needs, to learn whether its limit hid any.
+const lookahead = 256
+
+func prepare(q PropertyQuery, within Within) (*evaluation, error) {
+	e := &evaluation{within: within, sorted: q.OrderBy != "", descending: q.Descending(), end: -1}
+	if within.Skip < 0 || within.Take != nil && *within.Take < 0 || q.Limit != nil && *q.Limit < 0 {
+		return nil, errors.New("neither skip, take nor limit may be negative")
+	}
+	if within.Take != nil {
+		e.end = within.Skip + min(*within.Take, math.MaxInt-within.Skip)
+	}
+	if q.Limit != nil && (e.end < 0 || *q.Limit <= e.end) {
+		e.end, e.byLimit = *q.Limit, true
+	}
+	if e.within.Hold <= 0 {
+		e.within.Hold = DefaultHold
+	}
+	var err error
+	e.places, err = places(q.Endpoints, q.OrderBy, true)
+	return e, err
+}
+
+func (e *evaluation) run(ctx context.Context) error {
+	if e.end >= 0 && e.end <= e.within.Skip {
+		e.counts.More = e.byLimit
+		return nil
+	}
+	streams := make([]Stream, len(e.places))
+	ordered := true
+	for i, p := range e.places {
+		want := e.want(p)
+		streams[i] = e.src.Scan(ctx, p.endpoint, want)
+		// Order of creation, ascending, is what every stream comes in.
+		streams[i].InOrder = want.Order != nil && (streams[i].InOrder || *want.Order == Order{})
+		ordered = ordered && streams[i].InOrder
+	}
+	if !ordered {
+		return e.collect(ctx, streams)
+	}
+	if len(streams) == 1 {
+		return e.follow(ctx, streams[0])
+	}
+	return e.merge(ctx, streams)
+}
+
+func (e *evaluation) want(p *place) Want {
+	w := Want{After: e.within.After, Upto: e.within.Upto, NotBy: e.within.NotBy, About: max(0, e.end)}
+	w.Order = &Order{Field: p.queries[0].field, Descending: e.descending}
+	for _, q := range p.queries {
+		if q.field != w.Order.Field {
+			w.Order = nil
+			break
+		}
+	}
+	if len(p.queries) == 1 {
+		w.Filters = p.queries[0].filter
+	}
+	return w
+}
+
+// A candidate is a record that matched, with what its place in the order depends on.
+type candidate struct {
+	hat.Record
+	query  *query
+	key    string // "" for none
+	mapped bool
+}
+
+func (e *evaluation) compare(a, b *candidate) int {
+	c := 0
+	if !e.sorted {
+		c = cmp.Compare(a.Born, b.Born)
+	} else if a.key == "" || b.key == "" {
+		// Without a key last, whatever the direction.
+		if c = cmp.Compare(len(b.key), len(a.key)); c != 0 {
+			return c
+		}
+	} else {
+		c = compareTop(a.key, b.key)
+	}
+	if c != 0 {
+		if e.descending {
+			return -c
+		}
+		return c
+	}
+	if c = cmp.Compare(a.Born, b.Born); c != 0 {
+		return c
+	}
+	return cmp.Compare(string(a.ID.Bytes()), string(b.ID.Bytes()))
+}
+
+func (e *evaluation) keeps(r *hat.Record) bool {
+	w := &e.within
+	return r.Seq > w.After && (w.Upto == 0 || r.Seq <= w.Upto) &&
+		(w.NotBy.IsZero() || r.Function != w.NotBy) && (w.Keep == nil || w.Keep(*r))
+}
+
+// full says that no further row is needed.
+func (e *evaluation) full() bool { return e.end >= 0 && e.at >= e.end }
+
+// matching yields the candidates of one stream and, once the evaluation is full, gives up after a short look ahead.
+func (e *evaluation) matching(ctx context.Context, p *place, s Stream) iter.Seq2[*candidate, error] {
+	return func(yield func(*candidate, error) bool) {
+		var last, c candidate
+		n := 0
+		for r, err := range s.Records {
+			if n++; err == nil && n%256 == 0 {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("scan %s: %w", p.endpoint, err))
+				return
+			}
+			if e.full() {
+				if e.looked++; e.looked > lookahead || !e.byLimit {
+					e.counts.More = e.byLimit
+					return
+				}
+			}
+			if r.Endpoint != p.endpoint || !e.keeps(&r) {
+				continue
+			}
+			q, key := p.first(r.Data.JSON())
+			if q == nil {
+				continue
+			}
+			c = candidate{Record: r, query: q, key: key}
+			if s.InOrder {
+				if last.query != nil && e.compare(&last, &c) > 0 {
+					yield(nil, fmt.Errorf("scan %s: %w", p.endpoint, ErrDisorder))
+					return
+				}
+				last = c
+			}
+			if !yield(&c, nil) {
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			yield(nil, fmt.Errorf("scan %s: %w", p.endpoint, err))
+		}
+	}
+}
+
+// follow yields the rows of a single stream as they come.
+func (e *evaluation) follow(ctx context.Context, s Stream) error {
+	for c, err := range e.matching(ctx, e.places[0], s) {
+		if err != nil {
+			return err
+		}
+		if e.full() {
+			e.counts.Hidden, e.counts.More = 1, true
+			return nil
+		}
+		if err := e.row(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A head is the next candidate of one of several streams.
+type head struct {
+	c    candidate
+	next func() (*candidate, error, bool)
+}
+
+// merge yields the rows of several streams, always the first of their heads.
+func (e *evaluation) merge(ctx context.Context, streams []Stream) error {
+	heads := heap[head]{before: func(a, b *head) bool { return e.compare(&a.c, &b.c) < 0 }}
+	for i, s := range streams {
+		next, stop := iter.Pull2(e.matching(ctx, e.places[i], s))
+		defer stop()
+		c, err, ok := next()
+		if err != nil {
+			return err
+		}
+		if ok {
+			heads.push(head{*c, next})
+		}
+	}
+	for len(heads.items) > 0 {
+		if e.full() {
+			if e.byLimit {
+				e.counts.Hidden, e.counts.More = len(heads.items), true
+			}
+			return nil
+		}
+		top := &heads.items[0]
+		if err := e.row(ctx, &top.c); err != nil {
+			return err
+		}
+		c, err, ok := top.next()
+		switch {
+		case err != nil:
+			return err
+		case ok:
+			top.c = *c
+			heads.fix()
+		default:
+			heads.pop()
+		}
+	}
+	return nil
+}
+
+// collect sorts what the streams yield.
+func (e *evaluation) collect(ctx context.Context, streams []Stream) error {
+	worst := heap[candidate]{before: func(a, b *candidate) bool { return e.compare(a, b) > 0 }}
+	var held int64
+	matched := 0
+	for i, s := range streams {
+		for c, err := range e.matching(ctx, e.places[i], s) {
+			if err != nil {
+				return err
+			}
+			matched++
+			if e.end >= 0 && len(worst.items) == e.end {
+				top := &worst.items[0]
+				if e.compare(c, top) < 0 {
+					held += size(c) - size(top)
+					*top = *c
+					worst.fix()
+				} else if s.InOrder {
+					e.counts.More = e.byLimit
+					break // what follows in this stream is no better
+				}
+			} else {
+				if e.end < 0 {
+					// All rows are yielded in the end, and what they are mapped to is mostly smaller.
+					if err := e.mapEarly(c); err != nil {
+						return err
+					}
+				}
+				held += size(c)
+				if worst.items = append(worst.items, *c); e.end >= 0 {
+					worst.up()
+				}
+			}
+			if held > e.within.Hold {
+				return ErrTooMuch
+			}
+		}
+	}
+	slices.SortFunc(worst.items, func(a, b candidate) int { return e.compare(&a, &b) })
+	if e.byLimit {
+		e.counts.Hidden = matched - len(worst.items)
+	}
+	for i := range worst.items {
+		if err := e.row(ctx, &worst.items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// size is about what a candidate occupies.
+func size(c *candidate) int64 { return int64(c.Data.Len()) + 256 }
+
+func (e *evaluation) mapEarly(c *candidate) (err error) {
+	if c.query.mapper == nil {
+		return nil
+	}
+	// The key is a piece of the data that is about to be let go.
+	c.key, c.mapped = strings.Clone(c.key), true
+	c.Data, err = c.query.data(c.Data, &e.scratch)
+	return err
+}
+
+// row yields the candidate, unless the page begins behind it.
+func (e *evaluation) row(ctx context.Context, c *candidate) error {
+	if e.at++; e.at <= e.within.Skip {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	row := Row{Endpoint: c.Endpoint, ID: c.ID, Seq: c.Seq, Born: c.Born, Data: c.Data}
+	var err error
+	if !c.mapped {
+		if row.Data, err = c.query.data(c.Data, &e.scratch); err != nil {
+			return err
+		}
+	}
+	if row.Links, err = e.links(ctx, c); err != nil {
+		return err
+	}
+	e.counts.Rows++
+	e.counts.Links += len(row.Links)
+	return e.yield(row)
+}
+
+func (e *evaluation) links(ctx context.Context, c *candidate) (rows []Row, err error) {
+	for _, p := range c.query.links {
+		for r, err := range e.src.Linked(ctx, c.ID, p.endpoint) {
+			if err != nil {
+				return nil, fmt.Errorf("links of %s at %s: %w", c.ID, p.endpoint, err)
+			}
+			if r.Endpoint != p.endpoint || r.ID == c.ID || e.within.Upto > 0 && r.Born > e.within.Upto {
+				continue
+			}
+			q, _ := p.first(r.Data.JSON())
+			if q == nil {
+				continue
+			}
+			row := Row{Endpoint: r.Endpoint, ID: r.ID, Seq: r.Seq, Born: r.Born}
+			if row.Data, err = q.data(r.Data, &e.scratch); err != nil {
+				return nil, err
+			}
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b Row) int {
+		return cmp.Or(cmp.Compare(a.Born, b.Born), cmp.Compare(string(a.ID.Bytes()), string(b.ID.Bytes())))
+	})
+	return slices.CompactFunc(rows, func(a, b Row) bool { return a.ID == b.ID }), nil
+}
+
+// A heap keeps the item that is before all others at index 0.
+type heap[T any] struct {
+	items  []T
+	before func(a, b *T) bool
+}
+
+func (h *heap[T]) push(item T) {
+	h.items = append(h.items, item)
+	h.up()
+}
+
+// up restores the heap after an append.
+func (h *heap[T]) up() {
+	for i := len(h.items) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !h.before(&h.items[i], &h.items[parent]) {
+			return
+		}
+		h.items[i], h.items[parent] = h.items[parent], h.items[i]
+		i = parent
+	}
+}
+
+// fix restores the heap after a change of the first item.
+func (h *heap[T]) fix() {
+	for i := 0; ; {
+		first := i
+		for _, child := range [2]int{2*i + 1, 2*i + 2} {
+			if child < len(h.items) && h.before(&h.items[child], &h.items[first]) {
+				first = child
+			}
+		}
+		if first == i {
+			return
+		}
+		h.items[i], h.items[first] = h.items[first], h.items[i]
+		i = first
+	}
+}
+
+func (h *heap[T]) pop() {
+	last := len(h.items) - 1
+	h.items[0] = h.items[last]
+	var none T
+	h.items[last] = none
+	h.items = h.items[:last]
+	h.fix()
+}

@@ -1,0 +1,576 @@
+package bundle
+
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
+// parseTime reads a timestamp as PostgreSQL 15 does with DateStyle "ISO, MDY" in a session at UTC: ISO 8601 in all its
+// spellings, and the forms people and programs write: "Fri, 01 Mar 2024 09:15:00 GMT", "Fri Mar 01 09:15:00 +0000 2024",
+// "March 1, 2024 9:15 PM", "3/1/2024", "01-Mar-24", "20240301T091500Z", "2024.060", "44-03-15 BC".
+//
+// Not read, so that a filter on them doesn't match: names that need a time zone database ("Europe/London"), zones with
+// rules in them ("GMT+2"), words that depend on the clock ("now", "today"), "infinity", Julian days, ISO texts with
+// letters for units ("y2001m02d04").
+func parseTime(s string) (instant, bool) {
+	if len(s) > maxTimeText {
+		return 0, false
+	}
+	fields, ok := splitTime(strings.ToLower(s))
+	if !ok || len(fields) == 0 {
+		return 0, false
+	}
+	r := timeReader{}
+	for i, f := range fields {
+		var next timeField
+		if i+1 < len(fields) {
+			next = fields[i+1]
+		}
+		if !r.read(f, next) {
+			return 0, false
+		}
+	}
+	return r.instant()
+}
+
+const maxTimeText = 128
+
+type fieldKind byte
+
+const (
+	fieldNone fieldKind = iota
+	fieldNumber
+	fieldDate // digits or a word with - / . inside
+	fieldTime // digits with :
+	fieldZone // + or - and digits
+	fieldWord
+)
+
+type timeField struct {
+	kind fieldKind
+	text string
+}
+
+func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' }
+
+// splitTime cuts the text, in lower case, into fields by the look of their characters alone.
+func splitTime(s string) (fields []timeField, ok bool) {
+	i := 0
+	span := func(from int, in func(byte) bool) int {
+		for from < len(s) && in(s[from]) {
+			from++
+		}
+		return from
+	}
+	at := func(j int) byte {
+		if j < len(s) {
+			return s[j]
+		}
+		return 0
+	}
+	add := func(k fieldKind, end int) {
+		fields = append(fields, timeField{k, s[i:end]})
+		i = end
+	}
+	for i < len(s) {
+		switch c := s[i]; {
+		case c == ' ' || c >= '\t' && c <= '\r':
+			i++
+		case isDigit(c):
+			end := span(i, isDigit)
+			switch sep := at(end); sep {
+			case ':':
+				add(fieldTime, span(end+1, func(c byte) bool { return isDigit(c) || c == ':' || c == '.' }))
+			case '-', '/', '.':
+				k := fieldDate
+				if isDigit(at(end + 1)) {
+					if sep == '.' {
+						k = fieldNumber
+					}
+					if end = span(end+1, isDigit); at(end) == sep {
+						k = fieldDate
+						end = span(end+1, func(c byte) bool { return isDigit(c) || c == sep })
+					}
+				} else {
+					end = span(end+1, func(c byte) bool { return isDigit(c) || isLetter(c) || c == sep })
+				}
+				add(k, end)
+			default:
+				add(fieldNumber, end)
+			}
+		case c == '.':
+			add(fieldNumber, span(i+1, isDigit))
+		case isLetter(c):
+			end := span(i, isLetter)
+			dated := at(end) == '-' || at(end) == '/' || at(end) == '.'
+			if !dated && (at(end) == '+' || isDigit(at(end))) {
+				_, known := timeWords[s[i:end]]
+				dated = !known
+			}
+			if dated {
+				add(fieldDate, span(end, func(c byte) bool {
+					return isDigit(c) || isLetter(c) || strings.IndexByte("+-/_.:", c) >= 0
+				}))
+			} else {
+				add(fieldWord, end)
+			}
+		case c == '+' || c == '-':
+			j := span(i+1, func(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' })
+			if !isDigit(at(j)) {
+				return nil, false
+			}
+			end := span(j, func(c byte) bool { return isDigit(c) || c == ':' || c == '.' || c == '-' })
+			fields = append(fields, timeField{fieldZone, s[i:i+1] + s[j:end]})
+			i = end
+		case c > ' ' && c < 0x7f:
+			i++ // other punctuation says nothing
+		default:
+			return nil, false
+		}
+		if len(fields) > 25 {
+			return nil, false
+		}
+	}
+	return fields, true
+}
+
+// What is known so far.
+type known byte
+
+const (
+	haveYear known = 1 << iota
+	haveMonth
+	haveDay
+	haveTime
+	haveZone
+	haveWeekday
+	haveEra
+	haveAMPM
+
+	haveDate = haveYear | haveMonth | haveDay
+)
+
+type timeReader struct {
+	have                         known
+	year, month, day             int64
+	hour, minute, second, micros int64
+	offset                       int64 // seconds east of UTC
+	dayOfYear                    int64
+	textMonth, twoDigits, bc     bool
+	meridiem                     string // am, pm
+	timeNext                     bool   // a "t" was read
+}
+
+// learn notes what a field told, and refuses what was told before.
+func (r *timeReader) learn(what known) bool {
+	if r.have&what != 0 {
+		return false
+	}
+	r.have |= what
+	return true
+}
+
+func (r *timeReader) read(f, next timeField) bool {
+	switch f.kind {
+	case fieldDate:
+		if r.timeNext || r.have&(haveMonth|haveDay) == haveMonth|haveDay {
+			// With a date read already this is a time run together with its zone: 091500-05.
+			if !isDigit(f.text[0]) || r.have&haveTime != 0 {
+				return false
+			}
+			r.timeNext = false
+			dash := strings.IndexByte(f.text, '-')
+			return dash > 0 && r.zone(f.text[dash:]) && r.runTogether(f.text[:dash]) == haveTime
+		}
+		return r.date(f.text)
+	case fieldTime:
+		r.timeNext = false
+		return r.clock(f.text) && r.learn(haveTime)
+	case fieldZone:
+		return !r.timeNext && r.zone(f.text)
+	case fieldNumber:
+		if r.timeNext {
+			r.timeNext = false
+			return r.have&haveDate == haveDate && r.runTogether(f.text) == haveTime
+		}
+		return r.number(f.text)
+	case fieldWord:
+		return !r.timeNext && r.word(f.text, next)
+	}
+	return false
+}
+
+// number reads a field of digits, perhaps with a fraction.
+func (r *timeReader) number(text string) bool {
+	whole, _, fraction := strings.Cut(text, ".")
+	switch {
+	case fraction && r.have&haveDate == 0:
+		return r.date(text)
+	case fraction && len(whole) > 2:
+		return r.runTogether(text) != 0
+	case len(text) >= 6 && (r.have&haveDate == 0 || r.have&haveTime == 0):
+		return r.runTogether(text) != 0
+	}
+	got := r.dateNumber(text, &r.textMonth)
+	return got != 0
+}
+
+// runTogether reads yyyymmdd, yymmdd, hhmmss, hhmm, the last two perhaps with a fraction; 0 for none of them.
+func (r *timeReader) runTogether(text string) known {
+	digits, fraction, fractional := strings.Cut(text, ".")
+	if fractional {
+		var ok bool
+		if r.micros, ok = fractionMicros(fraction); !ok {
+			return 0
+		}
+	} else if r.have&haveDate != haveDate && len(digits) >= 6 {
+		n := len(digits)
+		r.year, r.month, r.day = number(digits[:n-4]), number(digits[n-4:n-2]), number(digits[n-2:])
+		r.twoDigits = n == 6
+		if !r.learn(haveDate) {
+			return 0
+		}
+		return haveDate
+	}
+	if r.have&haveTime != 0 || len(digits) != 6 && len(digits) != 4 {
+		return 0
+	}
+	r.hour, r.minute, r.second = number(digits[:2]), number(digits[2:4]), 0
+	if len(digits) == 6 {
+		r.second = number(digits[4:])
+	}
+	if !r.learn(haveTime) {
+		return 0
+	}
+	return haveTime
+}
+
+// dateNumber decides by what is missing whether a number is year, month or day; 0 if it fits nowhere.
+func (r *timeReader) dateNumber(text string, textMonth *bool) known {
+	whole, fraction, fractional := strings.Cut(text, ".")
+	if fractional {
+		if len(whole) > 2 {
+			return r.runTogether(text)
+		}
+		var ok bool
+		if r.micros, ok = fractionMicros(fraction); !ok {
+			return 0
+		}
+	}
+	n := number(whole)
+	if n < 0 {
+		return 0
+	}
+	var what known
+	switch have := r.have & haveDate; {
+	case len(text) == 3 && have == haveYear && n >= 1 && n <= 366:
+		r.dayOfYear = n
+		if !r.learn(haveMonth | haveDay) {
+			return 0
+		}
+		return haveMonth | haveDay
+	case have == 0 && len(text) >= 3:
+		what = haveYear
+	case have == 0, have == haveYear, have == haveDay:
+		what = haveMonth
+	case have == haveMonth && *textMonth && len(text) >= 3:
+		what = haveYear
+	case have == haveMonth:
+		what = haveDay
+	case have == haveYear|haveMonth:
+		if *textMonth && len(text) >= 3 && r.twoDigits {
+			// The first number was the day after all.
+			r.day, r.year, r.twoDigits = r.year, n, false
+			if !r.learn(haveDay) {
+				return 0
+			}
+			return haveDay
+		}
+		what = haveDay
+	case have == haveMonth|haveDay:
+		what = haveYear
+	case have == haveDate:
+		return r.runTogether(text)
+	default:
+		return 0
+	}
+	switch what {
+	case haveYear:
+		r.year, r.twoDigits = n, len(text) <= 2
+	case haveMonth:
+		r.month = n
+	case haveDay:
+		r.day = n
+	}
+	if !r.learn(what) {
+		return 0
+	}
+	return what
+}
+
+// date reads a field of several parts: 2024-03-01, 1-mar-2024, 3/1/24, 2024.060.
+func (r *timeReader) date(text string) bool {
+	if r.have&haveDate != 0 {
+		// What was learned before may not be told again; PostgreSQL counts the whole field.
+		before := r.have & haveDate
+		r.have &^= haveDate
+		ok := r.date(text)
+		if r.have&before != 0 {
+			return false
+		}
+		r.have |= before
+		return ok
+	}
+	type part struct {
+		text string
+		done bool
+	}
+	var parts []part
+	for i := 0; i < len(text); {
+		j := i
+		for j < len(text) && isDigit(text[j]) {
+			j++
+		}
+		if j == i {
+			for j < len(text) && isLetter(text[j]) {
+				j++
+			}
+		}
+		if j == i {
+			i++
+			continue
+		}
+		parts = append(parts, part{text: text[i:j]})
+		if i = j; i < len(text) && !isDigit(text[i]) && !isLetter(text[i]) {
+			i++
+		}
+	}
+	textMonth := false
+	for i := range parts {
+		if !isLetter(parts[i].text[0]) {
+			continue
+		}
+		w, ok := timeWords[cut(parts[i].text)]
+		switch {
+		case ok && w.kind == wordIgnored:
+		case ok && w.kind == wordMonth && !textMonth:
+			r.month, textMonth = w.value, true
+			r.have |= haveMonth
+		default:
+			return false
+		}
+		parts[i].done = true
+	}
+	for _, p := range parts {
+		if !p.done && r.dateNumber(p.text, &textMonth) == 0 {
+			return false
+		}
+	}
+	return r.have&haveDate == haveDate
+}
+
+// clock reads hh:mm, hh:mm:ss, mm:ss.fraction, hh:mm:ss.fraction.
+func (r *timeReader) clock(text string) bool {
+	parts := strings.Split(text, ":")
+	last := len(parts) - 1
+	seconds, fraction, fractional := strings.Cut(parts[last], ".")
+	if len(parts) > 3 || fractional && last == 0 {
+		return false
+	}
+	parts[last] = seconds
+	if fractional {
+		var ok bool
+		if r.micros, ok = fractionMicros(fraction); !ok {
+			return false
+		}
+	}
+	var n [3]int64
+	for i, p := range parts {
+		if n[i] = number(p); n[i] < 0 {
+			return false
+		}
+	}
+	if len(parts) == 2 && fractional {
+		n[0], n[1], n[2] = 0, n[0], n[1]
+	}
+	r.hour, r.minute, r.second = n[0], n[1], n[2]
+	return true
+}
+
+func (r *timeReader) zone(text string) bool {
+	sign, rest := int64(1), text[1:]
+	if text[0] == '-' {
+		sign = -1
+	}
+	var h, m, s int64
+	switch parts := strings.Split(rest, ":"); {
+	case len(parts) > 3:
+		return false
+	case len(parts) > 1:
+		h, m = number(parts[0]), number(parts[1])
+		if len(parts) == 3 {
+			s = number(parts[2])
+		}
+	case len(rest) > 2:
+		h, m = number(rest[:len(rest)-2]), number(rest[len(rest)-2:])
+	default:
+		h = number(rest)
+	}
+	if h < 0 || h > 15 || m < 0 || m > 59 || s < 0 || s > 59 {
+		return false
+	}
+	r.offset = sign * (h*3600 + m*60 + s)
+	return r.learn(haveZone)
+}
+
+func (r *timeReader) word(text string, next timeField) bool {
+	w, ok := timeWords[cut(text)]
+	if offset, zone := timeZones[text]; zone {
+		r.offset = offset * 60
+		return r.learn(haveZone)
+	}
+	if !ok {
+		return false
+	}
+	switch w.kind {
+	case wordIgnored:
+		return true
+	case wordMonth:
+		// 1 March: the number before was the day.
+		if r.have&haveMonth != 0 && !r.textMonth && r.have&haveDay == 0 && r.month >= 1 && r.month <= 31 {
+			r.day = r.month
+			r.have = r.have&^haveMonth | haveDay
+		}
+		r.textMonth, r.month = true, w.value
+		return r.learn(haveMonth)
+	case wordWeekday:
+		return r.learn(haveWeekday)
+	case wordEra:
+		r.bc = w.value < 0
+		return r.learn(haveEra)
+	case wordMeridiem:
+		r.meridiem = text[:1]
+		return r.learn(haveAMPM)
+	case wordTime:
+		r.timeNext = true
+		return r.have&haveDate == haveDate && (next.kind == fieldNumber || next.kind == fieldTime || next.kind == fieldDate)
+	}
+	return false
+}
+
+// instant puts together what was read.
+func (r *timeReader) instant() (instant, bool) {
+	if r.timeNext || r.have&haveDate != haveDate {
+		return 0, false
+	}
+	switch {
+	case r.bc && r.year <= 0:
+		return 0, false
+	case r.bc:
+		r.year = 1 - r.year
+	case r.twoDigits && r.year < 70:
+		r.year += 2000
+	case r.twoDigits && r.year < 100:
+		r.year += 1900
+	case r.year <= 0:
+		return 0, false
+	}
+	if r.year > 300_000 {
+		return 0, false
+	}
+	days := int64(0)
+	if r.dayOfYear > 0 {
+		days = daysFromCivil(r.year, 1, 1) + r.dayOfYear - 1
+		if y, _, _ := civilFromDays(days); y != r.year {
+			return 0, false
+		}
+	} else {
+		if r.month < 1 || r.month > 12 || r.day < 1 || r.day > daysInMonth(r.year, r.month) {
+			return 0, false
+		}
+		days = daysFromCivil(r.year, r.month, r.day)
+	}
+	if r.meridiem != "" {
+		if r.hour > 12 {
+			return 0, false
+		}
+		if r.hour %= 12; r.meridiem == "p" {
+			r.hour += 12
+		}
+	}
+	if r.hour > 24 || r.minute > 59 || r.second > 60 || r.hour == 24 && (r.minute > 0 || r.second > 0 || r.micros > 0) {
+		return 0, false
+	}
+	seconds := (days-unixDays)*86_400 + r.hour*3600 + r.minute*60 + r.second - r.offset
+	if seconds < int64(firstInstant/microsPerSecond) || seconds > int64(endOfTime/microsPerSecond) {
+		return 0, false
+	}
+	t := instant(seconds*microsPerSecond + r.micros)
+	return t, t.valid()
+}
+
+// number reads digits; -1 if they are none or too many.
+func number(digits string) int64 {
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil {
+		return -1
+	}
+	return int64(n)
+}
+
+// fractionMicros reads the digits behind a decimal point as microseconds, rounded. No digits are no fraction.
+func fractionMicros(digits string) (int64, bool) {
+	if digits == "" {
+		return 0, true
+	}
+	f, err := strconv.ParseFloat("0."+digits, 64)
+	if err != nil {
+		return 0, false
+	}
+	return int64(math.RoundToEven(f * 1e6)), true
+}
+
+type wordKind byte
+
+const (
+	wordIgnored wordKind = iota
+	wordMonth
+	wordWeekday
+	wordEra
+	wordMeridiem
+	wordTime
+	wordZone
+)
+
+type timeWord struct {
+	kind  wordKind
+	value int64
+}
+
+// cut shortens a word to what PostgreSQL compares of it.
+func cut(word string) string { return word[:min(len(word), 10)] }
+
+var timeWords = func() map[string]timeWord {
+	words := map[string]timeWord{
+		"at": {wordIgnored, 0}, "on": {wordIgnored, 0},
+		"ad": {wordEra, 1}, "bc": {wordEra, -1},
+		"am": {wordMeridiem, 0}, "pm": {wordMeridiem, 0}, "a.m.": {wordMeridiem, 0}, "p.m.": {wordMeridiem, 0},
+		"t": {wordTime, 0},
+	}
+	add := func(kind wordKind, value int64, names string) {
+		for name := range strings.FieldsSeq(names) {
+			words[name] = timeWord{kind, value}
+		}
+	}
+	for i, names := range []string{"jan january", "feb february", "mar march", "apr april", "may", "jun june",
+		"jul july", "aug august", "sep sept september", "oct october", "nov november", "dec december"} {
+		add(wordMonth, int64(i+1), names)
+	}
+	add(wordWeekday, 0, `sun sunday mon monday tue tues tuesday wed weds wednesday thu thur thurs thursday fri friday sat saturday`)
+	return words
+}()
+
+// timeZones are abbreviations of fixed offsets, in minutes east of UTC.
+var timeZones = map[string]int64{"z": 0, "utc": 0, "gmt": 0, "ut": 0, "zulu": 0}

@@ -1,0 +1,594 @@
+package bundle
+
+import (
+	"iter"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A token is a piece of text that the search knows: a word of a natural language, which is stemmed and may be a stop
+// word, or anything else (a number, a host, a file name, a word with digits), which is only put in lower case.
+type token struct {
+	text    string
+	natural bool
+}
+
+// tokens cuts a text as PostgreSQL's default parser does: words, words with digits, hyphenated words (the whole and
+// each part), integers, decimals, versions, e-mail addresses, hosts, URLs (the whole, the host and the path), file
+// names; tags, entities and the protocol of a URL are dropped. Of several readings the parser's preferences decide:
+// "and/or" is a file, "node.js" a host, "-5" a negative number.
+//
+// What differs: hosts and addresses end after 256 bytes, so that hostile text can't make the parser look ahead again
+// and again; what stands between <script> tags is read; which characters outside ASCII are letters follows Go's Unicode
+// tables, not the C library's.
+func tokens(text string) iter.Seq[token] {
+	return func(yield func(token) bool) {
+		l := lexer{s: text}
+		for i := 0; i < len(text); {
+			next := l.next(i, yield)
+			if next < 0 {
+				return
+			}
+			i = next
+		}
+	}
+}
+
+type lexer struct {
+	s     string
+	limit int // no host goes beyond
+	// No comment ends behind the place that was looked at, so that a text full of "<!--" isn't searched for each.
+	endless bool
+}
+
+const maxHost = 256
+
+func asciiLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+// A class is what a character is to the parser.
+type class byte
+
+const (
+	other class = iota
+	letter
+	foreign // a letter outside ASCII
+	digit
+	mark // has no width: belongs to the word it is in
+)
+
+func (l *lexer) class(i int) (class, int) {
+	if i >= len(l.s) {
+		return other, 0
+	}
+	c := l.s[i]
+	switch {
+	case asciiLetter(c):
+		return letter, 1
+	case isDigit(c):
+		return digit, 1
+	case c < utf8.RuneSelf:
+		return other, 1
+	}
+	r, size := utf8.DecodeRuneInString(l.s[i:])
+	switch {
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		return mark, size
+	case unicode.IsLetter(r), unicode.IsDigit(r), unicode.Is(unicode.Nl, r), unicode.Is(unicode.Mc, r):
+		return foreign, size
+	}
+	return other, size
+}
+
+func (l *lexer) at(i int) byte {
+	if i < len(l.s) {
+		return l.s[i]
+	}
+	return 0
+}
+
+func (l *lexer) isDigit(i int) bool  { return isDigit(l.at(i)) }
+func (l *lexer) isLetter(i int) bool { return asciiLetter(l.at(i)) }
+func (l *lexer) isPlain(i int) bool  { return l.isDigit(i) || l.isLetter(i) }
+
+func (l *lexer) digits(i int) int {
+	for l.isDigit(i) {
+		i++
+	}
+	return i
+}
+
+// next yields the tokens at i and answers where to go on, -1 for not at all.
+func (l *lexer) next(i int, yield func(token) bool) int {
+	l.limit = i + maxHost
+	simple := func(end int) int {
+		if !yield(token{text: l.s[i:end]}) {
+			return -1
+		}
+		return end
+	}
+	c, size := l.class(i)
+	switch c {
+	case letter, foreign:
+		return l.word(i, yield)
+	case digit:
+		return l.unsigned(i, yield)
+	}
+	switch l.s[i] {
+	case '<':
+		if end := l.tag(i + 1); end > 0 {
+			return end
+		}
+	case '&':
+		if end := l.entity(i + 1); end > 0 {
+			return end
+		}
+	case '-', '+':
+		if l.isDigit(i + 1) {
+			end := l.digits(i + 1)
+			if l.at(end) == '.' && l.isDigit(end+1) {
+				end = l.digits(end + 1)
+			}
+			return simple(l.exponent(end))
+		}
+	case '~':
+		if j := i + 1; l.isPlain(j) || l.at(j) == '_' {
+			return simple(l.file(j))
+		} else if end := l.fileFirst(j + 1); l.at(j) == '/' && end > 0 {
+			return simple(end)
+		}
+	case '/':
+		if end := l.fileFirst(i + 1); end > 0 {
+			return simple(end)
+		}
+	case '.':
+		if end := l.dots(i + 1); end > 0 {
+			return simple(end)
+		}
+	}
+	return i + size
+}
+
+// word reads from a letter on: the longest run of letters, which digits make a word with digits, unless something
+// longer begins here.
+func (l *lexer) word(i int, yield func(token) bool) int {
+	end := i
+	for l.isLetter(end) {
+		end++
+	}
+	give := func(end int, natural bool) int {
+		if !yield(token{l.s[i:end], natural}) {
+			return -1
+		}
+		return end
+	}
+	if end > i {
+		if next := l.address(i, end, yield); next != 0 {
+			return next
+		}
+		switch l.at(end) {
+		case '.':
+			if l.fileNext(end + 1) {
+				return give(l.file(end+1), false)
+			}
+		case ':':
+			if l.at(end+1) == '/' && l.at(end+2) == '/' && end+3 < len(l.s) {
+				return end + 3
+			}
+		case '/':
+			if f := l.fileFirst(end + 1); f > 0 {
+				return give(f, false)
+			}
+		case '-':
+			if last := l.hyphenated(end); last > 0 {
+				return l.compound(i, last, yield)
+			}
+		}
+		if c, _ := l.class(end); c == other {
+			return give(end, true)
+		}
+	}
+	for {
+		c, size := l.class(end)
+		switch c {
+		case digit:
+			return l.numberWord(i, end, yield)
+		case other:
+			if l.at(end) == '-' {
+				if last := l.hyphenated(end); last > 0 {
+					return l.compound(i, last, yield)
+				}
+			}
+			return give(end, true)
+		}
+		end += size
+	}
+}
+
+// numberWord reads a word that has digits in it; end is somewhere behind its start.
+func (l *lexer) numberWord(i, end int, yield func(token) bool) int {
+	for {
+		c, size := l.class(end)
+		if c == other {
+			break
+		}
+		end += size
+	}
+	switch l.at(end) {
+	case '@':
+		if e := l.email(end + 1); e > 0 {
+			end = e
+		}
+	case '/':
+		if f := l.fileFirst(end + 1); f > 0 {
+			end = f
+		}
+	case '.':
+		if l.fileNext(end + 1) {
+			end = l.file(end + 1)
+		}
+	case '-':
+		if last := l.hyphenated(end); last > 0 {
+			return l.compound(i, last, yield)
+		}
+	}
+	if !yield(token{text: l.s[i:end]}) {
+		return -1
+	}
+	return end
+}
+
+// unsigned reads from a digit on.
+func (l *lexer) unsigned(i int, yield func(token) bool) int {
+	end := l.digits(i)
+	give := func(end int) int {
+		if !yield(token{text: l.s[i:end]}) {
+			return -1
+		}
+		return end
+	}
+	switch c := l.at(end); c {
+	case '.':
+		if next := l.address(i, end, yield); next != 0 {
+			return next
+		}
+		if l.isDigit(end + 1) {
+			end = l.digits(end + 1)
+			if l.at(end) != '.' || !l.isDigit(end+1) {
+				return give(l.exponent(end))
+			}
+			for l.at(end) == '.' && l.isDigit(end+1) {
+				end = l.digits(end + 1) // a version
+			}
+		}
+		return give(end)
+	case 'e', 'E':
+		if e := l.exponent(end); e > end {
+			return give(e)
+		}
+	}
+	if next := l.address(i, end, yield); next != 0 {
+		return next
+	}
+	if c, _ := l.class(end); c == letter || c == foreign || c == mark {
+		return l.numberWord(i, end, yield)
+	}
+	if l.at(end) == '/' {
+		if f := l.fileFirst(end + 1); f > 0 {
+			end = f
+		}
+	}
+	return give(end)
+}
+
+// exponent is where a number goes on to with e+5, or i.
+func (l *lexer) exponent(i int) int {
+	if c := l.at(i); c != 'e' && c != 'E' {
+		return i
+	}
+	j := i + 1
+	if c := l.at(j); c == '+' || c == '-' {
+		j++
+	}
+	if !l.isDigit(j) {
+		return i
+	}
+	return l.digits(j)
+}
+
+// address looks for a host, a URL or an e-mail address that begins at i with the plain run up to end, and yields it; 0
+// if there is none.
+func (l *lexer) address(i, end int, yield func(token) bool) int {
+	var found site
+	switch c := l.at(end); {
+	case c == '.':
+		found = l.hostFirstDomain(end + 1)
+	case c == '-' || c == '_':
+		found = l.hostFirst(end + 1)
+	case c == '@':
+		found = site{end: l.email(end + 1)}
+	case l.isPlain(end):
+		found = l.host(end + 1)
+	}
+	if found.end <= 0 {
+		return 0
+	}
+	if !yield(token{text: l.s[i:found.end]}) {
+		return -1
+	}
+	if found.host > 0 && (!yield(token{text: l.s[i:found.host]}) || !yield(token{text: l.s[found.host:found.end]})) {
+		return -1
+	}
+	return found.end
+}
+
+// A site is where a host or address ends, 0 for none; of a URL also where its host does.
+type site struct{ end, host int }
+
+func (l *lexer) hostFirstDomain(i int) site {
+	switch {
+	case i >= l.limit:
+	case l.isLetter(i):
+		return l.hostDomainSecond(i + 1)
+	case l.isDigit(i):
+		return l.host(i + 1)
+	}
+	return site{}
+}
+
+// hostDomainSecond is behind the one letter of what may become a top domain, which needs two.
+func (l *lexer) hostDomainSecond(i int) site {
+	switch c := l.at(i); {
+	case l.isLetter(i):
+		return l.hostDomain(i + 1)
+	case l.isDigit(i):
+		return l.host(i + 1)
+	case c == '-' || c == '_':
+		return l.hostFirst(i + 1)
+	case c == '.':
+		return l.hostFirstDomain(i + 1)
+	case c == '@':
+		return site{end: l.email(i + 1)}
+	}
+	return site{}
+}
+
+func (l *lexer) hostDomain(i int) site {
+	for l.isLetter(i) {
+		i++
+	}
+	var longer site
+	switch c := l.at(i); {
+	case l.isDigit(i):
+		return l.host(i + 1)
+	case c == ':' && l.isDigit(i+1):
+		i = l.digits(i + 1)
+		longer = l.url(i)
+	case c == '-' || c == '_':
+		longer = l.hostFirst(i + 1)
+	case c == '.':
+		longer = l.hostFirstDomain(i + 1)
+	case c == '@':
+		longer.end = l.email(i + 1)
+	case c == '/':
+		longer = l.url(i)
+	}
+	if longer.end > 0 {
+		return longer
+	}
+	return site{end: i}
+}
+
+func (l *lexer) hostFirst(i int) site {
+	if i >= l.limit || !l.isPlain(i) {
+		return site{}
+	}
+	return l.host(i + 1)
+}
+
+func (l *lexer) host(i int) site {
+	for l.isPlain(i) {
+		i++
+	}
+	switch l.at(i) {
+	case '@':
+		return site{end: l.email(i + 1)}
+	case '.':
+		return l.hostFirstDomain(i + 1)
+	case '-', '_':
+		return l.hostFirst(i + 1)
+	}
+	return site{}
+}
+
+// email is where the host behind an @ ends, 0 if there is none.
+func (l *lexer) email(i int) int {
+	found := l.hostFirstDomain(i)
+	if found.host > 0 {
+		return found.host
+	}
+	return found.end
+}
+
+// url is where the path that begins with the slash at i ends.
+func (l *lexer) url(i int) site {
+	end := i + 1
+	for end < len(l.s) && urlByte(l.s[end]) {
+		end++
+	}
+	if l.at(i) != '/' || end == i+1 {
+		return site{}
+	}
+	return site{end: end, host: i}
+}
+
+func urlByte(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("\"<>\\^`{|}", c) < 0 }
+
+func (l *lexer) fileNext(i int) bool { return l.isPlain(i) || l.at(i) == '_' }
+
+// file is where a file name ends that goes on at i.
+func (l *lexer) file(i int) int {
+	for {
+		switch c := l.at(i); {
+		case l.isPlain(i) || c == '_' || c == '-':
+			i++
+		case c == '.' && l.fileNext(i+1):
+			i++
+		case c == '/':
+			end := l.fileFirst(i + 1)
+			if end == 0 {
+				return i
+			}
+			return end
+		default:
+			return i
+		}
+	}
+}
+
+// fileFirst is where the file name behind a slash ends, 0 if there is none.
+func (l *lexer) fileFirst(i int) int {
+	switch c := l.at(i); {
+	case l.isPlain(i) || c == '_':
+		return l.file(i + 1)
+	case c == '.':
+		if l.fileNext(i + 1) {
+			return l.file(i + 2)
+		}
+		return l.dots(i + 1)
+	}
+	return 0
+}
+
+// dots is where a path ends that began with one dot, i.e. ./x, .. or ../x.
+func (l *lexer) dots(i int) int {
+	switch l.at(i) {
+	case '/':
+		return l.fileFirst(i + 1)
+	case '.':
+		i++
+		if l.at(i) == '/' {
+			if end := l.fileFirst(i + 1); end > 0 {
+				return end
+			}
+			return i
+		}
+		if i == len(l.s) || l.s[i] == ' ' || l.s[i] >= '\t' && l.s[i] <= '\r' {
+			return i
+		}
+	}
+	return 0
+}
+
+// hyphenated is where the compound ends whose first hyphen is at i, 0 if what follows is no word. A part that begins
+// with digits needs a letter.
+func (l *lexer) hyphenated(i int) (end int) {
+	for l.at(i) == '-' {
+		j, letters := i+1, false
+		for {
+			c, size := l.class(j)
+			if c == other || c == mark && j == i+1 {
+				break
+			}
+			letters = letters || c != digit
+			j += size
+		}
+		if !letters {
+			return end
+		}
+		i, end = j, j
+	}
+	return end
+}
+
+// compound yields a hyphenated word and its parts.
+func (l *lexer) compound(i, end int, yield func(token) bool) int {
+	if !yield(token{l.s[i:end], l.natural(i, end)}) {
+		return -1
+	}
+	for i < end {
+		part := i
+		for part < end && l.s[part] != '-' {
+			part++
+		}
+		if !yield(token{l.s[i:part], l.natural(i, part)}) {
+			return -1
+		}
+		i = part + 1
+	}
+	// A number behind a compound's hyphen is not negative.
+	if c, _ := l.class(end + 1); l.at(end) == '-' && c == digit {
+		return end + 1
+	}
+	return end
+}
+
+func (l *lexer) natural(i, end int) bool { return !strings.ContainsAny(l.s[i:end], "0123456789") }
+
+// tag is where the tag or comment ends whose < is before i, 0 if it is none.
+func (l *lexer) tag(i int) int {
+	switch l.at(i) {
+	case '/':
+		i++
+	case '!':
+		if strings.HasPrefix(l.s[i:], "!--") {
+			if l.endless {
+				return 0
+			}
+			end := strings.Index(l.s[i+3:], "-->")
+			if end < 0 {
+				l.endless = true
+				return 0
+			}
+			return i + 3 + end + 3
+		}
+		i++
+	case '?':
+		i++
+	}
+	if c := l.at(i); !l.isLetter(i) && c != ':' && c != '_' {
+		return 0
+	}
+	var quote byte
+	for ; i < len(l.s); i++ {
+		switch c := l.s[i]; {
+		case quote != 0:
+			if c == '\\' {
+				i++
+			} else if c == quote {
+				quote = 0
+			}
+		case c == '>':
+			return i + 1
+		case c == '"' || c == '\'':
+			quote = c
+		case l.isPlain(i) || c == ' ' || c >= '\t' && c <= '\r' || strings.IndexByte("=-_#/:.&?%~;", c) >= 0:
+		default:
+			return 0
+		}
+	}
+	return 0
+}
+
+// entity is where the entity ends whose & is before i, 0 if it is none.
+func (l *lexer) entity(i int) int {
+	start := i
+	if l.at(i) == '#' {
+		i++
+		if c := l.at(i); c == 'x' || c == 'X' {
+			i++
+		}
+		start = i
+		for l.isPlain(i) {
+			i++
+		}
+	} else if l.isLetter(i) || l.at(i) == '_' || l.at(i) == ':' {
+		for l.isPlain(i) || i > start && strings.IndexByte(":_.-", l.at(i)) >= 0 {
+			i++
+		}
+	}
+	if i == start || l.at(i) != ';' {
+		return 0
+	}
+	return i + 1
+}
