@@ -20,3 +20,9 @@ type Grant struct {
 	Since    time.Time // records created before are never shown; zero: everything
 	Given    time.Time
 }
+
+// Shows says whether a record created then may be shown to the caller at all: a Function sees nothing older than its
+// Grant's Since. Where a record may be read is another question.
+func (c Caller) Shows(created time.Time) bool {
+	return c.kind != function || !created.Before(c.grant.Since)
+}

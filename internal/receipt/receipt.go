@@ -72,6 +72,7 @@ type Fact struct {
 	// By whom: a user, an application on the Owner's behalf, or a Function (then Function is set).
 	User        hat.UserID `json:"user,omitzero"`
 	Application string     `json:"application,omitempty"`
+	Debit       string     `json:"debit,omitempty"` // the data debit under which records were disclosed
 
 	Function hat.FunctionID `json:"function,omitzero"`
 	Version  string         `json:"version,omitempty"`

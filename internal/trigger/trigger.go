@@ -19,6 +19,7 @@ type Event struct {
 	Seq      hat.Seq
 	Endpoint hat.Endpoint
 	Chain    []hat.FunctionID // the functions behind the record, its writer last; empty: a person or plug wrote it
+	Created  time.Time        // of the record
 }
 
 // A State is what the decision needs to know of an enabled function.
@@ -59,12 +60,13 @@ func (v Verdict) Raised() bool { return v.Upto > 0 }
 
 // Judge says what events mean for the function s: individual functions are due now, periodic ones when their period
 // since the last execution is over (now, if they never ran), manual ones when somebody asks. What the function wrote
-// itself means nothing to it; what it is further up the chain of, or what is MaxDepth deep, is stopped.
+// itself, or may not be shown because of its age, means nothing to it; what it is further up the chain of, or what is
+// MaxDepth deep, is stopped.
 func Judge(s State, events []Event, now time.Time) Verdict {
 	var v Verdict
 	reads := s.Grant.Bundle.Endpoints()
 	for _, e := range events {
-		if !slices.Contains(reads, e.Endpoint) || writer(e.Chain) == s.Grant.Function {
+		if !slices.Contains(reads, e.Endpoint) || writer(e.Chain) == s.Grant.Function || e.Created.Before(s.Grant.Since) {
 			continue
 		}
 		switch stop := stopOf(s.Grant.Function, e.Chain); {

@@ -10,12 +10,16 @@ package vault
 import (
 	"context"
 	"errors"
+	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/plan"
+	"she/internal/receipt"
 )
 
 // Errors callers may branch on. Each may come wrapped with the HAT, endpoint, run or sequence it concerns, never
@@ -31,6 +35,7 @@ var (
 	ErrFull       = errors.New("no room left on the disk")
 	ErrDamaged    = errors.New("the vault's file is damaged")
 	ErrNewer      = errors.New("the vault was written by a newer version")
+	ErrClosed     = errors.New("the vault is closed")
 )
 
 // A Vault is one HAT's durable state. All methods may be called concurrently. After an error that leaves a commit
@@ -41,6 +46,7 @@ type Vault interface {
 	Functions
 	Work
 	Runs
+	Documents
 }
 
 // A User is somebody who can log in to a HAT: its Owner, a platform service, a legacy partner.
@@ -103,7 +109,7 @@ type FunctionState struct {
 	Grant         access.Grant
 	Enabled       bool
 	Cursor        hat.Seq   // everything up to here is processed
-	LastExecution time.Time // when it last committed; zero: never
+	LastExecution time.Time // when the last run that committed was claimed: it saw nothing later; zero: never
 	Started       time.Time // of the run in flight; zero: none
 	Pending       *Pending  // nil: nothing waits
 }
@@ -111,11 +117,11 @@ type FunctionState struct {
 // Pending is work that waits: "up to N, not before T".
 type Pending struct {
 	Upto      hat.Seq
-	Since     time.Time // when the oldest of it was committed
-	NotBefore time.Time
+	Since     time.Time  // when the oldest of it was committed
+	NotBefore time.Time  // zero: waits until somebody asks, as a manual function's does
 	Attempt   int        // failed attempts so far
 	Fault     *hat.Fault // of the last one
-	Parked    bool       // waits for a person, not for time
+	Parked    bool       // waits for a person or for new data, not for time alone
 }
 
 // Functions the Owner has switched on, or once had.
@@ -232,4 +238,35 @@ type Runs interface {
 	// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
 	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
 	Run(ctx context.Context, c access.Caller, id hat.RunID) (Run, error)
+}
+
+// EndState is how a run with this fault ends: refused if the function answered and the answer would not do, or the
+// grant would not; failed otherwise.
+func EndState(f *hat.Fault) RunState {
+	if f.Who == hat.Owner {
+		return RunRefused
+	}
+	if kind, _, _ := strings.Cut(f.Code, "."); f.Who == hat.Author && slices.Contains(answerCodes, kind) {
+		return RunRefused
+	}
+	return RunFailed
+}
+
+// answerCodes are the first words of the codes that package contract and the engine give to answers.
+var answerCodes = []string{"Answer", "Bundle", "Configuration", "Response"}
+
+// A Disclosure is what was shown to somebody else than the Owner: ids, not content.
+type Disclosure struct {
+	Debit     string // under which data debit; empty: none
+	Records   []hat.RecordID
+	Endpoints []hat.Endpoint
+}
+
+// Receipts say what was done, see package receipt.
+type Receipts interface {
+	// Receipts calls f with the canonical texts of the entries behind number after, oldest first, and the head of the
+	// whole chain, all of one moment. receipt.Verify takes both. access.ErrDenied.
+	Receipts(ctx context.Context, c access.Caller, after int64, f func(texts iter.Seq2[[]byte, error], head receipt.Head) error) error
+	// Disclose appends an entry: the caller was shown the records. It is durable before anything should be sent.
+	Disclose(ctx context.Context, c access.Caller, d Disclosure) error
 }

@@ -1,0 +1,451 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/receipt"
+	"she/internal/trigger"
+	"she/internal/vault"
+)
+
+// A grantText is a grant as table grants holds it.
+type grantText struct {
+	Function hat.FunctionID `json:"function"`
+	Version  hat.Version    `json:"version"`
+	Package  string         `json:"package"`
+	Bundle   bundle.Bundle  `json:"bundle"`
+	Output   hat.Endpoint   `json:"output"`
+	Trigger  hat.Trigger    `json:"trigger"`
+	Since    time.Time      `json:"since,omitzero"`
+	Given    time.Time      `json:"given"`
+}
+
+func encodeGrant(g access.Grant) (string, error) {
+	text, err := json.Marshal(grantText{g.Function, g.Version, g.Digest, g.Bundle, g.Output, g.Trigger, g.Since, g.Given})
+	return string(text), err
+}
+
+func decodeGrant(text string) (access.Grant, error) {
+	var g grantText
+	if err := json.Unmarshal([]byte(text), &g); err != nil {
+		return access.Grant{}, errDamagedRow
+	}
+	return access.Grant{
+		Function: g.Function, Version: g.Version, Digest: g.Package, Bundle: g.Bundle, Output: g.Output, Trigger: g.Trigger,
+		Since: g.Since, Given: g.Given,
+	}, nil
+}
+
+// sameGrant compares what was consented to, not when.
+func sameGrant(a, b access.Grant) bool {
+	a.Given, b.Given = time.Time{}, time.Time{}
+	left, leftErr := encodeGrant(a)
+	right, rightErr := encodeGrant(b)
+	return leftErr == nil && rightErr == nil && left == right
+}
+
+// A function is a row of table functions with its grant.
+type function struct {
+	n       int64
+	granted int64
+	grant   access.Grant
+	enabled bool
+	cursor  hat.Seq
+	last    time.Time
+	epoch   int64
+}
+
+func (f function) state() trigger.State {
+	return trigger.State{Grant: f.grant, LastExecution: f.last}
+}
+
+const functionColumns = `SELECT f.n, f.granted, f.enabled, f.cursor, f.last_execution, f.epoch, g.body
+	FROM functions f JOIN grants g ON g.n = f.granted `
+
+// functions reads rows of functionColumns. known holds grants parsed before, by number; nil: none.
+func functions(ctx context.Context, c *conn, known map[int64]access.Grant, where string, args ...any) (all []function, err error) {
+	err = c.each(ctx, functionColumns+where, args, func(scan func(...any) error) (err error) {
+		var (
+			f    function
+			last sql.NullInt64
+			body string
+		)
+		if err := scan(&f.n, &f.granted, &f.enabled, &f.cursor, &last, &f.epoch, &body); err != nil {
+			return err
+		}
+		f.last = fromMicros(last)
+		f.grant, err = parsedGrant(known, f.granted, body)
+		all = append(all, f)
+		return err
+	})
+	return all, err
+}
+
+func parsedGrant(known map[int64]access.Grant, n int64, body string) (access.Grant, error) {
+	if g, ok := known[n]; ok {
+		return g, nil
+	}
+	g, err := decodeGrant(body)
+	if err == nil && known != nil {
+		known[n] = g
+	}
+	return g, err
+}
+
+func oneFunction(ctx context.Context, c *conn, known map[int64]access.Grant, id hat.FunctionID) (function, error) {
+	all, err := functions(ctx, c, known, "WHERE f.id = ?", id.String())
+	if err == nil && len(all) == 0 {
+		err = fmt.Errorf("function %s: %w", id, vault.ErrNotFound)
+	}
+	if err != nil {
+		return function{}, err
+	}
+	return all[0], nil
+}
+
+// A pending row: work that waits.
+type pending struct {
+	upto      hat.Seq
+	since     time.Time
+	notBefore time.Time // zero: only when somebody asks
+	attempt   int
+	fault     *hat.Fault
+	parked    bool
+	chain     []hat.FunctionID
+}
+
+// pendingOf is nil if nothing waits.
+func pendingOf(ctx context.Context, c *conn, function int64) (*pending, error) {
+	var p *pending
+	err := c.each(ctx, `SELECT p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, c.path
+		FROM pending p LEFT JOIN chains c ON c.n = p.chain WHERE p.function = ?`, []any{function},
+		func(scan func(...any) error) (err error) {
+			var (
+				since, notBefore sql.NullInt64
+				fault, chain     sql.NullString
+			)
+			p = &pending{}
+			if err := scan(&p.upto, &since, &notBefore, &p.attempt, &fault, &p.parked, &chain); err != nil {
+				return err
+			}
+			p.since, p.notBefore = fromMicros(since), fromMicros(notBefore)
+			if p.fault, err = parseFault(fault); err != nil {
+				return err
+			}
+			p.chain, err = parseChain(chain)
+			return err
+		})
+	return p, err
+}
+
+func (t *tx) savePending(function int64, p *pending) error {
+	chain, err := t.chain(p.chain)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, chain)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		function, int64(p.upto), p.since.UnixMicro(), micros(p.notBefore), p.attempt, faultText(p.fault), p.parked, chain)
+	return err
+}
+
+func (t *tx) dropPending(function int64) error {
+	_, err := t.exec(t.ctx, "DELETE FROM pending WHERE function = ?", function)
+	return err
+}
+
+func faultText(f *hat.Fault) any {
+	if f == nil {
+		return nil
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return nil // three strings always encode
+	}
+	return string(text)
+}
+
+func parseFault(text sql.NullString) (*hat.Fault, error) {
+	if !text.Valid {
+		return nil, nil
+	}
+	f := new(hat.Fault)
+	if err := json.Unmarshal([]byte(text.String), f); err != nil {
+		return nil, errDamagedRow
+	}
+	return f, nil
+}
+
+// raise makes the events pending for the functions that read them.
+func (t *tx) raise(events []trigger.Event) error {
+	enabled, err := functions(t.ctx, t.conn, t.v.grants, "WHERE f.enabled ORDER BY f.n")
+	if err != nil {
+		return err
+	}
+	for _, f := range enabled {
+		verdict := trigger.Judge(f.state(), events, t.now)
+		if verdict.Raised() {
+			if err := t.add(f, verdict, t.now); err != nil {
+				return fmt.Errorf("pending work of %s: %w", f.grant.Function, err)
+			}
+		}
+		if verdict.Stopped != trigger.NotStopped {
+			if err := t.stopped(f, verdict); err != nil {
+				return fmt.Errorf("stopped chain at %s: %w", f.grant.Function, err)
+			}
+		}
+	}
+	return nil
+}
+
+// add puts new work to what waits already. Work that pauses after a failure keeps its pause; parked work gets one
+// more attempt when its pause is over, since the data is no longer the data it failed on.
+func (t *tx) add(f function, v trigger.Verdict, since time.Time) error {
+	p, err := pendingOf(t.ctx, t.conn, f.n)
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		p = &pending{since: since, notBefore: v.NotBefore}
+	}
+	if p.parked {
+		p.parked = false
+		if p.notBefore.Before(v.NotBefore) {
+			p.notBefore = v.NotBefore
+		}
+	}
+	p.upto = max(p.upto, v.Upto)
+	if len(v.Chain) > len(p.chain) {
+		p.chain = v.Chain
+	}
+	return t.savePending(f.n, p)
+}
+
+// addStored makes pending what is stored already beyond a position, as the function's grant and trigger say.
+func (t *tx) addStored(f function, after hat.Seq) error {
+	var (
+		events []trigger.Event
+		since  time.Time
+	)
+	for _, e := range f.grant.Bundle.Endpoints() {
+		// One event for each chain of writers is as good as all of them.
+		err := t.each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
+			WHERE r.endpoint = (SELECT n FROM endpoints WHERE name = ?) AND r.seq > ? AND r.created >= ? GROUP BY r.chain`,
+			[]any{e.String(), int64(after), sinceMicros(f.grant.Since)}, func(scan func(...any) error) (err error) {
+				var (
+					chain  sql.NullString
+					oldest sql.NullInt64
+				)
+				ev := trigger.Event{Endpoint: e, Created: t.now}
+				if err := scan(&chain, &ev.Seq, &oldest); err != nil {
+					return err
+				}
+				if ev.Chain, err = parseChain(chain); err != nil {
+					return err
+				}
+				at := fromMicros(oldest)
+				if trigger.Judge(f.state(), []trigger.Event{ev}, t.now).Raised() && (since.IsZero() || at.Before(since)) {
+					since = at
+				}
+				events = append(events, ev)
+				return nil
+			})
+		if err != nil {
+			return err
+		}
+	}
+	// What is stopped here was recorded when it was written.
+	verdict := trigger.Judge(f.state(), events, t.now)
+	if !verdict.Raised() {
+		return nil
+	}
+	return t.add(f, verdict, since)
+}
+
+// sinceMicros rounds up, so that a record of the same microsecond but before is not counted.
+func sinceMicros(t time.Time) int64 {
+	if t.IsZero() {
+		return -1 << 62
+	}
+	n := t.UnixMicro()
+	if time.UnixMicro(n).Before(t) {
+		n++
+	}
+	return n
+}
+
+// Enable: see vault.Functions. Consent given once more to the same changes nothing.
+func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (state vault.FunctionState, err error) {
+	if err := c.Check(access.SwitchFunctions()); err != nil {
+		return state, err
+	}
+	g.Bundle = g.Bundle.Normalised()
+	if err := checkGrant(g); err != nil {
+		return state, fmt.Errorf("enable %s: %w", g.Function, err)
+	}
+	err = v.write(ctx, "enable", func(t *tx) error {
+		if g.Given.IsZero() {
+			g.Given = t.now
+		}
+		f, err := oneFunction(t.ctx, t.conn, t.v.grants, g.Function)
+		isNew := errors.Is(err, vault.ErrNotFound)
+		if err != nil && !isNew {
+			return err
+		}
+		if !isNew && f.enabled && sameGrant(f.grant, g) {
+			state, err = stateOf(t.ctx, t.conn, f)
+			return err
+		}
+		body, err := encodeGrant(g)
+		if err != nil {
+			return err
+		}
+		if err := t.get(t.ctx, "INSERT INTO grants (body) VALUES (?) RETURNING n", []any{body}, &f.granted); err != nil {
+			return err
+		}
+		if isNew {
+			err = t.get(t.ctx, `INSERT INTO functions (id, granted, enabled, cursor, epoch) VALUES (?, ?, 1, 0, 0) RETURNING n`,
+				[]any{g.Function.String(), f.granted}, &f.n)
+		} else {
+			_, err = t.exec(t.ctx, "UPDATE functions SET granted = ?, enabled = 1 WHERE n = ?", f.granted, f.n)
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.withdraw(f); err != nil {
+			return err
+		}
+		f.grant, f.enabled = g, true
+		// A person has acted: failures of before count no more.
+		if err := t.dropPending(f.n); err != nil {
+			return err
+		}
+		if err := t.addStored(f, f.cursor); err != nil {
+			return err
+		}
+		if err := t.receipt(grantFact(c, g, "enabled")); err != nil {
+			return err
+		}
+		state, err = stateOf(t.ctx, t.conn, f)
+		return err
+	})
+	return state, err
+}
+
+func checkGrant(g access.Grant) error {
+	switch {
+	case g.Function.IsZero(), g.Output.IsZero(), g.Version == hat.Version{}:
+		return errors.New("the grant lacks its function, version or output")
+	case !slices.Contains([]hat.TriggerKind{hat.Individual, hat.Periodic, hat.Manual}, g.Trigger.Kind):
+		return errors.New("the grant's trigger is of no known kind")
+	case g.Trigger.Kind == hat.Periodic && g.Trigger.Period.IsZero():
+		return errors.New("the grant's period is missing")
+	}
+	// What can't be read again must not be stored.
+	text, err := encodeGrant(g)
+	if err == nil {
+		_, err = decodeGrant(text)
+	}
+	return err
+}
+
+func grantFact(c access.Caller, g access.Grant, outcome string) receipt.Fact {
+	return receipt.Fact{
+		Kind: receipt.Grant, User: c.UserID(), Application: c.ApplicationID(), Outcome: outcome,
+		Function: g.Function, Version: g.Version.String(), Package: g.Digest, Bundle: g.Bundle.Digest(), Output: g.Output,
+		Endpoints: g.Bundle.Endpoints(),
+	}
+}
+
+// Disable: see vault.Functions.
+func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
+	if err := c.Check(access.SwitchFunctions()); err != nil {
+		return state, err
+	}
+	err = v.write(ctx, "disable", func(t *tx) error {
+		f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
+		if err != nil {
+			return err
+		}
+		if f.enabled {
+			if _, err := t.exec(t.ctx, "UPDATE functions SET enabled = 0 WHERE n = ?", f.n); err != nil {
+				return err
+			}
+			if err := t.withdraw(f); err != nil {
+				return err
+			}
+			if err := t.receipt(grantFact(c, f.grant, "disabled")); err != nil {
+				return err
+			}
+		}
+		f.enabled = false
+		state, err = stateOf(t.ctx, t.conn, f)
+		return err
+	})
+	return state, err
+}
+
+// Function: see vault.Functions.
+func (v *Vault) Function(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
+	if err := c.Check(access.SeeFunction(id)); err != nil {
+		return state, err
+	}
+	err = v.read(ctx, func(conn *conn) error {
+		f, err := oneFunction(ctx, conn, nil, id)
+		if err != nil {
+			return err
+		}
+		state, err = stateOf(ctx, conn, f)
+		return err
+	})
+	return state, err
+}
+
+// FunctionStates: see vault.Functions. By id.
+func (v *Vault) FunctionStates(ctx context.Context, c access.Caller) (all []vault.FunctionState, err error) {
+	if err := c.Check(access.SeeFunctions()); err != nil {
+		return nil, err
+	}
+	err = v.read(ctx, func(conn *conn) error {
+		fs, err := functions(ctx, conn, nil, "ORDER BY f.id")
+		if err != nil {
+			return err
+		}
+		for _, f := range fs {
+			state, err := stateOf(ctx, conn, f)
+			if err != nil {
+				return err
+			}
+			all = append(all, state)
+		}
+		return nil
+	})
+	return all, err
+}
+
+func stateOf(ctx context.Context, c *conn, f function) (vault.FunctionState, error) {
+	s := vault.FunctionState{Grant: f.grant, Enabled: f.enabled, Cursor: f.cursor, LastExecution: f.last}
+	p, err := pendingOf(ctx, c, f.n)
+	if err != nil {
+		return s, err
+	}
+	if p != nil {
+		s.Pending = &vault.Pending{
+			Upto: p.upto, Since: p.since, NotBefore: p.notBefore, Attempt: p.attempt, Fault: p.fault, Parked: p.parked,
+		}
+	}
+	l, err := leaseOf(ctx, c, f.n)
+	if l != nil {
+		s.Started = l.plan.Claimed
+	}
+	return s, err
+}

@@ -1,0 +1,483 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/receipt"
+	"she/internal/trigger"
+	"she/internal/vault"
+)
+
+// Kinds of log rows.
+const (
+	created = 1
+	changed = 2
+	erased  = 3
+)
+
+// A change collects what one transaction does to the records, for the pending work and the receipt.
+type change struct {
+	first  hat.Seq // of the positions it took
+	ids    []hat.RecordID
+	places []hat.Endpoint
+	events []trigger.Event
+}
+
+func (ch *change) note(id hat.RecordID, e hat.Endpoint, ev trigger.Event) {
+	if ch.first == 0 {
+		ch.first = ev.Seq
+	}
+	ch.ids, ch.places, ch.events = append(ch.ids, id), append(ch.places, e), append(ch.events, ev)
+}
+
+func (ch *change) endpoints() []hat.Endpoint {
+	slices.SortFunc(ch.places, func(a, b hat.Endpoint) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(ch.places)
+}
+
+// An author is who writes: numbers of rows, and what they stand for.
+type author struct {
+	user   int64
+	userID hat.UserID
+	run    hat.RunID
+	chain  []hat.FunctionID
+	chainN any // NULL for a person
+}
+
+func (a author) provenance() hat.Provenance {
+	p := hat.Provenance{User: a.userID, Run: a.run, Depth: len(a.chain), Chain: a.chain}
+	if len(a.chain) > 0 {
+		p.Function = a.chain[len(a.chain)-1]
+	}
+	return p
+}
+
+// person is the caller as an author. Somebody who is no user of this HAT may write nothing, and a Function writes
+// through Commit alone, where its run is named as the source.
+func (t *tx) person(c access.Caller) (author, error) {
+	a := author{userID: c.UserID()}
+	if !c.Function().IsZero() {
+		return a, access.ErrDenied
+	}
+	err := t.get(t.ctx, "SELECT n FROM users WHERE id = ?", []any{c.UserID().Bytes()}, &a.user)
+	if errors.Is(err, sql.ErrNoRows) {
+		return a, access.ErrDenied
+	}
+	return a, err
+}
+
+// Append: see vault.Records. T1.
+func (v *Vault) Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error) {
+	if err := mayWrite(c, drafts); err != nil {
+		return nil, err
+	}
+	if len(drafts) == 0 {
+		return nil, nil
+	}
+	var records []hat.Record
+	err := v.write(ctx, "append", func(t *tx) error {
+		by, err := t.person(c)
+		if err != nil {
+			return err
+		}
+		records = make([]hat.Record, 0, len(drafts))
+		var ch change
+		for _, d := range drafts {
+			r, err := t.insertWithLinks(d, by, skipDuplicates, &ch)
+			switch {
+			case skipDuplicates && errors.Is(err, vault.ErrDuplicate):
+			case err != nil:
+				return err
+			default:
+				records = append(records, r)
+			}
+		}
+		if len(ch.ids) == 0 {
+			return nil
+		}
+		if err := t.raise(ch.events); err != nil {
+			return err
+		}
+		return t.wrote(c, "", &ch)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+func mayWrite(c access.Caller, drafts []hat.Draft) error {
+	for _, d := range drafts {
+		if err := c.Check(access.WriteRecords(d.Endpoint)); err != nil {
+			return fmt.Errorf("write %s: %w", d.Endpoint, err)
+		}
+		for _, l := range d.Links {
+			if err := c.Check(access.WriteRecords(l.Endpoint)); err != nil {
+				return fmt.Errorf("write %s: %w", l.Endpoint, err)
+			}
+		}
+	}
+	return nil
+}
+
+// wrote is the receipt of a change of records by a person or application.
+func (t *tx) wrote(c access.Caller, outcome string, ch *change) error {
+	return t.receipt(receipt.Fact{
+		Kind: receipt.Write, User: c.UserID(), Application: c.ApplicationID(), Outcome: outcome,
+		Written: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(), First: ch.first, Last: t.seq,
+	})
+}
+
+// insertWithLinks stores a draft, then its links, and makes one group of them. With skip, links that are stored
+// already are left out.
+func (t *tx) insertWithLinks(d hat.Draft, by author, skip bool, ch *change) (hat.Record, error) {
+	parent, born, err := t.insert(d, by, ch)
+	if err != nil || len(d.Links) == 0 {
+		return parent, err
+	}
+	group := []int64{born}
+	for _, l := range d.Links {
+		link, born, err := t.insert(l, by, ch)
+		if skip && errors.Is(err, vault.ErrDuplicate) {
+			continue
+		}
+		if err != nil {
+			return parent, err
+		}
+		parent.Links, group = append(parent.Links, link), append(group, born)
+	}
+	return parent, t.group(group)
+}
+
+// insert stores one draft at the next position. vault.ErrDuplicate leaves the position free.
+func (t *tx) insert(d hat.Draft, by author, ch *change) (hat.Record, int64, error) {
+	if d.Data.IsZero() {
+		return hat.Record{}, 0, fmt.Errorf("write %s: a draft without data", d.Endpoint)
+	}
+	endpoint, err := t.endpoint(d.Endpoint)
+	if err != nil {
+		return hat.Record{}, 0, err
+	}
+	seq := t.seq + 1
+	r := hat.Record{
+		ID: hat.NewRecordID(), Endpoint: d.Endpoint, Data: d.Data, Seq: seq, Born: seq,
+		Created: t.now, Updated: t.now, Provenance: by.provenance(),
+	}
+	digest := d.Data.Digest()
+	stored, err := t.exec(t.ctx, `INSERT INTO records (born, id, endpoint, seq, user, run, chain, created, updated, digest, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (endpoint, digest) DO NOTHING`,
+		int64(seq), r.ID.Bytes(), endpoint, int64(seq), by.user, runBytes(by.run), by.chainN, t.now.UnixMicro(), t.now.UnixMicro(),
+		digest[:], d.Data.JSON())
+	if err != nil {
+		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, err)
+	}
+	if stored == 0 {
+		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, vault.ErrDuplicate)
+	}
+	if err := t.log(created, int64(seq), endpoint, by.chainN); err != nil {
+		return hat.Record{}, 0, err
+	}
+	ch.note(r.ID, d.Endpoint, trigger.Event{Seq: seq, Endpoint: d.Endpoint, Chain: by.chain, Created: t.now})
+	return r, int64(seq), nil
+}
+
+func runBytes(id hat.RunID) any {
+	if id.IsZero() {
+		return nil
+	}
+	return id.Bytes()
+}
+
+// log takes the next position.
+func (t *tx) log(kind int, born, endpoint int64, chain any) error {
+	t.seq++
+	_, err := t.exec(t.ctx, "INSERT INTO log (seq, kind, born, endpoint, chain, at) VALUES (?, ?, ?, ?, ?, ?)",
+		int64(t.seq), kind, born, endpoint, chain, t.now.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("log %d: %w", t.seq, err)
+	}
+	return nil
+}
+
+// endpoint is the number of an endpoint, a new one if need be.
+func (t *tx) endpoint(e hat.Endpoint) (int64, error) {
+	return t.number("endpoints", "name", e.String())
+}
+
+// number finds or makes the row of a table of names.
+func (t *tx) number(table, column, value string) (n int64, err error) {
+	err = t.get(t.ctx, "SELECT n FROM "+table+" WHERE "+column+" = ?", []any{value}, &n)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = t.get(t.ctx, "INSERT INTO "+table+" ("+column+") VALUES (?) RETURNING n", []any{value}, &n)
+	}
+	return n, err
+}
+
+// chain is the number of a chain of functions; NULL for the empty one.
+func (t *tx) chain(chain []hat.FunctionID) (any, error) {
+	if len(chain) == 0 {
+		return nil, nil
+	}
+	return t.number("chains", "path", chainText(chain))
+}
+
+func chainText(chain []hat.FunctionID) string {
+	names := make([]string, len(chain))
+	for i, f := range chain {
+		names[i] = f.String()
+	}
+	return strings.Join(names, " ")
+}
+
+func parseChain(text sql.NullString) ([]hat.FunctionID, error) {
+	if !text.Valid {
+		return nil, nil
+	}
+	var chain []hat.FunctionID
+	for name := range strings.SplitSeq(text.String, " ") {
+		f, err := hat.ParseFunctionID(name)
+		if err != nil {
+			return nil, errDamagedRow
+		}
+		chain = append(chain, f)
+	}
+	return chain, nil
+}
+
+// group makes one group of at least two records.
+func (t *tx) group(records []int64) error {
+	slices.Sort(records)
+	records = slices.Compact(records)
+	if len(records) < 2 {
+		return nil
+	}
+	var n int64
+	if err := t.get(t.ctx, "INSERT INTO groups DEFAULT VALUES RETURNING n", nil, &n); err != nil {
+		return fmt.Errorf("link: %w", err)
+	}
+	for _, born := range records {
+		if _, err := t.exec(t.ctx, "INSERT INTO members (grp, record) VALUES (?, ?)", n, born); err != nil {
+			return fmt.Errorf("link: %w", err)
+		}
+	}
+	return nil
+}
+
+// A stored record as far as changing it needs.
+type stored struct {
+	born, endpoint, user int64
+	at                   hat.Endpoint
+	id                   hat.RecordID
+	created              int64
+	chain                sql.NullInt64
+}
+
+// find is a record the caller may change: vault.ErrNotFound if it isn't there or another user's, access.ErrDenied if
+// the caller may not write there.
+func (t *tx) find(c access.Caller, id hat.RecordID) (stored, error) {
+	s := stored{id: id}
+	if !c.Function().IsZero() {
+		return s, access.ErrDenied
+	}
+	var name string
+	var user []byte
+	err := t.get(t.ctx, `SELECT r.born, r.endpoint, e.name, r.user, u.id, r.created, r.chain FROM records r
+		JOIN endpoints e ON e.n = r.endpoint JOIN users u ON u.n = r.user WHERE r.id = ?`,
+		[]any{id.Bytes()}, &s.born, &s.endpoint, &name, &s.user, &user, &s.created, &s.chain)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
+	}
+	if err != nil {
+		return s, err
+	}
+	if s.at, err = hat.ParseEndpoint(name); err != nil {
+		return s, errDamagedRow
+	}
+	if !c.IsOwner() && string(user) != string(c.UserID().Bytes()) {
+		return s, fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
+	}
+	if err := c.Check(access.WriteRecords(s.at)); err != nil {
+		return s, fmt.Errorf("record %s: %w", id, err)
+	}
+	return s, nil
+}
+
+// Update: see vault.Records. A record that a function wrote becomes the caller's by the change: it is what a person
+// says now, and functions read it as such, the one that wrote it first included.
+func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Change) ([]hat.Record, error) {
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	var records []hat.Record
+	err := v.write(ctx, "update", func(t *tx) error {
+		records = make([]hat.Record, 0, len(changes))
+		var ch change
+		for _, one := range changes {
+			s, err := t.find(c, one.ID)
+			if err != nil {
+				return err
+			}
+			if !one.Endpoint.IsZero() && one.Endpoint != s.at {
+				return fmt.Errorf("record %s: it is at %s, not at %s: %w", one.ID, s.at, one.Endpoint, vault.ErrNotFound)
+			}
+			if one.Data.IsZero() {
+				return fmt.Errorf("record %s: a change without data", one.ID)
+			}
+			if err := t.log(changed, s.born, s.endpoint, nil); err != nil {
+				return err
+			}
+			digest := one.Data.Digest()
+			_, err = t.exec(t.ctx, `UPDATE records SET seq = ?, run = NULL, chain = NULL, updated = ?, digest = ?, data = ?
+				WHERE born = ?`, int64(t.seq), t.now.UnixMicro(), digest[:], one.Data.JSON(), s.born)
+			if isUnique(err) {
+				err = vault.ErrDuplicate
+			}
+			if err != nil {
+				return fmt.Errorf("record %s: %w", one.ID, err)
+			}
+			r, err := t.record(s.born)
+			if err != nil {
+				return err
+			}
+			ch.note(r.ID, s.at, trigger.Event{Seq: t.seq, Endpoint: s.at, Created: r.Created})
+			records = append(records, r)
+		}
+		if err := t.raise(ch.events); err != nil {
+			return err
+		}
+		return t.wrote(c, "changed", &ch)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+// Erase: see vault.Records. Nothing becomes due by it.
+func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return v.write(ctx, "erase", func(t *tx) error {
+		var gone []stored
+		seen := make(map[hat.RecordID]bool, len(ids))
+		for _, id := range ids {
+			if seen[id] {
+				continue
+			}
+			seen[id] = true
+			s, err := t.find(c, id)
+			if err != nil {
+				return err
+			}
+			gone = append(gone, s)
+		}
+		return t.erase(c, gone)
+	})
+}
+
+// EraseEndpoint: see vault.Records.
+func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoint) error {
+	if err := c.Check(access.WriteRecords(e)); err != nil || !c.Function().IsZero() {
+		return fmt.Errorf("erase %s: %w", e, access.ErrDenied)
+	}
+	return v.write(ctx, "erase", func(t *tx) error {
+		query, args := `SELECT r.born, r.id, r.endpoint, r.chain FROM records r JOIN endpoints e ON e.n = r.endpoint
+			WHERE e.name = ?`, []any{e.String()}
+		if !c.IsOwner() {
+			query += " AND r.user = (SELECT n FROM users WHERE id = ?)"
+			args = append(args, c.UserID().Bytes())
+		}
+		var gone []stored
+		err := t.each(t.ctx, query, args, func(scan func(...any) error) error {
+			s := stored{at: e}
+			var id []byte
+			err := scan(&s.born, &id, &s.endpoint, &s.chain)
+			if err == nil {
+				s.id, err = scanRecordID(id)
+			}
+			gone = append(gone, s)
+			return err
+		})
+		if err != nil || len(gone) == 0 {
+			return err
+		}
+		return t.erase(c, gone)
+	})
+}
+
+func (t *tx) erase(c access.Caller, gone []stored) error {
+	var ch change
+	for _, s := range gone {
+		groups, err := t.groupsOf(s.born)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
+			return fmt.Errorf("erase %s: %w", s.id, err)
+		}
+		for _, g := range groups {
+			if _, err := t.exec(t.ctx,
+				"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {
+				return fmt.Errorf("erase %s: %w", s.id, err)
+			}
+		}
+		if err := t.log(erased, s.born, s.endpoint, s.chain); err != nil {
+			return err
+		}
+		ch.note(s.id, s.at, trigger.Event{Seq: t.seq})
+	}
+	t.erased = true
+	return t.receipt(receipt.Fact{
+		Kind: receipt.Erase, User: c.UserID(), Application: c.ApplicationID(),
+		Erased: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(), First: ch.first, Last: t.seq,
+	})
+}
+
+func (t *tx) groupsOf(born int64) (groups []int64, err error) {
+	err = t.each(t.ctx, "SELECT grp FROM members WHERE record = ?", []any{born}, func(scan func(...any) error) error {
+		var g int64
+		err := scan(&g)
+		groups = append(groups, g)
+		return err
+	})
+	return groups, err
+}
+
+// Link: see vault.Records.
+func (v *Vault) Link(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
+	return v.write(ctx, "link", func(t *tx) error {
+		var (
+			group []int64
+			ch    change
+		)
+		for _, id := range ids {
+			s, err := t.find(c, id)
+			if err != nil {
+				return err
+			}
+			if slices.Contains(group, s.born) {
+				continue
+			}
+			group = append(group, s.born)
+			ch.ids, ch.places = append(ch.ids, id), append(ch.places, s.at)
+		}
+		if len(group) < 2 {
+			return errors.New("link: a group needs two records")
+		}
+		if err := t.group(group); err != nil {
+			return err
+		}
+		return t.receipt(receipt.Fact{
+			Kind: receipt.Write, User: c.UserID(), Application: c.ApplicationID(), Outcome: "linked",
+			Written: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(),
+		})
+	})
+}

@@ -1,0 +1,201 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"she/internal/vault"
+)
+
+// migrations are applied in order, each once; their number is the schema version. A published one is never changed.
+//
+// Times are microseconds since 1970 in UTC. Rows that other rows name have an integer key n of their own, so that an
+// endpoint or a user costs a record one or two bytes.
+var migrations = []string{`
+-- The HAT itself: one row.
+CREATE TABLE hat (
+	one      INTEGER PRIMARY KEY CHECK (one = 1),
+	id       TEXT NOT NULL,
+	created  INTEGER NOT NULL,
+	seq      INTEGER NOT NULL,  -- the last position given out
+	receipts INTEGER NOT NULL,  -- how many there are
+	head     BLOB NOT NULL      -- hash of the last one
+) STRICT;
+
+CREATE TABLE users (
+	n           INTEGER PRIMARY KEY,
+	id          BLOB NOT NULL UNIQUE,
+	username    TEXT NOT NULL UNIQUE,
+	password    BLOB,
+	roles       TEXT NOT NULL,
+	owner       INTEGER NOT NULL,
+	enabled     INTEGER NOT NULL,
+	tokens_from INTEGER
+) STRICT;
+CREATE UNIQUE INDEX users_one_owner ON users (owner) WHERE owner;
+
+CREATE TABLE endpoints (
+	n    INTEGER PRIMARY KEY,
+	name TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- The functions that stand behind a record, its writer last, as ids between spaces. NULL where chains are named: a
+-- person or plug wrote it.
+CREATE TABLE chains (
+	n    INTEGER PRIMARY KEY,
+	path TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- One row for each position, for ever. Erasing a record leaves its rows here: they hold no data.
+CREATE TABLE log (
+	seq      INTEGER PRIMARY KEY,
+	kind     INTEGER NOT NULL,  -- 1 created, 2 changed, 3 erased
+	born     INTEGER NOT NULL,  -- which record
+	endpoint INTEGER NOT NULL REFERENCES endpoints (n),
+	chain    INTEGER REFERENCES chains (n),
+	at       INTEGER NOT NULL
+) STRICT;
+
+-- What the log says now. born, the position of a record's creation, is its key: the order of creation is the order of
+-- rows, and an index of anything else ends in it.
+CREATE TABLE records (
+	born     INTEGER PRIMARY KEY,
+	id       BLOB NOT NULL UNIQUE,
+	endpoint INTEGER NOT NULL REFERENCES endpoints (n),
+	seq      INTEGER NOT NULL,  -- of the last change
+	user     INTEGER NOT NULL REFERENCES users (n),
+	run      BLOB,
+	chain    INTEGER REFERENCES chains (n),
+	created  INTEGER NOT NULL,
+	updated  INTEGER NOT NULL,
+	digest   BLOB NOT NULL,     -- SHA-256 of data
+	data     TEXT NOT NULL      -- canonical JSON
+) STRICT;
+CREATE INDEX records_in_order ON records (endpoint);
+CREATE INDEX records_by_change ON records (endpoint, seq);
+CREATE UNIQUE INDEX records_once ON records (endpoint, digest);
+
+CREATE TABLE groups (n INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE members (
+	grp    INTEGER NOT NULL REFERENCES groups (n) ON DELETE CASCADE,
+	record INTEGER NOT NULL REFERENCES records (born) ON DELETE CASCADE,
+	PRIMARY KEY (grp, record)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_of_record ON members (record);
+
+-- Each consent as it was given. Never changed, never removed: runs refer to it.
+CREATE TABLE grants (
+	n    INTEGER PRIMARY KEY,
+	body TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE functions (
+	n              INTEGER PRIMARY KEY,
+	id             TEXT NOT NULL UNIQUE,
+	granted        INTEGER NOT NULL REFERENCES grants (n),
+	enabled        INTEGER NOT NULL,
+	cursor         INTEGER NOT NULL,
+	last_execution INTEGER,
+	epoch          INTEGER NOT NULL   -- of the last lease
+) STRICT;
+
+CREATE TABLE pending (
+	function   INTEGER PRIMARY KEY REFERENCES functions (n),
+	upto       INTEGER NOT NULL,
+	since      INTEGER NOT NULL,
+	not_before INTEGER,            -- NULL: only when somebody asks
+	attempt    INTEGER NOT NULL,
+	fault      TEXT,
+	parked     INTEGER NOT NULL,
+	chain      INTEGER REFERENCES chains (n)
+) STRICT;
+
+CREATE TABLE leases (
+	function INTEGER PRIMARY KEY REFERENCES functions (n),
+	run      BLOB NOT NULL,
+	epoch    INTEGER NOT NULL,
+	expires  INTEGER NOT NULL,
+	life     TEXT NOT NULL     -- of the server; a lease of another life has lapsed
+) STRICT;
+
+CREATE TABLE runs (
+	n          INTEGER PRIMARY KEY,
+	id         BLOB NOT NULL UNIQUE,
+	function   TEXT NOT NULL,
+	granted    INTEGER NOT NULL REFERENCES grants (n),
+	state      TEXT NOT NULL,
+	plan       TEXT NOT NULL,   -- all but the grant
+	ended      INTEGER,
+	fault      TEXT,
+	stats      TEXT,
+	asked      TEXT,            -- the bundle the function asked for this time
+	read_ids   BLOB,
+	duplicates INTEGER NOT NULL,
+	log        BLOB             -- last, so that lists of runs don't read it
+) STRICT;
+CREATE INDEX runs_of_function ON runs (function, id);
+
+-- What each run wrote, once.
+CREATE TABLE outputs (
+	run      BLOB NOT NULL,
+	response INTEGER NOT NULL,
+	ordinal  INTEGER NOT NULL,
+	record   BLOB NOT NULL,
+	PRIMARY KEY (run, response, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE receipts (
+	number INTEGER PRIMARY KEY,
+	body   TEXT NOT NULL
+) STRICT;
+
+-- Combinators, bundles, data debits: named texts of their own kinds.
+CREATE TABLE documents (
+	n       INTEGER PRIMARY KEY,  -- in order of creation
+	kind    TEXT NOT NULL,
+	id      TEXT NOT NULL,
+	body    TEXT NOT NULL,
+	created INTEGER NOT NULL,
+	updated INTEGER NOT NULL,
+	UNIQUE (kind, id)
+) STRICT;
+`}
+
+// applicationID marks the files as ours: "SHE1".
+const applicationID = 0x53484531
+
+// migrate brings the file to the current schema in one transaction, or leaves it as it is. vault.ErrNewer.
+func migrate(ctx context.Context, c *conn) error {
+	var version, application int
+	if err := c.get(ctx, "PRAGMA user_version", nil, &version); err != nil {
+		return err
+	}
+	if version == len(migrations) {
+		return nil
+	}
+	if version > len(migrations) {
+		return fmt.Errorf("%w: schema %d, known up to %d", vault.ErrNewer, version, len(migrations))
+	}
+	if err := c.get(ctx, "PRAGMA application_id", nil, &application); err != nil {
+		return err
+	}
+	if version > 0 && application != applicationID {
+		return fmt.Errorf("%w: it is another program's", vault.ErrDamaged)
+	}
+	text := "BEGIN IMMEDIATE;"
+	if version == 0 {
+		text += "CREATE TABLE migrations (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT;"
+	}
+	for ; version < len(migrations); version++ {
+		text += migrations[version] +
+			fmt.Sprintf("INSERT INTO migrations VALUES (%d, %d);", version+1, time.Now().UnixMicro())
+	}
+	text += fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", applicationID, version)
+	if _, err := c.c.ExecContext(ctx, text); err != nil {
+		// If we stop here, the transaction never was.
+		_, _ = c.c.ExecContext(ctx, "ROLLBACK")
+		return fmt.Errorf("migrate to schema %d: %w", version, err)
+	}
+	return nil
+}

@@ -1,0 +1,392 @@
+package sqlite
+
+import (
+	"container/list"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	modernc "modernc.org/sqlite"
+
+	"she/internal/access"
+	"she/internal/receipt"
+	"she/internal/vault"
+)
+
+// Options of a Store.
+type Options struct {
+	MaxOpen  int              // vaults open at a time; default 256
+	MaxBytes int64            // of one vault's file; 0: as the disk allows. Over it: vault.ErrFull
+	Now      func() time.Time // default time.Now
+	// Life names this life of the server, so that leases of another are known to have lapsed; default random.
+	Life string
+	// AtCommit, for tests, is called before and after each commit with the names of the transactions in it ("append",
+	// "claim", …) and whether they are on disk. Its error is taken for one of the disk.
+	AtCommit func(ops []string, persisted bool) error
+}
+
+// A Store is a folder of vaults, of which a bounded number is open. One process at a time may use the folder: package
+// directory's lock sees to that.
+type Store struct {
+	dir      string
+	o        Options
+	template []byte // of an empty vault's file
+
+	mu      sync.Mutex
+	slots   map[string]*slot
+	idle    *list.List    // slots nobody uses, least recently used first
+	open    int           // files open, also those of slots no longer in the map
+	changed chan struct{} // closed and replaced when somebody who waits should look again
+	checked map[string]bool
+	closed  bool
+}
+
+// A slot is one open vault, or one being opened or closed.
+type slot struct {
+	id    string
+	ready chan struct{} // closed when v or err is set
+	gone  chan struct{} // closed when the file is closed
+	v     *Vault
+	err   error
+
+	refs    int
+	idle    *list.Element
+	closing bool
+}
+
+const suffix, unfinished = ".vault", ".unfinished"
+
+var idPattern = regexp.MustCompile(`^[0-9a-z-]{1,64}$`)
+
+// NewStore opens the folder and removes what an interrupted Create left in it.
+func NewStore(dir string, o Options) (*Store, error) {
+	if o.MaxOpen <= 0 {
+		o.MaxOpen = 256
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Life == "" {
+		o.Life = rand.Text()
+	}
+	left, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*"+unfinished+"*"))
+	if err != nil {
+		return nil, fmt.Errorf("open vaults: %w", err)
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("open vaults: %w", err)
+		}
+	}
+	s := &Store{dir: dir, o: o, slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}), checked: map[string]bool{}}
+	if s.template, err = makeTemplate(filepath.Join(dir, "template"+unfinished)); err != nil {
+		return nil, fmt.Errorf("open vaults: %w", err)
+	}
+	return s, nil
+}
+
+func escapeGlob(s string) string {
+	return regexp.MustCompile(`[*?\[\\]`).ReplaceAllString(s, `\$0`)
+}
+
+// makeTemplate is the content of a vault's file with the schema and nothing else: copying it is several times
+// cheaper than creating the tables.
+func makeTemplate(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+	defer os.Remove(path)
+	err = withFile(context.Background(), path, func(ctx context.Context, c *conn) error {
+		if _, err := c.c.ExecContext(ctx, "PRAGMA journal_mode = wal"); err != nil {
+			return err
+		}
+		return migrate(ctx, c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// withFile has f work on a file nobody else has open.
+func withFile(ctx context.Context, path string, f func(context.Context, *conn) error) error {
+	connector, err := modernc.NewConnector(dsn(path, 0))
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxIdleConns(-1)
+	c, err := newConn(ctx, db)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	err = f(ctx, c)
+	return errors.Join(err, c.close(), db.Close())
+}
+
+func (s *Store) path(id string) string { return filepath.Join(s.dir, id+suffix) }
+
+// Create makes the vault of a new HAT with its Owner. It is there, whole and durable, when Create returns; if it
+// stops earlier there is none. vault.ErrExists.
+func (s *Store) Create(ctx context.Context, id string, owner vault.User) (err error) {
+	if !idPattern.MatchString(id) {
+		return fmt.Errorf("create vault: %.80q is no id of a HAT", id)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create vault %s: %w", id, err)
+		}
+	}()
+	if _, err := os.Lstat(s.path(id)); err == nil {
+		return vault.ErrExists
+	}
+	temporary := filepath.Join(s.dir, id+"."+rand.Text()+unfinished)
+	defer os.Remove(temporary)
+	if err := os.WriteFile(temporary, s.template, 0o600); err != nil {
+		return err
+	}
+	if err := s.addOwner(ctx, temporary, id, owner); err != nil {
+		return named(temporary, err)
+	}
+	// If we stop here, an unfinished file is left, which the next NewStore removes.
+	if err := syncFile(temporary); err != nil {
+		return err
+	}
+	// Link, unlike Rename, never replaces a vault.
+	if err := os.Link(temporary, s.path(id)); errors.Is(err, fs.ErrExist) {
+		return vault.ErrExists
+	} else if err != nil {
+		return err
+	}
+	// If we stop here, the vault is whole under its name, or not there at all.
+	return syncFile(s.dir)
+}
+
+func (s *Store) addOwner(ctx context.Context, path, id string, owner vault.User) error {
+	return withFile(ctx, path, func(ctx context.Context, c *conn) error {
+		if _, err := c.exec(ctx, "PRAGMA synchronous = off"); err != nil { // the whole file is synced once
+			return err
+		}
+		if _, err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+			return err
+		}
+		if _, err := c.exec(ctx, "INSERT INTO hat (one, id, created, seq, receipts, head) VALUES (1, ?, ?, 0, 0, ?)",
+			id, s.o.Now().UnixMicro(), make([]byte, len(receipt.Digest{}))); err != nil {
+			return err
+		}
+		if !isOwner(owner) {
+			return fmt.Errorf("user %s has not the role %s", owner.ID, access.TitleOwner)
+		}
+		if err := insertUser(ctx, c, owner); err != nil {
+			return err
+		}
+		_, err := c.exec(ctx, "COMMIT")
+		return err
+	})
+}
+
+// syncFile makes a file's content durable, or a folder's names.
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Open gives the vault of a HAT and a function to give it back with. Where MaxOpen vaults are in use it waits until
+// one is given back. vault.ErrNotFound, ErrDamaged, ErrNewer concern this HAT alone.
+func (s *Store) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+	if !idPattern.MatchString(id) {
+		return nil, nil, fmt.Errorf("open vault: %.80q is no id of a HAT: %w", id, vault.ErrNotFound)
+	}
+	for {
+		sl, wait, err := s.take(ctx, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if sl == nil {
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return nil, nil, fmt.Errorf("open vault %s: %w", id, ctx.Err())
+			}
+		}
+		<-sl.ready
+		if sl.err != nil {
+			s.give(sl)
+			return nil, nil, sl.err
+		}
+		return sl.v, sync.OnceFunc(func() { s.give(sl) }), nil
+	}
+}
+
+// take refers to the vault's slot once more, opening it if need be, or says what to wait for.
+func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, nil, fmt.Errorf("open vault %s: %w", id, vault.ErrClosed)
+	}
+	if sl := s.slots[id]; sl != nil {
+		switch {
+		case sl.closing:
+			return nil, sl.gone, nil
+		case sl.v != nil && !sl.v.usable():
+			// It closed itself: its writer is gone, so that the file may be opened again beside its last readers.
+			delete(s.slots, id)
+			if sl.refs == 0 {
+				s.closeLocked(sl)
+				return nil, sl.gone, nil
+			}
+		default:
+			s.useLocked(sl)
+			return sl, nil, nil
+		}
+	}
+	if s.open >= s.o.MaxOpen {
+		if front := s.idle.Front(); front != nil {
+			sl := front.Value.(*slot)
+			s.closeLocked(sl)
+			return nil, sl.gone, nil
+		}
+		return nil, s.changed, nil
+	}
+	sl := &slot{id: id, ready: make(chan struct{}), gone: make(chan struct{}), refs: 1}
+	s.slots[id] = sl
+	s.open++
+	check := !s.checked[id] && small(s.path(id))
+	go s.openSlot(ctx, sl, check)
+	return sl, nil, nil
+}
+
+// maxCheck is the size up to which a file is checked as a whole when it is first opened. Larger ones take longer than
+// somebody should wait; SQLite still notices damage where it reads.
+const maxCheck = 8 << 20
+
+func small(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() <= maxCheck
+}
+
+func (s *Store) openSlot(ctx context.Context, sl *slot, check bool) {
+	v, err := open(ctx, sl.id, s.path(sl.id), s.o, check)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sl.v, sl.err = v, err
+	if err == nil {
+		s.checked[sl.id] = true
+	} else {
+		delete(s.slots, sl.id)
+	}
+	close(sl.ready)
+}
+
+func (s *Store) useLocked(sl *slot) {
+	sl.refs++
+	if sl.idle != nil {
+		s.idle.Remove(sl.idle)
+		sl.idle = nil
+	}
+}
+
+// give takes back one reference.
+func (s *Store) give(sl *slot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl.refs--; sl.refs > 0 {
+		return
+	}
+	switch {
+	case sl.err != nil:
+		s.open--
+		close(sl.gone)
+	case s.slots[sl.id] != sl || s.closed:
+		if !sl.closing {
+			s.closeLocked(sl)
+		}
+	default:
+		sl.idle = s.idle.PushBack(sl)
+	}
+	s.wakeLocked()
+}
+
+// closeLocked begins to close a slot nobody uses. Until its gone is closed, nobody opens the file again.
+func (s *Store) closeLocked(sl *slot) {
+	sl.closing = true
+	if sl.idle != nil {
+		s.idle.Remove(sl.idle)
+		sl.idle = nil
+	}
+	go func() {
+		_ = sl.v.close() // what was committed is on disk already
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.slots[sl.id] == sl {
+			delete(s.slots, sl.id)
+		}
+		s.open--
+		close(sl.gone)
+		s.wakeLocked()
+	}()
+}
+
+func (s *Store) wakeLocked() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Close closes all vaults, also those in use: whoever uses one is told vault.ErrClosed. It returns when the files are
+// closed.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	var all []*slot
+	for _, sl := range s.slots {
+		all = append(all, sl)
+	}
+	s.mu.Unlock()
+	var err error
+	for _, sl := range all {
+		<-sl.ready
+		if sl.v != nil {
+			err = errors.Join(err, sl.v.close())
+		}
+	}
+	// Idle slots, and those that were closing already.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.idle.Len() > 0 {
+		s.closeLocked(s.idle.Front().Value.(*slot))
+	}
+	return err
+}
+
+// List is the ids of all vaults in the folder.
+func (s *Store) List() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list vaults: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if id, ok := strings.CutSuffix(e.Name(), suffix); ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}

@@ -1,0 +1,139 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+func isOwner(u vault.User) bool {
+	return slices.ContainsFunc(u.Roles, func(r access.Role) bool { return r.Title == access.TitleOwner })
+}
+
+func userValues(u vault.User) ([]any, error) {
+	roles, err := json.Marshal(u.Roles)
+	if err != nil {
+		return nil, err
+	}
+	return []any{u.Username, u.PasswordHash, string(roles), isOwner(u), u.Enabled, micros(u.TokensFrom), u.ID.Bytes()}, nil
+}
+
+func insertUser(ctx context.Context, c *conn, u vault.User) error {
+	values, err := userValues(u)
+	if err != nil {
+		return err
+	}
+	_, err = c.exec(ctx, `INSERT INTO users (username, password, roles, owner, enabled, tokens_from, id)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`, values...)
+	if isUnique(err) {
+		return fmt.Errorf("user %s: %w", u.ID, vault.ErrExists)
+	}
+	return err
+}
+
+// CreateUser: see vault.Users. A second Owner is vault.ErrExists.
+func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
+	return v.write(ctx, "user", func(t *tx) error { return insertUser(t.ctx, t.conn, u) })
+}
+
+// UpdateUser: see vault.Users.
+func (v *Vault) UpdateUser(ctx context.Context, u vault.User) error {
+	return v.write(ctx, "user", func(t *tx) error { return updateUser(t.ctx, t.conn, u) })
+}
+
+func updateUser(ctx context.Context, c *conn, u vault.User) error {
+	values, err := userValues(u)
+	if err != nil {
+		return err
+	}
+	changed, err := c.exec(ctx, `UPDATE users SET username = ?, password = ?, roles = ?, owner = ?, enabled = ?,
+		tokens_from = ? WHERE id = ?`, values...)
+	switch {
+	case isUnique(err):
+		return fmt.Errorf("user %s: %w", u.ID, vault.ErrExists)
+	case err == nil && changed == 0:
+		return fmt.Errorf("user %s: %w", u.ID, vault.ErrNotFound)
+	}
+	return err
+}
+
+// UserByName: see vault.Users.
+func (v *Vault) UserByName(ctx context.Context, username string) (vault.User, error) {
+	return v.user(ctx, "username = ?", username)
+}
+
+// UserByID: see vault.Users.
+func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error) {
+	return v.user(ctx, "id = ?", id.Bytes())
+}
+
+// Owner: see vault.Users.
+func (v *Vault) Owner(ctx context.Context) (vault.User, error) { return v.user(ctx, "owner") }
+
+// Users: see vault.Users. By name.
+func (v *Vault) Users(ctx context.Context) (all []vault.User, err error) {
+	err = v.read(ctx, func(c *conn) error {
+		return c.each(ctx, userColumns+"ORDER BY username", nil, func(scan func(...any) error) error {
+			u, err := scanUser(scan)
+			all = append(all, u)
+			return err
+		})
+	})
+	return all, err
+}
+
+const userColumns = "SELECT id, username, password, roles, enabled, tokens_from FROM users "
+
+func (v *Vault) user(ctx context.Context, where string, args ...any) (u vault.User, err error) {
+	err = v.read(ctx, func(c *conn) error {
+		u, err = oneUser(ctx, c, where, args...)
+		return err
+	})
+	return u, err
+}
+
+func oneUser(ctx context.Context, c *conn, where string, args ...any) (u vault.User, err error) {
+	s, err := c.prepare(ctx, userColumns+"WHERE "+where)
+	if err != nil {
+		return u, err
+	}
+	u, err = scanUser(s.QueryRowContext(ctx, args...).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("user: %w", vault.ErrNotFound)
+	}
+	return u, err
+}
+
+func scanUser(scan func(...any) error) (u vault.User, err error) {
+	var (
+		id    []byte
+		roles string
+		from  sql.NullInt64
+	)
+	if err := scan(&id, &u.Username, &u.PasswordHash, &roles, &u.Enabled, &from); err != nil {
+		return u, err
+	}
+	if u.ID, err = userID(id); err != nil {
+		return u, err
+	}
+	if err := json.Unmarshal([]byte(roles), &u.Roles); err != nil {
+		return u, errDamagedRow
+	}
+	u.TokensFrom = fromMicros(from)
+	return u, nil
+}
+
+func fromMicros(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(n.Int64).UTC()
+}

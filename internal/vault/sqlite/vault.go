@@ -1,0 +1,215 @@
+// Package sqlite keeps vaults in SQLite files, one for each HAT, and keeps the promises of package vault with three
+// means: COMMIT waits for the disk; one goroutine for each open vault writes, and lets transactions that wait at the
+// same time share a commit; readers have their own connections and see one snapshot each.
+//
+// DESIGN.md beside package vault explains the schema, the transactions and what a crash leaves at each step.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	modernc "modernc.org/sqlite"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/receipt"
+	"she/internal/vault"
+)
+
+// A Vault is one open file. Only Store makes them.
+type Vault struct {
+	id    string
+	path  string
+	life  string
+	clock func() time.Time
+	hook  func(ops []string, persisted bool) error
+
+	db      *sql.DB
+	readers *readers
+
+	// Of the writer goroutine alone, once it runs.
+	w      *conn
+	state  state
+	grants map[int64]access.Grant // parsed; rows of grants never change
+
+	jobs   chan job
+	quit   chan struct{} // closed to stop the writer
+	served chan struct{} // closed when it has stopped
+	closed chan struct{} // closed when the vault is of no more use
+
+	mu    sync.Mutex
+	cause error // why closed
+}
+
+var _ vault.Vault = (*Vault)(nil)
+
+// open opens the file and ends what a former life of the server left unfinished.
+func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("vault %s: %w", id, vault.ErrNotFound)
+	}
+	connector, err := modernc.NewConnector(dsn(path, o.MaxBytes))
+	if err != nil {
+		return nil, fmt.Errorf("vault %s: %w", id, err)
+	}
+	v := &Vault{
+		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit,
+		db:     sql.OpenDB(connector),
+		grants: map[int64]access.Grant{},
+		jobs:   make(chan job), quit: make(chan struct{}), served: make(chan struct{}), closed: make(chan struct{}),
+	}
+	v.db.SetMaxIdleConns(-1)
+	v.readers = newReaders(v.db)
+	// The opening is not one caller's: another may be waiting for the same vault.
+	if err := v.begin(context.WithoutCancel(ctx), check); err != nil {
+		if v.w != nil {
+			_ = v.w.close()
+		}
+		_ = v.db.Close()
+		return nil, fmt.Errorf("vault %s: %w", id, named(path, err))
+	}
+	go v.serve()
+	if err := v.recover(ctx); err != nil {
+		_ = v.close()
+		return nil, fmt.Errorf("vault %s: %w", id, err)
+	}
+	return v, nil
+}
+
+func (v *Vault) begin(ctx context.Context, check bool) (err error) {
+	if v.w, err = newConn(ctx, v.db); err != nil {
+		return err
+	}
+	if check {
+		var verdict string
+		if err := v.w.get(ctx, "PRAGMA quick_check(1)", nil, &verdict); err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return fmt.Errorf("%w: %s", vault.ErrDamaged, v.path)
+		}
+	}
+	if err := migrate(ctx, v.w); err != nil {
+		return err
+	}
+	var (
+		id   string
+		head []byte
+	)
+	err = v.w.get(ctx, "SELECT id, seq, receipts, head FROM hat", nil, &id, &v.state.seq, &v.state.head.Number, &head)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%w: %s: it belongs to nobody", vault.ErrDamaged, v.path)
+	case err != nil:
+		return err
+	case id != v.id:
+		return fmt.Errorf("%w: %s: it is the file of HAT %s", vault.ErrDamaged, v.path, id)
+	}
+	if copy(v.state.head.Hash[:], head) != len(receipt.Digest{}) {
+		return fmt.Errorf("%w: %s: the head of its receipts is cut short", vault.ErrDamaged, v.path)
+	}
+	return nil
+}
+
+func (v *Vault) now() time.Time { return v.clock().UTC().Truncate(time.Microsecond) }
+
+func (v *Vault) atCommit(ops []string, persisted bool) error {
+	if v.hook == nil {
+		return nil
+	}
+	return v.hook(ops, persisted)
+}
+
+// close stops the writer after what it is at, and lets go of the file when the last reader is done.
+func (v *Vault) close() error {
+	v.mu.Lock()
+	first := v.cause == nil
+	if first {
+		v.cause = vault.ErrClosed
+		close(v.closed)
+	}
+	v.mu.Unlock()
+	if first {
+		close(v.quit)
+	}
+	<-v.served
+	var err error
+	if first {
+		err = v.w.close()
+	}
+	return errors.Join(err, v.readers.close(), v.db.Close())
+}
+
+// usable says that the vault has not closed itself.
+func (v *Vault) usable() bool {
+	select {
+	case <-v.closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// read has f run on a snapshot.
+func (v *Vault) read(ctx context.Context, f func(*conn) error) (err error) {
+	if !v.usable() {
+		return v.closedError()
+	}
+	c, err := v.readers.take(ctx)
+	if err != nil {
+		return named(v.path, err)
+	}
+	broken := true
+	defer func() { v.readers.give(c, broken) }()
+	if _, err := c.exec(ctx, "BEGIN"); err != nil {
+		return named(v.path, err)
+	}
+	defer func() {
+		// Not with ctx: an ended request must not leave its snapshot open.
+		_, endErr := c.exec(context.WithoutCancel(ctx), "ROLLBACK")
+		broken = endErr != nil
+	}()
+	return named(v.path, f(c))
+}
+
+// owner is the number and id of the Owner's user.
+func owner(ctx context.Context, c *conn) (n int64, id hat.UserID, err error) {
+	var b []byte
+	err = c.get(ctx, "SELECT n, id FROM users WHERE owner", nil, &n, &b)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("owner: %w", vault.ErrNotFound)
+	}
+	if err != nil {
+		return 0, id, err
+	}
+	id, err = userID(b)
+	return n, id, err
+}
+
+func userID(b []byte) (hat.UserID, error) {
+	if len(b) != 16 {
+		return hat.UserID{}, errDamagedRow
+	}
+	s := hex.EncodeToString(b)
+	id, err := hat.ParseUserID(s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:])
+	if err != nil {
+		return hat.UserID{}, errDamagedRow
+	}
+	return id, nil
+}
+
+func runID(b []byte) (hat.RunID, error) {
+	u, err := userID(b)
+	if err != nil {
+		return hat.RunID{}, err
+	}
+	return hat.ParseRunID(u.String())
+}
