@@ -76,7 +76,7 @@ type Documents interface {
 	EditDocuments(ctx context.Context, c access.Caller, edit func(Edit) error) error
 }
 
-// An Edit is one transaction over documents.
+// An Edit is one transaction over documents and users.
 type Edit interface {
 	// Find answers ErrNotFound. What is found is for deciding, not for showing: it asks for no permission.
 	Find(k DocumentKind, id string) (Document, error)
@@ -84,6 +84,6 @@ type Edit interface {
 	All(k DocumentKind) ([]Document, error)
 	// Put stores the text under the id, whether or not there is one.
 	Put(k DocumentKind, id string, body []byte) error
-	// GiveRole adds a role to a user, unless they have it.
-	GiveRole(u hat.UserID, r access.Role) error
+	// ChangeUser stores what change makes of a user. ErrNotFound, ErrExists, or change's own error.
+	ChangeUser(id hat.UserID, change func(*User) error) error
 }
