@@ -86,15 +86,15 @@ func run(stdin io.Reader, stdout io.Writer) error {
 
 // limitProcesses bounds processes and threads where the sandbox offers cgroups; fork then fails with EAGAIN inside.
 func limitProcesses(n int) error {
-	const file = "/sys/fs/cgroup/pids/pids.max"
-	err := os.WriteFile(file, []byte(strconv.Itoa(n)), 0)
+	const dir = "/sys/fs/cgroup"
+	err := os.WriteFile(dir+"/pids/pids.max", []byte(strconv.Itoa(n)), 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // another mechanism bounds them from outside
 	}
 	if err != nil {
 		return fmt.Errorf("limit processes: %w", err)
 	}
-	return nil
+	return os.Chmod(dir, 0o755) // gVisor mounts it writable for all
 }
 
 // start runs the function's runtime and gives away the right to be anyone else. What it prints goes to logTo.

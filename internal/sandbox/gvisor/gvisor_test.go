@@ -1,0 +1,72 @@
+package gvisor_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"she/internal/sandbox"
+	"she/internal/sandbox/gvisor"
+	"she/internal/sandbox/sandboxtest"
+)
+
+var helpers struct{ runsc, init string }
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "she-gvisor-")
+	if err == nil {
+		err = build(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// build finds runsc in SHE_BIN or in bin/ of the module, and builds she-init from what is checked out.
+func build(dir string) error {
+	bin := os.Getenv("SHE_BIN")
+	if bin == "" {
+		bin = filepath.Join("..", "..", "..", "bin")
+	}
+	runsc, err := filepath.Abs(filepath.Join(bin, "runsc"))
+	if err == nil {
+		_, err = os.Stat(runsc)
+	}
+	if err != nil {
+		return errors.Join(errors.New("runsc is missing; build it with: make build (or set SHE_BIN)"), err)
+	}
+	helpers.runsc, helpers.init = runsc, filepath.Join(dir, "she-init")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", helpers.init, "she/cmd/she-init")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build she-init: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func open(t *testing.T) sandbox.Mechanism {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("sandboxes need root")
+	}
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestMechanism(t *testing.T) { sandboxtest.Mechanism(t, open) }

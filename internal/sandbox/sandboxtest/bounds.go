@@ -1,0 +1,197 @@
+package sandboxtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/sandbox"
+)
+
+func limits(t *testing.T, s *suite) {
+	t.Run("processes", func(t *testing.T) {
+		p := s.program()
+		p.Limits.Memory = 1 << 30 // so that memory does not end first: a process costs a few MB in the walls
+		r, err := s.run(t, p, event{Do: "fork"}, ample)
+		var got struct {
+			Children int
+			Error    string
+		}
+		if err != nil || json.Unmarshal(r.Payload, &got) != nil {
+			t.Fatalf("%v %s", err, r.Payload)
+		}
+		if got.Children < 32 || got.Children > 64+16 {
+			t.Errorf("%d children could be started, the limit is 64", got.Children)
+		}
+		if got.Error != "resource temporarily unavailable" {
+			t.Errorf("fork failed with %q", got.Error)
+		}
+	})
+	t.Run("files", func(t *testing.T) {
+		got := answer[map[string]any](t, s, event{Do: "files"})
+		if n := got["open"].(float64); n < 64 || n > 128 {
+			t.Errorf("%v files could be opened, the limit is 128: %v", n, got["error"])
+		}
+	})
+	t.Run("tmp", func(t *testing.T) {
+		got := answer[map[string]any](t, s, event{Do: "fill"})
+		if n := got["bytes"].(float64); n < 15<<20 || n > 16<<20 || !strings.Contains(got["error"].(string), "no space left") {
+			t.Errorf("/tmp of %d bytes took %v: %v", 16<<20, n, got["error"])
+		}
+	})
+	t.Run("tmp is not memory", func(t *testing.T) {
+		p := s.program()
+		p.Limits.Tmp = 2 * (p.Limits.Memory + 64<<20)
+		r, err := s.run(t, p, event{Do: "fill"}, 2*ample)
+		if err != nil || !strings.Contains(string(r.Payload), "no space left") {
+			t.Errorf("filling a /tmp larger than the memory: %s %v", r.Payload, err)
+		}
+	})
+	t.Run("memory", func(t *testing.T) {
+		r, err := s.run(t, s.program(), event{Do: "eat"}, ample)
+		f := wantFailure(t, err, sandbox.Author, sandbox.OutOfMemory)
+		if !strings.Contains(f.Text, "128 MB") {
+			t.Errorf("the text does not name the limit: %s", f.Text)
+		}
+		if r.Usage.MaxMemory != 0 && r.Usage.MaxMemory > 300<<20 {
+			t.Errorf("it had %d bytes", r.Usage.MaxMemory)
+		}
+	})
+	t.Run("cpu", func(t *testing.T) {
+		use := func(cpus float64) time.Duration {
+			p := s.program()
+			p.Limits.CPU = cpus
+			r, err := s.run(t, p, event{Do: "spin", Bytes: 1500}, ample)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Usage.CPU
+		}
+		little, much := use(0.1), use(1)
+		if much == 0 {
+			t.Skip("the mechanism can't tell CPU time")
+		}
+		if much-little < 500*time.Millisecond {
+			t.Errorf("spinning for 1.5 s took %s of a tenth of a CPU and %s of a whole one", little, much)
+		}
+	})
+	t.Run("time", func(t *testing.T) {
+		began := time.Now()
+		_, err := s.run(t, s.program(), event{Do: "sleep"}, time.Second)
+		wantFailure(t, err, sandbox.Author, sandbox.Timedout)
+		if took := time.Since(began); took > ample {
+			t.Errorf("a limit of one second was enforced after %s", took)
+		}
+	})
+	t.Run("time of an answer", func(t *testing.T) {
+		_, err := s.run(t, s.program(), event{Do: "unending"}, time.Second)
+		wantFailure(t, err, sandbox.Author, sandbox.Timedout)
+	})
+	t.Run("answer", func(t *testing.T) {
+		r, err := s.run(t, s.program(), event{Do: "size", Bytes: sandbox.MaxAnswer}, ample)
+		if err != nil || len(r.Payload) != sandbox.MaxAnswer {
+			t.Errorf("an answer of the largest size: %d bytes, %v", len(r.Payload), err)
+		}
+		r, err = s.run(t, s.program(), event{Do: "size", Bytes: sandbox.MaxAnswer + 1}, ample)
+		wantFailure(t, err, sandbox.Author, sandbox.ResponseSizeTooLarge)
+		if len(r.Payload) != 0 {
+			t.Errorf("%d bytes of an answer that is too large came through", len(r.Payload))
+		}
+	})
+}
+
+func endings(t *testing.T, s *suite) {
+	_, err := s.run(t, s.program(), event{Do: "exit"}, ample)
+	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "status 3") {
+		t.Errorf("the text does not name the status: %s", f.Text)
+	}
+	_, err = s.run(t, s.program(), event{Do: "signal"}, ample)
+	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "signal 9") {
+		t.Errorf("the text does not name the signal: %s", f.Text)
+	}
+	r, err := s.run(t, s.program(), event{Do: "error", Mark: "Secret.Name"}, ample)
+	f := wantFailure(t, err, sandbox.Author, sandbox.Unhandled)
+	if strings.Contains(f.Error(), "Secret") {
+		t.Errorf("the function's words are in the failure: %v", f)
+	}
+	if !strings.Contains(string(r.Payload), "Secret.Name") {
+		t.Errorf("the function's document is lost: %s", r.Payload)
+	}
+	r, err = s.run(t, s.program(), event{Do: "longerror", Bytes: 5 << 20}, ample)
+	wantFailure(t, err, sandbox.Author, sandbox.Unhandled)
+	if len(r.Payload) > 1<<20 {
+		t.Errorf("an error document of %d bytes came through", len(r.Payload))
+	}
+	// A child that lives on, and prints on, does not hold up the answer.
+	began := time.Now()
+	if got := answer[string](t, s, event{Do: "linger"}); got != "left a child" || time.Since(began) > ample {
+		t.Errorf("%s after %s", got, time.Since(began))
+	}
+}
+
+func logs(t *testing.T, s *suite) {
+	r, err := s.run(t, s.program(), event{Do: "flood", Mark: "of it", Bytes: 8 << 20}, ample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Log) > sandbox.MaxLog+100 || len(r.Log) < sandbox.MaxLog/2 {
+		t.Errorf("of 16 MiB, %d bytes of log were kept", len(r.Log))
+	}
+	if !bytes.HasPrefix(r.Log, []byte("the head of it\n")) || !bytes.HasSuffix(r.Log, []byte("the tail of it\n")) {
+		t.Error("head or tail of the log is missing")
+	}
+	if !bytes.Contains(r.Log, []byte("bytes dropped here]\n")) {
+		t.Error("the log does not say that something is missing")
+	}
+}
+
+func initFailures(t *testing.T, s *suite) {
+	p := s.program("INIT=endless")
+	p.Limits.Init = 2 * time.Second
+	_, err := s.run(t, p, event{}, ample)
+	wantFailure(t, err, sandbox.Author, sandbox.Timedout)
+
+	r, err := s.run(t, s.program("INIT=exit"), event{}, ample)
+	wantFailure(t, err, sandbox.Author, sandbox.ExitError)
+	if string(r.Log) != "printed in INIT\n" {
+		t.Errorf("the log of a failed INIT is %q", r.Log)
+	}
+	r, err = s.run(t, s.program("INIT=error"), event{}, ample)
+	f := wantFailure(t, err, sandbox.Author, sandbox.Unhandled)
+	if strings.Contains(f.Error(), "Secret") || !strings.Contains(string(r.Payload), "Secret.Name") {
+		t.Errorf("failure %v, document %s", f, r.Payload)
+	}
+	_, err = s.run(t, s.program("INIT=eat"), event{}, ample)
+	wantFailure(t, err, sandbox.Author, sandbox.OutOfMemory)
+
+	p = s.program()
+	p.Command = []string{"/var/task/missing"}
+	_, err = s.run(t, p, event{}, ample)
+	wantFailure(t, err, sandbox.Author, sandbox.InvalidEntrypoint)
+}
+
+// cancel ends instances from outside, in INIT and in a run.
+func cancel(t *testing.T, s *suite) {
+	for name, p := range map[string]sandbox.Program{"INIT": s.program("INIT=endless"), "run": s.program()} {
+		ctx, stop := context.WithCancelCause(t.Context())
+		reason := errors.New("the test has seen enough")
+		if name == "INIT" {
+			timer := time.AfterFunc(300*time.Millisecond, func() { stop(reason) })
+			defer timer.Stop()
+			_, _, err := s.m.Start(ctx, p)
+			if !errors.Is(err, reason) {
+				t.Errorf("%s: got %v", name, err)
+			}
+			continue
+		}
+		timer := time.AfterFunc(time.Second, func() { stop(reason) })
+		defer timer.Stop()
+		if _, err := s.runContext(ctx, t, p, event{Do: "sleep"}, ample); !errors.Is(err, reason) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+// Package sandboxtest holds what every sandbox mechanism must pass: a hostile function tries to get something out, to
+// leave something for the next run, to reach around the walls and to take more than its share, and observers on the
+// other side look whether it managed.
+//
+// Probes aim only at catchers this process opened on this machine.
+package sandboxtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"she/internal/sandbox"
+)
+
+// Mechanism runs the suite against mechanisms that open makes; each is closed by the suite.
+func Mechanism(t *testing.T, open func(t *testing.T) sandbox.Mechanism) {
+	s := &suite{dir: build(t)}
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *suite)
+	}{
+		{"Answers", answers}, {"NothingGetsOut", nothingGetsOut}, {"NothingIsLeftForTheNext", nothingIsLeft},
+		{"TwoAtOnceDontMeet", dontMeet}, {"NothingOfTheHostIsThere", nothingOfTheHost}, {"TheKernelIsNotTheirs", kernel},
+		{"ProcessOneIsNotTheirs", processOne}, {"Limits", limits}, {"Endings", endings}, {"RuntimeAPI", runtimeAPI},
+		{"Log", logs}, {"INIT", initFailures}, {"Cancel", cancel},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			own := *s
+			own.m = open(t)
+			t.Cleanup(func() {
+				if err := own.m.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			test.run(t, &own)
+		})
+	}
+}
+
+type suite struct {
+	m   sandbox.Mechanism
+	dir string // the hostile package
+}
+
+// build compiles the hostile function: a static program, so that it needs nothing of the host.
+func build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, "bootstrap"), "she/internal/sandbox/sandboxtest/testdata/hostile")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the hostile function: %v\n%s", err, out)
+	}
+	return dir
+}
+
+func (s *suite) program(env ...string) sandbox.Program {
+	return sandbox.Program{
+		Dir: s.dir, Command: []string{"/var/task/bootstrap"},
+		Env: append([]string{"AWS_LAMBDA_RUNTIME_API=127.0.0.1:9001", "HOME=/tmp", "PATH=/bin"}, env...),
+		Limits: sandbox.Limits{
+			Memory: 128 << 20, CPU: 1, Tmp: 16 << 20, Processes: 64, Files: 128, Init: 30 * time.Second,
+		},
+	}
+}
+
+// event is what the hostile function is told.
+type event struct {
+	Do      string            `json:"do"`
+	Targets map[string]string `json:"targets,omitempty"`
+	Paths   []string          `json:"paths,omitempty"`
+	Mark    string            `json:"mark,omitempty"`
+	Bytes   int               `json:"bytes,omitempty"`
+}
+
+const ample = 20 * time.Second
+
+// run starts a fresh instance, gives it one event, and closes it.
+func (s *suite) run(t *testing.T, p sandbox.Program, e event, limit time.Duration) (sandbox.Result, error) {
+	t.Helper()
+	return s.runContext(t.Context(), t, p, e, limit)
+}
+
+func (s *suite) runContext(ctx context.Context, t *testing.T, p sandbox.Program, e event, limit time.Duration) (sandbox.Result, error) {
+	t.Helper()
+	i, failed, err := s.m.Start(ctx, p)
+	if err != nil {
+		return failed, err
+	}
+	defer func() {
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	body, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.Run(ctx, sandbox.Call{ID: uuid.NewString(), ARN: "arn:aws:lambda:eu-west-1:000000000000:function:hostile", Deadline: time.Now().Add(limit), Event: body})
+}
+
+// answer runs an event that must be answered, and decodes the answer.
+func answer[T any](t *testing.T, s *suite, e event) (v T) {
+	t.Helper()
+	r, err := s.run(t, s.program(), e, ample)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", e.Do, err, r.Payload, r.Log)
+	}
+	if err := json.Unmarshal(r.Payload, &v); err != nil {
+		t.Fatalf("%s: %v\n%s", e.Do, err, r.Payload)
+	}
+	return v
+}
+
+// nothing checks that an attempt managed nothing.
+func nothing(t *testing.T, s *suite, e event) {
+	t.Helper()
+	if managed := answer[[]string](t, s, e); len(managed) > 0 {
+		t.Errorf("%s managed: %s", e.Do, strings.Join(managed, ", "))
+	}
+}
+
+func wantFailure(t *testing.T, err error, blame sandbox.Blame, code string) *sandbox.Failure {
+	t.Helper()
+	var f *sandbox.Failure
+	if !errors.As(err, &f) {
+		t.Fatalf("got %v, want a failure %s", err, code)
+	}
+	if f.Blame != blame || f.Code != code {
+		t.Errorf("got %v, want %s: %s", f, blame, code)
+	}
+	return f
+}
+
+func answers(t *testing.T, s *suite) {
+	got := answer[event](t, s, event{Do: "echo", Mark: "Grüße \x00 \U0001f600"})
+	if got.Mark != "Grüße \x00 \U0001f600" {
+		t.Errorf("the event came back as %+v", got)
+	}
+	out := answer[map[string]string](t, s, event{Do: "self"})
+	now, err := time.Parse(time.RFC3339Nano, out["time"])
+	if off := time.Since(now); err != nil || off < -time.Second || off > 10*time.Second {
+		t.Errorf("its clock is off by %s (%v)", off, err)
+	}
+	if out["cwd"] != "/var/task" {
+		t.Errorf("it runs in %s", out["cwd"])
+	}
+}

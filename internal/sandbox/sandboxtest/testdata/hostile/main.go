@@ -1,0 +1,177 @@
+// A function that does what it is told, and all of it is forbidden. It is a custom runtime: it speaks the Runtime API
+// itself, so that it can also speak it wrongly. The event is {"do": verb, …}; most verbs answer with what they managed
+// to do, and the suite expects that to be nothing.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+type event struct {
+	Do      string            `json:"do"`
+	Targets map[string]string `json:"targets"` // network -> address
+	Paths   []string          `json:"paths"`
+	Mark    string            `json:"mark"`
+	Bytes   int               `json:"bytes"`
+}
+
+// A verb gives the answer; nil means it has spoken to the API itself.
+var verbs = map[string]func(event, call) any{
+	"echo":      func(e event, _ call) any { return e },
+	"dial":      dial,
+	"sockets":   sockets,
+	"leave":     leave,
+	"find":      find,
+	"kernel":    kernel,
+	"process1":  process1,
+	"read":      read,
+	"write":     write,
+	"self":      self,
+	"fork":      fork,
+	"files":     files,
+	"fill":      fill,
+	"eat":       eat,
+	"sleep":     func(event, call) any { spawn("linger"); time.Sleep(time.Hour); return nil },
+	"spin":      spin,
+	"flood":     flood,
+	"exit":      func(event, call) any { os.Exit(3); return nil },
+	"signal":    func(event, call) any { suicide(); return nil },
+	"linger":    func(event, call) any { spawn("linger"); return "left a child" },
+	"garbage":   func(_ event, c call) any { c.post("response", []byte("\x00\xff{not json"), nil); return nil },
+	"size":      func(e event, c call) any { c.size(e.Bytes); return nil },
+	"twice":     twice,
+	"foreign":   foreign,
+	"headers":   headers,
+	"unending":  unending,
+	"error":     func(e event, c call) any { c.fail(e.Mark, e.Mark); return nil },
+	"lock":      lock,
+	"stat":      stat,
+	"longerror": func(e event, c call) any { c.fail("Boom", strings.Repeat("x", e.Bytes)); return nil },
+}
+
+func main() {
+	if len(os.Args) > 1 { // a child of ours
+		child(os.Args[1])
+		return
+	}
+	switch os.Getenv("INIT") {
+	case "endless":
+		time.Sleep(time.Hour)
+	case "exit":
+		fmt.Println("printed in INIT")
+		os.Exit(7)
+	case "error":
+		post("init/error", []byte(`{"errorType":"Secret.Name","errorMessage":"secret"}`), nil)
+		os.Exit(1)
+	case "eat":
+		eat(event{}, call{})
+	}
+	answer, err := http.Get(base() + "invocation/next")
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	c := call{answer.Header.Get("Lambda-Runtime-Aws-Request-Id")}
+	var e event
+	if err := json.Unmarshal(body, &e); err != nil {
+		c.fail("Runtime.UnmarshalError", err.Error())
+		return
+	}
+	if result := verbs[e.Do](e, c); result != nil {
+		b, err := json.Marshal(result)
+		if err != nil {
+			panic(err)
+		}
+		c.post("response", b, nil)
+	}
+	time.Sleep(time.Hour)
+}
+
+func base() string { return "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/" }
+
+type call struct{ id string }
+
+func (c call) post(what string, body []byte, header map[string]string) string {
+	return post("invocation/"+c.id+"/"+what, body, header)
+}
+
+func (c call) fail(errorType, message string) {
+	b, _ := json.Marshal(map[string]string{"errorType": errorType, "errorMessage": message})
+	c.post("error", b, map[string]string{"Lambda-Runtime-Function-Error-Type": errorType})
+}
+
+// size answers with a JSON string that has n bytes with its quotes.
+func (c call) size(n int) {
+	fmt.Println("status", c.post("response", []byte(`"`+strings.Repeat("a", n-2)+`"`), nil))
+}
+
+func post(path string, body []byte, header map[string]string) string {
+	r, err := http.NewRequest("POST", base()+path, bytes.NewReader(body))
+	if err != nil {
+		return err.Error()
+	}
+	for k, v := range header {
+		r.Header.Set(k, v)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err.Error()
+	}
+	return answer.Status
+}
+
+func twice(_ event, c call) any {
+	c.post("response", []byte(`"first"`), nil)
+	c.post("response", []byte(`"second"`), nil)
+	c.fail("Second", "second")
+	return nil
+}
+
+func foreign(_ event, c call) any {
+	out := map[string]string{}
+	for _, id := range []string{"00000000-0000-0000-0000-000000000000", "", "..", strings.Repeat("9", 5000)} {
+		out["id of "+fmt.Sprint(len(id))] = post("invocation/"+id+"/response", []byte(`"foreign"`), nil)
+	}
+	out["other invocation"] = c.post("response", []byte(`"foreign"`), map[string]string{"Lambda-Runtime-Invocation-Id": "other"})
+	out["init error"] = post("init/error", []byte(`{}`), nil)
+	return out
+}
+
+func headers(_ event, c call) any {
+	return c.post("response", []byte(`"huge"`), map[string]string{"X-Huge": strings.Repeat("h", 8<<20)})
+}
+
+type drip struct{}
+
+func (drip) Read(p []byte) (int, error) {
+	time.Sleep(10 * time.Millisecond)
+	return copy(p, "1"), nil
+}
+
+func unending(_ event, c call) any {
+	_, err := http.Post(base()+"invocation/"+c.id+"/response", "application/json", drip{})
+	return fmt.Sprint(err)
+}
+
+func flood(e event, _ call) any {
+	fmt.Println("the head", e.Mark)
+	line := []byte(strings.Repeat("f", 1023) + "\n")
+	for range e.Bytes / len(line) {
+		os.Stdout.Write(line)
+		os.Stderr.Write(line)
+	}
+	fmt.Println("the tail", e.Mark)
+	return "flooded"
+}
