@@ -1,14 +1,219 @@
 package httpapi
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
 	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
 )
 
-// An Application is one entry of the catalogue.
+// An Application is one entry of the catalogue: somebody else's program that acts for the Owner within the roles the
+// catalogue names, once the Owner has set it up.
 type Application struct {
-	ID string
+	ID      string
+	Version string
+	Roles   []access.Role
+	// Description is the whole entry as clients are shown it, canonical JSON.
+	Description hat.Data
 }
 
+// ParseApplications reads the catalogue: a JSON array of applications as the HAT API describes them. Of each, id,
+// info.version and permissions.rolesGranted mean something here; the rest is handed on as it is.
+//
+//	[{"id":"notables","kind":{…},"info":{"version":"1.0.0",…},"developer":{…},
+//	  "permissions":{"rolesGranted":[{"role":"namespacewrite","detail":"rumpel"}]},"setup":{…},"status":{…}}]
+func ParseApplications(text []byte) ([]Application, error) {
+	data, err := hat.ParseData(text)
+	if err != nil {
+		return nil, err
+	}
+	list, isArray, err := elements(data.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	if !isArray {
+		return nil, errors.New("the catalogue of applications is no JSON array")
+	}
+	var all []Application
+	for i, element := range list {
+		var a struct {
+			ID   string `json:"id"`
+			Info struct {
+				Version string `json:"version"`
+			} `json:"info"`
+			Permissions struct {
+				Roles []access.Role `json:"rolesGranted"`
+			} `json:"permissions"`
+		}
+		if err := json.Unmarshal(element, &a); err != nil {
+			return nil, fmt.Errorf("application %d of the catalogue: %w", i+1, err)
+		}
+		if !allowed("application", a.ID) {
+			return nil, fmt.Errorf("application %d of the catalogue: its id may have letters, digits and -_.~ only", i+1)
+		}
+		if slices.ContainsFunc(all, func(b Application) bool { return b.ID == a.ID }) {
+			return nil, fmt.Errorf("application %s is in the catalogue twice", a.ID)
+		}
+		description, err := hat.ParseData(element)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Application{a.ID, a.Info.Version, a.Permissions.Roles, description})
+	}
+	return all, nil
+}
+
+// setup is what a vault keeps of an application.
+type setup struct {
+	Enabled bool   `json:"enabled"`
+	Version string `json:"version"` // that was set up
+}
+
+func (s *server) application(id string) (Application, bool) {
+	i := slices.IndexFunc(s.Applications, func(a Application) bool { return a.ID == id })
+	if i < 0 {
+		return Application{}, false
+	}
+	return s.Applications[i], true
+}
+
+// applicationCaller is who an application token makes of its bearer. One that is unknown, not set up or disabled is a
+// caller without any role: it is refused everything, not told to log in again.
 func (s *server) applicationCaller(q *request) (access.Caller, error) {
-	return access.Caller{}, nil
+	id := q.claims.Application
+	powerless := access.Application(id, q.user.ID, nil)
+	a, known := s.application(id)
+	if !known || !access.User(q.user.ID, q.user.Roles, "").IsOwner() {
+		return powerless, nil
+	}
+	state, found, err := setupOf(q, powerless, id)
+	if err != nil || !found || !state.Enabled {
+		return powerless, err
+	}
+	return access.Application(id, q.user.ID, a.Roles), nil
+}
+
+func setupOf(q *request, c access.Caller, id string) (state setup, found bool, err error) {
+	d, err := q.vault.Document(q.Context(), c, vault.Setups, id)
+	if errors.Is(err, vault.ErrNotFound) {
+		return setup{}, false, nil
+	} else if err != nil {
+		return setup{}, false, err
+	}
+	if err := json.Unmarshal(d.Body, &state); err != nil {
+		return setup{}, false, errors.New("the stored setup of an application can't be read")
+	}
+	return state, true, nil
+}
+
+// appendApplication writes one as clients see it: the catalogue's description and what is true of it at this HAT.
+func appendApplication(b []byte, a Application, state setup, found bool) []byte {
+	b = append(b, `{"application":`...)
+	b = append(b, a.Description.JSON()...)
+	return fmt.Appendf(b, `,"setup":%t,"enabled":%t,"active":%t,"needsUpdating":%t}`,
+		found, state.Enabled, state.Enabled, found && state.Version != a.Version)
+}
+
+// listApplications: GET /applications.
+func (s *server) listApplications(w *recorder, q *request) error {
+	documents, err := q.vault.Documents(q.Context(), q.caller, vault.Setups)
+	if err != nil {
+		return err
+	}
+	b := []byte{'['}
+	for i, a := range s.Applications {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var state setup
+		at := slices.IndexFunc(documents, func(d vault.Document) bool { return d.ID == a.ID })
+		if at >= 0 && json.Unmarshal(documents[at].Body, &state) != nil {
+			return errors.New("the stored setup of an application can't be read")
+		}
+		b = appendApplication(b, a, state, at >= 0)
+	}
+	writeBytes(w, http.StatusOK, append(b, ']'))
+	return nil
+}
+
+func noApplication(status int, id string) *apiError {
+	return controller(status, "Application not Found",
+		fmt.Sprintf("Application %s does not appear to be a valid application registered with the DEX", id))
+}
+
+// getApplication: GET /applications/{application}.
+func (s *server) getApplication(w *recorder, q *request) error {
+	id := q.params["application"]
+	a, known := s.application(id)
+	if !known {
+		return noApplication(http.StatusNotFound, id)
+	}
+	state, found, err := setupOf(q, q.caller, id)
+	if err != nil {
+		return err
+	}
+	writeBytes(w, http.StatusOK, appendApplication(nil, a, state, found))
+	return nil
+}
+
+// setupApplication: GET /applications/{application}/setup. It switches on no function: each is a consent of its own.
+func (s *server) setupApplication(w *recorder, q *request) error {
+	return s.changeSetup(w, q, func(a Application, _ setup) setup { return setup{true, a.Version} })
+}
+
+// disableApplication: GET /applications/{application}/disable. Its tokens are worth nothing from the next request on.
+func (s *server) disableApplication(w *recorder, q *request) error {
+	return s.changeSetup(w, q, func(_ Application, old setup) setup { return setup{false, old.Version} })
+}
+
+func (s *server) changeSetup(w *recorder, q *request, change func(Application, setup) setup) error {
+	id := q.params["application"]
+	a, known := s.application(id)
+	if !known {
+		return noApplication(http.StatusBadRequest, id)
+	}
+	var state setup
+	err := q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
+		var old setup
+		d, err := e.Find(vault.Setups, id)
+		switch {
+		case err == nil && json.Unmarshal(d.Body, &old) != nil:
+			return errors.New("the stored setup of an application can't be read")
+		case err != nil && !errors.Is(err, vault.ErrNotFound):
+			return err
+		}
+		state = change(a, old)
+		body, err := json.Marshal(state)
+		if err != nil {
+			return err
+		}
+		return e.Put(vault.Setups, id, body)
+	})
+	if err != nil {
+		return err
+	}
+	writeBytes(w, http.StatusOK, appendApplication(nil, a, state, true))
+	return nil
+}
+
+// applicationToken: GET /applications/{application}/access-token.
+func (s *server) issueApplicationToken(w *recorder, q *request) error {
+	id := q.params["application"]
+	a, known := s.application(id)
+	if !known {
+		return noApplication(http.StatusBadRequest, id)
+	}
+	c := userClaims(q.hat, q.user, "", "", q.now)
+	c.Application, c.ApplicationVersion = a.ID, a.Version
+	text, err := s.tokens.sign(q.hat, c)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, tokenAnswer{text, q.user.ID.String()})
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 
 	"she/internal/access"
+	"she/internal/bundle"
 	"she/internal/directory"
 	"she/internal/hat"
 	"she/internal/vault"
@@ -64,7 +65,12 @@ var (
 		"Request body exceeds the maximum size of 10 MB")
 	errTooMany = framework(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
 		fmt.Sprintf("More than %d records in one request", maxRecords))
-	errNoRoom = framework(http.StatusInsufficientStorage, "Insufficient Storage", "No room left to store data")
+	errClosed = &apiError{
+		status: http.StatusServiceUnavailable, retryAfter: "1",
+		body: frameworkBody{"Service Unavailable", "The HAT's storage is being opened anew"},
+	}
+	errTooMuch = controller(http.StatusBadRequest, "Bad Request", bundle.ErrTooMuch.Error())
+	errNoRoom  = framework(http.StatusInsufficientStorage, "Insufficient Storage", "No room left to store data")
 )
 
 // byCause is the one table from what went wrong to what the client is told. Handlers whose clients expect a text of
@@ -76,6 +82,8 @@ var byCause = []struct {
 	{directory.ErrNotFound, errNoHAT},
 	{access.ErrDenied, errForbidden},
 	{vault.ErrFull, errNoRoom},
+	{vault.ErrClosed, errClosed},
+	{bundle.ErrTooMuch, errTooMuch},
 	{vault.ErrDuplicate, controller(http.StatusBadRequest, "Bad Request", "Duplicate data - Duplicate data")},
 	{hat.ErrNumberTooLarge, badRequest("Invalid Json: " + hat.ErrNumberTooLarge.Error())},
 	{hat.ErrTooDeep, badRequest("Invalid Json: " + hat.ErrTooDeep.Error())},

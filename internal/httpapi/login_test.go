@@ -1,0 +1,309 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/bcrypt"
+
+	"she/internal/access"
+	"she/internal/directory"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+const (
+	notAuthenticated = `{"error":"Not Authenticated","message":"Not Authenticated"}`
+	accessDenied     = `{"error":"Forbidden","message":"Access Denied"}`
+	noHAT            = `{"error":"Not Found","message":"HAT unavailable"}`
+)
+
+func (w *world) login(username, password string) answer {
+	w.t.Helper()
+	return w.call("GET", "/users/access_token", "", "", "username", username, "password", password)
+}
+
+func TestScenario1And2PublicKeyAndHost(t *testing.T) {
+	w := newWorld(t)
+	a := w.get("", "/publickey").want(200)
+	if !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") {
+		t.Errorf("content type %q", a.header.Get("Content-Type"))
+	}
+	block, _ := pem.Decode([]byte(a.body))
+	if block == nil || block.Type != "PUBLIC KEY" {
+		t.Fatalf("no PEM: %s", a.body)
+	}
+	public := must(x509.ParsePKIXPublicKey(block.Bytes))
+	login := w.login("bob", "testing").want(200)
+	if _, err := jwt.Parse(login.header.Get(tokenHeader), func(*jwt.Token) (any, error) { return public, nil },
+		jwt.WithValidMethods([]string{"RS256"}), jwt.WithTimeFunc(w.clock)); err != nil {
+		t.Error("the public key does not verify a token:", err)
+	}
+
+	for _, host := range []string{"nobody.test:9000", "bob.test", "bob.test:9001", "bob.test:80", "x", "-", "bob.test:9000.", "127.0.0.1"} {
+		w.call("GET", "/publickey", "", "", "Host", host).want(404, noHAT)
+		w.call("GET", "/api/v2.6/data/a/b", "", "", "Host", host).want(404, noHAT)
+	}
+	for _, host := range []string{"BOB.Test:9000", "Bob.test:9000"} {
+		w.call("GET", "/publickey", "", "", "Host", host).want(200)
+	}
+	// Somebody's header is not trusted unless the operator says so.
+	w.call("GET", "/publickey", "", "", "X-Forwarded-Host", "nobody.test").want(200)
+}
+
+func TestHostDefaults(t *testing.T) {
+	plain := bob()
+	plain.Domain = must(hat.ParseDomain("bob.test"))
+	handler := func(trust bool, all ...directory.HAT) http.Handler {
+		return New(Options{HATs: testHATs(all), Vaults: noVaults{}, TrustProxy: trust})
+	}
+	status := func(h http.Handler, host, forwarded string) int {
+		r := httptest.NewRequest("GET", "http://x/publickey", nil)
+		r.Host = host
+		if forwarded != "" {
+			r.Header.Set("X-Forwarded-Host", forwarded)
+		}
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		return rec.Code
+	}
+	one, two := handler(false, plain), handler(false, plain, bob())
+	for host, want := range map[string]int{
+		"bob.test": 200, "bob.test:80": 200, "bob.test:443": 200, "bob.test:8080": 404,
+		"localhost": 200, "localhost:7777": 200, "127.0.0.1:7777": 200, "[::1]:7777": 200, "[::1]": 200,
+		"10.0.0.1": 404, "": 404,
+	} {
+		if got := status(one, host, ""); got != want {
+			t.Errorf("with one HAT, Host %q: %d, want %d", host, got, want)
+		}
+	}
+	if got := status(two, "127.0.0.1:7777", ""); got != 404 {
+		t.Errorf("with two HATs, 127.0.0.1 is nobody's: %d", got)
+	}
+	if got := status(handler(true, plain), "inner", "bob.test"); got != 200 {
+		t.Errorf("a trusted proxy names the HAT: %d", got)
+	}
+	if got := status(one, "inner", "bob.test"); got != 404 {
+		t.Errorf("any other does not: %d", got)
+	}
+}
+
+// noVaults: routes without a person behind them need one to open all the same.
+type noVaults struct{}
+
+func (noVaults) Open(context.Context, string) (vault.Vault, func(), error) {
+	return nil, func() {}, nil
+}
+
+func TestScenario3Login(t *testing.T) {
+	w := newWorld(t)
+	a := w.login("bob", "testing").want(200)
+	var body struct{ AccessToken, UserID string }
+	a.decode(&body)
+	if body.AccessToken == "" || body.AccessToken != a.header.Get(tokenHeader) || body.UserID != w.users["bob"].ID.String() {
+		t.Errorf("body %s, header %q", a.body, a.header.Get(tokenHeader))
+	}
+	if a.header.Get("Cache-Control") != "no-store" {
+		t.Error("a token may be cached")
+	}
+	c := jwt.MapClaims{}
+	token, _, err := jwt.NewParser().ParseUnverified(body.AccessToken, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	iat, exp := c["iat"].(float64), c["exp"].(float64)
+	if token.Method.Alg() != "RS256" || c["iss"] != "bob.test:9000" || c["resource"] != "bob.test:9000" || c["accessScope"] != "owner" ||
+		c["sub"] == "" || c["jti"] == "" || int64(iat) != morning.Unix() || exp-iat != 30*86400 || c["application"] != nil {
+		t.Errorf("claims %v", c)
+	}
+	// Names and passwords are URL-encoded; + is a space.
+	w.addUser("a b%c", access.Role{Title: access.TitleDataDebit})
+	w.login("a+b%25c", "testing").want(200)
+	w.login("a%20b%25c", "testing").want(200)
+	w.login("a b%c", "testing").want(400)
+	w.login("bob", "%zz").want(400)
+}
+
+func TestScenario4WrongLogin(t *testing.T) {
+	w := newWorld(t)
+	const required = `{"message":"Credentials required","cause":"No username or password provided to retrieve token"}`
+	w.login("bob", "wrong").want(401, notAuthenticated).refreshed(false)
+	w.login("nobody", "testing").want(401, notAuthenticated).refreshed(false)
+	w.call("GET", "/users/access_token", "", "").want(401, required)
+	w.call("GET", "/users/access_token", "", "", "username", "bob").want(401, required)
+	w.call("GET", "/users/access_token", "", "", "PASSWORD", "testing").want(401, required)
+	// Another HAT's owner is nobody here.
+	w.login("eve", "testing").want(401, notAuthenticated)
+}
+
+func TestScenario5LoginRate(t *testing.T) {
+	w := newWorld(t)
+	const exceeded = `{"message":"Request rate exceeded","cause":"Rate of requests from your IP exceeded","details":["Request to /users/access_token"]}`
+	refused := 0
+	for range 30 {
+		if a := w.login("bob", "wrong"); a.status != 401 {
+			a.want(400, exceeded)
+			refused++
+		}
+	}
+	if refused != 20 {
+		t.Errorf("%d of 30 tries refused, want 20", refused)
+	}
+	w.advance(2 * time.Second)
+	w.login("bob", "testing").want(200)
+	w.login("bob", "testing").want(400, exceeded)
+	// What is not a login is not counted.
+	w.get("bob", "/users/access_token/validate").want(200)
+}
+
+func TestScenario6ValidateRefreshes(t *testing.T) {
+	w := newWorld(t)
+	first := w.token("bob")
+	w.advance(time.Hour)
+	a := w.get(first, "/users/access_token/validate").want(200, `{"message":"Authenticated"}`)
+	before, after := jwt.MapClaims{}, jwt.MapClaims{}
+	parser := jwt.NewParser()
+	if _, _, err := parser.ParseUnverified(first, before); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := parser.ParseUnverified(a.header.Get(tokenHeader), after); err != nil {
+		t.Fatal(err)
+	}
+	if after["iat"].(float64)-before["iat"].(float64) != 3600 {
+		t.Errorf("iat %v, then %v", before["iat"], after["iat"])
+	}
+	delete(before, "iat")
+	delete(after, "iat")
+	for name := range before {
+		if before[name] != after[name] {
+			t.Errorf("claim %s changed from %v to %v", name, before[name], after[name])
+		}
+	}
+	w.get(a.header.Get(tokenHeader), "/users/access_token/validate").want(200)
+}
+
+func TestScenario7BadTokens(t *testing.T) {
+	w := newWorld(t)
+	valid := w.token("bob")
+	routes := []string{"/users/access_token/validate", "/api/v2.6/data/rumpel/notes", "/api/v2.6/she/function"}
+	for name, token := range map[string]string{
+		"none": "", "garbage": "abc", "another HAT's": w.token("eve"), "a user that is not there": must(w.tokens.sign(w.bob,
+			userClaims(w.bob, vault.User{}, "x", "owner", w.clock()))),
+	} {
+		for _, path := range routes {
+			a := w.call("GET", path, token, "")
+			if a.status != 401 || !sameJSON(a.body, notAuthenticated) {
+				t.Errorf("%s at %s: %d %s", name, path, a.status, a.body)
+			}
+			a.refreshed(false)
+		}
+	}
+	// The header is the only place.
+	w.get("", "/api/v2.6/data/rumpel/notes?X-Auth-Token="+url.QueryEscape(valid)).want(401, notAuthenticated)
+	w.advance(tokenIdle + time.Second)
+	w.get(valid, routes[1]).want(401, notAuthenticated).refreshed(false)
+}
+
+func TestScenario8ForbiddenRefreshes(t *testing.T) {
+	w := newWorld(t)
+	w.addUser("partner", access.Role{Title: access.TitleDataDebit})
+	w.get("partner", "/api/v2.6/she/function").want(403, accessDenied).refreshed(true)
+}
+
+func TestScenario9NoSuchRoute(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", "/api/v2.6/x", "{}").want(404, `{"error":"Handler Not Found","message":"Request handler at POST:/api/v2.6/x does not exist"}`)
+	w.get("bob", "/api/v2.6/data/UPPER/x").want(404, `{"error":"Handler Not Found","message":"Request handler at GET:/api/v2.6/data/UPPER/x does not exist"}`)
+	w.get("", "/api/v2.6/x%2Fy<>").want(404)
+	w.call("PATCH", "/api/v2.6/data/a/b", "bob", "").want(404)
+	// A place that can't be written down is refused after the token, without any redirect.
+	w.get("", "/api/v2.6/data/a//b").want(401)
+	w.get("bob", "/api/v2.6/data/a//b").want(400, `{"error":"Bad Request","message":"Endpoint invalid"}`)
+	w.post("bob", "/api/v2.6/data/a/b/", `{}`).want(400, `{"error":"Bad Request","message":"Endpoint invalid"}`)
+	w.get("", "/healthz").want(200, `{"Status":"OK"}`)
+}
+
+func TestScenario10BadBodies(t *testing.T) {
+	w := newWorld(t)
+	const notes = "/api/v2.6/data/rumpel/notes"
+	var body frameworkBody
+	for _, bad := range []string{`{bad`, `[1,`, `"\ud8`, `{"a":1}}`, `[{"a":1}]]`, " "} {
+		w.call("POST", notes, "bob", bad, "Content-Type", "application/json").want(400).refreshed(true).decode(&body)
+		if text, _ := body.Message.(string); body.Error != "Bad Request" || !strings.HasPrefix(text, "Invalid Json") {
+			t.Errorf("%s: %v", bad, body)
+		}
+	}
+	// The token comes first: a stranger learns nothing about the body.
+	w.call("POST", notes, "", `{bad`).want(401, notAuthenticated)
+	w.call("POST", notes, "bob", `{}`, "Content-Type", "text/plain").want(415)
+	w.call("POST", notes, "bob", `{}`, "Content-Type", "").want(415)
+	w.call("POST", notes, "bob", `{"n":1}`, "Content-Type", "text/json; charset=utf-8").want(201)
+	w.call("POST", notes, "bob", `{"n":2}`, "Content-Type", `application/json;foo`).want(201)
+	w.post("bob", notes, strings.Repeat("[", 300)+strings.Repeat("]", 300)).want(400)
+	w.post("bob", notes, `{"n":1e999999}`).want(400)
+	w.post("bob", notes, `"`+strings.Repeat("x", maxBody)+`"`).want(413)
+	w.get("bob", notes).want(200).wantData(`{"n":1} {"n":2}`)
+}
+
+func TestScenario11Browsers(t *testing.T) {
+	w := newWorld(t)
+	a := w.call("OPTIONS", "/api/v2.6/data/rumpel/notes", "", "", "Origin", "https://app.example",
+		"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "x-auth-token,content-type")
+	if a.status/100 != 2 || a.header.Get("Access-Control-Allow-Origin") != "*" ||
+		!strings.Contains(a.header.Get("Access-Control-Allow-Headers"), "X-Auth-Token") ||
+		!strings.Contains(a.header.Get("Access-Control-Allow-Methods"), "DELETE") {
+		t.Errorf("preflight: %d %v", a.status, a.header)
+	}
+	for _, path := range []string{"/publickey", "/users/access_token/validate", "/nowhere"} {
+		a := w.call("GET", path, "bob", "", "Origin", "https://app.example")
+		if a.header.Get("Access-Control-Expose-Headers") != tokenHeader || a.header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: %v", path, a.header)
+		}
+	}
+}
+
+func TestScenario12DisabledUser(t *testing.T) {
+	w := newWorld(t)
+	w.addUser("partner", access.Role{Title: access.TitleNamespaceRead, Detail: "rumpel"})
+	token := w.token("partner")
+	w.get(token, "/api/v2.6/data/rumpel/notes").want(200)
+	v, release := w.open(w.bob)
+	defer release()
+	u := w.users["partner"]
+	u.Enabled = false
+	if err := v.UpdateUser(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	w.get(token, "/api/v2.6/data/rumpel/notes").want(401, notAuthenticated).refreshed(false)
+	w.login("partner", "testing").want(401, notAuthenticated)
+}
+
+// An unknown name costs a comparison too, so that the time an answer takes says nothing.
+func TestUnknownUserCostsAComparison(t *testing.T) {
+	c := newCrypt(0)
+	q := &request{Request: httptest.NewRequest("GET", "/", nil)}
+	if ok, err := c.matches(q, nil, "x"); ok || err != nil {
+		t.Fatalf("matches = %v, %v", ok, err)
+	}
+	cost, err := bcrypt.Cost(c.decoy())
+	if err != nil || cost != 12 {
+		t.Errorf("the decoy costs %d, %v", cost, err)
+	}
+	// A comparison waits for its turn only as long as the client does.
+	for range cap(c.slots) {
+		c.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.matches(&request{Request: q.WithContext(ctx)}, nil, "x"); err == nil {
+		t.Error("no turn, and yet an answer")
+	}
+}
