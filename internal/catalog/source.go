@@ -96,6 +96,13 @@ func checkName(name string) error {
 type folder struct{ root *os.Root }
 
 func openFolder(name string) (source, error) {
+	info, err := os.Stat(name)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
+	}
+	if err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(name)
 	if err != nil {
 		return nil, err
