@@ -79,7 +79,11 @@ func (e *Engine) Run(ctx context.Context) error {
 				l.urgent.add(id)
 			}
 		case r := <-e.requests:
-			l.queue.add(task{hat: r.hat, function: r.function, since: r.asked, request: r})
+			if l.queue.requested(r.hat, r.function) {
+				r.outcome <- ErrBusy
+			} else {
+				l.queue.add(task{hat: r.hat, function: r.function, since: r.asked, request: r})
+			}
 		case look := <-l.looks:
 			again := l.looking[look.hat]
 			delete(l.looking, look.hat)

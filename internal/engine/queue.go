@@ -30,8 +30,8 @@ type queue struct {
 // A lane is the work of one HAT.
 type lane struct {
 	hat      string
-	tasks    []task // in order
-	inFlight map[hat.FunctionID]bool
+	tasks    []task                  // in order
+	inFlight map[hat.FunctionID]bool // true: because somebody asked
 	served   time.Time
 	place    int // in the heap; -1: not there
 }
@@ -51,6 +51,13 @@ func (q *queue) add(t task) {
 	q.settle(l)
 }
 
+// requested says whether somebody already waits for a run of the function. A second one at the same time is busy; one
+// that comes while data is being run waits for its end.
+func (q *queue) requested(id string, f hat.FunctionID) bool {
+	l := q.lanes[id]
+	return l != nil && (l.inFlight[f] || slices.ContainsFunc(l.tasks, func(t task) bool { return t.request != nil && t.function == f }))
+}
+
 // next takes the next task and counts it as in flight at now; false: nothing can start.
 func (q *queue) next(now time.Time) (task, bool) {
 	if len(q.ready) == 0 {
@@ -60,7 +67,7 @@ func (q *queue) next(now time.Time) (task, bool) {
 	i := l.startable(q.perHAT)
 	t := l.tasks[i]
 	l.tasks = slices.Delete(l.tasks, i, i+1)
-	l.inFlight[t.function] = true
+	l.inFlight[t.function] = t.request != nil
 	l.served = now
 	q.settle(l)
 	return t, true
@@ -84,14 +91,6 @@ func (q *queue) drain() (requests []*request) {
 	}
 	q.lanes, q.ready = make(map[string]*lane), nil
 	return requests
-}
-
-// waiting counts tasks that have not started.
-func (q *queue) waiting() (n int) {
-	for _, l := range q.lanes {
-		n += len(l.tasks)
-	}
-	return n
 }
 
 func (q *queue) lane(id string) *lane {
@@ -132,7 +131,10 @@ func (l *lane) startable(perHAT int) int {
 	if len(l.inFlight) >= perHAT {
 		return -1
 	}
-	return slices.IndexFunc(l.tasks, func(t task) bool { return !l.inFlight[t.function] })
+	return slices.IndexFunc(l.tasks, func(t task) bool {
+		_, running := l.inFlight[t.function]
+		return !running
+	})
 }
 
 // age orders lanes: the oldest event it could serve now, but not older than when it was last served.

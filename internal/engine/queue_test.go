@@ -110,12 +110,15 @@ func TestRequestsComeFirst(t *testing.T) {
 	asked := dueTask("a", "g", 5)
 	asked.request = &request{}
 	q.add(asked)
-	q.add(asked) // two people may ask for the same
-	if n := q.waiting(); n != 3 {
-		t.Errorf("%d tasks wait", n)
+	if !q.requested("a", functionID("g")) || q.requested("a", functionID("f")) || q.requested("b", functionID("g")) {
+		t.Error("who asked for what is wrong")
 	}
 	run, _ := q.next(at(9))
 	expect(t, run.function.String(), "g")
+	if !q.requested("a", functionID("g")) {
+		t.Error("a request in flight is no request")
+	}
+	q.add(asked)
 	if left := len(q.drain()); left != 1 {
 		t.Errorf("%d requests left", left)
 	}

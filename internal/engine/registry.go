@@ -92,9 +92,13 @@ func (r *registry) fit(g access.Grant) (catalog.Function, *hat.Fault) {
 		if !f.Available() || f.Output != g.Output {
 			continue
 		}
-		current := i == len(versions)-1
-		if f.Digest() == g.Digest || current && bundle.Covers(g.Bundle, f.Manifest.Bundle) == nil {
+		if f.Digest() == g.Digest {
 			return f, nil
+		}
+		if current := i == len(versions)-1; current {
+			if covered, _ := bundle.Covers(g.Bundle, f.Manifest.Bundle); covered {
+				return f, nil
+			}
 		}
 	}
 	return catalog.Function{}, hat.NewFault(hat.Owner, CodeOutdated,

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"she/internal/access"
@@ -151,10 +152,23 @@ func (a *attempt) askBundle(ctx context.Context) (bundle.Bundle, error) {
 		return bundle.Bundle{}, fault
 	}
 	a.stats.Bundle = &question
-	if err := bundle.Covers(a.plan.Grant.Bundle, question); err != nil {
-		return bundle.Bundle{}, hat.NewFault(hat.Author, CodeWider, "it asks for more than was granted: "+err.Error())
+	if covered, beyond := bundle.Covers(a.plan.Grant.Bundle, question); !covered {
+		return bundle.Bundle{}, hat.NewFault(hat.Author, CodeWider, "it asks for more than was granted: "+listed(beyond))
 	}
 	return question, nil
+}
+
+// listed names the first few differences; there can be thousands.
+func listed(beyond []bundle.Difference) string {
+	const most = 5
+	var texts []string
+	for _, d := range beyond[:min(most, len(beyond))] {
+		texts = append(texts, d.Text)
+	}
+	if more := len(beyond) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // query reads what the question asks for, out of one snapshot, as the function and within the plan.
