@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -15,9 +16,9 @@ import (
 // A Catalog is the store of packages in a data directory, and the way functions get into it. It is safe for
 // concurrent use, by several processes too.
 type Catalog struct {
-	// Supports asks the wall whether a runtime of a project file can run here. resolved is the name to run it
-	// under, warning what a person should know ("python3.7 runs as python3.11"), err why it can't be run. Where it
-	// is nil every runtime is taken as written.
+	// Supports asks the wall whether a runtime of a project file can run here. resolved is what runs it, warning what
+	// a person should know of that ("python3.7 is run by python3.11"), err why it can't be run. An Entry keeps the
+	// runtime as written, because the wall looks it up itself. Where Supports is nil nothing is asked.
 	Supports func(runtime string) (resolved, warning string, err error)
 	// Env is all that ${env:NAME} in project files can see; the process's own environment never is.
 	Env map[string]string
@@ -81,7 +82,7 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 		}
 	}()
 	for _, e := range p.entries() {
-		if err := c.resolveRuntime(f, e); err != nil {
+		if err := c.askRuntime(f, e); err != nil {
 			return err
 		}
 		if err := c.pack(ctx, f, src, e, made); err != nil {
@@ -133,55 +134,61 @@ func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *ProjectE
 	return nil
 }
 
-func (c *Catalog) resolveRuntime(f *Function, e *ProjectEntry) error {
+func (c *Catalog) askRuntime(f *Function, e *ProjectEntry) error {
 	if c.Supports == nil {
 		return nil
 	}
-	resolved, warning, err := c.Supports(e.Runtime)
+	_, warning, err := c.Supports(e.Runtime)
 	if err != nil {
 		return hat.NewFault(hat.Operator, CodeRuntime, e.at.errorf("%v", err).Error())
 	}
-	if resolved != "" {
-		e.Runtime = resolved
-	}
-	if warning != "" {
-		for _, w := range f.Warnings {
-			if w == warning {
-				return nil
-			}
-		}
+	if warning != "" && !slices.Contains(f.Warnings, warning) {
 		f.Warnings = append(f.Warnings, warning)
 	}
 	return nil
 }
 
-// Load publishes every registered function. One that fails is in the result with its Problem set and stops
-// nobody; so is the second of two that claim one id or one deployed name.
+// Load publishes every registered function, in order. One that fails is in the result with its Problem set and stops
+// nobody; so is the second of two that claim one version of an id, or a deployed name that belongs to another id.
+// Several versions of one id may be registered: they share their names.
 func (c *Catalog) Load(ctx context.Context, registered []Registered) []Function {
+	type release struct {
+		id      hat.FunctionID
+		version hat.Version
+	}
+	seen := make(map[release]bool)
+	owner := make(map[string]hat.FunctionID) // of a deployed name
 	all := make([]Function, 0, len(registered))
-	ids := make(map[hat.FunctionID]bool)
-	names := make(map[string]hat.FunctionID)
 	for _, r := range registered {
-		if ids[r.ID] {
-			all = append(all, Function{Registered: r, Problem: hat.NewFault(hat.Operator, CodeDuplicate, "function "+r.ID.String()+" is registered twice")})
-			continue
-		}
-		ids[r.ID] = true
-		f, err := c.Publish(ctx, r)
-		if err != nil {
-			f.Problem = hat.FaultOf(err)
+		f := Function{Registered: r}
+		if this := (release{r.ID, r.Version}); seen[this] {
+			f.Problem = hat.NewFault(hat.Operator, CodeDuplicate, fmt.Sprintf("version %s of function %s is registered twice", r.Version, r.ID))
 		} else {
-			for _, e := range []Entry{f.Configuration, f.Bundle, f.Process} {
-				if other, taken := names[e.Name]; taken {
-					f.Problem = hat.NewFault(hat.Operator, CodeDuplicate, fmt.Sprintf("the name %s is used by function %s too", e.Name, other))
-					break
-				}
-				names[e.Name] = r.ID
+			seen[this] = true
+			var err error
+			if f, err = c.Publish(ctx, r); err != nil {
+				f.Problem = hat.FaultOf(err)
+			} else {
+				f.Problem = claim(owner, f)
 			}
 		}
 		all = append(all, f)
 	}
 	return all
+}
+
+// claim takes the names of a function, or none of them if one belongs to another.
+func claim(owner map[string]hat.FunctionID, f Function) *hat.Fault {
+	entries := []Entry{f.Configuration, f.Bundle, f.Process}
+	for _, e := range entries {
+		if other, taken := owner[e.Name]; taken && other != f.ID {
+			return hat.NewFault(hat.Operator, CodeDuplicate, fmt.Sprintf("the name %s belongs to function %s; deploy one of them under another service or stage", e.Name, other))
+		}
+	}
+	for _, e := range entries {
+		owner[e.Name] = f.ID
+	}
+	return nil
 }
 
 // Prune removes the packages that none of keep uses and returns their digests. The caller sees to it that nothing

@@ -569,7 +569,8 @@ func TestHandlers(t *testing.T) {
 		{"provided.al2023", "x", map[string]string{"bootstrap*": "#!/bin/sh"}, ""},
 		{"provided.al2023", "x", map[string]string{"bootstrap*": elf(2, here)}, ""},
 		{"provided.al2023", "x", map[string]string{"bootstrap": elf(2, here)}, "not executable"},
-		{"provided.al2023", "x", map[string]string{"main*": elf(2, here)}, "needs an executable file bootstrap"},
+		{"provided.al2023", "x", map[string]string{"main*": elf(2, here)}, "no program \"bootstrap\" at its root"},
+		{"go1.x", "main", map[string]string{"main*": elf(2, here)}, ""},
 		{"provided.al2023", "x", map[string]string{"bootstrap*": elf(2, there)}, "is built for"},
 		{"provided.al2023", "x", map[string]string{"bootstrap*": elf(1, here)}, "is built for another one"},
 		{"provided.al2023", "x", map[string]string{"bootstrap*": "MZ"}, "neither a Linux executable nor a script"},
@@ -595,7 +596,7 @@ func TestSupports(t *testing.T) {
 		return "", "", errors.New("runtime " + runtime + " is not installed here")
 	}
 	f := mustPublish(t, c, tree(t, project(nil)), "f")
-	if f.Process.Runtime != "python3.12" || len(f.Warnings) != 1 {
+	if f.Process.Runtime != "python3.11" || !slices.Equal(f.Warnings, []string{"python3.11 runs as python3.12"}) {
 		t.Errorf("%s, %q", f.Process.Runtime, f.Warnings)
 	}
 	other := strings.Replace(smallest, "python3.11", "ruby3.2", 1)
@@ -608,8 +609,13 @@ func TestLoadStopsForNobody(t *testing.T) {
 	twin := good // the same deployed names under another id
 	twin.ID = id(t, "g")
 	twin.Package = tree(t, map[string]string{"h.py": "", "serverless.yml": strings.NewReplacer("f:", "g:", "f-", "g-", "h.c}", "h.c, name: s-dev-f}").Replace(smallest)})
-	all := c.Load(t.Context(), []Registered{registered(t, "/none/such", "a"), good, good, twin, registered(t, tree(t, map[string]string{"serverless.yml": "x"}), "b")})
-	want := []string{CodeMissing, "", CodeDuplicate, CodeDuplicate, CodeProject}
+	newer := good
+	var err error
+	if newer.Version, err = hat.ParseVersion("2.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	all := c.Load(t.Context(), []Registered{registered(t, "/none/such", "a"), good, good, newer, twin, registered(t, tree(t, map[string]string{"serverless.yml": "x"}), "b")})
+	want := []string{CodeMissing, "", CodeDuplicate, "", CodeDuplicate, CodeProject}
 	for i, f := range all {
 		code := ""
 		if f.Problem != nil {

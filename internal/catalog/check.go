@@ -26,6 +26,8 @@ func checkHandler(e Entry, c *contents) error {
 		return checkDotnet(e.Handler, c)
 	case strings.HasPrefix(family, "provided"):
 		return checkNative("bootstrap", c)
+	case family == "go1.x":
+		return checkNative(e.Handler, c)
 	}
 	return nil
 }
@@ -138,7 +140,7 @@ func checkNative(name string, c *contents) error {
 		f = c.byName[path.Join(path.Dir(name), f.link)]
 	}
 	if f == nil || !f.mode.IsRegular() {
-		return refuse("a custom runtime needs an executable file %s at the package's root", name)
+		return refuse("the package has no program %.200q at its root", name)
 	}
 	if f.mode&0o111 == 0 {
 		return refuse("%s is not executable: chmod +x before packing", name)

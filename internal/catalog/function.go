@@ -26,8 +26,8 @@ type Registered struct {
 type Entry struct {
 	Name    string // deployed name: <service>-<stage>-<key>
 	Handler string
-	Runtime string
-	Memory  int // MB
+	Runtime string // as the project writes it
+	Memory  int    // MB
 	Timeout time.Duration
 	Env     map[string]string
 	Package Package // where Handler is: Function.Package too, unless the project packs its functions individually
