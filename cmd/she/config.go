@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"she/internal/catalog"
+	"she/internal/hat"
+)
+
+// Config is what she.yaml says. The zero value is the configuration without a file. Paths in the file are relative to
+// the file; here they are absolute.
+type Config struct {
+	// Functions are the registered functions, key `functions`. Each has id, version, package (a directory with
+	// serverless.yml or template.yaml, or a .zip or .jar), namespace and endpoint (the only place it may write to),
+	// and may have stage ("dev" if not given) and experimental (false). An id may come again with another version:
+	// the last one is current.
+	Functions []catalog.Registered
+	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
+	Listen string
+	// Data is the data directory, key `data`; "" if the file does not say.
+	Data string
+	// Applications is the file with the catalogue of applications, key `applications`; "" if there is none.
+	Applications string
+	// Instances bounds how many sandboxes are busy at once, key `instances`, 1 to 1024; 0 leaves it to the machine.
+	Instances int
+	// Runs bounds how many runs are under way at once, key `limits.runs`, 1 to 1024; 0 is the engine's default.
+	Runs int
+	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
+	Log slog.Level
+}
+
+const (
+	maxConfig     = 4 << 20 // bytes of she.yaml
+	maxConcurrent = 1024
+)
+
+// loadConfig reads she.yaml strictly: what is not understood is an error with its line, "she.yaml:12: …". No file
+// name is no file.
+func loadConfig(file string) (Config, error) {
+	if file == "" {
+		return Config{}, nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return Config{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return Config{}, err
+	}
+	if len(text) > maxConfig {
+		return Config{}, fmt.Errorf("%s: larger than %d bytes", file, maxConfig)
+	}
+	full, err := filepath.Abs(file)
+	if err != nil {
+		return Config{}, err
+	}
+	return parseConfig(file, filepath.Dir(full), text)
+}
+
+func parseConfig(file, dir string, text []byte) (c Config, err error) {
+	r := configReader{file: file, dir: dir}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, second yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF): // empty, or comments only
+		return Config{}, nil
+	case err != nil:
+		return Config{}, r.syntax(err)
+	}
+	if err := dec.Decode(&second); err == nil {
+		return Config{}, r.errorf(&second, "a second document begins here; want one")
+	} else if !errors.Is(err, io.EOF) {
+		return Config{}, r.syntax(err)
+	}
+	root := doc.Content[0]
+	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
+		return Config{}, nil
+	}
+	err = r.section(root, "the configuration", map[string]func(*yaml.Node) error{
+		"functions":    func(n *yaml.Node) error { return r.functions(n, &c.Functions) },
+		"listen":       func(n *yaml.Node) error { return r.text(n, &c.Listen) },
+		"data":         func(n *yaml.Node) error { return r.path(n, &c.Data) },
+		"applications": func(n *yaml.Node) error { return r.path(n, &c.Applications) },
+		"instances":    func(n *yaml.Node) error { return r.count(n, &c.Instances) },
+		"log":          func(n *yaml.Node) error { return r.level(n, &c.Log) },
+		"limits": func(n *yaml.Node) error {
+			return r.section(n, "limits", map[string]func(*yaml.Node) error{
+				"runs": func(n *yaml.Node) error { return r.count(n, &c.Runs) },
+			})
+		},
+	})
+	if err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+type configReader struct{ file, dir string }
+
+func (r configReader) errorf(n *yaml.Node, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %s", r.file, n.Line, fmt.Sprintf(format, args...))
+}
+
+// syntax brings the parser's "yaml: line 3: …" into our form; where it names no line, neither can we.
+func (r configReader) syntax(err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if line, message, ok := strings.Cut(rest, ": "); ok {
+			return fmt.Errorf("%s:%s: %s", r.file, line, message)
+		}
+	}
+	return fmt.Errorf("%s: %s", r.file, text)
+}
+
+// section reads a mapping, each key at most once and each by its own function. Aliases are refused: nobody needs
+// them here, and they are how small files become large.
+func (r configReader) section(n *yaml.Node, what string, keys map[string]func(*yaml.Node) error) error {
+	if n.Kind != yaml.MappingNode {
+		return r.errorf(n, "%s: want keys and values", what)
+	}
+	seen := make(map[string]bool)
+	for i := 0; i < len(n.Content); i += 2 {
+		key, val := n.Content[i], n.Content[i+1]
+		read, known := keys[key.Value]
+		switch {
+		case key.Kind != yaml.ScalarNode || !known:
+			var all []string
+			for k := range keys {
+				all = append(all, k)
+			}
+			slices.Sort(all)
+			return r.errorf(key, "%s has no key %.60q; there are %s", what, key.Value, strings.Join(all, ", "))
+		case seen[key.Value]:
+			return r.errorf(key, "%s: key %s is given twice", what, key.Value)
+		case val.Kind == yaml.AliasNode:
+			return r.errorf(val, "%s: aliases are not read", key.Value)
+		}
+		seen[key.Value] = true
+		if err := read(val); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r configReader) text(n *yaml.Node, into *string) error {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" || n.Value == "" {
+		return r.errorf(n, "want text")
+	}
+	*into = n.Value
+	return nil
+}
+
+func (r configReader) path(n *yaml.Node, into *string) error {
+	if err := r.text(n, into); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(*into) {
+		*into = filepath.Join(r.dir, *into)
+	}
+	return nil
+}
+
+func (r configReader) count(n *yaml.Node, into *int) error {
+	v, err := strconv.Atoi(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || v < 1 || v > maxConcurrent {
+		return r.errorf(n, "want a whole number from 1 to %d", maxConcurrent)
+	}
+	*into = v
+	return nil
+}
+
+func (r configReader) level(n *yaml.Node, into *slog.Level) error {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	level, ok := levels[n.Value]
+	if n.Kind != yaml.ScalarNode || !ok {
+		return r.errorf(n, "want debug, info, warn or error")
+	}
+	*into = level
+	return nil
+}
+
+func (r configReader) functions(n *yaml.Node, into *[]catalog.Registered) error {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		return r.errorf(n, "functions: want a list")
+	}
+	lines := make(map[string]int)
+	for _, item := range n.Content {
+		f, err := r.function(item)
+		if err != nil {
+			return err
+		}
+		release := f.ID.String() + " " + f.Version.String()
+		if line, twice := lines[release]; twice {
+			return r.errorf(item, "version %s of function %s is registered in line %d already", f.Version, f.ID, line)
+		}
+		lines[release] = item.Line
+		*into = append(*into, f)
+	}
+	return nil
+}
+
+func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
+	f.Stage = "dev"
+	var namespace, endpoint string
+	at := make(map[string]*yaml.Node)
+	// parsed reads text and has it checked.
+	parsed := func(key string, parse func(string) error) func(*yaml.Node) error {
+		return func(n *yaml.Node) error {
+			var s string
+			err := r.text(n, &s)
+			if err == nil {
+				if err = parse(s); err != nil {
+					err = r.errorf(n, "%v", err)
+				}
+			}
+			at[key] = n
+			return err
+		}
+	}
+	err = r.section(n, "a function", map[string]func(*yaml.Node) error{
+		"id":      parsed("id", func(s string) (err error) { f.ID, err = hat.ParseFunctionID(s); return err }),
+		"version": parsed("version", func(s string) (err error) { f.Version, err = hat.ParseVersion(s); return err }),
+		"package": func(n *yaml.Node) error { at["package"] = n; return r.path(n, &f.Package) },
+		"stage": parsed("stage", func(s string) error {
+			if len(s) > 40 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+				return fmt.Errorf("stage %.60q: want letters, digits, - and _", s)
+			}
+			f.Stage = s
+			return nil
+		}),
+		"namespace": parsed("namespace", func(s string) error { namespace = s; _, err := hat.ParseNamespace(s); return err }),
+		"endpoint":  parsed("endpoint", func(s string) error { endpoint = s; return nil }),
+		"experimental": func(n *yaml.Node) error {
+			if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
+				return r.errorf(n, "want true or false")
+			}
+			return n.Decode(&f.Experimental)
+		},
+	})
+	if err != nil {
+		return f, err
+	}
+	for _, key := range []string{"id", "version", "package", "namespace", "endpoint"} {
+		if at[key] == nil {
+			return f, r.errorf(n, "the function has no %s", key)
+		}
+	}
+	if f.Output, err = hat.ParseEndpoint(namespace + "/" + endpoint); err != nil {
+		return f, r.errorf(at["endpoint"], "endpoint %.80q: want lower-case letters, digits and hyphens between single slashes", endpoint)
+	}
+	return f, nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"she/internal/catalog"
+	"she/internal/hat"
+)
+
+const wholeConfig = `# every key there is
+listen: 0.0.0.0:80
+data: ../data
+applications: apps.json
+instances: 12
+log: warn
+limits:
+  runs: 3
+functions:
+  - id: busy-hours
+    version: 1.0.0
+    package: ./busy-hours
+    stage: prod
+    namespace: drops
+    endpoint: insights/busy-hours
+    experimental: true
+  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights}
+`
+
+func TestConfig(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "she.yaml")
+	if err := os.WriteFile(file, []byte(wholeConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := loadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := catalog.Registered{Package: filepath.Join(dir, "busy-hours"), Stage: "prod", Experimental: true}
+	first.ID, _ = hat.ParseFunctionID("busy-hours")
+	first.Version, _ = hat.ParseVersion("1.0.0")
+	first.Output, _ = hat.ParseEndpoint("drops/insights/busy-hours")
+	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev"}
+	second.Version, _ = hat.ParseVersion("1.1.0")
+	second.Output, _ = hat.ParseEndpoint("drops/insights")
+	want := Config{
+		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
+		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Log: slog.LevelWarn,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestConfigOfNothing(t *testing.T) {
+	if c, err := loadConfig(""); err != nil || !reflect.DeepEqual(c, Config{}) {
+		t.Errorf("no file: %+v, %v", c, err)
+	}
+	if _, err := loadConfig(filepath.Join(t.TempDir(), "missing.yaml")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "missing.yaml") {
+		t.Errorf("a missing file: %v", err)
+	}
+	for _, text := range []string{"", "# comment\n", "functions:\n", "functions: []\n", "{}", "---\n"} {
+		if c, err := parseConfig("she.yaml", "/", []byte(text)); err != nil || !reflect.DeepEqual(c, Config{}) {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+}
+
+func TestConfigThatIsWrong(t *testing.T) {
+	change := func(old, new string) string { return strings.Replace(wholeConfig, old, new, 1) }
+	for _, c := range []struct{ text, want string }{
+		{"a: b: c\n", "she.yaml: mapping values"},
+		{"listen: x\ndata: [\n", "she.yaml:"},
+		{"- a\n", "she.yaml:1: the configuration: want keys and values"},
+		{"listen: a\n---\nlisten: b\n", "a second document"},
+		{wholeConfig + "lisen: x\n", `she.yaml:18: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log`},
+		{wholeConfig + "listen: x\n", "she.yaml:18: the configuration: key listen is given twice"},
+		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:11: a function has no key "verion"`},
+		{change("runs: 3", "run: 3"), `she.yaml:8: limits has no key "run"; there are runs`},
+		{change("runs: 3", "runs: 0"), "she.yaml:8: want a whole number from 1 to 1024"},
+		{change("12", "many"), "she.yaml:5: want a whole number"},
+		{change("12", "100000"), "she.yaml:5: want a whole number"},
+		{change("warn", "loud"), "she.yaml:6: want debug, info, warn or error"},
+		{change("listen: 0.0.0.0:80", "listen: [a]"), "she.yaml:2: want text"},
+		{change("data: ../data", "data:"), "she.yaml:3: want text"},
+		{change("apps.json", `""`), "she.yaml:4: want text"},
+		{change("id: busy-hours", "id: Busy_Hours"), "she.yaml:10: function id"},
+		{change("version: 1.0.0", "version: 1.0"), "she.yaml:11: version"},
+		{change("stage: prod", "stage: a b/c"), "she.yaml:13: stage"},
+		{change("namespace: drops", "namespace: Drops"), "she.yaml:14: namespace"},
+		{change("insights/busy-hours", "/insights"), "she.yaml:15: endpoint"},
+		{change("experimental: true", "experimental: maybe"), "she.yaml:16: want true or false"},
+		{change("    package: ./busy-hours\n", ""), "she.yaml:10: the function has no package"},
+		{change("    version: 1.0.0\n", ""), "the function has no version"},
+		{change("    namespace: drops\n", ""), "the function has no namespace"},
+		{change("    endpoint: insights/busy-hours\n", ""), "the function has no endpoint"},
+		{change("  - id: busy-hours\n    version", "  - version"), "the function has no id"},
+		{change("1.1.0", "1.0.0"), "she.yaml:17: version 1.0.0 of function busy-hours is registered in line 10 already"},
+		{"functions: x\n", "she.yaml:1: functions: want a list"},
+		{"functions: [x]\n", "she.yaml:1: a function: want keys and values"},
+		{"listen: &a x\ndata: *a\n", "she.yaml:2: data: aliases are not read"},
+		{"functions: &a [*a]\n", "she.yaml:1: a function: want keys and values"},
+	} {
+		_, err := parseConfig("she.yaml", "/", []byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add(wholeConfig)
+	f.Add("functions: &a [*a]")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parseConfig("she.yaml", "/", []byte(text))
+		if err != nil && !reflect.DeepEqual(c, Config{}) {
+			t.Error("an error and half a configuration")
+		}
+		for _, r := range c.Functions {
+			if r.ID.IsZero() || r.Output.IsZero() || r.Package == "" || r.Stage == "" {
+				t.Errorf("half a function: %+v", r)
+			}
+		}
+	})
+}
