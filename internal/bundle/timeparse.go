@@ -11,7 +11,7 @@ import (
 // "March 1, 2024 9:15 PM", "3/1/2024", "01-Mar-24", "20240301T091500Z", "2024.060", "44-03-15 BC".
 //
 // Not read, so that a filter on them doesn't match: names that need a time zone database ("Europe/London"), zones with
-// rules in them ("GMT+2"), words that depend on the clock ("now", "today"), "infinity", Julian days, ISO texts with
+// rules in them ("GMT+2"), the words "now", "today" and their like, which depend on the clock, "epoch", "infinity", Julian days, ISO texts with
 // letters for units ("y2001m02d04").
 func parseTime(s string) (instant, bool) {
 	if len(s) > maxTimeText {
@@ -343,9 +343,7 @@ func (r *timeReader) date(text string) bool {
 			continue
 		}
 		parts = append(parts, part{text: text[i:j]})
-		if i = j; i < len(text) && !isDigit(text[i]) && !isLetter(text[i]) {
-			i++
-		}
+		i = j + 1 // whatever ends a part is passed over, be it a letter
 	}
 	textMonth := false
 	for i := range parts {
@@ -368,7 +366,8 @@ func (r *timeReader) date(text string) bool {
 			return false
 		}
 	}
-	return r.have&haveDate == haveDate
+	// A date of several parts comes first: only a zone may have been read before it, and nothing else inside it.
+	return r.have&^haveZone == haveDate
 }
 
 // clock reads hh:mm, hh:mm:ss, mm:ss.fraction, hh:mm:ss.fraction.
@@ -388,6 +387,9 @@ func (r *timeReader) clock(text string) bool {
 	}
 	var n [3]int64
 	for i, p := range parts {
+		if p == "" {
+			continue // 10::15 and 10:15:.5 pass for 0
+		}
 		if n[i] = number(p); n[i] < 0 {
 			return false
 		}
@@ -483,9 +485,6 @@ func (r *timeReader) instant() (instant, bool) {
 	days := int64(0)
 	if r.dayOfYear > 0 {
 		days = daysFromCivil(r.year, 1, 1) + r.dayOfYear - 1
-		if y, _, _ := civilFromDays(days); y != r.year {
-			return 0, false
-		}
 	} else {
 		if r.month < 1 || r.month > 12 || r.day < 1 || r.day > daysInMonth(r.year, r.month) {
 			return 0, false
@@ -572,5 +571,50 @@ var timeWords = func() map[string]timeWord {
 	return words
 }()
 
-// timeZones are abbreviations of fixed offsets, in minutes east of UTC.
-var timeZones = map[string]int64{"z": 0, "utc": 0, "gmt": 0, "ut": 0, "zulu": 0}
+// timeZones are the abbreviations that stand for one offset in PostgreSQL's default set, in minutes east of UTC.
+var timeZones = func() map[string]int64 {
+	zones := make(map[string]int64)
+	for offset, names := range map[int64]string{
+		-600: "hst taht",
+		-570: "mart",
+		-540: "akst gamt",
+		-480: "akdt pst",
+		-420: "mst pdt",
+		-360: "cst galt mdt",
+		-300: "act cdt cot est pet",
+		-240: "amt ast bot edt",
+		-210: "nft nst",
+		-180: "adt bra brt clst gft pmst pyst uyt wgt",
+		-150: "ndt",
+		-120: "brst fnt pmdt uyst wgst",
+		-60:  "azot egt fnst",
+		0:    "azost egst gmt uct ut utc wet z zulu",
+		60:   "bst cet met mez wat wetdst",
+		120:  "bdst cest cetdst eet ist mest mesz metdst sast",
+		180:  "eat eest eetdst fet idt",
+		210:  "irt",
+		240:  "msd mut ret sct",
+		270:  "aft",
+		300:  "must mvt pkt tft tjt uzt",
+		345:  "npt",
+		360:  "almt bdt btt kgst pkst uzst xjt yekst",
+		390:  "mmt",
+		420:  "almst cxt ict wast",
+		480:  "awst bnt bort cct hkt myt pht wadt",
+		525:  "acwst",
+		540:  "awsst jayt jst kst pwt ulast wdt",
+		570:  "acst cast",
+		600:  "aest chut ddut kdt ligt mpt pgt trut yapt",
+		630:  "acdt acsst cadt lhst sadt",
+		660:  "aedt aesst pont vut",
+		720:  "fjt gilt mht nzst nzt tvt wakt wft",
+		765:  "chast",
+		780:  "fjst nzdt tot",
+		825:  "chadt",
+	} {
+		for name := range strings.FieldsSeq(names) {
+			zones[name] = offset
+		}
+	}
+	return zones
+}()

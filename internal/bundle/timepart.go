@@ -29,7 +29,8 @@ var (
 
 func (t instant) valid() bool { return t >= firstInstant && t < endOfTime }
 
-// part is date_part of the instant in UTC, as canonical JSON.
+// part is PostgreSQL's date_part of the instant in UTC, as canonical JSON. Fractions are exact, as extract has them;
+// date_part itself goes through a double, which makes 27.640287999999998 of 27.640288.
 func (t instant) part(name string) (json string, ok bool) {
 	days := floorDiv(int64(t), microsPerDay)
 	micros := int64(t) - days*microsPerDay
@@ -73,20 +74,18 @@ func (t instant) part(name string) (json string, ok bool) {
 		_, w := isoWeek(days)
 		return whole(w)
 	case "epoch":
-		// The sum of both may not fit: whole seconds and the rest apart.
+		// Both counts may not fit into one: seconds and what is left of them apart.
 		seconds := floorDiv(int64(t), microsPerSecond)
 		rest := int64(t) - seconds*microsPerSecond
-		if seconds += unixDays * 86_400; seconds < 0 && rest > 0 {
-			seconds, rest = seconds+1, microsPerSecond-rest
-			text, _ := scaled(rest, 6)
-			sign := ""
-			if seconds == 0 {
-				sign = "-"
+		sign := ""
+		if seconds += unixDays * 86_400; seconds < 0 {
+			sign, seconds = "-", -seconds
+			if rest > 0 {
+				seconds, rest = seconds-1, microsPerSecond-rest
 			}
-			return sign + strconv.FormatInt(seconds, 10) + text[1:], true
 		}
-		text, _ := scaled(rest, 6)
-		return strconv.FormatInt(seconds, 10) + text[1:], true
+		fraction, _ := scaled(rest, 6)
+		return sign + strconv.FormatInt(seconds, 10) + fraction[1:], true
 	}
 	return "", false
 }

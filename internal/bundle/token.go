@@ -146,7 +146,13 @@ func (l *lexer) next(i int, yield func(token) bool) int {
 			return simple(end)
 		}
 	}
-	return i + size
+	// A blank runs on to what may begin something. A dot or tilde, which can do so, doesn't behind another blank.
+	for i += size; i < len(l.s); i += size {
+		if c, size = l.class(i); c != other && c != mark || strings.IndexByte("<-+&/", l.s[i]) >= 0 {
+			break
+		}
+	}
+	return i
 }
 
 // word reads from a letter on: the longest run of letters, which digits make a word with digits, unless something
