@@ -164,8 +164,12 @@ func (v *Invoker) Sweep(ctx context.Context) error { return v.sandbox.Sweep(ctx)
 // end with ErrClosed.
 func (v *Invoker) Close() error {
 	v.mu.Lock()
+	again := v.closing.Err() != nil
 	v.close(ErrClosed)
 	v.mu.Unlock()
+	if again {
+		return nil
+	}
 	v.running.Wait()
 	return v.sandbox.Close()
 }
@@ -196,7 +200,15 @@ func (v *Invoker) lookUp(name string) found {
 // ours, in Lambda's form. Errors are *Failure, ErrClosed or ctx's; the end of ctx kills the instance at once. When
 // Invoke returns, nothing of the instance is left on the host.
 func (v *Invoker) Invoke(ctx context.Context, r Request) (Answer, error) {
-	var a Answer
+	a, err := v.invoke(ctx, r)
+	var f *Failure
+	if a.Payload == nil && errors.As(err, &f) {
+		a.Payload = f.Document(r.ID)
+	}
+	return a, err
+}
+
+func (v *Invoker) invoke(ctx context.Context, r Request) (a Answer, err error) {
 	ctx, leave, err := v.enter(ctx)
 	if err != nil {
 		return a, err
@@ -214,10 +226,6 @@ func (v *Invoker) Invoke(ctx context.Context, r Request) (Answer, error) {
 	}
 	defer free()
 	err = v.run(ctx, r, p, &a)
-	var f *Failure
-	if a.Payload == nil && errors.As(err, &f) {
-		a.Payload = f.Document(r.ID)
-	}
 	return a, err
 }
 

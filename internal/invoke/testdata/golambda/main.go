@@ -1,0 +1,37 @@
+// An ordinary Lambda function, built with the official client and nothing of ours.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+)
+
+type event struct {
+	N    json.Number `json:"n"`
+	Fail string      `json:"fail"`
+}
+
+func handle(ctx context.Context, e event) (map[string]any, error) {
+	fmt.Println("seen", e.N)
+	switch e.Fail {
+	case "error":
+		return nil, errors.New("a secret went wrong")
+	case "panic":
+		panic("a secret in panic")
+	}
+	c, ok := lambdacontext.FromContext(ctx)
+	if !ok {
+		return nil, errors.New("no Lambda context")
+	}
+	deadline, _ := ctx.Deadline()
+	return map[string]any{"n": e.N, "id": c.AwsRequestID, "arn": c.InvokedFunctionArn, "left": time.Until(deadline).Milliseconds(),
+		"name": lambdacontext.FunctionName, "memory": lambdacontext.MemoryLimitInMB}, nil
+}
+
+func main() { lambda.Start(handle) }
