@@ -272,7 +272,7 @@ func TestScenario11Browsers(t *testing.T) {
 
 func TestScenario12DisabledUser(t *testing.T) {
 	w := newWorld(t)
-	w.addUser("partner", access.Role{Title: access.TitleNamespaceRead, Detail: "rumpel"})
+	w.addUser("partner", access.Role{Title: access.TitleDataCredit}, access.Role{Title: access.TitleNamespaceRead, Detail: "rumpel"})
 	token := w.token("partner")
 	w.get(token, "/api/v2.6/data/rumpel/notes").want(200)
 	v, release := w.open(w.bob)
@@ -288,13 +288,16 @@ func TestScenario12DisabledUser(t *testing.T) {
 
 // An unknown name costs a comparison too, so that the time an answer takes says nothing.
 func TestUnknownUserCostsAComparison(t *testing.T) {
-	c := newCrypt(0)
+	if c := newCrypt(0); c.cost != 12 {
+		t.Errorf("passwords cost %d, want 12 as in the original", c.cost)
+	}
+	c := newCrypt(bcrypt.MinCost + 1)
 	q := &request{Request: httptest.NewRequest("GET", "/", nil)}
 	if ok, err := c.matches(q, nil, "x"); ok || err != nil {
 		t.Fatalf("matches = %v, %v", ok, err)
 	}
 	cost, err := bcrypt.Cost(c.decoy())
-	if err != nil || cost != 12 {
+	if err != nil || cost != c.cost {
 		t.Errorf("the decoy costs %d, %v", cost, err)
 	}
 	// A comparison waits for its turn only as long as the client does.

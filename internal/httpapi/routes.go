@@ -165,6 +165,12 @@ func (s *server) table() routes {
 		{method: get, pattern: "/she/function/{function}/enable", in: inAPI, needs: needs(access.SwitchFunctions()), do: s.enableFunction},
 		{method: get, pattern: "/she/function/{function}/disable", in: inAPI, needs: needs(access.SwitchFunctions()), do: s.disableFunction},
 		{method: get, pattern: "/she/function/{function}/trigger", in: inAPI, needs: ofTrigger, do: s.triggerFunction},
+
+		{method: get, pattern: "/applications", in: inAPI, needs: needs(access.ListApplications()), do: s.listApplications},
+		{method: get, pattern: "/applications/{application}", in: inAPI, needs: ofParam("application", access.SeeApplication), do: s.getApplication},
+		{method: get, pattern: "/applications/{application}/setup", in: inAPI, needs: ofParam("application", access.ManageApplication), do: s.setupApplication},
+		{method: get, pattern: "/applications/{application}/disable", in: inAPI, needs: ofParam("application", access.ManageApplication), do: s.disableApplication},
+		{method: get, pattern: "/applications/{application}/access-token", in: inAPI, needs: ofParam("application", access.IssueApplicationToken), do: s.issueApplicationToken},
 	}
 	for _, r := range all {
 		r.segments = strings.Split(r.pattern, "/")
