@@ -97,6 +97,8 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: t.TempDir(), funcs: make(map[string]Func)}
+		// No tick comes to the rescue of a timer or a wake-up that is lost.
+		w.options.Tick = 10 * 365 * 24 * time.Hour
 		t.Cleanup(func() {
 			w.stop()
 			if strings.Contains(w.logged.String(), canary) {

@@ -44,8 +44,16 @@ type look struct {
 
 // An end is a run that has ended, with a fresh look at its HAT: what it wrote may have made other functions due.
 type end struct {
-	task
-	look
+	task task
+	look look
+	err  error // for whoever asked
+}
+
+// answer tells whoever waits for the run how it ended.
+func (e end) answer() {
+	if e.task.request != nil {
+		e.task.request.outcome <- e.err
+	}
 }
 
 // Run is the engine at work, until ctx ends: then it starts nothing more, lets runs in flight end within the grace
@@ -97,6 +105,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			// just served.
 			l.take(end.look)
 			l.queue.done(end.task)
+			// Last: who asks again at once must not find the run still there.
+			end.answer()
 		case ids := <-l.lists:
 			for _, id := range ids {
 				l.background.add(id)
@@ -127,7 +137,8 @@ func (l *loop) stop(giveUp func()) {
 		select {
 		case <-grace.C:
 			giveUp()
-		case <-l.ends:
+		case end := <-l.ends:
+			end.answer()
 		case <-l.looks:
 		case <-l.lists:
 		case <-gone:
@@ -238,7 +249,10 @@ func (l *loop) startRuns(ctx context.Context) {
 			return
 		}
 		l.running++
-		l.wg.Go(func() { l.ends <- end{t, l.run(ctx, t)} })
+		l.wg.Go(func() {
+			look, err := l.run(ctx, t)
+			l.ends <- end{t, look, err}
+		})
 	}
 }
 

@@ -35,27 +35,18 @@ const (
 const reserve = 10 * time.Second
 
 // run makes one attempt and looks at the HAT afterwards: what the run wrote may have made other functions due.
-func (e *Engine) run(ctx context.Context, t task) look {
+func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	v, release, err := e.vaults.Open(ctx, t.hat)
 	if err != nil {
-		t.answer(&FailedError{Fault: faultOf(err)})
-		return look{hat: t.hat, err: err}
+		return look{hat: t.hat, err: err}, &FailedError{Fault: faultOf(err)}
 	}
 	defer release()
 	leased, err := e.attempt(ctx, t, v)
-	t.answer(err)
 	l := e.lookInto(ctx, t.hat, v)
 	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {
 		l.later = leased
 	}
-	return l
-}
-
-// answer tells whoever waits for the run how it ended.
-func (t task) answer(err error) {
-	if t.request != nil {
-		t.request.outcome <- err
-	}
+	return l, err
 }
 
 // attempt claims the work, performs it and stores how it ended. leased is set if that could not be stored: the time
