@@ -46,6 +46,7 @@ type Vault interface {
 	Functions
 	Work
 	Runs
+	Receipts
 	Documents
 }
 

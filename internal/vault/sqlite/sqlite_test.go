@@ -1,0 +1,20 @@
+package sqlite
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"she/internal/vault/vaulttest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	vaulttest.Run(t, func(t testing.TB) vaulttest.Opener {
+		dir := t.TempDir()
+		return func(s vaulttest.Setup) (vaulttest.Store, error) {
+			return NewStore(dir, Options{Now: s.Now, AtCommit: s.AtCommit})
+		}
+	})
+}

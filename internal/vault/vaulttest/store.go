@@ -1,0 +1,142 @@
+package vaulttest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+func testStore(t *testing.T, fresh func(testing.TB) Opener) {
+	p := newPerson(t, fresh)
+	p.wants(p.store.Create(p.ctx(), hatID, p.user), vault.ErrExists)
+	_, _, err := p.store.Open(p.ctx(), "nobody")
+	p.wants(err, vault.ErrNotFound)
+	for _, hostile := range []string{"", "../alice", "a/b", ".", "a\x00b"} {
+		if _, _, err := p.store.Open(p.ctx(), hostile); err == nil {
+			t.Errorf("opened %q", hostile)
+		}
+		if p.store.Create(p.ctx(), hostile, p.user) == nil {
+			t.Errorf("created %q", hostile)
+		}
+	}
+	nobody := p.user
+	nobody.Roles = nil
+	if p.store.Create(p.ctx(), "bob", nobody) == nil {
+		t.Error("created a HAT without an Owner")
+	}
+	p.must(p.store.Create(p.ctx(), "bob", p.user))
+
+	// Two HATs see nothing of each other.
+	p.write("a/x", `1`)
+	bob, release, err := p.store.Open(p.ctx(), "bob")
+	p.must(err)
+	defer release()
+	if all, err := bob.Endpoints(p.ctx(), p.owner); err != nil || len(all) != 0 {
+		t.Errorf("bob has %v, %v", all, err)
+	}
+	p.restart()
+	p.has("a/x", `1`)
+}
+
+func testUsers(t *testing.T, fresh func(testing.TB) Opener) {
+	p := newPerson(t, fresh)
+	bob := vault.User{
+		ID: hat.NewUserID(), Username: "bob", PasswordHash: []byte("x"), Enabled: true,
+		Roles: []access.Role{{Title: access.TitleNamespaceWrite, Detail: "b"}}, TokensFrom: p.clock.now(),
+	}
+	p.must(p.v.CreateUser(p.ctx(), bob))
+	same := func(got vault.User, err error) {
+		t.Helper()
+		if err != nil || got.ID != bob.ID || got.Username != bob.Username || string(got.PasswordHash) != string(bob.PasswordHash) ||
+			got.Enabled != bob.Enabled || !slices.Equal(got.Roles, bob.Roles) || !got.TokensFrom.Equal(bob.TokensFrom) {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+	same(p.v.UserByName(p.ctx(), "bob"))
+	same(p.v.UserByID(p.ctx(), bob.ID))
+	bob.Enabled, bob.TokensFrom = false, p.clock.now().Add(time.Hour)
+	p.must(p.v.UpdateUser(p.ctx(), bob))
+	p.restart()
+	same(p.v.UserByName(p.ctx(), "bob"))
+
+	other := bob
+	other.ID = hat.NewUserID()
+	p.wants(p.v.CreateUser(p.ctx(), other), vault.ErrExists)
+	p.wants(p.v.UpdateUser(p.ctx(), other), vault.ErrNotFound)
+	other.Username = "second owner"
+	other.Roles = p.user.Roles
+	p.wants(p.v.CreateUser(p.ctx(), other), vault.ErrExists)
+	taken := bob
+	taken.Username = "alice"
+	p.wants(p.v.UpdateUser(p.ctx(), taken), vault.ErrExists)
+	_, err := p.v.UserByName(p.ctx(), "carol")
+	p.wants(err, vault.ErrNotFound)
+	if owner, err := p.v.Owner(p.ctx()); err != nil || owner.ID != p.user.ID {
+		t.Errorf("the owner is %s, %v", owner.ID, err)
+	}
+	if all, err := p.v.Users(p.ctx()); err != nil || len(all) != 2 || all[1].ID != bob.ID {
+		t.Errorf("%d users, %v", len(all), err)
+	}
+}
+
+func testDocuments(t *testing.T, fresh func(testing.TB) Opener) {
+	p := newPerson(t, fresh)
+	put := func(k vault.DocumentKind, id, body string) error {
+		return p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error { return e.Put(k, id, []byte(body)) })
+	}
+	p.must(put(vault.Bundles, "b", `{"v":1}`))
+	made := p.clock.now()
+	p.clock.move(time.Hour)
+	p.must(put(vault.Bundles, "a", `{}`))
+	p.must(put(vault.Bundles, "b", `{"v":2}`))
+	p.must(put(vault.Combinators, "b", `[]`))
+	d, err := p.v.Document(p.ctx(), p.owner, vault.Bundles, "b")
+	p.must(err)
+	if string(d.Body) != `{"v":2}` || !d.Created.Equal(made) || !d.Updated.Equal(p.clock.now()) || d.ID != "b" || d.Kind != vault.Bundles {
+		t.Errorf("got %+v", d)
+	}
+	_, err = p.v.Document(p.ctx(), p.owner, vault.Debits, "b")
+	p.wants(err, vault.ErrNotFound)
+	_, err = p.v.Document(p.ctx(), app(p, reads("a")), vault.Bundles, "b")
+	p.wants(err, access.ErrDenied)
+	p.wants(p.v.EditDocuments(p.ctx(), app(p, reads("a")), func(e vault.Edit) error {
+		return e.Put(vault.Bundles, "b", []byte(`{}`))
+	}), access.ErrDenied)
+	all, err := p.v.Documents(p.ctx(), p.owner, vault.Bundles)
+	if err != nil || len(all) != 2 || all[0].ID != "a" {
+		t.Errorf("got %v, %v", all, err)
+	}
+
+	// An edit is all or nothing, users included.
+	bob := vault.User{ID: hat.NewUserID(), Username: "bob", Enabled: true}
+	p.must(p.v.CreateUser(p.ctx(), bob))
+	role := access.Role{Title: access.TitleDataDebit, Detail: "d"}
+	edit := func(then error) error {
+		return p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error {
+			if err := e.Put(vault.Debits, "d", []byte(`{}`)); err != nil {
+				return err
+			}
+			if _, err := e.Find(vault.Debits, "d"); err != nil {
+				return err
+			}
+			if err := e.ChangeUser(bob.ID, func(u *vault.User) error { u.Roles = append(u.Roles, role); return nil }); err != nil {
+				return err
+			}
+			return then
+		})
+	}
+	p.wants(edit(vault.ErrExists), vault.ErrExists)
+	_, err = p.v.Document(p.ctx(), p.owner, vault.Debits, "d")
+	p.wants(err, vault.ErrNotFound)
+	if u, err := p.v.UserByID(p.ctx(), bob.ID); err != nil || len(u.Roles) != 0 {
+		t.Errorf("bob has %v, %v", u.Roles, err)
+	}
+	p.must(edit(nil))
+	if u, err := p.v.UserByID(p.ctx(), bob.ID); err != nil || !slices.Equal(u.Roles, []access.Role{role}) {
+		t.Errorf("bob has %v, %v", u.Roles, err)
+	}
+}
