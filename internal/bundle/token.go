@@ -36,8 +36,9 @@ func tokens(text string) iter.Seq[token] {
 }
 
 type lexer struct {
-	s     string
-	limit int // no host goes beyond
+	s       string
+	limit   int // no host goes beyond
+	inEmail bool
 	// No comment ends behind the place that was looked at, so that a text full of "<!--" isn't searched for each.
 	endless bool
 }
@@ -129,20 +130,20 @@ func (l *lexer) next(i int, yield func(token) bool) int {
 			if l.at(end) == '.' && l.isDigit(end+1) {
 				end = l.digits(end + 1)
 			}
-			return simple(l.exponent(end))
+			if l.at(end) != '.' || !l.isDigit(end+1) { // else a version, which has no sign
+				return simple(l.exponent(end))
+			}
 		}
 	case '~':
-		if j := i + 1; l.isPlain(j) || l.at(j) == '_' {
-			return simple(l.file(j))
-		} else if end := l.fileFirst(j + 1); l.at(j) == '/' && end > 0 {
+		if end := l.path(i+1, behindHome); end > 0 {
 			return simple(end)
 		}
 	case '/':
-		if end := l.fileFirst(i + 1); end > 0 {
+		if end := l.path(i+1, behindRoot); end > 0 {
 			return simple(end)
 		}
 	case '.':
-		if end := l.dots(i + 1); end > 0 {
+		if end := l.path(i+1, atDot); end > 0 {
 			return simple(end)
 		}
 	}
@@ -175,14 +176,14 @@ func (l *lexer) word(i int, yield func(token) bool) int {
 		switch l.at(end) {
 		case '.':
 			if l.fileNext(end + 1) {
-				return give(l.file(end+1), false)
+				return give(l.path(end+1, inName), false)
 			}
 		case ':':
 			if l.at(end+1) == '/' && l.at(end+2) == '/' && end+3 < len(l.s) {
 				return end + 3
 			}
 		case '/':
-			if f := l.fileFirst(end + 1); f > 0 {
+			if f := l.path(end+1, behindRoot); f > 0 {
 				return give(f, false)
 			}
 		case '-':
@@ -226,12 +227,12 @@ func (l *lexer) numberWord(i, end int, yield func(token) bool) int {
 			end = e
 		}
 	case '/':
-		if f := l.fileFirst(end + 1); f > 0 {
+		if f := l.path(end+1, behindRoot); f > 0 {
 			end = f
 		}
 	case '.':
 		if l.fileNext(end + 1) {
-			end = l.file(end + 1)
+			end = l.path(end+1, inName)
 		}
 	case '-':
 		if last := l.hyphenated(end); last > 0 {
@@ -280,7 +281,7 @@ func (l *lexer) unsigned(i int, yield func(token) bool) int {
 		return l.numberWord(i, end, yield)
 	}
 	if l.at(end) == '/' {
-		if f := l.fileFirst(end + 1); f > 0 {
+		if f := l.path(end+1, behindRoot); f > 0 {
 			end = f
 		}
 	}
@@ -407,9 +408,14 @@ func (l *lexer) host(i int) site {
 	return site{}
 }
 
-// email is where the host behind an @ ends, 0 if there is none.
+// email is where the host behind an @ ends, 0 if there is none. There an @ is not looked at.
 func (l *lexer) email(i int) int {
-	found := l.hostFirstDomain(i)
+	if l.inEmail {
+		return 0
+	}
+	l.inEmail = true
+	found := l.hostFirst(i)
+	l.inEmail = false
 	if found.host > 0 {
 		return found.host
 	}
@@ -432,58 +438,52 @@ func urlByte(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("\"<
 
 func (l *lexer) fileNext(i int) bool { return l.isPlain(i) || l.at(i) == '_' }
 
-// file is where a file name ends that goes on at i.
-func (l *lexer) file(i int) int {
-	for {
-		switch c := l.at(i); {
-		case l.isPlain(i) || c == '_' || c == '-':
-			i++
-		case c == '.' && l.fileNext(i+1):
-			i++
-		case c == '/':
-			end := l.fileFirst(i + 1)
-			if end == 0 {
+// Where in a file name one is.
+type inPath byte
+
+const (
+	inName     inPath = iota
+	behindRoot        // a slash
+	behindHome        // a tilde
+	behindDot         // a dot that may begin a name
+	atDot             // a dot with nothing before it, which must go on to .. or ./
+	behindDots        // two dots
+)
+
+// path is where a file name ends of which i is inside, 0 if there is none yet. A name has to begin before long, for the
+// reason for which hosts end.
+func (l *lexer) path(i int, at inPath) (end int) {
+	for start := i; ; i++ {
+		if at != inName && end == 0 && i > start+maxHost {
+			return 0
+		}
+		c := l.at(i)
+		name := l.isPlain(i) || c == '_'
+		switch {
+		case at == inName && (name || c == '-' || c == '.' && l.fileNext(i+1)):
+		case at == inName && c != '/':
+			return i
+		case at == behindDots && c != '/':
+			if i == len(l.s) || c == ' ' || c >= '\t' && c <= '\r' {
 				return i
 			}
 			return end
+		case at == inName || at == behindDots:
+			end, at = i, behindRoot
+		case name && at != atDot:
+			at = inName
+		case c == '/' && at != behindRoot:
+			at = behindRoot
+		case c == '~' && at == behindRoot:
+			at = behindHome
+		case c == '.' && at == behindRoot:
+			at = behindDot
+		case c == '.' && (at == behindDot || at == atDot):
+			at = behindDots
 		default:
-			return i
+			return end
 		}
 	}
-}
-
-// fileFirst is where the file name behind a slash ends, 0 if there is none.
-func (l *lexer) fileFirst(i int) int {
-	switch c := l.at(i); {
-	case l.isPlain(i) || c == '_':
-		return l.file(i + 1)
-	case c == '.':
-		if l.fileNext(i + 1) {
-			return l.file(i + 2)
-		}
-		return l.dots(i + 1)
-	}
-	return 0
-}
-
-// dots is where a path ends that began with one dot, i.e. ./x, .. or ../x.
-func (l *lexer) dots(i int) int {
-	switch l.at(i) {
-	case '/':
-		return l.fileFirst(i + 1)
-	case '.':
-		i++
-		if l.at(i) == '/' {
-			if end := l.fileFirst(i + 1); end > 0 {
-				return end
-			}
-			return i
-		}
-		if i == len(l.s) || l.s[i] == ' ' || l.s[i] >= '\t' && l.s[i] <= '\r' {
-			return i
-		}
-	}
-	return 0
 }
 
 // hyphenated is where the compound ends whose first hyphen is at i, 0 if what follows is no word. A part that begins
