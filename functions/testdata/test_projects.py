@@ -11,7 +11,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECTS = sorted(d for d in os.listdir(HERE) if os.path.exists(os.path.join(HERE, d, "serverless.yml")))
 PYTHON = [p for p in PROJECTS if os.path.exists(os.path.join(HERE, p, "handler.py"))]
-GO = [p for p in PROJECTS if p not in PYTHON]
+GO = [p for p in PROJECTS if os.path.exists(os.path.join(HERE, p, "go.mod"))]
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
 CALL = """

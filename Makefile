@@ -1,0 +1,50 @@
+# make prints its targets. Everything it makes is in bin/, .cache/ and the projects under functions/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+export CGO_ENABLED := 0
+GOFLAGS_STATIC := -trimpath -ldflags=-s\ -w
+STATICCHECK := go tool staticcheck
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: bin/runsc ## build bin/she, bin/she-init and bin/runsc, static
+	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init
+
+# gVisor is large: it is built again only when the module list changes its version.
+bin/runsc: .cache/gvisor-version
+	@echo "building runsc from the gVisor module (once, about two minutes on two cores)"
+	@mkdir -p bin
+	@go build $(GOFLAGS_STATIC) -o $@ gvisor.dev/gvisor/runsc
+	@touch $@
+
+.cache/gvisor-version: go.mod
+	@mkdir -p .cache
+	@v="$$(go list -m gvisor.dev/gvisor) $$(go version)"; \
+	 if [ "$$v" != "$$(cat $@ 2>/dev/null)" ]; then echo "$$v" > $@; else touch -r bin/runsc $@ 2>/dev/null || true; fi
+
+include functions/Makefile
+
+demo: build functions ## store invented data, run three functions over it, show what they found (ONCE=1 ends by itself)
+	@bin/she demo --functions functions $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
+
+deps: ## install what the tests need (Debian, as root)
+	@.ci/deps
+
+check: ## format, vet, staticcheck, architecture, race tests: run before each commit
+	@out="$$(gofmt -l $$(git ls-files '*.go' | grep -v testdata))"; [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
+	@go vet ./...
+	@$(STATICCHECK) ./...
+	@CGO_ENABLED=1 go test -race -short ./...
+
+test: deps check build functions functions-test ## everything: real sandboxes, databases, clients
+	@SHE_TEST_ALL=1 go test -count=1 -timeout 30m ./...
+
+bench: build functions ## measure, beside peers in the same run
+	@SHE_TEST_ALL=1 go test -run '^$$' -bench . -benchtime 2s ./...
+
+clean: ## remove what was built
+	@rm -rf bin .cache
+
+.PHONY: help build demo deps check test bench clean functions functions-test

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"she/internal/hat"
+	"she/internal/sample"
+)
+
+func dataCommand() *cobra.Command {
+	var seed uint64
+	var months int
+	var until, to, username, address string
+	var passwordStdin bool
+	c := &cobra.Command{
+		Use:   "sample",
+		Short: "Invent some months of one person's data",
+		Long: "Prints invented personal data (tweets, calendar events, locations, notes), one JSON record a line, oldest first; the " +
+			"same seed gives the same life. With --to it stores them in a HAT through its API instead.",
+		Example: "  she data sample --months 4 --seed 1 > life.jsonl\n" +
+			"  she data sample --to alice.localhost:7777 --username alice --password-stdin < password",
+		Args: exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			end := time.Now()
+			if until != "" {
+				var err error
+				if end, err = time.Parse(time.DateOnly, until); err != nil {
+					return usageError{fmt.Errorf("--until %q: want a date as in 2026-01-31", until)}
+				}
+			}
+			if months < 1 || months > 120 {
+				return usageError{errors.New("--months must be 1 to 120")}
+			}
+			life := sample.Generate(seed, end, months)
+			if to == "" {
+				return printLife(cmd.OutOrStdout(), life)
+			}
+			password, err := readPassword(cmd, passwordStdin)
+			if err != nil {
+				return err
+			}
+			hatClient := newClient(to, address)
+			if err := hatClient.login(cmd.Context(), username, password); err != nil {
+				return err
+			}
+			stored, err := storeLife(cmd, hatClient, life)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "stored %d records\n", stored)
+			return nil
+		},
+	}
+	c.Flags().Uint64Var(&seed, "seed", 1, "which life")
+	c.Flags().IntVar(&months, "months", 4, "how many months of it")
+	c.Flags().StringVar(&until, "until", "", "its last day, as in 2026-01-31 (default: today)")
+	c.Flags().StringVar(&to, "to", "", "store it in the HAT of this domain")
+	c.Flags().StringVar(&address, "address", "", "connect here instead of looking the domain up, as in 127.0.0.1:7777")
+	c.Flags().StringVar(&username, "username", "", "login at that HAT")
+	c.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the password from standard input")
+	return group("data", "Make data", c)
+}
+
+func printLife(w io.Writer, life sample.Life) error {
+	out := bufio.NewWriter(w)
+	for _, day := range life.Days {
+		for _, d := range day.Drafts {
+			fmt.Fprintf(out, `{"endpoint":%q,"data":%s}`+"\n", d.Endpoint, d.Data.JSON())
+		}
+	}
+	return out.Flush()
+}
+
+// storeLife posts each day's records, one request for each endpoint, and shows how far it is.
+func storeLife(cmd *cobra.Command, to *client, life sample.Life) (stored int, err error) {
+	progress := newProgress(cmd.ErrOrStderr(), "storing days", len(life.Days))
+	defer progress.done()
+	for _, day := range life.Days {
+		byEndpoint := map[hat.Endpoint][]hat.Data{}
+		for _, d := range day.Drafts {
+			byEndpoint[d.Endpoint] = append(byEndpoint[d.Endpoint], d.Data)
+		}
+		for _, e := range []hat.Endpoint{sample.Tweets, sample.Events, sample.Locations, sample.Notes} {
+			if len(byEndpoint[e]) == 0 {
+				continue
+			}
+			if err := to.store(cmd.Context(), e, byEndpoint[e]); err != nil {
+				return stored, err
+			}
+			stored += len(byEndpoint[e])
+		}
+		progress.step()
+	}
+	return stored, nil
+}

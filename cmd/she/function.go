@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func functionCommand() *cobra.Command {
+	var data, config string
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the registered functions: available or not, and why not",
+		Long: "Lists the functions of the running server or, if none runs, those of --config. Whether a function is available " +
+			"is known only to a running server, which has asked it for its configuration.",
+		Example: "  she function list --data /var/lib/she",
+		Args:    exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := manage(cmd.Context(), data, config)
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			var functions []functionView
+			if err := m.call(cmd.Context(), "GET", "/functions", nil, &functions); err != nil {
+				return err
+			}
+			return show(cmd, functions, func(w io.Writer) { printFunctions(w, functions) })
+		},
+	}
+	list.Flags().StringVar(&config, "config", "", "she.yaml, for when no server is running")
+	c := group("function", "See the registered functions", list)
+	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
+	return c
+}
+
+func printFunctions(w io.Writer, functions []functionView) {
+	t := newTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "AVAILABLE")
+	for _, f := range functions {
+		available := "yes"
+		if !f.Available {
+			available = "no: " + f.Problem
+			if f.Problem == "" {
+				available = "not asked yet"
+			}
+		}
+		t.row(f.ID, f.Version, f.Runtime, f.Trigger, strings.Join(f.Reads, " "), f.Output, available)
+	}
+	t.flush()
+	for _, f := range functions {
+		for _, warning := range f.Warnings {
+			fmt.Fprintf(w, "%s: %s\n", f.ID, warning)
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+func hatCommand() *cobra.Command {
+	var data, domain string
+	var passwordStdin bool
+	create := &cobra.Command{
+		Use:     "create NAME",
+		Short:   "Create a HAT: one person's data server",
+		Long:    "Creates a HAT with its keys and its empty vault. NAME is also the owner's login. Works beside a running server.",
+		Example: "  she hat create alice --domain alice.localhost:7777 --data /var/lib/she",
+		Args:    exactArgs(1, "the HAT's name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if domain == "" {
+				return usageError{errors.New("--domain is missing: by which host name (and port) is the HAT reached?")}
+			}
+			password, err := readPassword(cmd, passwordStdin)
+			if err != nil {
+				return err
+			}
+			m, err := manage(cmd.Context(), data, "")
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			var made hatView
+			if err := m.call(cmd.Context(), "POST", "/hats", createRequest{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
+				return err
+			}
+			return show(cmd, made, func(w io.Writer) {
+				fmt.Fprintf(w, "created HAT %s, owner %s\n", made.Domain, made.Username)
+			})
+		},
+	}
+	create.Flags().StringVar(&domain, "domain", "", "host name, with port unless it is 80 or 443")
+	create.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
+
+	list := &cobra.Command{
+		Use:     "list",
+		Short:   "List the HATs of a data directory",
+		Example: "  she hat list --data /var/lib/she -o json",
+		Args:    exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := manage(cmd.Context(), data, "")
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			var hats []hatView
+			if err := m.call(cmd.Context(), "GET", "/hats", nil, &hats); err != nil {
+				return err
+			}
+			return show(cmd, hats, func(w io.Writer) {
+				t := newTable(w, "DOMAIN", "CREATED")
+				for _, h := range hats {
+					t.row(h.Domain, h.Created.Format("2006-01-02 15:04"))
+				}
+				t.flush()
+			})
+		},
+	}
+	c := group("hat", "Create and list HATs", create, list)
+	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
+	return c
+}
+
+// readPassword takes the first line of standard input, or asks at the terminal.
+func readPassword(cmd *cobra.Command, fromStdin bool) (string, error) {
+	if fromStdin {
+		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		return strings.TrimRight(line, "\r\n"), nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", usageError{errors.New("there is no terminal to ask for a password: use --password-stdin")}
+	}
+	ask := func(prompt string) (string, error) {
+		fmt.Fprint(cmd.ErrOrStderr(), prompt)
+		b, err := term.ReadPassword(int(os.Stdin.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		return string(b), err
+	}
+	first, err := ask("Password: ")
+	if err != nil {
+		return "", err
+	}
+	second, err := ask("Again: ")
+	if err != nil {
+		return "", err
+	}
+	if first != second {
+		return "", errors.New("the two passwords differ")
+	}
+	return first, nil
+}

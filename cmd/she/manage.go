@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"she/internal/access"
+	"she/internal/directory"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// Management is a small HTTP API over a socket in the data directory, for the operator's commands. It shows ids,
+// counts, times and faults; what a function printed is the Owner's and is shown for the Owner's password only.
+//
+// A command speaks to it through the socket if a server runs, else to the same handler in its own process.
+
+const socketName = "she.sock"
+
+type hatView struct {
+	Domain   string    `json:"domain"`
+	ID       string    `json:"id"`
+	Username string    `json:"username,omitempty"`
+	Created  time.Time `json:"created"`
+}
+
+type functionView struct {
+	ID        string   `json:"id"`
+	Version   string   `json:"version"`
+	Output    string   `json:"output"`
+	Runtime   string   `json:"runtime"`
+	Digest    string   `json:"digest"`
+	Available bool     `json:"available"`
+	Trigger   string   `json:"trigger,omitempty"`
+	Reads     []string `json:"reads,omitempty"`
+	Problem   string   `json:"problem,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"`
+}
+
+type runView struct {
+	ID         string      `json:"id"`
+	Function   string      `json:"function"`
+	Version    string      `json:"version"`
+	Digest     string      `json:"digest"`
+	State      string      `json:"state"`
+	Cause      string      `json:"cause"`
+	Attempt    int         `json:"attempt"`
+	Fault      *hat.Fault  `json:"fault,omitempty"`
+	After      hat.Seq     `json:"after"`
+	Upto       hat.Seq     `json:"upto"`
+	Due        time.Time   `json:"due"`
+	Claimed    time.Time   `json:"claimed"`
+	Ended      time.Time   `json:"ended,omitzero"`
+	Stats      vault.Stats `json:"stats"`
+	Output     string      `json:"output"`
+	Written    []string    `json:"written"`
+	Duplicates int         `json:"duplicates"`
+	Log        string      `json:"log,omitempty"`
+}
+
+func viewRun(r vault.Run) runView {
+	v := runView{
+		ID: r.Plan.Run.String(), Function: r.Plan.Grant.Function.String(), Version: r.Plan.Grant.Version.String(),
+		Digest: r.Plan.Grant.Digest, State: string(r.State), Cause: string(r.Plan.Cause), Attempt: r.Plan.Attempt,
+		Fault: r.Fault, After: r.Plan.After, Upto: r.Plan.Upto, Due: r.Plan.Due, Claimed: r.Plan.Claimed, Ended: r.Ended,
+		Stats: r.Stats, Output: r.Plan.Grant.Output.String(), Duplicates: r.Duplicates, Log: string(r.Log),
+		Written: []string{},
+	}
+	for _, id := range r.Written {
+		v.Written = append(v.Written, id.String())
+	}
+	return v
+}
+
+// management answers the operator's commands.
+func (n *node) management() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, f func(r *http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
+			answer, err := f(r)
+			status := http.StatusOK
+			if err != nil {
+				status, answer = http.StatusBadRequest, map[string]string{"error": err.Error()}
+			}
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_ = json.NewEncoder(w).Encode(answer)
+		})
+	}
+	handle("GET /hats", n.listHATs)
+	handle("POST /hats", n.createHAT)
+	handle("GET /functions", n.listFunctions)
+	handle("GET /hats/{domain}/runs", n.listRuns)
+	handle("GET /hats/{domain}/runs/{run}", n.showRun)
+	handle("POST /hats/{domain}/runs/{run}/log", n.showRunWithLog)
+	return mux
+}
+
+func (n *node) listHATs(*http.Request) (any, error) {
+	views := []hatView{}
+	for _, h := range n.hats.List() {
+		views = append(views, hatView{Domain: h.Domain.String(), ID: h.ID, Created: h.Created})
+	}
+	return views, nil
+}
+
+type createRequest struct{ Name, Domain, Password string }
+
+const (
+	bcryptCost    = 12 // as the original
+	leastPassword = 8
+	mostPassword  = 72 // bcrypt ignores what follows, so it is refused instead
+)
+
+func (n *node) createHAT(r *http.Request) (any, error) {
+	var req createRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, fmt.Errorf("unreadable request: %w", err)
+	}
+	name, err := hat.ParseName(req.Name)
+	if err != nil {
+		return nil, err
+	}
+	domain, err := hat.ParseDomain(req.Domain)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.Password) < leastPassword || len(req.Password) > mostPassword {
+		return nil, fmt.Errorf("the password must have %d to %d bytes, this one has %d", leastPassword, mostPassword, len(req.Password))
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(req.Password), bcryptCost)
+	if err != nil {
+		return nil, err
+	}
+	h, err := n.hats.Create(r.Context(), domain)
+	if err != nil {
+		return nil, fmt.Errorf("create HAT %s: %w", domain, err)
+	}
+	owner := vault.User{
+		ID: hat.NewUserID(), Username: name.String(), PasswordHash: hash,
+		Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true,
+	}
+	if err := n.vaults.Create(r.Context(), h.ID, owner); err != nil {
+		return nil, fmt.Errorf("create the vault of %s: %w", domain, err)
+	}
+	return hatView{Domain: h.Domain.String(), ID: h.ID, Username: name.String(), Created: h.Created}, nil
+}
+
+func (n *node) listFunctions(*http.Request) (any, error) {
+	views := []functionView{}
+	for _, f := range n.functions() {
+		v := functionView{
+			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
+			Digest: f.Package.Digest, Available: f.Available(), Warnings: f.Warnings,
+		}
+		if f.Problem != nil {
+			v.Problem = f.Problem.Error()
+		}
+		if f.Manifest != nil {
+			v.Trigger = string(f.Manifest.Trigger.Kind)
+			if !f.Manifest.Trigger.Period.IsZero() {
+				v.Trigger += " " + f.Manifest.Trigger.Period.String()
+			}
+			for _, e := range f.Manifest.Bundle.Endpoints() {
+				v.Reads = append(v.Reads, e.String())
+			}
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// vaultOf opens the vault a request names by its domain, or by the HAT's name if only one has it.
+func (n *node) vaultOf(r *http.Request) (vault.Vault, func(), error) {
+	asked := r.PathValue("domain")
+	var found []directory.HAT
+	for _, h := range n.hats.List() {
+		if h.Domain.String() == asked {
+			found = []directory.HAT{h}
+			break
+		}
+		if h.Domain.Name().String() == asked {
+			found = append(found, h)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, nil, fmt.Errorf("no HAT %.80q here; see she hat list", asked)
+	case 1:
+		return n.vaults.Open(r.Context(), found[0].ID)
+	}
+	return nil, nil, fmt.Errorf("%d HATs have the name %s; give the whole domain", len(found), asked)
+}
+
+func (n *node) listRuns(r *http.Request) (any, error) {
+	v, release, err := n.vaultOf(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var f hat.FunctionID
+	if s := r.FormValue("function"); s != "" {
+		if f, err = hat.ParseFunctionID(s); err != nil {
+			return nil, err
+		}
+	}
+	limit, err := strconv.Atoi(r.FormValue("limit"))
+	if err != nil || limit < 1 || limit > 10_000 {
+		return nil, errors.New("the limit must be 1 to 10000")
+	}
+	runs, err := v.Runs(r.Context(), access.Operator(), f, hat.RunID{}, limit)
+	views := []runView{}
+	for _, run := range runs {
+		views = append(views, viewRun(run))
+	}
+	return views, err
+}
+
+func (n *node) showRun(r *http.Request) (any, error) {
+	return n.run(r, func(vault.Vault) (access.Caller, error) { return access.Operator(), nil })
+}
+
+// showRunWithLog is showRun for the Owner, who proves it with the password.
+func (n *node) showRunWithLog(r *http.Request) (any, error) {
+	var req struct{ Password string }
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, fmt.Errorf("unreadable request: %w", err)
+	}
+	return n.run(r, func(v vault.Vault) (access.Caller, error) {
+		owner, err := v.Owner(r.Context())
+		if err != nil {
+			return access.Caller{}, err
+		}
+		if !owner.Enabled || bcrypt.CompareHashAndPassword(owner.PasswordHash, []byte(req.Password)) != nil {
+			return access.Caller{}, errors.New("this is not the owner's password; what a function printed is the owner's")
+		}
+		return access.User(owner.ID, owner.Roles, access.TitleOwner), nil
+	})
+}
+
+func (n *node) run(r *http.Request, who func(vault.Vault) (access.Caller, error)) (any, error) {
+	id, err := hat.ParseRunID(r.PathValue("run"))
+	if err != nil {
+		return nil, err
+	}
+	v, release, err := n.vaultOf(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	caller, err := who(v)
+	if err != nil {
+		return nil, err
+	}
+	run, err := v.Run(r.Context(), caller, id)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", id, err)
+	}
+	return viewRun(run), nil
+}
+
+// managementClient speaks to a node of this process.
+func (n *node) managementClient() *manager {
+	return &manager{client: &http.Client{Transport: inProcess{n.management()}}, close: func() {}}
+}
+
+// A manager is a command's way to the management API of a data directory.
+type manager struct {
+	client *http.Client
+	close  func()
+}
+
+// manage reaches the running server of dir or, if there is none, opens dir itself.
+func manage(ctx context.Context, dir string, configFile string) (*manager, error) {
+	if dir == "" {
+		return nil, usageError{errors.New("--data is missing: which data directory?")}
+	}
+	socket := filepath.Join(dir, socketName)
+	if conn, err := net.Dial("unix", socket); err == nil {
+		_ = conn.Close()
+		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}}
+		return &manager{client: &http.Client{Transport: transport}, close: transport.CloseIdleConnections}, nil
+	}
+	config, err := loadConfig(configFile)
+	if err != nil {
+		return nil, err
+	}
+	n, err := openNode(dir)
+	if err != nil {
+		return nil, err
+	}
+	m := n.managementClient()
+	m.close = func() { _ = n.close() }
+	if len(config.Functions) > 0 {
+		if err := n.load(ctx, dir, config, nil); err != nil {
+			m.close()
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// inProcess answers requests from a handler, without a network.
+type inProcess struct{ handler http.Handler }
+
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := &memoryResponse{header: http.Header{}, status: http.StatusOK}
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	p.handler.ServeHTTP(w, r)
+	return &http.Response{StatusCode: w.status, Header: w.header, Body: io.NopCloser(&w.body), Request: r}, nil
+}
+
+type memoryResponse struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *memoryResponse) Header() http.Header         { return w.header }
+func (w *memoryResponse) WriteHeader(status int)      { w.status = status }
+func (w *memoryResponse) Write(b []byte) (int, error) { return w.body.Write(b) }
+
+// call sends in (unless nil) and decodes the answer into out; an error is the server's own line.
+func (m *manager) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://she"+path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := m.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		var problem struct{ Error string }
+		if json.NewDecoder(resp.Body).Decode(&problem) != nil || problem.Error == "" {
+			return fmt.Errorf("the server answered %s", resp.Status)
+		}
+		return errors.New(problem.Error)
+	}
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// listenManagement opens the socket. Only the holder of the data directory's lock gets here, so a socket that is
+// there already belongs to nobody.
+func listenManagement(dir string) (net.Listener, error) {
+	socket := filepath.Join(dir, socketName)
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("management socket: %w", err)
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func hatPath(domain string) string { return "/hats/" + url.PathEscape(domain) }

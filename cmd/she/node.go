@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"she/internal/catalog"
+	"she/internal/directory"
+	"she/internal/vault"
+	"she/internal/vault/sqlite"
+)
+
+// A node is an open data directory: which HATs there are and their vaults; and the functions, as far as they are
+// known.
+type node struct {
+	hats      *directory.Directory
+	vaults    *sqlite.Store
+	functions func() []catalog.Function
+}
+
+// openNode takes the data directory for this process.
+func openNode(dir string) (*node, error) {
+	hats, err := directory.Open(dir)
+	switch {
+	case errors.Is(err, directory.ErrInUse):
+		return nil, fmt.Errorf("%w; stop it, or use another --data", err)
+	case errors.Is(err, directory.ErrNewer):
+		return nil, fmt.Errorf("%w; use the she that wrote it, or a later one", err)
+	case err != nil:
+		return nil, err
+	}
+	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{})
+	if err != nil {
+		return nil, errors.Join(err, hats.Close())
+	}
+	return &node{hats: hats, vaults: vaults, functions: func() []catalog.Function { return nil }}, nil
+}
+
+// load publishes what the configuration registers. supports is asked which runtimes can run here; nil takes all.
+func (n *node) load(ctx context.Context, dir string, config Config, supports func(string) (string, string, error)) error {
+	c, err := catalog.Open(dir)
+	if err != nil {
+		return err
+	}
+	c.Supports = supports
+	loaded := c.Load(ctx, config.Functions)
+	n.functions = func() []catalog.Function { return loaded }
+	return nil
+}
+
+func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }
+
+// HATs lists the ids of all HATs.
+func (n *node) HATs(context.Context) ([]string, error) {
+	var ids []string
+	for _, h := range n.hats.List() {
+		ids = append(ids, h.ID)
+	}
+	return ids, nil
+}
+
+// Open gives one HAT's vault.
+func (n *node) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+	return n.vaults.Open(ctx, id)
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func runsCommand() *cobra.Command {
+	var data, hatName, function string
+	var limit int
+	ls := &cobra.Command{
+		Use:     "ls",
+		Short:   "List what functions did for a HAT, newest first",
+		Example: "  she runs ls --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
+		Args:    exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := manage(cmd.Context(), data, "")
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			var runs []runView
+			path := hatPath(hatName) + "/runs?limit=" + strconv.Itoa(limit) + "&function=" + function
+			if err := m.call(cmd.Context(), "GET", path, nil, &runs); err != nil {
+				return err
+			}
+			return show(cmd, runs, func(w io.Writer) { printRuns(w, runs) })
+		},
+	}
+	ls.Flags().StringVar(&function, "function", "", "only runs of this function")
+	ls.Flags().IntVar(&limit, "limit", 50, "at most so many")
+
+	var withLog, passwordStdin bool
+	showOne := &cobra.Command{
+		Use:   "show RUN",
+		Short: "Show one run: why, how long each step took, what it read and wrote",
+		Long: "Shows one run. What the function printed belongs to the owner, because functions print what they are given: " +
+			"--log asks for the owner's password.",
+		Example: "  she runs show 0190b0a2-… --hat alice.localhost:7777 --data /var/lib/she --log",
+		Args:    exactArgs(1, "the run's id, see she runs ls"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := manage(cmd.Context(), data, "")
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			var run runView
+			path := hatPath(hatName) + "/runs/" + args[0]
+			if withLog {
+				var password string
+				if password, err = readPassword(cmd, passwordStdin); err != nil {
+					return err
+				}
+				err = m.call(cmd.Context(), "POST", path+"/log", map[string]string{"password": password}, &run)
+			} else {
+				err = m.call(cmd.Context(), "GET", path, nil, &run)
+			}
+			if err != nil {
+				return err
+			}
+			return show(cmd, run, func(w io.Writer) { printRun(w, run, withLog) })
+		},
+	}
+	showOne.Flags().BoolVar(&withLog, "log", false, "also show what the function printed; asks for the owner's password")
+	showOne.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
+
+	c := group("runs", "See what functions did", ls, showOne)
+	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
+	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	return c
+}
+
+func printRuns(w io.Writer, runs []runView) {
+	t := newTable(w, "RUN", "FUNCTION", "STATE", "CAUSE", "STARTED", "TOOK", "READ", "WROTE", "FAULT")
+	for _, r := range runs {
+		fault := ""
+		if r.Fault != nil {
+			fault = string(r.Fault.Who) + ": " + r.Fault.Code
+		}
+		took := ""
+		if !r.Ended.IsZero() {
+			took = ms(r.Ended.Sub(r.Claimed))
+		}
+		t.row(r.ID, r.Function+" "+r.Version, r.State, r.Cause, r.Claimed.Format(time.DateTime), took,
+			strconv.Itoa(r.Stats.Read), strconv.Itoa(len(r.Written)), fault)
+	}
+	t.flush()
+}
+
+func printRun(w io.Writer, r runView, withLog bool) {
+	fmt.Fprintf(w, "run        %s\n", r.ID)
+	fmt.Fprintf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Digest)
+	fmt.Fprintf(w, "state      %s, attempt %d, by %s\n", r.State, r.Attempt, r.Cause)
+	if r.Fault != nil {
+		fmt.Fprintf(w, "fault      %s must act: %s: %s\n", r.Fault.Who, r.Fault.Code, r.Fault.Text)
+	}
+	fmt.Fprintf(w, "due        %s\n", r.Due.Format(time.RFC3339Nano))
+	fmt.Fprintf(w, "claimed    %s\n", r.Claimed.Format(time.RFC3339Nano))
+	if !r.Ended.IsZero() {
+		fmt.Fprintf(w, "ended      %s\n", r.Ended.Format(time.RFC3339Nano))
+	}
+	fmt.Fprintf(w, "covered    positions %d to %d\n", r.After+1, r.Upto)
+	fmt.Fprintf(w, "read       %d records, %d bytes", r.Stats.Read, r.Stats.InBytes)
+	if r.Stats.Hidden > 0 {
+		fmt.Fprintf(w, "; %d more hidden by the bundle's limit", r.Stats.Hidden)
+	}
+	fmt.Fprintf(w, "\nwrote      %d records to %s", len(r.Written), r.Output)
+	if r.Duplicates > 0 {
+		fmt.Fprintf(w, "; %d equal ones dropped", r.Duplicates)
+	}
+	fmt.Fprintf(w, "\nsandbox    %s\n", r.Stats.Start)
+	fmt.Fprintf(w, "steps      %s\n", steps(r))
+	for _, id := range r.Written {
+		fmt.Fprintf(w, "record     %s\n", id)
+	}
+	if withLog {
+		fmt.Fprintf(w, "log\n%s\n", indent(printable(r.Log)))
+	}
+}
+
+func steps(r runView) string {
+	t := r.Stats.Timing
+	return fmt.Sprintf("queue %s, bundle %s, query %s, sandbox %s, run %s, save %s",
+		ms(t.Queue), ms(t.Bundle), ms(t.Query), ms(t.Sandbox), ms(t.Process), ms(t.Save))
+}
+
+// printable keeps a function from steering the terminal of who reads its log.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
+			return r
+		}
+		return '·'
+	}, s)
+}
+
+func indent(s string) string {
+	return "    " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n    ")
+}

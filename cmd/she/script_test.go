@@ -1,0 +1,366 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"she/internal/shetest"
+)
+
+// The stories run the real binaries, as root, with real sandboxes. Each story may write the word in $CANARY as owner
+// data; at its end the harness looks for it everywhere but in the vaults.
+//
+// Commands of ours, beside testscript's own:
+//
+//	hat NAME              create HAT NAME.test with the password "secret-of-NAME"
+//	serve [FLAG...]       start she serve on $DATA with she.yaml, wait until it is ready
+//	stop                  SIGTERM, and it must end with 0
+//	kill9                 SIGKILL
+//	login NAME            later calls are NAME's
+//	call METHOD PATH [FILE]        print status and body
+//	until METHOD PATH REGEXP       the same, again and again until the body matches (60 s)
+//	expand FILE           replace $VARIABLES in it
+//	nothing-left          no sandbox, process, mount or cgroup of this data directory
+//	fails FUNCTION        enable it, trigger it, see it fail as the API says, disable it
+//	catcher               listen for TCP and UDP; sets $CATCHER_HOST and $CATCHER_PORT
+//	nobody-called         nothing reached the catcher
+//	wrong-usage ARG...    she ARG... must end with 2
+//	as-nobody CMD ARG...  run a program without root; it must end with 1
+//	newer-data            make $DATA look as if a later version had written it
+func TestStories(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real sandboxes: make test")
+	}
+	bin, err := shetest.Bin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+			env.Setenv("FUNCTIONS", filepath.Join(bin, "../functions"))
+			env.Setenv("SHE", filepath.Join(bin, "she"))
+			env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
+			env.Setenv("CANARY", "canary-"+strings.ReplaceAll(filepath.Base(env.WorkDir), "script-", "")+"-9d1c")
+			s := &story{env: env, server: shetest.Server{Data: env.Getenv("DATA")}}
+			s.client = s.server.Client("")
+			env.Values[storyKey{}] = s
+			env.Defer(s.end)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"hat":           command((*story).hat),
+			"serve":         command((*story).serve),
+			"stop":          command((*story).stop),
+			"kill9":         command((*story).kill9),
+			"login":         command((*story).login),
+			"call":          command((*story).call),
+			"until":         command((*story).until),
+			"expand":        command((*story).expand),
+			"nothing-left":  command((*story).nothingLeft),
+			"fails":         command((*story).fails),
+			"catcher":       command((*story).catcher),
+			"nobody-called": command((*story).nobodyCalled),
+			"wrong-usage":   command((*story).wrongUsage),
+			"as-nobody":     command((*story).asNobody),
+			"newer-data":    command((*story).newerData),
+		},
+	})
+}
+
+type storyKey struct{}
+
+// A story is one script's server and who is logged in at it.
+type story struct {
+	env    *testscript.Env
+	server shetest.Server
+	name   string
+	client *shetest.Client
+	caught *catcher
+}
+
+func command(f func(*story, *testscript.TestScript, []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		s, _ := ts.Value(storyKey{}).(*story)
+		err := f(s, ts, args)
+		switch {
+		case neg && err == nil:
+			ts.Fatalf("succeeded, and should not have")
+		case !neg && err != nil:
+			ts.Fatalf("%v\nserver's log:\n%s", err, s.server.Log.String())
+		}
+	}
+}
+
+func (s *story) hat(ts *testscript.TestScript, args []string) error {
+	out, err := s.server.CreateHAT(args[0])
+	_, _ = io.WriteString(ts.Stdout(), out)
+	return err
+}
+
+func (s *story) serve(ts *testscript.TestScript, args []string) error {
+	s.server.Config = ts.MkAbs("she.yaml")
+	err := s.server.Start(args...)
+	ts.Setenv("ADDRESS", s.server.Address)
+	return err
+}
+
+func (s *story) stop(*testscript.TestScript, []string) error { return s.server.Stop() }
+
+func (s *story) kill9(*testscript.TestScript, []string) error { return s.server.Kill() }
+
+func (s *story) login(_ *testscript.TestScript, args []string) error {
+	s.name, s.client = args[0], s.server.Client(args[0])
+	return s.client.Login()
+}
+
+func (s *story) call(ts *testscript.TestScript, args []string) error {
+	var body []byte
+	if len(args) == 3 {
+		body = []byte(ts.ReadFile(args[2]))
+	}
+	status, answer, err := s.client.Do(args[0], args[1], body)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(ts.Stdout(), "%d\n%s\n", status, answer)
+	return err
+}
+
+func (s *story) until(ts *testscript.TestScript, args []string) error {
+	want, err := regexp.Compile(args[2])
+	if err != nil {
+		return err
+	}
+	answer, err := s.client.Until(args[0], args[1], want)
+	_, _ = fmt.Fprintf(ts.Stdout(), "%s\n", answer)
+	return err
+}
+
+func (s *story) expand(ts *testscript.TestScript, args []string) error {
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), func(v string) string { return ts.Getenv(v) })
+		if err := os.WriteFile(ts.MkAbs(name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *story) nothingLeft(*testscript.TestScript, []string) error { return s.server.NothingLeft() }
+
+func (s *story) fails(ts *testscript.TestScript, args []string) error {
+	function := "/api/v2.6/she/function/" + args[0]
+	if _, err := s.client.Until("GET", function, regexp.MustCompile(`"available":true`)); err != nil {
+		return err
+	}
+	if status, answer, err := s.client.Do("GET", function+"/enable", nil); err != nil || status != http.StatusOK {
+		return fmt.Errorf("enable: %d %s %w", status, answer, err)
+	}
+	// There is data, so the engine has begun a run already; triggered beside it, the function may be busy, which the
+	// API answers with the same body.
+	status, answer, err := s.client.Do("GET", function+"/trigger", nil)
+	want := `"cause":"Function ` + args[0] + ` execution errored with `
+	if err != nil || status != http.StatusInternalServerError || !bytes.Contains(answer, []byte(want)) {
+		return fmt.Errorf("trigger: %d %s %v; want 500 and %s", status, answer, err, want)
+	}
+	if err := s.untilRun(args[0]); err != nil {
+		return err
+	}
+	if status, answer, err = s.client.Do("GET", function+"/disable", nil); err != nil || status != http.StatusOK {
+		return fmt.Errorf("disable: %d %s %w", status, answer, err)
+	}
+	_, answer, err = s.client.Do("GET", function, nil)
+	if err != nil || bytes.Contains(answer, []byte("lastExecution")) {
+		return fmt.Errorf("a failed run must not count as an execution: %s %w", answer, err)
+	}
+	return nil
+}
+
+// untilRun waits until a run of the function has ended with a fault.
+func (s *story) untilRun(function string) error {
+	m, err := manage(context.Background(), s.env.Getenv("DATA"), "")
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var runs []runView
+		if err := m.call(context.Background(), "GET", hatPath(s.name)+"/runs?limit=10&function="+function, nil, &runs); err != nil {
+			return err
+		}
+		for _, r := range runs {
+			if r.Fault != nil {
+				return nil
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return fmt.Errorf("no run of %s has ended with a fault: %+v", function, runs)
+		}
+	}
+}
+
+// A catcher listens where a function might call.
+type catcher struct {
+	tcp   net.Listener
+	udp   net.PacketConn
+	calls shetest.Buffer
+	done  sync.WaitGroup
+}
+
+func (s *story) catcher(ts *testscript.TestScript, _ []string) error {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	udp, err := net.ListenPacket("udp", tcp.Addr().String())
+	if err != nil {
+		return err
+	}
+	c := &catcher{tcp: tcp, udp: udp}
+	c.done.Go(func() {
+		for {
+			conn, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(&c.calls, "TCP from %s\n", conn.RemoteAddr())
+			_ = conn.Close()
+		}
+	})
+	c.done.Go(func() {
+		for buf := make([]byte, 100); ; {
+			_, from, err := udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(&c.calls, "UDP from %s\n", from)
+		}
+	})
+	s.caught = c
+	s.env.Defer(func() {
+		_ = tcp.Close()
+		_ = udp.Close()
+		c.done.Wait()
+	})
+	host, port, err := net.SplitHostPort(tcp.Addr().String())
+	ts.Setenv("CATCHER_HOST", host)
+	ts.Setenv("CATCHER_PORT", port)
+	return err
+}
+
+// nobodyCalled first calls itself, so that a deaf catcher can't pass.
+func (s *story) nobodyCalled(_ *testscript.TestScript, _ []string) error {
+	if calls := s.caught.calls.String(); calls != "" {
+		return errors.New("the catcher was reached: " + calls)
+	}
+	conn, err := net.Dial("udp", s.caught.udp.LocalAddr().String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		return err
+	}
+	for deadline, tick := time.After(10*time.Second), time.NewTicker(5*time.Millisecond); s.caught.calls.String() == ""; {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return errors.New("the catcher hears nothing, not even us")
+		}
+	}
+	return nil
+}
+
+func (s *story) wrongUsage(ts *testscript.TestScript, args []string) error {
+	return s.exits(ts, exitUsage, exec.Command(ts.Getenv("SHE"), args...))
+}
+
+func (s *story) asNobody(ts *testscript.TestScript, args []string) error {
+	// The work directory is root's alone, so the program is reached by an open descriptor.
+	program, err := os.Open(ts.MkAbs(args[0]))
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	for dir := filepath.Dir(program.Name()); dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	const nobody = 65534
+	cmd := exec.Command(program.Name(), args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	return s.exits(ts, exitFailed, cmd)
+}
+
+// exits runs the command and keeps its stderr for the script's own check.
+func (s *story) exits(ts *testscript.TestScript, want int, cmd *exec.Cmd) error {
+	cmd.Dir = s.env.WorkDir
+	cmd.Stdout, cmd.Stderr = ts.Stdout(), ts.Stderr()
+	err := cmd.Run()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != want {
+		return fmt.Errorf("%v: want exit code %d", err, want)
+	}
+	return nil
+}
+
+// newerData raises the version of the directory's own database.
+func (s *story) newerData(_ *testscript.TestScript, _ []string) error {
+	db, err := sql.Open("sqlite", filepath.Join(s.env.Getenv("DATA"), "node.db"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.Exec("PRAGMA user_version = 999")
+	return err
+}
+
+// end stops the server and looks for the canary.
+func (s *story) end() {
+	t := s.env.T()
+	if s.server.Running() {
+		if err := s.server.Stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The script and the files it was given hold the word, of course.
+	entries, err := os.ReadDir(s.env.WorkDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var except []string
+	for _, e := range entries {
+		if path := filepath.Join(s.env.WorkDir, e.Name()); path != s.server.Data {
+			except = append(except, path)
+		}
+	}
+	if err := s.server.FindOutsideVaults(s.env.Getenv("CANARY"), except...); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"she/internal/engine"
+	"she/internal/httpapi"
+	"she/internal/invoke"
+	"she/internal/sandbox/gvisor"
+)
+
+// A server is a node that answers HTTP and runs functions.
+type server struct {
+	*node
+	address string // where it listens
+	engine  *engine.Engine
+	invoker *invoke.Invoker
+
+	public, management *http.Server
+	socket             net.Listener
+	stopEngine         context.CancelFunc
+	parts              sync.WaitGroup // the engine and the two HTTP servers
+	failed             chan error     // the first part that ended by itself
+}
+
+type serverOptions struct {
+	data, listen string
+	config       Config
+	log          io.Writer
+}
+
+// Time a client has for its headers, and a connection may idle. Bodies have their own limit in httpapi.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	drainTimeout  = 15 * time.Second
+)
+
+// startServer opens the data directory, sweeps what an earlier life left, and listens. The server runs until stop.
+func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("the server must run as root: sandboxes need it to make their mounts and cgroups")
+	}
+	helpers, err := findHelpers()
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", o.listen, err)
+	}
+	log := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: o.config.Log}))
+	s := &server{address: listener.Addr().String(), failed: make(chan error, 3)}
+	// Undo in reverse what was begun, if a later step fails.
+	var begun []func() error
+	defer func() {
+		for i := len(begun) - 1; err != nil && i >= 0; i-- {
+			err = errors.Join(err, begun[i]())
+		}
+	}()
+	begun = append(begun, listener.Close)
+
+	if s.node, err = openNode(o.data); err != nil {
+		return nil, err
+	}
+	begun = append(begun, s.node.close)
+	run := filepath.Join(o.data, "run")
+	walls, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(run, "sandboxes")})
+	if err != nil {
+		return nil, err
+	}
+	if s.invoker, err = invoke.New(invoke.Config{
+		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), MaxInstances: o.config.Instances,
+	}); err != nil {
+		return nil, errors.Join(err, walls.Close())
+	}
+	begun = append(begun, s.invoker.Close)
+	// Only the holder of the directory's lock may sweep: another server's sandboxes are not leftovers.
+	if err = s.invoker.Sweep(ctx); err != nil {
+		return nil, fmt.Errorf("sweep what an earlier server left: %w", err)
+	}
+	if s.socket, err = listenManagement(o.data); err != nil {
+		return nil, err
+	}
+	begun = append(begun, s.socket.Close)
+
+	if err = s.node.load(ctx, o.data, o.config, s.invoker.Supports); err != nil {
+		return nil, err
+	}
+	s.engine = engine.New(engine.Options{Vaults: s.node, Invoker: s.invoker, Functions: s.node.functions(), Log: log, Parallel: o.config.Runs})
+	s.node.functions = s.engine.Functions
+	s.public = &http.Server{
+		Handler: httpapi.New(httpapi.Options{
+			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Log: log,
+		}),
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	s.management = &http.Server{Handler: s.node.management(), ReadHeaderTimeout: headerTimeout}
+
+	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopEngine = stopEngine
+	s.part("engine", func() error { return s.engine.Run(engineCtx) })
+	s.part("public HTTP", func() error { return s.public.Serve(listener) })
+	s.part("management", func() error { return s.management.Serve(s.socket) })
+	return s, nil
+}
+
+// part runs one of the server's endless loops; if it ends by itself the whole server must.
+func (s *server) part(name string, run func() error) {
+	s.parts.Go(func() {
+		if err := run(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
+			select {
+			case s.failed <- fmt.Errorf("%s: %w", name, err):
+			default:
+			}
+		}
+	})
+}
+
+// stop lets requests in flight end, finishes or abandons runs, and closes everything.
+func (s *server) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	// Runs first: a request may be waiting for one.
+	s.stopEngine()
+	err := errors.Join(s.public.Shutdown(ctx), s.management.Shutdown(ctx))
+	s.parts.Wait()
+	return errors.Join(err, s.invoker.Close(), s.node.close())
+}
+
+type helpers struct{ runsc, init string }
+
+// findHelpers looks beside this program: the three are built and installed together.
+func findHelpers() (h helpers, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return h, fmt.Errorf("find myself: %w", err)
+	}
+	dir := filepath.Dir(self)
+	h = helpers{runsc: filepath.Join(dir, "runsc"), init: filepath.Join(dir, "she-init")}
+	for _, path := range []string{h.runsc, h.init} {
+		if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 {
+			return h, fmt.Errorf("%s is missing from %s; she needs it beside itself: run make build", filepath.Base(path), dir)
+		}
+	}
+	return h, nil
+}
+
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+}

@@ -1,0 +1,323 @@
+// Package shetest runs the real server, the real binaries with real sandboxes, in a temporary directory, and speaks to
+// it as a client would. Stories, benchmarks and tests that kill the server share it.
+package shetest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Server is a data directory and, while it runs, the process that serves it. One goroutine at a time.
+type Server struct {
+	Data    string // data directory
+	Config  string // she.yaml
+	Address string // host:port, from Start on
+	Log     Buffer // all the processes ever printed
+
+	cmd *exec.Cmd
+}
+
+// wait is how long anything a story waits for may take.
+const wait = 2 * time.Minute
+
+// Bin is the folder of the binaries, found above the working directory. An error says how to make them.
+func Bin() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no go.mod above the test")
+		}
+		dir = filepath.Dir(dir)
+	}
+	bin := filepath.Join(dir, "bin")
+	for _, name := range []string{"she", "she-init", "runsc"} {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
+			return "", fmt.Errorf("bin/%s is missing: run make build first", name)
+		}
+	}
+	return bin, nil
+}
+
+// She runs a command of she to its end and returns what it printed to both streams.
+func She(stdin string, args ...string) (string, error) {
+	bin, err := Bin()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command(filepath.Join(bin, "she"), args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("she %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// CreateHAT makes NAME.test, whose owner NAME has the password that Password tells.
+func (s *Server) CreateHAT(name string) (string, error) {
+	return She(Password(name)+"\n", "hat", "create", name, "--domain", name+".test", "--data", s.Data, "--password-stdin")
+}
+
+// Password of the owner of a HAT that CreateHAT made.
+func Password(name string) string { return "secret-of-" + name }
+
+var listening = regexp.MustCompile(`listening on http://(\S+)`)
+
+// Start begins serving on a free port and returns when the server is ready.
+func (s *Server) Start(flags ...string) error {
+	if s.cmd != nil {
+		return errors.New("the server runs already")
+	}
+	bin, err := Bin()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(filepath.Join(bin, "she"),
+		append([]string{"serve", "--data", s.Data, "--listen", "127.0.0.1:0", "--config", s.Config}, flags...)...)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = &s.Log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ready := make(chan string, 1)
+	go func() {
+		defer close(ready)
+		for lines := bufio.NewScanner(stdout); lines.Scan(); {
+			_, _ = s.Log.Write(append(lines.Bytes(), '\n'))
+			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
+				ready <- m[1]
+			}
+		}
+	}()
+	select {
+	case address, ok := <-ready:
+		if !ok {
+			return fmt.Errorf("the server ended before it was ready: %w\n%s", cmd.Wait(), s.Log.String())
+		}
+		s.cmd, s.Address = cmd, address
+	case <-time.After(wait):
+		return errors.Join(errors.New("the server did not say where it listens"), cmd.Process.Kill(), cmd.Wait())
+	}
+	_, err = s.Client("").Until("GET", "/healthz", regexp.MustCompile(`"OK"`))
+	return err
+}
+
+// Running says whether there is a process.
+func (s *Server) Running() bool { return s.cmd != nil }
+
+// Stop asks the process to end; it must end with 0.
+func (s *Server) Stop() error { return s.signal(syscall.SIGTERM) }
+
+// Kill ends it at once, as a crash would.
+func (s *Server) Kill() error {
+	err := s.signal(syscall.SIGKILL)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) signal(sig syscall.Signal) error {
+	if s.cmd == nil {
+		return errors.New("no server runs")
+	}
+	cmd := s.cmd
+	s.cmd = nil
+	if err := cmd.Process.Signal(sig); err != nil {
+		return err
+	}
+	return cmd.Wait()
+}
+
+// NothingLeft looks from the host for what names the data directory: no mount, no process, no directory of a sandbox,
+// no cgroup may.
+func (s *Server) NothingLeft() error {
+	var left []string
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, s.Data) {
+			left = append(left, "mount "+line)
+		}
+	}
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return err
+	}
+	for _, file := range commands {
+		if b, err := os.ReadFile(file); err == nil && bytes.Contains(b, []byte(s.Data+"/")) {
+			left = append(left, "process "+string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})))
+		}
+	}
+	// Sandboxes in flight have a directory each; what else lies there is files that are kept on purpose.
+	entries, err := os.ReadDir(filepath.Join(s.Data, "run", "sandboxes"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		left = append(left, "sandbox "+e.Name())
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	return nil
+}
+
+// FindOutsideVaults looks for a word that was stored as owner data everywhere but in the vaults: in the server's log,
+// the rest of the data directory, the directory for temporary files. except are files and folders that may hold it.
+func (s *Server) FindOutsideVaults(word string, except ...string) error {
+	if strings.Contains(s.Log.String(), word) {
+		return errors.New("owner data in the server's log")
+	}
+	var found error
+	look := func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it went away, or can't be read by anybody
+		}
+		switch skip := path == filepath.Join(s.Data, "vaults") || strings.HasPrefix(d.Name(), "go-build") || slices.Contains(except, path); {
+		case skip && d.IsDir():
+			return fs.SkipDir
+		case skip || d.IsDir():
+			return nil
+		}
+		const large = 64 << 20
+		if info, err := d.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > large {
+			return nil
+		}
+		if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(word)) {
+			found = errors.Join(found, fmt.Errorf("owner data outside its vault, in %s", path))
+		}
+		return nil
+	}
+	for _, dir := range []string{s.Data, os.TempDir()} {
+		if err := filepath.WalkDir(dir, look); err != nil {
+			return err
+		}
+	}
+	return found
+}
+
+// A Client speaks to one HAT of a server over HTTP.
+type Client struct {
+	address string
+	name    string // of the HAT; empty: whichever answers
+	token   string
+}
+
+// Client of the HAT that CreateHAT(name) made, not logged in.
+func (s *Server) Client(name string) *Client { return &Client{address: s.Address, name: name} }
+
+// Login takes a token as the owner.
+func (c *Client) Login() error {
+	status, body, err := c.do("GET", "/users/access_token", nil, http.Header{
+		"Username": {url.QueryEscape(c.name)}, "Password": {url.QueryEscape(Password(c.name))},
+	})
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("login of %s: %d %s", c.name, status, body)
+	}
+	return err
+}
+
+// Do makes one request and returns status and body, whatever the status.
+func (c *Client) Do(method, path string, body []byte) (int, []byte, error) {
+	return c.do(method, path, body, http.Header{})
+}
+
+func (c *Client) do(method, path string, body []byte, header http.Header) (int, []byte, error) {
+	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+c.address+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header = header
+	if c.name != "" {
+		req.Host = c.name + ".test"
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("X-Auth-Token", c.token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	if t := resp.Header.Get("X-Auth-Token"); t != "" {
+		c.token = t
+	}
+	answer, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, answer, err
+}
+
+// Must is Do for requests that have to succeed with 2xx.
+func (c *Client) Must(method, path string, body []byte) ([]byte, error) {
+	status, answer, err := c.Do(method, path, body)
+	if err == nil && status/100 != 2 {
+		err = fmt.Errorf("%s %s: %d %s", method, path, status, answer)
+	}
+	return answer, err
+}
+
+// Until repeats a request until its body matches. A foreign process can't be waited for by channel.
+func (c *Client) Until(method, path string, want *regexp.Regexp) (answer []byte, err error) {
+	deadline := time.After(wait)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, answer, err = c.Do(method, path, nil); err == nil && want.Match(answer) {
+			return answer, nil
+		}
+		select {
+		case <-deadline:
+			return answer, fmt.Errorf("%s %s never matched %s; last: %s %w", method, path, want, answer, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// A Buffer is what a process writes and a test reads.
+type Buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *Buffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *Buffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
