@@ -1,16 +1,13 @@
 package catalog
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -113,7 +110,7 @@ func project(more map[string]string) map[string]string {
 
 func TestPublishIsReadOnlyAndStable(t *testing.T) {
 	c := open(t)
-	dir := tree(t, project(map[string]string{"lib/x.py": "1", "tool.sh*": "#!/bin/sh", ".git/config": "x", "node_modules/.cache/y": "y", ".gitignore": ""}))
+	dir := tree(t, project(map[string]string{"lib/x.py": "1", "tool.sh*": "#!/bin/sh", ".git/config": "x", "lib/__pycache__/x.pyc": "x", "node_modules/.cache/y": "y", ".gitignore": ""}))
 	if err := os.Chmod(filepath.Join(dir, "tool.sh"), 0o755|fs.ModeSetuid|fs.ModeSetgid); err != nil {
 		t.Fatal(err)
 	}
@@ -134,56 +131,6 @@ func TestPublishIsReadOnlyAndStable(t *testing.T) {
 			t.Errorf("another %s has the same digest", name)
 		}
 	}
-}
-
-func TestPatterns(t *testing.T) {
-	files := map[string]string{
-		"a.js": "", "a.test.js": "", "src/a.js": "", "src/deep/b.js": "", "src/deep/b.spec.js": "", "src/.hidden/c.js": "",
-		"docs/x.md": "", "docs/keep.md": "", "venv/lib/x.py": "", "file1": "", "file2": "", "file9": "", "[odd]": "", "ü.txt": "",
-	}
-	all := func(rules ...string) []string {
-		t.Helper()
-		list := "package: {patterns: ['" + strings.Join(rules, "', '") + "']}\n"
-		p := mustPublish(t, open(t), tree(t, project(mapsWith(files, "serverless.yml", smallest+list))), "f").Package
-		var names []string
-		for _, s := range stored(t, p) {
-			if name := strings.Fields(s)[0]; name != "h.py" {
-				names = append(names, name)
-			}
-		}
-		return names
-	}
-	only := func(rules ...string) []string { t.Helper(); return all(append([]string{"!**", "h.py"}, rules...)...) }
-	same(t, only("src/**"), []string{"src/.hidden/c.js", "src/a.js", "src/deep/b.js", "src/deep/b.spec.js"})
-	same(t, only("src/*"), []string{"src/a.js"})
-	same(t, only("src/*/*.js"), []string{"src/.hidden/c.js", "src/deep/b.js", "src/deep/b.spec.js"})
-	same(t, only("**/*.js", "!**/*.{test,spec}.js"), []string{"a.js", "src/.hidden/c.js", "src/a.js", "src/deep/b.js"})
-	same(t, only("**/deep/**"), []string{"src/deep/b.js", "src/deep/b.spec.js"})
-	same(t, only("./docs/**", "!docs/x.md"), []string{"docs/keep.md"})
-	same(t, only("file{1..2}"), []string{"file1", "file2"})
-	same(t, only("file[2-9]"), []string{"file2", "file9"})
-	same(t, only("file[!29]"), []string{"file1"})
-	same(t, only("file?"), []string{"file1", "file2", "file9"})
-	same(t, only("@(a|ü).{js,txt}"), []string{"a.js", "ü.txt"})
-	same(t, only(`\[odd\]`), []string{"[odd]"})
-	same(t, only("docs", "docs/", "SRC/**", "*/b.js"), nil)
-	same(t, all("!src/**", "!docs/**", "src/a.js", "!file*", "!venv/**", "!a*", "!*odd*"), []string{"src/a.js", "ü.txt"})
-
-	// exclude comes first, include brings back; and what the framework leaves out can be asked for.
-	list := "package: {include: [src/a.js, .DS_Store], exclude: ['**', '!h.py']}\n"
-	f := mustPublish(t, open(t), tree(t, project(mapsWith(files, "serverless.yml", smallest+list, ".DS_Store", ""))), "f")
-	same(t, stored(t, f.Package), []string{".DS_Store -r--r--r--", "h.py -r--r--r--", "src/a.js -r--r--r--"})
-}
-
-func mapsWith(m map[string]string, more ...string) map[string]string {
-	all := make(map[string]string)
-	for k, v := range m {
-		all[k] = v
-	}
-	for i := 0; i < len(more); i += 2 {
-		all[more[i]] = more[i+1]
-	}
-	return all
 }
 
 func TestIndividually(t *testing.T) {
@@ -258,10 +205,24 @@ func TestExampleFunctionsLoad(t *testing.T) {
 	if err != nil || len(dirs) == 0 {
 		t.Fatalf("no example functions: %v", err)
 	}
+	hostile, err := filepath.Glob("../../functions/testdata/*/serverless.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs = append(dirs, hostile...)
 	c := open(t)
 	for _, file := range dirs {
 		dir := filepath.Dir(file)
-		name := filepath.Base(dir)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry := regexp.MustCompile(`(?m)^  (\S+)-configuration:`).FindSubmatch(text)
+		if entry == nil {
+			t.Errorf("%s has no configuration entry", file)
+			continue
+		}
+		name := string(entry[1])
 		p, err := ReadProject(dir, "dev", id(t, name), nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -272,262 +233,6 @@ func TestExampleFunctionsLoad(t *testing.T) {
 			continue
 		}
 		mustPublish(t, c, dir, name)
-	}
-}
-
-// An entry of a crafted archive.
-type entry struct {
-	name    string
-	content string
-	mode    fs.FileMode // 0: a plain file
-	header  func(*zip.FileHeader)
-}
-
-func makeZip(t testing.TB, entries ...entry) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := zip.NewWriter(&b)
-	for _, e := range entries {
-		h := &zip.FileHeader{Name: e.name, Method: zip.Deflate}
-		if e.mode == 0 {
-			e.mode = 0o644
-		}
-		h.SetMode(e.mode)
-		if e.header != nil {
-			e.header(h)
-		}
-		create := w.CreateHeader
-		if h.UncompressedSize64 != 0 { // a claim
-			create, h.Method, h.CompressedSize64 = w.CreateRaw, zip.Store, uint64(len(e.content))
-		}
-		out, err := create(h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := out.Write([]byte(e.content)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func zipFile(t testing.TB, name string, content []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// base is a whole project as entries.
-func base(more ...entry) []entry {
-	return append([]entry{{name: "serverless.yml", content: smallest}, {name: "h.py", content: "# code"}}, more...)
-}
-
-func TestArchives(t *testing.T) {
-	c := open(t)
-	want := []string{"h.py -r--r--r--", "sub/x -r-xr-xr-x"}
-	// A project in an archive.
-	f := mustPublish(t, c, zipFile(t, "f.zip", makeZip(t, base(entry{name: "sub/", mode: fs.ModeDir | 0o777}, entry{name: "sub/x", mode: 0o755 | fs.ModeSetuid | fs.ModeSticky})...)), "f")
-	same(t, stored(t, f.Package), want)
-	// The same files in a folder are the same package.
-	if g := mustPublish(t, c, tree(t, project(map[string]string{"sub/x*": ""})), "f"); g.Package != f.Package {
-		t.Error("a folder and an archive of the same files differ")
-	}
-	// An archive beside its project file.
-	dir := tree(t, map[string]string{"serverless.yml": smallest, "other.py": ""})
-	code := makeZip(t, entry{name: "h.py", content: "# code"}, entry{name: "sub/x", mode: 0o755})
-	if err := os.WriteFile(filepath.Join(dir, "code.zip"), code, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if g := mustPublish(t, c, filepath.Join(dir, "code.zip"), "f"); g.Package != f.Package {
-		t.Errorf("an archive beside its project: %q", stored(t, g.Package))
-	}
-	// An artifact of a project in an archive.
-	text := smallest + "package: {artifact: build/code.zip}\n"
-	g := mustPublish(t, c, zipFile(t, "f.zip", makeZip(t, entry{name: "serverless.yml", content: text}, entry{name: "build/code.zip", content: string(code)})), "f")
-	if g.Package != f.Package {
-		t.Errorf("an archive in an archive: %q", stored(t, g.Package))
-	}
-	refused(t, c, zipFile(t, "f.zip", makeZip(t, entry{name: "h.py"})), "f", hat.Author, CodeProject, "in the archive or beside it")
-	refused(t, c, zipFile(t, "f.zip", []byte("no archive")), "f", hat.Author, CodeRefused, "no zip file")
-	refused(t, c, zipFile(t, "f.zip", nil), "f", hat.Author, CodeRefused, "no zip file")
-}
-
-func TestPackageTricks(t *testing.T) {
-	c := open(t)
-	link := func(name, target string) entry {
-		return entry{name: name, content: target, mode: fs.ModeSymlink | 0o777}
-	}
-	zeros := strings.Repeat("\x00", freeRatio+1<<20)
-	large := func(name string) entry { // says so, and holds nothing
-		return entry{name: name, content: "x", header: func(h *zip.FileHeader) { h.UncompressedSize64 = 60 << 20 }}
-	}
-	for _, trick := range []struct {
-		name string
-		more []entry
-		want string
-	}{
-		{"zip slip", []entry{{name: "../evil"}}, "\"../evil\" leads out of the package"},
-		{"zip slip inside", []entry{{name: "a/../../evil"}}, "leads out"},
-		{"absolute", []entry{{name: "/etc/passwd"}}, "is absolute"},
-		{"drive", []entry{{name: "c:evil"}}, "drive"},
-		{"backslash", []entry{{name: `..\evil`}}, "backslash"},
-		{"empty part", []entry{{name: "a//b"}}, "empty part"},
-		{"dot part", []entry{{name: "a/./b"}}, "empty part"},
-		{"no name", []entry{{name: "/", mode: fs.ModeDir}}, "without a name"},
-		{"control character", []entry{{name: "a\x1b[2Jb"}}, "control character"},
-		{"U+0000", []entry{{name: "a\x00b"}}, "control character"},
-		{"not UTF-8", []entry{{name: "a\xffb"}}, "not UTF-8"},
-		{"long part", []entry{{name: strings.Repeat("x", 256)}}, "longer than 255"},
-		{"long name", []entry{{name: strings.Repeat("x/", 600) + "y"}}, "longer than 1024"},
-		{"deep", []entry{{name: strings.Repeat("x/", 64) + "y"}}, "folders deep"},
-		{"twice", []entry{{name: "a"}, {name: "a"}}, "\"a\" is in the archive twice"},
-		{"case", []entry{{name: "Readme"}, {name: "README"}}, "\"README\" and \"Readme\" differ only by case"},
-		{"case of folders", []entry{{name: "Lib/a"}, {name: "lib/b"}}, "differ only by case"},
-		{"case beyond ASCII", []entry{{name: "straße"}, {name: "STRASSE"}, {name: "ſ"}, {name: "S"}}, "differ only by case"},
-		{"file and folder", []entry{{name: "a"}, {name: "a/b"}}, "both a file and a folder"},
-		{"link as folder", []entry{link("a", "sub"), {name: "a/b"}, {name: "sub/c"}}, "both a file and a folder"},
-		{"device", []entry{{name: "dev", mode: fs.ModeDevice | 0o666}}, "(a device)"},
-		{"character device", []entry{{name: "dev", mode: fs.ModeDevice | fs.ModeCharDevice | 0o666}}, "(a device)"},
-		{"fifo", []entry{{name: "pipe", mode: fs.ModeNamedPipe | 0o666}}, "(a fifo)"},
-		{"socket", []entry{{name: "sock", mode: fs.ModeSocket | 0o666}}, "(a socket)"},
-		{"link out", []entry{link("a", "../x")}, "link \"a\" leads out"},
-		{"link to the root", []entry{link("a", "/etc/passwd")}, "it is absolute"},
-		{"link out by a folder link", []entry{link("sub/up", ".."), link("a", "sub/up/../../etc/passwd")}, "leads out"},
-		{"link out behind nothing", []entry{link("a", "none/../../x")}, "leads out"},
-		{"link in circles", []entry{link("a", "b"), link("b", "a")}, "in circles"},
-		{"link to itself", []entry{link("a", "a/x")}, "in circles"},
-		{"empty link", []entry{link("a", "")}, "no usable target"},
-		{"long link", []entry{link("a", strings.Repeat("x", 2000))}, "longer than 1024"},
-		{"bomb", []entry{{name: "zeros", content: zeros}}, "more than 100 times its size"},
-		{"too large", []entry{large("z1"), large("z2"), large("z3"), large("z4"), large("z5")}, "larger than 250 MB"},
-		{"encrypted", []entry{{name: "a", content: "x", header: func(h *zip.FileHeader) { h.Flags |= 1 }}}, "encrypted"},
-		{"folder with content", []entry{{name: "a", content: "x", mode: fs.ModeDir | 0o755}}, "has content"},
-	} {
-		t.Run(trick.name, func(t *testing.T) {
-			refused(t, c, zipFile(t, "f.zip", makeZip(t, base(trick.more...)...)), "f", hat.Author, CodeRefused, trick.want)
-		})
-	}
-	names, err := os.ReadDir(c.store.dir)
-	if err != nil || len(names) != 1 { // the lock
-		t.Errorf("refused packages left %v in the store, %v", names, err)
-	}
-}
-
-// patch changes bytes behind the last mark in an archive: fields of a central directory entry.
-func patch(t *testing.T, archive []byte, name string, offset int, value []byte) []byte {
-	t.Helper()
-	at := bytes.LastIndex(archive, []byte(name)) - 46 // central directory header
-	if at < 0 || !bytes.HasPrefix(archive[at:], []byte("PK\x01\x02")) {
-		t.Fatal("no directory entry")
-	}
-	changed := bytes.Clone(archive)
-	copy(changed[at+offset:], value)
-	return changed
-}
-
-func TestDamagedAndLyingArchives(t *testing.T) {
-	c := open(t)
-	sound := makeZip(t, base(entry{name: "first", content: strings.Repeat("abc", 100)}, entry{name: "zlast", content: strings.Repeat("xyz", 100)})...)
-	four := func(n uint32) []byte { return binary.LittleEndian.AppendUint32(nil, n) }
-	for name, archive := range map[string][]byte{
-		"larger than it says":        patch(t, sound, "zlast", 24, four(10)),
-		"smaller than it says":       patch(t, sound, "zlast", 24, four(10_000)),
-		"wrong checksum":             patch(t, sound, "zlast", 16, four(1)),
-		"overlap":                    patch(t, sound, "zlast", 42, sound[bytes.LastIndex(sound, []byte("first"))-4:][:4]),
-		"outside":                    patch(t, sound, "zlast", 42, four(1<<30)),
-		"packed size beyond the end": patch(t, sound, "zlast", 20, four(1<<30)),
-		"unknown method":             patch(t, sound, "zlast", 10, []byte{12, 0}),
-		"cut":                        sound[:len(sound)-30],
-		"damaged content":            bytes.Replace(sound, sound[bytes.Index(sound, []byte("zlast"))+5:][:8], []byte("\xff\xff\xff\xff\xff\xff\xff\xff"), 1),
-	} {
-		t.Run(name, func(t *testing.T) {
-			if bytes.Equal(archive, sound) {
-				t.Fatal("nothing was changed")
-			}
-			refused(t, c, zipFile(t, "f.zip", archive), "f", hat.Author, CodeRefused, "")
-		})
-	}
-	mustPublish(t, c, zipFile(t, "f.zip", sound), "f")
-}
-
-func TestArchiveDirectoryIsBounded(t *testing.T) {
-	one := makeZip(t, entry{name: strings.Repeat("n", 200)})
-	at := bytes.LastIndex(one, []byte("PK\x01\x02"))
-	end := bytes.LastIndex(one, []byte("PK\x05\x06"))
-	header := one[at:end]
-	many := bytes.Clone(one[:at])
-	count := (maxDirectory / len(header)) + 100
-	for range count {
-		many = append(many, header...)
-	}
-	tail := bytes.Clone(one[end:])
-	binary.LittleEndian.PutUint16(tail[8:], uint16(count))
-	binary.LittleEndian.PutUint16(tail[10:], uint16(count))
-	binary.LittleEndian.PutUint32(tail[12:], uint32(count*len(header)))
-	many = append(many, tail...)
-	if _, err := readArchive(bytes.NewReader(many), int64(len(many)), false); err == nil || !strings.Contains(err.Error(), "no zip file") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestFolderTricks(t *testing.T) {
-	c := open(t)
-	try := func(want string, spoil func(dir string) error) {
-		t.Helper()
-		dir := tree(t, project(map[string]string{"sub/x": ""}))
-		if err := spoil(dir); err != nil {
-			t.Fatal(err)
-		}
-		refused(t, c, dir, "f", hat.Author, CodeRefused, want)
-	}
-	try("leads out", func(dir string) error { return os.Symlink("../../x", filepath.Join(dir, "sub/l")) })
-	try("it is absolute", func(dir string) error { return os.Symlink(filepath.Join(dir, "h.py"), filepath.Join(dir, "l")) })
-	try("(a fifo)", func(dir string) error { return mkfifo(filepath.Join(dir, "pipe")) })
-	try("larger than 250 MB", func(dir string) error { return os.Truncate(filepath.Join(dir, "sub/x"), 1<<40) })
-	try("differ only by case", func(dir string) error { return os.WriteFile(filepath.Join(dir, "H.py"), nil, 0o600) })
-	try("control character", func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\nb"), nil, 0o600) })
-	try("no files", func(dir string) error {
-		return os.WriteFile(filepath.Join(dir, "serverless.yml"), []byte(smallest+"package: {exclude: ['**']}"), 0o600)
-	})
-	if os.Getuid() == 0 {
-		try("(a device)", func(dir string) error { return mknod(filepath.Join(dir, "null")) })
-	}
-	refused(t, c, filepath.Join(t.TempDir(), "none"), "f", hat.Operator, CodeMissing, "nothing at the configured package path")
-	refused(t, c, zipFile(t, "code.txt", nil), "f", hat.Operator, CodeMissing, "neither a folder nor")
-	pipe := filepath.Join(t.TempDir(), "f.zip")
-	if err := mkfifo(pipe); err != nil {
-		t.Fatal(err)
-	}
-	refused(t, c, pipe, "f", hat.Author, CodeRefused, "not a regular file")
-}
-
-func TestLinksInside(t *testing.T) {
-	dir := tree(t, project(map[string]string{"node_modules/x/cli.js": "#!/usr/bin/env node", "lib/a.so.1": "x"}))
-	for name, target := range map[string]string{
-		"node_modules/.bin/x": "../x/cli.js", "lib/a.so": "a.so.1", "folder": "node_modules/x", "folder2": "folder/../../lib",
-		"node_modules/.bin/gone": "../gone/cli.js", "lib/chain": "gone", "lib/gone": "nothing",
-	} {
-		full := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(target, full); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c := open(t)
-	f := mustPublish(t, c, dir, "f")
-	same(t, stored(t, f.Package), []string{"folder -> node_modules/x", "folder2 -> folder/../../lib", "h.py -r--r--r--", "lib/a.so -> a.so.1",
-		"lib/a.so.1 -r--r--r--", "node_modules/.bin/x -> ../x/cli.js", "node_modules/x/cli.js -r--r--r--"})
-	hasWarning(t, f.Warnings, "links that lead to no file of the package are left out: 3")
-	if again := mustPublish(t, c, dir, "f"); again.Package != f.Package {
-		t.Error("published twice")
 	}
 }
 
@@ -627,132 +332,6 @@ func TestLoadStopsForNobody(t *testing.T) {
 	}
 }
 
-func TestStoreMendsItself(t *testing.T) {
-	dir := t.TempDir()
-	t.Cleanup(func() { _ = removeTree(dir) })
-	reopen := func() *Catalog {
-		c, err := Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	source := tree(t, project(map[string]string{"lib/x.py": "original"}))
-	c := reopen()
-	f := mustPublish(t, c, source, "f")
-	x := filepath.Join(f.Package.Dir, "lib/x.py")
-	for name, damage := range map[string]func() error{
-		"one bit": func() error {
-			return errors.Join(os.Chmod(x, 0o600), os.WriteFile(x, []byte("originaL"), 0o600), os.Chmod(x, 0o444))
-		},
-		"one mode": func() error { return os.Chmod(x, 0o555) },
-		"one file": func() error { return errors.Join(os.Chmod(filepath.Dir(x), 0o700), os.Remove(x)) },
-		"one more": func() error {
-			return errors.Join(os.Chmod(f.Package.Dir, 0o700), os.WriteFile(filepath.Join(f.Package.Dir, "y"), nil, 0o444), os.Chmod(f.Package.Dir, 0o555))
-		},
-		"the list": func() error {
-			return errors.Join(os.Chmod(filepath.Join(f.Package.Dir, "../list"), 0o600), os.Truncate(filepath.Join(f.Package.Dir, "../list"), 20))
-		},
-		"no list": func() error { return os.Remove(filepath.Join(f.Package.Dir, "../list")) },
-		"a link": func() error {
-			return errors.Join(os.Chmod(filepath.Dir(x), 0o700), os.Remove(x), os.Symlink("/etc/passwd", x), os.Chmod(filepath.Dir(x), 0o555))
-		},
-		"all of it": func() error { return removeTree(filepath.Dir(f.Package.Dir)) },
-	} {
-		if err := damage(); err != nil {
-			t.Fatal(err)
-		}
-		c = reopen() // a new process looks at every byte
-		again := mustPublish(t, c, source, "f")
-		text, err := os.ReadFile(x)
-		if again.Package != f.Package || err != nil || string(text) != "original" {
-			t.Errorf("%s: not mended: %v", name, err)
-		}
-		if err := c.store.verify(t.Context(), f.Package.Digest); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	// In one process the quick check is enough to notice what is missing.
-	if err := errors.Join(os.Chmod(filepath.Dir(x), 0o700), os.Remove(x)); err != nil {
-		t.Fatal(err)
-	}
-	mustPublish(t, c, source, "f")
-	if _, err := os.Stat(x); err != nil {
-		t.Error("a missing file was not noticed")
-	}
-}
-
-func TestGarbageAndPrune(t *testing.T) {
-	dir := t.TempDir()
-	t.Cleanup(func() { _ = removeTree(dir) })
-	left := filepath.Join(dir, "packages", "new-LEFT", "files", "sub")
-	if err := os.MkdirAll(left, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(left, 0o555); err != nil {
-		t.Fatal(err)
-	}
-	c, err := Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, "packages", "new-LEFT")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("garbage of an interrupted publish is still there")
-	}
-	old := mustPublish(t, c, tree(t, project(nil)), "f")
-	kept := mustPublish(t, c, tree(t, project(map[string]string{"more": "x"})), "f")
-	removed, err := c.Prune([]Function{kept})
-	if err != nil || !slices.Equal(removed, []string{old.Package.Digest}) {
-		t.Errorf("removed %v, %v", removed, err)
-	}
-	if _, err := os.Stat(old.Package.Dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("the old package is still there")
-	}
-	if err := c.store.verify(t.Context(), kept.Package.Digest); err != nil {
-		t.Error(err)
-	}
-	// While somebody publishes, another process leaves the unfinished alone.
-	unlock, err := c.store.lock(0x1) // shared
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(left, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(left); err != nil {
-		t.Error("the work of another process was removed")
-	}
-	unlock()
-}
-
-func TestManyAtOnce(t *testing.T) {
-	c := open(t)
-	dir := tree(t, project(map[string]string{"a": "1", "b/c": "2"}))
-	done := make(chan Package)
-	for range 8 {
-		go func() {
-			f, err := c.Publish(t.Context(), registered(t, dir, "f"))
-			if err != nil {
-				t.Error(err)
-			}
-			done <- f.Package
-		}()
-	}
-	first := <-done
-	for range 7 {
-		if p := <-done; p != first {
-			t.Errorf("%v and %v", p, first)
-		}
-	}
-	names, err := os.ReadDir(c.store.dir)
-	if err != nil || len(names) != 2 {
-		t.Errorf("%v, %v", names, err)
-	}
-}
-
 func TestPatience(t *testing.T) {
 	c := open(t)
 	c.Patience = -time.Second
@@ -763,86 +342,4 @@ func TestPatience(t *testing.T) {
 	if _, err := c.Publish(ctx, registered(t, tree(t, project(nil)), "f")); hat.FaultOf(err).Code != CodeSlow {
 		t.Error(err)
 	}
-}
-
-func TestListRoundTrip(t *testing.T) {
-	all := []listed{
-		{kind: 'f', sum: sha256.Sum256([]byte("x")), size: 1, name: `with "quotes" and spaces`},
-		{kind: 'l', link: "../ü x", name: "link"}, {kind: 'x', name: "ü/run"},
-	}
-	got, err := parseList(formatList(all))
-	if err != nil || !slices.Equal(got, all) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, bad := range []string{"", "she package 2\n", listHead + "f", listHead + "f \n", listHead + "f 00 1 \"a\"\n", listHead + "q x\n",
-		listHead + "l \"a\n", listHead + "f " + hex.EncodeToString(make([]byte, 32)) + " 1 \"../a\"\n"} {
-		if _, err := parseList([]byte(bad)); err == nil {
-			t.Errorf("%q was read", bad)
-		}
-	}
-}
-
-// FuzzArchive: whatever an archive holds, what is stored stays in the store and is what the archive said.
-func FuzzArchive(f *testing.F) {
-	f.Add("a/b", "c", "../d", uint32(0o644))
-	f.Add("../x", "A", "a", uint32(fs.ModeSymlink))
-	f.Add("l", "x/../y", "x", uint32(fs.ModeNamedPipe))
-	f.Fuzz(func(t *testing.T, one, two, content string, mode uint32) {
-		if len(one) > 1<<12 || len(two) > 1<<12 || len(content) > 1<<12 {
-			return
-		}
-		archive := makeZip(t, entry{name: "h.py"}, entry{name: one, content: content, mode: fs.FileMode(mode) &^ fs.ModeDir}, entry{name: two + "x", content: one})
-		a, err := readArchive(bytes.NewReader(archive), int64(len(archive)), false)
-		if err != nil {
-			return
-		}
-		all, err := a.files(t.Context(), ".")
-		if err != nil {
-			return
-		}
-		c, err := check(all, false)
-		if err != nil {
-			return
-		}
-		for _, file := range c.files {
-			if !fs.ValidPath(file.name) || !filepath.IsLocal(file.name) {
-				t.Errorf("name %q came through", file.name)
-			}
-			if file.mode&fs.ModeSymlink != 0 && filepath.IsAbs(file.link) {
-				t.Errorf("link %q came through", file.link)
-			}
-		}
-		s, err := openStore(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := s.put(t.Context(), c)
-		if err != nil {
-			return
-		}
-		defer removeTree(s.dir)
-		for _, file := range c.files {
-			real, err := filepath.EvalSymlinks(filepath.Join(p.Dir, file.name))
-			if err != nil || !strings.HasPrefix(real, p.Dir) {
-				t.Errorf("%q leads to %q, %v", file.name, real, err)
-			}
-		}
-	})
-}
-
-// FuzzGlob: what compiles never crashes and never lets a star cross a folder.
-func FuzzGlob(f *testing.F) {
-	for _, p := range []string{"**/*.{js,ts}", "a/**", "[!a-z]?", "@(a|b)+(c)", "{1..3}", `\[x\]`, "{a,{b,c}}"} {
-		f.Add(p, "a/b.js")
-	}
-	f.Fuzz(func(t *testing.T, pattern, name string) {
-		re, err := compileGlob(pattern)
-		if err != nil {
-			return
-		}
-		if re.MatchString("aa/bb") && !strings.ContainsAny(pattern, "/") && !strings.Contains(pattern, "**") {
-			t.Errorf("pattern %q crossed a folder", pattern)
-		}
-		re.MatchString(name)
-	})
 }

@@ -321,6 +321,25 @@ func TestProjectsThatFail(t *testing.T) {
 	}
 }
 
+// What a project sets may be secret; what it calls things is not.
+func TestErrorsQuoteNoValues(t *testing.T) {
+	for _, text := range []string{
+		strings.Replace(smallest, "h.f", "h.f, memorySize: CANARY", 1),
+		strings.Replace(smallest, "h.f", "h.f, timeout: CANARY", 1),
+		strings.Replace(smallest, "h.f", "h.f, environment: {A: [CANARY]}", 1),
+		strings.Replace(smallest, "h.f", "h.f, environment: {A: '${x CANARY}'}", 1),
+		strings.Replace(smallest, "h.f", "h.f, environment: {A: 'CANARY${self:service.x}'}", 1),
+		strings.Replace(smallest, "h.f", "h.f, environment: {AWS_REGION: CANARY}", 1),
+		strings.Replace(smallest, "h.f", "h.f, environment: {A: CANARY"+strings.Repeat("x", 5000)+"}", 1),
+		smallest + "package: {individually: CANARY}", smallest + "CANARY", smallest + "\"CANARY", smallest + "package: CANARY",
+	} {
+		_, err := ReadProject(tree(t, map[string]string{"serverless.yml": text}), "", id(t, "f"), nil)
+		if err == nil || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%.300q: %v", text, err)
+		}
+	}
+}
+
 const smallSAM = `Transform: AWS::Serverless-2016-10-31
 Globals: {Function: {Runtime: python3.11}}
 Resources:

@@ -432,10 +432,11 @@ func (s *serverless) own(got map[string]value, key string) (string, error) {
 	return s.text(v)
 }
 
-// Left out by the framework itself, and what the tools of SAM and npm leave behind.
+// Left out by the framework itself, and what the tools of SAM, npm and Python leave behind: running a test must not
+// change a package.
 var defaultExcludes = []string{
 	".git/**", ".gitignore", ".DS_Store", "npm-debug.log", "yarn-*.log", ".serverless/**", ".serverless_plugins/**",
-	".aws-sam/**", "node_modules/.cache/**",
+	".aws-sam/**", "node_modules/.cache/**", "**/__pycache__/**",
 }
 
 // packing works out a function's package as the framework does: an artifact of its own, else one for the service
