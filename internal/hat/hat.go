@@ -9,7 +9,6 @@ package hat
 import (
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -36,7 +35,7 @@ func ParseDomain(s string) (Domain, error) {
 		return Domain{}, fmt.Errorf("domain %.80q: want a host name such as alice.localhost:7777", s)
 	}
 	if port != "" && port != "80" && port != "443" {
-		return Domain{net.JoinHostPort(host, port)}, nil
+		return Domain{host + ":" + port}, nil
 	}
 	return Domain{host}, nil
 }
