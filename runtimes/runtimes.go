@@ -9,7 +9,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +17,7 @@ import (
 	"strings"
 )
 
-//go:embed python nodejs
+//go:embed python nodejs java
 var bootstraps embed.FS
 
 // Dir is where the bootstraps are inside a sandbox: LAMBDA_RUNTIME_DIR.
@@ -32,16 +31,7 @@ func Install(dir string) error {
 	if err := os.CopyFS(dir, bootstraps); err != nil {
 		return fmt.Errorf("install the runtimes' bootstraps: %w", err)
 	}
-	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		mode := fs.FileMode(0o644)
-		if d.IsDir() {
-			mode = 0o755
-		}
-		return os.Chmod(p, mode)
-	})
+	return readable(dir)
 }
 
 // A Runtime is how functions of one kind are run on this host.
@@ -64,6 +54,10 @@ type Finder struct {
 	Look  func(program string) (string, error)                 // exec.LookPath
 	Run   func(program string, args ...string) (string, error) // its output
 	Exist func(path string) bool
+
+	// Compiled is a directory of our own for bootstraps that are compiled on this host, once for each version of
+	// theirs and of the compiler. Empty means one in the user's cache directory.
+	Compiled string
 }
 
 var named = regexp.MustCompile(`^(python|nodejs|java|dotnetcore|dotnet|go|provided|ruby|wasm)([0-9.]*)(?:\.(x|al2|al2023))?$`)
@@ -74,7 +68,7 @@ func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	f = f.orHost()
 	m := named.FindStringSubmatch(strings.TrimSpace(name))
 	if m == nil {
-		return Runtime{}, "", fmt.Errorf("%w %.60q: known are python3.x, nodejsNN.x, provided.al2023", ErrUnknown, name)
+		return Runtime{}, "", fmt.Errorf("%w %.60q: known are python3.x, nodejsNN.x, javaNN, provided.al2023", ErrUnknown, name)
 	}
 	switch family, version := m[1], m[2]; family {
 	case "python":
@@ -83,6 +77,9 @@ func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	case "nodejs":
 		r, err = f.node()
 		warning = differs(name, r, strings.TrimSuffix(version, "."), strings.TrimSuffix(strings.TrimPrefix(r.Name, "nodejs"), ".x"))
+	case "java":
+		r, err = f.java(version)
+		warning = differs(name, r, version, strings.TrimPrefix(r.Name, "java"))
 	case "provided":
 		r = f.custom()
 		if name != r.Name && err == nil {
@@ -205,9 +202,21 @@ func (f Finder) with(prefix string) [][2]string {
 			}
 		}
 	default:
-		paths = append(paths, [2]string{prefix, prefix})
+		if !shown(paths, prefix) {
+			paths = append(paths, [2]string{prefix, prefix})
+		}
 	}
 	return paths
+}
+
+// shown says whether path is in one of paths already.
+func shown(paths [][2]string, path string) bool {
+	for _, p := range paths {
+		if path == p[1] || strings.HasPrefix(path, p[1]+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // stamp identifies an installed program well enough to notice an update.

@@ -55,33 +55,57 @@ func run(stdin io.Reader, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-server.Ready():
+	events := make(chan given)
+	go listen(in, stdin, events)
+	for {
+		select {
+		case <-server.Ready():
+		case <-server.Ended(): // INIT failed
+			output.drain()
+			return in.Finish(server.End())
+		}
 		if err := in.Ready(); err != nil {
 			return err
 		}
-	case <-server.Ended():
+		var e given
+		select {
+		case e = <-events:
+		case <-server.Ended(): // it died while it waited
+			output.drain()
+			return in.Finish(server.End())
+		}
+		timer := time.AfterFunc(time.Until(e.invocation.Deadline()), func() {
+			server.Finish(runtimeapi.Fault{Type: "Sandbox.Timedout"})
+		})
+		server.Give(e.invocation, e.event)
+		<-server.Ended()
+		timer.Stop()
 		output.drain()
-		return in.Finish(server.End())
+		if !e.invocation.Warm {
+			return in.Finish(server.End())
+		}
+		server.Rewind()
 	}
-	// INIT is over. From here the host sends the event, or hangs up. A runtime that dies while it waits is reported
-	// as soon as it is noticed.
-	go func() {
+}
+
+type given struct {
+	invocation runtimeapi.Invocation
+	event      []byte
+}
+
+// listen passes on what the host sends. The end of its stream means it is gone, and so are we then.
+func listen(in *runtimeapi.Inside, stdin io.Reader, events chan<- given) {
+	for {
 		invocation, event, err := in.Event(maxEvent)
 		if err != nil {
 			os.Exit(1)
 		}
-		time.AfterFunc(time.Until(invocation.Deadline()), func() {
-			server.Finish(runtimeapi.Fault{Type: "Sandbox.Timedout"})
-		})
-		server.Give(invocation, event)
-		// The host says nothing more; the end of its stream means it is gone.
-		_, _ = io.Copy(io.Discard, stdin)
-		os.Exit(1)
-	}()
-	<-server.Ended()
-	output.drain()
-	return in.Finish(server.End())
+		events <- given{invocation, event}
+		if !invocation.Warm {
+			_, _ = io.Copy(io.Discard, stdin)
+			os.Exit(1)
+		}
+	}
 }
 
 // limitProcesses bounds processes and threads where the sandbox offers cgroups; fork then fails with EAGAIN inside.

@@ -21,12 +21,18 @@ func newOutput(logTo io.Writer) (*output, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &output{write: w, read: r, logTo: logTo, idle: make(chan struct{})}
-	go func() {
-		defer close(o.idle)
-		_, _ = io.Copy(struct{ io.Writer }{logTo}, r)
-	}()
+	o := &output{write: w, read: r, logTo: logTo}
+	o.copy()
 	return o, nil
+}
+
+func (o *output) copy() {
+	idle := make(chan struct{})
+	o.idle = idle
+	go func() {
+		defer close(idle)
+		_, _ = io.Copy(struct{ io.Writer }{o.logTo}, o.read)
+	}()
 }
 
 // drain takes what is in the pipe now, no more: a process in the background may hold it open and print for ever.
@@ -45,4 +51,7 @@ func (o *output) drain() {
 			_, _ = o.logTo.Write(buf[:n])
 		}
 	})
+	if o.read.SetReadDeadline(time.Time{}) == nil {
+		o.copy()
+	}
 }

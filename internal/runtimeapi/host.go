@@ -41,32 +41,50 @@ func (h *Host) Start(s Setup) error {
 	return err
 }
 
+// Rehearse sends an event whose answer nobody gets, and waits until the runtime asks for another. Errors as for
+// Start; a function that fails its rehearsal and lives is none.
+func (h *Host) Rehearse(i Invocation, event []byte) error {
+	i.Warm = true
+	if err := h.send(i, event); err != nil {
+		return err
+	}
+	_, err := h.receive(true)
+	return err
+}
+
 // Invoke sends the event and waits for the answer. Errors as for Start.
 func (h *Host) Invoke(i Invocation, event []byte) ([]byte, error) {
-	if err := writeMessage(h.w, kindInvocation, encode(i)); err != nil {
-		return nil, fmt.Errorf("send invocation: %w", err)
-	}
-	if err := writeMessage(h.w, kindEvent, event); err != nil {
-		return nil, fmt.Errorf("send event: %w", err)
+	if err := h.send(i, event); err != nil {
+		return nil, err
 	}
 	return h.receive(false)
+}
+
+func (h *Host) send(i Invocation, event []byte) error {
+	if err := writeMessage(h.w, kindInvocation, encode(i)); err != nil {
+		return fmt.Errorf("send invocation: %w", err)
+	}
+	if err := writeMessage(h.w, kindEvent, event); err != nil {
+		return fmt.Errorf("send event: %w", err)
+	}
+	return nil
 }
 
 // Log is what the function printed so far: at most the limit, and a line where something was left out.
 func (h *Host) Log() []byte { return h.log.Bytes() }
 
-func (h *Host) receive(init bool) ([]byte, error) {
+func (h *Host) receive(untilReady bool) ([]byte, error) {
 	var document []byte
 	for {
 		k, body, err := readMessage(h.r, func(k kind) int {
 			switch {
-			case k == kindReady && init:
+			case k == kindReady && untilReady:
 				return 0
 			case k == kindLog:
 				return maxLogChunk
 			case k == kindDropped:
 				return 8
-			case k == kindAnswer && !init:
+			case k == kindAnswer && !untilReady:
 				return h.answer
 			case k == kindDocument && document == nil:
 				return maxDocument

@@ -40,7 +40,7 @@ func (in *Inside) Setup() (Setup, error) {
 // Ready says that INIT is over.
 func (in *Inside) Ready() error { return in.out.send(kindReady, nil) }
 
-// Event waits for the one event, of at most maxEvent bytes.
+// Event waits for an event of at most maxEvent bytes. For a copy it starts a new log.
 func (in *Inside) Event(maxEvent int) (Invocation, []byte, error) {
 	_, body, err := readMessage(in.r, only(kindInvocation, maxControl))
 	if err != nil {
@@ -53,6 +53,9 @@ func (in *Inside) Event(maxEvent int) (Invocation, []byte, error) {
 	_, event, err := readMessage(in.r, only(kindEvent, maxEvent))
 	if err != nil {
 		return Invocation{}, nil, fmt.Errorf("read event: %w", err)
+	}
+	if i.Fresh {
+		in.log.reset()
 	}
 	return i, event, nil
 }
@@ -106,6 +109,12 @@ func (l *logSender) Write(p []byte) (int, error) {
 		l.sent += len(chunk)
 	}
 	return n, nil
+}
+
+func (l *logSender) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept, l.sent = NewHeadTail(l.kept.limit), 0
 }
 
 // flush sends the tail, after how much is missing before it.

@@ -171,6 +171,39 @@ func TestRestoreHooksWaitForTheCopy(t *testing.T) {
 	<-done
 }
 
+func TestRewind(t *testing.T) {
+	a := serve(t)
+	a.next()
+	a.want(202, "POST", "invocation/id-1/response", "rehearsed")
+	asked := make(chan string)
+	go func() { // asks before or after Rewind, as it comes
+		r, body := a.do("GET", "invocation/next", "")
+		asked <- r.Header.Get("Lambda-Runtime-Aws-Request-Id") + body
+	}()
+	a.s.Rewind()
+	<-a.s.Ready()
+	a.want(400, "POST", "invocation/id-1/response", "late")
+	a.s.Give(Invocation{ID: "id-2"}, []byte("two"))
+	if got := <-asked; got != "id-2two" {
+		t.Errorf("got %s", got)
+	}
+	a.want(400, "POST", "invocation/id-1/response", "late")
+	a.want(202, "POST", "invocation/id-2/response", "second")
+	if e := a.s.End(); string(e.Answer) != "second" {
+		t.Errorf("ended with %+v", e)
+	}
+
+	a = serve(t)
+	a.next()
+	a.want(202, "POST", "invocation/id-1/response", "rehearsed")
+	a.s.Finish(Fault{Type: "Runtime.ExitError", Exited: true, Status: 2})
+	a.s.Rewind()
+	<-a.s.Ended()
+	if e := a.s.End(); e.Fault == nil || e.Fault.Status != 2 {
+		t.Errorf("a runtime that died after its rehearsal: %+v", e)
+	}
+}
+
 func TestHeadTail(t *testing.T) {
 	text := []byte("abcdefghijklmnopqrstuvwxyz")
 	for limit := range 40 {
@@ -296,7 +329,7 @@ func FuzzServer(f *testing.F) {
 		r.Header.Set(header, value)
 		s := NewServer(100)
 		s.Give(Invocation{ID: "id-1"}, nil)
-		s.fetched = true
+		s.fetched = true // as next would
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
 		e := s.End()

@@ -29,9 +29,9 @@ type End struct {
 	Fault    *Fault
 }
 
-// Server speaks the Runtime API to the runtime in one sandbox, for one event. The order it holds to:
+// Server speaks the Runtime API to the runtime in one sandbox, for one event at a time. The order it holds to:
 //
-//	init ──next──▶ ready ──Give──▶ given ──response or error──▶ ended
+//	init ──next──▶ ready ──Give──▶ given ──response or error──▶ ended ──Rewind──▶ init
 //	  └──init/error, or the process ends──────────────────────────▲
 //
 // Only the first end counts; what a runtime says later is refused, so that a second response or a response to
@@ -39,29 +39,36 @@ type End struct {
 type Server struct {
 	maxAnswer int
 
-	ready chan struct{}
-	given chan struct{}
-	ended chan struct{}
-
 	mu         sync.Mutex
-	waiting    bool // ready is closed
-	fetched    bool // the event was handed out
+	change     chan struct{} // closed and replaced by Give and Rewind
+	ready      chan struct{} // closed when a runtime first waits
+	ended      chan struct{} // closed when there is an end
+	given      bool          // there is an event
+	fetched    bool          // and it was handed out
 	invocation Invocation
 	event      []byte
 	end        End
-	isEnded    bool
+	dead       *Fault // the process is gone, for this event and all others
 }
 
 // NewServer refuses answers of more than maxAnswer bytes.
 func NewServer(maxAnswer int) *Server {
-	return &Server{maxAnswer: maxAnswer, ready: make(chan struct{}), given: make(chan struct{}), ended: make(chan struct{})}
+	return &Server{maxAnswer: maxAnswer, change: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{})}
 }
 
-// Ready is closed when the runtime first asks for an event: INIT is over.
-func (s *Server) Ready() <-chan struct{} { return s.ready }
+// Ready is closed when the runtime asks for an event: INIT is over.
+func (s *Server) Ready() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
 
 // Ended is closed when there is an End.
-func (s *Server) Ended() <-chan struct{} { return s.ended }
+func (s *Server) Ended() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
 
 // End is what happened first; it is there once Ended is closed.
 func (s *Server) End() End {
@@ -70,29 +77,64 @@ func (s *Server) End() End {
 	return s.end
 }
 
-// Give hands in the one event. It may be called once.
+// Give hands in an event. It may be called once before Rewind.
 func (s *Server) Give(i Invocation, event []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.invocation, s.event = i, event
-	close(s.given)
+	s.given, s.invocation, s.event = true, i, event
+	s.changed()
+}
+
+// changed wakes all who wait for an event. The lock is held.
+func (s *Server) changed() {
+	close(s.change)
+	s.change = make(chan struct{})
 }
 
 // Finish ends the invocation from outside, unless it has ended already: the process died, the time is over.
-func (s *Server) Finish(f Fault) { s.finish(End{Fault: &f}) }
+func (s *Server) Finish(f Fault) {
+	if f.Exited {
+		s.mu.Lock()
+		s.dead = &f
+		s.mu.Unlock()
+	}
+	s.finish(End{Fault: &f})
+}
+
+// Rewind makes ready for another event, once one has ended: the first was a rehearsal.
+func (s *Server) Rewind() {
+	s.mu.Lock()
+	s.ready, s.ended = make(chan struct{}), make(chan struct{})
+	s.given, s.fetched, s.invocation, s.event, s.end = false, false, Invocation{}, nil, End{}
+	s.changed()
+	dead := s.dead
+	s.mu.Unlock()
+	if dead != nil {
+		s.finish(End{Fault: dead})
+	}
+}
 
 func (s *Server) finish(e End) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isEnded {
+	if closed(s.ended) {
 		return false
 	}
 	if e.Fault != nil {
-		e.Fault.Init = !s.waiting
+		e.Fault.Init = !closed(s.ready)
 	}
-	s.end, s.isEnded = e, true
+	s.end = e
 	close(s.ended)
 	return true
+}
+
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +151,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.next(w, r)
 	case path == "restore/next" && get:
 		// A runtime with restore hooks waits here while its copy is made, and runs them before it asks for the event.
-		s.wait(r)
+		s.wait(r, false)
 		w.WriteHeader(http.StatusOK)
 	case (path == "init/error" || path == "restore/error") && post:
 		s.initError(w, r)
@@ -127,35 +169,39 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// wait says INIT is over and blocks until there is an event. A client that gave up gets false.
-func (s *Server) wait(r *http.Request) bool {
+// wait says INIT is over and blocks until there is an event nobody has fetched, and fetches it if it should. A client
+// that gave up gets false.
+func (s *Server) wait(r *http.Request, fetch bool) bool {
 	s.mu.Lock()
-	if !s.waiting && !s.isEnded {
-		s.waiting = true
-		close(s.ready)
-	}
-	s.mu.Unlock()
-	select {
-	case <-s.given:
-		return true
-	case <-r.Context().Done():
-		return false
+	defer s.mu.Unlock()
+	for {
+		// A runtime that has fetched its event and asks again waits for the next one, if there will be one.
+		if !s.fetched && !closed(s.ready) {
+			close(s.ready)
+		}
+		if s.given && !s.fetched {
+			s.fetched = fetch
+			return true
+		}
+		change := s.change
+		s.mu.Unlock()
+		select {
+		case <-change:
+			s.mu.Lock()
+		case <-r.Context().Done():
+			s.mu.Lock()
+			return false
+		}
 	}
 }
 
 func (s *Server) next(w http.ResponseWriter, r *http.Request) {
-	if !s.wait(r) {
+	if !s.wait(r, true) {
 		return
 	}
 	s.mu.Lock()
-	again := s.fetched
-	s.fetched = true
 	i, event := s.invocation, s.event
 	s.mu.Unlock()
-	if again {
-		<-r.Context().Done() // there is no second event; the sandbox ends while the runtime waits for one
-		return
-	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(event)))
@@ -173,7 +219,7 @@ func (s *Server) next(w http.ResponseWriter, r *http.Request) {
 // checkID lets a response or an error through only for the event that was handed out and is not answered yet.
 func (s *Server) checkID(w http.ResponseWriter, r *http.Request, id string) bool {
 	s.mu.Lock()
-	fetched, ended, want := s.fetched, s.isEnded, s.invocation.ID
+	fetched, ended, want := s.fetched, closed(s.ended), s.invocation.ID
 	s.mu.Unlock()
 	echo := r.Header.Get("Lambda-Runtime-Invocation-Id")
 	switch {

@@ -15,8 +15,9 @@ import (
 //
 //	kind 1 byte | length 4 bytes, big endian | body
 //
-// From the host: Setup, once; then Event's Invocation and the event itself, once. From inside: any number of Log;
-// Ready when the runtime asks for its first event; and in the end either Answer, or perhaps Document and then Fault.
+// From the host: Setup, once; then an Invocation and the event itself, once, or before that another time as a
+// rehearsal. From inside: any number of Log; Ready whenever the runtime asks for an event; and in the end either
+// Answer, or perhaps Document and then Fault. A copy of a sandbox goes on where its original stood.
 type kind byte
 
 const (
@@ -61,6 +62,8 @@ type Invocation struct {
 	ARN        string `json:"arn"`
 	DeadlineMS int64  `json:"deadlineMs"` // Unix time
 	Trace      string `json:"trace,omitempty"`
+	Warm       bool   `json:"warm,omitempty"`  // a rehearsal: no answer goes out, and Ready is said again
+	Fresh      bool   `json:"fresh,omitempty"` // this is a copy: what was printed before is the original's
 }
 
 // Deadline is DeadlineMS as a time.

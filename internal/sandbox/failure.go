@@ -47,6 +47,7 @@ var texts = map[string]string{
 	MarshalError:         "the function's answer can't be written as JSON",
 	UnmarshalError:       "the function can't read its event",
 	UnhandledRejection:   "the function left a rejected promise unhandled",
+	OutOfMemory:          "the function used more memory than it may",
 	ExitError:            "the runtime ended without an answer",
 	InvalidEntrypoint:    "the runtime's entry point can't be run",
 	ResponseSizeTooLarge: fmt.Sprintf("the answer is larger than %d bytes", MaxAnswer),

@@ -79,8 +79,22 @@ type Mechanism interface {
 	Close() error
 }
 
+// A Copier is a Mechanism that can copy an Instance that has seen no data. The copies share nothing, but what was in
+// memory is in all of them: a Program whose runtime does not reseed its random generators must not be copied.
+type Copier interface {
+	Mechanism
+	// Checkpoint runs INIT, then the rehearsal unless it is nil, and keeps what is in memory then as an image in dir,
+	// which must not exist. The rehearsal runs the author's code on an event without data; that it fails does no harm
+	// as long as the program lives.
+	Checkpoint(ctx context.Context, p Program, rehearsal *Call, dir string) (Result, error)
+	// Restore makes an Instance from an image of the same Program. The image may be removed when it has returned.
+	Restore(ctx context.Context, p Program, dir string) (Instance, error)
+}
+
 // An Instance is one sandbox after INIT. Run may be called once.
 type Instance interface {
+	// Memory is what the Instance takes on the host now, in bytes.
+	Memory() int64
 	// Run gives the event and waits for the answer. The deadline and the end of ctx kill the Instance with
 	// everything in it at once. Errors are *Failure, or ctx's.
 	Run(ctx context.Context, c Call) (Result, error)

@@ -135,14 +135,16 @@ function call(handler, event, headers) {
     function done(error, value, wait) {
       if (answered) return
       answered = true
+      process.removeListener('beforeExit', idle)
       const settle = () => (error ? reject(error) : resolve(value))
       // With a callback Lambda answers once the event loop is empty, unless the function asks otherwise.
       if (wait && context.callbackWaitsForEmptyEventLoop) process.once('beforeExit', settle)
       else settle()
     }
-    process.once('beforeExit', () => {
+    const idle = () => {
       if (!answered) resolve(null) // nothing left to do and no answer: Lambda gives null
-    })
+    }
+    process.once('beforeExit', idle)
     const value = handler(event, context, (error, result) => done(error, result, true))
     if (typeof value?.then === 'function') value.then((v) => done(null, v, false), (e) => done(e ?? new Error('rejected'), undefined, false))
     else if (value !== undefined && handler.length < 3) done(null, value, false)
@@ -157,7 +159,10 @@ async function main() {
     await report('init/error', e)
     process.exit(1)
   }
-  const { headers, body } = await request('GET', 'invocation/next')
+  for (;;) await answerOne(handler, await request('GET', 'invocation/next'))
+}
+
+async function answerOne(handler, { headers, body }) {
   const id = open = headers['lambda-runtime-aws-request-id']
   process.env._X_AMZN_TRACE_ID = headers['lambda-runtime-trace-id'] ?? ''
   let text
@@ -172,11 +177,10 @@ async function main() {
   } catch (e) {
     open = null
     await report(`invocation/${id}/error`, e)
-    process.exit(0)
+    return
   }
   open = null
   await request('POST', `invocation/${id}/response`, text, { 'Content-Type': 'application/json' }).catch(() => {})
-  // Nothing more to do: the sandbox ends with the answer.
 }
 
 // What the function throws outside its own call still has to be reported as its error, not as a dead runtime.

@@ -123,13 +123,20 @@ def load(handler):
 
 
 def fresh_randomness():
-    """This process may be a copy of one that waited for its event: generators seeded before must not repeat."""
+    """This process may be a copy of one that waited for its event: generators seeded before must not repeat.
+
+    What asks the kernel each time (os.urandom, secrets, uuid4) needs nothing. A generator that the function made and
+    seeded itself is left alone.
+    """
     random = sys.modules.get("random")
     if random:
         random.seed()
     numpy = sys.modules.get("numpy.random")
     if numpy:
         numpy.seed()
+    tempfile = sys.modules.get("tempfile")
+    if tempfile:
+        tempfile._name_sequence = None
     ssl = sys.modules.get("ssl")
     if ssl:
         ssl.RAND_add(os.urandom(64), 64.0)
@@ -160,8 +167,13 @@ def main():
         report("init/error", document(e))
         sys.exit(1)
 
-    _, headers, body = request("GET", "invocation/next")
-    fresh_randomness()
+    while True:
+        _, headers, body = request("GET", "invocation/next")
+        fresh_randomness()
+        answer_one(handler, headers, body)
+
+
+def answer_one(handler, headers, body):
     request_id = Context.current_id = headers["lambda-runtime-aws-request-id"]
     os.environ["_X_AMZN_TRACE_ID"] = headers.get("lambda-runtime-trace-id", "")
     path = f"invocation/{request_id}/"
@@ -182,7 +194,6 @@ def main():
         return
     sys.stdout.flush()
     request("POST", path + "response", text, [("Content-Type", "application/json")])
-    request("GET", "invocation/next")  # never answered: the sandbox ends here
 
 
 if __name__ == "__main__":

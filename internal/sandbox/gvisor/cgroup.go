@@ -292,6 +292,14 @@ func (g *group) usage() (maxMemory int64, cpu time.Duration) {
 	return number(filepath.Join(g.dir("memory"), "memory.max_usage_in_bytes")), time.Duration(number(filepath.Join(g.dir("cpuacct"), "cpuacct.usage")))
 }
 
+// memory is what the group takes now.
+func (g *group) memory() int64 {
+	if g.h.v2 != "" {
+		return number(filepath.Join(g.h.v2, g.name, "memory.current"))
+	}
+	return number(filepath.Join(g.dir("memory"), "memory.usage_in_bytes"))
+}
+
 // kill ends every process of the group and waits until none is left.
 func (g *group) kill(ctx context.Context) error {
 	for pause := 250 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {

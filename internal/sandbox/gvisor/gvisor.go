@@ -46,7 +46,7 @@ type Mechanism struct {
 	next  atomic.Uint64
 }
 
-var _ sandbox.Mechanism = (*Mechanism)(nil)
+var _ sandbox.Copier = (*Mechanism)(nil)
 
 // New prepares the directories, and takes a lock on State so that no two servers sweep each other's sandboxes. It
 // starts nothing. The error of a missing helper says which.

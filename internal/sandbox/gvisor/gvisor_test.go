@@ -57,7 +57,7 @@ func build(dir string) error {
 	return nil
 }
 
-func open(t *testing.T) sandbox.Mechanism {
+func open(t *testing.T) *gvisor.Mechanism {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("sandboxes need root")
@@ -69,4 +69,16 @@ func open(t *testing.T) sandbox.Mechanism {
 	return m
 }
 
-func TestMechanism(t *testing.T) { sandboxtest.Mechanism(t, open) }
+func TestMechanism(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute of sandboxes")
+	}
+	sandboxtest.Mechanism(t, func(t *testing.T) sandbox.Mechanism { return open(t) })
+}
+
+func TestCopies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute of sandboxes")
+	}
+	sandboxtest.Copies(t, func(t *testing.T) sandbox.Copier { return open(t) })
+}

@@ -37,6 +37,7 @@ type instance struct {
 	stdin  *os.File
 	stdout *os.File
 	host   *runtimeapi.Host
+	copy   bool // restored from an image
 
 	closeOnce sync.Once
 	closeErr  error
@@ -44,21 +45,26 @@ type instance struct {
 
 // Start implements sandbox.Mechanism.
 func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Instance, sandbox.Result, error) {
-	i, err := m.create(ctx, p)
+	i, result, err := m.start(ctx, p)
+	if err != nil {
+		return nil, result, err
+	}
+	return i, result, nil
+}
+
+func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sandbox.Result, error) {
+	i, err := m.create(ctx, p, "run")
 	if err != nil {
 		return nil, sandbox.Result{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.Limits.Init,
-		sandbox.Failed(sandbox.Author, sandbox.Timedout, "INIT took longer than %s", p.Limits.Init))
-	defer cancel()
-	stop := i.killOn(ctx)
-	err = i.host.Start(runtimeapi.Setup{
-		Command: p.Command, Env: p.Env, Dir: "/var/task",
-		UID: functionUID, GID: functionGID, OwnUID: initUID,
-		Processes: p.Limits.Processes + initThreads,
-		MaxAnswer: sandbox.MaxAnswer, MaxLog: sandbox.MaxLog,
+	err = i.untilReady(ctx, p.Limits.Init, func() error {
+		return i.host.Start(runtimeapi.Setup{
+			Command: p.Command, Env: p.Env, Dir: "/var/task",
+			UID: functionUID, GID: functionGID, OwnUID: initUID,
+			Processes: p.Limits.Processes + initThreads,
+			MaxAnswer: sandbox.MaxAnswer, MaxLog: sandbox.MaxLog,
+		})
 	})
-	stop()
 	if err != nil {
 		result, failure := i.explain(ctx, nil, err)
 		return nil, result, errors.Join(failure, i.Close())
@@ -69,8 +75,59 @@ func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Insta
 // initThreads is what process 1 takes from the limit of processes and threads.
 const initThreads = 16
 
-// create brings a sandbox up to the point where she-init waits for its setup.
-func (m *Mechanism) create(ctx context.Context, p sandbox.Program) (i *instance, err error) {
+// untilReady bounds a step of INIT.
+func (i *instance) untilReady(ctx context.Context, limit time.Duration, step func() error) error {
+	late := sandbox.Failed(sandbox.Author, sandbox.Timedout, "INIT took longer than %s", limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
+	defer cancel()
+	defer i.killOn(ctx)()
+	if err := step(); err != nil {
+		if context.Cause(ctx) == late {
+			return late
+		}
+		return err
+	}
+	return nil
+}
+
+// Checkpoint implements sandbox.Copier.
+func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal *sandbox.Call, dir string) (result sandbox.Result, err error) {
+	i, result, err := m.start(ctx, p)
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, i.Close()) }()
+	if c := rehearsal; c != nil {
+		err := i.untilReady(ctx, p.Limits.Init, func() error {
+			return i.host.Rehearse(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli()}, c.Event)
+		})
+		if err != nil {
+			return i.explain(ctx, nil, err)
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return result, fmt.Errorf("make an image: %w", err)
+	}
+	cmd := i.command(ctx, "checkpoint", "--image-path", dir, id)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return result, errors.Join(fmt.Errorf("make an image: %w: %.300s", err, out), os.RemoveAll(dir))
+	}
+	return result, nil
+}
+
+// Restore implements sandbox.Copier.
+func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) (sandbox.Instance, error) {
+	i, err := m.create(ctx, p, "restore", "--image-path", dir)
+	if err != nil {
+		return nil, err
+	}
+	i.copy = true
+	return i, nil
+}
+
+// create brings a sandbox up with a gVisor command that leaves it running: to the point where she-init waits for its
+// setup, or for its event.
+func (m *Mechanism) create(ctx context.Context, p sandbox.Program, command ...string) (i *instance, err error) {
 	name := m.newName()
 	i = &instance{m: m, limits: p.Limits, box: filepath.Join(m.boxDir(), name), tmp: filepath.Join(m.tmpDir(), name)}
 	defer func() {
@@ -106,7 +163,16 @@ func (m *Mechanism) create(ctx context.Context, p sandbox.Program) (i *instance,
 	if i.group, err = m.cg.create(name, p.Limits.Memory+overhead, 8*p.Limits.Processes+512); err != nil {
 		return i, unable("set its limits", err)
 	}
-	return i, i.launch(ctx, unable, "run", "--detach", "--bundle", i.box, id)
+	return i, i.launch(ctx, unable, append(command, "--detach", "--bundle", i.box, id)...)
+}
+
+// command is a gVisor command about this sandbox. It gets nothing of our environment.
+func (i *instance) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, i.m.runsc, append(i.m.runscArgs(i.run()), args...)...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Dir = i.box
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a Ctrl-C at the server's terminal is the server's
+	return cmd
 }
 
 // launch runs one gVisor command that leaves a sandbox running on our pipes.
@@ -132,11 +198,8 @@ func (i *instance) launch(ctx context.Context, unable func(string, error) error,
 	}
 	defer complaints.Close()
 
-	cmd := exec.CommandContext(ctx, i.m.runsc, append(i.m.runscArgs(i.run()), command...)...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.Dir = i.box
+	cmd := i.command(ctx, command...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, complaints
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a Ctrl-C at the server's terminal is the server's
 	if err := i.group.start(cmd); err != nil {
 		return unable("run gVisor", err)
 	}
@@ -163,7 +226,7 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), timedout(c))
 	defer cancel()
 	stop := i.killOn(ctx)
-	payload, err := i.host.Invoke(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli()}, c.Event)
+	payload, err := i.host.Invoke(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli(), Fresh: i.copy}, c.Event)
 	stop()
 	result := sandbox.Result{Payload: payload, Log: i.host.Log()}
 	if err != nil {
@@ -192,6 +255,7 @@ func (i *instance) killOn(ctx context.Context) (stop func() bool) {
 // explain turns the end of the channel into a Failure. c is nil during INIT.
 func (i *instance) explain(ctx context.Context, c *sandbox.Call, err error) (sandbox.Result, error) {
 	result := sandbox.Result{Log: i.host.Log()}
+	var failure *sandbox.Failure
 	var reported *runtimeapi.FaultError
 	isReported := errors.As(err, &reported)
 	if isReported {
@@ -201,6 +265,8 @@ func (i *instance) explain(ctx context.Context, c *sandbox.Call, err error) (san
 	switch {
 	case ctx.Err() != nil:
 		return result, context.Cause(ctx)
+	case errors.As(err, &failure):
+		return result, failure
 	case oom && (!isReported || reported.Fault.Exited):
 		return result, sandbox.Failed(sandbox.Author, sandbox.OutOfMemory, "the function used more than its %d MB of memory", i.limits.Memory>>20)
 	case isReported:
@@ -224,6 +290,9 @@ func fault(f runtimeapi.Fault, c *sandbox.Call) error {
 	}
 	return sandbox.Reported(f.Type)
 }
+
+// Memory implements sandbox.Instance.
+func (i *instance) Memory() int64 { return i.group.memory() }
 
 // Close implements sandbox.Instance.
 func (i *instance) Close() error {

@@ -24,37 +24,41 @@ type event struct {
 
 // A verb gives the answer; nil means it has spoken to the API itself.
 var verbs = map[string]func(event, call) any{
-	"echo":      func(e event, _ call) any { return e },
-	"dial":      dial,
-	"sockets":   sockets,
-	"leave":     leave,
-	"find":      find,
-	"kernel":    kernel,
-	"process1":  process1,
-	"read":      read,
-	"write":     write,
-	"self":      self,
-	"fork":      fork,
-	"files":     files,
-	"fill":      fill,
-	"eat":       eat,
-	"sleep":     func(event, call) any { spawn("linger"); time.Sleep(time.Hour); return nil },
-	"spin":      spin,
-	"flood":     flood,
-	"exit":      func(event, call) any { os.Exit(3); return nil },
-	"signal":    func(event, call) any { suicide(); return nil },
-	"linger":    func(event, call) any { spawn("linger"); return "left a child" },
-	"garbage":   func(_ event, c call) any { c.post("response", []byte("\x00\xff{not json"), nil); return nil },
-	"size":      func(e event, c call) any { c.size(e.Bytes); return nil },
-	"twice":     twice,
-	"foreign":   foreign,
-	"headers":   headers,
-	"unending":  unending,
-	"error":     func(e event, c call) any { c.fail(e.Mark, e.Mark); return nil },
-	"lock":      lock,
-	"stat":      stat,
-	"longerror": func(e event, c call) any { c.fail("Boom", strings.Repeat("x", e.Bytes)); return nil },
+	"echo":            func(e event, _ call) any { return e },
+	"dial":            dial,
+	"sockets":         sockets,
+	"leave":           leave,
+	"find":            find,
+	"kernel":          kernel,
+	"process1":        process1,
+	"read":            read,
+	"write":           write,
+	"self":            self,
+	"fork":            fork,
+	"files":           files,
+	"fill":            fill,
+	"eat":             eat,
+	"sleep":           func(event, call) any { spawn("linger"); time.Sleep(time.Hour); return nil },
+	"spin":            spin,
+	"flood":           flood,
+	"exit":            func(event, call) any { os.Exit(3); return nil },
+	"signal":          func(event, call) any { suicide(); return nil },
+	"linger":          func(event, call) any { spawn("linger"); return "left a child" },
+	"garbage":         func(_ event, c call) any { c.post("response", []byte("\x00\xff{not json"), nil); return nil },
+	"size":            func(e event, c call) any { c.size(e.Bytes); return nil },
+	"twice":           twice,
+	"foreign":         foreign,
+	"headers":         headers,
+	"unending":        unending,
+	"error":           func(e event, c call) any { c.fail(e.Mark, e.Mark); return nil },
+	"lock":            lock,
+	"count":           func(event, call) any { counted++; return counted },
+	"count then fail": func(_ event, c call) any { counted++; c.fail("Rehearsed", "badly"); return nil },
+	"stat":            stat,
+	"longerror":       func(e event, c call) any { c.fail("Boom", strings.Repeat("x", e.Bytes)); return nil },
 }
+
+var counted int
 
 func main() {
 	if len(os.Args) > 1 { // a child of ours
@@ -70,15 +74,29 @@ func main() {
 	case "error":
 		post("init/error", []byte(`{"errorType":"Secret.Name","errorMessage":"secret"}`), nil)
 		os.Exit(1)
+	case "leave":
+		fmt.Println("printed in INIT")
+		os.WriteFile("/tmp/init", []byte("left in INIT"), 0o600)
 	case "eat":
 		eat(event{}, call{})
 	}
+	for {
+		one()
+		if os.Getenv("LOOP") == "" {
+			time.Sleep(time.Hour)
+		}
+	}
+}
+
+// one asks for an event and does it.
+func one() {
 	answer, err := http.Get(base() + "invocation/next")
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	body, err := io.ReadAll(answer.Body)
+	answer.Body.Close()
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -96,7 +114,6 @@ func main() {
 		}
 		c.post("response", b, nil)
 	}
-	time.Sleep(time.Hour)
 }
 
 func base() string { return "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/" }

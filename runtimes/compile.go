@@ -1,0 +1,103 @@
+package runtimes
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// Lang is where bootstraps that were compiled on this host are inside a sandbox.
+const Lang = "/var/lang"
+
+// compiled gives the directory with the compiled bootstrap of a language, and compiles it if that was not done yet
+// with these sources by this compiler. build gets the directory with the sources, their names, and the directory to
+// fill. A directory is there whole or not at all, so concurrent calls, in this process or another, do no harm.
+func (f Finder) compiled(language, ext, compiler string, build func(src string, names []string, out string) error) (string, error) {
+	var names []string
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\x00", compiler)
+	err := fs.WalkDir(bootstraps, language, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := bootstraps.ReadFile(p)
+		fmt.Fprintf(sum, "%s\x00%d\x00%s", p, len(text), text)
+		if path.Ext(p) == ext {
+			names = append(names, p)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	cache := f.Compiled
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			return "", fmt.Errorf("compile the %s bootstrap: no directory for the result: %w", language, err)
+		}
+		cache = filepath.Join(user, "she", "runtimes")
+	}
+	dir := filepath.Join(cache, language+"-"+hex.EncodeToString(sum.Sum(nil)[:12]))
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", err
+	}
+	work, err := os.MkdirTemp(cache, ".compile-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	src, out := filepath.Join(work, "src"), filepath.Join(work, "out")
+	if err := errors.Join(os.CopyFS(src, bootstraps), os.Mkdir(out, 0o755)); err != nil {
+		return "", err
+	}
+	for i := range names {
+		names[i] = filepath.Join(src, filepath.FromSlash(names[i]))
+	}
+	if err := build(filepath.Join(src, language), names, out); err != nil {
+		return "", fmt.Errorf("compile the %s bootstrap with %s: %w", language, compiler, complaint(err))
+	}
+	if err := readable(out); err != nil {
+		return "", err
+	}
+	if err := os.Rename(out, dir); err != nil {
+		if _, there := os.Stat(dir); there != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+// complaint adds the first line a failed program wrote.
+func complaint(err error) error {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
+	return fmt.Errorf("%w: %.300s", err, line)
+}
+
+// readable lets everyone read what is in dir: inside, a function is nobody's owner.
+func readable(dir string) error {
+	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o644)
+		if d.IsDir() {
+			mode = 0o755
+		}
+		return os.Chmod(p, mode)
+	})
+}

@@ -1,0 +1,82 @@
+package runtimes
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// Both forms: "openjdk 17.0.15 2025-04-15" and "java 21 2023-09-19 LTS".
+var javaVersion = regexp.MustCompile(`^(?:openjdk|java) ([0-9]+)[^\n]*`)
+
+// java finds a JVM, one of the version asked for before another, and the class files of our bootstrap, which is
+// compiled here the first time: class files are no source, and every JDK can make them.
+func (f Finder) java(asked string) (Runtime, error) {
+	for _, candidate := range []string{
+		fmt.Sprintf("/usr/lib/jvm/java-%s-openjdk-%s/bin/java", asked, runtime.GOARCH),
+		fmt.Sprintf("/usr/lib/jvm/temurin-%s-jdk-%s/bin/java", asked, runtime.GOARCH),
+		"java",
+	} {
+		program, err := f.Look(candidate)
+		if err != nil {
+			continue
+		}
+		out, err := f.Run(program, "--version")
+		if err != nil {
+			continue
+		}
+		m := javaVersion.FindStringSubmatch(out)
+		if m == nil {
+			continue
+		}
+		if major, _ := strconv.Atoi(m[1]); major < 11 {
+			continue
+		}
+		if program, err = filepath.EvalSymlinks(program); err != nil {
+			continue
+		}
+		home := filepath.Dir(filepath.Dir(program))
+		classes, err := f.classes(home)
+		if err != nil {
+			return Runtime{}, err
+		}
+		return Runtime{
+			Name: "java" + m[1],
+			// The shell computes the size of the heap and the class path, and becomes the JVM.
+			Command: []string{"/bin/sh", Dir + "/java/start", program},
+			Paths:   append(f.jvm(home), [2]string{classes, Lang + "/java"}),
+			Env:     []string{"JAVA_HOME=" + home},
+			Version: stamp(m[0], program) + " " + filepath.Base(classes),
+		}, nil
+	}
+	return Runtime{}, fmt.Errorf("%w: Java 11 or newer (apt-get install default-jdk-headless)", ErrMissing)
+}
+
+// jvm is an installation with the configuration that distributions keep below /etc and link to.
+func (f Finder) jvm(home string) [][2]string {
+	paths := f.with(home)
+	for _, file := range []string{"lib/jvm.cfg", "conf/security/java.security", "conf/net.properties"} {
+		real, err := filepath.EvalSymlinks(filepath.Join(home, file))
+		if dir := filepath.Dir(real); err == nil && strings.HasPrefix(dir, "/etc/") && !shown(paths, dir) {
+			paths = append(paths, [2]string{dir, dir})
+		}
+	}
+	return paths
+}
+
+// classes compiles the bootstrap for Java 11 and everything newer. A JVM without a compiler borrows another's.
+func (f Finder) classes(home string) (string, error) {
+	javac, err := f.Look(filepath.Join(home, "bin", "javac"))
+	if err != nil {
+		if javac, err = f.Look("javac"); err != nil {
+			return "", fmt.Errorf("%w: Java is here, its compiler is not (apt-get install default-jdk-headless)", ErrMissing)
+		}
+	}
+	return f.compiled("java", ".java", stamp("javac", javac), func(src string, names []string, out string) error {
+		_, err := f.Run(javac, append([]string{"-J-XX:TieredStopAtLevel=1", "--release", "11", "-encoding", "UTF-8", "-proc:none", "-nowarn", "-d", out}, names...)...)
+		return err
+	})
+}

@@ -1,0 +1,154 @@
+package she.runtime;
+
+import com.amazonaws.services.lambda.runtime.Context;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.lang.reflect.Constructor;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.lang.reflect.Modifier;
+import java.lang.reflect.Type;
+import java.util.LinkedHashSet;
+import java.util.Set;
+
+/**
+ * The author's method and how it wants to be called. Forms, each of an instance or static:
+ *
+ * <pre>
+ *   (InputStream, OutputStream[, Context])   bytes in, bytes out
+ *   ([value][, Context]) → value             by JSON: see Types
+ * </pre>
+ *
+ * "package.Class::method" names it; "package.Class" stands for its handleRequest, Lambda's two interfaces among them.
+ */
+final class Handler {
+    final Class<?> type;
+    final Object instance; // null for a static method
+    private final Method method;
+
+    private Handler(Class<?> type, Object instance, Method method) {
+        this.type = type;
+        this.instance = instance;
+        this.method = method;
+    }
+
+    static Handler find(String name) throws Throwable {
+        String[] parts = name.split("::", -1);
+        String methodName = parts.length == 1 ? "handleRequest" : parts[1];
+        if (parts.length > 2 || parts[0].isEmpty() || methodName.isEmpty()) {
+            throw new Bootstrap.Fault("Runtime.MalformedHandlerName", "Bad handler '" + name + "': want package.Class::method", null);
+        }
+        Class<?> type = load(parts[0]);
+        Method method = choose(type, methodName);
+        method.setAccessible(true);
+        return new Handler(type, Modifier.isStatic(method.getModifiers()) ? null : make(type), method);
+    }
+
+    private static Class<?> load(String name) throws Throwable {
+        try {
+            return Class.forName(name);
+        } catch (ClassNotFoundException e) {
+            throw new Bootstrap.Fault("Runtime.ImportModuleError", "Class not found: " + name, e);
+        } catch (ExceptionInInitializerError e) {
+            throw e.getCause() == null ? e : e.getCause();
+        } catch (LinkageError e) { // something it needs is not in the package, or was built for a newer Java
+            throw new Bootstrap.Fault("Runtime.ImportModuleError", "Unable to load class " + name + ": " + e, e);
+        }
+    }
+
+    private static Object make(Class<?> type) throws Throwable {
+        try {
+            Constructor<?> c = type.getDeclaredConstructor();
+            c.setAccessible(true);
+            return c.newInstance();
+        } catch (InvocationTargetException e) {
+            throw e.getCause();
+        } catch (NoSuchMethodException | InstantiationException e) {
+            throw new Bootstrap.Fault("Runtime.HandlerNotFound", "Class " + type.getName() + " can't be made: it needs a constructor without arguments", null);
+        }
+    }
+
+    /** Of several methods of a name the one that takes most wins, with a Context before without; then the subclass's. */
+    private static Method choose(Class<?> type, String name) throws Bootstrap.Fault {
+        Set<Method> all = new LinkedHashSet<>();
+        try {
+            for (Class<?> c = type; c != null; c = c.getSuperclass()) {
+                for (Method m : c.getDeclaredMethods()) {
+                    if (c == type || !Modifier.isPrivate(m.getModifiers())) {
+                        all.add(m);
+                    }
+                }
+            }
+            for (Method m : type.getMethods()) { // defaults of interfaces
+                all.add(m);
+            }
+        } catch (LinkageError e) {
+            throw new Bootstrap.Fault("Runtime.ImportModuleError", "Unable to load class " + type.getName() + ": " + e, e);
+        }
+        Method best = null;
+        boolean named = false;
+        for (Method m : all) {
+            if (!m.getName().equals(name) || m.isBridge() || Modifier.isAbstract(m.getModifiers())) {
+                continue;
+            }
+            named = true;
+            if (rank(m) > (best == null ? 0 : rank(best))) {
+                best = m;
+            }
+        }
+        if (best == null) {
+            throw new Bootstrap.Fault("Runtime.HandlerNotFound", named
+                ? "Method " + name + " of class " + type.getName() + " takes something else than ([value][, Context]) or (InputStream, OutputStream[, Context])"
+                : "No method " + name + " in class " + type.getName(), null);
+        }
+        return best;
+    }
+
+    private static int rank(Method m) {
+        Class<?>[] p = m.getParameterTypes();
+        boolean context = p.length > 0 && p[p.length - 1] == Context.class;
+        int plain = context ? p.length - 1 : p.length;
+        boolean streams = plain == 2 && p[0] == InputStream.class && p[1] == OutputStream.class;
+        return plain <= 1 || streams ? 1 + 2 * p.length + (context ? 1 : 0) : 0;
+    }
+
+    /** The answer to one event, as it goes out. */
+    byte[] call(byte[] event, Context context) throws Throwable {
+        Class<?>[] p = method.getParameterTypes();
+        Object[] args = new Object[p.length];
+        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        for (int i = 0; i < p.length; i++) {
+            if (i == p.length - 1 && p[i] == Context.class) {
+                args[i] = context;
+            } else if (p.length > 1 && p[1] == OutputStream.class) {
+                args[i] = i == 0 ? new ByteArrayInputStream(event) : out;
+            } else {
+                args[i] = value(event, Types.resolve(method.getGenericParameterTypes()[i], type));
+            }
+        }
+        Object answer;
+        try {
+            answer = method.invoke(instance, args);
+        } catch (InvocationTargetException e) {
+            throw e.getCause();
+        }
+        if (p.length > 1 && p[1] == OutputStream.class) {
+            return out.toByteArray();
+        }
+        try {
+            return Json.write(answer);
+        } catch (Exception | StackOverflowError e) {
+            throw new Bootstrap.Fault("Runtime.MarshalError", "The answer has no JSON form: " + e.getMessage(), e);
+        }
+    }
+
+    private static Object value(byte[] event, Type wanted) throws Bootstrap.Fault {
+        try {
+            return Types.to(Json.parse(event), wanted);
+        } catch (Exception e) {
+            throw new Bootstrap.Fault("Runtime.UnmarshalError", "The event is no " + wanted.getTypeName() + ": " + e.getMessage(), e);
+        }
+    }
+}
