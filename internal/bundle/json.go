@@ -49,7 +49,20 @@ func (k kind) scalar() bool { return k < kindArray }
 
 // stringEnd is the index behind the string whose opening quote is at i.
 func stringEnd(s string, i int) int {
-	for from := i + 1; ; {
+	// Keys and most values are short: a loop finds their end sooner than the search for a byte has begun.
+	from := i + 1
+	for near := min(from+16, len(s)); from < near; from++ {
+		if s[from] == '"' {
+			return from + 1
+		}
+		if s[from] == '\\' {
+			from++
+		}
+	}
+	for {
+		if from >= len(s) {
+			return len(s)
+		}
 		quote := strings.IndexByte(s[from:], '"')
 		if quote < 0 {
 			return len(s)

@@ -317,8 +317,10 @@ func (e *evaluation) row(ctx context.Context, c *candidate) error {
 			return err
 		}
 	}
-	if row.Links, err = e.links(ctx, c); err != nil {
-		return err
+	if len(c.query.links) > 0 {
+		if row.Links, err = e.links(ctx, c); err != nil {
+			return err
+		}
 	}
 	e.counts.Rows++
 	e.counts.Links += len(row.Links)
