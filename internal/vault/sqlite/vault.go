@@ -141,11 +141,7 @@ func (v *Vault) close() error {
 		close(v.quit)
 	}
 	<-v.served
-	var err error
-	if first {
-		err = v.w.close()
-	}
-	return errors.Join(err, v.readers.close(), v.db.Close())
+	return errors.Join(v.readers.close(), v.db.Close())
 }
 
 // usable says that the vault has not closed itself.

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,8 @@ type job struct {
 	op   string
 	ctx  context.Context // only asked whether anybody still waits, before the job begins
 	do   func(*tx) error
-	done chan error
+	err  error      // what do answered
+	done chan error // takes one answer
 }
 
 // A tx is one transaction within a batch. What it changes of the state below counts only if it succeeds.
@@ -52,90 +54,96 @@ func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
 	}
 }
 
-// serve is the only goroutine that writes to the file.
+// serve is the only goroutine that writes to the file, and the one that closes its connection.
 func (v *Vault) serve() {
 	defer close(v.served)
 	for {
 		select {
 		case j := <-v.jobs:
-			if err := v.batch(j); err != nil {
+			jobs, err := v.batch(j)
+			if err != nil {
 				v.closeItself(err)
+			}
+			for _, j := range jobs {
+				j.done <- cmp.Or(err, j.err)
+			}
+			if err != nil {
 				return
 			}
 		case <-v.quit:
+			_ = v.w.close() // what was committed is on disk
 			return
 		}
 	}
 }
 
-// batch runs the job, and what else is waiting, each in a savepoint, all in one commit; then it answers them. An
-// error means that the file's state is in doubt: nobody was told of success, and the vault must be opened anew.
-func (v *Vault) batch(first job) error {
+// batch runs the job, and what else is waiting, each in a savepoint, all in one commit, and gives them back to be
+// answered. Jobs that failed wait for the commit too: what they failed on, such as a record that is there already, may
+// be an earlier job's. An error means that the file's state is in doubt; nobody may hear of it, and try again, before
+// the vault is closed.
+func (v *Vault) batch(first job) (jobs []job, _ error) {
 	ctx := context.Background() // see tx.ctx
 	if _, err := v.w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		// Nothing began, so nothing is in doubt: another program may hold the file for a moment.
-		first.done <- fmt.Errorf("begin: %w", err)
-		return nil
+		first.err = fmt.Errorf("begin: %w", err)
+		return []job{first}, nil
 	}
 	var (
 		began  = v.state
-		good   []job
-		ops    []string
+		good   []string // names of those that did not fail
 		erased bool
 	)
-	fail := func(err error) error {
-		_, _ = v.w.c.ExecContext(ctx, "ROLLBACK")
-		for _, j := range good {
-			j.done <- err
-		}
-		return err
-	}
-	for j, more := first, true; more; j, more = v.next(len(good)) {
+	for j, more := first, true; more; j, more = v.next(len(jobs)) {
 		t := &tx{conn: v.w, ctx: ctx, v: v, now: v.now(), state: v.state}
-		err, fatal := t.run(j)
-		switch {
-		case fatal != nil:
-			j.done <- fatal
-			return fail(fatal)
-		case err != nil:
-			j.done <- err
-		default:
+		var fatal error
+		j.err, fatal = t.run(j)
+		jobs = append(jobs, j)
+		if errors.Is(named(v.path, fatal), vault.ErrFull) {
+			// SQLite has undone the whole transaction itself, the jobs before this one included.
+			_, _ = v.w.c.ExecContext(ctx, "ROLLBACK")
+			v.state = began
+			for i := range jobs {
+				jobs[i].err = fatal
+			}
+			return jobs, nil
+		}
+		if fatal != nil {
+			return jobs, fatal
+		}
+		if j.err == nil {
 			v.state = t.state
 			erased = erased || t.erased
-			good, ops = append(good, j), append(ops, j.op)
-		}
-	}
-	if v.state != began {
-		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, head = ?",
-			v.state.seq, v.state.head.Number, v.state.head.Hash[:]); err != nil {
-			return fail(fmt.Errorf("commit: %w", err))
+			good = append(good, j.op)
 		}
 	}
 	if len(good) == 0 {
 		_, err := v.w.exec(ctx, "ROLLBACK")
-		return err
+		return jobs, err
+	}
+	if v.state != began {
+		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, head = ?",
+			v.state.seq, v.state.head.Number, v.state.head.Hash[:]); err != nil {
+			return jobs, fmt.Errorf("commit: %w", err)
+		}
 	}
 	// If we stop before the COMMIT below is on disk, none of the batch ever was, and nobody was told it had been.
-	if err := v.atCommit(ops, false); err != nil {
-		return fail(fmt.Errorf("commit: %w", err))
+	if err := v.atCommit(good, false); err != nil {
+		return jobs, fmt.Errorf("commit: %w", err)
 	}
 	if _, err := v.w.exec(ctx, "COMMIT"); err != nil {
-		return fail(fmt.Errorf("commit: %w", err))
+		return jobs, fmt.Errorf("commit: %w", err)
 	}
 	// If we stop here, all of the batch is there and nobody was told: who asks again finds it done. A write is then a
 	// duplicate, a claim's lease is of a former life, a run is committed already.
-	if err := v.atCommit(ops, true); err != nil {
-		return fail(fmt.Errorf("after commit: %w", err))
+	if err := v.atCommit(good, true); err != nil {
+		return jobs, fmt.Errorf("after commit: %w", err)
 	}
 	if erased {
 		// Else what was erased stays readable in the write-ahead log for a while. A reader may be in the way; the
 		// next checkpoint does it then.
 		_, _ = v.w.c.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 	}
-	for _, j := range good {
-		j.done <- nil
-	}
-	return nil
+	return jobs, nil
 }
 
 // next is another job if one is waiting already.
@@ -166,23 +174,23 @@ func (t *tx) run(j job) (err, fatal error) {
 	// Grants that were cached may be those of this job.
 	clear(t.v.grants)
 	if _, undo := t.exec(t.ctx, "ROLLBACK TO job"); undo != nil {
-		// SQLite gave up the whole transaction, as it does when the disk is full.
-		return nil, err
+		return nil, err // the reason that there is no savepoint any more
 	}
 	_, fatal = t.exec(t.ctx, "RELEASE job")
 	return err, fatal
 }
 
-// closeItself is called by serve after an error in doubt.
+// closeItself is called by serve after an error in doubt. The connection goes first, and with it the transaction:
+// somebody may open the file again as soon as the vault counts as closed.
 func (v *Vault) closeItself(err error) {
+	_, _ = v.w.c.ExecContext(context.Background(), "ROLLBACK")
+	_ = v.w.close()
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	if v.cause == nil {
 		v.cause = err
 		close(v.closed)
 	}
-	v.mu.Unlock()
-	// The connection goes first: it may still hold the write lock.
-	_ = v.w.close()
 }
 
 func (v *Vault) closedError() error {

@@ -99,54 +99,50 @@ func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 			}
 		})
 	}
-	stop, ended := make(chan struct{}), make(chan struct{})
+	written := make(chan struct{})
 	go func() {
-		defer close(ended)
-		r := rand.New(rand.NewPCG(2, 2))
-		for {
-			pl, err := p.tryClaim(g.Function, plan.ByData, false)
-			if errors.Is(err, vault.ErrNothingDue) {
-				select {
-				case <-stop:
-					return
-				default:
-					p.clock.move(time.Hour) // pauses pass
-					continue
-				}
-			}
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			ids, _ := p.shown(pl)
-			switch r.IntN(6) {
-			case 0:
-				err = p.v.Fail(context.Background(), pl, vault.Output{}, hat.NewFault(hat.Operator, "X", "x"))
-			case 1:
-				err = p.v.Abandon(context.Background(), pl)
-			case 2: // the lease lapses; what the zombie saw does not count
-				p.clock.move(10 * time.Minute)
-			default:
-				if len(ids) > 2 && r.IntN(3) == 0 {
-					pl.Upto = pl.After + hat.Seq(1+r.IntN(int(pl.Upto-pl.After)))
-					ids, _ = p.shown(pl)
-				}
-				_, err = p.v.Commit(context.Background(), pl, output(t, g, fmt.Sprintf(`"%s"`, pl.Run)))
-				mu.Lock()
-				for _, id := range ids {
-					given[id]++
-				}
-				mu.Unlock()
-			}
-			if err != nil {
-				t.Error(err)
-				return
-			}
-		}
+		wg.Wait()
+		close(written)
 	}()
-	wg.Wait()
-	close(stop)
-	<-ended
+	runs := 0
+	for r := rand.New(rand.NewPCG(2, 2)); ; {
+		pl, err := p.tryClaim(g.Function, plan.ByData, false)
+		if errors.Is(err, vault.ErrNothingDue) {
+			select {
+			case <-written:
+			default:
+				p.clock.move(time.Hour) // pauses pass
+				continue
+			}
+			if p.state(g.Function).Pending == nil {
+				break
+			}
+			p.clock.move(time.Hour)
+			continue
+		}
+		p.must(err)
+		runs++
+		ids, _ := p.shown(pl)
+		switch r.IntN(6) {
+		case 0:
+			p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, hat.NewFault(hat.Operator, "X", "x")))
+		case 1:
+			p.must(p.v.Abandon(p.ctx(), pl))
+		case 2: // the lease lapses; what the zombie saw does not count
+			p.clock.move(10 * time.Minute)
+		default:
+			if len(ids) > 2 && r.IntN(3) == 0 {
+				pl.Upto = pl.After + hat.Seq(1+r.IntN(int(pl.Upto-pl.After)))
+				ids, _ = p.shown(pl)
+			}
+			p.commit(pl, fmt.Sprintf(`"%s"`, pl.Run))
+			mu.Lock()
+			for _, id := range ids {
+				given[id]++
+			}
+			mu.Unlock()
+		}
+	}
 	wrong := 0
 	for id, n := range given {
 		if n != 1 {
@@ -155,7 +151,7 @@ func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 			}
 		}
 	}
-	t.Logf("%d records, %d wrong", len(given), wrong)
+	t.Logf("%d records, %d runs, %d wrong", len(given), runs, wrong)
 	CheckHAT(t, p.v)
 }
 
@@ -170,9 +166,8 @@ type step struct {
 
 // A story is what the steps hand to each other.
 type story struct {
-	grant  access.Grant
-	record hat.RecordID
-	plan   plan.Plan
+	grant access.Grant
+	plan  plan.Plan
 }
 
 // steps of one record's walk. Each may be tried again until it answers without error.
@@ -249,6 +244,7 @@ func testCrashes(t *testing.T, fresh func(testing.TB) Opener) {
 			for _, restart := range []bool{false, true} {
 				name := fmt.Sprintf("%d %s, persisted %t, restart %t", i+1, failing.op, persisted, restart)
 				t.Run(name, func(t *testing.T) {
+					t.Parallel()
 					p := newPerson(t, fresh)
 					s := &story{grant: p.grant("f", individual, "she/f", "a/x")}
 					for k, st := range all {

@@ -1,0 +1,131 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"she/internal/access"
+	"she/internal/vault"
+)
+
+var filler = strings.Repeat("x", 480) // with the number, a record of about 500 bytes
+
+// A durable append, from one and from many writers, to one vault and to many.
+func BenchmarkAppend(b *testing.B) {
+	for _, c := range []struct{ vaults, writers int }{{1, 1}, {1, 32}, {32, 32}} {
+		b.Run(fmt.Sprintf("vaults=%d/writers=%d", c.vaults, c.writers), func(b *testing.B) {
+			s := newStore(b, b.TempDir(), Options{})
+			var (
+				vaults  []vault.Vault
+				callers []access.Caller
+				next    atomic.Int64
+			)
+			for i := range c.vaults {
+				id := fmt.Sprintf("hat%d", i)
+				callers = append(callers, create(b, s, id))
+				v, _ := openVault(b, s, id)
+				vaults = append(vaults, v)
+			}
+			b.SetParallelism(max(1, c.writers/2)) // times GOMAXPROCS, here 2
+			if c.writers == 1 {
+				for b.Loop() {
+					if err := write(b, vaults[0], callers[0], fmt.Sprintf(`{"n":%d,"x":"%s"}`, next.Add(1), filler)); err != nil {
+						b.Fatal(err)
+					}
+				}
+			} else {
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						n := next.Add(1)
+						i := int(n) % c.vaults
+						if err := write(b, vaults[i], callers[i], fmt.Sprintf(`{"n":%d,"x":"%s"}`, n, filler)); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+// What database/sql with the same driver and settings takes for one row with a digest and an index, and nothing else.
+func BenchmarkBareInsert(b *testing.B) {
+	for _, rows := range []int{1, 32} {
+		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "bare.db")
+			db, err := sql.Open("sqlite", strings.Replace(dsn(path, 0), "mode=rw", "mode=rwc", 1))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			db.SetMaxOpenConns(1)
+			if _, err := db.Exec("PRAGMA journal_mode = wal; CREATE TABLE r (n INTEGER PRIMARY KEY, digest BLOB UNIQUE, data TEXT)"); err != nil {
+				b.Fatal(err)
+			}
+			insert, err := db.Prepare("INSERT INTO r (digest, data) VALUES (?, ?)")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer insert.Close()
+			n := 0
+			for b.Loop() {
+				tx, err := db.Begin()
+				if err != nil {
+					b.Fatal(err)
+				}
+				for range rows {
+					n++
+					text := fmt.Sprintf(`{"n":%d,"x":"%s"}`, n, filler)
+					digest := sha256.Sum256([]byte(text))
+					if _, err := tx.Stmt(insert).Exec(digest[:], text); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if err := tx.Commit(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+		})
+	}
+}
+
+// Opening a vault that nobody has open, and reading its Owner.
+func BenchmarkColdOpen(b *testing.B) {
+	s := newStore(b, b.TempDir(), Options{MaxOpen: 1})
+	for _, id := range []string{"a", "b"} {
+		c := create(b, s, id)
+		v, release := openVault(b, s, id)
+		for i := range 100 {
+			if err := write(b, v, c, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, filler)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		release()
+	}
+	ids := []string{"a", "b"}
+	for i := 0; b.Loop(); i++ {
+		v, release, err := s.Open(context.Background(), ids[i%2]) // closes the other
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := v.Owner(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		release()
+	}
+}
+
+func BenchmarkCreate(b *testing.B) {
+	s := newStore(b, b.TempDir(), Options{})
+	for i := 0; b.Loop(); i++ {
+		create(b, s, fmt.Sprintf("hat%d", i))
+	}
+}

@@ -1,0 +1,470 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/vault"
+	"she/internal/vault/vaulttest"
+)
+
+func newStore(t testing.TB, dir string, o Options) *Store {
+	t.Helper()
+	s, err := NewStore(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func newOwner() (vault.User, access.Caller) {
+	u := vault.User{ID: hat.NewUserID(), Username: "alice", Enabled: true, Roles: []access.Role{{Title: access.TitleOwner}}}
+	return u, access.User(u.ID, u.Roles, access.TitleOwner)
+}
+
+func create(t testing.TB, s *Store, id string) access.Caller {
+	t.Helper()
+	u, c := newOwner()
+	if err := s.Create(context.Background(), id, u); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func openVault(t testing.TB, s *Store, id string) (vault.Vault, func()) {
+	t.Helper()
+	v, release, err := s.Open(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
+	return v, release
+}
+
+func note(t testing.TB, text string) hat.Draft {
+	t.Helper()
+	e, err := hat.ParseEndpoint("rumpel/notes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := hat.ParseData([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hat.Draft{Endpoint: e, Data: d}
+}
+
+func write(t testing.TB, v vault.Vault, c access.Caller, text string) error {
+	_, err := v.Append(context.Background(), c, []hat.Draft{note(t, text)}, false)
+	return err
+}
+
+func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
+	for says, spoil := range map[string]func([]byte) []byte{
+		"no database at all": func([]byte) []byte { return bytes.Repeat([]byte("x"), 8192) },
+		"cut short":          func(b []byte) []byte { return b[:len(b)/2] },
+		"a page overwritten": func(b []byte) []byte { copy(b[5*4096:], bytes.Repeat([]byte{0xa5}, 4096)); return b },
+	} {
+		t.Run(says, func(t *testing.T) {
+			dir := t.TempDir()
+			s := newStore(t, dir, Options{})
+			create(t, s, "alice")
+			bob := create(t, s, "bob")
+			path := s.path("alice")
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, spoil(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = s.Open(t.Context(), "alice")
+			if !errors.Is(err, vault.ErrDamaged) || !strings.Contains(err.Error(), path) {
+				t.Errorf("got %v", err)
+			}
+			v, _ := openVault(t, s, "bob")
+			if err := write(t, v, bob, `1`); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestAnothersFileIsRefused(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	create(t, s, "alice")
+	if err := os.Rename(s.path("alice"), s.path("bob")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Open(t.Context(), "bob"); !errors.Is(err, vault.ErrDamaged) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestANewerFileIsLeftAlone(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	create(t, s, "alice")
+	db, err := sql.Open("sqlite", s.path("alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if _, _, err := s.Open(t.Context(), "alice"); !errors.Is(err, vault.ErrNewer) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAFullVaultSaysSoAndKeepsWhatItHas(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{MaxBytes: 400 << 10})
+	alice := create(t, s, "alice")
+	v, _ := openVault(t, s, "alice")
+	var stored int
+	for ; stored < 1000; stored++ {
+		err := write(t, v, alice, fmt.Sprintf(`"%d %s"`, stored, strings.Repeat("x", 4000)))
+		if errors.Is(err, vault.ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stored < 10 || stored == 1000 {
+		t.Fatalf("full after %d records", stored)
+	}
+	// Two more that fit singly must not land by halves.
+	_, err := v.Append(t.Context(), alice, []hat.Draft{note(t, `1`), note(t, `"`+strings.Repeat("y", 100_000)+`"`)}, true)
+	if !errors.Is(err, vault.ErrFull) {
+		t.Errorf("got %v", err)
+	}
+	count := func() (n int) {
+		err := v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
+			for _, err := range src.Scan(t.Context(), note(t, `1`).Endpoint, bundle.Want{}).Records {
+				if err != nil {
+					return err
+				}
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := count(); n != stored {
+		t.Errorf("%d records, want %d", n, stored)
+	}
+	vaulttest.CheckHAT(t, v)
+	if err := v.EraseEndpoint(t.Context(), alice, note(t, `1`).Endpoint); err != nil {
+		t.Errorf("erasing when full: %v", err)
+	}
+	if err := write(t, v, alice, `"there is room again"`); err != nil {
+		t.Error(err)
+	}
+	vaulttest.CheckHAT(t, v)
+}
+
+func TestWhatIsErasedIsNotInTheFiles(t *testing.T) {
+	const secret = "a-secret-nobody-may-find"
+	dir := t.TempDir()
+	s := newStore(t, dir, Options{})
+	alice := create(t, s, "alice")
+	v, release := openVault(t, s, "alice")
+	found := func() bool {
+		paths, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(b, []byte(secret)) {
+				return true
+			}
+		}
+		return false
+	}
+	for i := range 50 {
+		if err := write(t, v, alice, fmt.Sprintf(`"%d %s %s"`, i, secret, strings.Repeat("x", i*200))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !found() {
+		t.Fatal("the test looks in the wrong place")
+	}
+	if err := v.EraseEndpoint(t.Context(), alice, note(t, `1`).Endpoint); err != nil {
+		t.Fatal(err)
+	}
+	if found() {
+		t.Error("it is still there, the vault being open")
+	}
+	release()
+	s.Close()
+	if found() {
+		t.Error("it is still there, the vault being closed")
+	}
+}
+
+func TestOthersCantReadTheFiles(t *testing.T) {
+	dir := t.TempDir()
+	s := newStore(t, dir, Options{})
+	alice := create(t, s, "alice")
+	v, _ := openVault(t, s, "alice")
+	if err := write(t, v, alice, `1`); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) < 2 {
+		t.Errorf("only %d files", len(entries))
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is %s", e.Name(), info.Mode())
+		}
+	}
+}
+
+func TestAnInterruptedCreateLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	left := filepath.Join(dir, "alice.X"+unfinished)
+	for _, name := range []string{left, left + "-wal"} {
+		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := newStore(t, dir, Options{})
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 0 {
+		t.Errorf("%d files, %v", len(entries), err)
+	}
+	create(t, s, "alice")
+	if ids, err := s.List(); err != nil || len(ids) != 1 || ids[0] != "alice" {
+		t.Errorf("got %v, %v", ids, err)
+	}
+	if entries, _ = os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("%d files after Create", len(entries))
+	}
+}
+
+func TestOpenWaitsForAPlace(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{MaxOpen: 2})
+	callers := map[string]access.Caller{}
+	for _, id := range []string{"a", "b", "c"} {
+		callers[id] = create(t, s, id)
+	}
+	_, releaseA := openVault(t, s, "a")
+	_, releaseB := openVault(t, s, "b")
+	again, releaseAgain := openVault(t, s, "a") // one more of the same takes no place
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if _, _, err := s.Open(ended, "c"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	opened := make(chan error)
+	go func() {
+		v, release, err := s.Open(context.Background(), "c")
+		if err == nil {
+			err = write(t, v, callers["c"], `1`)
+			release()
+		}
+		opened <- err
+	}()
+	releaseA()
+	releaseA() // twice is once
+	if err := write(t, again, callers["a"], `1`); err != nil {
+		t.Errorf("somebody still has it: %v", err)
+	}
+	releaseB()
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+	releaseAgain()
+}
+
+func TestManyHATsThroughFewPlaces(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{MaxOpen: 3})
+	const hats, rounds = 8, 20
+	var wg sync.WaitGroup
+	for i := range hats {
+		id := fmt.Sprintf("hat%d", i)
+		c := create(t, s, id)
+		for w := range 2 {
+			wg.Go(func() {
+				for r := range rounds {
+					v, release, err := s.Open(context.Background(), id)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := write(t, v, c, fmt.Sprintf(`[%d,%d]`, w, r)); err != nil {
+						t.Error(err)
+					}
+					release()
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for i := range hats {
+		v, release := openVault(t, s, fmt.Sprintf("hat%d", i))
+		vaulttest.CheckHAT(t, v)
+		release()
+	}
+}
+
+func TestAClosedStoreAnswers(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	alice := create(t, s, "alice")
+	v, _ := openVault(t, s, "alice")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t, v, alice, `1`); !errors.Is(err, vault.ErrClosed) {
+		t.Errorf("write: got %v", err)
+	}
+	if _, err := v.Owner(t.Context()); !errors.Is(err, vault.ErrClosed) {
+		t.Errorf("read: got %v", err)
+	}
+	if _, _, err := s.Open(t.Context(), "alice"); !errors.Is(err, vault.ErrClosed) {
+		t.Errorf("open: got %v", err)
+	}
+}
+
+// Transactions that wait at the same time share a commit, and one that fails takes none of the others with it.
+func TestWritersShareCommits(t *testing.T) {
+	var commits int
+	hold := make(chan struct{})
+	var once sync.Once
+	s := newStore(t, t.TempDir(), Options{AtCommit: func(_ []string, persisted bool) error {
+		if !persisted {
+			commits++
+			once.Do(func() { <-hold })
+		}
+		return nil
+	}})
+	alice := create(t, s, "alice")
+	opened, _ := openVault(t, s, "alice")
+	v := opened.(*Vault)
+	const writers = 40
+	answers := make(chan error, writers+1)
+	go func() { answers <- write(t, v, alice, `"first"`) }()
+	var started sync.WaitGroup
+	for i := range writers {
+		started.Add(1)
+		go func() {
+			started.Done()
+			answers <- write(t, v, alice, fmt.Sprintf(`%d`, i/2)) // every number twice
+		}()
+	}
+	started.Wait()
+	close(hold)
+	duplicates := 0
+	for range writers + 1 {
+		switch err := <-answers; {
+		case errors.Is(err, vault.ErrDuplicate):
+			duplicates++
+		case err != nil:
+			t.Error(err)
+		}
+	}
+	if duplicates != writers/2 {
+		t.Errorf("%d duplicates, want %d", duplicates, writers/2)
+	}
+	if commits >= writers/2 {
+		t.Errorf("%d writers took %d commits", writers, commits)
+	}
+	vaulttest.CheckHAT(t, v)
+}
+
+// A commit that fails takes all that shared it: also the answer that something is there already, which would no
+// longer be true.
+func TestAFailedCommitFailsAllThatSharedIt(t *testing.T) {
+	broken := errors.New("the disk has gone away")
+	hold, holding := make(chan struct{}), make(chan struct{})
+	calls := 0
+	s := newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
+		if calls++; calls == 1 {
+			close(holding)
+			<-hold
+		}
+		if calls > 2 {
+			return broken
+		}
+		return nil
+	}})
+	alice := create(t, s, "alice")
+	v, release := openVault(t, s, "alice")
+	answers := make(chan error, 9)
+	go func() { answers <- write(t, v, alice, `"first"`) }()
+	<-holding
+	for range 8 {
+		go func() { answers <- write(t, v, alice, `"same"`) }()
+	}
+	close(hold)
+	lost := 0
+	for range 9 {
+		switch err := <-answers; {
+		case errors.Is(err, vault.ErrDuplicate):
+			t.Error("somebody was told of a record that is not there")
+		case errors.Is(err, broken), errors.Is(err, vault.ErrClosed):
+			lost++
+		case err != nil:
+			t.Error(err)
+		}
+	}
+	if lost != 8 {
+		t.Errorf("%d were told of the failure, want 8", lost)
+	}
+	release()
+	calls = -1000
+	again, _ := openVault(t, s, "alice")
+	if err := write(t, again, alice, `"same"`); err != nil {
+		t.Error(err)
+	}
+	vaulttest.CheckHAT(t, again)
+}
+
+func TestErrorsAndPlansShowNoData(t *testing.T) {
+	const canary = "canary-93c1"
+	s := newStore(t, t.TempDir(), Options{})
+	alice := create(t, s, "alice")
+	v, _ := openVault(t, s, "alice")
+	if err := write(t, v, alice, `"`+canary+`"`); err != nil {
+		t.Fatal(err)
+	}
+	err := write(t, v, alice, `"`+canary+`"`)
+	if err == nil {
+		t.Fatal("stored twice")
+	}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if strings.Contains(fmt.Sprintf(format, err), canary) {
+			t.Errorf("%s shows the data", format)
+		}
+	}
+	fmt.Fprint(io.Discard, v)
+}
