@@ -165,7 +165,7 @@ func (n *node) listFunctions(*http.Request) (any, error) {
 	for _, f := range n.functions() {
 		v := functionView{
 			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
-			Digest: f.Package.Digest, Available: f.Available(), Warnings: f.Warnings,
+			Digest: f.Digest(), Available: f.Available(), Warnings: f.Warnings,
 		}
 		if f.Problem != nil {
 			v.Problem = f.Problem.Error()

@@ -55,6 +55,10 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	applications, err := readApplications(o.config.Applications)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", o.listen, err)
@@ -101,7 +105,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.node.functions = s.engine.Functions
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
-			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Log: log,
+			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
@@ -136,6 +140,22 @@ func (s *server) stop() error {
 	err := errors.Join(s.public.Shutdown(ctx), s.management.Shutdown(ctx))
 	s.parts.Wait()
 	return errors.Join(err, s.invoker.Close(), s.node.close())
+}
+
+// readApplications reads the catalogue of applications; no file is an empty catalogue.
+func readApplications(file string) ([]httpapi.Application, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("applications: %w", err)
+	}
+	applications, err := httpapi.ParseApplications(text)
+	if err != nil {
+		return nil, fmt.Errorf("applications: %s: %w", file, err)
+	}
+	return applications, nil
 }
 
 type helpers struct{ runsc, init string }
