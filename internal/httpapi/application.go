@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 
 	"she/internal/access"
 	"she/internal/hat"
@@ -18,6 +20,8 @@ type Application struct {
 	ID      string
 	Version string
 	Roles   []access.Role
+	// hosts are the places it lives at, "https://app.example"; tokens made at a login go to no other.
+	hosts []string
 	// Description is the whole entry as clients are shown it, canonical JSON.
 	Description hat.Data
 }
@@ -49,6 +53,7 @@ func ParseApplications(text []byte) ([]Application, error) {
 			Permissions struct {
 				Roles []access.Role `json:"rolesGranted"`
 			} `json:"permissions"`
+			Kind, Setup map[string]any
 		}
 		if err := json.Unmarshal(element, &a); err != nil {
 			return nil, fmt.Errorf("application %d of the catalogue: %w", i+1, err)
@@ -63,10 +68,36 @@ func ParseApplications(text []byte) ([]Application, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Application{a.ID, a.Info.Version, a.Permissions.Roles, description})
+		all = append(all, Application{a.ID, a.Info.Version, a.Permissions.Roles, hostsIn(a.Kind, a.Setup), description})
 	}
 	return all, nil
 }
+
+// hostsIn finds the addresses among the fields of an application's kind and setup: url, iosUrl, androidUrl, ….
+func hostsIn(parts ...map[string]any) (hosts []string) {
+	for _, part := range parts {
+		for _, v := range part {
+			if text, isText := v.(string); isText {
+				if host := hostOf(text); host != "" {
+					hosts = append(hosts, host)
+				}
+			}
+		}
+	}
+	return hosts
+}
+
+// hostOf is scheme and host of an address, "" if it is none.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || !u.IsAbs() || u.Host == "" {
+		return ""
+	}
+	return strings.ToLower(u.Scheme + "://" + u.Host)
+}
+
+// at says whether the application lives at the address.
+func (a Application) at(address string) bool { return slices.Contains(a.hosts, hostOf(address)) }
 
 // setup is what a vault keeps of an application.
 type setup struct {

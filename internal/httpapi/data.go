@@ -79,7 +79,7 @@ func (s *server) getData(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	page, err := pageOf(values, defaultTake)
+	page, err := pageOf(values)
 	if err != nil {
 		return err
 	}
@@ -88,35 +88,17 @@ func (s *server) getData(w *recorder, q *request) error {
 		return err
 	}
 	property.Endpoints = []bundle.EndpointQuery{{Endpoint: e}}
-	within := bundle.Within{Page: page, Keep: keep(values)}
-	out := newSpool(w)
-	defer out.stop()
-	err = q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
-		return out.list(func(yield func(bundle.Row) error) error {
-			_, err := bundle.Evaluate(q.Context(), property, src, within, yield)
-			return err
-		})
-	})
-	if err != nil {
-		return err
-	}
-	return out.end(http.StatusOK)
+	return q.answerList(w, property, bundle.Within{Page: page, Keep: keep(values)})
 }
 
-// pageOf reads skip and take; a negative fallback means that all is given if take is not there.
-func pageOf(values url.Values, fallback int) (bundle.Page, error) {
+// pageOf reads skip and take.
+func pageOf(values url.Values) (bundle.Page, error) {
 	skip, err := intParam(values, "skip", 0)
 	if err != nil {
 		return bundle.Page{}, err
 	}
-	take, err := intParam(values, "take", fallback)
-	if err != nil {
-		return bundle.Page{}, err
-	}
-	if take < 0 {
-		return bundle.Page{Skip: skip}, nil
-	}
-	return bundle.Page{Skip: skip, Take: &take}, nil
+	take, err := intParam(values, "take", defaultTake)
+	return bundle.Page{Skip: skip, Take: &take}, err
 }
 
 // sorted reads orderBy and ordering; any ordering but "descending" is ascending.

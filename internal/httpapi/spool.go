@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"she/internal/bundle"
+	"she/internal/hat"
 )
 
 // A spool is an answer of unknown length. Records come out of a snapshot of the vault, and a snapshot that is kept
@@ -28,6 +29,9 @@ func newSpool(w *recorder) *spool {
 }
 
 func (s *spool) text(t string) { s.buf = append(s.buf, t...) }
+
+// name writes the name of a property and its colon.
+func (s *spool) name(n string) { s.buf = append(hat.AppendString(s.buf, n), ':') }
 
 func (s *spool) row(r bundle.Row) error {
 	s.buf = r.AppendJSON(s.buf)

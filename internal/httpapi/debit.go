@@ -1,0 +1,461 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/debit"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// debitTime is how data debits write times; they read any ISO 8601 with a zone.
+const debitTime = "2006-01-02T15:04:05-0700"
+
+var debitTimes = []string{debitTime, time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700"}
+
+// proposal reads the body of POST and PUT data-debit: who asks, and for what.
+//
+//	{"dataDebitKey":"dd-1","purpose":"why","start":"2024-01-01T00:00:00+0000","period":604800000,
+//	 "cancelAtPeriodEnd":false,"requestClientName":"…","requestClientUrl":"…","requestClientLogoUrl":"…",
+//	 "requestClientCallbackUrl":null,"requestApplicationId":null,"requestDescription":null,"termsUrl":"…",
+//	 "conditions":{"name":"c","bundle":{}},"bundle":{"name":"b","bundle":{"p":{"endpoints":[…]}}}}
+//
+// The key in the body must be there, but the one in the path counts.
+func proposal(text []byte) (c debit.Client, p debit.Permissions, err error) {
+	o, err := document(text)
+	if err != nil {
+		return c, p, err
+	}
+	var start, key string
+	for _, field := range []struct {
+		name     string
+		into     *string
+		required bool
+	}{
+		{"dataDebitKey", &key, true},
+		{"purpose", &p.Purpose, true},
+		{"start", &start, true},
+		{"termsUrl", &p.TermsURL, true},
+		{"requestClientName", &c.Name, true},
+		{"requestClientUrl", &c.URL, true},
+		{"requestClientLogoUrl", &c.LogoURL, true},
+		{"requestClientCallbackUrl", &c.CallbackURL, false},
+		{"requestApplicationId", &c.ApplicationID, false},
+		{"requestDescription", &c.Description, false},
+	} {
+		read := o.optionalText
+		if field.required {
+			read = o.text
+		}
+		if *field.into, err = read(field.name); err != nil {
+			return c, p, err
+		}
+	}
+	if p.Start, err = readTime(start); err != nil {
+		return c, p, o.wrongAt("start", "error.expected.date.isoformat")
+	}
+	period, err := o.required("period")
+	if err != nil {
+		return c, p, err
+	}
+	if err := p.Period.UnmarshalJSON(period); err != nil {
+		return c, p, o.wrongAt("period", "error.expected.period")
+	}
+	if p.CancelAtPeriodEnd, err = o.boolean("cancelAtPeriodEnd"); err != nil {
+		return c, p, err
+	}
+	shared, err := o.required("bundle")
+	if err != nil {
+		return c, p, err
+	}
+	if p.Bundle, err = bundle.Parse(shared); err != nil {
+		return c, p, o.within("bundle", err)
+	}
+	if conditions, found := o.optional("conditions"); found {
+		parsed, err := bundle.Parse(conditions)
+		if err != nil {
+			return c, p, o.within("conditions", err)
+		}
+		p.Conditions = &parsed
+	}
+	return c, p, nil
+}
+
+func readTime(text string) (time.Time, error) {
+	for _, layout := range debitTimes {
+		// A year of five digits could not be written down again.
+		if t, err := time.Parse(layout, text); err == nil && t.UTC().Year() < 9000 {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, errors.New("no time")
+}
+
+// wireDebit and wirePermissions are a debit as clients read it.
+type wireDebit struct {
+	Key               string            `json:"dataDebitKey"`
+	Created           string            `json:"dateCreated"`
+	Permissions       []wirePermissions `json:"permissions"` // the newest first
+	Name              string            `json:"requestClientName"`
+	URL               string            `json:"requestClientUrl"`
+	LogoURL           string            `json:"requestClientLogoUrl"`
+	ApplicationID     string            `json:"requestApplicationId,omitempty"`
+	Description       string            `json:"requestDescription,omitempty"`
+	Active            bool              `json:"active"`
+	Accepted          bool              `json:"accepted"`
+	Start             string            `json:"start"`
+	End               *string           `json:"end"`
+	PermissionsActive *wirePermissions  `json:"permissionsActive"`
+	PermissionsLatest wirePermissions   `json:"permissionsLatest"`
+}
+
+type wirePermissions struct {
+	Created           string         `json:"dateCreated"`
+	Purpose           string         `json:"purpose"`
+	Start             string         `json:"start"`
+	Period            int64          `json:"period"` // milliseconds
+	CancelAtPeriodEnd bool           `json:"cancelAtPeriodEnd"`
+	CanceledAt        string         `json:"canceledAt,omitempty"`
+	TermsURL          string         `json:"termsUrl"`
+	Conditions        *bundle.Bundle `json:"conditions,omitempty"`
+	Bundle            bundle.Bundle  `json:"bundle"`
+	Accepted          bool           `json:"accepted"`
+	Active            bool           `json:"active"`
+	End               *string        `json:"end"`
+}
+
+func onWire(d debit.Debit, now time.Time) wireDebit {
+	wire := wireDebit{
+		Key: d.Key, Created: d.Created.Format(debitTime),
+		Name: d.Client.Name, URL: d.Client.URL, LogoURL: d.Client.LogoURL,
+		ApplicationID: d.Client.ApplicationID, Description: d.Client.Description,
+		PermissionsLatest: permissionsOnWire(*d.Latest(), now),
+	}
+	for _, p := range slices.Backward(d.Permissions) {
+		wire.Permissions = append(wire.Permissions, permissionsOnWire(p, now))
+	}
+	inForce := wire.PermissionsLatest
+	if p := d.Active(now); p != nil {
+		inForce = permissionsOnWire(*p, now)
+		wire.PermissionsActive = &inForce
+	}
+	wire.Active, wire.Accepted, wire.Start, wire.End = inForce.Active, inForce.Accepted, inForce.Start, inForce.End
+	return wire
+}
+
+func permissionsOnWire(p debit.Permissions, now time.Time) wirePermissions {
+	wire := wirePermissions{
+		Created: p.Created.Format(debitTime), Purpose: p.Purpose, Start: p.Start.Format(debitTime),
+		Period:            p.Period.After(p.Start).Sub(p.Start).Milliseconds(),
+		CancelAtPeriodEnd: p.CancelAtPeriodEnd, TermsURL: p.TermsURL, Conditions: p.Conditions, Bundle: p.Bundle,
+		Accepted: p.Accepted, Active: p.Active(now),
+	}
+	if !p.CanceledAt.IsZero() {
+		wire.CanceledAt = p.CanceledAt.Format(debitTime)
+	}
+	if end, none := p.End(); !none {
+		text := end.Format(debitTime)
+		wire.End = &text
+	}
+	return wire
+}
+
+func malformed(cause string) *apiError {
+	return controller(http.StatusBadRequest, "Bad Request", "Data Debit request malformed: "+cause)
+}
+
+var (
+	errDebitExists  = malformed("Data Debit with such ID already exists")
+	errBundleExists = malformed("Data bundle with such ID already exists")
+	errDebitMissing = malformed("Data Debit being updated does not exist")
+	errNoSuchDebit  = controller(http.StatusBadRequest, "Not Found", "Data Debit with this ID does not exist")
+)
+
+// debits are all that a vault has, the newest first.
+func debits(documents []vault.Document) ([]debit.Debit, error) {
+	all := make([]debit.Debit, len(documents))
+	for i, d := range documents {
+		var err error
+		if all[i], err = debit.FromStore(d.Body); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// otherDebits are those of a transaction but for one.
+func otherDebits(e vault.Edit, id string) ([]debit.Debit, error) {
+	documents, err := e.All(vault.Debits)
+	if err != nil {
+		return nil, err
+	}
+	all, err := debits(documents)
+	return slices.DeleteFunc(all, func(d debit.Debit) bool { return d.Key == id }), err
+}
+
+// takenBy finds one of the names among the bundles of debits.
+func takenBy(all []debit.Debit, names []string) (name string, taken bool) {
+	for _, name := range names {
+		for _, d := range all {
+			if slices.Contains(d.BundleNames(), name) {
+				return name, true
+			}
+		}
+	}
+	return "", false
+}
+
+func storeDebit(e vault.Edit, d debit.Debit) error {
+	body, err := d.Store()
+	if err != nil {
+		return err
+	}
+	return e.Put(vault.Debits, d.Key, body)
+}
+
+// postDebit: POST /data-debit/{debit}. Who made it may use it from this moment on: the role is stored with it.
+func (s *server) postDebit(w *recorder, q *request) error {
+	id := q.params["debit"]
+	text, err := q.body(w)
+	if err != nil {
+		return err
+	}
+	client, terms, err := proposal(text)
+	if err != nil {
+		return err
+	}
+	d := debit.Debit{Key: id, Created: q.now.UTC(), Client: client}.Propose(terms, q.now.UTC())
+	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
+		if _, err := e.Find(vault.Debits, id); err == nil {
+			return errDebitExists
+		} else if !errors.Is(err, vault.ErrNotFound) {
+			return err
+		}
+		others, err := otherDebits(e, id)
+		if err != nil {
+			return err
+		}
+		if _, taken := takenBy(others, terms.BundleNames()); taken {
+			return errBundleExists
+		}
+		for _, name := range terms.BundleNames() {
+			if _, err := e.Find(vault.Bundles, name); err == nil {
+				return errBundleExists
+			} else if !errors.Is(err, vault.ErrNotFound) {
+				return err
+			}
+		}
+		if !q.caller.IsOwner() {
+			role := access.Role{Title: access.TitleDataDebit, Detail: id}
+			err := e.ChangeUser(q.user.ID, func(u *vault.User) error {
+				if !slices.Contains(u.Roles, role) {
+					u.Roles = append(u.Roles, role)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return storeDebit(e, d)
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, onWire(d, q.now))
+	return nil
+}
+
+// changeDebit replaces a debit by what change makes of it. missing is the answer if there is none.
+func (q *request) changeDebit(missing *apiError, change func(vault.Edit, debit.Debit) (debit.Debit, error)) (changed debit.Debit, err error) {
+	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
+		document, err := e.Find(vault.Debits, q.params["debit"])
+		if errors.Is(err, vault.ErrNotFound) {
+			return missing
+		} else if err != nil {
+			return err
+		}
+		d, err := debit.FromStore(document.Body)
+		if err != nil {
+			return err
+		}
+		if changed, err = change(e, d); err != nil {
+			return err
+		}
+		return storeDebit(e, changed)
+	})
+	return changed, err
+}
+
+// putDebit: PUT /data-debit/{debit}. Other terms; those in force stay so until the Owner accepts these.
+func (s *server) putDebit(w *recorder, q *request) error {
+	text, err := q.body(w)
+	if err != nil {
+		return err
+	}
+	_, terms, err := proposal(text)
+	if err != nil {
+		return err
+	}
+	d, err := q.changeDebit(errDebitMissing, func(e vault.Edit, d debit.Debit) (debit.Debit, error) {
+		others, err := otherDebits(e, d.Key)
+		if err != nil {
+			return d, err
+		}
+		if name, taken := takenBy(others, terms.BundleNames()); taken {
+			return d, malformed(fmt.Sprintf("Bundle %s already linked and could not be reassigned to a different data debit", name))
+		}
+		if len(d.Permissions) >= maxTerms {
+			return d, malformed("Too many changes of one Data Debit")
+		}
+		return d.Propose(terms, q.now.UTC()), nil
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	return nil
+}
+
+// maxTerms bounds the history of one debit, which is read and written whole.
+const maxTerms = 100
+
+// listDebits: GET /data-debit.
+func (s *server) listDebits(w *recorder, q *request) error {
+	documents, err := q.vault.Documents(q.Context(), q.caller, vault.Debits)
+	if err != nil {
+		return err
+	}
+	all, err := debits(documents)
+	if err != nil {
+		return err
+	}
+	wire := make([]wireDebit, len(all))
+	for i, d := range all {
+		wire[i] = onWire(d, q.now)
+	}
+	writeJSON(w, http.StatusOK, wire)
+	return nil
+}
+
+// debit is the one of the path; found is false if there is none.
+func (q *request) debit() (d debit.Debit, found bool, err error) {
+	document, err := q.vault.Document(q.Context(), q.caller, vault.Debits, q.params["debit"])
+	if errors.Is(err, vault.ErrNotFound) {
+		return d, false, nil
+	} else if err != nil {
+		return d, false, err
+	}
+	d, err = debit.FromStore(document.Body)
+	return d, err == nil, err
+}
+
+// getDebit: GET /data-debit/{debit}.
+func (s *server) getDebit(w *recorder, q *request) error {
+	d, found, err := q.debit()
+	if err != nil {
+		return err
+	}
+	if !found {
+		return controller(http.StatusNotFound, "Not Found", fmt.Sprintf("Data Debit %s not found", q.params["debit"]))
+	}
+	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	return nil
+}
+
+// enableDebit: GET /data-debit/{debit}/enable.
+func (s *server) enableDebit(w *recorder, q *request) error {
+	d, err := q.changeDebit(errNoSuchDebit, func(_ vault.Edit, d debit.Debit) (debit.Debit, error) { return d.Accept(), nil })
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	return nil
+}
+
+// disableDebit: GET /data-debit/{debit}/disable?atPeriodEnd=bool.
+func (s *server) disableDebit(w *recorder, q *request) error {
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	atPeriodEnd, found, err := boolParam(values, "atPeriodEnd")
+	if err != nil {
+		return err
+	}
+	if !found {
+		return missingParameter("atPeriodEnd")
+	}
+	d, err := q.changeDebit(errNoSuchDebit, func(_ vault.Edit, d debit.Debit) (debit.Debit, error) {
+		return d.Cancel(atPeriodEnd, q.now.UTC()), nil
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	return nil
+}
+
+// debitValues: GET /data-debit/{debit}/values. What the terms in force share, if every condition has a record.
+func (s *server) debitValues(w *recorder, q *request) error {
+	d, found, err := q.debit()
+	if err != nil {
+		return err
+	}
+	var terms *debit.Permissions
+	if found {
+		terms = d.Active(q.now)
+	}
+	if terms == nil {
+		return controller(http.StatusBadRequest, "Bad Request", fmt.Sprintf("Data Debit %s not enabled", q.params["debit"]))
+	}
+	reader := access.UnderDebit(q.caller.UserID(), terms.Endpoints())
+	out := newSpool(w)
+	defer out.stop()
+	err = q.vault.Read(q.Context(), reader, func(src bundle.Source, _ hat.Seq) error {
+		shared := terms.Bundle.Properties
+		out.text("{")
+		if terms.Conditions != nil {
+			out.text(`"conditions":{`)
+			for i, name := range terms.Conditions.Names() {
+				holds, err := q.anyRecord(terms.Conditions.Properties[name], src)
+				if err != nil {
+					return err
+				}
+				if !holds {
+					shared = nil
+				}
+				if i > 0 {
+					out.text(",")
+				}
+				out.name(name)
+				out.text(strconv.FormatBool(holds))
+			}
+			out.text("},")
+		}
+		out.text(`"bundle":`)
+		if err := q.properties(out, shared, src); err != nil {
+			return err
+		}
+		out.text("}")
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return out.end(http.StatusOK)
+}
+
+func (q *request) anyRecord(property bundle.PropertyQuery, src bundle.Source) (bool, error) {
+	one := 1
+	counts, err := bundle.Evaluate(q.Context(), property, src, bundle.Within{Page: bundle.Page{Take: &one}},
+		func(bundle.Row) error { return nil })
+	return counts.Rows > 0, err
+}

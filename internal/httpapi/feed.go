@@ -1,0 +1,67 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"she/internal/bundle"
+	"she/internal/feed"
+	"she/internal/hat"
+)
+
+const (
+	feedBack  = 180 * 24 * time.Hour
+	feedAhead = 30 * 24 * time.Hour
+	// maxItems of one answer, the newest; of a source more than that are not even looked at.
+	maxItems = 10_000
+	maxFeed  = 32 << 20 // bytes of records that became items
+)
+
+// errFeedFull ends the reading of a source; what was found so far is the answer.
+var errFeedFull = errors.New("feed is full")
+
+// getFeed: GET /she/feed and /she/feed/{prefix}, ?since&until in Unix seconds.
+func (s *server) getFeed(w *recorder, q *request) error {
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	since, err := secondsParam(values, "since", q.now.Add(-feedBack).Unix())
+	if err != nil {
+		return err
+	}
+	until, err := secondsParam(values, "until", q.now.Add(feedAhead).Unix())
+	if err != nil {
+		return err
+	}
+	from, to := time.Unix(since, 0), time.Unix(until, 0)
+	items := []feed.Item{}
+	most, size := maxItems, 0
+	err = q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
+		for _, source := range feed.Matching(q.params["prefix"]) {
+			newest := bundle.PropertyQuery{
+				Endpoints: []bundle.EndpointQuery{{Endpoint: source.Endpoint}}, Ordering: "descending", Limit: &most,
+			}
+			_, err := bundle.Evaluate(q.Context(), newest, src, bundle.Within{}, func(r bundle.Row) error {
+				if item, ok := source.Item(r.Data, from, to); ok {
+					items = append(items, item)
+					if size += r.Data.Len(); size > maxFeed {
+						return errFeedFull
+					}
+				}
+				return nil
+			})
+			if err != nil && !errors.Is(err, errFeedFull) {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	feed.Sort(items)
+	writeJSON(w, http.StatusOK, items[:min(len(items), maxItems)])
+	return nil
+}

@@ -1,0 +1,205 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// grantable are the roles a user may be given here. Owner and platform come with the HAT.
+var grantable = []string{
+	access.TitleValidate, access.TitleDataDebit, access.TitleDataCredit, access.TitleNamespaceWrite, access.TitleNamespaceRead,
+	access.TitleAppStatusRead, access.TitleListApps,
+}
+
+// privileged users are neither made nor changed here.
+func privileged(u vault.User) bool {
+	return slices.ContainsFunc(u.Roles, func(r access.Role) bool {
+		return r.Title == access.TitleOwner || r.Title == access.TitlePlatform
+	})
+}
+
+func noSuchUser(id string) *apiError {
+	return controller(http.StatusNotFound, "No such User", fmt.Sprintf("User %s does not exist", clip(id)))
+}
+
+func invalidUser(cause string) *apiError {
+	return controller(http.StatusBadRequest, "Invalid User", cause)
+}
+
+// userBody reads the body of create and update: {userId,email,pass,name,role|roles}. name is not kept: a user is
+// known by the username, which the original calls email.
+func (s *server) userBody(w *recorder, q *request) (u vault.User, err error) {
+	text, err := q.body(w)
+	if err != nil {
+		return u, err
+	}
+	o, err := document(text)
+	if err != nil {
+		return u, err
+	}
+	id, err := o.optionalText("userId")
+	if err != nil {
+		return u, err
+	}
+	if id == "" {
+		u.ID = hat.NewUserID()
+	} else if u.ID, err = hat.ParseUserID(id); err != nil {
+		return u, o.wrongAt("userId", "error.expected.uuid")
+	}
+	if u.Username, err = o.text("email"); err != nil {
+		return u, err
+	}
+	if u.Username == "" || len(u.Username) > 256 {
+		return u, o.wrongAt("email", "error.invalid")
+	}
+	if u.Roles, err = rolesOf(o); err != nil {
+		return u, err
+	}
+	pass, err := o.optionalText("pass")
+	if err != nil || pass == "" {
+		return u, err
+	}
+	u.PasswordHash, err = s.passwordHash(q, o, pass)
+	return u, err
+}
+
+// passwordHash takes a bcrypt hash as it is, because existing clients send one; a password is hashed.
+func (s *server) passwordHash(q *request, o object, pass string) ([]byte, error) {
+	if cost, err := bcrypt.Cost([]byte(pass)); err == nil && len(pass) == 60 {
+		if cost > maxCost {
+			return nil, o.wrongAt("pass", "error.invalid")
+		}
+		return []byte(pass), nil
+	}
+	if err := checkPassword(o, "pass", pass, q.hat.Domain.String()); err != nil {
+		return nil, err
+	}
+	return s.crypt.hash(q, pass)
+}
+
+// maxCost keeps somebody's hash from costing minutes at each login.
+const maxCost = 14
+
+func rolesOf(o object) ([]access.Role, error) {
+	roles := []access.Role{}
+	if raw, found := o.optional("roles"); found {
+		if json.Unmarshal(raw, &roles) != nil {
+			return nil, o.wrongAt("roles", "error.expected.jsarray")
+		}
+	}
+	role, err := o.optionalText("role")
+	if err != nil {
+		return nil, err
+	}
+	if role != "" {
+		roles = append(roles, access.Role{Title: role})
+	}
+	for _, r := range roles {
+		if !slices.Contains(grantable, r.Title) || len(r.Detail) > 256 {
+			return nil, invalidUser("Users with such a role can not be created")
+		}
+	}
+	return roles, nil
+}
+
+// listUsers: GET /users/user.
+func (s *server) listUsers(w *recorder, q *request) error {
+	all, err := q.vault.Users(q.Context())
+	if err != nil {
+		return err
+	}
+	wire := make([]wireUser, len(all))
+	for i, u := range all {
+		wire[i] = userOnWire(u)
+	}
+	writeJSON(w, http.StatusOK, wire)
+	return nil
+}
+
+// createUser: POST /users/user. The user may do what the roles in the body say, and nothing by default.
+func (s *server) createUser(w *recorder, q *request) error {
+	u, err := s.userBody(w, q)
+	if err != nil {
+		return err
+	}
+	u.Enabled = true
+	err = q.vault.CreateUser(q.Context(), u)
+	if errors.Is(err, vault.ErrExists) {
+		return controller(http.StatusBadRequest, "Error creating user", "User with such an id or email exists already")
+	} else if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, userOnWire(u))
+	return nil
+}
+
+// changeUser changes the user of the path, unless it is the Owner or a platform.
+func (s *server) changeUser(w *recorder, q *request, change func(*vault.User)) error {
+	id, err := hat.ParseUserID(q.params["user"])
+	if err != nil {
+		return noSuchUser(q.params["user"])
+	}
+	var changed vault.User
+	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
+		return e.ChangeUser(id, func(u *vault.User) error {
+			if privileged(*u) {
+				return controller(http.StatusForbidden, "Forbidden", "Owner and platform users can not be changed")
+			}
+			change(u)
+			changed = *u
+			return nil
+		})
+	})
+	switch {
+	case errors.Is(err, vault.ErrNotFound):
+		return noSuchUser(q.params["user"])
+	case errors.Is(err, vault.ErrExists):
+		return invalidUser("User with such an email exists already")
+	case err != nil:
+		return err
+	}
+	writeJSON(w, http.StatusOK, userOnWire(changed))
+	return nil
+}
+
+// enableUser: PUT /users/user/{user}/enable.
+func (s *server) enableUser(w *recorder, q *request) error {
+	return s.changeUser(w, q, func(u *vault.User) { u.Enabled = true })
+}
+
+// disableUser: PUT /users/user/{user}/disable. The user's tokens are refused from the next request on.
+func (s *server) disableUser(w *recorder, q *request) error {
+	return s.changeUser(w, q, func(u *vault.User) { u.Enabled = false })
+}
+
+// deleteUser: PUT /users/user/{user}/delete. Records name who wrote them, so the row stays: without password, without
+// roles, under a name nobody would choose, for the old one to be free.
+func (s *server) deleteUser(w *recorder, q *request) error {
+	return s.changeUser(w, q, func(u *vault.User) {
+		u.Username, u.PasswordHash, u.Roles, u.Enabled = "deleted "+u.ID.String(), nil, nil, false
+		u.TokensFrom = nextSecond(q.now)
+	})
+}
+
+// updateUser: PUT /users/user/{user}/update. Without pass the password stays.
+func (s *server) updateUser(w *recorder, q *request) error {
+	wanted, err := s.userBody(w, q)
+	if err != nil {
+		return err
+	}
+	return s.changeUser(w, q, func(u *vault.User) {
+		u.Username, u.Roles = wanted.Username, wanted.Roles
+		if wanted.PasswordHash != nil {
+			u.PasswordHash, u.TokensFrom = wanted.PasswordHash, nextSecond(q.now)
+		}
+	})
+}
