@@ -6,9 +6,12 @@
 package runtimes
 
 import (
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +37,23 @@ func Install(dir string) error {
 	return readable(dir)
 }
 
+// Stamp changes whenever a bootstrap does.
+func Stamp() string {
+	sum := sha256.New()
+	err := fs.WalkDir(bootstraps, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := bootstraps.ReadFile(p)
+		fmt.Fprintf(sum, "%s %d %s", p, len(b), b)
+		return err
+	})
+	if err != nil {
+		panic(err) // embedded files can be read
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
 // A Runtime is how functions of one kind are run on this host.
 type Runtime struct {
 	Name    string      // what it is here: "python3.11", "nodejs20.x", "provided.al2023"
@@ -41,6 +61,7 @@ type Runtime struct {
 	Paths   [][2]string // host path and path inside that it needs, read-only
 	Env     []string    // what it wants set besides Lambda's variables
 	Version string      // changes whenever the installation does
+	Copies  bool        // its bootstrap reseeds what is random, so an instance may be copied after INIT
 }
 
 // ErrMissing is wrapped when a runtime is known and not installed; the text says what to install.
@@ -153,6 +174,7 @@ func (f Finder) python() (Runtime, error) {
 			// No byte code can be written beside a read-only module.
 			Env:     []string{"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=/var/runtime"},
 			Version: stamp(lines[0], executable),
+			Copies:  true,
 		}, nil
 	}
 	return Runtime{}, fmt.Errorf("%w: Python 3.8 or newer (apt-get install python3)", ErrMissing)
@@ -185,6 +207,7 @@ func (f Finder) node() (Runtime, error) {
 			Paths:   f.with(filepath.Dir(filepath.Dir(executable))),
 			Env:     []string{"NODE_PATH=/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
 			Version: stamp(lines[0], executable),
+			Copies:  true,
 		}, nil
 	}
 	return Runtime{}, fmt.Errorf("%w: Node.js 16 or newer (apt-get install nodejs)", ErrMissing)

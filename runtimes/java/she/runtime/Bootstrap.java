@@ -22,7 +22,7 @@ public final class Bootstrap {
     private static final String API = System.getenv("AWS_LAMBDA_RUNTIME_API");
 
     /** Given up when memory runs out, so that there is some to say so. */
-    private static byte[] reserve = new byte[512 << 10];
+    private static byte[] reserve = new byte[2 << 20];
 
     /** What Lambda calls an error that is not of the function's own making, or not only. */
     static final class Fault extends Exception {
@@ -76,7 +76,7 @@ public final class Bootstrap {
         Fresh.randomness(handler);
         Map<?, ?> sample = (Map<?, ?>) Json.parse("{\"a\":[1,-2.5e3,true,null,\"\\u00e9\"],\"b\":{\"c\":12345678901234567890}}".getBytes(StandardCharsets.UTF_8));
         Json.write(Types.to(Json.parse(Json.write(sample)), Map.class));
-        document(new Fault("", "", new IOException()));
+        text(document(new Fault("", "", new IOException(new IOException()))));
         new Invocation(new HashMap<>()).getRemainingTimeInMillis();
     }
 
@@ -120,6 +120,18 @@ public final class Bootstrap {
         return lines.subList(0, Math.min(lines.size(), 200));
     }
 
+    /** The same for the log. */
+    private static String text(Map<?, ?> document) {
+        StringBuilder s = new StringBuilder("[ERROR] ");
+        for (Map<?, ?> d = document; d != null; d = (Map<?, ?>) d.get("cause")) {
+            s.append(d == document ? "" : "Caused by: ").append(d.get("errorType")).append(": ").append(d.get("errorMessage")).append('\n');
+            for (Object line : (List<?>) d.get("stackTrace")) {
+                s.append("\tat ").append(line).append('\n');
+            }
+        }
+        return s.toString();
+    }
+
     private static void report(String path, Throwable error) {
         try {
             String type = error instanceof Fault ? ((Fault) error).type : error.getClass().getName();
@@ -129,13 +141,7 @@ public final class Bootstrap {
             }
             Map<String, Object> d = document(error);
             System.out.flush();
-            System.err.println("[ERROR] " + d.get("errorType") + ": " + d.get("errorMessage"));
-            for (Object line : (List<?>) d.get("stackTrace")) {
-                System.err.println("\tat " + line);
-            }
-            for (Map<?, ?> c = (Map<?, ?>) d.get("cause"); c != null; c = (Map<?, ?>) c.get("cause")) {
-                System.err.println("Caused by: " + c.get("errorType") + ": " + c.get("errorMessage"));
-            }
+            System.err.print(text(d));
             System.err.flush();
             request("POST", path, Json.write(d), type);
         } catch (Throwable again) {

@@ -1,0 +1,234 @@
+package invoke_test
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"she/internal/invoke"
+	"she/runtimes"
+)
+
+// javaClasses compiles testdata/java and gives the directory with the classes: the package as a jar leaves it.
+func javaClasses(t testing.TB) string {
+	t.Helper()
+	needRoot(t)
+	javac, err := exec.LookPath("javac")
+	if err != nil {
+		missing(t, "apt-get install default-jdk-headless")
+	}
+	dir := t.TempDir()
+	sources, err := filepath.Glob("testdata/java/src/*/*.java")
+	if err != nil || len(sources) == 0 {
+		t.Fatal("no sources", err)
+	}
+	// The interfaces are compiled against ours and not packed.
+	cmd := exec.Command(javac, append([]string{"-J-XX:TieredStopAtLevel=1", "-encoding", "UTF-8", "-nowarn", "-XDignore.symbol.file",
+		"-sourcepath", "../../runtimes/java", "-d", dir}, sources...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "com")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// missing skips, but not in the suite that is to run everything.
+func missing(t testing.TB, hint string) {
+	t.Helper()
+	if os.Getenv("SHE_TEST_ALL") == "1" {
+		t.Fatalf("the runtime for this test is missing: %s", hint)
+	}
+	t.Skipf("the runtime for this test is missing: %s", hint)
+}
+
+func javaCode(t testing.TB, dir string) func(handler string) invoke.Code {
+	c := function(t, "java17", "", nil)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c.Dir, c.Timeout, c.Env = dir, time.Minute, map[string]string{"OWN": "mine"}
+	return func(handler string) invoke.Code { c := c; c.Handler = handler; return c }
+}
+
+func TestJava(t *testing.T) {
+	classes, v := javaClasses(t), newInvoker(t)
+	for name, test := range map[string]func(*testing.T, *invoke.Invoker, string){
+		"forms": javaForms, "failures": javaFailures, "layouts": javaLayouts, "draws": javaDraws,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, v, classes) })
+	}
+}
+
+func javaForms(t *testing.T, v *invoke.Invoker, classes string) {
+	with := javaCode(t, classes)
+
+	const event = `{"big":12345678901234567890,"d":0.1,"tiny":1.00000000000000000001,"text":"Grüße 😀 \ud800","list":[true,null,-7]}`
+	wantAnswer(t, v, with("forms.Forms::echo"), event, event)
+	wantAnswer(t, v, with("forms.Forms::echoStatic"), `""`, `""`)
+	wantAnswer(t, v, with("forms.Forms::streams"), `{ "a" : 1 }`, `{ "a" : 1 }`)
+	wantAnswer(t, v, with("forms.Forms::streamsStatic"), `1`, `[1,"test-dev-fn"]`)
+	wantAnswer(t, v, with("forms.Forms::nothing"), `1`, `"made"`)
+	wantAnswer(t, v, with("forms.Forms::onlyContext"), `1`, `"1.0.0"`)
+	wantAnswer(t, v, with("forms.Forms::silent"), `1`, `null`)
+	wantAnswer(t, v, with("forms.Forms::text"), `"a"`, `"a!"`)
+	wantAnswer(t, v, with("forms.Forms::sum"), `[1,2,3]`, `6`)
+	wantAnswer(t, v, with("forms.Forms::exact"), `{"b":0.10,"a":12345678901234567890}`, `{"a":12345678901234567890,"b":0.1}`)
+	wantAnswer(t, v, with("forms.Forms::array"), `[9223372036854775807]`, `[9223372036854775807]`)
+	wantAnswer(t, v, with("forms.Forms::overloaded"), `1`, `"two"`)
+	wantAnswer(t, v, with("forms.Forms::hidden"), `1`, `"hidden"`)
+	wantAnswer(t, v, with("forms.Forms::bean"), `{"name":"a","kind":"NOTE","weight":2,"at":7,"unknown":{},"parts":[{"name":"b"}]}`,
+		`{"at":7,"heavy":true,"kind":"NOTE","name":"a/b","parts":[{"at":null,"heavy":false,"kind":null,"name":"b","parts":[],"weight":0.0}],"weight":2.0}`)
+	wantAnswer(t, v, with("forms.Typed"), `[1,41]`, `"sum 42 256"`)
+	wantAnswer(t, v, with("forms.Typed::handleRequest"), `[]`, `"sum 0 256"`)
+	wantAnswer(t, v, with("forms.Stream"), `[]`, `[]`)
+	a := wantAnswer(t, v, with("forms.Forms::describe"), `""`, `["test-dev-fn",256,36,"arn:aws:lambda:eu-west-1:000000000000:function:test-dev-fn",true,"/var/task","mine","",null,"Grüße 😀"]`)
+	if string(a.Log) != "printed\ncomplained\nlogged\n" {
+		t.Errorf("log %q", a.Log)
+	}
+	t.Logf("%s %+v %+v", a.Start, a.Timing, a.Usage)
+}
+
+func javaFailures(t *testing.T, v *invoke.Invoker, classes string) {
+	with := javaCode(t, classes)
+
+	for _, c := range []struct{ handler, event, code, document string }{
+		{"fails.Fails::raises", `{"n":"canary"}`, "Unhandled", `"errorMessage":"secret canary","errorType":"fails.Fails$Sad","stackTrace":["fails.Fails.deeper(Fails.java:20)","fails.Fails.raises(Fails.java:16)"],"cause":{"errorMessage":"inner","errorType":"java.lang.IllegalStateException"`},
+		{"fails.Fails::exits", `1`, "Runtime.ExitError", "status 4"},
+		{"fails.Fails::halts", `1`, "Runtime.ExitError", "status 9"},
+		{"fails.Fails::fillsHeap", `1`, "Runtime.OutOfMemory", "java.lang.OutOfMemoryError"},
+		{"fails.Fails::fillsHeapForGood", `1`, "Runtime.OutOfMemory", "java.lang.OutOfMemoryError"},
+		{"fails.Fails::fillsBeside", `1`, "Runtime.OutOfMemory", "256 MB"},
+		{"fails.Fails::recurses", `1`, "Unhandled", "java.lang.StackOverflowError"},
+		{"fails.Fails::nan", `1`, "Runtime.MarshalError", "NaN"},
+		{"fails.Fails::cycle", `1`, "Runtime.MarshalError", "in itself"},
+		{"fails.Fails::thread", `1`, "Runtime.MarshalError", "java.lang.Thread"},
+		{"fails.Fails::large", `1`, "Function.ResponseSizeTooLarge", "larger"},
+		{"fails.Fails::whole", `1.5`, "Runtime.UnmarshalError", "int"},
+		{"fails.Fails::whole", `{"secret":1}`, "Runtime.UnmarshalError", "can't make int of an object"},
+		{"fails.Fails::whole", `{not json`, "Runtime.UnmarshalError", "not JSON"},
+		{"fails.Fails::whole", deep(100_000), "Runtime.UnmarshalError", "nested"},
+		{"fails.Fails::odd", `1`, "Runtime.HandlerNotFound", "something else"},
+		{"fails.Fails::none", `1`, "Runtime.HandlerNotFound", "No method none"},
+		{"fails.Fails", `1`, "Runtime.HandlerNotFound", "handleRequest"},
+		{"fails.None::handle", `1`, "Runtime.ImportModuleError", "fails.None"},
+		{"::handle", `1`, "Runtime.MalformedHandlerName", "::handle"},
+		{"fails.Init::handle", `1`, "Unhandled", `"errorMessage":"secret constructor","errorType":"java.lang.IllegalArgumentException","stackTrace":["fails.Init.<init>(Init.java:5)"`},
+		{"fails.Init$InStatic::handle", `1`, "Unhandled", "secret static"},
+		{"fails.Init$Exits::handle", `1`, "Runtime.ExitError", "status 9"},
+		{"fails.Init$Arguments::handle", `1`, "Runtime.HandlerNotFound", "constructor"},
+	} {
+		wantFailure(t, v, with(c.handler), c.event, invoke.Author, c.code, c.document)
+	}
+	for _, handler := range []string{"fails.Fails::sleeps", "fails.Fails::spins"} {
+		c := with(handler)
+		c.Timeout = time.Second
+		wantFailure(t, v, c, `1`, invoke.Author, "Sandbox.Timedout", "deadline")
+	}
+	wantAnswer(t, v, with("fails.Fails::lingers"), `1`, `"answered"`)
+}
+
+func deep(n int) string {
+	b := make([]byte, 2*n)
+	for i := range n {
+		b[i], b[2*n-1-i] = '[', ']'
+	}
+	return string(b)
+}
+
+// javaLayouts: classes/ with jars in lib/, and a package with interfaces of its own, which then are the ones in
+// force. A jar at the root of a package is not loaded, as on Lambda.
+func javaLayouts(t *testing.T, v *invoke.Invoker, classes string) {
+	only := func(c invoke.Code, name string) {
+		t.Helper()
+		if err := os.CopyFS(filepath.Join(c.Dir, name), os.DirFS(classes)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	jar := func(c invoke.Code, name string) {
+		t.Helper()
+		file := filepath.Join(c.Dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		pack(t, file, classes)
+	}
+
+	c := function(t, "java11", "forms.Forms::text", nil)
+	c.Timeout = time.Minute
+	only(c, "classes")
+	wantAnswer(t, v, c, `"a"`, `"a!"`)
+
+	c = function(t, "java8.al2", "forms.Typed", nil)
+	c.Timeout = time.Minute
+	jar(c, "lib/function.jar")
+	wantAnswer(t, v, c, `[7]`, `"sum 7 256"`)
+
+	c = function(t, "java21", "forms.Typed", nil)
+	jar(c, "function.jar")
+	wantFailure(t, v, c, `[7]`, invoke.Author, "Runtime.ImportModuleError", "forms.Typed")
+}
+
+func pack(t *testing.T, file, dir string) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(f)
+	if err := errors.Join(z.AddFS(os.DirFS(dir)), z.Close(), f.Chmod(0o644), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestJavaSupports(t *testing.T) {
+	v := newInvoker(t)
+	if _, err := exec.LookPath("javac"); err != nil {
+		missing(t, "apt-get install default-jdk-headless")
+	}
+	for _, name := range []string{"java8", "java8.al2", "java11", "java17", "java21"} {
+		resolved, warning, err := v.Supports(name)
+		if err != nil || resolved == "" || (resolved == name) != (warning == "") {
+			t.Errorf("%s: %q, warning %q, %v", name, resolved, warning, err)
+		}
+	}
+	// A JRE alone can't compile the bootstrap.
+	f := runtimes.Finder{Compiled: t.TempDir(), Look: func(p string) (string, error) {
+		if filepath.Base(p) == "javac" {
+			return "", fs.ErrNotExist
+		}
+		return exec.LookPath(p)
+	}}
+	if _, _, err := f.Find("java17"); !errors.Is(err, runtimes.ErrMissing) {
+		t.Errorf("without a compiler: %v", err)
+	}
+}
+
+// javaDraws: what was drawn before the event is not drawn again after it, in no instance.
+func javaDraws(t *testing.T, v *invoke.Invoker, classes string) {
+	c := javaCode(t, classes)("forms.Draws::handle")
+	seen := map[string]bool{}
+	for range 5 {
+		a, err := ask(t, v, c, `null`)
+		var draws []json.RawMessage
+		if err == nil {
+			err = json.Unmarshal(a.Payload, &draws)
+		}
+		if err != nil || len(draws) != 13 {
+			t.Fatalf("%v\n%s\n%s", err, a.Payload, a.Log)
+		}
+		for i, d := range draws {
+			if seen[string(d)] {
+				t.Errorf("source %d repeats after %s", i, a.Start)
+			}
+			seen[string(d)] = true
+		}
+	}
+}
