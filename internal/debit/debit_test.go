@@ -1,0 +1,156 @@
+package debit
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"she/internal/bundle"
+	"she/internal/hat"
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+var (
+	start = time.Date(2024, 1, 31, 12, 0, 0, 0, time.UTC)
+	week  = must(hat.ParsePeriod("P7D"))
+	month = must(hat.ParsePeriod("P1M"))
+	asked = must(bundle.Parse([]byte(`{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"rumpel/notes"}]}}}`)))
+)
+
+func day(n int) time.Time { return start.AddDate(0, 0, n) }
+
+func TestEnd(t *testing.T) {
+	rolling := Permissions{Start: start, Period: week}
+	once := Permissions{Start: start, Period: week, CancelAtPeriodEnd: true}
+	cancelled := func(p Permissions, at time.Time, atOnce bool) Permissions {
+		p.CanceledAt, p.AtOnce = at, atOnce
+		return p
+	}
+	monthly := rolling
+	monthly.Period = month
+	for _, c := range []struct {
+		name string
+		p    Permissions
+		want time.Time // zero: none
+	}{
+		{"rolls on", rolling, time.Time{}},
+		{"one period", once, day(7)},
+		{"one month from the 31st", Permissions{Start: start, Period: month, CancelAtPeriodEnd: true}, start.AddDate(0, 1, 0)},
+		{"cancelled at once", cancelled(rolling, day(3), true), day(3)},
+		{"cancelled at period end, in the first", cancelled(rolling, day(3), false), day(7)},
+		{"in the second", cancelled(rolling, day(8), false), day(14)},
+		{"exactly at an end", cancelled(rolling, day(14), false), day(14)},
+		{"a moment after it", cancelled(rolling, day(14).Add(1), false), day(21)},
+		{"cancelled before it began", cancelled(rolling, day(-3), false), start},
+		{"by the calendar", cancelled(monthly, day(3), false), start.AddDate(0, 1, 0)},
+	} {
+		end, none := c.p.End()
+		if none != c.want.IsZero() || !none && !end.Equal(c.want) {
+			t.Errorf("%s: %v, none %v; want %v", c.name, end, none, c.want)
+		}
+	}
+}
+
+func TestActive(t *testing.T) {
+	accepted := Permissions{Start: start, Period: week, Accepted: true}
+	once := accepted
+	once.CancelAtPeriodEnd = true
+	for _, c := range []struct {
+		name string
+		p    Permissions
+		at   time.Time
+		want bool
+	}{
+		{"not accepted", Permissions{Start: start, Period: week}, day(1), false},
+		{"before it starts", accepted, start.Add(-1), false},
+		{"when it starts", accepted, start, true},
+		{"years later", accepted, day(2000), true},
+		{"one period, in it", once, day(7).Add(-1), true},
+		{"one period, over", once, day(7), false},
+	} {
+		if got := c.p.Active(c.at); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// The life of a debit, step by step; every step leaves the value before it as it was.
+func TestLife(t *testing.T) {
+	terms := Permissions{Purpose: "one", Start: start, Period: week, Bundle: asked, Accepted: true}
+	d0 := Debit{Key: "dd", Created: start}.Propose(terms, start)
+	if d0.Active(day(1)) != nil || d0.Latest().Accepted {
+		t.Fatal("a proposal is in force by itself")
+	}
+	d1 := d0.Accept()
+	if p := d1.Active(day(1)); p == nil || p.Purpose != "one" || d0.Latest().Accepted {
+		t.Fatal("accepted, and not in force")
+	}
+	terms.Purpose = "two"
+	d2 := d1.Propose(terms, day(1))
+	if d2.Active(day(1)).Purpose != "one" || d2.Latest().Purpose != "two" || len(d1.Permissions) != 1 {
+		t.Fatal("other terms must wait for the Owner")
+	}
+	d3 := d2.Accept()
+	if d3.Active(day(1)).Purpose != "two" || d3.Permissions[0].Accepted {
+		t.Fatal("accepting the newest ends the others")
+	}
+	if atOnce := d3.Cancel(false, day(2)); atOnce.Active(day(2)) != nil {
+		t.Fatal("cancelled at once, and still in force")
+	} else if again := atOnce.Accept(); again.Active(day(3)) == nil {
+		t.Fatal("the Owner can't change their mind")
+	}
+	later := d3.Cancel(true, day(2))
+	if later.Active(day(6)) == nil || later.Active(day(7)) != nil || d3.Active(day(7)) == nil {
+		t.Fatal("cancelled at the period's end")
+	}
+	if twice := later.Cancel(true, day(3)); !twice.Permissions[1].CanceledAt.Equal(day(3)) {
+		t.Fatal("cancelled twice within the period")
+	}
+}
+
+func TestStore(t *testing.T) {
+	terms := Permissions{
+		Purpose: "p", Start: start, Period: month, Bundle: asked, Conditions: &bundle.Bundle{Name: "c", Properties: asked.Properties},
+		CancelAtPeriodEnd: true, TermsURL: "https://terms.test",
+	}
+	d := Debit{Key: "dd", Created: start, Client: Client{Name: "n", URL: "u", Description: "x"}}.Propose(terms, start).Accept().Cancel(true, day(1))
+	text := must(d.Store())
+	back := must(FromStore(text))
+	if !bytes.Equal(must(back.Store()), text) {
+		t.Errorf("%s", text)
+	}
+	if back.Permissions[0].Period != month || !back.Permissions[0].CanceledAt.Equal(day(1)) || len(back.Permissions[0].Endpoints()) != 2 {
+		t.Errorf("%+v", back)
+	}
+	if names := back.BundleNames(); len(names) != 2 || names[0] != "b" || names[1] != "c" {
+		t.Errorf("%v", names)
+	}
+	for _, bad := range []string{``, `{}`, `[]`, `{"permissions":[]}`, `{"permissions":[{"period":-1}]}`} {
+		if _, err := FromStore([]byte(bad)); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
+
+// An end never lies before the cancellation, and never more than a period after it.
+func FuzzEnd(f *testing.F) {
+	f.Add(int64(7*24*3600*1000), int64(100000))
+	f.Fuzz(func(t *testing.T, ms, after int64) {
+		period, err := hat.PeriodOf(ms)
+		if err != nil || after < 0 || after > int64(100*365*24*time.Hour/time.Millisecond) {
+			t.Skip()
+		}
+		cancelled := start.Add(time.Duration(after) * time.Millisecond)
+		p := Permissions{Start: start, Period: period, CanceledAt: cancelled}
+		end, none := p.End()
+		if none || end.Before(cancelled) || end.Sub(cancelled) >= time.Duration(ms)*time.Millisecond && after != 0 {
+			t.Fatalf("cancelled %v, ends %v, period %v", cancelled, end, period)
+		}
+	})
+}

@@ -1,0 +1,230 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/access"
+)
+
+const dd = api + "/data-debit/dd-1"
+
+// debitBody is a proposal that shares rumpel/notes as bundle b from nine o'clock on, week by week, changed as the
+// fields say: names and JSON texts in pairs, an empty text to leave the field out.
+func debitBody(changes ...string) string {
+	fields := map[string]string{
+		"dataDebitKey": `"dd-1"`, "purpose": `"why"`, "start": `"2026-03-04T09:00:00+0000"`, "period": `604800000`,
+		"cancelAtPeriodEnd": `false`, "requestClientName": `"Client"`, "requestClientUrl": `"https://c.test"`,
+		"requestClientLogoUrl": `"https://c.test/l.png"`, "requestClientCallbackUrl": `null`, "requestApplicationId": `null`,
+		"requestDescription": `null`, "termsUrl": `"https://c.test/t"`,
+		"bundle": `{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"rumpel/notes"}]}}}`,
+	}
+	for i := 0; i < len(changes); i += 2 {
+		if fields[changes[i]] = changes[i+1]; changes[i+1] == "" {
+			delete(fields, changes[i])
+		}
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		parts = append(parts, fmt.Sprintf("%q:%s", name, fields[name]))
+	}
+	return "{" + strings.Join(parts, ",") + "}"
+}
+
+func bundleNamed(name, endpoint string) string {
+	return fmt.Sprintf(`{"name":%q,"bundle":{"p":{"endpoints":[{"endpoint":%q}]}}}`, name, endpoint)
+}
+
+type gotDebit struct {
+	DataDebitKey      string
+	Permissions       []struct{ Purpose string }
+	Active, Accepted  bool
+	Start             string
+	End               *string
+	PermissionsActive *struct{ Purpose string }
+	PermissionsLatest struct {
+		Purpose  string
+		Accepted bool
+		Period   json.Number
+	}
+}
+
+func (a answer) debit() (d gotDebit) {
+	a.t.Helper()
+	a.decode(&d)
+	return d
+}
+
+// values checks what a debit shares: the data of property p.
+func (a answer) shares(want string) {
+	a.t.Helper()
+	a.want(200)
+	var got struct{ Bundle map[string][]wireRecord }
+	a.decode(&got)
+	var all []string
+	for _, r := range got.Bundle["p"] {
+		all = append(all, string(r.Data))
+	}
+	if text := strings.Join(all, " "); text != want {
+		a.t.Errorf("%s: %s, want %s", a.call, text, want)
+	}
+}
+
+const notEnabled = `{"message":"Bad Request","cause":"Data Debit dd-1 not enabled"}`
+
+func TestScenario46And47Debit(t *testing.T) {
+	w := newWorld(t)
+	w.addUser("client", access.Role{Title: access.TitleDataDebit})
+	w.post("bob", notes, `[1,2]`).want(201)
+	d := w.post("client", dd, debitBody()).want(201).debit()
+	if d.DataDebitKey != "dd-1" || d.Accepted || d.Active || d.PermissionsActive != nil || d.End != nil ||
+		d.PermissionsLatest.Period != "604800000" || d.Start != "2026-03-04T09:00:00+0000" {
+		t.Errorf("%+v", d)
+	}
+	// B-50: whoever made it may use it in the very next request.
+	w.get("client", dd).want(200)
+	w.get("client", dd+"/values").want(400, notEnabled)
+	w.get("client", dd+"/enable").want(403, accessDenied)
+	w.get("client", api+"/data-debit").want(403, accessDenied)
+	d = w.get("bob", dd+"/enable").want(200).debit()
+	if !d.Accepted || !d.Active || d.PermissionsActive == nil {
+		t.Errorf("%+v", d)
+	}
+	w.get("client", dd+"/values").shares("1 2")
+	w.get("bob", dd+"/values").shares("1 2")
+	// It shares what the debit says; the client's roles have not grown.
+	w.get("client", notes).want(403, accessDenied)
+	w.addUser("another", access.Role{Title: access.TitleDataDebit})
+	w.get("another", dd+"/values").want(403, accessDenied)
+
+	const exists = `{"message":"Bad Request","cause":"Data Debit request malformed: Data Debit with such ID already exists"}`
+	w.post("client", dd, debitBody("bundle", bundleNamed("other", "a/b"))).want(400, exists)
+	const taken = `{"message":"Bad Request","cause":"Data Debit request malformed: Data bundle with such ID already exists"}`
+	w.post("client", api+"/data-debit/dd-2", debitBody()).want(400, taken)
+	w.post("bob", api+"/data-bundle/mine", `{}`).want(201)
+	w.post("client", api+"/data-debit/dd-2", debitBody("bundle", bundleNamed("mine", "a/b"))).want(400, taken)
+	w.post("client", api+"/data-debit/dd-2", debitBody("bundle", bundleNamed("fresh", "a/b"))).want(201)
+	var all []gotDebit
+	w.get("bob", api+"/data-debit").want(200).decode(&all)
+	if len(all) != 2 {
+		t.Errorf("%+v", all)
+	}
+	const none = `{"message":"Not Found","cause":"Data Debit none not found"}`
+	w.get("bob", api+"/data-debit/none").want(404, none)
+	w.get("bob", api+"/data-debit/none/values").want(400, `{"message":"Bad Request","cause":"Data Debit none not enabled"}`)
+	const unknown = `{"message":"Not Found","cause":"Data Debit with this ID does not exist"}`
+	w.get("bob", api+"/data-debit/none/enable").want(400, unknown)
+	w.get("bob", api+"/data-debit/none/disable?atPeriodEnd=false").want(400, unknown)
+}
+
+func TestScenario48OtherTerms(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", notes, `1`).want(201)
+	w.post("bob", api+"/data/rumpel/diary", `"private"`).want(201)
+	w.post("bob", dd, debitBody()).want(201)
+	w.get("bob", dd+"/enable").want(200)
+	d := w.put("bob", dd, debitBody("purpose", `"more"`, "bundle", bundleNamed("wider", "rumpel/diary"))).want(200).debit()
+	if !d.Active || d.PermissionsActive.Purpose != "why" || d.PermissionsLatest.Purpose != "more" || d.PermissionsLatest.Accepted ||
+		len(d.Permissions) != 2 || d.Permissions[0].Purpose != "more" {
+		t.Errorf("%+v", d)
+	}
+	w.get("bob", dd+"/values").shares("1")
+	w.get("bob", dd+"/enable").want(200)
+	w.get("bob", dd+"/values").shares(`"private"`)
+
+	w.put("bob", api+"/data-debit/none", debitBody()).
+		want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Data Debit being updated does not exist"}`)
+	w.post("bob", api+"/data-debit/dd-2", debitBody("bundle", bundleNamed("theirs", "a/b"))).want(201)
+	w.put("bob", dd, debitBody("bundle", bundleNamed("theirs", "a/b"))).
+		want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Bundle theirs already linked and could not be reassigned to a different data debit"}`)
+}
+
+func TestScenario49Disable(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", notes, `1`).want(201)
+	w.post("bob", dd, debitBody()).want(201)
+	w.get("bob", dd+"/enable").want(200)
+	w.get("bob", dd+"/disable").want(400, `{"error":"Bad Request","message":"Missing parameter: atPeriodEnd"}`)
+	w.get("bob", dd+"/disable?atPeriodEnd=perhaps").want(400)
+	w.advance(time.Hour)
+	d := w.get("bob", dd+"/disable?atPeriodEnd=true").want(200).debit()
+	if !d.Active || d.End == nil || *d.End != "2026-03-11T09:00:00+0000" {
+		t.Errorf("%+v", d)
+	}
+	w.get("bob", dd+"/values").shares("1")
+	w.advance(7*24*time.Hour - time.Hour)
+	w.login("bob", "testing").want(200)
+	w.get("bob", dd+"/values").want(400, notEnabled)
+	w.get("bob", dd+"/enable").want(200)
+	w.get("bob", dd+"/values").shares("1")
+	w.get("bob", dd+"/disable?atPeriodEnd=false").want(200)
+	w.get("bob", dd+"/values").want(400, notEnabled)
+}
+
+func TestScenario50Conditions(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", notes, `1`).want(201)
+	w.post("bob", dd, debitBody("conditions", `{"name":"c","bundle":{
+		"has notes":{"endpoints":[{"endpoint":"rumpel/notes"}]},"has steps":{"endpoints":[{"endpoint":"fitbit/steps"}]}}}`)).want(201)
+	w.get("bob", dd+"/enable").want(200)
+	w.get("bob", dd+"/values").want(200, `{"bundle":{},"conditions":{"has notes":true,"has steps":false}}`)
+	w.post("bob", api+"/data/fitbit/steps", `5`).want(201)
+	a := w.get("bob", dd+"/values")
+	a.shares("1")
+	if !strings.Contains(a.body, `"has steps":true`) {
+		t.Errorf("%s", a.body)
+	}
+}
+
+func TestScenario51Start(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", dd, debitBody("start", `"2026-03-04T11:00:00.5+02:00"`)).want(201) // half a second ahead
+	w.get("bob", dd+"/enable").want(200)
+	w.get("bob", dd+"/values").want(400, notEnabled)
+	w.advance(time.Second)
+	w.get("bob", dd+"/values").want(200, `{"bundle":{"p":[]}}`)
+}
+
+func TestScenario52DebitsKeepTheirBundles(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", notes, `"shared"`).want(201)
+	w.post("bob", api+"/data/rumpel/diary", `"private"`).want(201)
+	w.post("bob", dd, debitBody()).want(201)
+	w.get("bob", dd+"/enable").want(200)
+	w.post("bob", api+"/data-bundle/b", `{"p":{"endpoints":[{"endpoint":"rumpel/diary"}]}}`).want(201)
+	w.get("bob", dd+"/values").shares(`"shared"`)
+}
+
+func TestDebitBodies(t *testing.T) {
+	w := newWorld(t)
+	field := func(path, why string) string {
+		return fmt.Sprintf(`{"error":"Bad Request","message":{%q:[{"msg":[%q],"args":[]}]}}`, path, why)
+	}
+	for _, c := range []struct{ name, text, want string }{
+		{"dataDebitKey", "", field("obj.dataDebitKey", "error.path.missing")},
+		{"purpose", "5", field("obj.purpose", "error.expected.jsstring")},
+		{"start", `"soon"`, field("obj.start", "error.expected.date.isoformat")},
+		{"start", `"99999-01-01T00:00:00+0000"`, field("obj.start", "error.expected.date.isoformat")},
+		{"period", `-1`, field("obj.period", "error.expected.period")},
+		{"period", "", field("obj.period", "error.path.missing")},
+		{"cancelAtPeriodEnd", `"no"`, field("obj.cancelAtPeriodEnd", "error.expected.jsboolean")},
+		{"bundle", "", field("obj.bundle", "error.path.missing")},
+		{"bundle", `{"name":"b b","bundle":{}}`, field("obj.bundle.name", "Bundle name invalid")},
+		{"conditions", `{"name":"c","bundle":{"p":{"endpoints":[{"endpoint":"X"}]}}}`, field("obj.conditions.bundle.p.endpoints[0].endpoint", "Endpoint invalid")},
+	} {
+		w.post("bob", dd, debitBody(c.name, c.text)).want(400, c.want)
+	}
+	w.post("bob", dd, `[]`).want(400, field("obj", "error.expected.jsobject"))
+	for i, period := range []string{`"PT604800S"`, `"P7D"`, `604800000`} {
+		d := w.post("bob", fmt.Sprintf("%s-%d", dd, i), debitBody("period", period, "bundle", bundleNamed(fmt.Sprint("b", i), "a/b"))).want(201).debit()
+		if d.PermissionsLatest.Period != "604800000" {
+			t.Errorf("%s came back as %s", period, d.PermissionsLatest.Period)
+		}
+	}
+	w.get("bob", "/api/v2/data-debit").want(404) // the older shapes are not spoken
+}
