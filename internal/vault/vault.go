@@ -101,7 +101,8 @@ type Records interface {
 	// Endpoints are those that hold a record, sorted.
 	Endpoints(ctx context.Context, c access.Caller) ([]hat.Endpoint, error)
 	// Read calls f with one consistent snapshot of the records, which is gone when f returns. Scanning an endpoint
-	// the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot.
+	// the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot. f must not call the
+	// vault: it holds one of a bounded number of snapshots.
 	Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error
 }
 

@@ -20,7 +20,14 @@ var filler = strings.Repeat("x", 480) // with the number, a record of about 500 
 func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct{ vaults, writers int }{{1, 1}, {1, 32}, {32, 32}} {
 		b.Run(fmt.Sprintf("vaults=%d/writers=%d", c.vaults, c.writers), func(b *testing.B) {
-			s := newStore(b, b.TempDir(), Options{})
+			var commits, shared atomic.Int64
+			s := newStore(b, b.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
+				if persisted {
+					commits.Add(1)
+					shared.Add(int64(len(ops)))
+				}
+				return nil
+			}})
 			var (
 				vaults  []vault.Vault
 				callers []access.Caller
@@ -40,6 +47,7 @@ func BenchmarkAppend(b *testing.B) {
 					}
 				}
 			} else {
+				b.ResetTimer()
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {
 						n := next.Add(1)
@@ -51,6 +59,7 @@ func BenchmarkAppend(b *testing.B) {
 				})
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+			b.ReportMetric(float64(shared.Load())/float64(commits.Load()), "rows/commit")
 		})
 	}
 }

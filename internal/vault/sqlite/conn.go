@@ -21,7 +21,7 @@ import (
 func dsn(path string, maxBytes int64) string {
 	pragmas := []string{
 		"synchronous(full)", "foreign_keys(on)", "secure_delete(on)", "trusted_schema(off)",
-		"cell_size_check(on)", "temp_store(memory)", "cache_size(-2048)", "journal_size_limit(4194304)",
+		"cell_size_check(on)", "temp_store(memory)", "cache_size(-1000)", "journal_size_limit(4194304)",
 	}
 	if maxBytes > 0 {
 		pragmas = append(pragmas, "max_page_count("+strconv.FormatInt(max(maxBytes/4096, 1), 10)+")")
@@ -119,7 +119,7 @@ type readers struct {
 	closed bool
 }
 
-const maxReaders = 4
+const maxReaders = 16
 
 func newReaders(db *sql.DB) *readers {
 	return &readers{db: db, slots: make(chan struct{}, maxReaders)}

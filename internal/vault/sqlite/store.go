@@ -367,11 +367,14 @@ func (s *Store) Close() error {
 			err = errors.Join(err, sl.v.close())
 		}
 	}
-	// Idle slots, and those that were closing already.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.idle.Len() > 0 {
-		s.closeLocked(s.idle.Front().Value.(*slot))
+		sl := s.idle.Remove(s.idle.Front()).(*slot)
+		sl.idle = nil
+		delete(s.slots, sl.id)
+		s.open--
+		close(sl.gone)
 	}
 	return err
 }

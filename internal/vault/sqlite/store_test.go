@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -449,7 +448,33 @@ func TestAFailedCommitFailsAllThatSharedIt(t *testing.T) {
 	vaulttest.CheckHAT(t, again)
 }
 
-func TestErrorsAndPlansShowNoData(t *testing.T) {
+// A panic in a caller's own function is the caller's: the vault goes on.
+func TestAPanicIsTheCallers(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	alice := create(t, s, "alice")
+	v, _ := openVault(t, s, "alice")
+	func() {
+		defer func() {
+			if recover() != "mine" {
+				t.Error("the panic did not come back")
+			}
+		}()
+		_ = v.EditDocuments(t.Context(), alice, func(e vault.Edit) error {
+			if err := e.Put(vault.Bundles, "b", []byte(`{}`)); err != nil {
+				t.Error(err)
+			}
+			panic("mine")
+		})
+	}()
+	if _, err := v.Document(t.Context(), alice, vault.Bundles, "b"); !errors.Is(err, vault.ErrNotFound) {
+		t.Errorf("got %v", err)
+	}
+	if err := write(t, v, alice, `1`); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestErrorsShowNoData(t *testing.T) {
 	const canary = "canary-93c1"
 	s := newStore(t, t.TempDir(), Options{})
 	alice := create(t, s, "alice")
@@ -466,5 +491,4 @@ func TestErrorsAndPlansShowNoData(t *testing.T) {
 			t.Errorf("%s shows the data", format)
 		}
 	}
-	fmt.Fprint(io.Discard, v)
 }

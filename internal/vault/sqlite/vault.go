@@ -69,7 +69,9 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 	v.db.SetMaxIdleConns(-1)
 	v.readers = newReaders(v.db)
 	// The opening is not one caller's: another may be waiting for the same vault.
-	if err := v.begin(context.WithoutCancel(ctx), check); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	interrupted, err := v.begin(ctx, check)
+	if err != nil {
 		if v.w != nil {
 			_ = v.w.close()
 		}
@@ -77,46 +79,49 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 		return nil, fmt.Errorf("vault %s: %w", id, named(path, err))
 	}
 	go v.serve()
-	if err := v.recover(ctx); err != nil {
-		_ = v.close()
-		return nil, fmt.Errorf("vault %s: %w", id, err)
+	if interrupted {
+		if err := v.recover(ctx); err != nil {
+			_ = v.close()
+			return nil, fmt.Errorf("vault %s: %w", id, err)
+		}
 	}
 	return v, nil
 }
 
-func (v *Vault) begin(ctx context.Context, check bool) (err error) {
+// begin reads what the writer needs to know. interrupted says that a former life of the server left runs in flight.
+func (v *Vault) begin(ctx context.Context, check bool) (interrupted bool, err error) {
 	if v.w, err = newConn(ctx, v.db); err != nil {
-		return err
+		return false, err
 	}
 	if check {
 		var verdict string
 		if err := v.w.get(ctx, "PRAGMA quick_check(1)", nil, &verdict); err != nil {
-			return err
+			return false, err
 		}
 		if verdict != "ok" {
-			return fmt.Errorf("%w: %s", vault.ErrDamaged, v.path)
+			return false, fmt.Errorf("%w: %s", vault.ErrDamaged, v.path)
 		}
 	}
 	if err := migrate(ctx, v.w); err != nil {
-		return err
+		return false, err
 	}
 	var (
 		id   string
 		head []byte
 	)
-	err = v.w.get(ctx, "SELECT id, seq, receipts, head FROM hat", nil, &id, &v.state.seq, &v.state.head.Number, &head)
+	err = v.w.get(ctx, `SELECT id, seq, receipts, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?) FROM hat`, []any{v.life},
+		&id, &v.state.seq, &v.state.head.Number, &head, &interrupted)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return fmt.Errorf("%w: %s: it belongs to nobody", vault.ErrDamaged, v.path)
+		return false, fmt.Errorf("%w: %s: it belongs to nobody", vault.ErrDamaged, v.path)
 	case err != nil:
-		return err
+		return false, err
 	case id != v.id:
-		return fmt.Errorf("%w: %s: it is the file of HAT %s", vault.ErrDamaged, v.path, id)
+		return false, fmt.Errorf("%w: %s: it is the file of HAT %s", vault.ErrDamaged, v.path, id)
+	case copy(v.state.head.Hash[:], head) != len(receipt.Digest{}):
+		return false, fmt.Errorf("%w: %s: the head of its receipts is cut short", vault.ErrDamaged, v.path)
 	}
-	if copy(v.state.head.Hash[:], head) != len(receipt.Digest{}) {
-		return fmt.Errorf("%w: %s: the head of its receipts is cut short", vault.ErrDamaged, v.path)
-	}
-	return nil
+	return interrupted, nil
 }
 
 func (v *Vault) now() time.Time { return v.clock().UTC().Truncate(time.Microsecond) }

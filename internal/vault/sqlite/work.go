@@ -139,13 +139,6 @@ func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
 // recover ends the runs that a former life of the server left in flight: they can't come back, and what they were to
 // do is due again at once.
 func (v *Vault) recover(ctx context.Context) error {
-	var left bool
-	err := v.read(ctx, func(c *conn) error {
-		return c.get(ctx, "SELECT EXISTS (SELECT 1 FROM leases WHERE life <> ?)", []any{v.life}, &left)
-	})
-	if err != nil || !left {
-		return err
-	}
 	return v.write(ctx, "recover", func(t *tx) error {
 		all, err := functions(t.ctx, t.conn, t.v.grants, "WHERE f.n IN (SELECT function FROM leases WHERE life <> ?)", v.life)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"she/internal/hat"
@@ -46,7 +47,12 @@ func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
 	select {
 	case v.jobs <- j:
 		// From here the answer is certain to come, and soon: to walk away would leave it open what happened.
-		return named(v.path, <-j.done)
+		err := <-j.done
+		var p *panicError
+		if errors.As(err, &p) {
+			panic(p.value)
+		}
+		return named(v.path, err)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-v.closed:
@@ -151,11 +157,17 @@ func (v *Vault) next(have int) (job, bool) {
 	if have >= maxBatch {
 		return job{}, false
 	}
-	select {
-	case j := <-v.jobs:
-		return j, true
-	default:
-		return job{}, false
+	// Those who were answered last are on their way with the next job; to let them run first costs less than a commit.
+	for yielded := false; ; yielded = true {
+		select {
+		case j := <-v.jobs:
+			return j, true
+		default:
+		}
+		if yielded {
+			return job{}, false
+		}
+		runtime.Gosched()
 	}
 }
 
@@ -167,7 +179,7 @@ func (t *tx) run(j job) (err, fatal error) {
 	if _, err := t.exec(t.ctx, "SAVEPOINT job"); err != nil {
 		return nil, err
 	}
-	if err = j.do(t); err == nil {
+	if err = t.do(j); err == nil {
 		_, err = t.exec(t.ctx, "RELEASE job")
 		return nil, err
 	}
@@ -179,6 +191,20 @@ func (t *tx) run(j job) (err, fatal error) {
 	_, fatal = t.exec(t.ctx, "RELEASE job")
 	return err, fatal
 }
+
+// do keeps a caller's panic from taking the writer down with it: the job is undone, and write panics in its stead.
+func (t *tx) do(j job) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &panicError{r}
+		}
+	}()
+	return j.do(t)
+}
+
+type panicError struct{ value any }
+
+func (*panicError) Error() string { return "panic in a transaction" }
 
 // closeItself is called by serve after an error in doubt. The connection goes first, and with it the transaction:
 // somebody may open the file again as soon as the vault counts as closed.
