@@ -764,3 +764,40 @@ func TestWiderThanGrantedIsRefused(t *testing.T) {
 		expect(t, w.called(), "")
 	})
 }
+
+// A grant may begin at a time: nothing from before is shown, not even as a link.
+func TestGrantSince(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		question := `{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"a/x","links":[{"endpoint":"a/y"}]}]}}}`
+		w.installBundle("f", manual, question, "she/out", silent)
+		w.start()
+		w.addHAT("alice")
+		old := w.write("alice", "a/x", "old")
+		linked := w.write("alice", "a/y", "old link")
+		w.pass(time.Hour)
+		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+			g, err := w.engine.GrantFor(functionID("f"))
+			if err != nil {
+				return err
+			}
+			g.Since = time.Now().UTC()
+			if _, err = v.Enable(t.Context(), owner, g); err != nil {
+				return err
+			}
+			fresh, newer := w.write("alice", "a/x", "new"), w.write("alice", "a/y", "new link")
+			for _, r := range []hat.Record{old[0], linked[0], newer[0]} {
+				if err := v.Link(t.Context(), owner, []hat.RecordID{fresh[0].ID, r.ID}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err := w.trigger("alice", "f", true); err != nil {
+			t.Fatal(err)
+		}
+		rows := w.calls[0].event.Request.Data["p"]
+		if len(rows) != 1 || w.called() != "f:new" || len(rows[0].Links) != 1 {
+			t.Errorf("shown: %+v", rows)
+		}
+	})
+}

@@ -228,7 +228,7 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 func (l *loop) take(look look) {
 	if look.err != nil {
 		if !errors.Is(look.err, context.Canceled) {
-			l.log.Error("vault can't be looked at", "hat", look.hat, "error", look.err)
+			l.log.Error("vault can't be worked with", "hat", look.hat, "error", look.err)
 		}
 		look.later = l.now().Add(lookAgain)
 	} else {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"runtime/debug"
 	"slices"
@@ -34,14 +35,27 @@ const (
 // reserve is what is left of the lease when a run is given up, so that its end can still be stored under it.
 const reserve = 10 * time.Second
 
-// run makes one attempt and looks at the HAT afterwards: what the run wrote may have made other functions due.
+// run makes one attempt, and looks at the HAT afterwards: what the run wrote may have made other functions due.
 func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	v, release, err := e.vaults.Open(ctx, t.hat)
 	if err != nil {
-		return look{hat: t.hat, err: err}, &FailedError{Fault: faultOf(err)}
+		return look{hat: t.hat, err: err}, unclaimed(ctx, err)
 	}
 	defer release()
-	leased, err := e.attempt(ctx, t, v)
+	a, err := e.claim(ctx, t, v)
+	switch {
+	case errors.Is(err, vault.ErrNothingDue):
+		return look{hat: t.hat}, nil
+	case errors.Is(err, vault.ErrBusy):
+		return look{hat: t.hat}, ErrBusy
+	case errors.Is(err, vault.ErrNotEnabled):
+		return look{hat: t.hat}, ErrNotEnabled
+	case err != nil:
+		// Not looked at now: what is due still is, and would be tried again at once and for ever.
+		return look{hat: t.hat, err: err}, unclaimed(ctx, err)
+	}
+	responses, err := a.perform(ctx)
+	leased, err := a.end(ctx, responses, err)
 	l := e.lookInto(ctx, t.hat, v)
 	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {
 		l.later = leased
@@ -49,40 +63,35 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	return l, err
 }
 
-// attempt claims the work, performs it and stores how it ended. leased is set if that could not be stored: the time
-// at which the claim ends by itself.
-func (e *Engine) attempt(ctx context.Context, t task, v vault.Vault) (leased time.Time, err error) {
+// unclaimed is the error of a run that did not come about.
+func unclaimed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ErrStopped
+	}
+	return &FailedError{Fault: faultOf(err)}
+}
+
+// claim takes the right to do the work, T2.
+func (e *Engine) claim(ctx context.Context, t task, v vault.Vault) (*attempt, error) {
 	longest, _ := e.registry.runnable(t.function)
 	now := e.now().UTC()
-	claim := vault.Claim{
+	c := vault.Claim{
 		Function: t.function, Run: hat.NewRunID(), Cause: plan.ByData,
 		Now: now, Expires: now.Add(longest + e.slack + reserve),
 	}
 	if t.request != nil {
-		claim.Cause, claim.UseAll = plan.ByRequest, t.request.useAll
+		c.Cause, c.UseAll = plan.ByRequest, t.request.useAll
 	}
-	p, err := v.Claim(ctx, claim)
-	switch {
-	case errors.Is(err, vault.ErrNothingDue):
-		return time.Time{}, nil
-	case errors.Is(err, vault.ErrBusy):
-		return time.Time{}, ErrBusy
-	case errors.Is(err, vault.ErrNotEnabled):
-		return time.Time{}, ErrNotEnabled
-	case err != nil:
-		if ctx.Err() != nil {
-			return time.Time{}, ErrStopped
-		}
-		e.log.Error("work can't be claimed", "hat", t.hat, "function", t.function, "error", err)
-		return time.Time{}, &FailedError{Fault: faultOf(err)}
+	p, err := v.Claim(ctx, c)
+	if err != nil {
+		return nil, err
 	}
 	a := &attempt{
-		Engine: e, hat: t.hat, vault: v, plan: p, useAll: claim.UseAll,
-		log: e.log.With("hat", t.hat, "function", p.Grant.Function, "run", p.Run, "cause", p.Cause, "attempt", p.Attempt),
+		Engine: e, hat: t.hat, vault: v, plan: p, useAll: c.UseAll,
+		log: e.log.With("hat", t.hat, "function", t.function, "run", p.Run, "cause", p.Cause, "attempt", p.Attempt),
 	}
 	a.stats.Timing.Queue = max(0, p.Claimed.Sub(p.Due))
-	responses, err := a.perform(ctx)
-	return a.end(ctx, responses, err)
+	return a, nil
 }
 
 // An attempt is one run on its way: planned, asking, running. Nothing of it is stored before its end.
@@ -174,6 +183,9 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 		Available: true, Enabled: true, LastExecution: a.plan.LastExecution,
 	})
 	err = a.vault.Read(ctx, access.AsFunction(owner.ID, a.plan.Grant), func(src bundle.Source, _ hat.Seq) error {
+		if from := a.plan.Grant.Since; !from.IsZero() {
+			src = since{src, from}
+		}
 		for try := 0; ; try++ {
 			answer, err := a.evaluate(ctx, src, question, configuration)
 			if err != nil {
@@ -217,7 +229,8 @@ type rowSize struct {
 func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question bundle.Bundle, configuration []byte) (answered, error) {
 	var out answered
 	event := contract.NewEvent(configuration, question.Names())
-	counts, err := bundle.EvaluateBundle(ctx, question, src, a.within(), func(property string, r bundle.Row) error {
+	within := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
+	counts, err := bundle.EvaluateBundle(ctx, question, src, within, func(property string, r bundle.Row) error {
 		out.rows = append(out.rows, rowSize{r.Seq, event.Add(property, r)})
 		out.ids = append(out.ids, r.ID)
 		for _, link := range r.Links {
@@ -239,12 +252,30 @@ func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question bund
 	return out, nil
 }
 
-func (a *attempt) within() bundle.Within {
-	w := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
-	if since := a.plan.Grant.Since; !since.IsZero() {
-		w.Keep = func(r hat.Record) bool { return !r.Created.Before(since) }
+// since is a source without what was created before a grant begins, links included.
+type since struct {
+	bundle.Source
+	from time.Time
+}
+
+func (s since) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle.Stream {
+	stream := s.Source.Scan(ctx, e, want)
+	stream.Records = s.keep(stream.Records)
+	return stream
+}
+
+func (s since) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) iter.Seq2[hat.Record, error] {
+	return s.keep(s.Source.Linked(ctx, id, e))
+}
+
+func (s since) keep(records iter.Seq2[hat.Record, error]) iter.Seq2[hat.Record, error] {
+	return func(yield func(hat.Record, error) bool) {
+		for r, err := range records {
+			if (err != nil || !r.Created.Before(s.from)) && !yield(r, err) {
+				return
+			}
+		}
 	}
-	return w
 }
 
 // shorten makes the plan of an individual function end where the oldest records that fit end; the rest stays pending.
@@ -317,7 +348,8 @@ func (a *attempt) ask(ctx context.Context, what string, entry catalog.Entry, id 
 }
 
 // end stores how the attempt ended, also when the server is stopping. Until it returns nothing is stored: if we stop
-// before, the claim's lease ends and the work is done again.
+// before, the claim's lease ends and the work is done again. leased is set if the end could not be stored: when the
+// claim ends by itself.
 func (a *attempt) end(ctx context.Context, responses []contract.Response, err error) (leased time.Time, _ error) {
 	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), reserve)
 	defer cancel()

@@ -1,0 +1,385 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/catalog"
+	"she/internal/contract"
+	"she/internal/hat"
+	"she/internal/invoke"
+	"she/internal/vault"
+)
+
+// Scenario 67: the server dies at each durable step, before it is on disk or right after. When it is up again, the
+// record has been processed and the output is there once.
+func Test67WhateverIsKilledWhen(t *testing.T) {
+	for _, op := range []string{"claim", "commit", "fail", "due"} {
+		for _, persisted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, persisted %t", op, persisted), func(t *testing.T) {
+				inWorld(t, func(t *testing.T, w *world) {
+					fails := op == "fail" // a run that ends there must have failed
+					w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
+						if fails {
+							return failing(entry, event)
+						}
+						return writing("she/out", "f")(entry, event)
+					})
+					w.start()
+					w.addHAT("alice")
+					w.enable("alice", "f")
+					dead := false
+					w.brittle = func(at string, after bool) error {
+						if dead = dead || at == op && after == persisted; dead {
+							return errBroken
+						}
+						return nil
+					}
+					w.post("alice", "a/x", "1")
+					w.stop() // nothing of what it does now reaches the disk
+					if !dead {
+						t.Fatal("it did not come to that")
+					}
+					w.brittle, fails = nil, false
+					w.start()
+					w.pass(24 * time.Hour)
+					expect(t, w.at("alice", "she/out"), "f1")
+					if s := w.state("alice", "f"); s.Pending != nil || !s.Started.IsZero() {
+						t.Errorf("%+v", s)
+					}
+					if runs := w.runs("alice", "f"); strings.Count(runs, "committed") > 2 || !strings.HasSuffix(runs, "committed") {
+						t.Errorf("runs %s", runs)
+					}
+				})
+			})
+		}
+	}
+}
+
+// What the vault can't store now it can perhaps store later: nobody restarts the server for it.
+func TestAPassingFaultOfTheVault(t *testing.T) {
+	for _, op := range []string{"claim", "commit", "fail", "due"} {
+		t.Run(op, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				fails := op == "fail"
+				w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
+					if fails {
+						return failing(entry, event)
+					}
+					return writing("she/out", "f")(entry, event)
+				})
+				w.start()
+				w.addHAT("alice")
+				w.enable("alice", "f")
+				w.brittle = func(at string, after bool) error {
+					if at == op && !after {
+						return errBroken
+					}
+					return nil
+				}
+				w.post("alice", "a/x", "1")
+				expect(t, w.at("alice", "she/out"), "")
+				w.pass(time.Minute)
+				w.brittle, fails = nil, false
+				w.pass(2 * time.Hour)
+				expect(t, w.at("alice", "she/out"), "f1")
+			})
+		})
+	}
+}
+
+func Test67AtStartEveryHATIsLookedAt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
+		w.start()
+		ids := []string{"alice", "bob", "carol", "dave", "erin", "frank"}
+		for _, id := range ids {
+			w.addHAT(id)
+			w.enable(id, "f")
+			w.write(id, "a/x", id) // and no wake-up
+		}
+		w.pass(time.Hour)
+		expect(t, w.at("alice", "she/out"), "")
+		w.stop()
+		w.start()
+		for _, id := range ids {
+			expect(t, w.at(id, "she/out"), "f"+id)
+		}
+	})
+}
+
+func TestATickFindsWhatNobodyWokeFor(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
+		w.options.Tick = time.Minute
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		w.write("alice", "a/x", "1")
+		w.pass(59 * time.Second)
+		expect(t, w.at("alice", "she/out"), "")
+		w.pass(2 * time.Second)
+		expect(t, w.at("alice", "she/out"), "f1")
+	})
+}
+
+func TestACleanStop(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration
+		runs  string
+	}{
+		"waits for what ends soon":     {5 * time.Second, "committed"},
+		"gives back what takes longer": {5 * time.Minute, "abandoned committed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.install("f", manual, []string{"a/x"}, "she/out", func(string, []byte) ([]byte, error) {
+					time.Sleep(c.takes)
+					return []byte("[" + respond("she/out", []string{"1"}) + "]"), nil
+				})
+				w.start()
+				w.addHAT("alice")
+				w.enable("alice", "f")
+				w.write("alice", "a/x", "1")
+				outcome := make(chan error, 1)
+				go func() { outcome <- w.trigger("alice", "f", false) }()
+				w.settle()
+				began := time.Now()
+				w.stop()
+				if took := time.Since(began); took > 11*time.Second {
+					t.Errorf("it took %s", took)
+				}
+				err := <-outcome
+				if (err == nil) != (c.takes < 10*time.Second) || err != nil && !errors.Is(err, ErrStopped) {
+					t.Error(err)
+				}
+				w.pass(c.takes) // the abandoned function of the stand-in ends too
+				w.start()
+				if err != nil {
+					if err := w.trigger("alice", "f", false); err != nil {
+						t.Error(err)
+					}
+				}
+				expect(t, w.runs("alice", "f"), c.runs)
+				if w.store == nil {
+					return
+				}
+				engine := w.engine
+				w.stop()
+				owner := access.User(hat.NewUserID(), []access.Role{{Title: access.TitleOwner}}, access.TitleOwner)
+				if err := engine.Trigger(t.Context(), "alice", owner, functionID("f"), false); !errors.Is(err, ErrStopped) {
+					t.Errorf("after the end: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A vault that can't be opened costs its own HAT only (B-11).
+func TestABrokenHATDisturbsNobody(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
+		w.start()
+		w.hats = append(w.hats, "missing")
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		for range 3 {
+			w.engine.Wake("missing")
+			w.settle()
+		}
+		w.post("alice", "a/x", "1")
+		expect(t, w.at("alice", "she/out"), "f1")
+	})
+}
+
+// Scenario 53: g's configuration entry fails when the server starts; f is there at once, g when it answers.
+func Test53FunctionsLoadInTheBackground(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		tries := 0
+		w.install("f", individual, []string{"a/x"}, "she/out", silent)
+		w.functions = append(w.functions, unloaded("g", "she/g"))
+		w.funcs["g"] = func(entry string, event []byte) ([]byte, error) {
+			switch entry {
+			case "bundle":
+				return []byte(reading("a/x")), nil
+			case "process":
+				return writing("she/g", "g")(entry, event)
+			}
+			expect(t, string(event), `""`)
+			if tries++; tries < 4 {
+				return failing(entry, event)
+			}
+			return []byte(configuration("g", individual, reading("a/x"))), nil
+		}
+		w.start()
+		var ids []string
+		for _, f := range w.engine.Functions() {
+			ids = append(ids, fmt.Sprintf("%s %t", f.ID, f.Available()))
+		}
+		expect(t, strings.Join(ids, ", "), "f true, g false")
+		if _, err := w.engine.GrantFor(functionID("g")); !errors.Is(err, ErrNotAvailable) {
+			t.Error(err)
+		}
+		if f, ok := w.engine.Function(functionID("g")); !ok || f.Problem == nil || f.Problem.Code != "Unhandled" {
+			t.Errorf("%+v", f.Problem)
+		}
+		w.pass(time.Minute)
+		if f, _ := w.engine.Function(functionID("g")); !f.Available() || tries != 4 {
+			t.Errorf("after %d tries: %v", tries, f.Problem)
+		}
+	})
+}
+
+// Data that came while the function could not be loaded is run when it can.
+func TestWorkWaitsForItsFunction(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		w.stop()
+		ask, up := w.funcs["f"], false
+		w.funcs["f"] = func(entry string, event []byte) ([]byte, error) {
+			switch {
+			case entry == "configuration" && up:
+				return []byte(configuration("f", individual, reading("a/x"))), nil
+			case entry == "configuration":
+				return failing(entry, event)
+			}
+			return ask(entry, event)
+		}
+		w.functions[0].Manifest = nil
+		w.start()
+		w.forget()
+		w.post("alice", "a/x", "1")
+		w.pass(time.Hour)
+		expect(t, w.called(), "")
+		up = true
+		w.pass(6 * time.Minute)
+		expect(t, w.called(), "f:1")
+	})
+}
+
+func TestWhatKeepsAFunctionFromLoading(t *testing.T) {
+	wrongVersion := strings.Replace(configuration("f", manual, reading("a/x")), "1.0.0", "1.0.1", 1)
+	withdrawn := strings.Replace(configuration("f", manual, reading("a/x")), `"available":true`, `"available":false`, 1)
+	for name, c := range map[string]struct {
+		answer, code string
+		manifest     bool
+	}{
+		"another id":      {configuration("g", manual, reading("a/x")), CodeWrongID, false},
+		"another version": {wrongVersion, CodeWrongVersion, true},
+		"withdrawn":       {withdrawn, CodeWithdrawn, true},
+		"nonsense":        {`{}`, contract.CodeConfigurationInvalid, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.functions = append(w.functions, unloaded("f", "she/out"))
+				w.funcs["f"] = func(string, []byte) ([]byte, error) { return []byte(c.answer), nil }
+				w.start()
+				f, ok := w.engine.Function(functionID("f"))
+				if !ok || f.Available() || f.Problem == nil || f.Problem.Code != c.code || (f.Manifest != nil) != c.manifest {
+					t.Errorf("%+v %+v", f.Manifest, f.Problem)
+				}
+				w.addHAT("alice")
+				want := ErrFunctionNotFound
+				if c.manifest {
+					want = ErrNotAvailable
+				}
+				if err := w.trigger("alice", "f", false); !errors.Is(err, want) {
+					t.Errorf("trigger: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// version is the function at another version: other code, another default bundle.
+func version(t *testing.T, f catalog.Function, v, question string) catalog.Function {
+	t.Helper()
+	m, fault := contract.ParseConfiguration([]byte(strings.Replace(configuration(f.ID.String(), individual, question), "1.0.0", v, 1)))
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	f.Version, f.Manifest = m.Version, &m
+	f.Package.Digest += v
+	for _, e := range []*catalog.Entry{&f.Configuration, &f.Bundle, &f.Process} {
+		e.Package = f.Package
+	}
+	return f
+}
+
+func TestNewVersions(t *testing.T) {
+	narrow := `{"name":"b","bundle":{"a/x":{"endpoints":[{"endpoint":"a/x"}],"limit":5}}}`
+	for name, c := range map[string]struct {
+		installed []string // questions of versions 1.0.0, 1.0.1, …
+		runs      string   // version that runs; "": none
+	}{
+		"asks for less":                      {[]string{reading("a/x"), narrow}, "1.0.1"},
+		"asks for more, the old one is gone": {[]string{reading("a/x", "a/y")}, ""},
+		"asks for more, the old one is kept": {[]string{reading("a/x"), reading("a/x", "a/y")}, "1.0.0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.install("f", individual, []string{"a/x"}, "she/out", silent)
+				w.start()
+				w.addHAT("alice")
+				w.enable("alice", "f")
+				w.stop()
+				first := w.functions[0]
+				w.functions = nil
+				for i, question := range c.installed {
+					f := version(t, first, fmt.Sprintf("1.0.%d", i), question)
+					if i == 0 && len(c.installed) > 1 {
+						f = first
+					} else if i == 0 {
+						f = version(t, first, "1.0.1", question)
+					}
+					w.functions = append(w.functions, f)
+				}
+				w.start()
+				w.forget()
+				w.post("alice", "a/x", "1")
+				var ran string
+				w.with("alice", func(v vault.Vault, owner access.Caller) error {
+					runs, err := v.Runs(t.Context(), owner, functionID("f"), hat.RunID{}, 1)
+					if err == nil && runs[0].State == vault.RunCommitted {
+						ran = runs[0].Plan.Grant.Version.String()
+					} else if err == nil && runs[0].Fault.Code != CodeOutdated {
+						t.Error(runs[0].Fault)
+					}
+					return err
+				})
+				expect(t, ran, c.runs)
+			})
+		})
+	}
+}
+
+// A bug of ours that hostile input finds costs its run, not the server.
+func TestAPanicCostsItsRunOnly(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", manual, []string{"a/x"}, "she/out", silent)
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		w.engine.invoker = panicking{}
+		var failed *FailedError
+		if err := w.trigger("alice", "f", false); !errors.As(err, &failed) || failed.Fault.Code != CodePanic || failed.Fault.Who != hat.Engine {
+			t.Error(err)
+		}
+		w.engine.invoker = w
+		if err := w.trigger("alice", "f", false); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type panicking struct{}
+
+func (panicking) Invoke(context.Context, invoke.Request) (invoke.Answer, error) { panic(canary) }
