@@ -25,6 +25,7 @@ bin/runsc: .cache/gvisor-version
 	 if [ "$$v" != "$$(cat $@ 2>/dev/null)" ]; then echo "$$v" > $@; else touch -r bin/runsc $@ 2>/dev/null || true; fi
 
 include functions/Makefile
+include internal/shetest/Makefile
 
 demo: build functions ## store invented data, run three functions over it, show what they found (ONCE=1 ends by itself)
 	@bin/she demo --functions functions $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
@@ -38,7 +39,7 @@ check: ## format, vet, staticcheck, architecture, race tests: run before each co
 	@$(STATICCHECK) ./...
 	@CGO_ENABLED=1 go test -race -short ./...
 
-test: deps check build functions functions-test ## everything: real sandboxes, databases, clients
+test: deps check build functions clients functions-test ## everything: real sandboxes, databases, clients
 	@SHE_TEST_ALL=1 go test -count=1 -timeout 30m ./...
 
 bench: build functions ## measure, beside peers in the same run
