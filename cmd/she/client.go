@@ -83,7 +83,7 @@ func (c *client) login(ctx context.Context, username, password string) error {
 
 const api = "/api/v2.6"
 
-// store posts drafts that all go to one endpoint, in one request.
+// store posts data that all goes to one endpoint, in one request. What is there already is left out.
 func (c *client) store(ctx context.Context, e hat.Endpoint, data []hat.Data) error {
 	body := []byte{'['}
 	for i, d := range data {
@@ -92,7 +92,7 @@ func (c *client) store(ctx context.Context, e hat.Endpoint, data []hat.Data) err
 		}
 		body = append(body, d.JSON()...)
 	}
-	_, err := c.send(ctx, "POST", api+"/data/"+e.String(), append(body, ']'), nil)
+	_, err := c.send(ctx, "POST", api+"/data/"+e.String()+"?skipErrors=true", append(body, ']'), nil)
 	return err
 }
 

@@ -89,11 +89,12 @@ func (d demo) run(cmd *cobra.Command) (err error) {
 	defer func() { err = errors.Join(err, s.stop()) }()
 
 	d.say("Server    http://%s, data in %s", s.address, data)
-	owner, password, err := d.owner(ctx, s)
+	owner, password, created, err := d.owner(ctx, s)
 	if err != nil {
 		return err
 	}
-	life := sample.Generate(1, time.Now(), 4)
+	// The same life again for a directory that is kept: what is there already is not stored twice.
+	life := sample.Generate(1, created, 4)
 	stored, err := storeLife(cmd, owner, life)
 	if err != nil {
 		return err
@@ -143,32 +144,41 @@ func (d demo) config() (c Config, err error) {
 	return c, err
 }
 
-// missing says why an example can't run here, if it is for lack of its runtime.
+// missing says why an example can't run here, if it is for lack of its runtime or of its npm packages.
 func (d demo) missing(s *server, x example) string {
 	for _, f := range s.functions() {
 		if f.ID.String() == x.id && f.Problem != nil && f.Problem.Code == catalog.CodeRuntime {
 			return f.Problem.Text
 		}
 	}
+	dir := filepath.Join(d.functions, x.id)
+	if _, err := os.Stat(filepath.Join(dir, "package.json")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
+			return "its npm packages were not fetched; apt-get install nodejs npm, then make functions"
+		}
+	}
 	return ""
 }
 
 // owner makes the HAT, or takes the one an earlier demonstration left in the directory.
-func (d demo) owner(ctx context.Context, s *server) (*client, string, error) {
-	const password = "tallowfield"
+func (d demo) owner(ctx context.Context, s *server) (c *client, password string, created time.Time, err error) {
+	password = "tallowfield"
 	m := s.managementClient()
 	var hats []hatView
 	if err := m.call(ctx, "GET", "/hats", nil, &hats); err != nil {
-		return nil, "", err
+		return nil, "", created, err
 	}
-	if !slices.ContainsFunc(hats, func(h hatView) bool { return h.Domain == demoDomain }) {
-		if err := m.call(ctx, "POST", "/hats", createRequest{Name: "mina", Domain: demoDomain, Password: password}, &hatView{}); err != nil {
-			return nil, "", err
+	i := slices.IndexFunc(hats, func(h hatView) bool { return h.Domain == demoDomain })
+	if i < 0 {
+		var made hatView
+		if err := m.call(ctx, "POST", "/hats", createRequest{Name: "mina", Domain: demoDomain, Password: password}, &made); err != nil {
+			return nil, "", created, err
 		}
+		hats, i = []hatView{made}, 0
 	}
 	d.say("HAT       %s, owner mina, password %s", demoDomain, password)
-	c := newClient(demoDomain, s.address)
-	return c, password, c.login(ctx, "mina", password)
+	c = newClient(demoDomain, s.address)
+	return c, password, hats[i].Created, c.login(ctx, "mina", password)
 }
 
 // show switches one function on and waits for its first run.
@@ -209,7 +219,7 @@ func (d demo) show(ctx context.Context, s *server, owner *client, x example, tru
 	if len(records) == 0 {
 		return fmt.Errorf("no derived record at %s", output)
 	}
-	const few, wide = 3, 1000
+	const few, wide = 3, 240
 	d.say("  found   %d derived records at %s:", len(records), output)
 	for _, r := range records[:min(few, len(records))] {
 		d.say("          %s", shorten(string(r.Data), wide))
