@@ -112,6 +112,7 @@ type Timings struct {
 	Bundle  int64 `json:"bundle"`
 	Query   int64 `json:"query"`
 	Process int64 `json:"process"`
+	Save    int64 `json:"save"`
 }
 
 // An Entry is a Fact at its place in one HAT's chain. Its canonical text is one line of JSON, fields in the order of

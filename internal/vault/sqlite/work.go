@@ -293,8 +293,9 @@ func (l *lease) ran(p plan.Plan) plan.Plan {
 
 // Commit: see vault.Work. T3. A plan whose Upto the engine lowered leaves the rest pending.
 func (v *Vault) Commit(ctx context.Context, p plan.Plan, out vault.Output) (done vault.Committed, err error) {
+	begun := time.Now()
 	err = v.write(ctx, "commit", func(t *tx) error {
-		done, err = t.commit(p, out)
+		done, err = t.commit(p, out, begun)
 		return err
 	})
 	if err != nil {
@@ -303,7 +304,9 @@ func (v *Vault) Commit(ctx context.Context, p plan.Plan, out vault.Output) (done
 	return done, nil
 }
 
-func (t *tx) commit(p plan.Plan, out vault.Output) (done vault.Committed, err error) {
+// commit stores with the run how long saving took, from begun to right before the file is synced: the run's row can't
+// tell what happens after it.
+func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.Committed, err error) {
 	f, l, err := t.held(p)
 	if err != nil {
 		return done, err
@@ -349,6 +352,7 @@ func (t *tx) commit(p plan.Plan, out vault.Output) (done vault.Committed, err er
 	if err := t.raise(ch.events); err != nil {
 		return done, err
 	}
+	out.Stats.Timing.Save = time.Since(begun)
 	return done, t.end(f, l, p, vault.RunCommitted, out, nil, &ch, &done.Duplicates)
 }
 
@@ -463,7 +467,7 @@ func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out va
 		Timings: receipt.Timings{
 			Queue: out.Stats.Timing.Queue.Microseconds(), Sandbox: out.Stats.Timing.Sandbox.Microseconds(),
 			Bundle: out.Stats.Timing.Bundle.Microseconds(), Query: out.Stats.Timing.Query.Microseconds(),
-			Process: out.Stats.Timing.Process.Microseconds(),
+			Process: out.Stats.Timing.Process.Microseconds(), Save: out.Stats.Timing.Save.Microseconds(),
 		},
 	}
 	var asked any
