@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -464,9 +465,9 @@ func Test73RetriesWithGrowingPauses(t *testing.T) {
 
 func Test73ParkedWorkIsWokenByRequest(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		well := false
+		var well atomic.Bool
 		w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
-			if !well {
+			if !well.Load() {
 				return failing(entry, event)
 			}
 			return writing("she/out", "f")(entry, event)
@@ -482,7 +483,7 @@ func Test73ParkedWorkIsWokenByRequest(t *testing.T) {
 		if n := len(w.calls); n > 20 {
 			t.Errorf("%d tries", n)
 		}
-		well = true
+		well.Store(true)
 		if err := w.trigger("alice", "f", false); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,7 +44,7 @@ type world struct {
 	functions []catalog.Function
 	funcs     map[string]Func
 	options   Options
-	brittle   func(op string, persisted bool) error // nil: nothing breaks
+	brittle   atomic.Pointer[func(op string, persisted bool) error] // nil: nothing breaks
 	hats      []string
 	logged    bytes.Buffer
 
@@ -232,10 +233,19 @@ func (w *world) HATs(context.Context) ([]string, error) { return w.hats, nil }
 
 func (w *world) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
 	v, release, err := w.store.Open(ctx, id)
-	if err == nil && w.brittle != nil {
-		v = brittleVault{v, w.brittle}
+	if breaks := w.brittle.Load(); err == nil && breaks != nil {
+		v = brittleVault{v, *breaks}
 	}
 	return v, release, err
+}
+
+// breaks makes the vaults brittle, or whole again.
+func (w *world) breaks(f func(op string, persisted bool) error) {
+	if f == nil {
+		w.brittle.Store(nil)
+	} else {
+		w.brittle.Store(&f)
+	}
 }
 
 // Invoke makes a world the engine's Invoker.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,9 +24,10 @@ func Test67WhateverIsKilledWhen(t *testing.T) {
 		for _, persisted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, persisted %t", op, persisted), func(t *testing.T) {
 				inWorld(t, func(t *testing.T, w *world) {
-					fails := op == "fail" // a run that ends there must have failed
+					var fails atomic.Bool
+					fails.Store(op == "fail") // a run that ends there must have failed
 					w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
-						if fails {
+						if fails.Load() {
 							return failing(entry, event)
 						}
 						return writing("she/out", "f")(entry, event)
@@ -33,19 +35,23 @@ func Test67WhateverIsKilledWhen(t *testing.T) {
 					w.start()
 					w.addHAT("alice")
 					w.enable("alice", "f")
-					dead := false
-					w.brittle = func(at string, after bool) error {
-						if dead = dead || at == op && after == persisted; dead {
+					var dead atomic.Bool
+					w.breaks(func(at string, after bool) error {
+						if at == op && after == persisted {
+							dead.Store(true)
+						}
+						if dead.Load() {
 							return errBroken
 						}
 						return nil
-					}
+					})
 					w.post("alice", "a/x", "1")
 					w.stop() // nothing of what it does now reaches the disk
-					if !dead {
+					if !dead.Load() {
 						t.Fatal("it did not come to that")
 					}
-					w.brittle, fails = nil, false
+					w.breaks(nil)
+					fails.Store(false)
 					w.start()
 					w.pass(24 * time.Hour)
 					expect(t, w.at("alice", "she/out"), "f1")
@@ -66,9 +72,10 @@ func TestAPassingFaultOfTheVault(t *testing.T) {
 	for _, op := range []string{"claim", "commit", "fail", "due"} {
 		t.Run(op, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
-				fails := op == "fail"
+				var fails atomic.Bool
+				fails.Store(op == "fail")
 				w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
-					if fails {
+					if fails.Load() {
 						return failing(entry, event)
 					}
 					return writing("she/out", "f")(entry, event)
@@ -76,16 +83,17 @@ func TestAPassingFaultOfTheVault(t *testing.T) {
 				w.start()
 				w.addHAT("alice")
 				w.enable("alice", "f")
-				w.brittle = func(at string, after bool) error {
+				w.breaks(func(at string, after bool) error {
 					if at == op && !after {
 						return errBroken
 					}
 					return nil
-				}
+				})
 				w.post("alice", "a/x", "1")
 				expect(t, w.at("alice", "she/out"), "")
 				w.pass(time.Minute)
-				w.brittle, fails = nil, false
+				w.breaks(nil)
+				fails.Store(false)
 				w.pass(2 * time.Hour)
 				expect(t, w.at("alice", "she/out"), "f1")
 			})
@@ -243,10 +251,11 @@ func TestWorkWaitsForItsFunction(t *testing.T) {
 		w.addHAT("alice")
 		w.enable("alice", "f")
 		w.stop()
-		ask, up := w.funcs["f"], false
+		ask := w.funcs["f"]
+		var up atomic.Bool
 		w.funcs["f"] = func(entry string, event []byte) ([]byte, error) {
 			switch {
-			case entry == "configuration" && up:
+			case entry == "configuration" && up.Load():
 				return []byte(configuration("f", individual, reading("a/x"))), nil
 			case entry == "configuration":
 				return failing(entry, event)
@@ -259,7 +268,7 @@ func TestWorkWaitsForItsFunction(t *testing.T) {
 		w.post("alice", "a/x", "1")
 		w.pass(time.Hour)
 		expect(t, w.called(), "")
-		up = true
+		up.Store(true)
 		w.pass(6 * time.Minute)
 		expect(t, w.called(), "f:1")
 	})
