@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
 	"she/internal/vault"
 )
 
@@ -136,5 +138,49 @@ func BenchmarkCreate(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{})
 	for i := 0; b.Loop(); i++ {
 		create(b, s, fmt.Sprintf("hat%d", i))
+	}
+}
+
+// Reading of 20,000 records: all of them, the newest hundred, a hundred that are new.
+func BenchmarkScan(b *testing.B) {
+	s := newStore(b, b.TempDir(), Options{})
+	c := create(b, s, "alice")
+	v, _ := openVault(b, s, "alice")
+	var drafts []hat.Draft
+	for i := range 20_000 {
+		drafts = append(drafts, note(b, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, filler)))
+	}
+	if _, err := v.Append(context.Background(), c, drafts, false); err != nil {
+		b.Fatal(err)
+	}
+	for _, bc := range []struct {
+		name string
+		want bundle.Want
+		stop int
+	}{
+		{"all", bundle.Want{}, 20_000},
+		{"newest=100", bundle.Want{Order: &bundle.Order{Descending: true}}, 100},
+		{"new=100", bundle.Want{After: 19_900, Upto: 20_000}, 100},
+	} {
+		b.Run(bc.name, func(b *testing.B) {
+			n := 0
+			for b.Loop() {
+				err := v.Read(context.Background(), c, func(src bundle.Source, _ hat.Seq) error {
+					for _, err := range src.Scan(context.Background(), drafts[0].Endpoint, bc.want).Records {
+						if err != nil {
+							return err
+						}
+						if n++; n%bc.stop == 0 {
+							break
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n), "µs/record")
+		})
 	}
 }

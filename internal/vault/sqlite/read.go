@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
+	"time"
 
 	"she/internal/access"
 	"she/internal/bundle"
@@ -13,27 +15,75 @@ import (
 	"she/internal/vault"
 )
 
-const recordColumns = `SELECT r.born, r.id, e.name, r.seq, u.id, r.run, c.path, r.created, r.updated, r.data
-	FROM records r JOIN endpoints e ON e.n = r.endpoint JOIN users u ON u.n = r.user LEFT JOIN chains c ON c.n = r.chain `
+const recordColumns = "SELECT r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data FROM records r "
 
-// scanRecord reads a row of recordColumns.
-func scanRecord(scan func(...any) error) (r hat.Record, err error) {
+// names remembers what the numbers in a record stand for. Their rows never change and are never removed, but one that
+// is not committed may be undone and its number given out again: a names belongs to readers, or to one transaction.
+type names struct {
+	mu        sync.Mutex
+	endpoints map[int64]hat.Endpoint
+	users     map[int64]hat.UserID
+	chains    map[int64][]hat.FunctionID
+}
+
+func newNames() *names {
+	return &names{endpoints: map[int64]hat.Endpoint{}, users: map[int64]hat.UserID{}, chains: map[int64][]hat.FunctionID{}}
+}
+
+// lookUp answers from the map, or reads the one column of the query.
+func lookUp[T any](ctx context.Context, names *names, known map[int64]T, c *conn, query string, n int64, parse func([]byte) (T, error)) (T, error) {
+	names.mu.Lock()
+	v, ok := known[n]
+	names.mu.Unlock()
+	if ok {
+		return v, nil
+	}
+	var b []byte
+	err := c.get(ctx, query, []any{n}, &b)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errDamagedRow
+	}
+	if err != nil {
+		return v, err
+	}
+	if v, err = parse(b); err != nil {
+		return v, errDamagedRow
+	}
+	names.mu.Lock()
+	known[n] = v
+	names.mu.Unlock()
+	return v, nil
+}
+
+func (ns *names) endpoint(ctx context.Context, c *conn, n int64) (hat.Endpoint, error) {
+	return lookUp(ctx, ns, ns.endpoints, c, "SELECT name FROM endpoints WHERE n = ?", n, func(b []byte) (hat.Endpoint, error) {
+		return hat.ParseEndpoint(string(b))
+	})
+}
+
+func (ns *names) user(ctx context.Context, c *conn, n int64) (hat.UserID, error) {
+	return lookUp(ctx, ns, ns.users, c, "SELECT id FROM users WHERE n = ?", n, userID)
+}
+
+func (ns *names) chain(ctx context.Context, c *conn, n int64) ([]hat.FunctionID, error) {
+	return lookUp(ctx, ns, ns.chains, c, "SELECT path FROM chains WHERE n = ?", n, func(b []byte) ([]hat.FunctionID, error) {
+		return parseChain(sql.NullString{String: string(b), Valid: true})
+	})
+}
+
+// scan reads a row of recordColumns.
+func (ns *names) scan(ctx context.Context, c *conn, scan func(...any) error) (r hat.Record, err error) {
 	var (
-		id, user, run sql.RawBytes
-		name, data    string
-		chain         sql.NullString
-		made, updated sql.NullInt64
+		id, run        sql.RawBytes
+		endpoint, user int64
+		made, updated  int64
+		chain          sql.NullInt64
+		data           string
 	)
-	if err := scan(&r.Born, &id, &name, &r.Seq, &user, &run, &chain, &made, &updated, &data); err != nil {
+	if err := scan(&r.Born, &id, &endpoint, &r.Seq, &user, &run, &chain, &made, &updated, &data); err != nil {
 		return r, err
 	}
 	if r.ID, err = scanRecordID(id); err != nil {
-		return r, err
-	}
-	if r.Endpoint, err = hat.ParseEndpoint(name); err != nil {
-		return r, errDamagedRow
-	}
-	if r.User, err = userID(user); err != nil {
 		return r, err
 	}
 	if run != nil {
@@ -41,13 +91,20 @@ func scanRecord(scan func(...any) error) (r hat.Record, err error) {
 			return r, err
 		}
 	}
-	if r.Chain, err = parseChain(chain); err != nil {
+	if r.Endpoint, err = ns.endpoint(ctx, c, endpoint); err != nil {
 		return r, err
 	}
-	if r.Depth = len(r.Chain); r.Depth > 0 {
+	if r.User, err = ns.user(ctx, c, user); err != nil {
+		return r, err
+	}
+	if chain.Valid {
+		if r.Chain, err = ns.chain(ctx, c, chain.Int64); err != nil {
+			return r, err
+		}
+		r.Depth = len(r.Chain)
 		r.Function = r.Chain[r.Depth-1]
 	}
-	r.Created, r.Updated = fromMicros(made), fromMicros(updated)
+	r.Created, r.Updated = time.UnixMicro(made).UTC(), time.UnixMicro(updated).UTC()
 	r.Data = hat.DataFromStore([]byte(data))
 	return r, nil
 }
@@ -55,7 +112,7 @@ func scanRecord(scan func(...any) error) (r hat.Record, err error) {
 // record reads back a record of this transaction.
 func (t *tx) record(born int64) (r hat.Record, err error) {
 	err = t.each(t.ctx, recordColumns+"WHERE r.born = ?", []any{born}, func(scan func(...any) error) (err error) {
-		r, err = scanRecord(scan)
+		r, err = newNames().scan(t.ctx, t.conn, scan)
 		return err
 	})
 	return r, err
@@ -67,7 +124,7 @@ func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r
 	err = v.read(ctx, func(conn *conn) error {
 		return conn.each(ctx, recordColumns+"WHERE r.id = ?", []any{id.Bytes()}, func(scan func(...any) error) (err error) {
 			found = true
-			r, err = scanRecord(scan)
+			r, err = v.names.scan(ctx, conn, scan)
 			return err
 		})
 	})
@@ -114,13 +171,14 @@ func (v *Vault) Read(ctx context.Context, c access.Caller, f func(src bundle.Sou
 		if err := conn.get(ctx, "SELECT seq FROM hat", nil, &upto); err != nil {
 			return err
 		}
-		return f(&source{conn: conn, caller: c}, upto)
+		return f(&source{conn: conn, names: v.names, caller: c}, upto)
 	})
 }
 
 // A source is one snapshot as one caller may see it.
 type source struct {
 	conn   *conn
+	names  *names
 	caller access.Caller
 }
 
@@ -129,33 +187,34 @@ func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bun
 	if err := s.caller.Check(access.ReadRecords(e)); err != nil {
 		return bundle.Stream{Records: failing(fmt.Errorf("read %s: %w", e, err))}
 	}
-	query, args := recordColumns+"WHERE ", []any{e.String()}
+	query, args := scanQuery(e, want)
+	return bundle.Stream{Records: s.records(ctx, query, args), InOrder: byCreation(want)}
+}
+
+// byCreation says that the order that is wanted is that of creation, in either direction.
+func byCreation(want bundle.Want) bool { return want.Order != nil && want.Order.Field == "" }
+
+func scanQuery(e hat.Endpoint, want bundle.Want) (query string, args []any) {
+	query, args = recordColumns+"WHERE ", []any{e.String()}
+	var upto string
 	if want.After > 0 {
 		// The inner list comes from the index by change alone and is sorted by born; only what is new is looked at.
-		query += `r.born IN (SELECT born FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?) AND seq > ?`
-		args = append(args, int64(want.After))
-		if want.Upto > 0 {
-			query += " AND seq <= ?"
-			args = append(args, int64(want.Upto))
-		}
-		query += ")"
+		query += "r.born IN (SELECT born FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?) AND seq > ?"
+		args, upto = append(args, int64(want.After)), " AND seq <= ?"
 	} else {
-		query += "r.endpoint = (SELECT n FROM endpoints WHERE name = ?)"
-		if want.Upto > 0 {
-			query += " AND r.seq <= ?"
-			args = append(args, int64(want.Upto))
-		}
+		// The plus keeps SQLite from reading by change, and then sorting all there is.
+		query += "(r.endpoint = (SELECT n FROM endpoints WHERE name = ?)"
+		upto = " AND +r.seq <= ?"
 	}
-	stream := bundle.Stream{}
-	query += " ORDER BY r.born"
-	if want.Order != nil && want.Order.Field == "" {
-		stream.InOrder = true
-		if want.Order.Descending {
-			query += " DESC"
-		}
+	if want.Upto > 0 {
+		query += upto
+		args = append(args, int64(want.Upto))
 	}
-	stream.Records = s.records(ctx, query, args)
-	return stream
+	query += ") ORDER BY r.born"
+	if byCreation(want) && want.Order.Descending {
+		query += " DESC"
+	}
+	return query, args
 }
 
 // Linked serves the members of the record's groups. To whom the endpoint may not be shown, none are.
@@ -166,7 +225,7 @@ func (s *source) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) it
 	return s.records(ctx, recordColumns+`WHERE r.born IN (
 			SELECT other.record FROM records main JOIN members mine ON mine.record = main.born
 			JOIN members other ON other.grp = mine.grp AND other.record <> main.born WHERE main.id = ?)
-		AND e.name = ? ORDER BY r.born`, []any{id.Bytes(), e.String()})
+		AND r.endpoint = (SELECT n FROM endpoints WHERE name = ?) ORDER BY r.born`, []any{id.Bytes(), e.String()})
 }
 
 func (s *source) records(ctx context.Context, query string, args []any) iter.Seq2[hat.Record, error] {
@@ -179,7 +238,7 @@ func (s *source) records(ctx context.Context, query string, args []any) iter.Seq
 		}
 		defer rows.Close()
 		for rows.Next() {
-			r, err := scanRecord(rows.Scan)
+			r, err := s.names.scan(ctx, s.conn, rows.Scan)
 			if err == nil && !s.caller.Shows(r.Created) {
 				continue
 			}

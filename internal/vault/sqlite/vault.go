@@ -34,6 +34,7 @@ type Vault struct {
 
 	db      *sql.DB
 	readers *readers
+	names   *names // of readers
 
 	// Of the writer goroutine alone, once it runs.
 	w      *conn
@@ -63,6 +64,7 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 	v := &Vault{
 		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit,
 		db:     sql.OpenDB(connector),
+		names:  newNames(),
 		grants: map[int64]access.Grant{},
 		jobs:   make(chan job), quit: make(chan struct{}), served: make(chan struct{}), closed: make(chan struct{}),
 	}
