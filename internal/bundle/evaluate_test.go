@@ -283,6 +283,44 @@ func TestEvaluateBundleHasEachProperty(t *testing.T) {
 	}
 }
 
+// More sources than are looked at one by one, some of which begin alike.
+func TestManySources(t *testing.T) {
+	var pairs, parts, want []string
+	for i := range 40 {
+		pairs = append(pairs, fmt.Sprintf(`"k%02d":{"v":%d}`, i, i))
+		parts = append(parts, fmt.Sprintf(`"m%02d":"k%02d.v"`, i, i))
+		want = append(want, fmt.Sprintf(`"m%02d":%d`, i, i))
+	}
+	m := many(t, 1, func(int) string { return "{" + strings.Join(pairs, ",") + "}" })
+	q := property(t, `{"endpoints":[{"endpoint":"a/a","mapping":{`+strings.Join(parts, ",")+`}}]}`)
+	if _, err := Evaluate(t.Context(), q, m, Within{}, func(r Row) error {
+		if r.Data != data(t, "{"+strings.Join(want, ",")+"}") {
+			t.Errorf("got %s", r.Data.JSON())
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Text made so that a parser looks ahead again and again: eight times as much of it may not take the square of that
+// time.
+func TestHostileText(t *testing.T) {
+	read := func(part string, size int) time.Duration {
+		text := strings.Repeat(part, size/len(part))
+		start := cpu()
+		for range lexemes(text) {
+		}
+		return cpu() - start
+	}
+	for _, part := range []string{"a_", "a@", "<!--", "<a ", "<a'", "/~", "~/", "a-1-", "1.", "a.", "a1.", "-1.", "&#", "&a", "a:/", "a/../", "../", "é-", "a-", "12-a@", "\u0301"} {
+		few, lot := read(part, 1<<15), read(part, 1<<18)
+		if lot > 24*few+200*time.Millisecond {
+			t.Errorf("%q: %v for 32 KiB, %v for 256 KiB", part, few, lot)
+		}
+	}
+}
+
 // typical is a record of about 500 bytes, as plugs write them.
 const typical = `{"id":"%08d","kind":"status","text":"Went for a run along the river before work, the first time this spring; the light was lovely and the path nearly empty.","author":{"id":"77120","name":"Ada Lovelace","verified":true},"tags":["running","morning","river"],"likes":%d,"created_time":"2024-03-%02dT09:15:00.000Z","location":{"lat":51.507351,"lon":-0.127758,"city":"London"},"lang":"en","source":"web","shared":false,"privacy":{"kind":"friends","allow":[],"deny":[]},"updated_time":"2024-03-02T09:15:00.000Z"}`
 

@@ -38,8 +38,12 @@ func arrayIndex(part string) (int, bool) {
 // A trie finds the values at many paths in one pass. The zero trie is empty.
 type trie struct {
 	kids  []edge
-	slots []int // which results the value here is
+	byKey map[string]*trie // the kids by key, if there are many
+	slots []int            // which results the value here is
 }
+
+// manyKids is from how many on a map beats looking at each.
+const manyKids = 12
 
 type edge struct {
 	step
@@ -58,10 +62,40 @@ func (t *trie) add(path []step, slot int) {
 		if next == nil {
 			next = new(trie)
 			t.kids = append(t.kids, edge{s, next})
+			t.index()
 		}
 		t = next
 	}
 	t.slots = append(t.slots, slot)
+}
+
+// index keeps byKey; the last kid is new.
+func (t *trie) index() {
+	fresh := t.kids[len(t.kids)-1:]
+	switch {
+	case len(t.kids) < manyKids:
+		return
+	case t.byKey == nil:
+		t.byKey, fresh = make(map[string]*trie), t.kids
+	}
+	for _, kid := range fresh {
+		if kid.byKey {
+			t.byKey[kid.key] = kid.to
+		}
+	}
+}
+
+// kid is where the key leads, nil for nowhere.
+func (t *trie) kid(key string) *trie {
+	if t.byKey != nil {
+		return t.byKey[key]
+	}
+	for i := range t.kids {
+		if e := &t.kids[i]; e.key == key && e.byKey {
+			return e.to
+		}
+	}
+	return nil
 }
 
 // find sets values[slot] to the text at each path, "" where there is nothing; values is long enough for all slots.
@@ -103,13 +137,7 @@ func (t *trie) walkObject(s string, i int, values []string, left *int) int {
 		if keyEnd+1 >= len(s) {
 			return len(s)
 		}
-		key, kid := s[i+1:keyEnd-1], (*trie)(nil)
-		for k := range t.kids {
-			if e := &t.kids[k]; e.key == key && e.byKey {
-				kid = e.to
-				break
-			}
-		}
+		kid := t.kid(s[i+1 : keyEnd-1])
 		if i = keyEnd + 1; kid == nil {
 			i = valueEnd(s, i)
 		} else if i = kid.walk(s, i, values, left); *left == 0 {

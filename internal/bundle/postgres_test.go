@@ -169,7 +169,7 @@ func TestAgainstPostgres(t *testing.T) {
 }
 
 func testOperators(t *testing.T, conn *pgx.Conn, m maker) {
-	const n = 20_000
+	const n = 10_000
 	var values [3][]string
 	for range n {
 		a, b, c := m.value(3), m.value(3), m.value(2)
@@ -527,7 +527,7 @@ func (m maker) text() string {
 func testWords(t *testing.T, conn *pgx.Conn, m maker) {
 	var plain, wild []string
 	letters := []string{"a", "b", "run", "ing", "1", "22", "-", "-", " ", " ", "é", "the", "S", "'", ",", "+"}
-	for range 20_000 {
+	for range 8000 {
 		var b strings.Builder
 		for range 1 + m.IntN(9) {
 			b.WriteString(pick(m, letters...))
@@ -536,7 +536,7 @@ func testWords(t *testing.T, conn *pgx.Conn, m maker) {
 	}
 	plain = append(plain, strings.Fields(`the The running runs RUN runner shoes London cities happily generously dying lies news
 		inning skis sky national organization connected connections covid19 R2D2 state-of-the-art mother-in-law 12-foo foo-12`)...)
-	for range 20_000 {
+	for range 8000 {
 		wild = append(wild, m.text())
 	}
 	different := func(texts []string) (n int) {
