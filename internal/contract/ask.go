@@ -84,6 +84,9 @@ func (e *Event) openNext() {
 	e.open, e.first = true, true
 }
 
+// TooLarge says that the event is larger than MaxPayload already.
+func (e *Event) TooLarge() bool { return e.size > MaxPayload }
+
 // Bytes ends the event. Its exact size is known in any case; text is nil if that is more than MaxPayload.
 func (e *Event) Bytes() (text []byte, size int) {
 	for e.open && len(e.properties) > 1 || !e.open && len(e.properties) > 0 {
@@ -97,7 +100,7 @@ func (e *Event) Bytes() (text []byte, size int) {
 }
 
 func (e *Event) append(s string) {
-	if e.size += len(s); e.size > MaxPayload {
+	if e.size += len(s); e.TooLarge() {
 		e.text = nil
 		return
 	}

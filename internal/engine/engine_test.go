@@ -802,3 +802,28 @@ func TestGrantSince(t *testing.T) {
 		}
 	})
 }
+
+// A run over an empty HAT is a run over nothing, also if the first record arrives while it begins.
+func TestARunOverNothing(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", individual, []string{"a/x"}, "she/out", silent)
+		ask := w.funcs["f"]
+		w.funcs["f"] = func(entry string, event []byte) ([]byte, error) {
+			if entry == "bundle" && len(w.calls) == 0 {
+				w.write("alice", "a/x", "1")
+			}
+			return ask(entry, event)
+		}
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		if w.called() == "" {
+			if err := w.trigger("alice", "f", false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.engine.Wake("alice")
+		w.settle()
+		expect(t, w.called(), "f: f:1")
+	})
+}

@@ -226,15 +226,18 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 
 // take puts what a look has found where it waits for its turn, or its time.
 func (l *loop) take(look look) {
-	if look.err != nil {
+	switch {
+	case look.err == nil:
+		for _, t := range look.ready {
+			l.queue.add(t)
+		}
+	case errors.Is(look.err, vault.ErrNotFound):
+		return // erased, with all its work
+	default:
 		if !errors.Is(look.err, context.Canceled) {
 			l.log.Error("vault can't be worked with", "hat", look.hat, "error", look.err)
 		}
 		look.later = l.now().Add(lookAgain)
-	} else {
-		for _, t := range look.ready {
-			l.queue.add(t)
-		}
 	}
 	if !look.later.IsZero() {
 		l.timers.set(look.hat, look.later)

@@ -195,6 +195,10 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 				event = answer.text
 				a.stats.InBytes, a.stats.Read, a.stats.Hidden = answer.size, len(answer.ids), answer.hidden
 				a.stats.ReadIDs = digest(answer.ids)
+				a.shown = make(map[hat.RecordID]struct{}, len(answer.ids))
+				for _, id := range answer.ids {
+					a.shown[id] = struct{}{}
+				}
 				return nil
 			}
 			if !a.shorten(answer, try) {
@@ -229,26 +233,28 @@ type rowSize struct {
 func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question bundle.Bundle, configuration []byte) (answered, error) {
 	var out answered
 	event := contract.NewEvent(configuration, question.Names())
-	within := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
-	counts, err := bundle.EvaluateBundle(ctx, question, src, within, func(property string, r bundle.Row) error {
-		out.rows = append(out.rows, rowSize{r.Seq, event.Add(property, r)})
-		out.ids = append(out.ids, r.ID)
-		for _, link := range r.Links {
-			out.ids = append(out.ids, link.ID)
+	if a.plan.Upto > 0 { // else the HAT was empty when the run was planned, and 0 means no bound to an evaluation
+		within := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
+		counts, err := bundle.EvaluateBundle(ctx, question, src, within, func(property string, r bundle.Row) error {
+			out.rows = append(out.rows, rowSize{r.Seq, event.Add(property, r)})
+			if event.TooLarge() {
+				out.ids = nil // nobody will be shown them
+				return nil
+			}
+			out.ids = append(out.ids, r.ID)
+			for _, link := range r.Links {
+				out.ids = append(out.ids, link.ID)
+			}
+			return nil
+		})
+		if err != nil {
+			return answered{}, fmt.Errorf("evaluate the bundle: %w", err)
 		}
-		return nil
-	})
-	if err != nil {
-		return answered{}, fmt.Errorf("evaluate the bundle: %w", err)
-	}
-	for _, c := range counts {
-		out.hidden += c.Hidden
+		for _, c := range counts {
+			out.hidden += c.Hidden
+		}
 	}
 	out.text, out.size = event.Bytes()
-	a.shown = make(map[hat.RecordID]struct{}, len(out.ids))
-	for _, id := range out.ids {
-		a.shown[id] = struct{}{}
-	}
 	return out, nil
 }
 
