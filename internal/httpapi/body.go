@@ -8,6 +8,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
+	"time"
 
 	"she/internal/hat"
 )
@@ -27,12 +29,18 @@ func (q *request) body(w *recorder) ([]byte, error) {
 	if q.ContentLength > maxBody {
 		return nil, errTooLarge
 	}
+	// Not every ResponseWriter has a connection; without one there is nobody to wait for.
+	if w.conn.SetReadDeadline(time.Now().Add(bodyTime)) == nil {
+		defer func() { _ = w.conn.SetReadDeadline(time.Time{}) }()
+	}
 	// The reader underneath closes the connection of a client that sends on; it must be the server's own writer.
 	text, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, q.Body, maxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, errTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, errTooSlow
 	case err != nil:
 		return nil, badRequest("The request body ended too early")
 	}

@@ -417,8 +417,7 @@ func (s *server) debitValues(w *recorder, q *request) error {
 		return controller(http.StatusBadRequest, "Bad Request", fmt.Sprintf("Data Debit %s not enabled", q.params["debit"]))
 	}
 	reader := access.UnderDebit(q.caller.UserID(), terms.Endpoints())
-	out := newSpool(w)
-	defer out.stop()
+	out := &spool{w: w}
 	err = q.vault.Read(q.Context(), reader, func(src bundle.Source, _ hat.Seq) error {
 		shared := terms.Bundle.Properties
 		out.text("{")
@@ -450,7 +449,8 @@ func (s *server) debitValues(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	return out.end(http.StatusOK)
+	q.release()
+	return out.end()
 }
 
 func (q *request) anyRecord(property bundle.PropertyQuery, src bundle.Source) (bool, error) {

@@ -63,6 +63,7 @@ var (
 		"Expecting text/json or application/json body")
 	errTooLarge = framework(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
 		"Request body exceeds the maximum size of 10 MB")
+	errTooSlow = framework(http.StatusRequestTimeout, "Request Timeout", "The request body took too long")
 	errTooMany = framework(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
 		fmt.Sprintf("More than %d records in one request", maxRecords))
 	errClosed = &apiError{
@@ -143,25 +144,6 @@ func (s *server) fail(w *recorder, r *http.Request, err error) {
 	}
 	writeJSON(w, answer.status, answer.body)
 }
-
-// A recorder knows whether an answer has begun.
-type recorder struct {
-	http.ResponseWriter
-	started bool
-}
-
-func (w *recorder) WriteHeader(status int) {
-	w.started = true
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(b []byte) (int, error) {
-	w.started = true
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // jsonHeaders: what the API says is personal, so nobody on the way may keep it or take it for a page.
 func jsonHeaders(h http.Header) {

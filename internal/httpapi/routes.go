@@ -18,7 +18,9 @@ type route struct {
 	// valid token will do.
 	needs   func(*request) (*access.Permission, error)
 	limited bool // counted for the client's address
-	do      func(*recorder, *request) error
+	// vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
+	vaultless bool
+	do        func(*recorder, *request) error
 
 	segments []string
 }
@@ -153,18 +155,18 @@ func ofParam(name string, of func(string) access.Permission) func(*request) (*ac
 func (s *server) table() routes {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	all := routes{
-		{method: get, pattern: "/publickey", do: s.publicKey},
+		{method: get, pattern: "/publickey", vaultless: true, do: s.publicKey},
 		{method: get, pattern: "/users/access_token", limited: true, do: s.accessToken},
 		{method: get, pattern: "/users/access_token/validate", needs: anyToken, do: s.validate},
 
 		{method: get, pattern: "/users/application_token", needs: needs(access.ManageAccount()), do: s.serviceToken},
 		{method: get, pattern: "/control/v2/auth/hatlogin", needs: needs(access.ManageAccount()), do: s.hatLogin},
 		{method: post, pattern: "/control/v2/auth/password", needs: needs(access.ManageAccount()), limited: true, do: s.changePassword},
-		{method: post, pattern: "/control/v2/auth/passwordReset", limited: true, do: s.requestByMail},
-		{method: post, pattern: "/control/v2/auth/passwordreset/confirm/{mailtoken}", limited: true, do: s.confirmReset},
-		{method: post, pattern: "/control/v2/auth/claim", limited: true, do: s.requestByMail},
-		{method: post, pattern: "/control/v2/auth/request-verification", limited: true, do: s.requestByMail},
-		{method: post, pattern: "/control/v2/auth/claim/complete/{mailtoken}", limited: true, do: s.completeClaim},
+		{method: post, pattern: "/control/v2/auth/passwordReset", limited: true, vaultless: true, do: s.requestByMail},
+		{method: post, pattern: "/control/v2/auth/passwordreset/confirm/{mailtoken}", limited: true, vaultless: true, do: s.confirmReset},
+		{method: post, pattern: "/control/v2/auth/claim", limited: true, vaultless: true, do: s.requestByMail},
+		{method: post, pattern: "/control/v2/auth/request-verification", limited: true, vaultless: true, do: s.requestByMail},
+		{method: post, pattern: "/control/v2/auth/claim/complete/{mailtoken}", limited: true, vaultless: true, do: s.completeClaim},
 
 		{method: get, pattern: "/users/user", needs: needs(access.ManageUsers()), do: s.listUsers},
 		{method: post, pattern: "/users/user", needs: needs(access.ManageUsers()), do: s.createUser},

@@ -106,7 +106,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"Status": "OK"})
 		return
 	}
-	out := &recorder{ResponseWriter: w}
+	out := newRecorder(w)
+	defer out.done()
 	defer func() {
 		switch p := recover(); p {
 		case nil:
@@ -137,12 +138,14 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 			return err
 		}
 	}
-	v, release, err := s.Vaults.Open(r.Context(), h.ID)
-	if err != nil {
-		return err
+	if !route.vaultless {
+		v, release, err := s.Vaults.Open(r.Context(), h.ID)
+		if err != nil {
+			return err
+		}
+		q.vault, q.release = v, sync.OnceFunc(release)
+		defer q.release()
 	}
-	q.vault, q.release = v, sync.OnceFunc(release)
-	defer q.release()
 	if route.needs != nil {
 		if err := s.authenticate(w, q); err != nil {
 			return err

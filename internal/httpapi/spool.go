@@ -3,7 +3,6 @@ package httpapi
 import (
 	"net/http"
 	"strconv"
-	"time"
 
 	"she/internal/bundle"
 	"she/internal/hat"
@@ -14,19 +13,11 @@ import (
 // one beyond spoolSize goes out while it is still being read, and then a client has chunkTime to take each piece.
 type spool struct {
 	w       *recorder
-	conn    *http.ResponseController
 	buf     []byte
 	flushed bool
 }
 
-const (
-	spoolSize = 4 << 20
-	chunkTime = 30 * time.Second
-)
-
-func newSpool(w *recorder) *spool {
-	return &spool{w: w, conn: http.NewResponseController(w)}
-}
+const spoolSize = 4 << 20
 
 func (s *spool) text(t string) { s.buf = append(s.buf, t...) }
 
@@ -62,26 +53,17 @@ func (s *spool) flush() error {
 		s.w.WriteHeader(http.StatusOK)
 		s.flushed = true
 	}
-	// Not every ResponseWriter has a connection with deadlines; without one there is nobody to wait for either.
-	_ = s.conn.SetWriteDeadline(time.Now().Add(chunkTime))
 	_, err := s.w.Write(s.buf)
 	s.buf = s.buf[:0]
 	return err
 }
 
 // end sends what is left. An answer that was never flushed has its length in the header.
-func (s *spool) end(status int) error {
+func (s *spool) end() error {
 	if s.flushed {
 		return s.flush()
 	}
 	s.w.Header().Set("Content-Length", strconv.Itoa(len(s.buf)))
-	writeBytes(s.w, status, s.buf)
+	writeBytes(s.w, http.StatusOK, s.buf)
 	return nil
-}
-
-// stop takes the deadline away for the connection's next request.
-func (s *spool) stop() {
-	if s.flushed {
-		_ = s.conn.SetWriteDeadline(time.Time{})
-	}
 }

@@ -62,8 +62,7 @@ func (s *server) getCombinator(w *recorder, q *request) error {
 
 // answerList evaluates a property and sends its rows as an array.
 func (q *request) answerList(w *recorder, property bundle.PropertyQuery, within bundle.Within) error {
-	out := newSpool(w)
-	defer out.stop()
+	out := &spool{w: w}
 	err := q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
 		return out.list(func(yield func(bundle.Row) error) error {
 			_, err := bundle.Evaluate(q.Context(), property, src, within, yield)
@@ -73,7 +72,8 @@ func (q *request) answerList(w *recorder, property bundle.PropertyQuery, within 
 	if err != nil {
 		return err
 	}
-	return out.end(http.StatusOK)
+	q.release()
+	return out.end()
 }
 
 // properties writes the answers of a bundle as an object of arrays.
@@ -135,15 +135,15 @@ func (s *server) getBundle(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	out := newSpool(w)
-	defer out.stop()
+	out := &spool{w: w}
 	err = q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
 		return q.properties(out, b.Properties, src)
 	})
 	if err != nil {
 		return err
 	}
-	return out.end(http.StatusOK)
+	q.release()
+	return out.end()
 }
 
 // getBundleStructure: GET /data-bundle/{bundle}/structure.

@@ -37,14 +37,15 @@ const canary = "canary-7f3a91"
 // A world is a whole server over real vaults: HATs bob.test:9000 (owner bob, platform hpp, both with password
 // "testing") and eve.test:9000 (owner eve). Only the functions are stand-ins.
 type world struct {
-	t      *testing.T
-	url    string
-	store  *sqlite.Store
-	bob    directory.HAT
-	eve    directory.HAT
-	users  map[string]vault.User // of bob's HAT
-	engine *engine.Engine
-	tokens *tokens
+	t       testing.TB
+	url     string
+	handler http.Handler
+	store   *sqlite.Store
+	bob     directory.HAT
+	eve     directory.HAT
+	users   map[string]vault.User // of bob's HAT
+	engine  *engine.Engine
+	tokens  *tokens
 
 	mu   sync.Mutex
 	now  time.Time
@@ -129,7 +130,7 @@ func withApplications(text string) setting {
 // testHash is of the password "testing", cheap to compare with.
 var testHash = must(bcrypt.GenerateFromPassword([]byte("testing"), bcrypt.MinCost))
 
-func newWorld(t *testing.T, settings ...setting) *world {
+func newWorld(t testing.TB, settings ...setting) *world {
 	t.Helper()
 	w := &world{t: t, now: morning, users: map[string]vault.User{}, tokens: newTokens()}
 	w.store = must(sqlite.NewStore(t.TempDir(), sqlite.Options{
@@ -173,7 +174,8 @@ func newWorld(t *testing.T, settings ...setting) *world {
 	ended := make(chan error, 1)
 	go func() { ended <- w.engine.Run(ctx) }()
 
-	server := httptest.NewServer(New(o))
+	w.handler = New(o)
+	server := httptest.NewServer(w.handler)
 	w.url = server.URL
 	t.Cleanup(func() {
 		server.Close()
@@ -237,7 +239,7 @@ func (w *world) appToken(id string) string {
 
 // An answer is what came back.
 type answer struct {
-	t      *testing.T
+	t      testing.TB
 	call   string
 	status int
 	header http.Header
