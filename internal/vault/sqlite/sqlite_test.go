@@ -8,7 +8,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func leaksOrRun(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	vaulttest.Run(t, func(t testing.TB) vaulttest.Opener {

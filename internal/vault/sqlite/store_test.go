@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"she/internal/access"
-	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/vault"
 	"she/internal/vault/vaulttest"
@@ -151,22 +150,7 @@ func TestAFullVaultSaysSoAndKeepsWhatItHas(t *testing.T) {
 	if !errors.Is(err, vault.ErrFull) {
 		t.Errorf("got %v", err)
 	}
-	count := func() (n int) {
-		err := v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
-			for _, err := range src.Scan(t.Context(), note(t, `1`).Endpoint, bundle.Want{}).Records {
-				if err != nil {
-					return err
-				}
-				n++
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	if n := count(); n != stored {
+	if n := len(allTexts(t, v, alice)); n != stored {
 		t.Errorf("%d records, want %d", n, stored)
 	}
 	vaulttest.CheckHAT(t, v)
