@@ -70,7 +70,7 @@ type Options struct {
 	Log       *slog.Logger // gets ids, codes, counts and durations, nothing that a function said or was shown
 
 	Now      func() time.Time // time.Now
-	Parallel int              // runs at once on this node: 8
+	Parallel int              // runs at once on this node, best as many as the Invoker has places: 8
 	PerHAT   int              // of these, for one HAT: 4
 	Tick     time.Duration    // between looks at every HAT, for wake-ups that were lost: 5 minutes
 	Grace    time.Duration    // how long runs in flight may go on after a stop: 10 seconds
