@@ -68,31 +68,35 @@ func (f function) state() trigger.State {
 	return trigger.State{Grant: f.grant, LastExecution: f.last}
 }
 
-const functionColumns = `SELECT f.n, f.granted, f.enabled, f.cursor, f.last_execution, f.epoch, g.body
-	FROM functions f JOIN grants g ON g.n = f.granted `
+const functionColumns = "SELECT f.n, f.granted, f.enabled, f.cursor, f.last_execution, f.epoch FROM functions f "
 
 // functions reads rows of functionColumns. known holds grants parsed before, by number; nil: none.
 func functions(ctx context.Context, c *conn, known map[int64]access.Grant, where string, args ...any) (all []function, err error) {
-	err = c.each(ctx, functionColumns+where, args, func(scan func(...any) error) (err error) {
+	err = c.each(ctx, functionColumns+where, args, func(scan func(...any) error) error {
 		var (
 			f    function
 			last sql.NullInt64
-			body string
 		)
-		if err := scan(&f.n, &f.granted, &f.enabled, &f.cursor, &last, &f.epoch, &body); err != nil {
-			return err
-		}
+		err := scan(&f.n, &f.granted, &f.enabled, &f.cursor, &last, &f.epoch)
 		f.last = fromMicros(last)
-		f.grant, err = parsedGrant(known, f.granted, body)
 		all = append(all, f)
 		return err
 	})
+	for i := range all {
+		if err == nil {
+			all[i].grant, err = grantOf(ctx, c, known, all[i].granted)
+		}
+	}
 	return all, err
 }
 
-func parsedGrant(known map[int64]access.Grant, n int64, body string) (access.Grant, error) {
+func grantOf(ctx context.Context, c *conn, known map[int64]access.Grant, n int64) (access.Grant, error) {
 	if g, ok := known[n]; ok {
 		return g, nil
+	}
+	var body string
+	if err := c.get(ctx, "SELECT body FROM grants WHERE n = ?", []any{n}, &body); err != nil {
+		return access.Grant{}, err
 	}
 	g, err := decodeGrant(body)
 	if err == nil && known != nil {
