@@ -308,4 +308,3 @@ func Test66RandomInterleavings(t *testing.T) {
 		expect(t, w.at("alice", "she/out"), strings.Join(want, ","))
 	})
 }
-
