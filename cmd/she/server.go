@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -78,13 +80,16 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, err
 	}
 	begun = append(begun, s.node.close)
+	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
+	instances := cmp.Or(o.config.Instances, 2*runtime.NumCPU())
+	runs := min(cmp.Or(o.config.Runs, instances), instances)
 	run := filepath.Join(o.data, "run")
 	walls, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(run, "sandboxes")})
 	if err != nil {
 		return nil, err
 	}
 	if s.invoker, err = invoke.New(invoke.Config{
-		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), MaxInstances: o.config.Instances,
+		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), MaxInstances: instances,
 	}); err != nil {
 		return nil, errors.Join(err, walls.Close())
 	}
@@ -101,7 +106,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err = s.node.load(ctx, o.data, o.config, s.invoker.Supports); err != nil {
 		return nil, err
 	}
-	s.engine = engine.New(engine.Options{Vaults: s.node, Invoker: s.invoker, Functions: s.node.functions(), Log: log, Parallel: o.config.Runs})
+	s.engine = engine.New(engine.Options{Vaults: s.node, Invoker: s.invoker, Functions: s.node.functions(), Log: log, Parallel: runs})
 	s.node.functions = s.engine.Functions
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
