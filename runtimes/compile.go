@@ -101,3 +101,12 @@ func readable(dir string) error {
 		return os.Chmod(p, mode)
 	})
 }
+
+// resolve is where a program really is, from the root on: its installation is around it.
+func resolve(program string) (string, error) {
+	program, err := filepath.Abs(program)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(program)
+}

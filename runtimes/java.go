@@ -35,7 +35,7 @@ func (f Finder) java(asked string) (Runtime, error) {
 		if major, _ := strconv.Atoi(m[1]); major < 11 {
 			continue
 		}
-		if program, err = filepath.EvalSymlinks(program); err != nil {
+		if program, err = resolve(program); err != nil {
 			continue
 		}
 		home := filepath.Dir(filepath.Dir(program))
@@ -50,6 +50,7 @@ func (f Finder) java(asked string) (Runtime, error) {
 			Paths:   append(f.jvm(home), [2]string{classes, Lang + "/java"}),
 			Env:     []string{"JAVA_HOME=" + home},
 			Version: stamp(m[0], program) + " " + filepath.Base(classes),
+			Copies:  true,
 		}, nil
 	}
 	return Runtime{}, fmt.Errorf("%w: Java 11 or newer (apt-get install default-jdk-headless)", ErrMissing)

@@ -16,11 +16,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-//go:embed python nodejs java
+//go:embed python nodejs java dotnet
 var bootstraps embed.FS
 
 // Dir is where the bootstraps are inside a sandbox: LAMBDA_RUNTIME_DIR.
@@ -79,6 +80,8 @@ type Finder struct {
 	// Compiled is a directory of our own for bootstraps that are compiled on this host, once for each version of
 	// theirs and of the compiler. Empty means one in the user's cache directory.
 	Compiled string
+	// Dotnet is a directory with a .NET installation that is looked at before the usual places. It may be empty.
+	Dotnet string
 }
 
 var named = regexp.MustCompile(`^(python|nodejs|java|dotnetcore|dotnet|go|provided|ruby|wasm)([0-9.]*)(?:\.(x|al2|al2023))?$`)
@@ -89,7 +92,7 @@ func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	f = f.orHost()
 	m := named.FindStringSubmatch(strings.TrimSpace(name))
 	if m == nil {
-		return Runtime{}, "", fmt.Errorf("%w %.60q: known are python3.x, nodejsNN.x, javaNN, provided.al2023", ErrUnknown, name)
+		return Runtime{}, "", fmt.Errorf("%w %.60q: known are python3.x, nodejsNN.x, javaNN, dotnetNN, provided.al2023", ErrUnknown, name)
 	}
 	switch family, version := m[1], m[2]; family {
 	case "python":
@@ -101,6 +104,9 @@ func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	case "java":
 		r, err = f.java(version)
 		warning = differs(name, r, version, strings.TrimPrefix(r.Name, "java"))
+	case "dotnet", "dotnetcore":
+		r, err = f.dotnet(version)
+		warning = differs(name, r, name, r.Name)
 	case "provided":
 		r = f.custom()
 		if name != r.Name && err == nil {
@@ -188,26 +194,33 @@ func (f Finder) node() (Runtime, error) {
 		if err != nil {
 			continue
 		}
-		out, err := f.Run(program, "-p", "process.version + '\\n' + process.execPath")
-		if err != nil {
+		// Only with this engine of OpenSSL, which needs the CPU's help, do copies not draw the same random numbers.
+		out, err := f.Run(program, "-e", `console.log(process.version + '\n' + process.execPath)
+			const crypto = require('crypto'); crypto.setEngine('rdrand', crypto.constants.ENGINE_METHOD_RAND); console.log('rdrand')`)
+		copies := err == nil
+		if out == "" {
 			continue
 		}
 		lines := strings.Split(strings.TrimSpace(out), "\n")
 		m := nodeVersion.FindStringSubmatch(lines[0])
-		if m == nil || len(lines) != 2 {
+		if m == nil || len(lines) < 2 {
 			continue
 		}
 		if major, _ := strconv.Atoi(m[1]); major < 16 {
 			continue
 		}
 		executable := lines[1]
+		command := []string{executable, Dir + "/nodejs/bootstrap.mjs"}
+		if copies {
+			command = slices.Insert(command, 1, "--openssl-config="+Dir+"/nodejs/openssl.cnf")
+		}
 		return Runtime{
 			Name:    "nodejs" + m[1] + ".x",
-			Command: []string{executable, Dir + "/nodejs/bootstrap.mjs"},
+			Command: command,
 			Paths:   f.with(filepath.Dir(filepath.Dir(executable))),
 			Env:     []string{"NODE_PATH=/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
 			Version: stamp(lines[0], executable),
-			Copies:  true,
+			Copies:  copies,
 		}, nil
 	}
 	return Runtime{}, fmt.Errorf("%w: Node.js 16 or newer (apt-get install nodejs)", ErrMissing)

@@ -35,14 +35,10 @@ final class Fresh {
             for (String name : new String[] {"sun.security.provider.SecureRandom$SeederHolder", "sun.security.provider.AbstractDrbg$SeederHolder"}) {
                 quietly(() -> {
                     Object seeder = field(Class.forName(name), "seeder").get(null);
-                    for (Class<?> c = seeder.getClass(); c != null; c = c.getSuperclass()) {
-                        for (Method m : c.getDeclaredMethods()) {
-                            if (m.getName().equals("engineSetSeed") && m.getParameterTypes()[0] == byte[].class) {
-                                m.setAccessible(true);
-                                m.invoke(seeder, (Object) seed(kernel));
-                                return;
-                            }
-                        }
+                    seedEngine(seeder, kernel);
+                    for (Field f : seeder.getClass().getDeclaredFields()) { // or it is a function around one
+                        f.setAccessible(true);
+                        seedEngine(f.get(Modifier.isStatic(f.getModifiers()) ? null : seeder), kernel);
                     }
                 });
             }
@@ -85,6 +81,18 @@ final class Fresh {
         byte[] b = new byte[32];
         kernel.readFully(b);
         return b;
+    }
+
+    private static void seedEngine(Object engine, DataInputStream kernel) throws Exception {
+        for (Class<?> c = engine == null ? null : engine.getClass(); c != null; c = c.getSuperclass()) {
+            for (Method m : c.getDeclaredMethods()) {
+                if (m.getName().equals("engineSetSeed") && m.getParameterCount() == 1 && m.getParameterTypes()[0] == byte[].class && !Modifier.isAbstract(m.getModifiers())) {
+                    m.setAccessible(true);
+                    m.invoke(engine, (Object) seed(kernel));
+                    return;
+                }
+            }
+        }
     }
 
     private static Field field(Class<?> c, String name) throws NoSuchFieldException {
