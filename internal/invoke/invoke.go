@@ -35,6 +35,11 @@ type Code struct {
 	Processes int               // 0 means DefaultProcesses
 	Files     int               // 0 means DefaultFiles
 	TmpMB     int               // 0 means DefaultTmpMB
+
+	// WarmUp is an event without anyone's data, such as a sample the author ships, on which the function rehearses
+	// once before copies of it are made, so that they answer sooner. It runs the author's code, and the copies keep
+	// what it left in memory; nil means no rehearsal.
+	WarmUp []byte
 }
 
 // What a Code that says nothing gets, and the bounds of what it may say.
@@ -107,7 +112,22 @@ type Config struct {
 	MaxInstances int           // how many sandboxes may be busy at once; 0 means two for each CPU
 	Init         time.Duration // how long INIT may take; 0 means DefaultInit
 	Find         runtimes.Finder
+
+	// Instances that wait, so that an event finds its function ready.
+	Images       string        // a directory of our own for the memory images copies are made from; "" means no copies
+	ImageBytes   int64         // of all images; 0 means DefaultImageBytes
+	WaitingBytes int64         // host memory of all that wait; 0 means an eighth of the machine's, below 0 means none wait
+	Waiting      int           // instances of one function that may wait; 0 means DefaultWaiting
+	Idle         time.Duration // how long after its last call one instance of a function waits; 0 means DefaultIdle
 }
+
+// Defaults of what waits.
+const (
+	DefaultImageBytes = 4 << 30
+	DefaultWaiting    = 16
+	DefaultIdle       = 2 * time.Minute
+	imageAge          = 30 * 24 * time.Hour
+)
 
 // DefaultInit is generous: a sandbox is not throttled in INIT, but the host may be busy.
 const DefaultInit = 30 * time.Second
@@ -116,9 +136,11 @@ const DefaultInit = 30 * time.Second
 type Invoker struct {
 	sandbox  sandbox.Mechanism
 	runtimes string
+	stamp    string // of everything ours that is in an image
 	init     time.Duration
 	gate     *gate
 	find     runtimes.Finder
+	stock    *stock
 
 	mu    sync.Mutex
 	found map[string]found // by runtime name; looking at the host costs processes
@@ -153,12 +175,43 @@ func New(c Config) (*Invoker, error) {
 	}
 	v := &Invoker{sandbox: c.Sandbox, runtimes: c.Runtimes, init: c.Init, gate: newGate(c.MaxInstances), find: c.Find, found: map[string]found{}}
 	v.closing, v.close = context.WithCancelCause(context.Background())
+	v.stock = &stock{
+		mechanism: c.Sandbox, budget: c.WaitingBytes, most: or(c.Waiting, DefaultWaiting), idle: c.Idle,
+		makers: make(chan struct{}, max(1, runtime.NumCPU()/2)), ctx: v.closing, functions: map[string]*function{},
+	}
+	if v.stock.budget == 0 {
+		v.stock.budget = machineMemory() / 8
+	}
+	if v.stock.idle <= 0 {
+		v.stock.idle = DefaultIdle
+	}
+	if copier, ok := c.Sandbox.(sandbox.Copier); ok && c.Images != "" {
+		if c.ImageBytes <= 0 {
+			c.ImageBytes = DefaultImageBytes
+		}
+		var err error
+		if v.stock.images, err = openImages(copier, c.Images, c.ImageBytes, imageAge); err != nil {
+			return nil, fmt.Errorf("open the images of functions: %w", err)
+		}
+		v.stamp = copier.Stamp() + runtimes.Stamp()
+	}
+	v.stock.work.Go(v.stock.tend)
 	return v, nil
 }
 
 // Sweep removes what an earlier life of the server left: processes, mounts, cgroups, directories. It must be over
 // before the first Invoke.
-func (v *Invoker) Sweep(ctx context.Context) error { return v.sandbox.Sweep(ctx) }
+func (v *Invoker) Sweep(ctx context.Context) error {
+	err := v.sandbox.Sweep(ctx)
+	if v.stock.images != nil {
+		err = errors.Join(err, v.stock.images.sweep())
+	}
+	return err
+}
+
+// Forget discards all that waits of a package, and its images, so that its directory may be removed. Invocations under
+// way keep what they have.
+func (v *Invoker) Forget(pkg string) { v.stock.forget(pkg) }
 
 // Close kills every instance, waits until nothing of them is left, and closes the mechanism. Invocations under way
 // end with ErrClosed.
@@ -171,7 +224,7 @@ func (v *Invoker) Close() error {
 		return nil
 	}
 	v.running.Wait()
-	return v.sandbox.Close()
+	return errors.Join(v.stock.close(), v.sandbox.Close())
 }
 
 // Supports says what a runtime name of a project file means on this host: what runs it, with a warning if that is
@@ -214,7 +267,7 @@ func (v *Invoker) invoke(ctx context.Context, r Request) (a Answer, err error) {
 		return a, err
 	}
 	defer leave()
-	p, err := v.program(r)
+	p, runtime, err := v.program(r)
 	if err != nil {
 		return a, err
 	}
@@ -225,7 +278,7 @@ func (v *Invoker) invoke(ctx context.Context, r Request) (a Answer, err error) {
 		return a, err
 	}
 	defer free()
-	err = v.run(ctx, r, p, &a)
+	err = v.run(ctx, r, p, runtime, &a)
 	return a, err
 }
 
@@ -246,22 +299,47 @@ func (v *Invoker) enter(ctx context.Context) (_ context.Context, leave func(), e
 	}, nil
 }
 
-func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, a *Answer) (err error) {
-	a.Start = Cold
+func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime runtimes.Runtime, a *Answer) error {
+	f := v.stock.find(r.Code, p, runtime.Version, v.stamp, runtime.Copies)
+	if f != nil {
+		defer v.stock.replenish(f)
+	}
 	began := time.Now()
-	instance, failed, err := v.sandbox.Start(ctx, p)
+	instance, start := v.stock.obtain(ctx, f)
 	a.Timing.Sandbox = time.Since(began)
+	if instance != nil {
+		a.Start = start
+		err := runOnce(ctx, instance, r, a)
+		// A copy that broke before its function saw the event, or for a reason of ours, is not the function's failure.
+		var failure *Failure
+		if !errors.Is(err, sandbox.ErrUnused) && !(errors.As(err, &failure) && failure.Blame == Engine) {
+			return err
+		}
+		v.stock.fellBack(f)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	began = time.Now()
+	instance, failed, err := v.sandbox.Start(ctx, p)
+	a.Start, a.Timing.Sandbox, a.Timing.Init = Cold, time.Since(began), failed.Init
+	v.stock.count(f, Cold)
 	if err != nil {
 		a.Payload, a.Log = failed.Payload, failed.Log
 		return err
 	}
+	return runOnce(ctx, instance, r, a)
+}
+
+// runOnce gives an instance its event, and removes it.
+func runOnce(ctx context.Context, instance sandbox.Instance, r Request, a *Answer) (err error) {
 	// The answer stands even if something could not be removed; the next Sweep tries again.
 	defer func() {
 		if closeErr := instance.Close(); closeErr != nil && err == nil {
 			err = sandbox.Failed(Operator, sandbox.StartFailed, "%v", closeErr)
 		}
 	}()
-	began = time.Now()
+	began := time.Now()
 	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code), Deadline: began.Add(r.Code.Timeout), Event: r.Event})
 	a.Timing.Run = time.Since(began)
 	a.Payload, a.Log, a.Usage = result.Payload, result.Log, result.Usage
@@ -269,15 +347,15 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, a *Answ
 }
 
 // program is what to run for a Request, or why it can't be.
-func (v *Invoker) program(r Request) (sandbox.Program, error) {
+func (v *Invoker) program(r Request) (p sandbox.Program, found runtimes.Runtime, err error) {
 	c := r.Code
 	switch {
 	case c.MemoryMB < MinMemoryMB || c.MemoryMB > MaxMemoryMB:
-		return sandbox.Program{}, sandbox.Failed(Author, sandbox.InvalidPackage, "memory must be %d to %d MB", MinMemoryMB, MaxMemoryMB)
+		return p, found, sandbox.Failed(Author, sandbox.InvalidPackage, "memory must be %d to %d MB", MinMemoryMB, MaxMemoryMB)
 	case c.Timeout <= 0 || c.Timeout > MaxTimeout:
-		return sandbox.Program{}, sandbox.Failed(Author, sandbox.InvalidPackage, "the time limit must be at most %s", MaxTimeout)
+		return p, found, sandbox.Failed(Author, sandbox.InvalidPackage, "the time limit must be at most %s", MaxTimeout)
 	case len(r.Event) > sandbox.MaxEvent:
-		return sandbox.Program{}, sandbox.Failed(Author, sandbox.RequestTooLarge, "the event has %d bytes, at most %d are allowed", len(r.Event), sandbox.MaxEvent)
+		return p, found, sandbox.Failed(Author, sandbox.RequestTooLarge, "the event has %d bytes, at most %d are allowed", len(r.Event), sandbox.MaxEvent)
 	}
 	f := v.lookUp(c.Runtime)
 	if f.err != nil {
@@ -285,9 +363,9 @@ func (v *Invoker) program(r Request) (sandbox.Program, error) {
 		if errors.Is(f.err, runtimes.ErrMissing) {
 			blame = Operator
 		}
-		return sandbox.Program{}, sandbox.Failed(blame, sandbox.InvalidRuntime, "%v", f.err)
+		return p, found, sandbox.Failed(blame, sandbox.InvalidRuntime, "%v", f.err)
 	}
-	p := sandbox.Program{
+	p = sandbox.Program{
 		Dir: c.Dir, Command: f.runtime.Command, Env: environment(c, f.runtime),
 		Binds: []sandbox.Bind{{Source: v.runtimes, Target: runtimes.Dir}},
 		Limits: sandbox.Limits{
@@ -301,11 +379,11 @@ func (v *Invoker) program(r Request) (sandbox.Program, error) {
 	if len(p.Command) == 0 {
 		name, err := executable(c)
 		if err != nil {
-			return sandbox.Program{}, err
+			return p, found, err
 		}
 		p.Command = []string{"/var/task/" + name}
 	}
-	return p, nil
+	return p, f.runtime, nil
 }
 
 // executable names the program of a custom runtime and checks that this machine can run it: the kernel of the
@@ -339,6 +417,19 @@ func executable(c Code) (string, error) {
 }
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// machineMemory is what the machine has, in bytes; the format is proc_meminfo(5).
+func machineMemory() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	var kb int64
+	if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kb); err != nil {
+		return 0
+	}
+	return kb << 10
+}
 
 func or(n, otherwise int) int {
 	if n > 0 {

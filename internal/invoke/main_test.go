@@ -78,7 +78,13 @@ func needRoot(t testing.TB) {
 	}
 }
 
+// newInvoker makes one that starts every instance cold.
 func newInvoker(t testing.TB) *invoke.Invoker {
+	t.Helper()
+	return openInvoker(t, invoke.Config{WaitingBytes: -1})
+}
+
+func openInvoker(t testing.TB, c invoke.Config) *invoke.Invoker {
 	t.Helper()
 	needRoot(t)
 	dir := t.TempDir()
@@ -86,7 +92,8 @@ func newInvoker(t testing.TB) *invoke.Invoker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := invoke.New(invoke.Config{Sandbox: m, Runtimes: filepath.Join(dir, "runtimes")})
+	c.Sandbox, c.Runtimes = m, filepath.Join(dir, "runtimes")
+	v, err := invoke.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func (s *Server) finish(e End) bool {
 		return false
 	}
 	if e.Fault != nil {
-		e.Fault.Init = !closed(s.ready)
+		e.Fault.Init = !s.fetched
 	}
 	s.end = e
 	close(s.ended)

@@ -73,7 +73,7 @@ func (i Invocation) Deadline() time.Time { return time.UnixMilli(i.DeadlineMS) }
 // foreign text; it is only good for comparison with known names. Exited, Status and Signal are process 1's own.
 type Fault struct {
 	Type   string `json:"type"`
-	Init   bool   `json:"init,omitempty"` // it happened before the runtime asked for an event
+	Init   bool   `json:"init,omitempty"` // the event was not handed out yet
 	Exited bool   `json:"exited,omitempty"`
 	Status int    `json:"status,omitempty"` // exit status
 	Signal int    `json:"signal,omitempty"` // or the signal that ended it

@@ -13,6 +13,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -59,6 +60,7 @@ type Result struct {
 	Payload []byte // the answer, or the function's own error document in Lambda's form. Owner data.
 	Log     []byte // what the function printed, at most MaxLog and a line about what was dropped. Owner data.
 	Usage   Usage
+	Init    time.Duration // what INIT took; set by Start
 }
 
 // Usage is what an Instance cost, as far as the mechanism can tell without extra cost; zero where it can't.
@@ -87,16 +89,22 @@ type Copier interface {
 	// which must not exist. The rehearsal runs the author's code on an event without data; that it fails does no harm
 	// as long as the program lives.
 	Checkpoint(ctx context.Context, p Program, rehearsal *Call, dir string) (Result, error)
+	// Stamp changes whenever images made before can't be trusted any more, as with another version of the mechanism.
+	Stamp() string
 	// Restore makes an Instance from an image of the same Program. The image may be removed when it has returned.
 	Restore(ctx context.Context, p Program, dir string) (Instance, error)
 }
 
-// An Instance is one sandbox after INIT. Run may be called once.
+// ErrUnused says that an Instance failed before its program saw the event, so that another one may have it.
+var ErrUnused = errors.New("the event was not handed out")
+
+// An Instance is one sandbox after INIT. Until it is given its event it gets next to no CPU. Run may be called once.
 type Instance interface {
 	// Memory is what the Instance takes on the host now, in bytes.
 	Memory() int64
 	// Run gives the event and waits for the answer. The deadline and the end of ctx kill the Instance with
-	// everything in it at once. Errors are *Failure, or ctx's.
+	// everything in it at once. Errors are *Failure, or ctx's; ErrUnused is wrapped beside the Failure where it is
+	// certain that the program never saw the event.
 	Run(ctx context.Context, c Call) (Result, error)
 	// Close kills what still runs and removes every trace on the host. It is idempotent, and needs no earlier Run.
 	Close() error

@@ -1,14 +1,32 @@
 // Runs an AWS Lambda handler written for Node.js: asks the Runtime API for the event, calls the handler, reports.
 // Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+import crypto from 'node:crypto'
 import fs from 'node:fs'
 import http from 'node:http'
-import { createRequire } from 'node:module'
+import { createRequire, syncBuiltinESMExports } from 'node:module'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 
 const { AWS_LAMBDA_RUNTIME_API: api, LAMBDA_TASK_ROOT: task, _HANDLER: handlerName } = process.env
 const [host, port] = api.split(':')
 let open = null // the id of the event that has no answer yet
+
+// This process may be a copy of one that waited for its event, and no two copies may draw the same random numbers.
+// OpenSSL draws from the CPU (openssl.cnf beside this file); what Node.js and V8 keep in stock is not used.
+let drawn = { at: 0, from: new Float64Array(0) }
+function independentRandomness() {
+  const uuid = crypto.randomUUID
+  crypto.randomUUID = (options) => uuid({ ...options, disableEntropyCache: true })
+  Object.getPrototypeOf(crypto.webcrypto).randomUUID = () => crypto.randomUUID()
+  Math.random = () => {
+    if (drawn.at === drawn.from.length) {
+      const bits = crypto.randomFillSync(new BigUint64Array(32))
+      drawn = { at: 0, from: Float64Array.from(bits, (b) => Number(b >> 11n) / 2 ** 53) }
+    }
+    return drawn.from[drawn.at++]
+  }
+  syncBuiltinESMExports()
+}
 
 // Asks and gives {status, headers, body}. A body that the other side refuses while it is sent is no error: the answer
 // says why.
@@ -153,13 +171,18 @@ function call(handler, event, headers) {
 
 async function main() {
   let handler
+  independentRandomness()
   try {
     handler = await load(handlerName)
   } catch (e) {
     await report('init/error', e)
     process.exit(1)
   }
-  for (;;) await answerOne(handler, await request('GET', 'invocation/next'))
+  for (;;) {
+    const event = await request('GET', 'invocation/next')
+    drawn = { at: 0, from: new Float64Array(0) }
+    await answerOne(handler, event)
+  }
 }
 
 async function answerOne(handler, { headers, body }) {

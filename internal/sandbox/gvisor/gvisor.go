@@ -37,7 +37,7 @@ type Config struct {
 // Mechanism makes gVisor sandboxes. It must run as root: it makes cgroups and mounts.
 type Mechanism struct {
 	runsc string
-	init  string
+	stamp string // of the helpers
 	state string
 	run   string // short, because sockets live below it
 	root  *rootfs
@@ -54,10 +54,13 @@ func New(c Config) (*Mechanism, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("sandboxes need root: cgroups and mounts are made for each")
 	}
-	for what, file := range map[string]string{"gVisor's runsc": c.Runsc, "she-init": c.Init} {
-		if info, err := os.Stat(file); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-			return nil, fmt.Errorf("%s is not at %s; build it with: make build", what, file)
+	var stamp string
+	for _, helper := range [][2]string{{"gVisor's runsc", c.Runsc}, {"she-init", c.Init}} {
+		info, err := os.Stat(helper[1])
+		if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			return nil, fmt.Errorf("%s is not at %s; build it with: make build", helper[0], helper[1])
 		}
+		stamp += fmt.Sprintf("%d.%d ", info.Size(), info.ModTime().UnixNano())
 	}
 	state, err := filepath.Abs(c.State)
 	if err != nil {
@@ -65,7 +68,7 @@ func New(c Config) (*Mechanism, error) {
 	}
 	hash := sha256.Sum256([]byte(state))
 	name := "she-" + hex.EncodeToString(hash[:5])
-	m := &Mechanism{runsc: c.Runsc, init: c.Init, state: state, run: filepath.Join("/run", name)}
+	m := &Mechanism{runsc: c.Runsc, stamp: stamp, state: state, run: filepath.Join("/run", name)}
 	for _, dir := range []string{state, m.tmpDir(), m.run, m.boxDir(), m.sharedDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err

@@ -23,6 +23,9 @@ const (
 	overhead = 64 << 20
 	// grace is how much later than process 1 the host enforces the deadline, so that the log gets out first.
 	grace = 150 * time.Millisecond
+	// waiting is how much CPU an instance gets between INIT and its event: what its background threads do then is for
+	// nobody.
+	waiting = 0.01
 	// patience bounds the removal of one sandbox.
 	patience = 10 * time.Second
 )
@@ -57,6 +60,7 @@ func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sa
 	if err != nil {
 		return nil, sandbox.Result{}, err
 	}
+	began := time.Now()
 	err = i.untilReady(ctx, p.Limits.Init, func() error {
 		return i.host.Start(runtimeapi.Setup{
 			Command: p.Command, Env: p.Env, Dir: "/var/task",
@@ -69,7 +73,10 @@ func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sa
 		result, failure := i.explain(ctx, nil, err)
 		return nil, result, errors.Join(failure, i.Close())
 	}
-	return i, sandbox.Result{}, nil
+	if err := i.group.throttle(waiting); err != nil {
+		return nil, sandbox.Result{}, errors.Join(sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err), i.Close())
+	}
+	return i, sandbox.Result{Init: time.Since(began)}, nil
 }
 
 // initThreads is what process 1 takes from the limit of processes and threads.
@@ -115,6 +122,9 @@ func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal
 	return result, nil
 }
 
+// Stamp implements sandbox.Copier.
+func (m *Mechanism) Stamp() string { return m.stamp }
+
 // Restore implements sandbox.Copier.
 func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) (sandbox.Instance, error) {
 	i, err := m.create(ctx, p, "restore", "--image-path", dir)
@@ -122,6 +132,9 @@ func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) 
 		return nil, err
 	}
 	i.copy = true
+	if err := i.group.throttle(waiting); err != nil {
+		return nil, errors.Join(sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err), i.Close())
+	}
 	return i, nil
 }
 
@@ -270,7 +283,11 @@ func (i *instance) explain(ctx context.Context, c *sandbox.Call, err error) (san
 	case oom && (!isReported || reported.Fault.Exited):
 		return result, sandbox.Failed(sandbox.Author, sandbox.OutOfMemory, "the function used more than its %d MB of memory", i.limits.Memory>>20)
 	case isReported:
-		return result, fault(reported.Fault, c)
+		err := fault(reported.Fault, c)
+		if c != nil && reported.Fault.Init && reported.Fault.Exited {
+			err = errors.Join(err, sandbox.ErrUnused)
+		}
+		return result, err
 	case runtimeapi.Ended(err):
 		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the sandbox ended without a word")
 	default:

@@ -1,0 +1,263 @@
+package invoke_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"she/internal/invoke"
+)
+
+// remembering tells what is left of earlier invocations: nothing, whichever way its instance came to be.
+const remembering = `
+import os
+print("printed in INIT")
+open("/tmp/init", "w").write("i")
+n = 0
+def handler(event, context):
+    global n
+    n += 1
+    print("printed in the run")
+    with open("/tmp/runs", "a") as f:
+        f.write("r")
+    return [n, os.path.getsize("/tmp/runs"), os.path.getsize("/tmp/init")]
+`
+
+func wantStart(t *testing.T, v *invoke.Invoker, c invoke.Code, want string, starts ...invoke.Start) invoke.Answer {
+	t.Helper()
+	a := wantAnswer(t, v, c, `{}`, want)
+	for _, s := range starts {
+		if a.Start == s {
+			return a
+		}
+	}
+	t.Errorf("started %s, want %v: %+v", a.Start, starts, v.Stats())
+	return a
+}
+
+func onlyStats(t *testing.T, v *invoke.Invoker) invoke.FunctionStats {
+	t.Helper()
+	s := v.Stats()
+	if len(s.Functions) != 1 {
+		t.Fatalf("stats %+v", s)
+	}
+	return s.Functions[0]
+}
+
+func TestCopiesArePristine(t *testing.T) {
+	dir := t.TempDir()
+	v := openInvoker(t, invoke.Config{Images: dir})
+	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
+	a := wantStart(t, v, c, `[1, 1, 1]`, invoke.Cold)
+	if string(a.Log) != "printed in INIT\nprinted in the run\n" || a.Timing.Init <= 0 || a.Timing.Init > a.Timing.Sandbox {
+		t.Errorf("log %q, timing %+v", a.Log, a.Timing)
+	}
+	for range 3 {
+		v.Settle()
+		a := wantStart(t, v, c, `[1, 1, 1]`, invoke.Parked)
+		if string(a.Log) != "printed in the run\n" {
+			t.Errorf("the log of a copy is %q", a.Log)
+		}
+	}
+	v.Settle()
+	s := onlyStats(t, v)
+	if s.Cold != 1 || s.Parked != 3 || s.Fallbacks != 0 || s.NoCopies != "" || s.ImageBytes == 0 || s.Waiting != 1 || v.Stats().WaitingBytes == 0 {
+		t.Errorf("stats %+v", s)
+	}
+
+	// More at once than wait.
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() { wantStart(t, v, c, `[1, 1, 1]`, invoke.Parked, invoke.Restored) })
+	}
+	wg.Wait()
+	v.Settle()
+	if s := onlyStats(t, v); s.Cold != 1 || s.Restored == 0 {
+		t.Errorf("stats %+v", s)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// A later life of the server has the images.
+	v = openInvoker(t, invoke.Config{Images: dir})
+	wantStart(t, v, c, `[1, 1, 1]`, invoke.Restored)
+	v.Forget(c.Package)
+	if s := v.Stats(); len(s.Functions) != 0 {
+		t.Errorf("forgotten, and still %+v", s)
+	}
+}
+
+func TestBrokenImageFallsBack(t *testing.T) {
+	dir := t.TempDir()
+	v := openInvoker(t, invoke.Config{Images: dir, WaitingBytes: 1}) // an image, but nothing waits
+	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
+	c.WarmUp = nil
+	wantStart(t, v, c, `[1, 1, 1]`, invoke.Cold)
+	v.Settle()
+	wantStart(t, v, c, `[1, 1, 1]`, invoke.Restored)
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no image: %v %v", files, err)
+	}
+	for _, f := range files {
+		if err := os.Truncate(f, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantStart(t, v, c, `[1, 1, 1]`, invoke.Cold)
+	if s := onlyStats(t, v); s.Fallbacks != 1 || s.NoCopies != "" {
+		t.Errorf("stats %+v", s)
+	}
+	v.Settle()
+	wantStart(t, v, c, `[1, 1, 1]`, invoke.Restored)
+}
+
+func TestRehearsal(t *testing.T) {
+	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
+	c := function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": `
+let n = 0
+exports.handler = async (event) => {
+	console.log('event', JSON.stringify(event))
+	if (event.die) process.exit(1)
+	return ++n
+}`})
+	c.WarmUp = []byte(`{"warm":true}`)
+	wantStart(t, v, c, `1`, invoke.Cold)
+	v.Settle()
+	if a := wantStart(t, v, c, `2`, invoke.Parked); string(a.Log) != "event {}\n" {
+		t.Errorf("log %q", a.Log)
+	}
+
+	// A function that dies of its rehearsal is copied without.
+	c.WarmUp = []byte(`{"die":true}`)
+	wantStart(t, v, c, `1`, invoke.Cold)
+	v.Settle()
+	wantStart(t, v, c, `1`, invoke.Parked)
+}
+
+func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
+	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
+	c := golambda(t)
+	for _, want := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked} {
+		a, err := ask(t, v, c, `{"n":1}`)
+		if err != nil || a.Start != want {
+			t.Errorf("started %s, want %s: %v", a.Start, want, err)
+		}
+		v.Settle()
+	}
+	if s := onlyStats(t, v); s.NoCopies == "" || s.ImageBytes != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestFailedINITIsNotCopied(t *testing.T) {
+	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
+	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": "raise ValueError('secret')"})
+	for range 2 {
+		wantFailure(t, v, c, `1`, invoke.Author, "Unhandled", "secret")
+		v.Settle()
+	}
+	if s := onlyStats(t, v); s.NoCopies != "its INIT fails" || s.Waiting != 0 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
+const (
+	pythonRandom = `
+import os, random, secrets, uuid, tempfile, time, ssl
+random.random(); uuid.uuid4(); uuid.uuid1(); ssl.RAND_bytes(8); tempfile.mktemp(); secrets.token_hex(8)
+def handler(event, context):
+    return {"random": random.random(), "uuid4": str(uuid.uuid4()), "uuid1": str(uuid.uuid1()), "tls": ssl.RAND_bytes(16).hex(), "temp": tempfile.mktemp(),
+            "secrets": secrets.token_hex(16), "urandom": os.urandom(16).hex(), "system": random.SystemRandom().random(), "request": context.aws_request_id,
+            "clock": time.time()}
+`
+	nodeRandom = `
+const crypto = require('crypto')
+Math.random(); crypto.randomUUID(); crypto.randomBytes(8); crypto.getRandomValues(new Uint8Array(8))
+exports.handler = async (event, context) => ({
+	math: Math.random(), uuid: crypto.randomUUID(), bytes: crypto.randomBytes(16).toString('hex'), int: crypto.randomInt(2**47),
+	web: Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString('hex'), web2: globalThis.crypto.randomUUID(),
+	fill: crypto.randomFillSync(Buffer.alloc(16)).toString('hex'),
+	later: await new Promise((done, failed) => crypto.randomBytes(16, (e, b) => e ? failed(e) : done(b.toString('hex')))),
+	prime: Buffer.from(crypto.generatePrimeSync(96)).toString('hex'), key: crypto.generateKeyPairSync('ed25519').publicKey.export({ format: 'der', type: 'spki' }).toString('hex'),
+	request: context.awsRequestId, clock: Date.now() / 1000,
+})
+`
+)
+
+// TestCopiesDontRepeat collects every source of randomness from many copies of one instance that has used each before.
+func TestCopiesDontRepeat(t *testing.T) {
+	if testing.Short() {
+		t.Skip("hundreds of sandboxes")
+	}
+	for name, c := range map[string]invoke.Code{
+		"python": function(t, "python3.11", "app.handler", map[string]string{"app.py": pythonRandom}),
+		"nodejs": function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": nodeRandom}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3})
+			distinct(t, v, c, 200)
+		})
+	}
+}
+
+// distinct fails if any value occurs twice in the answers of n copies.
+func distinct(t *testing.T, v *invoke.Invoker, c invoke.Code, n int) {
+	t.Helper()
+	if a, err := ask(t, v, c, "{}"); err != nil {
+		t.Fatalf("%v %s %s", err, a.Payload, a.Log)
+	}
+	v.Settle()
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	repeated := map[string]int{}
+	copies := 0
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			before := time.Now()
+			a, err := ask(t, v, c, "{}")
+			after := time.Now()
+			if err != nil {
+				t.Errorf("%v %s", err, a.Payload)
+				return
+			}
+			var values map[string]any
+			if err := json.Unmarshal(a.Payload, &values); err != nil {
+				t.Errorf("%v: %s", err, a.Payload)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if a.Start != invoke.Cold {
+				copies++
+			}
+			for source, value := range values {
+				if source == "clock" {
+					at := time.UnixMicro(int64(value.(float64) * 1e6))
+					if at.Before(before.Add(-time.Second)) || at.After(after.Add(time.Second)) {
+						t.Errorf("a copy says %v, it was between %v and %v", at, before, after)
+					}
+					continue
+				}
+				value := fmt.Sprint(source, " ", value)
+				if seen[value] {
+					repeated[source]++
+				}
+				seen[value] = true
+			}
+		})
+	}
+	wg.Wait()
+	if len(repeated) > 0 {
+		t.Errorf("sources that repeat, and how often: %v", repeated)
+	}
+	if copies < n*9/10 {
+		t.Errorf("only %d of %d were copies: %+v", copies, n, v.Stats())
+	}
+}

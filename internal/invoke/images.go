@@ -1,0 +1,195 @@
+package invoke
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"she/internal/sandbox"
+)
+
+// images are the memory of instances after INIT, one directory for each function under its key. They hold no data of
+// anyone. They are hints: what is missing or broken is made again, so a crash in between costs nothing.
+type images struct {
+	copier sandbox.Copier
+	dir    string
+	budget int64         // bytes of all
+	age    time.Duration // since the last use
+
+	mu       sync.Mutex
+	users    map[string]int // by key: restores under way
+	gone     map[string]bool
+	building map[string]chan struct{}
+}
+
+func openImages(c sandbox.Copier, dir string, budget int64, age time.Duration) (*images, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return &images{copier: c, dir: dir, budget: budget, age: age, users: map[string]int{}, gone: map[string]bool{}, building: map[string]chan struct{}{}}, nil
+}
+
+// use keeps an image from being removed until release is called.
+func (im *images) use(key string) (dir string, release func(), ok bool) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	dir = filepath.Join(im.dir, key)
+	if im.gone[key] {
+		return "", nil, false
+	}
+	now := time.Now()
+	if err := os.Chtimes(dir, now, now); err != nil { // its time is the time of its last use
+		return "", nil, false
+	}
+	im.users[key]++
+	return dir, func() {
+		im.mu.Lock()
+		defer im.mu.Unlock()
+		if im.users[key]--; im.users[key] == 0 {
+			delete(im.users, key)
+			if im.gone[key] {
+				delete(im.gone, key)
+				_ = os.RemoveAll(dir)
+			}
+		}
+	}, true
+}
+
+// remove removes an image, after the last that uses it.
+func (im *images) remove(key string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.users[key] > 0 {
+		im.gone[key] = true
+		return
+	}
+	_ = os.RemoveAll(filepath.Join(im.dir, key))
+}
+
+// build makes the image of a function, once however many ask. A function that fails its rehearsal by dying is tried
+// without. The reason is for people.
+func (im *images) build(ctx context.Context, f *function) (reason string, err error) {
+	im.mu.Lock()
+	if running := im.building[f.key]; running != nil {
+		im.mu.Unlock()
+		select {
+		case <-running:
+			return "its image could not be made", im.exists(f.key)
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+	done := make(chan struct{})
+	im.building[f.key] = done
+	im.mu.Unlock()
+	defer func() {
+		im.mu.Lock()
+		delete(im.building, f.key)
+		im.mu.Unlock()
+		close(done)
+	}()
+	if im.exists(f.key) == nil {
+		return "", nil
+	}
+	making := filepath.Join(im.dir, ".making-"+uuid.NewString())
+	defer os.RemoveAll(making)
+	if err := os.Mkdir(making, 0o700); err != nil {
+		return "there is no place for its image", err
+	}
+	dir := filepath.Join(making, "image")
+	var rehearsal *sandbox.Call
+	if f.warm != nil {
+		rehearsal = &sandbox.Call{ID: uuid.NewString(), Deadline: time.Now().Add(f.program.Limits.Init), Event: f.warm}
+	}
+	_, err = im.copier.Checkpoint(ctx, f.program, rehearsal, dir)
+	if err != nil && rehearsal != nil && ctx.Err() == nil {
+		_, err = im.copier.Checkpoint(ctx, f.program, nil, dir)
+	}
+	if err != nil {
+		var failure *Failure
+		if errors.As(err, &failure) && failure.Blame == Author {
+			return "its INIT fails", err
+		}
+		return "its image could not be made", err
+	}
+	if err := os.Rename(dir, filepath.Join(im.dir, f.key)); err != nil {
+		return "its image could not be kept", err
+	}
+	im.evict(time.Now())
+	return "its image was evicted at once", im.exists(f.key)
+}
+
+func (im *images) exists(key string) error {
+	_, err := os.Stat(filepath.Join(im.dir, key))
+	return err
+}
+
+// evict removes what was not used for long, and of the rest the least recently used until the budget holds.
+func (im *images) evict(now time.Time) {
+	entries, err := os.ReadDir(im.dir)
+	if err != nil {
+		return
+	}
+	type image struct {
+		key  string
+		used time.Time
+		size int64
+	}
+	var all []image
+	var total int64
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || e.Name()[0] == '.' {
+			continue
+		}
+		i := image{e.Name(), info.ModTime(), im.size(e.Name())}
+		if now.Sub(i.used) > im.age {
+			im.remove(i.key)
+			continue
+		}
+		total += i.size
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b image) int { return a.used.Compare(b.used) })
+	for _, i := range all {
+		if total <= im.budget {
+			return
+		}
+		im.remove(i.key)
+		total -= i.size
+	}
+}
+
+// size is what an image takes on disk, zero if there is none.
+func (im *images) size(key string) (bytes int64) {
+	_ = filepath.WalkDir(filepath.Join(im.dir, key), func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if info, err := d.Info(); err == nil && !d.IsDir() {
+			bytes += info.Size()
+		}
+		return nil
+	})
+	return bytes
+}
+
+// sweep removes images an earlier life began and did not finish.
+func (im *images) sweep() error {
+	half, err := filepath.Glob(filepath.Join(im.dir, ".making-*"))
+	for _, dir := range half {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("sweep images: %w", err)
+	}
+	return nil
+}

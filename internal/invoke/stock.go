@@ -1,0 +1,430 @@
+package invoke
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"she/internal/sandbox"
+)
+
+// stock keeps, for each function, instances that have done their INIT and wait for an event. It knows one rule: an
+// instance leaves it once, for one invocation. How many wait follows demand; together they stay within a budget of
+// memory; a function nobody calls has none.
+type stock struct {
+	mechanism sandbox.Mechanism
+	images    *images // nil when the mechanism can't copy or there is no place for images
+	budget    int64   // bytes of host memory all waiting instances may take
+	most      int     // waiting instances of one function
+	idle      time.Duration
+	makers    chan struct{} // bounds how many instances are made for stock at once
+
+	ctx    context.Context
+	making sync.WaitGroup // instances
+	work   sync.WaitGroup // all else in the background
+
+	mu        sync.Mutex
+	functions map[string]*function
+	held      int64 // bytes of what waits
+}
+
+// function is what the stock knows of one function in one configuration. The stock's lock guards it.
+type function struct {
+	key     string
+	name    string
+	version string
+	program sandbox.Program
+	pkg     string
+	copies  bool   // its instances may be copied
+	warm    []byte // the event of its rehearsal, if it has one
+
+	waiting []*parked
+	making  int
+	used    time.Time     // last
+	rate    float64       // invocations a second, a moving average
+	cost    time.Duration // of making an instance, a moving average
+	memory  int64         // of a waiting instance, the last one seen
+	tested  bool          // its image was restored in this life of the server
+	gaveUp  string        // why it is not copied
+
+	counts Counts
+}
+
+type parked struct {
+	sandbox.Instance
+	memory int64
+	since  time.Time
+}
+
+// Counts are of one function since the server started.
+type Counts struct {
+	Cold      int64 // instances started for their invocation
+	Restored  int64 // copied for their invocation
+	Parked    int64 // taken from those that waited
+	Fallbacks int64 // copies that failed, after which the invocation got a cold start
+}
+
+const (
+	demandWindow = 10 * time.Second // over which the rate is averaged
+	parkedAge    = 15 * time.Minute // after which a waiting instance is replaced
+)
+
+// find gives the function of a Code; nil for one that has no package digest, for then nothing says that two
+// invocations are of the same content.
+func (s *stock) find(c Code, p sandbox.Program, runtime, stamp string, copies bool) *function {
+	if c.Package == "" {
+		return nil
+	}
+	key := keyOf(c, p, runtime, stamp)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.functions[key]
+	if f == nil {
+		f = &function{key: key, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: copies && s.images != nil, cost: time.Second}
+		if !copies {
+			f.gaveUp = "its runtime does not reseed random generators in a copy"
+		}
+		s.functions[key] = f
+	}
+	f.program = p
+	return f
+}
+
+// keyOf is equal for Codes whose instances can stand for each other.
+func keyOf(c Code, p sandbox.Program, runtime, stamp string) string {
+	env := slices.Clone(p.Env)
+	slices.Sort(env)
+	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp})
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
+// take notes the demand and gives a waiting instance, if there is one.
+func (s *stock) take(f *function) (i sandbox.Instance, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	f.rate = f.rateAt(now) + 1/demandWindow.Seconds()
+	f.used = now
+	for len(f.waiting) > 0 {
+		p := f.waiting[0]
+		s.removeLocked(f, 0)
+		if now.Sub(p.since) > parkedAge {
+			s.discard(p)
+			continue
+		}
+		f.counts.Parked++
+		return p.Instance, true
+	}
+	return nil, false
+}
+
+// obtain gives an instance of f that waited or could be copied now; nil if there is none.
+func (s *stock) obtain(ctx context.Context, f *function) (sandbox.Instance, Start) {
+	if f == nil {
+		return nil, Cold
+	}
+	if i, ok := s.take(f); ok {
+		return i, Parked
+	}
+	if i := s.restore(ctx, f, false); i != nil {
+		s.count(f, Restored)
+		return i, Restored
+	}
+	return nil, Cold
+}
+
+func (s *stock) count(f *function, start Start) {
+	if f == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch start {
+	case Cold:
+		f.counts.Cold++
+	case Restored:
+		f.counts.Restored++
+	case Parked:
+		f.counts.Parked++
+	}
+}
+
+func (s *stock) fellBack(f *function) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.counts.Fallbacks++
+}
+
+func (f *function) rateAt(now time.Time) float64 {
+	return f.rate * math.Exp(-now.Sub(f.used).Seconds()/demandWindow.Seconds())
+}
+
+// wanted is how many instances should wait: one for a function in use, and as many more as will be called for while
+// one is being made.
+func (s *stock) wanted(f *function, now time.Time) int {
+	if f.used.IsZero() || now.Sub(f.used) > s.idle {
+		return 0
+	}
+	return min(s.most, 1+int(2*f.rateAt(now)*f.cost.Seconds()))
+}
+
+// replenish makes instances in the background until enough wait, and the function's image if it lacks one.
+func (s *stock) replenish(f *function) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.ctx.Err() == nil {
+		short := len(f.waiting)+f.making < s.wanted(f, time.Now()) && s.roomLocked(f)
+		if !short && !(f.making == 0 && s.lacksImage(f)) {
+			return
+		}
+		f.making++
+		s.making.Go(func() {
+			select {
+			case s.makers <- struct{}{}:
+				defer func() { <-s.makers }()
+			case <-s.ctx.Done():
+			}
+			i := s.make(f)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			f.making--
+			if i != nil {
+				s.parkLocked(f, i)
+			}
+		})
+	}
+}
+
+func (s *stock) lacksImage(f *function) bool {
+	return f.copies && f.gaveUp == "" && s.images.exists(f.key) != nil
+}
+
+// roomLocked makes room for one more instance of f, at the cost of the functions that were called least recently.
+func (s *stock) roomLocked(f *function) bool {
+	for s.held+f.memory*int64(f.making+1) > s.budget {
+		var oldest *function
+		for _, other := range s.functions {
+			if len(other.waiting) > 0 && other != f && (oldest == nil || other.used.Before(oldest.used)) {
+				oldest = other
+			}
+		}
+		if oldest == nil || oldest.used.After(f.used) {
+			return false
+		}
+		p := oldest.waiting[0]
+		s.removeLocked(oldest, 0)
+		s.discard(p)
+	}
+	return true
+}
+
+// make makes one instance for stock: a copy where the function has an image or can get one.
+func (s *stock) make(f *function) sandbox.Instance {
+	if s.ctx.Err() != nil {
+		return nil
+	}
+	if i := s.restore(s.ctx, f, true); i != nil {
+		return i
+	}
+	began := time.Now()
+	i, _, err := s.mechanism.Start(s.ctx, f.program)
+	if err != nil {
+		return nil // the next invocation will meet the same and say so
+	}
+	s.took(f, time.Since(began))
+	return i
+}
+
+// restore copies an instance from the function's image; with build it makes the image first if there is none. It gives
+// nil when that can't be done.
+func (s *stock) restore(ctx context.Context, f *function, build bool) sandbox.Instance {
+	s.mu.Lock()
+	may := f.copies && f.gaveUp == ""
+	s.mu.Unlock()
+	if !may {
+		return nil
+	}
+	dir, release, ok := s.images.use(f.key)
+	if !ok && build {
+		reason, err := s.images.build(ctx, f)
+		if err != nil {
+			s.giveUp(ctx, f, reason)
+			return nil
+		}
+		dir, release, ok = s.images.use(f.key)
+	}
+	if !ok {
+		return nil
+	}
+	defer release()
+	began := time.Now()
+	i, err := s.images.copier.Restore(ctx, f.program, dir)
+	if err != nil {
+		s.images.remove(f.key)
+		s.mu.Lock()
+		tested := f.tested
+		f.counts.Fallbacks++
+		s.mu.Unlock()
+		// An image of an earlier life may be stale: it is made again. One that was good a moment ago may have met a full
+		// disk or too little memory: it is made again too. One that never worked is not.
+		if build && !tested {
+			s.giveUp(ctx, f, "its image could not be restored")
+		}
+		return nil
+	}
+	s.took(f, time.Since(began))
+	s.mu.Lock()
+	f.tested = true
+	s.mu.Unlock()
+	return i
+}
+
+func (s *stock) giveUp(ctx context.Context, f *function, reason string) {
+	if ctx.Err() != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.gaveUp = reason
+}
+
+func (s *stock) took(f *function, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.cost = (3*f.cost + d) / 4
+}
+
+func (s *stock) parkLocked(f *function, i sandbox.Instance) {
+	p := &parked{i, i.Memory(), time.Now()}
+	f.memory = p.memory
+	if s.ctx.Err() != nil || s.held+p.memory > s.budget || s.functions[f.key] != f {
+		s.discard(p)
+		return
+	}
+	s.held += p.memory
+	f.waiting = append(f.waiting, p)
+}
+
+func (s *stock) removeLocked(f *function, at int) {
+	s.held -= f.waiting[at].memory
+	f.waiting = slices.Delete(f.waiting, at, at+1)
+}
+
+// discard closes an instance without holding up the caller.
+func (s *stock) discard(p *parked) {
+	s.work.Go(func() { _ = p.Close() }) // what could not be removed is Sweep's
+}
+
+// tend shrinks what is not needed any more; it runs until the context ends.
+func (s *stock) tend() {
+	ticker := time.NewTicker(max(s.idle/8, 50*time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case now := <-ticker.C:
+			s.shrink(now)
+			if s.images != nil {
+				s.images.evict(now)
+			}
+		}
+	}
+}
+
+func (s *stock) shrink(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, f := range s.functions {
+		for len(f.waiting) > 0 && (len(f.waiting) > s.wanted(f, now) || now.Sub(f.waiting[0].since) > parkedAge) {
+			p := f.waiting[0]
+			s.removeLocked(f, 0)
+			s.discard(p)
+		}
+		if len(f.waiting) == 0 && f.making == 0 && now.Sub(f.used) > 24*time.Hour {
+			delete(s.functions, key)
+		}
+	}
+}
+
+// forget discards everything about a package.
+func (s *stock) forget(pkg string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, f := range s.functions {
+		if f.pkg != pkg {
+			continue
+		}
+		for _, p := range f.waiting {
+			s.held -= p.memory
+			s.discard(p)
+		}
+		delete(s.functions, key)
+		if s.images != nil {
+			s.images.remove(key)
+		}
+	}
+}
+
+// close waits for all background work; the context has ended before.
+func (s *stock) close() error {
+	s.making.Wait()
+	s.work.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var problems []error
+	for _, f := range s.functions {
+		for _, p := range f.waiting {
+			s.held -= p.memory
+			problems = append(problems, p.Close())
+		}
+		f.waiting = nil
+	}
+	return errors.Join(problems...)
+}
+
+// Stats is how functions were started and what waits.
+type Stats struct {
+	WaitingBytes int64 // host memory of all that waits
+	Functions    []FunctionStats
+}
+
+// FunctionStats is about one function in one configuration, since the server started.
+type FunctionStats struct {
+	Name, Version string
+	Counts
+	Waiting    int
+	ImageBytes int64
+	NoCopies   string // why every instance is started cold; empty if copies are made
+}
+
+// Stats is for the operator: it holds names of functions and counts.
+func (v *Invoker) Stats() Stats { return v.stock.stats() }
+
+func (s *stock) stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := Stats{WaitingBytes: s.held}
+	for _, f := range s.functions {
+		one := FunctionStats{Name: f.name, Version: f.version, Counts: f.counts, Waiting: len(f.waiting), NoCopies: f.gaveUp}
+		if s.images != nil {
+			one.ImageBytes = s.images.size(f.key)
+		}
+		out.Functions = append(out.Functions, one)
+	}
+	slices.SortFunc(out.Functions, func(a, b FunctionStats) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version))
+	})
+	return out
+}
