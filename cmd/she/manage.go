@@ -147,6 +147,10 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 		return nil, err
 	}
 	h, err := n.hats.Create(r.Context(), domain)
+	there := errors.Is(err, directory.ErrExists)
+	if there {
+		h, err = n.hats.ByDomain(domain)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create HAT %s: %w", domain, err)
 	}
@@ -154,8 +158,13 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 		ID: hat.NewUserID(), Username: name.String(), PasswordHash: hash,
 		Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true,
 	}
-	if err := n.vaults.Create(r.Context(), h.ID, owner); err != nil {
-		return nil, fmt.Errorf("create the vault of %s: %w", domain, err)
+	// If an earlier attempt stopped right here, the HAT has no vault yet, and this one finishes it.
+	err = n.vaults.Create(r.Context(), h.ID, owner)
+	if there && errors.Is(err, vault.ErrExists) {
+		err = directory.ErrExists
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create HAT %s: %w", domain, err)
 	}
 	return hatView{Domain: h.Domain.String(), ID: h.ID, Username: name.String(), Created: h.Created}, nil
 }

@@ -33,13 +33,20 @@ func ReadRecords(e hat.Endpoint) Permission {
 	return Permission{users: []Role{ns}, apps: []Role{ns}, read: e}
 }
 
-// WriteRecords at an endpoint: add, change, erase, link.
+// WriteRecords at an endpoint: add, change, erase all of it.
 func WriteRecords(e hat.Endpoint) Permission {
 	ns := Role{TitleNamespaceWrite, e.Namespace().String()}
 	return Permission{users: []Role{ns}, apps: []Role{ns}, write: e}
 }
 
-// UseBatches is asked besides WriteRecords by the calls that touch several endpoints at once: batch, change, erase
+// HandleOwn erases or links records of the caller's own, by id. A partner that brings data in may, wherever they are;
+// others only where they may write.
+func HandleOwn(e hat.Endpoint) Permission {
+	ns := Role{TitleNamespaceWrite, e.Namespace().String()}
+	return Permission{users: []Role{{TitleDataCredit, ""}, ns}, apps: []Role{ns}}
+}
+
+// UseBatches is asked besides WriteRecords or HandleOwn by the calls that touch several endpoints at once: batch, change, erase
 // and link by id.
 func UseBatches() Permission {
 	return Permission{users: []Role{{TitleDataCredit, ""}}, apps: []Role{{TitleNamespaceWrite, anyDetail}}}

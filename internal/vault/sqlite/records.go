@@ -281,7 +281,7 @@ type stored struct {
 
 // find is a record the caller may change: vault.ErrNotFound if it isn't there or another user's, access.ErrDenied if
 // the caller may not write there.
-func (t *tx) find(c access.Caller, id hat.RecordID) (stored, error) {
+func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) access.Permission) (stored, error) {
 	s := stored{id: id}
 	if !c.Function().IsZero() {
 		return s, access.ErrDenied
@@ -303,7 +303,7 @@ func (t *tx) find(c access.Caller, id hat.RecordID) (stored, error) {
 	if !c.IsOwner() && string(user) != string(c.UserID().Bytes()) {
 		return s, fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
 	}
-	if err := c.Check(access.WriteRecords(s.at)); err != nil {
+	if err := c.Check(need(s.at)); err != nil {
 		return s, fmt.Errorf("record %s: %w", id, err)
 	}
 	return s, nil
@@ -320,7 +320,7 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 		records = make([]hat.Record, 0, len(changes))
 		var ch change
 		for _, one := range changes {
-			s, err := t.find(c, one.ID)
+			s, err := t.find(c, one.ID, access.WriteRecords)
 			if err != nil {
 				return err
 			}
@@ -373,7 +373,7 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 				continue
 			}
 			seen[id] = true
-			s, err := t.find(c, id)
+			s, err := t.find(c, id, access.HandleOwn)
 			if err != nil {
 				return err
 			}
@@ -459,7 +459,7 @@ func (v *Vault) Link(ctx context.Context, c access.Caller, ids []hat.RecordID) e
 			ch    change
 		)
 		for _, id := range ids {
-			s, err := t.find(c, id)
+			s, err := t.find(c, id, access.HandleOwn)
 			if err != nil {
 				return err
 			}

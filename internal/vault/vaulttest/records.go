@@ -166,6 +166,11 @@ func testRecords(t *testing.T, fresh func(testing.TB) Opener) {
 		p.wants(err, access.ErrDenied)
 		p.must(p.v.EraseEndpoint(p.ctx(), asBob, endpoint(t, "b/x")))
 		p.has("b/x", `2`)
+		// A partner that lost its namespace still takes back what it brought.
+		theirs, err = p.v.Append(p.ctx(), asBob, []hat.Draft{draft(t, "b/x", `5`)}, false)
+		p.must(err)
+		p.wants(p.v.Erase(p.ctx(), access.User(bob.ID, nil, ""), []hat.RecordID{theirs[0].ID}), access.ErrDenied)
+		p.must(p.v.Erase(p.ctx(), access.User(bob.ID, []access.Role{{Title: access.TitleDataCredit}}, ""), []hat.RecordID{theirs[0].ID}))
 		_, err = p.v.Append(p.ctx(), asBob, []hat.Draft{draft(t, "b/x", `1`)}, false)
 		p.must(err)
 		p.must(p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(t, "b/x")))
