@@ -40,7 +40,7 @@ type function struct {
 	key     string
 	name    string
 	version string
-	program sandbox.Program
+	program sandbox.Program // never changed
 	pkg     string
 	copies  bool   // its instances may be copied
 	warm    []byte // the event of its rehearsal, if it has one
@@ -86,14 +86,17 @@ func (s *stock) find(c Code, p sandbox.Program, runtime, stamp string, copies bo
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.functions[key]
+	if f != nil && f.program.Dir != p.Dir { // the same content elsewhere; what waits may be tied to the old place
+		s.dropLocked(f)
+		f = nil
+	}
 	if f == nil {
-		f = &function{key: key, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: copies && s.images != nil, cost: time.Second}
+		f = &function{key: key, program: p, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: copies && s.images != nil, cost: time.Second}
 		if !copies {
 			f.gaveUp = "its runtime does not reseed random generators in a copy"
 		}
 		s.functions[key] = f
 	}
-	f.program = p
 	return f
 }
 
@@ -184,7 +187,7 @@ func (s *stock) replenish(f *function) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ctx.Err() == nil {
-		short := len(f.waiting)+f.making < s.wanted(f, time.Now()) && s.roomLocked(f)
+		short := len(f.waiting)+f.making < s.wanted(f, time.Now()) && s.roomLocked(f, f.memory*int64(f.making+1))
 		if !short && !(f.making == 0 && s.lacksImage(f)) {
 			return
 		}
@@ -210,9 +213,9 @@ func (s *stock) lacksImage(f *function) bool {
 	return f.copies && f.gaveUp == "" && s.images.exists(f.key) != nil
 }
 
-// roomLocked makes room for one more instance of f, at the cost of the functions that were called least recently.
-func (s *stock) roomLocked(f *function) bool {
-	for s.held+f.memory*int64(f.making+1) > s.budget {
+// roomLocked makes room for some bytes of f, at the cost of the functions that were called less recently.
+func (s *stock) roomLocked(f *function, bytes int64) bool {
+	for s.held+bytes > s.budget {
 		var oldest *function
 		for _, other := range s.functions {
 			if len(other.waiting) > 0 && other != f && (oldest == nil || other.used.Before(oldest.used)) {
@@ -308,7 +311,7 @@ func (s *stock) took(f *function, d time.Duration) {
 func (s *stock) parkLocked(f *function, i sandbox.Instance) {
 	p := &parked{i, i.Memory(), time.Now()}
 	f.memory = p.memory
-	if s.ctx.Err() != nil || s.held+p.memory > s.budget || s.functions[f.key] != f {
+	if s.ctx.Err() != nil || s.functions[f.key] != f || !s.roomLocked(f, p.memory) {
 		s.discard(p)
 		return
 	}
@@ -358,6 +361,16 @@ func (s *stock) shrink(now time.Time) {
 	}
 }
 
+// dropLocked discards what waits of a function, and what is still being made once it is there.
+func (s *stock) dropLocked(f *function) {
+	for len(f.waiting) > 0 {
+		p := f.waiting[0]
+		s.removeLocked(f, 0)
+		s.discard(p)
+	}
+	delete(s.functions, f.key)
+}
+
 // forget discards everything about a package.
 func (s *stock) forget(pkg string) {
 	s.mu.Lock()
@@ -366,11 +379,7 @@ func (s *stock) forget(pkg string) {
 		if f.pkg != pkg {
 			continue
 		}
-		for _, p := range f.waiting {
-			s.held -= p.memory
-			s.discard(p)
-		}
-		delete(s.functions, key)
+		s.dropLocked(f)
 		if s.images != nil {
 			s.images.remove(key)
 		}

@@ -1,0 +1,236 @@
+package invoke
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"she/internal/sandbox"
+)
+
+// built is a mechanism whose instances are nothing but counted. What waits, and for how long, is decided by time and
+// demand, and both are the test's here.
+type built struct {
+	takes      time.Duration // to start one
+	fails      atomic.Bool   // copies can't be restored
+	open, made atomic.Int64
+}
+
+func (b *built) Start(ctx context.Context, _ sandbox.Program) (sandbox.Instance, sandbox.Result, error) {
+	select {
+	case <-time.After(b.takes):
+	case <-ctx.Done():
+		return nil, sandbox.Result{}, context.Cause(ctx)
+	}
+	b.open.Add(1)
+	b.made.Add(1)
+	return &counted{b: b}, sandbox.Result{}, nil
+}
+
+func (b *built) Stamp() string { return "1" }
+
+func (b *built) Checkpoint(_ context.Context, _ sandbox.Program, _ *sandbox.Call, dir string) (sandbox.Result, error) {
+	return sandbox.Result{}, errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "memory"), make([]byte, 1000), 0o600))
+}
+
+func (b *built) Restore(ctx context.Context, p sandbox.Program, dir string) (sandbox.Instance, error) {
+	if b.fails.Load() {
+		return nil, errors.New("broken")
+	}
+	i, _, err := b.Start(ctx, p)
+	return i, err
+}
+
+func (b *built) Sweep(context.Context) error { return nil }
+func (b *built) Close() error                { return nil }
+
+type counted struct {
+	b      *built
+	closed atomic.Bool
+}
+
+func (c *counted) Memory() int64 { return 100 }
+func (c *counted) Run(context.Context, sandbox.Call) (sandbox.Result, error) {
+	return sandbox.Result{}, nil
+}
+func (c *counted) Close() error {
+	if !c.closed.Swap(true) {
+		c.b.open.Add(-1)
+	}
+	return nil
+}
+
+// newStock runs a test of a stock in a bubble with its own clock, and checks in the end that nothing is left.
+func newStock(t *testing.T, change func(*stock), test func(t *testing.T, s *stock, b *built)) {
+	t.Helper()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		b := &built{takes: time.Second}
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &stock{
+			mechanism: b, budget: 1000, most: 5, idle: time.Minute, makers: make(chan struct{}, 4), ctx: ctx, functions: map[string]*function{},
+		}
+		if change != nil {
+			change(s)
+		}
+		s.work.Go(s.tend)
+		test(t, s, b)
+		cancel()
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+		if left := b.open.Load(); left != 0 || s.held != 0 {
+			t.Errorf("%d instances and %d bytes are left", left, s.held)
+		}
+		for _, e := range must(os.ReadDir(dir)) {
+			t.Errorf("%s is left", e.Name())
+		}
+	})
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func (s *stock) call(name string) *function {
+	f := s.find(Code{Name: name, Package: name}, sandbox.Program{}, "", "", false)
+	if i, start := s.obtain(context.Background(), f); i != nil {
+		_ = i.Close()
+	} else {
+		s.count(f, start)
+	}
+	s.replenish(f)
+	return f
+}
+
+func wantWaiting(t *testing.T, s *stock, f *function, want int) {
+	t.Helper()
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(f.waiting) != want {
+		t.Errorf("%d of %s wait, want %d", len(f.waiting), f.name, want)
+	}
+}
+
+func TestStockFollowsDemand(t *testing.T) {
+	newStock(t, func(s *stock) { s.most = 3 }, func(t *testing.T, s *stock, b *built) {
+		f := s.call("a")
+		time.Sleep(2 * time.Second)
+		wantWaiting(t, s, f, 1)
+		for range 20 { // ten calls a second, an instance takes one: the most allowed wait
+			s.call("a")
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(3 * time.Second)
+		wantWaiting(t, s, f, 3)
+		time.Sleep(50 * time.Second) // calm, but in use
+		wantWaiting(t, s, f, 1)
+		time.Sleep(time.Minute) // idle
+		wantWaiting(t, s, f, 0)
+		if stats := s.stats(); stats.WaitingBytes != 0 {
+			t.Errorf("stats %+v", stats)
+		}
+	})
+}
+
+func TestStockKeepsItsBudget(t *testing.T) {
+	newStock(t, func(s *stock) { s.budget = 250 }, func(t *testing.T, s *stock, b *built) {
+		var all []*function
+		for i := range 4 {
+			all = append(all, s.call(fmt.Sprint("f", i)))
+			time.Sleep(2 * time.Second)
+		}
+		// Two fit: those called last.
+		for i, f := range all {
+			wantWaiting(t, s, f, i/2)
+		}
+		if b.open.Load() != 2 {
+			t.Errorf("%d are open", b.open.Load())
+		}
+		s.forget("f3")
+		synctest.Wait()
+		if b.open.Load() != 1 {
+			t.Errorf("after one was forgotten %d are open", b.open.Load())
+		}
+	})
+}
+
+func TestStockReplacesWhatIsOld(t *testing.T) {
+	newStock(t, func(s *stock) { s.idle = 10 * time.Hour }, func(t *testing.T, s *stock, b *built) {
+		f := s.call("a")
+		time.Sleep(parkedAge / 2)
+		wantWaiting(t, s, f, 1)
+		time.Sleep(2 * time.Hour)
+		wantWaiting(t, s, f, 0)
+		s.call("a")
+		time.Sleep(2 * time.Second)
+		wantWaiting(t, s, f, 1)
+	})
+}
+
+func TestStockGivesUpCopyingAfterAnImageThatNeverWorked(t *testing.T) {
+	dir := t.TempDir()
+	newStock(t, nil, func(t *testing.T, s *stock, b *built) {
+		s.images = must(openImages(b, dir, 1<<20, time.Hour))
+		b.fails.Store(true)
+		f := s.find(Code{Name: "a", Package: "a"}, sandbox.Program{}, "", "", true)
+		s.take(f)
+		s.replenish(f)
+		time.Sleep(3 * time.Second)
+		wantWaiting(t, s, f, 1) // one that was started cold
+		if one := s.stats().Functions[0]; one.NoCopies == "" || one.Fallbacks != 1 || one.ImageBytes != 0 {
+			t.Errorf("stats %+v", one)
+		}
+	})
+}
+
+func TestImagesKeepTheirBudget(t *testing.T) {
+	b := &built{}
+	im := must(openImages(b, t.TempDir(), 1<<20, time.Hour))
+	for i := range 4 {
+		f := &function{key: fmt.Sprint("k", i)}
+		if _, err := im.build(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+		at := time.Now().Add(time.Duration(i-10) * time.Minute)
+		if err := os.Chtimes(filepath.Join(im.dir, f.key), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, release, ok := im.use("k1") // in use now, so the youngest
+	if !ok {
+		t.Fatal("k1 is missing")
+	}
+	im.budget = 2500
+	im.evict(time.Now())
+	for key, want := range map[string]bool{"k0": false, "k1": true, "k2": false, "k3": true} {
+		if got := im.exists(key) == nil; got != want {
+			t.Errorf("%s is there: %v, want %v", key, got, want)
+		}
+	}
+	im.remove("k1")
+	if _, _, ok := im.use("k1"); ok {
+		t.Error("a removed image can be used")
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("an image was removed under its user: %v", err)
+	}
+	release()
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a removed image is left after its last use")
+	}
+	im.evict(time.Now().Add(2 * time.Hour))
+	if im.exists("k3") == nil {
+		t.Error("an image nobody used for long is left")
+	}
+}
