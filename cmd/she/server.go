@@ -89,7 +89,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, err
 	}
 	if s.invoker, err = invoke.New(invoke.Config{
-		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), MaxInstances: instances,
+		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
 	}); err != nil {
 		return nil, errors.Join(err, walls.Close())
 	}
