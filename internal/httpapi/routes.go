@@ -20,6 +20,7 @@ type route struct {
 	limited bool // counted for the client's address
 	// vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
 	vaultless bool
+	hatless   bool // about the server, whatever the Host
 	do        func(*recorder, *request) error
 
 	segments []string
@@ -55,7 +56,8 @@ func (rs routes) find(method, path string) (*route, map[string]string) {
 	segments := strings.Split(path, "/")
 	for _, r := range rs {
 		hangsHere := r.in == at || r.in == inAPI && at == inV26
-		if r.method != method || !hangsHere {
+		asked := r.method == method || r.hatless && method == http.MethodHead
+		if !asked || !hangsHere {
 			continue
 		}
 		if params, ok := match(r.segments, segments); ok {
@@ -155,6 +157,9 @@ func ofParam(name string, of func(string) access.Permission) func(*request) (*ac
 func (s *server) table() routes {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	all := routes{
+		{method: get, pattern: "/healthz", hatless: true, do: s.health},
+		{method: get, pattern: "/openapi.json", hatless: true, do: s.getOpenAPI},
+		{method: get, pattern: "/docs", hatless: true, do: s.getDocs},
 		{method: get, pattern: "/publickey", vaultless: true, do: s.publicKey},
 		{method: get, pattern: "/users/access_token", limited: true, do: s.accessToken},
 		{method: get, pattern: "/users/access_token/validate", needs: anyToken, do: s.validate},

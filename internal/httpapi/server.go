@@ -102,10 +102,6 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerPreflight(w)
 		return
 	}
-	if r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		writeJSON(w, http.StatusOK, map[string]string{"Status": "OK"})
-		return
-	}
 	out := newRecorder(w)
 	defer out.done()
 	defer func() {
@@ -124,11 +120,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) serve(w *recorder, r *http.Request) error {
+	route, params := s.routes.find(r.Method, r.URL.EscapedPath())
+	if route != nil && route.hatless {
+		return route.do(w, &request{Request: r, now: s.Now()})
+	}
 	h, err := s.hatOf(r)
 	if err != nil {
 		return err
 	}
-	route, params := s.routes.find(r.Method, r.URL.EscapedPath())
 	if route == nil {
 		return noHandler(r)
 	}

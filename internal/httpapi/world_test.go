@@ -279,6 +279,9 @@ func (w *world) call(method, path, who, body string, headers ...string) answer {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if method != http.MethodHead {
+		fitsDocument(w.t, r, resp.StatusCode, resp.Header, string(text))
+	}
 	return answer{w.t, method + " " + path, resp.StatusCode, resp.Header, string(text)}
 }
 
