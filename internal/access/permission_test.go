@@ -111,7 +111,7 @@ func TestBatchesAndSources(t *testing.T) {
 	check(t,
 		allow("a partner handles its own wherever they are", creditor, HandleOwn(tweets)),
 		allow("a writer handles its own where it writes", rumpelWriter, HandleOwn(notes)),
-		deny("a writer handles nothing elsewhere", rumpelWriter, HandleOwn(tweets)),
+		deny("a reader handles nothing", rumpelReader, HandleOwn(tweets)),
 		deny("a plug handles nothing elsewhere", writeOnlyApp, HandleOwn(tweets)),
 
 		allow("the Owner uses batches", owner, UseBatches()),
