@@ -32,6 +32,7 @@ demo: build functions ## store invented data, run three functions over it, show 
 
 deps: ## install what the tests need (Debian, as root)
 	@.ci/deps
+	@.ci/dotnet
 
 check: ## format, vet, staticcheck, architecture, race tests: run before each commit
 	@out="$$(gofmt -l $$(git ls-files '*.go' | grep -v testdata))"; [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }

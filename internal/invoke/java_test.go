@@ -2,7 +2,6 @@ package invoke_test
 
 import (
 	"archive/zip"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -15,29 +14,39 @@ import (
 	"she/runtimes"
 )
 
-// javaClasses compiles testdata/java and gives the directory with the classes: the package as a jar leaves it.
+// javaClasses compiles testdata/java/src and gives the directory with the classes: the package as a jar leaves it. The
+// interfaces are compiled against ours and not packed.
 func javaClasses(t testing.TB) string {
 	t.Helper()
 	needRoot(t)
-	javac, err := exec.LookPath("javac")
+	dir := t.TempDir()
+	javac(t, dir, "testdata/java/src", "-implicit:none", "-sourcepath", "../../runtimes/java")
+	return dir
+}
+
+// javac compiles all that is below src into dir.
+func javac(t testing.TB, dir, src string, options ...string) {
+	t.Helper()
+	program, err := exec.LookPath("javac")
 	if err != nil {
 		missing(t, "apt-get install default-jdk-headless")
 	}
-	dir := t.TempDir()
-	sources, err := filepath.Glob("testdata/java/src/*/*.java")
-	if err != nil || len(sources) == 0 {
-		t.Fatal("no sources", err)
-	}
-	// The interfaces are compiled against ours and not packed.
-	cmd := exec.Command(javac, append([]string{"-J-XX:TieredStopAtLevel=1", "-encoding", "UTF-8", "-nowarn", "-XDignore.symbol.file",
-		"-sourcepath", "../../runtimes/java", "-d", dir}, sources...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := os.RemoveAll(filepath.Join(dir, "com")); err != nil {
+	args := append([]string{"-J-XX:TieredStopAtLevel=1", "-encoding", "UTF-8", "-nowarn", "-XDignore.symbol.file", "-d", dir}, options...)
+	err = filepath.WalkDir(src, func(p string, d fs.DirEntry, err error) error {
+		if filepath.Ext(p) == ".java" {
+			args = append(args, p)
+		}
+		return err
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // missing skips, but not in the suite that is to run everything.
@@ -51,9 +60,6 @@ func missing(t testing.TB, hint string) {
 
 func javaCode(t testing.TB, dir string) func(handler string) invoke.Code {
 	c := function(t, "java17", "", nil)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	c.Dir, c.Timeout, c.Env = dir, time.Minute, map[string]string{"OWN": "mine"}
 	return func(handler string) invoke.Code { c := c; c.Handler = handler; return c }
 }
@@ -61,7 +67,7 @@ func javaCode(t testing.TB, dir string) func(handler string) invoke.Code {
 func TestJava(t *testing.T) {
 	classes, v := javaClasses(t), newInvoker(t)
 	for name, test := range map[string]func(*testing.T, *invoke.Invoker, string){
-		"forms": javaForms, "failures": javaFailures, "layouts": javaLayouts, "draws": javaDraws,
+		"forms": javaForms, "failures": javaFailures, "layouts": javaLayouts, "copies": javaCopies,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, v, classes) })
 	}
@@ -143,8 +149,8 @@ func deep(n int) string {
 	return string(b)
 }
 
-// javaLayouts: classes/ with jars in lib/, and a package with interfaces of its own, which then are the ones in
-// force. A jar at the root of a package is not loaded, as on Lambda.
+// javaLayouts: classes/, jars in lib/, and what a fat jar of Scala is, with interfaces of its own, which then are the
+// ones in force. A jar at the root of a package is not loaded, as on Lambda.
 func javaLayouts(t *testing.T, v *invoke.Invoker, classes string) {
 	only := func(c invoke.Code, name string) {
 		t.Helper()
@@ -170,6 +176,15 @@ func javaLayouts(t *testing.T, v *invoke.Invoker, classes string) {
 	c.Timeout = time.Minute
 	jar(c, "lib/function.jar")
 	wantAnswer(t, v, c, `[7]`, `"sum 7 256"`)
+
+	c = function(t, "java8", "example.FeedCounterHandler::handle", map[string]string{
+		"reference.conf": "set", "META-INF/MANIFEST.MF": "Manifest-Version: 1.0\n",
+	})
+	c.Timeout = time.Minute
+	javac(t, c.Dir, "testdata/java/fat")
+	if a := wantAnswer(t, v, c, `{"a":1}`, `[{"a":1},"set","test-dev-fn"]`); string(a.Log) != "handling\n" {
+		t.Errorf("log %q", a.Log)
+	}
 
 	c = function(t, "java21", "forms.Typed", nil)
 	jar(c, "function.jar")
@@ -211,24 +226,11 @@ func TestJavaSupports(t *testing.T) {
 	}
 }
 
-// javaDraws: what was drawn before the event is not drawn again after it, in no instance.
-func javaDraws(t *testing.T, v *invoke.Invoker, classes string) {
-	c := javaCode(t, classes)("forms.Draws::handle")
-	seen := map[string]bool{}
-	for range 5 {
-		a, err := ask(t, v, c, `null`)
-		var draws []json.RawMessage
-		if err == nil {
-			err = json.Unmarshal(a.Payload, &draws)
-		}
-		if err != nil || len(draws) != 13 {
-			t.Fatalf("%v\n%s\n%s", err, a.Payload, a.Log)
-		}
-		for i, d := range draws {
-			if seen[string(d)] {
-				t.Errorf("source %d repeats after %s", i, a.Start)
-			}
-			seen[string(d)] = true
-		}
+// javaCopies: what was drawn before the event is not drawn again after it, in no copy.
+func javaCopies(t *testing.T, _ *invoke.Invoker, classes string) {
+	if testing.Short() {
+		t.Skip("many sandboxes")
 	}
+	v := openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3})
+	distinct(t, v, javaCode(t, classes)("forms.Draws::handle"), 20)
 }

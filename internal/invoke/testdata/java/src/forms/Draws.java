@@ -3,7 +3,9 @@ package forms;
 import java.security.SecureRandom;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
 import java.util.SplittableRandom;
 import java.util.UUID;
@@ -23,7 +25,7 @@ public class Draws {
         handle(null);
     }
 
-    public List<Object> handle(Object event) throws Exception {
+    public Map<String, Object> handle(Object event) throws Exception {
         List<Integer> order = new ArrayList<>();
         for (int i = 0; i < 60; i++) {
             order.add(i);
@@ -31,8 +33,21 @@ public class Draws {
         Collections.shuffle(order);
         SecureRandom sha1 = SecureRandom.getInstance("SHA1PRNG");
         SecureRandom drbg = SecureRandom.getInstance("DRBG");
-        return List.of(UUID.randomUUID().toString(), Math.random(), ThreadLocalRandom.current().nextLong(), new Random().nextLong(), STATIC.nextLong(),
-            own.nextLong(), Within.RANDOM.nextLong(), SECURE.nextLong(), new SecureRandom().nextLong(), sha1.nextLong(), drbg.nextLong(),
-            new SplittableRandom().nextLong(), order.toString());
+        Map<String, Object> drawn = new LinkedHashMap<>();
+        drawn.put("uuid", UUID.randomUUID().toString());
+        drawn.put("math", String.valueOf(Math.random()));
+        drawn.put("thread local", ThreadLocalRandom.current().nextLong() + "");
+        drawn.put("new", new Random().nextLong() + "");
+        drawn.put("static", STATIC.nextLong() + "");
+        drawn.put("own", own.nextLong() + "");
+        drawn.put("within", Within.RANDOM.nextLong() + "");
+        drawn.put("secure", SECURE.nextLong() + "");
+        drawn.put("new secure", new SecureRandom().nextLong() + "");
+        drawn.put("sha1", sha1.nextLong() + "");
+        drawn.put("drbg", drbg.nextLong() + "");
+        drawn.put("splittable", new SplittableRandom().nextLong() + "");
+        drawn.put("order", order.toString());
+        drawn.put("clock", System.currentTimeMillis() / 1000.0);
+        return drawn;
     }
 }
