@@ -226,7 +226,9 @@ func (h *hierarchies) create(name string, memory int64, pids int) (*group, error
 	return g, nil
 }
 
-const period = 100_000 // µs, the kernel's default
+// period is the longest the kernel takes, in µs. A share of a CPU is given at the beginning of each period and then
+// used up at full speed, so the longer it is the more functions have answered before they are held up at all.
+const period = 1_000_000
 
 // throttle limits the group to cpus CPUs.
 func (g *group) throttle(cpus float64) error {
@@ -234,7 +236,9 @@ func (g *group) throttle(cpus float64) error {
 	if g.h.v2 != "" {
 		return write(filepath.Join(g.h.v2, g.name), "cpu.max", fmt.Sprintf("%d %d", quota, period))
 	}
-	return write(g.dir("cpu"), "cpu.cfs_quota_us", strconv.FormatInt(quota, 10))
+	return errors.Join(
+		write(g.dir("cpu"), "cpu.cfs_period_us", strconv.Itoa(period)),
+		write(g.dir("cpu"), "cpu.cfs_quota_us", strconv.FormatInt(quota, 10)))
 }
 
 // start starts cmd as a member of the group from its first instruction on.
