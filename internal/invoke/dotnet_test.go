@@ -131,3 +131,23 @@ func dotnetFailures(t *testing.T, v *invoke.Invoker, with func(string) invoke.Co
 	}
 	wantAnswer(t, v, with("Fails::Lingers"), `1`, `"answered"`)
 }
+
+// TestDotnetEcho runs the example as make functions leaves it.
+func TestDotnetEcho(t *testing.T) {
+	v := openInvoker(t, invoke.Config{WaitingBytes: -1, Find: testDotnet})
+	if _, _, err := v.Supports("dotnetcore3.1"); err != nil {
+		missing(t, ".ci/dotnet ("+err.Error()+")")
+	}
+	c := function(t, "dotnetcore3.1", "Echo::Echo.Handlers::Process", nil)
+	c.Timeout = time.Minute
+	for _, name := range []string{"Echo.dll", "Echo.runtimeconfig.json"} {
+		text, err := os.ReadFile(filepath.Join("../../functions/testdata/echo-dotnet", name))
+		if err != nil {
+			missing(t, "make functions")
+		}
+		if err := os.WriteFile(filepath.Join(c.Dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantEcho(t, v, c)
+}

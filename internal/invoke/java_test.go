@@ -2,11 +2,14 @@ package invoke_test
 
 import (
 	"archive/zip"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,6 +192,66 @@ func javaLayouts(t *testing.T, v *invoke.Invoker, classes string) {
 	c = function(t, "java21", "forms.Typed", nil)
 	jar(c, "function.jar")
 	wantFailure(t, v, c, `[7]`, invoke.Author, "Runtime.ImportModuleError", "forms.Typed")
+}
+
+// TestJavaEcho runs the example as make functions leaves it.
+func TestJavaEcho(t *testing.T) {
+	c := function(t, "java17", "echo.Echo::process", nil)
+	c.Timeout = time.Minute
+	jar, err := zip.OpenReader("../../functions/testdata/echo-java/function.jar")
+	if err != nil {
+		missing(t, "make functions")
+	}
+	defer jar.Close()
+	if err := os.CopyFS(c.Dir, jar); err != nil {
+		t.Fatal(err)
+	}
+	wantEcho(t, newInvoker(t), c)
+}
+
+// wantEcho checks the three entries of an echo; c is the one that processes.
+func wantEcho(t *testing.T, v *invoke.Invoker, c invoke.Code) {
+	t.Helper()
+	for handler, event := range map[string]string{
+		"process":       `{"request":{"data":{"test/in":[{"recordId":"1","data":{"a":12345678901234567890}},{"recordId":"2","data":[0.1]}]}}}`,
+		"bundle":        `{"fromDate":null,"untilDate":null}`,
+		"configuration": `""`,
+	} {
+		c := c
+		at := strings.LastIndex(c.Handler, "::") + 2
+		if c.Handler[at] == 'P' {
+			handler = strings.ToUpper(handler[:1]) + handler[1:]
+		}
+		c.Handler = c.Handler[:at] + handler
+		a, err := ask(t, v, c, event)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", handler, err, a.Payload)
+			continue
+		}
+		var answer any
+		d := json.NewDecoder(bytes.NewReader(a.Payload))
+		d.UseNumber()
+		if err := d.Decode(&answer); err != nil {
+			t.Errorf("%s: %v: %s", handler, err, a.Payload)
+		}
+		switch strings.ToLower(handler) {
+		case "process":
+			got, _ := json.Marshal(answer) // keys in order
+			const want = `[{"data":[{"data":{"a":12345678901234567890},"of":"1"}],"endpoint":"out","linkedRecords":["1"],"namespace":"test"},` +
+				`{"data":[{"data":[0.1],"of":"2"}],"endpoint":"out","linkedRecords":["2"],"namespace":"test"}]`
+			if string(got) != want {
+				t.Errorf("echoed %s, want %s", got, want)
+			}
+		case "bundle":
+			if m, ok := answer.(map[string]any); !ok || m["bundle"] == nil {
+				t.Errorf("bundle %s", a.Payload)
+			}
+		default:
+			if m, ok := answer.(map[string]any); !ok || m["dataBundle"] == nil || m["trigger"] == nil {
+				t.Errorf("configuration %s", a.Payload)
+			}
+		}
+	}
 }
 
 func pack(t *testing.T, file, dir string) {
