@@ -19,6 +19,7 @@ import (
 	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/sandbox/gvisor"
+	"she/runtimes"
 )
 
 // A server is a node that answers HTTP and runs functions.
@@ -90,6 +91,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	if s.invoker, err = invoke.New(invoke.Config{
 		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
+		Find: runtimes.Finder{Compiled: filepath.Join(run, "compiled")},
 	}); err != nil {
 		return nil, errors.Join(err, walls.Close())
 	}
