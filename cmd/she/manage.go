@@ -107,6 +107,8 @@ func (n *node) management() http.Handler {
 	handle("GET /hats/{domain}/runs", n.listRuns)
 	handle("GET /hats/{domain}/runs/{run}", n.showRun)
 	handle("POST /hats/{domain}/runs/{run}/log", n.showRunWithLog)
+	handle("POST /hats/{domain}/receipts/verify", n.verifyReceipts)
+	mux.HandleFunc("POST /hats/{domain}/receipts/export", n.exportReceipts)
 	return mux
 }
 
@@ -193,8 +195,17 @@ func (n *node) listFunctions(*http.Request) (any, error) {
 	return views, nil
 }
 
-// vaultOf opens the vault a request names by its domain, or by the HAT's name if only one has it.
+// vaultOf opens the vault of the HAT a request names.
 func (n *node) vaultOf(r *http.Request) (vault.Vault, func(), error) {
+	h, err := n.hatOf(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	return n.vaults.Open(r.Context(), h.ID)
+}
+
+// hatOf is the HAT a request names by its domain, or by its name if only one has it; without its key.
+func (n *node) hatOf(r *http.Request) (directory.HAT, error) {
 	asked := r.PathValue("domain")
 	var found []directory.HAT
 	for _, h := range n.hats.List() {
@@ -208,11 +219,11 @@ func (n *node) vaultOf(r *http.Request) (vault.Vault, func(), error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, nil, fmt.Errorf("no HAT %.80q here; see she hat list", asked)
+		return directory.HAT{}, fmt.Errorf("no HAT %.80q here; see she hat list", asked)
 	case 1:
-		return n.vaults.Open(r.Context(), found[0].ID)
+		return found[0], nil
 	}
-	return nil, nil, fmt.Errorf("%d HATs have the name %s; give the whole domain", len(found), asked)
+	return directory.HAT{}, fmt.Errorf("%d HATs have the name %s; give the whole domain", len(found), asked)
 }
 
 func (n *node) listRuns(r *http.Request) (any, error) {

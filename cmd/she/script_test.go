@@ -44,6 +44,7 @@ import (
 //	wrong-usage ARG...    she ARG... must end with 2
 //	as-nobody CMD ARG...  run a program without root; it must end with 1
 //	newer-data            make $DATA look as if a later version had written it
+//	tamper SQL            change the only vault of $DATA with another program
 func TestStories(t *testing.T) {
 	if testing.Short() {
 		t.Skip("real sandboxes: make test")
@@ -84,6 +85,7 @@ func TestStories(t *testing.T) {
 			"wrong-usage":   command((*story).wrongUsage),
 			"as-nobody":     command((*story).asNobody),
 			"newer-data":    command((*story).newerData),
+			"tamper":        command((*story).tamper),
 		},
 	})
 }
@@ -338,6 +340,20 @@ func (s *story) newerData(_ *testscript.TestScript, _ []string) error {
 	}
 	defer db.Close()
 	_, err = db.Exec("PRAGMA user_version = 999")
+	return err
+}
+
+func (s *story) tamper(_ *testscript.TestScript, args []string) error {
+	vaults, err := filepath.Glob(filepath.Join(s.env.Getenv("DATA"), "vaults", "*", "*.db"))
+	if err != nil || len(vaults) != 1 {
+		return fmt.Errorf("vaults %v %w", vaults, err)
+	}
+	db, err := sql.Open("sqlite", vaults[0])
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, err = db.Exec(strings.Join(args, " "))
 	return err
 }
 

@@ -142,6 +142,10 @@ func (s *server) fail(w *recorder, r *http.Request, err error) {
 	if answer.retryAfter != "" {
 		h.Set("Retry-After", answer.retryAfter)
 	}
+	if isOwn(r) {
+		writeProblem(w, answer)
+		return
+	}
 	writeJSON(w, answer.status, answer.body)
 }
 

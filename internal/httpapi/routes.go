@@ -219,6 +219,7 @@ func (s *server) table() routes {
 		{method: get, pattern: "/applications/{application}/disable", in: inAPI, needs: ofParam("application", access.ManageApplication), do: s.disableApplication},
 		{method: get, pattern: "/applications/{application}/access-token", in: inAPI, needs: ofParam("application", access.IssueApplicationToken), do: s.issueApplicationToken},
 	}
+	all = append(all, s.ownRoutes()...)
 	for _, r := range all {
 		r.segments = strings.Split(r.pattern, "/")
 	}

@@ -196,6 +196,11 @@ func (e *BrokenError) Error() string { return fmt.Sprintf("receipt %d: %s", e.Nu
 // returned as it is. A changed entry can be told from its text only if it is no canonical text any more or the next
 // one disagrees with it; the last one of all is covered by want, if not nil: the head the chain must lead to.
 func Verify(after Head, texts iter.Seq2[[]byte, error], want *Head) (Head, error) {
+	return walk(after, texts, want, func(Head) error { return nil })
+}
+
+// walk is Verify, which asks at about each head the chain comes by.
+func walk(after Head, texts iter.Seq2[[]byte, error], want *Head, at func(Head) error) (Head, error) {
 	head := after
 	for text, err := range texts {
 		if err != nil {
@@ -217,6 +222,9 @@ func Verify(after Head, texts iter.Seq2[[]byte, error], want *Head) (Head, error
 			return head, &BrokenError{n - 1, "it is not the one that was written"}
 		}
 		head = Head{n, hash(text)}
+		if err := at(head); err != nil {
+			return head, err
+		}
 	}
 	if want != nil && head != *want {
 		if head.Number < want.Number {

@@ -160,6 +160,14 @@ CREATE TABLE documents (
 	updated INTEGER NOT NULL,
 	UNIQUE (kind, id)
 ) STRICT;
+`, `
+-- Heads of the receipts that the HAT's key has signed.
+CREATE TABLE checkpoints (
+	number    INTEGER PRIMARY KEY,
+	hash      BLOB NOT NULL,
+	at        INTEGER NOT NULL,
+	signature BLOB NOT NULL
+) STRICT;
 `}
 
 // applicationID marks the files as ours: "SHE1".

@@ -2,8 +2,11 @@ package vaulttest
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"strings"
@@ -159,7 +162,28 @@ func testReceipts(t *testing.T, fresh func(testing.TB) Opener) {
 	if err := p.v.Receipts(p.ctx(), app(p, reads("a")), 0, nil); !errors.Is(err, access.ErrDenied) {
 		t.Errorf("an application reads receipts: %v", err)
 	}
+	testCheckpoints(t, p)
 	CheckHAT(t, p.v)
+}
+
+// What was signed is kept, and what was signed first at a number stays.
+func testCheckpoints(t *testing.T, p *person) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	p.must(err)
+	first, err := vault.ExportReceipts(p.ctx(), p.v, p.owner, key, p.clock.now(), 0, io.Discard)
+	p.must(err)
+	p.clock.move(time.Hour)
+	_, err = vault.ExportReceipts(p.ctx(), p.v, access.Operator(), key, p.clock.now(), 0, io.Discard)
+	p.must(err)
+	p.restart()
+	kept, err := p.v.Checkpoints(p.ctx(), p.owner)
+	if err != nil || len(kept) != 1 || kept[0].At != first.At || !kept[0].SignedBy(&key.PublicKey) {
+		t.Errorf("kept %+v %v, want %+v alone", kept, err, first)
+	}
+	stranger := app(p, reads("a"))
+	_, err = p.v.Checkpoints(p.ctx(), stranger)
+	p.wants(err, access.ErrDenied)
+	p.wants(p.v.KeepCheckpoint(p.ctx(), stranger, first), access.ErrDenied)
 }
 
 func (p *person) receipts() (entries []receipt.Entry) {

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"she/internal/access"
+	"she/internal/receipt"
+	"she/internal/vault"
+)
+
+// A proofView says up to where a chain of receipts was found whole.
+type proofView struct {
+	From   int64          `json:"from"`
+	To     int64          `json:"to"`
+	Hash   receipt.Digest `json:"hash"`
+	Signed time.Time      `json:"signed,omitzero"`
+}
+
+func receiptsCommand() *cobra.Command {
+	var data, hatName, file, keyFile string
+	verify := &cobra.Command{
+		Use:   "verify",
+		Short: "Prove that nobody has changed what is said to have been done",
+		Long: "Proves that the chain of receipts is unbroken and agrees with every head that was signed with the HAT's key " +
+			"before, or names the first entry that was changed, removed or moved. A chain that is whole is signed again.\n\n" +
+			"With --file and --key it proves an exported chain: no data directory is needed, only the HAT's public key, " +
+			"which the HAT answers at /publickey.",
+		Example: "  she receipts verify --hat alice.localhost:7777 --data /var/lib/she\n" +
+			"  she receipts verify --file receipts.jsonl --key alice.pem",
+		Args: exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var (
+				proof proofView
+				err   error
+			)
+			switch {
+			case (file == "") != (keyFile == ""):
+				return usageError{errors.New("--file and --key go together")}
+			case file != "":
+				proof, err = proveFile(file, keyFile)
+			default:
+				proof, err = proveHAT(cmd.Context(), data, hatName)
+			}
+			if err != nil {
+				return err
+			}
+			return show(cmd, proof, func(w io.Writer) {
+				fmt.Fprintf(w, "whole: entries %d to %d, head %s\n", proof.From, proof.To, proof.Hash)
+			})
+		},
+	}
+	verify.Flags().StringVar(&file, "file", "", "an exported chain, instead of a HAT's own")
+	verify.Flags().StringVar(&keyFile, "key", "", "the HAT's public key in PEM, for --file")
+
+	var after int64
+	export := &cobra.Command{
+		Use:   "export",
+		Short: "Write the receipts as one JSON line each, with a signed checkpoint at the end",
+		Long: "Writes one JSON line for each receipt and, last, the signed head of the chain. Kept elsewhere, the file proves " +
+			"what was done even against somebody who can write to the server's disk.",
+		Example: "  she receipts export --hat alice.localhost:7777 --data /var/lib/she > receipts.jsonl",
+		Args:    exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := manage(cmd.Context(), data, "")
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			return m.lines(cmd.Context(), hatPath(hatName)+"/receipts/export?after="+strconv.FormatInt(after, 10), cmd.OutOrStdout())
+		},
+	}
+	export.Flags().Int64Var(&after, "after", 0, "only entries behind this number")
+
+	c := group("receipts", "Prove and export what was done with a HAT's data", verify, export)
+	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
+	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	return c
+}
+
+func proveHAT(ctx context.Context, data, hatName string) (proof proofView, err error) {
+	m, err := manage(ctx, data, "")
+	if err != nil {
+		return proof, err
+	}
+	defer m.close()
+	return proof, m.call(ctx, http.MethodPost, hatPath(hatName)+"/receipts/verify", nil, &proof)
+}
+
+func proveFile(file, keyFile string) (proof proofView, err error) {
+	text, err := os.ReadFile(keyFile)
+	if err != nil {
+		return proof, err
+	}
+	key, err := parsePublicKey(text)
+	if err != nil {
+		return proof, fmt.Errorf("%s: %w", keyFile, err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return proof, err
+	}
+	defer f.Close()
+	first, head, err := receipt.ProveExport(f, key)
+	if err != nil {
+		return proof, fmt.Errorf("%s: %w", file, err)
+	}
+	return proofView{From: first, To: head.Number, Hash: head.Hash}, nil
+}
+
+func parsePublicKey(text []byte) (*rsa.PublicKey, error) {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, errors.New("no key in PEM")
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	key, isRSA := parsed.(*rsa.PublicKey)
+	if !isRSA {
+		return nil, errors.New("not an RSA key, as those of HATs are")
+	}
+	return key, nil
+}
+
+func (n *node) verifyReceipts(r *http.Request) (any, error) {
+	last, err := n.proveReceipts(r, 0, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	return proofView{From: 1, To: last.Number, Hash: last.Hash, Signed: time.UnixMicro(last.At).UTC()}, nil
+}
+
+func (n *node) proveReceipts(r *http.Request, after int64, w io.Writer) (last receipt.Checkpoint, err error) {
+	h, err := n.hatOf(r)
+	if err != nil {
+		return last, err
+	}
+	if h, err = n.hats.ByID(h.ID); err != nil { // now with its key
+		return last, err
+	}
+	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	if err != nil {
+		return last, err
+	}
+	defer release()
+	return vault.ExportReceipts(r.Context(), v, access.Operator(), h.Key, time.Now(), after, w)
+}
+
+// exportReceipts sends lines; a last one with "error" says that those before are not all.
+func (n *node) exportReceipts(w http.ResponseWriter, r *http.Request) {
+	after, err := strconv.ParseInt(r.FormValue("after"), 10, 64)
+	buffered := bufio.NewWriter(w)
+	defer buffered.Flush()
+	if err == nil {
+		_, err = n.proveReceipts(r, after, buffered)
+	}
+	if err != nil {
+		_ = json.NewEncoder(buffered).Encode(map[string]string{"error": err.Error()})
+	}
+}
+
+// lines copies what exportReceipts sends.
+func (m *manager) lines(ctx context.Context, path string, out io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://she"+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := m.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for in := bufio.NewReader(resp.Body); ; {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return errors.New("the export ended without its checkpoint")
+		}
+		if err != nil {
+			return err
+		}
+		var problem struct{ Error string }
+		if bytes.HasPrefix(line, []byte(`{"error":`)) && json.Unmarshal(line, &problem) == nil {
+			return errors.New(problem.Error)
+		}
+		if _, err := out.Write(line); err != nil || bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"she/internal/access"
+)
+
+// ownAPI is where the calls are that the original does not have. They are described in openapi.yaml like all others;
+// their errors are problem details, RFC 9457.
+const ownAPI = "/api/she/v1"
+
+func (s *server) ownRoutes() routes {
+	const get, post = http.MethodGet, http.MethodPost
+	return routes{
+		{method: get, pattern: ownAPI + "/receipts", needs: needs(access.SeeRuns()), do: s.exportReceipts},
+		{method: post, pattern: ownAPI + "/receipts/verify", needs: needs(access.SeeRuns()), do: s.verifyReceipts},
+	}
+}
+
+func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownAPI+"/") }
+
+// problem makes the error of one of our own calls.
+func problem(status int, title, detail string) *apiError { return controller(status, title, detail) }
+
+// writeProblem writes an error of either family as problem details. The type is "about:blank": the title says it all.
+func writeProblem(w http.ResponseWriter, e *apiError) {
+	p := struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail,omitempty"`
+	}{Type: "about:blank", Status: e.status}
+	switch b := e.body.(type) {
+	case controllerBody:
+		p.Title, p.Detail = b.Message, b.Cause
+	case frameworkBody:
+		p.Title, p.Detail = b.Error, fmt.Sprint(b.Message)
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		body = []byte(`{"type":"about:blank","title":"Internal Server error","status":500}`)
+	}
+	jsonHeaders(w.Header())
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(e.status)
+	_, _ = w.Write(body)
+}

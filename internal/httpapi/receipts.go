@@ -1,0 +1,83 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"she/internal/receipt"
+	"she/internal/vault"
+)
+
+// exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint.
+func (s *server) exportReceipts(w *recorder, q *request) error {
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	var after int64
+	if text, found := first(values, "after"); found {
+		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
+			return problem(http.StatusBadRequest, "Bad Request", "after must be the number of an entry, or 0")
+		}
+	}
+	lines := &lineSpool{w: w}
+	_, err = vault.ExportReceipts(q.Context(), q.vault, q.caller, q.hat.Key, q.now, after, lines)
+	var broken *receipt.BrokenError
+	if errors.As(err, &broken) {
+		return problem(http.StatusInternalServerError, "Receipts Broken", broken.Error())
+	}
+	if err != nil {
+		return err
+	}
+	return lines.flush()
+}
+
+// A lineSpool keeps a vault's snapshot from waiting for a client, as spool does.
+type lineSpool struct {
+	w   *recorder
+	buf []byte
+}
+
+func (l *lineSpool) Write(b []byte) (int, error) {
+	l.buf = append(l.buf, b...)
+	if len(l.buf) < spoolSize {
+		return len(b), nil
+	}
+	return len(b), l.flush()
+}
+
+func (l *lineSpool) flush() error {
+	if !l.w.started {
+		jsonHeaders(l.w.Header())
+		l.w.Header().Set("Content-Type", "application/jsonl")
+	}
+	_, err := l.w.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
+
+// verifyReceipts: POST /receipts/verify. That the chain is broken is an answer, not an error.
+func (s *server) verifyReceipts(w *recorder, q *request) error {
+	type brokenView struct {
+		Number int64  `json:"number"`
+		What   string `json:"what"`
+	}
+	type proofView struct {
+		Whole      bool                `json:"whole"`
+		Broken     *brokenView         `json:"broken,omitempty"`
+		Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
+	}
+	last, err := vault.ExportReceipts(q.Context(), q.vault, q.caller, q.hat.Key, q.now, 0, io.Discard)
+	var broken *receipt.BrokenError
+	switch {
+	case errors.As(err, &broken):
+		writeJSON(w, http.StatusOK, proofView{Broken: &brokenView{broken.Number, broken.What}})
+	case err != nil:
+		return err
+	default:
+		writeJSON(w, http.StatusOK, proofView{Whole: true, Checkpoint: &last})
+	}
+	return nil
+}

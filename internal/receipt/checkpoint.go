@@ -1,0 +1,189 @@
+package receipt
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"time"
+)
+
+// A Checkpoint is a Head that somebody who holds the HAT's key has vouched for. Whoever can write the vault's file can
+// write another chain, with hashes that fit; without the key they can't sign its heads.
+type Checkpoint struct {
+	Head
+	At        int64  `json:"at"`        // when it was signed, microseconds since 1970
+	Signature []byte `json:"signature"` // RSA PKCS #1 v1.5 over SHA-256 of what signedText says; base64
+}
+
+// signedText begins with a label that nothing else the key signs begins with: tokens begin with "eyJ".
+func (c Checkpoint) signedText() []byte {
+	return fmt.Appendf(nil, "she receipt checkpoint 1\n%d %s %d", c.Number, c.Hash, c.At)
+}
+
+// Sign vouches for head.
+func Sign(key *rsa.PrivateKey, head Head, at time.Time) (Checkpoint, error) {
+	c := Checkpoint{Head: head, At: at.UnixMicro()}
+	sum := sha256.Sum256(c.signedText())
+	var err error
+	// This kind of signature needs no randomness, so that signing stays a function of its arguments.
+	if c.Signature, err = rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:]); err != nil {
+		return Checkpoint{}, fmt.Errorf("sign receipt %d: %w", head.Number, err)
+	}
+	return c, nil
+}
+
+// SignedBy says that the key's holder has vouched for exactly this.
+func (c Checkpoint) SignedBy(key *rsa.PublicKey) bool {
+	sum := sha256.Sum256(c.signedText())
+	return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], c.Signature) == nil
+}
+
+// Prove is Verify for a whole chain of which some heads were signed: it also finds a chain that fits together and is
+// not the one that was there when they were. signed may come in any order.
+func Prove(texts iter.Seq2[[]byte, error], want *Head, signed []Checkpoint, key *rsa.PublicKey) (Head, error) {
+	return prove(Head{}, texts, want, signed, key)
+}
+
+func prove(after Head, texts iter.Seq2[[]byte, error], want *Head, signed []Checkpoint, key *rsa.PublicKey) (Head, error) {
+	signed = slices.SortedFunc(slices.Values(signed), func(a, b Checkpoint) int { return cmp.Compare(a.Number, b.Number) })
+	for _, c := range signed {
+		if !c.SignedBy(key) {
+			return after, &BrokenError{c.Number, "the checkpoint at it is not signed with the HAT's key"}
+		}
+	}
+	good := after.Number
+	compare := func(h Head) error {
+		for ; len(signed) > 0 && signed[0].Number <= h.Number; signed = signed[1:] {
+			if signed[0].Number == h.Number && signed[0].Hash != h.Hash {
+				return &BrokenError{good + 1, fmt.Sprintf("it, or one of those up to number %d, is not the one that was signed", h.Number)}
+			}
+			good = h.Number
+		}
+		return nil
+	}
+	if err := compare(after); err != nil {
+		return after, err
+	}
+	head, err := walk(after, texts, want, compare)
+	if err == nil && len(signed) > 0 {
+		err = &BrokenError{head.Number + 1, fmt.Sprintf("it is missing at the end; number %d was signed", signed[len(signed)-1].Number)}
+	}
+	return head, err
+}
+
+// A signedLine is how a checkpoint stands among the entries of an exported chain.
+type signedLine struct {
+	Checkpoint *Checkpoint `json:"checkpoint"`
+}
+
+// Export writes the entries behind number after as lines, their canonical texts, and then a checkpoint of the last one.
+// ProveExport reads it. texts are the whole chain: it is proved on the way as Prove does, and signed only if it is
+// whole; else what has been written ends without a signature.
+func Export(w io.Writer, after int64, texts iter.Seq2[[]byte, error], want Head, signed []Checkpoint, key *rsa.PrivateKey, at time.Time) (Checkpoint, error) {
+	var n int64
+	var failed error
+	head, err := Prove(func(yield func([]byte, error) bool) {
+		for text, err := range texts {
+			if n++; err == nil && n > after {
+				_, failed = w.Write(append(text[:len(text):len(text)], '\n'))
+			}
+			if failed != nil {
+				yield(nil, failed)
+				return
+			}
+			if !yield(text, err) {
+				return
+			}
+		}
+	}, &want, signed, &key.PublicKey)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	last, err := Sign(key, head, at)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	line, err := json.Marshal(signedLine{&last})
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	_, err = w.Write(append(line, '\n'))
+	return last, err
+}
+
+// ErrNotSigned says that an exported chain ends with no checkpoint: nothing vouches for what it says.
+var ErrNotSigned = errors.New("the export does not end with a checkpoint")
+
+// maxLine bounds a line of an export. An entry names each endpoint it concerns; a batch may name thousands.
+const maxLine = 64 << 20
+
+// ProveExport proves what Export wrote, with the public key alone; it may begin behind any entry. It answers the first
+// number and the end. *BrokenError, ErrNotSigned, or the reader's own error.
+func ProveExport(r io.Reader, key *rsa.PublicKey) (first int64, head Head, err error) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	var (
+		last  *Checkpoint
+		after Head
+		begun bool
+		texts [][]byte
+	)
+	for lines.Scan() {
+		line := bytes.Clone(lines.Bytes())
+		if last != nil {
+			return 0, Head{}, &BrokenError{last.Number + 1, "it was put behind the checkpoint"}
+		}
+		if bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
+			if last, err = parseSigned(line); err != nil {
+				return 0, Head{}, err
+			}
+			continue
+		}
+		if !begun {
+			// What comes before is vouched for by the signature of the last as well: its hash is in the chain.
+			if e, err := Parse(line); err == nil {
+				after = Head{e.Number - 1, e.Previous}
+			}
+			begun = true
+		}
+		texts = append(texts, line)
+	}
+	if err := lines.Err(); err != nil {
+		return 0, Head{}, err
+	}
+	if last == nil {
+		return 0, Head{}, ErrNotSigned
+	}
+	if !begun {
+		after = last.Head
+	}
+	head, err = prove(after, func(yield func([]byte, error) bool) {
+		for _, text := range texts {
+			if !yield(text, nil) {
+				return
+			}
+		}
+	}, &last.Head, []Checkpoint{*last}, key)
+	return after.Number + 1, head, err
+}
+
+// parseSigned takes the one spelling that Export writes.
+func parseSigned(line []byte) (*Checkpoint, error) {
+	var s signedLine
+	if err := json.Unmarshal(line, &s); err != nil || s.Checkpoint == nil {
+		return nil, ErrNotSigned
+	}
+	if again, err := json.Marshal(s); err != nil || !bytes.Equal(again, line) {
+		return nil, ErrNotSigned
+	}
+	return s.Checkpoint, nil
+}

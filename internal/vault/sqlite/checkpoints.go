@@ -1,0 +1,46 @@
+package sqlite
+
+import (
+	"context"
+
+	"she/internal/access"
+	"she/internal/receipt"
+)
+
+// Checkpoints: see vault.Receipts.
+func (v *Vault) Checkpoints(ctx context.Context, c access.Caller) (all []receipt.Checkpoint, err error) {
+	if err := c.Check(access.SeeRuns()); err != nil {
+		return nil, err
+	}
+	err = v.read(ctx, func(conn *conn) error {
+		return conn.each(ctx, "SELECT number, hash, at, signature FROM checkpoints ORDER BY number", nil,
+			func(scan func(...any) error) error {
+				var (
+					p    receipt.Checkpoint
+					hash []byte
+				)
+				if err := scan(&p.Number, &hash, &p.At, &p.Signature); err != nil {
+					return err
+				}
+				if len(hash) != len(p.Hash) {
+					return errDamagedRow
+				}
+				copy(p.Hash[:], hash)
+				all = append(all, p)
+				return nil
+			})
+	})
+	return all, err
+}
+
+// KeepCheckpoint: see vault.Receipts.
+func (v *Vault) KeepCheckpoint(ctx context.Context, c access.Caller, p receipt.Checkpoint) error {
+	if err := c.Check(access.SeeRuns()); err != nil {
+		return err
+	}
+	return v.write(ctx, "checkpoint", func(t *tx) error {
+		_, err := t.exec(t.ctx, "INSERT INTO checkpoints (number, hash, at, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+			p.Number, p.Hash[:], p.At, p.Signature)
+		return err
+	})
+}
