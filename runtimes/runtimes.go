@@ -55,6 +55,10 @@ func Stamp() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
+// Wasm is the runtime of functions compiled to WebAssembly. They need nothing of the host; the handler names the
+// module in the package.
+const Wasm = "wasm"
+
 // A Runtime is how functions of one kind are run on this host.
 type Runtime struct {
 	Name    string      // what it is here: "python3.11", "nodejs20.x", "provided.al2023"
@@ -107,6 +111,8 @@ func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	case "dotnet", "dotnetcore":
 		r, err = f.dotnet(version)
 		warning = differs(name, r, name, r.Name)
+	case "wasm":
+		r = Runtime{Name: Wasm, Version: "1"}
 	case "provided":
 		r = f.custom()
 		if name != r.Name && err == nil {

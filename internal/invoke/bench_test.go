@@ -1,7 +1,6 @@
 package invoke_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -123,7 +122,7 @@ func bare(b *testing.B, c invoke.Code) {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 		if e := server.End(); e.Fault != nil {
-			b.Fatal(fmt.Sprintf("%+v", e.Fault))
+			b.Fatalf("%+v", e.Fault)
 		}
 		web.CloseClientConnections()
 		web.Close()

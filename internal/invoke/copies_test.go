@@ -49,6 +49,7 @@ func onlyStats(t *testing.T, v *invoke.Invoker) invoke.FunctionStats {
 }
 
 func TestCopiesArePristine(t *testing.T) {
+	slow(t)
 	dir := t.TempDir()
 	v := openInvoker(t, invoke.Config{Images: dir})
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
@@ -93,6 +94,7 @@ func TestCopiesArePristine(t *testing.T) {
 }
 
 func TestBrokenImageFallsBack(t *testing.T) {
+	slow(t)
 	dir := t.TempDir()
 	v := openInvoker(t, invoke.Config{Images: dir, WaitingBytes: 1}) // an image, but nothing waits
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
@@ -118,6 +120,7 @@ func TestBrokenImageFallsBack(t *testing.T) {
 }
 
 func TestRehearsal(t *testing.T) {
+	slow(t)
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": `
 let n = 0
@@ -141,6 +144,7 @@ exports.handler = async (event) => {
 }
 
 func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
+	slow(t)
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := golambda(t)
 	for _, want := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked} {
@@ -156,6 +160,7 @@ func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
 }
 
 func TestFailedINITIsNotCopied(t *testing.T) {
+	slow(t)
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": "raise ValueError('secret')"})
 	for range 2 {
@@ -192,9 +197,7 @@ exports.handler = async (event, context) => ({
 
 // TestCopiesDontRepeat collects every source of randomness from many copies of one instance that has used each before.
 func TestCopiesDontRepeat(t *testing.T) {
-	if testing.Short() {
-		t.Skip("hundreds of sandboxes")
-	}
+	slow(t)
 	for name, c := range map[string]invoke.Code{
 		"python": function(t, "python3.11", "app.handler", map[string]string{"app.py": pythonRandom}),
 		"nodejs": function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": nodeRandom}),

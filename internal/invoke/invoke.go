@@ -7,13 +7,9 @@ package invoke
 
 import (
 	"context"
-	"debug/elf"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -108,9 +104,10 @@ type Failure = sandbox.Failure
 // Config is what an Invoker needs.
 type Config struct {
 	Sandbox      sandbox.Mechanism
-	Runtimes     string        // a directory of our own for the bootstraps; sandboxes see it read-only
-	MaxInstances int           // how many sandboxes may be busy at once; 0 means two for each CPU
-	Init         time.Duration // how long INIT may take; 0 means DefaultInit
+	Wasm         sandbox.Mechanism // for functions compiled to WebAssembly; nil refuses them
+	Runtimes     string            // a directory of our own for the bootstraps; sandboxes see it read-only
+	MaxInstances int               // how many sandboxes may be busy at once; 0 means two for each CPU
+	Init         time.Duration     // how long INIT may take; 0 means DefaultInit
 	Find         runtimes.Finder
 
 	// Instances that wait, so that an event finds its function ready.
@@ -135,6 +132,7 @@ const DefaultInit = 30 * time.Second
 // Invoker runs functions. Its methods may be called concurrently.
 type Invoker struct {
 	sandbox  sandbox.Mechanism
+	wasm     sandbox.Mechanism // may be nil
 	runtimes string
 	stamp    string // of everything ours that is in an image
 	init     time.Duration
@@ -173,7 +171,7 @@ func New(c Config) (*Invoker, error) {
 	if c.Init <= 0 {
 		c.Init = DefaultInit
 	}
-	v := &Invoker{sandbox: c.Sandbox, runtimes: c.Runtimes, init: c.Init, gate: newGate(c.MaxInstances), find: c.Find, found: map[string]found{}}
+	v := &Invoker{sandbox: c.Sandbox, wasm: c.Wasm, runtimes: c.Runtimes, init: c.Init, gate: newGate(c.MaxInstances), find: c.Find, found: map[string]found{}}
 	v.closing, v.close = context.WithCancelCause(context.Background())
 	v.stock = &stock{
 		mechanism: c.Sandbox, budget: c.WaitingBytes, most: or(c.Waiting, DefaultWaiting), idle: c.Idle,
@@ -203,6 +201,9 @@ func New(c Config) (*Invoker, error) {
 // before the first Invoke.
 func (v *Invoker) Sweep(ctx context.Context) error {
 	err := v.sandbox.Sweep(ctx)
+	if v.wasm != nil {
+		err = errors.Join(err, v.wasm.Sweep(ctx))
+	}
 	if v.stock.images != nil {
 		err = errors.Join(err, v.stock.images.sweep())
 	}
@@ -224,7 +225,11 @@ func (v *Invoker) Close() error {
 		return nil
 	}
 	v.running.Wait()
-	return errors.Join(v.stock.close(), v.sandbox.Close())
+	err := v.stock.close()
+	if v.wasm != nil {
+		err = errors.Join(err, v.wasm.Close())
+	}
+	return errors.Join(err, v.sandbox.Close())
 }
 
 // Supports says what a runtime name of a project file means on this host: what runs it, with a warning if that is
@@ -241,6 +246,9 @@ func (v *Invoker) lookUp(name string) found {
 		return f
 	}
 	r, warning, err := v.find.Find(name)
+	if err == nil && r.Name == runtimes.Wasm && v.wasm == nil {
+		err = fmt.Errorf("%w: WebAssembly is not enabled on this server", runtimes.ErrMissing)
+	}
 	f := found{r, warning, err}
 	if err == nil { // what is missing may be installed any moment
 		v.found[name] = f
@@ -300,8 +308,11 @@ func (v *Invoker) enter(ctx context.Context) (_ context.Context, leave func(), e
 }
 
 func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime runtimes.Runtime, a *Answer) error {
-	f := v.stock.find(r.Code, p, runtime.Version, v.stamp, runtime.Copies)
-	if f != nil {
+	mechanism := v.sandbox
+	var f *function
+	if runtime.Name == runtimes.Wasm {
+		mechanism = v.wasm // starts as fast as one could take from stock
+	} else if f = v.stock.find(r.Code, p, runtime.Version, v.stamp, runtime.Copies); f != nil {
 		defer v.stock.replenish(f)
 	}
 	began := time.Now()
@@ -321,7 +332,7 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 		return context.Cause(ctx)
 	}
 	began = time.Now()
-	instance, failed, err := v.sandbox.Start(ctx, p)
+	instance, failed, err := mechanism.Start(ctx, p)
 	a.Start, a.Timing.Sandbox, a.Timing.Init = Cold, time.Since(began), failed.Init
 	v.stock.count(f, Cold)
 	if err != nil {
@@ -344,150 +355,4 @@ func runOnce(ctx context.Context, instance sandbox.Instance, r Request, a *Answe
 	a.Timing.Run = time.Since(began)
 	a.Payload, a.Log, a.Usage = result.Payload, result.Log, result.Usage
 	return err
-}
-
-// program is what to run for a Request, or why it can't be.
-func (v *Invoker) program(r Request) (p sandbox.Program, found runtimes.Runtime, err error) {
-	c := r.Code
-	switch {
-	case c.MemoryMB < MinMemoryMB || c.MemoryMB > MaxMemoryMB:
-		return p, found, sandbox.Failed(Author, sandbox.InvalidPackage, "memory must be %d to %d MB", MinMemoryMB, MaxMemoryMB)
-	case c.Timeout <= 0 || c.Timeout > MaxTimeout:
-		return p, found, sandbox.Failed(Author, sandbox.InvalidPackage, "the time limit must be at most %s", MaxTimeout)
-	case len(r.Event) > sandbox.MaxEvent:
-		return p, found, sandbox.Failed(Author, sandbox.RequestTooLarge, "the event has %d bytes, at most %d are allowed", len(r.Event), sandbox.MaxEvent)
-	}
-	f := v.lookUp(c.Runtime)
-	if f.err != nil {
-		blame := Author
-		if errors.Is(f.err, runtimes.ErrMissing) {
-			blame = Operator
-		}
-		return p, found, sandbox.Failed(blame, sandbox.InvalidRuntime, "%v", f.err)
-	}
-	p = sandbox.Program{
-		Dir: c.Dir, Command: f.runtime.Command, Env: environment(c, f.runtime),
-		Binds: []sandbox.Bind{{Source: v.runtimes, Target: runtimes.Dir}},
-		Limits: sandbox.Limits{
-			Memory: int64(c.MemoryMB) << 20, CPU: float64(c.MemoryMB) / 1769, Tmp: int64(or(c.TmpMB, DefaultTmpMB)) << 20,
-			Processes: or(c.Processes, DefaultProcesses), Files: or(c.Files, DefaultFiles), Init: v.init,
-		},
-	}
-	for _, path := range f.runtime.Paths {
-		p.Binds = append(p.Binds, sandbox.Bind{Source: path[0], Target: path[1]})
-	}
-	if len(p.Command) == 0 {
-		name, err := executable(c)
-		if err != nil {
-			return p, found, err
-		}
-		p.Command = []string{"/var/task/" + name}
-	}
-	return p, f.runtime, nil
-}
-
-// executable names the program of a custom runtime and checks that this machine can run it: the kernel of the
-// sandbox would only say that it can't.
-func executable(c Code) (string, error) {
-	name := "bootstrap"
-	if strings.HasPrefix(c.Runtime, "go") {
-		name = c.Handler
-	}
-	if !filepath.IsLocal(name) {
-		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "the handler names no file in the package")
-	}
-	file := filepath.Join(c.Dir, name)
-	info, err := os.Stat(file)
-	switch {
-	case err != nil || info.IsDir():
-		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "the package has no program %q at its root", name)
-	case info.Mode()&0o111 == 0:
-		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "%q is not executable: chmod +x it before packing", name)
-	}
-	program, err := elf.Open(file)
-	if err != nil {
-		return name, nil // a script, or something the sandbox will refuse
-	}
-	defer program.Close()
-	if want := machines[runtime.GOARCH]; want != 0 && program.Machine != want {
-		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "%q is built for %s, this machine is %s",
-			name, strings.ToLower(strings.TrimPrefix(program.Machine.String(), "EM_")), runtime.GOARCH)
-	}
-	return name, nil
-}
-
-var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
-
-// machineMemory is what the machine has, in bytes; the format is proc_meminfo(5).
-func machineMemory() int64 {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0
-	}
-	var kb int64
-	if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kb); err != nil {
-		return 0
-	}
-	return kb << 10
-}
-
-func or(n, otherwise int) int {
-	if n > 0 {
-		return n
-	}
-	return otherwise
-}
-
-// region is where our functions say they are; clients insist on one.
-const region = "eu-west-1"
-
-// arn is the function's name in Amazon's form. There is no account.
-func arn(c Code) string {
-	return fmt.Sprintf("arn:aws:lambda:%s:000000000000:function:%s", region, c.Name)
-}
-
-// environment is what a function finds in its environment on Lambda, without credentials.
-func environment(c Code, r runtimes.Runtime) []string {
-	env := map[string]string{}
-	for name, value := range c.Env {
-		env[name] = value
-	}
-	for _, pair := range r.Env {
-		name, value, _ := strings.Cut(pair, "=")
-		if _, ok := env[name]; !ok {
-			env[name] = value
-		}
-	}
-	for name, value := range map[string]string{
-		"PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin", "LANG": "C.UTF-8", "HOME": "/tmp",
-		"LD_LIBRARY_PATH": "/var/task:/var/task/lib:/opt/lib",
-	} {
-		if _, ok := env[name]; !ok {
-			env[name] = value
-		}
-	}
-	for name, value := range map[string]string{
-		"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", "_HANDLER": c.Handler,
-		"LAMBDA_TASK_ROOT": "/var/task", "LAMBDA_RUNTIME_DIR": runtimes.Dir,
-		"AWS_LAMBDA_FUNCTION_NAME": c.Name, "AWS_LAMBDA_FUNCTION_VERSION": version(c),
-		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": fmt.Sprint(c.MemoryMB),
-		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + c.Name, "AWS_LAMBDA_LOG_STREAM_NAME": "she",
-		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-		"AWS_REGION":                     region, "AWS_DEFAULT_REGION": region, "TZ": ":UTC",
-		"AWS_EXECUTION_ENV": "AWS_Lambda_" + r.Name,
-	} {
-		env[name] = value
-	}
-	list := make([]string, 0, len(env))
-	for name, value := range env {
-		list = append(list, name+"="+value)
-	}
-	return list
-}
-
-func version(c Code) string {
-	if c.Version == "" {
-		return "$LATEST"
-	}
-	return c.Version
 }

@@ -95,6 +95,7 @@ def remembers(event, context):
 `
 
 func TestPython(t *testing.T) {
+	slow(t)
 	v := newInvoker(t)
 	c := function(t, "python3.11", "", map[string]string{
 		"app.py": pythonApp, "vendored/__init__.py": "value = 'v'", "package/inner.py": "deep = 'd'\ndef handler(e, c): return __name__",
@@ -151,6 +152,7 @@ exports.value = 3
 `
 
 func TestNode(t *testing.T) {
+	slow(t)
 	v := newInvoker(t)
 	c := function(t, "nodejs20.x", "", map[string]string{
 		"index.js": nodeApp, "node_modules/dep/index.js": "exports.value = 'dep'",
@@ -230,6 +232,7 @@ func TestOfficialGoClient(t *testing.T) {
 }
 
 func TestCustomRuntimeThatCannotRun(t *testing.T) {
+	slow(t)
 	v := newInvoker(t)
 	wantFailure(t, v, function(t, "provided.al2", "x", nil), `1`, invoke.Author, "Runtime.InvalidEntrypoint", "bootstrap")
 	c := function(t, "provided.al2023", "x", map[string]string{"bootstrap": "#!/bin/sh\n"})
@@ -253,6 +256,7 @@ func TestCustomRuntimeThatCannotRun(t *testing.T) {
 }
 
 func TestRefusedBeforeItRuns(t *testing.T) {
+	slow(t)
 	v := newInvoker(t)
 	c := function(t, "python3.11", "app.echo", map[string]string{"app.py": "def echo(e, c): return len(e)"})
 	wantAnswer(t, v, c, `"`+strings.Repeat("e", 6<<20-2)+`"`, fmt.Sprint(6<<20-2))
@@ -305,6 +309,7 @@ func TestDeadline(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
+	slow(t)
 	v := newInvoker(t)
 	c := function(t, "python3.11", "app.echo", map[string]string{"app.py": "def echo(e, c): return e"})
 	var wg sync.WaitGroup

@@ -78,6 +78,14 @@ func needRoot(t testing.TB) {
 	}
 }
 
+// slow leaves a test of many sandboxes out of the quick check before a commit.
+func slow(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("many sandboxes")
+	}
+}
+
 // newInvoker makes one that starts every instance cold.
 func newInvoker(t testing.TB) *invoke.Invoker {
 	t.Helper()

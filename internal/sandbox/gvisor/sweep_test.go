@@ -25,8 +25,8 @@ func TestSweepAfterSIGKILL(t *testing.T) {
 		live(t, state)
 		return
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("sandboxes need root")
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for some sandboxes")
 	}
 	state = t.TempDir()
 	for _, when := range []string{"waiting", "starting", "running"} {
