@@ -89,7 +89,10 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	_, err := e.t.exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, updated = excluded.updated`,
 		string(k), id, string(body), now, now)
-	return err
+	if err != nil {
+		return err
+	}
+	return e.t.declare(string(k), id, documentFields(k, body))
 }
 
 func (e documentEdit) ChangeUser(id hat.UserID, change func(*vault.User) error) error {

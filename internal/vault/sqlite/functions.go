@@ -328,6 +328,9 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 		if err := t.withdraw(f); err != nil {
 			return err
 		}
+		if err := t.declare(grantUse, g.Function.String(), useful(g.Bundle)); err != nil {
+			return err
+		}
 		f.grant, f.enabled = g, true
 		// A person has acted: failures of before count no more.
 		if err := t.dropPending(f.n); err != nil {
@@ -385,6 +388,9 @@ func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID)
 				return err
 			}
 			if err := t.withdraw(f); err != nil {
+				return err
+			}
+			if err := t.declare(grantUse, id.String(), nil); err != nil {
 				return err
 			}
 			if err := t.receipt(grantFact(c, f.grant, "disabled")); err != nil {

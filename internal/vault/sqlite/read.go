@@ -15,7 +15,10 @@ import (
 	"she/internal/vault"
 )
 
-const recordColumns = "SELECT r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data FROM records r "
+const (
+	recordFields  = "r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data"
+	recordColumns = "SELECT " + recordFields + " FROM records r "
+)
 
 // names remembers what the numbers in a record stand for. Their rows never change and are never removed, but one that
 // is not committed may be undone and its number given out again: a names belongs to readers, or to one transaction.
@@ -167,27 +170,40 @@ func (v *Vault) Endpoints(ctx context.Context, c access.Caller) (all []hat.Endpo
 func (v *Vault) Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error {
 	return v.read(ctx, func(conn *conn) error {
 		// The first statement fixes the snapshot.
-		var upto hat.Seq
-		if err := conn.get(ctx, "SELECT seq FROM hat", nil, &upto); err != nil {
+		s := &source{conn: conn, names: v.names, caller: c}
+		if err := conn.get(ctx, "SELECT seq, EXISTS (SELECT 1 FROM fields) FROM hat", nil, &s.upto, &s.hasFields); err != nil {
 			return err
 		}
-		return f(&source{conn: conn, names: v.names, caller: c}, upto)
+		return f(s, s.upto)
 	})
 }
 
 // A source is one snapshot as one caller may see it.
 type source struct {
-	conn   *conn
-	names  *names
-	caller access.Caller
+	conn      *conn
+	names     *names
+	caller    access.Caller
+	upto      hat.Seq
+	hasFields bool
 }
 
-// Scan serves order of creation, in both directions, and the bounds of incremental reading from indexes.
+// Scan serves order of creation, in both directions, and the bounds of incremental reading from indexes; fields that
+// are declared too, see choose.
 func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle.Stream {
 	if err := s.caller.Check(access.ReadRecords(e)); err != nil {
 		return bundle.Stream{Records: failing(fmt.Errorf("read %s: %w", e, err))}
 	}
+	w, err := s.choose(ctx, e, want)
+	if err != nil {
+		return bundle.Stream{Records: failing(err)}
+	}
+	if w.ordered {
+		return bundle.Stream{Records: s.inOrder(ctx, w, want), InOrder: true}
+	}
 	query, args := scanQuery(e, want)
+	if w.field != 0 {
+		query, args = pickedQuery(w, want)
+	}
 	return bundle.Stream{Records: s.records(ctx, query, args), InOrder: byCreation(want)}
 }
 
@@ -228,7 +244,8 @@ func (s *source) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) it
 		AND r.endpoint = (SELECT n FROM endpoints WHERE name = ?) ORDER BY r.born`, []any{id.Bytes(), e.String()})
 }
 
-func (s *source) records(ctx context.Context, query string, args []any) iter.Seq2[hat.Record, error] {
+// records reads rows of recordFields; what else is in them goes to extra, before the record is yielded.
+func (s *source) records(ctx context.Context, query string, args []any, extra ...any) iter.Seq2[hat.Record, error] {
 	return func(yield func(hat.Record, error) bool) {
 		// Not through the prepared statements of the connection: a nested scan of the same text would share one.
 		rows, err := s.conn.c.QueryContext(ctx, query, args...)
@@ -237,8 +254,12 @@ func (s *source) records(ctx context.Context, query string, args []any) iter.Seq
 			return
 		}
 		defer rows.Close()
+		scan := rows.Scan
+		if extra != nil {
+			scan = func(into ...any) error { return rows.Scan(append(into, extra...)...) }
+		}
 		for rows.Next() {
-			r, err := s.names.scan(ctx, s.conn, rows.Scan)
+			r, err := s.names.scan(ctx, s.conn, scan)
 			if err == nil && !s.caller.Shows(r.Created) {
 				continue
 			}

@@ -184,6 +184,9 @@ func (t *tx) insert(d hat.Draft, by author, ch *change) (hat.Record, int64, erro
 	if err := t.log(created, int64(seq), endpoint, by.chainN); err != nil {
 		return hat.Record{}, 0, err
 	}
+	if err := t.index(endpoint, int64(seq), d.Data); err != nil {
+		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, err)
+	}
 	ch.note(r.ID, d.Endpoint, trigger.Event{Seq: seq, Endpoint: d.Endpoint, Chain: by.chain, Created: t.now})
 	return r, int64(seq), nil
 }
@@ -333,11 +336,17 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 			if err := t.log(changed, s.born, s.endpoint, nil); err != nil {
 				return err
 			}
+			if err := t.unindex(s.endpoint, s.born); err != nil {
+				return fmt.Errorf("record %s: %w", one.ID, err)
+			}
 			digest := one.Data.Digest()
 			_, err = t.exec(t.ctx, `UPDATE records SET seq = ?, run = NULL, chain = NULL, updated = ?, digest = ?, data = ?
 				WHERE born = ?`, int64(t.seq), t.now.UnixMicro(), digest[:], one.Data.JSON(), s.born)
 			if isUnique(err) {
 				err = vault.ErrDuplicate
+			}
+			if err == nil {
+				err = t.index(s.endpoint, s.born, one.Data)
 			}
 			if err != nil {
 				return fmt.Errorf("record %s: %w", one.ID, err)
@@ -419,6 +428,9 @@ func (t *tx) erase(c access.Caller, gone []stored) error {
 		groups, err := t.groupsOf(s.born)
 		if err != nil {
 			return err
+		}
+		if err := t.unindex(s.endpoint, s.born); err != nil {
+			return fmt.Errorf("erase %s: %w", s.id, err)
 		}
 		if _, err := t.exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
 			return fmt.Errorf("erase %s: %w", s.id, err)

@@ -168,7 +168,7 @@ CREATE TABLE checkpoints (
 	at        INTEGER NOT NULL,
 	signature BLOB NOT NULL
 ) STRICT;
-`}
+`, fieldSchema}
 
 // applicationID marks the files as ours: "SHE1".
 const applicationID = 0x53484531

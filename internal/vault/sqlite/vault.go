@@ -40,6 +40,9 @@ type Vault struct {
 	w      *conn
 	state  state
 	grants map[int64]access.Grant // parsed; rows of grants never change
+	fields map[int64][]field      // by endpoint, as they are in the file; nil: not read yet
+	chores bool                   // there may be some
+	chunk  int                    // rows in the next piece
 
 	jobs   chan job
 	quit   chan struct{} // closed to stop the writer
@@ -66,6 +69,7 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 		db:     sql.OpenDB(connector),
 		names:  newNames(),
 		grants: map[int64]access.Grant{},
+		chunk:  minChore,
 		jobs:   make(chan job), quit: make(chan struct{}), served: make(chan struct{}), closed: make(chan struct{}),
 	}
 	v.db.SetMaxIdleConns(-1)
@@ -111,8 +115,9 @@ func (v *Vault) begin(ctx context.Context, check bool) (interrupted bool, err er
 		id   string
 		head []byte
 	)
-	err = v.w.get(ctx, `SELECT id, seq, receipts, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?) FROM hat`, []any{v.life},
-		&id, &v.state.seq, &v.state.head.Number, &head, &interrupted)
+	err = v.w.get(ctx, `SELECT id, seq, receipts, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
+			EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
+		&id, &v.state.seq, &v.state.head.Number, &head, &interrupted, &v.chores)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return false, fmt.Errorf("%w: %s: it belongs to nobody", vault.ErrDamaged, v.path)

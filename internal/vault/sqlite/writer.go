@@ -64,21 +64,37 @@ func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
 func (v *Vault) serve() {
 	defer close(v.served)
 	for {
+		var (
+			chores <-chan struct{} // nil, and never chosen, while there are none
+			began  time.Time
+			j      job
+		)
+		if v.chores {
+			chores = always
+		}
 		select {
-		case j := <-v.jobs:
-			jobs, err := v.batch(j)
-			if err != nil {
-				v.closeItself(err)
-			}
-			for _, j := range jobs {
-				j.done <- cmp.Or(err, j.err)
-			}
-			if err != nil {
-				return
-			}
+		case j = <-v.jobs:
+		case <-chores:
+			j, began = v.chore(), time.Now()
 		case <-v.quit:
 			_ = v.w.close() // what was committed is on disk
 			return
+		}
+		jobs, err := v.batch(j)
+		if err != nil {
+			v.closeItself(err)
+		}
+		for _, j := range jobs {
+			j.done <- cmp.Or(err, j.err)
+		}
+		if err != nil {
+			return
+		}
+		if !began.IsZero() {
+			v.pace(time.Since(began))
+			if len(jobs) == 1 && jobs[0].err != nil {
+				v.chores = false // it may not even have begun: to try at once again would do nothing else
+			}
 		}
 	}
 }
@@ -108,6 +124,7 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 			// SQLite has undone the whole transaction itself, the jobs before this one included.
 			_, _ = v.w.c.ExecContext(ctx, "ROLLBACK")
 			v.state = began
+			v.forget()
 			for i := range jobs {
 				jobs[i].err = fatal
 			}
@@ -183,13 +200,18 @@ func (t *tx) run(j job) (err, fatal error) {
 		_, err = t.exec(t.ctx, "RELEASE job")
 		return nil, err
 	}
-	// Grants that were cached may be those of this job.
-	clear(t.v.grants)
+	t.v.forget()
 	if _, undo := t.exec(t.ctx, "ROLLBACK TO job"); undo != nil {
 		return nil, err // the reason that there is no savepoint any more
 	}
 	_, fatal = t.exec(t.ctx, "RELEASE job")
 	return err, fatal
+}
+
+// forget drops what was read from tables in a transaction that has been undone.
+func (v *Vault) forget() {
+	clear(v.grants)
+	v.fields = nil
 }
 
 // do keeps a caller's panic from taking the writer down with it: the job is undone, and write panics in its stead.

@@ -43,7 +43,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 		run  func(*testing.T, func(testing.TB) Opener)
 	}{
 		{"store", testStore}, {"users", testUsers}, {"documents", testDocuments},
-		{"records", testRecords}, {"reading", testReading},
+		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
 		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {
