@@ -107,6 +107,7 @@ func (n *node) management() http.Handler {
 	handle("GET /hats/{domain}/runs", n.listRuns)
 	handle("GET /hats/{domain}/runs/{run}", n.showRun)
 	handle("POST /hats/{domain}/runs/{run}/log", n.showRunWithLog)
+	handle("GET /hats/{domain}/why", n.whyRuns)
 	handle("POST /hats/{domain}/receipts/verify", n.verifyReceipts)
 	mux.HandleFunc("POST /hats/{domain}/receipts/export", n.exportReceipts)
 	return mux

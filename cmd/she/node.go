@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"she/internal/access"
 	"she/internal/catalog"
 	"she/internal/directory"
+	"she/internal/engine"
+	"she/internal/hat"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
 )
@@ -17,6 +20,7 @@ type node struct {
 	hats      *directory.Directory
 	vaults    *sqlite.Store
 	functions func() []catalog.Function
+	why       func(context.Context, vault.Vault, access.Caller, hat.FunctionID) ([]engine.Reason, error)
 }
 
 // openNode takes the data directory for this process.
@@ -34,7 +38,8 @@ func openNode(dir string) (*node, error) {
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}
-	return &node{hats: hats, vaults: vaults, functions: func() []catalog.Function { return nil }}, nil
+	idle := engine.New(engine.Options{}) // until a server puts its own here
+	return &node{hats: hats, vaults: vaults, functions: func() []catalog.Function { return nil }, why: idle.Why}, nil
 }
 
 // load publishes what the configuration registers. supports is asked which runtimes can run here; nil takes all.

@@ -69,7 +69,7 @@ func runsCommand() *cobra.Command {
 	showOne.Flags().BoolVar(&withLog, "log", false, "also show what the function printed; asks for the owner's password")
 	showOne.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
 
-	c := group("runs", "See what functions did", ls, showOne)
+	c := group("runs", "See what functions did", ls, showOne, whyCommand(&data, &hatName))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	return c

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"she/internal/access"
@@ -98,6 +99,7 @@ type Engine struct {
 	bell  chan struct{}   // one slot: something is in woken
 
 	requests chan *request
+	atWork   atomic.Bool   // Run has begun and was not told to stop
 	ended    chan struct{} // closed when Run has returned
 }
 

@@ -60,6 +60,8 @@ func (e end) answer() {
 // time, gives back the claims of the rest, and returns nil with no goroutine left.
 func (e *Engine) Run(ctx context.Context) error {
 	defer close(e.ended)
+	e.atWork.Store(true)
+	defer e.atWork.Store(false)
 	l := &loop{
 		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(),
 		ends: make(chan end), looks: make(chan look), lists: make(chan []string),

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"she/internal/access"
+	"she/internal/hat"
+)
+
+type reasonView struct {
+	Function string     `json:"function"`
+	Code     string     `json:"code"`
+	Text     string     `json:"text"`
+	Until    time.Time  `json:"until,omitzero"`
+	Fault    *hat.Fault `json:"fault,omitempty"`
+}
+
+func whyCommand(data, hatName *string) *cobra.Command {
+	var function string
+	c := &cobra.Command{
+		Use:     "why",
+		Short:   "Say why functions do not run at this moment",
+		Example: "  she runs why --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
+		Args:    exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m, err := manage(cmd.Context(), *data, "")
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			var reasons []reasonView
+			path := hatPath(*hatName) + "/why?function=" + url.QueryEscape(function)
+			if err := m.call(cmd.Context(), http.MethodGet, path, nil, &reasons); err != nil {
+				return err
+			}
+			return show(cmd, reasons, func(w io.Writer) { printReasons(w, reasons) })
+		},
+	}
+	c.Flags().StringVar(&function, "function", "", "only this function")
+	return c
+}
+
+func printReasons(w io.Writer, reasons []reasonView) {
+	t := newTable(w, "FUNCTION", "CODE", "UNTIL", "WHY")
+	for _, r := range reasons {
+		until, text := "", r.Text
+		if !r.Until.IsZero() {
+			until = r.Until.Format(time.DateTime)
+		}
+		if r.Fault != nil {
+			text += fmt.Sprintf(" (%s must act: %s)", r.Fault.Who, r.Fault.Code)
+		}
+		t.row(r.Function, r.Code, until, text)
+	}
+	t.flush()
+}
+
+func (n *node) whyRuns(r *http.Request) (any, error) {
+	var f hat.FunctionID
+	if s := r.FormValue("function"); s != "" {
+		var err error
+		if f, err = hat.ParseFunctionID(s); err != nil {
+			return nil, err
+		}
+	}
+	v, release, err := n.vaultOf(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	reasons, err := n.why(r.Context(), v, access.Operator(), f)
+	views := []reasonView{}
+	for _, r := range reasons {
+		views = append(views, reasonView{r.Function.String(), string(r.Code), r.Text, r.Until, r.Fault})
+	}
+	return views, err
+}

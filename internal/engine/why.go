@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/trigger"
+	"she/internal/vault"
+)
+
+// A Reason says what one function at one HAT is waiting for.
+type Reason struct {
+	Function hat.FunctionID
+	trigger.Answer
+}
+
+// lastRuns is how far back the last run that committed is looked for.
+const lastRuns = 20
+
+// Why answers for every function that is installed here or was ever switched on at the HAT, by id; or for f alone, if it
+// is not zero: then ErrFunctionNotFound. access.ErrDenied.
+func (e *Engine) Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.FunctionID) ([]Reason, error) {
+	states, err := v.FunctionStates(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	of := make(map[hat.FunctionID]*vault.FunctionState, len(states))
+	ids := make([]hat.FunctionID, 0, len(states))
+	for i := range states {
+		of[states[i].Grant.Function] = &states[i]
+		ids = append(ids, states[i].Grant.Function)
+	}
+	for _, installed := range e.registry.current() {
+		if of[installed.ID] == nil {
+			ids = append(ids, installed.ID)
+		}
+	}
+	slices.SortFunc(ids, func(a, b hat.FunctionID) int { return cmp.Compare(a.String(), b.String()) })
+	reasons := []Reason{}
+	for _, id := range ids {
+		if !f.IsZero() && f != id {
+			continue
+		}
+		s, err := e.situation(ctx, v, c, id, of[id])
+		if err != nil {
+			return nil, err
+		}
+		reasons = append(reasons, Reason{id, trigger.Why(s, e.now())})
+	}
+	if !f.IsZero() && len(reasons) == 0 {
+		return nil, ErrFunctionNotFound
+	}
+	return reasons, nil
+}
+
+func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, id hat.FunctionID, state *vault.FunctionState) (s trigger.Situation, err error) {
+	installed, ok := e.registry.function(id)
+	_, runnable := e.registry.runnable(id)
+	s = trigger.Situation{Stopped: !e.atWork.Load(), Installed: ok, Available: runnable, Problem: installed.Problem}
+	if state == nil {
+		return s, nil
+	}
+	s.Enabled, s.Trigger, s.Running = state.Enabled, state.Grant.Trigger, state.Started
+	if runnable {
+		_, s.Outdated = e.registry.fit(state.Grant)
+	}
+	if p := state.Pending; p != nil {
+		s.Waiting = &trigger.Waiting{NotBefore: p.NotBefore, Attempt: p.Attempt, Fault: p.Fault, Parked: p.Parked}
+		return s, nil
+	}
+	runs, err := v.Runs(ctx, c, id, hat.RunID{}, lastRuns)
+	if i := slices.IndexFunc(runs, func(r vault.Run) bool { return r.State == vault.RunCommitted }); i >= 0 {
+		s.Hidden = runs[i].Stats.Hidden
+	}
+	return s, err
+}
