@@ -23,6 +23,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// TestWasm shares one compiled module: compiling is what takes the time here.
+func TestWasm(t *testing.T) {
+	m, p := open(t), program(build(t))
+	t.Run("Bounds", func(t *testing.T) { bounds(t, m, p) })
+	t.Run("ReachesNothing", func(t *testing.T) { reachesNothing(t, m, p) })
+	t.Run("ManyAtOnceAndCancel", func(t *testing.T) { manyAtOnce(t, m, p) })
+}
+
 func build(t testing.TB) string {
 	t.Helper()
 	if testing.Short() {
@@ -61,8 +69,7 @@ func run(ctx context.Context, t testing.TB, m *wasm.Mechanism, p sandbox.Program
 	return i.Run(ctx, sandbox.Call{ID: "id", Deadline: time.Now().Add(limit), Event: []byte(event)})
 }
 
-func TestWasm(t *testing.T) {
-	m, p := open(t), program(build(t))
+func bounds(t *testing.T, m *wasm.Mechanism, p sandbox.Program) {
 	ask := func(event string) (sandbox.Result, error) { return run(t.Context(), t, m, p, event, time.Minute) }
 	fails := func(event string, limit time.Duration, code, text string) sandbox.Result {
 		t.Helper()
@@ -98,8 +105,7 @@ func TestWasm(t *testing.T) {
 	}
 }
 
-func TestWasmReachesNothing(t *testing.T) {
-	m, p := open(t), program(build(t))
+func reachesNothing(t *testing.T, m *wasm.Mechanism, p sandbox.Program) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -130,8 +136,7 @@ func TestWasmReachesNothing(t *testing.T) {
 	}
 }
 
-func TestWasmManyAtOnceAndCancel(t *testing.T) {
-	m, p := open(t), program(build(t))
+func manyAtOnce(t *testing.T, m *wasm.Mechanism, p sandbox.Program) {
 	reason := errors.New("enough")
 	ctx, stop := context.WithCancelCause(t.Context())
 	var wg sync.WaitGroup
