@@ -139,3 +139,38 @@ func FuzzItem(f *testing.F) {
 		}
 	})
 }
+
+func TestProfiles(t *testing.T) {
+	values := func(prefix, text string) string {
+		t.Helper()
+		p, found := ProfileMatching(prefix)
+		d, err := hat.ParseData([]byte(text))
+		if !found || err != nil {
+			t.Fatal(found, err)
+		}
+		v, ok := p.Values(d)
+		if !ok {
+			return ""
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	for _, c := range []struct{ prefix, text, want string }{
+		{"facebook", `{"name":"A","home":{"city":"B","at":{"x":1.50}},"likes":[{"a":1}],"none":null}`, `{"home.at.x":1.5,"home.city":"B","likes":[{"a":1}],"name":"A","none":null}`},
+		{"twitter", `{"text":"hi","user":{"name":"A"}}`, `{"name":"A"}`},
+		{"twitter", `{"text":"hi"}`, ""},
+		{"twitter", `{"user":"A"}`, ""},
+		{"uber/profile", `[]`, ""},
+		{"uber/profile", `{}`, ""},
+	} {
+		if got := values(c.prefix, c.text); got != c.want {
+			t.Errorf("%s: %s, want %s", c.text, got, c.want)
+		}
+	}
+	if _, found := ProfileMatching("monzo"); found {
+		t.Error("a profile nobody knows")
+	}
+}

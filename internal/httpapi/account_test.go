@@ -268,6 +268,10 @@ func TestScenario88Feed(t *testing.T) {
 		}
 	}
 	w.get("bob", api+"/she/feed?since=x").want(400)
+	w.post("bob", api+"/data/facebook/profile", `[{"name":"older"},{"name":"Bob","home":{"city":"B"}}]`).want(201)
+	w.get("bob", api+"/she/static/facebook").want(200, `[{"name":"facebook/profile","values":{"name":"Bob","home.city":"B"}}]`)
+	w.get("bob", api+"/she/static/uber/profile").want(200, `[]`)
+	w.get("bob", api+"/she/static/none").want(200, `[]`)
 	w.get("hpp", api+"/she/feed").want(403, accessDenied)
 }
 

@@ -212,10 +212,20 @@ func takenBy(all []debit.Debit, names []string) (name string, taken bool) {
 	return "", false
 }
 
+// Bounds on what partners may pile up: all debits are read where one is proposed, and each is kept whole.
+const (
+	maxDebits    = 500
+	maxDebitSize = 2 << 20 // bytes
+	maxTerms     = 100
+)
+
 func storeDebit(e vault.Edit, d debit.Debit) error {
 	body, err := d.Store()
 	if err != nil {
 		return err
+	}
+	if len(body) > maxDebitSize {
+		return malformed("Too large, with all its former terms")
 	}
 	return e.Put(vault.Debits, d.Key, body)
 }
@@ -241,6 +251,9 @@ func (s *server) postDebit(w *recorder, q *request) error {
 		others, err := otherDebits(e, id)
 		if err != nil {
 			return err
+		}
+		if len(others) >= maxDebits {
+			return malformed("Too many Data Debits")
 		}
 		if _, taken := takenBy(others, terms.BundleNames()); taken {
 			return errBundleExists
@@ -323,9 +336,6 @@ func (s *server) putDebit(w *recorder, q *request) error {
 	writeJSON(w, http.StatusOK, onWire(d, q.now))
 	return nil
 }
-
-// maxTerms bounds the history of one debit, which is read and written whole.
-const maxTerms = 100
 
 // listDebits: GET /data-debit.
 func (s *server) listDebits(w *recorder, q *request) error {

@@ -228,3 +228,26 @@ func TestDebitBodies(t *testing.T) {
 	}
 	w.get("bob", "/api/v2/data-debit").want(404) // the older shapes are not spoken
 }
+
+// Partners can't pile up what is read and written whole.
+func TestDebitsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", dd, debitBody()).want(201)
+	for range maxTerms - 1 {
+		w.put("bob", dd, debitBody()).want(200)
+	}
+	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too many changes of one Data Debit"}`)
+	w.post("bob", api+"/data-debit/large", debitBody("bundle", bundleNamed("large", "a/b"))).want(201)
+	wide := func(i int) string {
+		var queries []string
+		for range 1000 {
+			queries = append(queries, `{"endpoint":"rumpel/`+strings.Repeat("x", 450)+`"}`)
+		}
+		return fmt.Sprintf(`{"name":"large%d","bundle":{"p":{"endpoints":[%s]}}}`, i, strings.Join(queries, ","))
+	}
+	last := answer{status: 200}
+	for i := 0; i < 10 && last.status == 200; i++ {
+		last = w.put("bob", api+"/data-debit/large", debitBody("bundle", wide(i)))
+	}
+	last.want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too large, with all its former terms"}`)
+}

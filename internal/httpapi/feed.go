@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -63,5 +64,37 @@ func (s *server) getFeed(w *recorder, q *request) error {
 	}
 	feed.Sort(items)
 	writeJSON(w, http.StatusOK, items[:min(len(items), maxItems)])
+	return nil
+}
+
+// getStatic: GET /she/static/{prefix}. The newest profile record of a service as names and values.
+func (s *server) getStatic(w *recorder, q *request) error {
+	type wireProfile struct {
+		Name   string                     `json:"name"`
+		Values map[string]json.RawMessage `json:"values"`
+	}
+	all := []wireProfile{}
+	profile, known := feed.ProfileMatching(q.params["prefix"])
+	if !known {
+		writeJSON(w, http.StatusOK, all)
+		return nil
+	}
+	one := 1
+	newest := bundle.PropertyQuery{
+		Endpoints: []bundle.EndpointQuery{{Endpoint: profile.Endpoint}}, Ordering: "descending", Limit: &one,
+	}
+	err := q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
+		_, err := bundle.Evaluate(q.Context(), newest, src, bundle.Within{}, func(r bundle.Row) error {
+			if values, ok := profile.Values(r.Data); ok {
+				all = append(all, wireProfile{profile.Name, values})
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, all)
 	return nil
 }

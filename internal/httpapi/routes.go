@@ -120,8 +120,11 @@ func allowed(param, value string) bool {
 			return false
 		}
 	}
-	return value != ""
+	return value != "" && len(value) <= maxParam
 }
+
+// maxParam bounds a name in a path, in bytes; an endpoint has no more either.
+const maxParam = 512
 
 // endpoint is the one the path names.
 func (q *request) endpoint() (hat.Endpoint, error) {
@@ -212,6 +215,7 @@ func (s *server) table() routes {
 		{method: get, pattern: "/she/function/{function}/trigger", in: inAPI, needs: ofTrigger, do: s.triggerFunction},
 		{method: get, pattern: "/she/feed", in: inAPI, needs: needs(access.ReadFeed()), do: s.getFeed},
 		{method: get, pattern: "/she/feed/{prefix...}", in: inAPI, needs: needs(access.ReadFeed()), do: s.getFeed},
+		{method: get, pattern: "/she/static/{prefix...}", in: inV26, needs: needs(access.ReadFeed()), do: s.getStatic},
 
 		{method: get, pattern: "/applications", in: inAPI, needs: needs(access.ListApplications()), do: s.listApplications},
 		{method: get, pattern: "/applications/{application}", in: inAPI, needs: ofParam("application", access.SeeApplication), do: s.getApplication},
