@@ -130,6 +130,9 @@ func (s *Server) Start(flags ...string) error {
 // Running says whether there is a process.
 func (s *Server) Running() bool { return s.cmd != nil }
 
+// PID is the process, which must be running.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // Stop asks the process to end; it must end with 0.
 func (s *Server) Stop() error { return s.signal(syscall.SIGTERM) }
 
