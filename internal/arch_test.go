@@ -3,9 +3,11 @@
 package internal_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -71,10 +73,26 @@ func concat(lists ...[]string) (all []string) {
 	return all
 }
 
+// A dependency needs a line in docs/dependencies.md: what it saves, who keeps it, how to leave it.
+func TestDependenciesAreAgreed(t *testing.T) {
+	agreed, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "list", "-m", "-f", "{{if not (or .Indirect .Main)}}{{.Path}}{{end}}", "all").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range strings.Fields(string(out)) {
+		if !bytes.Contains(agreed, []byte("`"+module+"`")) {
+			t.Errorf("%s is required and not in docs/dependencies.md", module)
+		}
+	}
+}
+
 type listed struct {
-	ImportPath  string
-	Imports     []string
-	TestImports []string
+	ImportPath string
+	Imports    []string
 }
 
 func list(t *testing.T, args ...string) (all []listed) {
