@@ -20,7 +20,7 @@ func (s *server) authenticate(w *recorder, q *request) error {
 	if text == "" {
 		return errNotAuthenticated
 	}
-	c, err := check(q.hat, text, q.now)
+	c, err := s.tokens.read(q.hat, text, q.now)
 	if err != nil {
 		return errNotAuthenticated
 	}

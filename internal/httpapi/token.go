@@ -103,29 +103,40 @@ func check(h directory.HAT, text string, now time.Time) (claims, error) {
 		return claims{}, errors.New("token: too long")
 	}
 	var c claims
-	parser := jwt.NewParser(
-		jwt.WithValidMethods([]string{"RS256"}),
-		jwt.WithIssuer(h.Domain.String()),
-		jwt.WithExpirationRequired(),
-		jwt.WithTimeFunc(func() time.Time { return now }),
-		jwt.WithStrictDecoding(),
-	)
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation())
 	if _, err := parser.ParseWithClaims(text, &c, func(*jwt.Token) (any, error) { return &h.Key.PublicKey, nil }); err != nil {
 		return claims{}, fmt.Errorf("token: %w", err)
 	}
-	used := time.Unix(c.IssuedAt, 0)
-	if now.After(used.Add(tokenIdle)) || used.After(now.Add(clockSlack)) {
-		return claims{}, errors.New("token: last use is too long ago, or lies ahead")
+	if err := c.hold(h, now); err != nil {
+		return claims{}, err
 	}
 	return c, nil
 }
 
-// tokens signs. A signature costs a millisecond of processor time and a client may send a hundred requests in one
-// second, so what was signed in this second is kept: RS256 signs equal claims to equal bytes.
+// hold says whether claims whose signature is right are the HAT's, and what the clock says to them. It is asked for
+// every request: what was right a moment ago ends at some time.
+func (c claims) hold(h directory.HAT, now time.Time) error {
+	used := time.Unix(c.IssuedAt, 0)
+	switch {
+	case c.Issuer != h.Domain.String():
+		return errors.New("token: for another domain")
+	case !now.Before(time.Unix(c.Expires, 0)):
+		return errors.New("token: over")
+	case now.After(used.Add(tokenIdle)), used.After(now.Add(clockSlack)):
+		return errors.New("token: last use is too long ago, or lies ahead")
+	}
+	return nil
+}
+
+// tokens signs and reads. A signature costs a millisecond of processor time and a client may send a hundred requests
+// in one second, so what was signed in this second is kept: RS256 signs equal claims to equal bytes. And a client
+// sends back what it was given last, so of each token that was made or checked here it is kept that its signature is
+// right; of nothing else is a check left out.
 type tokens struct {
 	mu     sync.Mutex
 	second int64
 	signed map[signedKey]string // of this second; at most maxSigned
+	known  map[knownKey]claims  // at most maxKnown
 }
 
 type signedKey struct {
@@ -133,9 +144,48 @@ type signedKey struct {
 	claims claims
 }
 
-const maxSigned = 10_000
+// A knownKey is the whole text of a token, for an altered one must be another. What is right at one HAT is not at
+// the next.
+type knownKey struct{ hatID, text string }
 
-func newTokens() *tokens { return &tokens{signed: map[signedKey]string{}} }
+const (
+	maxSigned = 10_000
+	maxKnown  = 10_000 // of below 1 KB each
+)
+
+func newTokens() *tokens {
+	return &tokens{signed: map[signedKey]string{}, known: map[knownKey]claims{}}
+}
+
+// read is check, but for the signature of a token that is known.
+func (t *tokens) read(h directory.HAT, text string, now time.Time) (claims, error) {
+	key := knownKey{h.ID, text}
+	t.mu.Lock()
+	c, found := t.known[key]
+	t.mu.Unlock()
+	if found {
+		if err := c.hold(h, now); err != nil {
+			return claims{}, err
+		}
+		return c, nil
+	}
+	c, err := check(h, text, now)
+	if err != nil {
+		return claims{}, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.knowLocked(key, c)
+	return c, nil
+}
+
+// knowLocked begins anew when it is full: to find the oldest would cost more than the few checks it saves.
+func (t *tokens) knowLocked(key knownKey, c claims) {
+	if len(t.known) >= maxKnown {
+		clear(t.known)
+	}
+	t.known[key] = c
+}
 
 func (t *tokens) sign(h directory.HAT, c claims) (string, error) {
 	key := signedKey{h.ID, c}
@@ -155,6 +205,7 @@ func (t *tokens) sign(h directory.HAT, c claims) (string, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.knowLocked(knownKey{h.ID, text}, c)
 	if c.IssuedAt == t.second {
 		t.signed[key] = text
 	}
