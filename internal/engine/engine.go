@@ -99,6 +99,7 @@ type Engine struct {
 	bell  chan struct{}   // one slot: something is in woken
 
 	requests chan *request
+	watchers watchers
 	atWork   atomic.Bool   // Run has begun and was not told to stop
 	ended    chan struct{} // closed when Run has returned
 }
@@ -141,6 +142,7 @@ func (e *Engine) Wake(hatID string) {
 	e.mu.Lock()
 	e.woken[hatID] = true
 	e.mu.Unlock()
+	e.watchers.ring(hatID) // a chain that was stopped is a run that was refused
 	select {
 	case e.bell <- struct{}{}:
 	default: // it rings already

@@ -82,6 +82,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		l.set(alarm)
 		select {
 		case <-ctx.Done():
+			l.watchers.close()
 			l.stop(giveUp)
 			return nil
 		case <-e.bell:

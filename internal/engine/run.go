@@ -54,8 +54,10 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 		// Not looked at now: what is due still is, and would be tried again at once and for ever.
 		return look{hat: t.hat, err: err}, unclaimed(ctx, err)
 	}
+	e.watchers.ring(t.hat)
 	responses, err := a.perform(ctx)
 	leased, err := a.end(ctx, responses, err)
+	e.watchers.ring(t.hat)
 	l := e.lookInto(ctx, t.hat, v)
 	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {
 		l.later = leased

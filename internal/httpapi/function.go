@@ -23,6 +23,7 @@ type Functions interface {
 	GrantFor(f hat.FunctionID) (access.Grant, error)
 	Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error
 	Wake(hatID string)
+	Watch(hatID string) (bell <-chan struct{}, stop func())
 	Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.FunctionID) ([]engine.Reason, error)
 }
 

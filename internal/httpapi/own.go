@@ -19,6 +19,9 @@ func (s *server) ownRoutes() routes {
 		{method: get, pattern: ownAPI + "/receipts", needs: needs(access.SeeRuns()), do: s.exportReceipts},
 		{method: post, pattern: ownAPI + "/receipts/verify", needs: needs(access.SeeRuns()), do: s.verifyReceipts},
 		{method: get, pattern: ownAPI + "/functions/{function}/why", needs: needs(access.SeeRuns()), do: s.why},
+		{method: get, pattern: ownAPI + "/runs", needs: needs(access.SeeRuns()), do: s.listRuns},
+		{method: get, pattern: ownAPI + "/runs/{run}", needs: needs(access.SeeRuns()), do: s.getRun},
+		{method: get, pattern: ownAPI + "/events", needs: needs(access.SeeRuns()), do: s.runEvents},
 	}
 }
 

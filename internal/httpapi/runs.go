@@ -3,10 +3,12 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/trigger"
+	"she/internal/vault"
 )
 
 // why: GET /functions/{id}/why.
@@ -35,4 +37,106 @@ func (s *server) why(w *recorder, q *request) error {
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+// A runView is a run as its owner sees it.
+type runView struct {
+	ID         string      `json:"id"`
+	Function   string      `json:"function"`
+	Version    string      `json:"version"`
+	Package    string      `json:"package"`
+	State      string      `json:"state"`
+	Cause      string      `json:"cause"`
+	Attempt    int         `json:"attempt"`
+	Fault      *hat.Fault  `json:"fault,omitempty"`
+	After      hat.Seq     `json:"after"`
+	Upto       hat.Seq     `json:"upto"`
+	Due        string      `json:"due"`
+	Claimed    string      `json:"claimed"`
+	Ended      string      `json:"ended,omitempty"`
+	Stats      vault.Stats `json:"stats"`
+	Output     string      `json:"output"`
+	Written    []string    `json:"written"`
+	Duplicates int         `json:"duplicates"`
+	Log        *string     `json:"log,omitempty"`
+}
+
+func viewRun(r vault.Run) runView {
+	g := r.Plan.Grant
+	v := runView{
+		ID: r.Plan.Run.String(), Function: g.Function.String(), Version: g.Version.String(), Package: g.Digest,
+		State: string(r.State), Cause: string(r.Plan.Cause), Attempt: r.Plan.Attempt, Fault: r.Fault,
+		After: r.Plan.After, Upto: r.Plan.Upto, Due: hat.FormatTime(r.Plan.Due), Claimed: hat.FormatTime(r.Plan.Claimed),
+		Stats: r.Stats, Output: g.Output.String(), Written: make([]string, len(r.Written)), Duplicates: r.Duplicates,
+	}
+	if !r.Ended.IsZero() {
+		v.Ended = hat.FormatTime(r.Ended)
+	}
+	for i, id := range r.Written {
+		v.Written[i] = id.String()
+	}
+	return v
+}
+
+const mostRuns = 1000 // in one list
+
+// listRuns: GET /runs?function=&before=&limit=100, newest first.
+func (s *server) listRuns(w *recorder, q *request) error {
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	var (
+		f      hat.FunctionID
+		before hat.RunID
+		limit  = 100
+	)
+	if text, found := first(values, "function"); found {
+		if f, err = hat.ParseFunctionID(text); err != nil {
+			return problem(http.StatusBadRequest, "Bad Request", "function is no id of a function")
+		}
+	}
+	if text, found := first(values, "before"); found {
+		if before, err = hat.ParseRunID(text); err != nil {
+			return problem(http.StatusBadRequest, "Bad Request", "before is no id of a run")
+		}
+	}
+	if text, found := first(values, "limit"); found {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > mostRuns {
+			return problem(http.StatusBadRequest, "Bad Request", "limit must be 1 to "+strconv.Itoa(mostRuns))
+		}
+	}
+	runs, err := q.vault.Runs(q.Context(), q.caller, f, before, limit)
+	if err != nil {
+		return err
+	}
+	views := make([]runView, len(runs))
+	for i, r := range runs {
+		views[i] = viewRun(r)
+	}
+	writeJSON(w, http.StatusOK, views)
+	return nil
+}
+
+// getRun: GET /runs/{id}, with what the function printed.
+func (s *server) getRun(w *recorder, q *request) error {
+	id, err := hat.ParseRunID(q.params["run"])
+	if err != nil {
+		return runNotFound()
+	}
+	r, err := q.vault.Run(q.Context(), q.caller, id)
+	if errors.Is(err, vault.ErrNotFound) {
+		return runNotFound()
+	}
+	if err != nil {
+		return err
+	}
+	view, log := viewRun(r), string(r.Log)
+	view.Log = &log
+	writeJSON(w, http.StatusOK, view)
+	return nil
+}
+
+func runNotFound() error {
+	return problem(http.StatusNotFound, "Run Not Found", "there is no run of this id")
 }

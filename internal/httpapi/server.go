@@ -54,6 +54,8 @@ type Options struct {
 	TrustProxy bool
 	// BcryptCost of passwords that are set from now on; 0: 12, as in the original.
 	BcryptCost int
+
+	heartbeat time.Duration // of event streams; shorter in tests
 }
 
 type server struct {
@@ -62,6 +64,7 @@ type server struct {
 	logins *limiter
 	tokens *tokens
 	crypt  *crypt
+	streams streams
 }
 
 // New is the handler for all paths of the HAT API and for /healthz. It starts no goroutine.
@@ -71,6 +74,9 @@ func New(o Options) http.Handler {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.heartbeat == 0 {
+		o.heartbeat = heartbeat
 	}
 	s := &server{
 		Options: o,

@@ -37,15 +37,16 @@ const canary = "canary-7f3a91"
 // A world is a whole server over real vaults: HATs bob.test:9000 (owner bob, platform hpp, both with password
 // "testing") and eve.test:9000 (owner eve). Only the functions are stand-ins.
 type world struct {
-	t       testing.TB
-	url     string
-	handler http.Handler
-	store   *sqlite.Store
-	bob     directory.HAT
-	eve     directory.HAT
-	users   map[string]vault.User // of bob's HAT
-	engine  *engine.Engine
-	tokens  *tokens
+	t          testing.TB
+	url        string
+	handler    http.Handler
+	store      *sqlite.Store
+	bob        directory.HAT
+	eve        directory.HAT
+	users      map[string]vault.User // of bob's HAT
+	engine     *engine.Engine
+	stopEngine func()
+	tokens     *tokens
 
 	mu   sync.Mutex
 	now  time.Time
@@ -171,6 +172,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	w.engine = engine.New(eo)
 	o.Functions = w.engine
 	ctx, stop := context.WithCancel(context.Background())
+	w.stopEngine = stop
 	ended := make(chan error, 1)
 	go func() { ended <- w.engine.Run(ctx) }()
 

@@ -240,6 +240,16 @@ type Runs interface {
 	// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
 	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
 	Run(ctx context.Context, c access.Caller, id hat.RunID) (Run, error)
+	// RunChanges are at most limit runs whose state changed behind the number after, in the order of their last change,
+	// without logs; and the number of the newest change of all. A run that changed twice comes once, as it is now.
+	// access.ErrDenied.
+	RunChanges(ctx context.Context, c access.Caller, after int64, limit int) (changes []RunChange, last int64, err error)
+}
+
+// A RunChange is a run at the number of its last change of state. Numbers grow from 1 and are never used again.
+type RunChange struct {
+	Number int64
+	Run    Run
 }
 
 // EndState is how a run with this fault ends: refused if the function answered and the answer would not do, or the

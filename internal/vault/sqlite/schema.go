@@ -168,7 +168,14 @@ CREATE TABLE checkpoints (
 	at        INTEGER NOT NULL,
 	signature BLOB NOT NULL
 ) STRICT;
-`, fieldSchema}
+`, fieldSchema, `
+-- Each run once, at the number of the last change of its state.
+CREATE TABLE run_changes (
+	n   INTEGER PRIMARY KEY,
+	run BLOB NOT NULL UNIQUE
+) STRICT;
+INSERT INTO run_changes (run) SELECT id FROM runs ORDER BY id;
+`}
 
 // applicationID marks the files as ours: "SHE1".
 const applicationID = 0x53484531

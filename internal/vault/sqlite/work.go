@@ -119,6 +119,9 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		p.Run.Bytes(), f.grant.Function.String(), f.granted, string(vault.RunPlanned), text); err != nil {
 		return p, nil, err
 	}
+	if err := t.changedRun(p.Run); err != nil {
+		return p, nil, err
+	}
 	if _, err := t.exec(t.ctx, "INSERT INTO leases (function, run, epoch, expires, life) VALUES (?, ?, ?, ?, ?)",
 		f.n, p.Run.Bytes(), p.Epoch, p.Expires.UnixMicro(), t.v.life); err != nil {
 		return p, nil, err
@@ -374,6 +377,9 @@ func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out va
 	if changed != 1 {
 		return vault.ErrStale
 	}
+	if err := t.changedRun(p.Run); err != nil {
+		return err
+	}
 	_, err = t.exec(t.ctx, "DELETE FROM leases WHERE function = ? AND run = ?", f.n, l.run.Bytes())
 	return err
 }
@@ -396,5 +402,8 @@ func (t *tx) stopped(f function, v trigger.Verdict) error {
 	_, err = t.exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, ended, fault, duplicates)
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`,
 		p.Run.Bytes(), f.grant.Function.String(), f.granted, string(vault.RunRefused), text, t.now.UnixMicro(), faultText(fault))
-	return err
+	if err != nil {
+		return err
+	}
+	return t.changedRun(p.Run)
 }

@@ -44,7 +44,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 	}{
 		{"store", testStore}, {"users", testUsers}, {"documents", testDocuments},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
-		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts},
+		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, fresh) })

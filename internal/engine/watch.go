@@ -1,0 +1,62 @@
+package engine
+
+import "sync"
+
+// watchers are those who want to hear that runs of a HAT may have changed their state.
+type watchers struct {
+	mu     sync.Mutex
+	of     map[string]map[chan struct{}]bool
+	closed bool
+}
+
+// Watch gives a bell of one slot that rings when the state of a run of the HAT may have changed: what it is now, the
+// vault says. A ring may be lost to a crash, so look from time to time. The channel is closed when the engine is told to
+// stop. stop must be called when nobody listens any more.
+func (e *Engine) Watch(hatID string) (bell <-chan struct{}, stop func()) {
+	w := &e.watchers
+	ch := make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		close(ch)
+		return ch, func() {}
+	}
+	if w.of == nil {
+		w.of = make(map[string]map[chan struct{}]bool)
+	}
+	if w.of[hatID] == nil {
+		w.of[hatID] = make(map[chan struct{}]bool)
+	}
+	w.of[hatID][ch] = true
+	return ch, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.of[hatID], ch)
+		if len(w.of[hatID]) == 0 {
+			delete(w.of, hatID)
+		}
+	}
+}
+
+func (w *watchers) ring(hatID string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for ch := range w.of[hatID] {
+		select {
+		case ch <- struct{}{}:
+		default: // it rings already
+		}
+	}
+}
+
+func (w *watchers) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, all := range w.of {
+		for ch := range all {
+			close(ch)
+		}
+	}
+	w.of = nil
+}

@@ -1,0 +1,148 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"she/internal/vault"
+)
+
+const (
+	eventsPerHAT = 8   // streams open at once for one HAT
+	eventsAtAll  = 512 // and for all
+	eventsPage   = 100 // changes read at once
+	// eventsLife ends a stream, so that a token that was withdrawn is worth nothing after it; clients come back.
+	eventsLife = 10 * time.Minute
+	// heartbeat is how often a silent stream says something, and looks for changes whose ring was lost.
+	heartbeat = 15 * time.Second
+)
+
+// streams counts those who listen.
+type streams struct {
+	mu  sync.Mutex
+	of  map[string]int
+	all int
+}
+
+// take is false if there are too many; else done must be called.
+func (s *streams) take(hatID string) (done func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= eventsAtAll || s.of[hatID] >= eventsPerHAT {
+		return nil, false
+	}
+	if s.of == nil {
+		s.of = map[string]int{}
+	}
+	s.all++
+	s.of[hatID]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.all--
+		if s.of[hatID]--; s.of[hatID] == 0 {
+			delete(s.of, hatID)
+		}
+	}, true
+}
+
+// runEvents: GET /events, Server-Sent Events. Each has the number of a change as its id and the run as its data; a
+// client that comes back with Last-Event-ID hears of every run that changed meanwhile, once, as it is now. One that
+// comes without hears what happens from now on.
+//
+// The vault is the truth: the bell of the engine only says when to look, and between looks the vault is given back.
+func (s *server) runEvents(w *recorder, q *request) error {
+	var after int64
+	_, last, err := q.vault.RunChanges(q.Context(), q.caller, 0, 0)
+	if err != nil {
+		return err
+	}
+	if text := q.Header.Get("Last-Event-ID"); text == "" {
+		after = last
+	} else if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
+		return problem(http.StatusBadRequest, "Bad Request", "Last-Event-ID is none of the ids of events")
+	}
+	after = min(after, last) // a vault that was restored counts anew
+	done, ok := s.streams.take(q.hat.ID)
+	if !ok {
+		tooMany := *problem(http.StatusTooManyRequests, "Too Many Requests", "too many streams of events are open")
+		tooMany.retryAfter = "30"
+		return &tooMany
+	}
+	defer done()
+	q.release()
+	bell, stop := s.Functions.Watch(q.hat.ID)
+	defer stop()
+
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Accel-Buffering", "no") // a proxy that collects would keep events back
+	beat := time.NewTicker(s.heartbeat)
+	defer beat.Stop()
+	life := time.NewTimer(eventsLife)
+	defer life.Stop()
+	text := []byte("retry: 3000\n\n")
+	for {
+		for {
+			changes, err := s.changes(q, after)
+			if err != nil {
+				return err
+			}
+			for _, c := range changes {
+				after = c.Number
+				text = appendEvent(text, c)
+			}
+			if len(text) > 0 {
+				if _, err := w.Write(text); err != nil {
+					return nil // the client went away
+				}
+				if err := w.conn.Flush(); err != nil {
+					return nil
+				}
+				text = text[:0]
+			}
+			if len(changes) < eventsPage {
+				break
+			}
+		}
+		select {
+		case _, open := <-bell:
+			if !open {
+				return nil
+			}
+		case <-beat.C:
+			text = append(text, ": still here\n\n"...)
+		case <-life.C:
+			return nil
+		case <-q.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (s *server) changes(q *request, after int64) ([]vault.RunChange, error) {
+	v, release, err := s.Vaults.Open(q.Context(), q.hat.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	changes, _, err := v.RunChanges(q.Context(), q.caller, after, eventsPage)
+	return changes, err
+}
+
+func appendEvent(text []byte, c vault.RunChange) []byte {
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data) // one line: JSON has no line breaks of its own
+	enc.SetEscapeHTML(false)
+	if enc.Encode(viewRun(c.Run)) != nil {
+		return text // values of our own types always encode
+	}
+	return fmt.Appendf(text, "id: %d\nevent: run\ndata: %s\n", c.Number, data.Bytes())
+}
