@@ -24,9 +24,7 @@ func BenchmarkMillion(b *testing.B) {
 	c := create(b, s, "alice")
 	opened, _ := openVault(b, s, "alice")
 	v := opened.(*Vault)
-	began := time.Now()
 	fill(b, v, c, 0, million)
-	b.Logf("%d records in %s", million, time.Since(began).Round(time.Second))
 	ask := func(name string) {
 		for _, q := range []struct {
 			name     string
@@ -49,38 +47,47 @@ func BenchmarkMillion(b *testing.B) {
 			b.Run(name+"/"+q.name, func(b *testing.B) { askOften(b, v, c, q.property) })
 		}
 	}
-	ask("without")
-
-	// Building it, while somebody writes.
-	began = time.Now()
-	sortBy(b, v, c, "b", "at", "mixed")
-	var waits []time.Duration
-	for i, more := 0, true; more; i++ {
-		began := time.Now()
-		if err := write(b, v, c, fmt.Sprintf(`{"during":%d}`, i)); err != nil {
-			b.Fatal(err)
+	number := million
+	fillOn := func(b *testing.B) {
+		for b.Loop() {
+			fill(b, v, c, number, 1000)
+			number += 1000
 		}
-		waits = append(waits, time.Since(began))
-		var err error
-		if more, err = busy(v); err != nil {
-			b.Fatal(err)
-		}
+		b.ReportMetric(1000*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 	}
-	slices.Sort(waits)
-	b.Logf("two fields built in %s, in pieces of up to %d; meanwhile %d writes: p50 %s, p99 %s, longest %s", time.Since(began).Round(time.Second),
-		v.chunk, len(waits), waits[len(waits)/2], waits[len(waits)*99/100], waits[len(waits)-1])
-	ask("with")
+	ask("without")
+	b.Run("without/append=1000", fillOn)
 
-	began = time.Now()
-	fill(b, v, c, million, million/20)
-	b.Logf("%d records more in %s", million/20, time.Since(began).Round(time.Second/10))
-	began = time.Now()
-	sortBy(b, v, c, "b")
+	// Two fields at once, while somebody writes; and their end.
+	b.Run("build", func(b *testing.B) {
+		var waits []time.Duration
+		for b.Loop() {
+			sortBy(b, v, c, "b", "at", "mixed")
+			for more := true; more; number++ {
+				began := time.Now()
+				if err := write(b, v, c, fmt.Sprintf(`{"during":%d}`, number)); err != nil {
+					b.Fatal(err)
+				}
+				waits = append(waits, time.Since(began))
+				var err error
+				if more, err = busy(v); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		slices.Sort(waits)
+		b.ReportMetric(float64(len(waits)), "writes")
+		b.ReportMetric(float64(waits[len(waits)/2].Microseconds())/1000, "wait-p50-ms")
+		b.ReportMetric(float64(waits[len(waits)-1].Microseconds())/1000, "wait-max-ms")
+		began := time.Now()
+		sortBy(b, v, c, "b")
+		settle(b, v)
+		b.ReportMetric(time.Since(began).Seconds(), "drop-s")
+	})
+	sortBy(b, v, c, "b", "at", "mixed")
 	settle(b, v)
-	b.Logf("two fields gone in %s", time.Since(began).Round(time.Second/10))
-	began = time.Now()
-	fill(b, v, c, million+million/20, million/20)
-	b.Logf("%d records more without fields in %s", million/20, time.Since(began).Round(time.Second/10))
+	ask("with")
+	b.Run("with/append=1000", fillOn)
 }
 
 func fill(b *testing.B, v vault.Vault, c access.Caller, from, count int) {
