@@ -27,7 +27,7 @@ bin/runsc: .cache/gvisor-version
 include functions/Makefile
 include internal/shetest/Makefile
 
-demo: build functions ## store invented data, run three functions over it, show what they found (ONCE=1 ends by itself)
+demo: build examples ## store invented data, run three functions over it, show what they found (ONCE=1 ends by itself)
 	@bin/she demo --functions functions $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)
 
 deps: ## install what the tests need (Debian, as root)
@@ -51,4 +51,4 @@ bench: build functions ## measure, beside peers in the same run
 clean: ## remove what was built
 	@rm -rf bin .cache
 
-.PHONY: help build demo deps check test bench clean functions functions-test
+.PHONY: help build demo deps check test bench clean
