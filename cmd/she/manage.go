@@ -107,6 +107,8 @@ func (n *node) management() http.Handler {
 	handle("GET /hats/{domain}/runs", n.listRuns)
 	handle("GET /hats/{domain}/runs/{run}", n.showRun)
 	handle("POST /hats/{domain}/runs/{run}/log", n.showRunWithLog)
+	handle("POST /hats/{domain}/runs/{run}/replay", n.replayRun)
+	handle("POST /hats/{domain}/runs/{run}/cancel", n.cancelRun)
 	handle("GET /hats/{domain}/why", n.whyRuns)
 	handle("POST /hats/{domain}/receipts/verify", n.verifyReceipts)
 	mux.HandleFunc("POST /hats/{domain}/receipts/export", n.exportReceipts)
@@ -384,6 +386,9 @@ func (m *manager) call(ctx context.Context, method, path string, in, out any) er
 			return fmt.Errorf("the server answered %s", resp.Status)
 		}
 		return errors.New(problem.Error)
+	}
+	if out == nil {
+		return nil
 	}
 	return json.NewDecoder(resp.Body).Decode(out)
 }

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 
-	"she/internal/access"
 	"she/internal/catalog"
 	"she/internal/directory"
 	"she/internal/engine"
-	"she/internal/hat"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
 )
@@ -20,7 +18,7 @@ type node struct {
 	hats      *directory.Directory
 	vaults    *sqlite.Store
 	functions func() []catalog.Function
-	why       func(context.Context, vault.Vault, access.Caller, hat.FunctionID) ([]engine.Reason, error)
+	runner    *engine.Engine // at work only while a server runs
 }
 
 // openNode takes the data directory for this process.
@@ -38,8 +36,7 @@ func openNode(dir string) (*node, error) {
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}
-	idle := engine.New(engine.Options{}) // until a server puts its own here
-	return &node{hats: hats, vaults: vaults, functions: func() []catalog.Function { return nil }, why: idle.Why}, nil
+	return &node{hats: hats, vaults: vaults, functions: func() []catalog.Function { return nil }, runner: engine.New(engine.Options{})}, nil
 }
 
 // load publishes what the configuration registers. supports is asked which runtimes can run here; nil takes all.

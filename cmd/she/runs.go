@@ -69,7 +69,12 @@ func runsCommand() *cobra.Command {
 	showOne.Flags().BoolVar(&withLog, "log", false, "also show what the function printed; asks for the owner's password")
 	showOne.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
 
-	c := group("runs", "See what functions did", ls, showOne, whyCommand(&data, &hatName))
+	c := group("runs", "See what functions did", ls, showOne, whyCommand(&data, &hatName),
+		steerCommand("replay", "due", "Try again what a run that did not commit was to do",
+			"Makes the work of a run that failed, was refused or was given back due now, also if it is parked. A new run does "+
+				"it, under the grant of today.", &data, &hatName),
+		steerCommand("cancel", "cancelled", "End a run in flight; its work is kept, parked",
+			"Ends a run: nothing of it is saved. Its work waits until new data comes or somebody replays the run.", &data, &hatName))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	return c

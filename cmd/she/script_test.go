@@ -44,6 +44,7 @@ import (
 //	wrong-usage ARG...    she ARG... must end with 2
 //	as-nobody CMD ARG...  run a program without root; it must end with 1
 //	newer-data            make $DATA look as if a later version had written it
+//	setenv-from NAME FILE the variable NAME is what FILE says
 //	tamper SQL            change the only vault of $DATA with another program
 func TestStories(t *testing.T) {
 	if testing.Short() {
@@ -86,6 +87,7 @@ func TestStories(t *testing.T) {
 			"as-nobody":     command((*story).asNobody),
 			"newer-data":    command((*story).newerData),
 			"tamper":        command((*story).tamper),
+			"setenv-from":   command((*story).setenvFrom),
 		},
 	})
 }
@@ -341,6 +343,11 @@ func (s *story) newerData(_ *testscript.TestScript, _ []string) error {
 	defer db.Close()
 	_, err = db.Exec("PRAGMA user_version = 999")
 	return err
+}
+
+func (s *story) setenvFrom(ts *testscript.TestScript, args []string) error {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+	return nil
 }
 
 func (s *story) tamper(_ *testscript.TestScript, args []string) error {

@@ -109,7 +109,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, err
 	}
 	s.engine = engine.New(engine.Options{Vaults: s.node, Invoker: s.invoker, Functions: s.node.functions(), Log: log, Parallel: runs})
-	s.node.functions, s.node.why = s.engine.Functions, s.engine.Why
+	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,

@@ -74,7 +74,7 @@ func (n *node) whyRuns(r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer release()
-	reasons, err := n.why(r.Context(), v, access.Operator(), f)
+	reasons, err := n.runner.Why(r.Context(), v, access.Operator(), f)
 	views := []reasonView{}
 	for _, r := range reasons {
 		views = append(views, reasonView{r.Function.String(), string(r.Code), r.Text, r.Until, r.Fault})

@@ -113,6 +113,9 @@ func SeeRuns() Permission { return Permission{noApps: true, operator: true} }
 // SeeLogs reads what functions printed, which is often all they were given: the Owner's own.
 func SeeLogs() Permission { return Permission{noApps: true} }
 
+// SteerRuns does again what a failed run was to do, and ends a run in flight: nothing that the grant does not allow.
+func SteerRuns() Permission { return Permission{noApps: true, operator: true} }
+
 // ReadFeed reads the data feed.
 func ReadFeed() Permission { return Permission{} }
 

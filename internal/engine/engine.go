@@ -100,6 +100,7 @@ type Engine struct {
 
 	requests chan *request
 	watchers watchers
+	flights  flights
 	atWork   atomic.Bool   // Run has begun and was not told to stop
 	ended    chan struct{} // closed when Run has returned
 }

@@ -55,8 +55,10 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 		return look{hat: t.hat, err: err}, unclaimed(ctx, err)
 	}
 	e.watchers.ring(t.hat)
-	responses, err := a.perform(ctx)
-	leased, err := a.end(ctx, responses, err)
+	flight, done := e.flights.begin(ctx, a.plan.Run)
+	defer done()
+	responses, err := a.perform(flight)
+	leased, err := a.end(flight, responses, err)
 	e.watchers.ring(t.hat)
 	l := e.lookInto(ctx, t.hat, v)
 	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {
@@ -375,6 +377,10 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 			return time.Time{}, nil
 		}
 		out.Responses = nil
+	}
+	if errors.Is(context.Cause(ctx), errCancelled) && err != nil {
+		a.log.Info("run cancelled", a.timings()) // its end is stored
+		return time.Time{}, &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, vault.CodeCancelled, errCancelled.Error())}
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.Is(err, invoke.ErrClosed) {
 		if err := a.vault.Abandon(save, a.plan); err != nil {

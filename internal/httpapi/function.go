@@ -23,6 +23,8 @@ type Functions interface {
 	GrantFor(f hat.FunctionID) (access.Grant, error)
 	Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error
 	Wake(hatID string)
+	Cancel(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
+	Replay(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
 	Watch(hatID string) (bell <-chan struct{}, stop func())
 	Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.FunctionID) ([]engine.Reason, error)
 }

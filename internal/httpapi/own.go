@@ -21,6 +21,8 @@ func (s *server) ownRoutes() routes {
 		{method: get, pattern: ownAPI + "/functions/{function}/why", needs: needs(access.SeeRuns()), do: s.why},
 		{method: get, pattern: ownAPI + "/runs", needs: needs(access.SeeRuns()), do: s.listRuns},
 		{method: get, pattern: ownAPI + "/runs/{run}", needs: needs(access.SeeRuns()), do: s.getRun},
+		{method: post, pattern: ownAPI + "/runs/{run}/replay", needs: needs(access.SteerRuns()), do: s.replayRun},
+		{method: post, pattern: ownAPI + "/runs/{run}/cancel", needs: needs(access.SteerRuns()), do: s.cancelRun},
 		{method: get, pattern: ownAPI + "/events", needs: needs(access.SeeRuns()), do: s.runEvents},
 	}
 }

@@ -60,10 +60,10 @@ type Options struct {
 
 type server struct {
 	Options
-	routes routes
-	logins *limiter
-	tokens *tokens
-	crypt  *crypt
+	routes  routes
+	logins  *limiter
+	tokens  *tokens
+	crypt   *crypt
 	streams streams
 }
 

@@ -31,6 +31,7 @@ var (
 	ErrNotEnabled = errors.New("function is not enabled")
 	ErrBusy       = errors.New("function is running")
 	ErrNothingDue = errors.New("function has nothing to do")
+	ErrEnded      = errors.New("the run has ended")
 	ErrStale      = errors.New("another claim has replaced this one, or the grant is gone")
 	ErrFull       = errors.New("no room left on the disk")
 	ErrDamaged    = errors.New("the vault's file is damaged")
@@ -240,6 +241,13 @@ type Runs interface {
 	// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
 	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
 	Run(ctx context.Context, c access.Caller, id hat.RunID) (Run, error)
+	// Replay makes the work of a run that failed, was refused or was given back due now, parked or not; failures of
+	// before count no more. The run that does it has the cause plan.ByReplay. ErrNotFound, ErrNotEnabled, ErrBusy,
+	// ErrNothingDue (the work was done since, or the run committed), access.ErrDenied.
+	Replay(ctx context.Context, c access.Caller, id hat.RunID) error
+	// Cancel ends a run in flight as refused: a Commit of it is ErrStale from now on. Its work is kept, parked.
+	// ErrNotFound, ErrEnded, access.ErrDenied.
+	Cancel(ctx context.Context, c access.Caller, id hat.RunID) error
 	// RunChanges are at most limit runs whose state changed behind the number after, in the order of their last change,
 	// without logs; and the number of the newest change of all. A run that changed twice comes once, as it is now.
 	// access.ErrDenied.
@@ -251,6 +259,9 @@ type RunChange struct {
 	Number int64
 	Run    Run
 }
+
+// CodeCancelled is the code of the fault of a run that somebody ended.
+const CodeCancelled = "Run.Cancelled"
 
 // EndState is how a run with this fault ends: refused if the function answered and the answer would not do, or the
 // grant would not; failed otherwise.

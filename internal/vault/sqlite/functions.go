@@ -124,13 +124,14 @@ type pending struct {
 	attempt   int
 	fault     *hat.Fault
 	parked    bool
+	replay    bool // somebody asked for it once more
 	chain     []hat.FunctionID
 }
 
 // pendingOf is nil if nothing waits.
 func pendingOf(ctx context.Context, c *conn, function int64) (*pending, error) {
 	var p *pending
-	err := c.each(ctx, `SELECT p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, c.path
+	err := c.each(ctx, `SELECT p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path
 		FROM pending p LEFT JOIN chains c ON c.n = p.chain WHERE p.function = ?`, []any{function},
 		func(scan func(...any) error) (err error) {
 			var (
@@ -138,7 +139,7 @@ func pendingOf(ctx context.Context, c *conn, function int64) (*pending, error) {
 				fault, chain     sql.NullString
 			)
 			p = &pending{}
-			if err := scan(&p.upto, &since, &notBefore, &p.attempt, &fault, &p.parked, &chain); err != nil {
+			if err := scan(&p.upto, &since, &notBefore, &p.attempt, &fault, &p.parked, &p.replay, &chain); err != nil {
 				return err
 			}
 			p.since, p.notBefore = fromMicros(since), fromMicros(notBefore)
@@ -156,9 +157,9 @@ func (t *tx) savePending(function int64, p *pending) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, chain)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		function, int64(p.upto), p.since.UnixMicro(), micros(p.notBefore), p.attempt, faultText(p.fault), p.parked, chain)
+	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		function, int64(p.upto), p.since.UnixMicro(), micros(p.notBefore), p.attempt, faultText(p.fault), p.parked, p.replay, chain)
 	return err
 }
 

@@ -175,6 +175,9 @@ CREATE TABLE run_changes (
 	run BLOB NOT NULL UNIQUE
 ) STRICT;
 INSERT INTO run_changes (run) SELECT id FROM runs ORDER BY id;
+`, `
+-- Whether somebody asked for this work to be done again.
+ALTER TABLE pending ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;
 `}
 
 // applicationID marks the files as ours: "SHE1".

@@ -109,6 +109,9 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		p.Attempt, p.Chain, p.Depth = waiting.attempt+1, waiting.chain, len(waiting.chain)
 		if c.Cause == plan.ByData {
 			p.Due = waiting.notBefore
+			if waiting.replay {
+				p.Cause = plan.ByReplay
+			}
 		}
 	}
 	text, err := encodePlan(p)
@@ -291,7 +294,10 @@ func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *
 		}
 		pause, park := plan.Retry(fault, p.Attempt, rand.Float64())
 		waiting.attempt, waiting.fault = p.Attempt, fault
-		if !waiting.notBefore.IsZero() { // else only a person starts it anyway
+		switch {
+		case f.grant.Trigger.Kind == hat.Manual:
+			waiting.notBefore = time.Time{} // only a person starts it
+		case !waiting.notBefore.IsZero():
 			waiting.notBefore, waiting.parked = t.now.Add(pause), park
 		}
 		return t.savePending(f.n, waiting)

@@ -44,7 +44,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 	}{
 		{"store", testStore}, {"users", testUsers}, {"documents", testDocuments},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
-		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges},
+		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, fresh) })

@@ -1,0 +1,66 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// errCancelled is why a run's context ended when somebody cancelled the run.
+var errCancelled = errors.New("somebody ended the run")
+
+// flights are the runs of this engine, each with the way to end it.
+type flights struct {
+	mu sync.Mutex
+	of map[hat.RunID]context.CancelCauseFunc
+}
+
+// begin gives a run a context that Cancel can end.
+func (f *flights) begin(ctx context.Context, id hat.RunID) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.of == nil {
+		f.of = make(map[hat.RunID]context.CancelCauseFunc)
+	}
+	f.of[id] = cancel
+	return ctx, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.of, id)
+		cancel(nil)
+	}
+}
+
+func (f *flights) end(id hat.RunID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if cancel := f.of[id]; cancel != nil {
+		cancel(errCancelled)
+	}
+}
+
+// Cancel ends a run in flight: when it returns nothing of the run will be saved, and its sandbox is on its way out. Its
+// work is kept, parked. The errors are those of vault.Runs.
+func (e *Engine) Cancel(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error {
+	if err := v.Cancel(ctx, c, id); err != nil {
+		return err
+	}
+	// If we stop here, the sandbox goes with the server, and the end is stored.
+	e.flights.end(id)
+	e.watchers.ring(hatID)
+	return nil
+}
+
+// Replay makes the work of a run due now, and looks for it. The errors are those of vault.Runs.
+func (e *Engine) Replay(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error {
+	if err := v.Replay(ctx, c, id); err != nil {
+		return err
+	}
+	e.Wake(hatID)
+	return nil
+}
