@@ -21,8 +21,11 @@ type node struct {
 	runner    *engine.Engine // at work only while a server runs
 }
 
+// leastOpen is how many vaults may be open at once, at least. Each run keeps one, and others must not wait for that.
+const leastOpen = 256
+
 // openNode takes the data directory for this process.
-func openNode(dir string) (*node, error) {
+func openNode(dir string, config Config) (*node, error) {
 	hats, err := directory.Open(dir)
 	switch {
 	case errors.Is(err, directory.ErrInUse):
@@ -32,7 +35,7 @@ func openNode(dir string) (*node, error) {
 	case err != nil:
 		return nil, err
 	}
-	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{})
+	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{MaxOpen: max(leastOpen, 2*config.Instances)})
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}

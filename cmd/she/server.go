@@ -77,7 +77,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}()
 	begun = append(begun, listener.Close)
 
-	if s.node, err = openNode(o.data); err != nil {
+	if s.node, err = openNode(o.data, o.config); err != nil {
 		return nil, err
 	}
 	begun = append(begun, s.node.close)
@@ -144,7 +144,13 @@ func (s *server) stop() error {
 	defer cancel()
 	// Runs first: a request may be waiting for one.
 	s.stopEngine()
-	err := errors.Join(s.public.Shutdown(ctx), s.management.Shutdown(ctx))
+	var err error
+	for _, front := range []*http.Server{s.public, s.management} {
+		// Who is still connected then is cut off: no handler may touch a vault after it is closed.
+		if front.Shutdown(ctx) != nil {
+			err = errors.Join(err, front.Close())
+		}
+	}
 	s.parts.Wait()
 	return errors.Join(err, s.invoker.Close(), s.node.close())
 }

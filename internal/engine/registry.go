@@ -149,7 +149,13 @@ func (e *Engine) load(ctx context.Context, f catalog.Function) {
 }
 
 // askConfiguration is the first of the three questions. No HAT and no data is involved.
-func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (*contract.Manifest, *hat.Fault) {
+func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *contract.Manifest, fault *hat.Fault) {
+	// One package that meets a bug of ours must not end the server at every start.
+	defer func() {
+		if recover() != nil {
+			fault = hat.NewFault(hat.Engine, CodePanic, "the engine failed while it asked the function for its configuration")
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, f.Configuration.Timeout+e.slack)
 	defer cancel()
 	answer, err := e.invoker.Invoke(ctx, invocation(f, f.Configuration, "", hat.NewRunID().String(), contract.ConfigurationEvent()))

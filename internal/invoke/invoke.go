@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"she/internal/sandbox"
@@ -142,6 +143,8 @@ type Invoker struct {
 
 	mu    sync.Mutex
 	found map[string]found // by runtime name; looking at the host costs processes
+
+	left atomic.Int64 // instances that could not be removed whole
 
 	closing context.Context
 	close   context.CancelCauseFunc
@@ -320,7 +323,7 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 	a.Timing.Sandbox = time.Since(began)
 	if instance != nil {
 		a.Start = start
-		err := runOnce(ctx, instance, r, a)
+		err := v.runOnce(ctx, instance, r, a)
 		// A copy that broke before its function saw the event, or for a reason of ours, is not the function's failure.
 		var failure *Failure
 		if !errors.Is(err, sandbox.ErrUnused) && !(errors.As(err, &failure) && failure.Blame == Engine) {
@@ -339,15 +342,15 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 		a.Payload, a.Log = failed.Payload, failed.Log
 		return err
 	}
-	return runOnce(ctx, instance, r, a)
+	return v.runOnce(ctx, instance, r, a)
 }
 
 // runOnce gives an instance its event, and removes it.
-func runOnce(ctx context.Context, instance sandbox.Instance, r Request, a *Answer) (err error) {
+func (v *Invoker) runOnce(ctx context.Context, instance sandbox.Instance, r Request, a *Answer) (err error) {
 	// The answer stands even if something could not be removed; the next Sweep tries again.
 	defer func() {
-		if closeErr := instance.Close(); closeErr != nil && err == nil {
-			err = sandbox.Failed(Operator, sandbox.StartFailed, "%v", closeErr)
+		if instance.Close() != nil {
+			v.left.Add(1)
 		}
 	}()
 	began := time.Now()

@@ -2,8 +2,10 @@ package invoke
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -75,19 +77,37 @@ func executable(c Code) (string, error) {
 	case info.Mode()&0o111 == 0:
 		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "%q is not executable: chmod +x it before packing", name)
 	}
-	program, err := elf.Open(file)
+	machine, err := machineOf(file)
 	if err != nil {
-		return name, nil // a script, or something the sandbox will refuse
+		return "", sandbox.Failed(Operator, sandbox.StartFailed, "the package's program can't be read")
 	}
-	defer program.Close()
-	if want := machines[runtime.GOARCH]; want != 0 && program.Machine != want {
+	if want := machines[runtime.GOARCH]; want != 0 && machine != elf.EM_NONE && machine != want {
 		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "%q is built for %s, this machine is %s",
-			name, strings.ToLower(strings.TrimPrefix(program.Machine.String(), "EM_")), runtime.GOARCH)
+			name, strings.ToLower(strings.TrimPrefix(machine.String(), "EM_")), runtime.GOARCH)
 	}
 	return name, nil
 }
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// machineOf reads what machine a program is for from the first bytes of its ELF header, and no further: the file is
+// hostile, and debug/elf is not made for that. EM_NONE is a script, or something the sandbox will refuse.
+func machineOf(file string) (elf.Machine, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return elf.EM_NONE, err
+	}
+	defer f.Close()
+	var head [20]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil || string(head[:4]) != elf.ELFMAG {
+		return elf.EM_NONE, nil
+	}
+	order := binary.ByteOrder(binary.LittleEndian)
+	if elf.Data(head[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	return elf.Machine(order.Uint16(head[18:])), nil
+}
 
 // machineMemory is what the machine has, in bytes; the format is proc_meminfo(5).
 func machineMemory() int64 {

@@ -406,7 +406,9 @@ func (s *stock) close() error {
 // Stats is how functions were started and what waits.
 type Stats struct {
 	WaitingBytes int64 // host memory of all that waits
-	Functions    []FunctionStats
+	// Left counts instances of which something stayed on the host, though they ended; the next Sweep removes it.
+	Left      int64
+	Functions []FunctionStats
 }
 
 // FunctionStats is about one function in one configuration, since the server started.
@@ -419,7 +421,11 @@ type FunctionStats struct {
 }
 
 // Stats is for the operator: it holds names of functions and counts.
-func (v *Invoker) Stats() Stats { return v.stock.stats() }
+func (v *Invoker) Stats() Stats {
+	s := v.stock.stats()
+	s.Left = v.left.Load()
+	return s
+}
 
 func (s *stock) stats() Stats {
 	s.mu.Lock()

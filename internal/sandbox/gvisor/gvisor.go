@@ -116,7 +116,8 @@ func (m *Mechanism) knownGroups() ([]string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	return strings.Fields(string(b)), nil
+	// A data directory may be a copy of another one, whose server still runs: its groups are not ours.
+	return slices.DeleteFunc(strings.Fields(string(b)), func(dir string) bool { return filepath.Base(dir) != filepath.Base(m.run) }), nil
 }
 
 // runscArgs are gVisor's global flags for the sandbox whose state is in run.

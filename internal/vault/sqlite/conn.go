@@ -16,6 +16,9 @@ import (
 	"she/internal/vault"
 )
 
+// busyTimeout is how long a connection waits for another program to let go of the file, in milliseconds.
+const busyTimeout = 10_000
+
 // dsn names the file with the settings every connection needs. synchronous=full makes COMMIT wait for the disk;
 // secure_delete overwrites what is erased.
 func dsn(path string, maxBytes int64) string {
@@ -27,7 +30,7 @@ func dsn(path string, maxBytes int64) string {
 		pragmas = append(pragmas, "max_page_count("+strconv.FormatInt(max(maxBytes/4096, 1), 10)+")")
 	}
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
-		"mode": {"rw"}, "_busy_timeout": {"10000"}, "_defensive": {"1"}, "_dqs": {"0"}, "_pragma": pragmas,
+		"mode": {"rw"}, "_busy_timeout": {strconv.Itoa(busyTimeout)}, "_defensive": {"1"}, "_dqs": {"0"}, "_pragma": pragmas,
 	}.Encode()}
 	return u.String()
 }

@@ -134,13 +134,10 @@ func compareIndex(t testing.TB, c *conn) error {
 		if _, err := fmt.Sscan(text, &f.n, &endpoint, &f.built, &f.behind, &f.gone, &cut, &f.path); err != nil {
 			return err
 		}
-		records, err := column[int64](c, "SELECT born FROM records WHERE endpoint = ?", endpoint)
-		if err != nil {
-			return err
-		}
-		for _, born := range records {
+		err := c.each(context.Background(), "SELECT born, data FROM records WHERE endpoint = ?", []any{endpoint}, func(scan func(...any) error) error {
+			var born int64
 			var data string
-			if err := c.get(context.Background(), "SELECT data FROM records WHERE born = ?", []any{born}, &data); err != nil {
+			if err := scan(&born, &data); err != nil {
 				return err
 			}
 			key, isCut := fieldKey(data, f.path)
@@ -152,6 +149,10 @@ func compareIndex(t testing.TB, c *conn) error {
 				want += int64(len(data))
 			}
 			delete(rows, row)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		if !f.gone && cut != want {
 			t.Errorf("field %s: cut is %d, want %d", text, cut, want)

@@ -339,6 +339,7 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 			if err := t.unindex(s.endpoint, s.born); err != nil {
 				return fmt.Errorf("record %s: %w", one.ID, err)
 			}
+			t.replaced = true
 			digest := one.Data.Digest()
 			_, err = t.exec(t.ctx, `UPDATE records SET seq = ?, run = NULL, chain = NULL, updated = ?, digest = ?, data = ?
 				WHERE born = ?`, int64(t.seq), t.now.UnixMicro(), digest[:], one.Data.JSON(), s.born)

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"she/internal/access"
+	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/vault"
 	"she/internal/vault/vaulttest"
@@ -473,6 +475,43 @@ func TestErrorsShowNoData(t *testing.T) {
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		if strings.Contains(fmt.Sprintf(format, err), canary) {
 			t.Errorf("%s shows the data", format)
+		}
+	}
+}
+
+// Somebody reads while somebody else erases and replaces: nobody waits for the reader, and once it is done the
+// write-ahead log is emptied of what it still holds.
+func TestErasingBesideAReaderWaitsForNobody(t *testing.T) {
+	const canary = "canary-61ac"
+	dir := t.TempDir()
+	s := newStore(t, dir, Options{})
+	alice := create(t, s, "alice")
+	v, release := openVault(t, s, "alice")
+	defer release()
+	records := must2(v.Append(t.Context(), alice, []hat.Draft{note(t, `{"old":"`+canary+`"}`), note(t, `"`+canary+`"`)}, false))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	err := v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
+		erased := make(chan error)
+		go func() {
+			_, err := v.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: note(t, `"new"`).Data}})
+			erased <- errors.Join(err, v.Erase(ctx, alice, []hat.RecordID{records[1].ID}))
+		}()
+		for range src.Scan(t.Context(), records[0].Endpoint, bundle.Want{}).Records {
+		}
+		return <-erased
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wal := must2(filepath.Glob(filepath.Join(dir, "*-wal")))
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); bytes.Contains(must2(os.ReadFile(wal[0])), []byte(canary)); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("the write-ahead log still holds what was erased")
 		}
 	}
 }

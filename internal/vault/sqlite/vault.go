@@ -42,7 +42,9 @@ type Vault struct {
 	grants map[int64]access.Grant // parsed; rows of grants never change
 	fields map[int64][]field      // by endpoint, as they are in the file; nil: not read yet
 	chores bool                   // there may be some
-	chunk  int                    // rows in the next piece
+	// logHolds: the write-ahead log still holds what was erased or replaced; serve's own.
+	logHolds bool
+	chunk    int // rows in the next piece
 
 	jobs   chan job
 	quit   chan struct{} // closed to stop the writer

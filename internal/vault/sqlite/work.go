@@ -293,6 +293,8 @@ func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *
 			return err
 		}
 		pause, park := plan.Retry(fault, p.Attempt, rand.Float64())
+		// What came during the run was never tried: it deserves an attempt before everything waits for a person.
+		park = park && waiting.upto <= l.plan.Upto
 		waiting.attempt, waiting.fault = p.Attempt, fault
 		switch {
 		case f.grant.Trigger.Kind == hat.Manual:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"time"
 
 	"she/internal/hat"
@@ -32,7 +33,7 @@ type tx struct {
 	v   *Vault
 	now time.Time
 	state
-	erased bool
+	erased, replaced bool // something a person wrote
 }
 
 // state is what the row of table hat says.
@@ -65,17 +66,24 @@ func (v *Vault) serve() {
 	defer close(v.served)
 	for {
 		var (
-			chores <-chan struct{} // nil, and never chosen, while there are none
+			chores <-chan struct{}  // nil, and never chosen, while there are none
+			again  <-chan time.Time // the same, for emptying the log
 			began  time.Time
 			j      job
 		)
 		if v.chores {
 			chores = always
 		}
+		if v.logHolds {
+			again = time.After(emptyAgain)
+		}
 		select {
 		case j = <-v.jobs:
 		case <-chores:
 			j, began = v.chore(), time.Now()
+		case <-again:
+			v.emptyLog()
+			continue
 		case <-v.quit:
 			_ = v.w.close() // what was committed is on disk
 			return
@@ -136,6 +144,7 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		if j.err == nil {
 			v.state = t.state
 			erased = erased || t.erased
+			v.logHolds = v.logHolds || t.replaced
 			good = append(good, j.op)
 		}
 	}
@@ -162,12 +171,24 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		return jobs, fmt.Errorf("after commit: %w", err)
 	}
 	if erased {
-		// Else what was erased stays readable in the write-ahead log for a while. A reader may be in the way; the
-		// next checkpoint does it then.
-		_, _ = v.w.c.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+		v.emptyLog()
 	}
 	return jobs, nil
 }
+
+// emptyLog takes what was erased or replaced out of the write-ahead log, where it would stay readable for a while. A
+// reader may be in the way: nobody waits for it, serve tries again a little later.
+func (v *Vault) emptyLog() {
+	ctx := context.Background()
+	var busy, pages, moved int
+	_, _ = v.w.c.ExecContext(ctx, "PRAGMA busy_timeout(0)")
+	err := v.w.c.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	_, _ = v.w.c.ExecContext(ctx, "PRAGMA busy_timeout("+strconv.Itoa(busyTimeout)+")")
+	v.logHolds = err != nil || busy != 0
+}
+
+// emptyAgain is how long emptyLog waits before it tries again.
+const emptyAgain = time.Second
 
 // next is another job if one is waiting already.
 func (v *Vault) next(have int) (job, bool) {
