@@ -64,11 +64,12 @@ func (s *server) changePassword(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	var changed vault.User
+	var from time.Time
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
 		return e.ChangeUser(q.user.ID, func(u *vault.User) error {
-			u.PasswordHash, u.TokensFrom = hash, nextSecond(q.now)
-			changed = *u
+			// Not the time of the request: other requests had their tokens refreshed since.
+			from = nextSecond(s.Now())
+			u.PasswordHash, u.TokensFrom = hash, from
 			return nil
 		})
 	})
@@ -76,7 +77,7 @@ func (s *server) changePassword(w *recorder, q *request) error {
 		return err
 	}
 	c := q.claims
-	c.IssuedAt = lastUse(changed, q.now)
+	c.IssuedAt = from.Unix()
 	refreshed, err := s.tokens.sign(q.hat, c)
 	if err != nil {
 		return err

@@ -3,8 +3,11 @@ package httpapi
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +43,39 @@ func TestPasswordChange(t *testing.T) {
 	w.advance(24 * time.Hour)
 	w.get(fresh, notes).want(200)
 	w.post("hpp", password, `{"password":"testing","newPassword":"correct horse battery"}`).want(403, accessDenied)
+}
+
+// A bodyHook does something at the moment the body is read.
+type bodyHook struct {
+	io.Reader
+	once func()
+}
+
+func (h bodyHook) Read(b []byte) (int, error) {
+	h.once()
+	return h.Reader.Read(b)
+}
+
+// B-67: the session that is to end is in use while the password is changed.
+func TestPasswordChangeEndsSessionInUse(t *testing.T) {
+	w := newWorld(t)
+	stolen, own := w.token("bob"), w.token("bob")
+	refresh := sync.OnceFunc(func() {
+		w.advance(5 * time.Second)
+		stolen = w.get(stolen, notes).want(200).header.Get(tokenHeader)
+	})
+	body := strings.NewReader(`{"password":"testing","newPassword":"correct horse battery"}`)
+	r := httptest.NewRequest("POST", password, bodyHook{body, refresh})
+	r.Host = w.bob.Domain.String()
+	r.Header.Set(tokenHeader, own)
+	r.Header.Set("Content-Type", "application/json")
+	rec := httptest.NewRecorder()
+	w.handler.ServeHTTP(rec, r)
+	if rec.Code != 200 {
+		t.Fatalf("%d %s", rec.Code, rec.Body)
+	}
+	w.get(stolen, notes).want(401, notAuthenticated)
+	w.get(rec.Header().Get(tokenHeader), notes).want(200)
 }
 
 func TestMailFlowsWithoutMail(t *testing.T) {

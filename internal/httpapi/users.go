@@ -186,7 +186,7 @@ func (s *server) disableUser(w *recorder, q *request) error {
 func (s *server) deleteUser(w *recorder, q *request) error {
 	return s.changeUser(w, q, func(u *vault.User) {
 		u.Username, u.PasswordHash, u.Roles, u.Enabled = "deleted "+u.ID.String(), nil, nil, false
-		u.TokensFrom = nextSecond(q.now)
+		u.TokensFrom = nextSecond(s.Now())
 	})
 }
 
@@ -199,7 +199,7 @@ func (s *server) updateUser(w *recorder, q *request) error {
 	return s.changeUser(w, q, func(u *vault.User) {
 		u.Username, u.Roles = wanted.Username, wanted.Roles
 		if wanted.PasswordHash != nil {
-			u.PasswordHash, u.TokensFrom = wanted.PasswordHash, nextSecond(q.now)
+			u.PasswordHash, u.TokensFrom = wanted.PasswordHash, nextSecond(s.Now())
 		}
 	})
 }
