@@ -13,9 +13,8 @@ import (
 	"she/internal/vault"
 )
 
-// authenticate fills in who calls, and puts the token, as used now, into the answer's header: on success and on later
-// refusals alike, because clients replace theirs with it.
-func (s *server) authenticate(w *recorder, q *request) error {
+// identify fills in what the request's token says, if the HAT signed it and it is not over. It needs no vault.
+func (s *server) identify(q *request) error {
 	text := q.Header.Get(tokenHeader)
 	if text == "" {
 		return errNotAuthenticated
@@ -24,11 +23,19 @@ func (s *server) authenticate(w *recorder, q *request) error {
 	if err != nil {
 		return errNotAuthenticated
 	}
+	q.claims = c
+	return nil
+}
+
+// authenticate makes the caller of an identified token's user, and puts the token, as used now, into the answer's
+// header: on success and on later refusals alike, because clients replace theirs with it.
+func (s *server) authenticate(w *recorder, q *request) error {
+	c := q.claims
 	u, err := userOf(c, func(id hat.UserID) (vault.User, error) { return q.vault.UserByID(q.Context(), id) })
 	if err != nil {
 		return err
 	}
-	q.claims, q.user = c, u
+	q.user = u
 	if c.Application == "" {
 		q.caller = access.User(u.ID, u.Roles, c.Scope)
 	} else if q.caller, err = s.applicationCaller(q); err != nil {
@@ -82,6 +89,7 @@ func (s *server) accessToken(w *recorder, q *request) error {
 	} else if err != nil {
 		return err
 	}
+	q.release() // others wait for a vault; a comparison may wait for its turn
 	ok, err := s.crypt.matches(q, u.PasswordHash, password)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/directory"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/vault"
 )
@@ -210,6 +212,89 @@ func TestScenario7BadTokens(t *testing.T) {
 	w.get("", "/api/v2.6/data/rumpel/notes?X-Auth-Token="+url.QueryEscape(valid)).want(401, notAuthenticated)
 	w.advance(tokenIdle + time.Second)
 	w.get(valid, routes[1]).want(401, notAuthenticated).refreshed(false)
+}
+
+// countedVaults knows how many of the world's vaults are in use, and how often one was opened.
+type countedVaults struct {
+	Vaults
+	opened, inUse atomic.Int32
+}
+
+func (v *countedVaults) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+	opened, release, err := v.Vaults.Open(ctx, id)
+	if err == nil {
+		v.opened.Add(1)
+		v.inUse.Add(1)
+		give := release
+		release = func() { v.inUse.Add(-1); give() }
+	}
+	return opened, release, err
+}
+
+func TestStrangersOpenNoVault(t *testing.T) {
+	v := &countedVaults{}
+	w := newWorld(t, func(o *Options, _ *engine.Options) { v.Vaults, o.Vaults = o.Vaults, v })
+	old := w.token("bob")
+	w.advance(tokenIdle + time.Second)
+	for _, token := range []string{"", "abc", w.token("eve"), old} {
+		w.call("GET", notes, token, "").want(401, notAuthenticated)
+		w.call("POST", "/control/v2/auth/password", token, "{}").want(401, notAuthenticated)
+		w.advance(time.Minute) // the tries are counted
+	}
+	if n := v.opened.Load(); n != 0 {
+		t.Errorf("the vault was opened %d times for somebody without a token", n)
+	}
+	w.get("bob", notes).want(200)
+	if v.opened.Load() == 0 {
+		t.Error("the count counts nothing")
+	}
+}
+
+// watched does something each time its context is asked for the end.
+type watched struct {
+	context.Context
+	waits func()
+}
+
+func (c watched) Done() <-chan struct{} {
+	c.waits()
+	return c.Context.Done()
+}
+
+// While a login waits to compare passwords, the vault is free for others.
+func TestLoginWaitsWithoutVault(t *testing.T) {
+	v := &countedVaults{}
+	w := newWorld(t, func(o *Options, _ *engine.Options) { v.Vaults, o.Vaults = o.Vaults, v })
+	srv := w.handler.(*server)
+	for range cap(srv.crypt.slots) {
+		srv.crypt.slots <- struct{}{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r := httptest.NewRequest("GET", "/users/access_token", nil)
+	r.Host = w.bob.Domain.String()
+	r.Header.Set("username", "bob")
+	r.Header.Set("password", "testing")
+	// The last thing to ask for the end is the wait for a turn; nothing else asks while no vault is in use.
+	waited := false
+	r = r.WithContext(watched{ctx, func() {
+		if v.opened.Load() == 1 && v.inUse.Load() == 0 {
+			waited = true
+			cancel()
+		}
+	}})
+	rec := httptest.NewRecorder()
+	done := make(chan struct{})
+	go func() { srv.ServeHTTP(rec, r); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		cancel()
+		<-done
+	}
+	if !waited {
+		t.Error("a login holds the vault while it waits for its turn")
+	}
 }
 
 func TestScenario8ForbiddenRefreshes(t *testing.T) {

@@ -143,6 +143,12 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 			return err
 		}
 	}
+	// Before the vault: strangers shall not be able to have it opened.
+	if route.needs != nil {
+		if err := s.identify(q); err != nil {
+			return err
+		}
+	}
 	if !route.vaultless {
 		v, release, err := s.Vaults.Open(r.Context(), h.ID)
 		if err != nil {
