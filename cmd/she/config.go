@@ -28,6 +28,10 @@ type Config struct {
 	Functions []catalog.Registered
 	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
 	Listen string
+	// TrustProxy, key `trustProxy`, true or false: every request comes through a proxy that sets X-Forwarded-Host and
+	// X-Forwarded-For, so the HAT and the client's address are taken from these. Without such a proxy any client could
+	// claim to be anywhere.
+	TrustProxy bool
 	// Data is the data directory, key `data`; "" if the file does not say.
 	Data string
 	// Applications is the file with the catalogue of applications, key `applications`; "" if there is none.
@@ -92,6 +96,7 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 	err = r.section(root, "the configuration", map[string]func(*yaml.Node) error{
 		"functions":    func(n *yaml.Node) error { return r.functions(n, &c.Functions) },
 		"listen":       func(n *yaml.Node) error { return r.text(n, &c.Listen) },
+		"trustProxy":   func(n *yaml.Node) error { return r.flag(n, &c.TrustProxy) },
 		"data":         func(n *yaml.Node) error { return r.path(n, &c.Data) },
 		"applications": func(n *yaml.Node) error { return r.path(n, &c.Applications) },
 		"instances":    func(n *yaml.Node) error { return r.count(n, &c.Instances) },
@@ -183,6 +188,13 @@ func (r configReader) count(n *yaml.Node, into *int) error {
 	return nil
 }
 
+func (r configReader) flag(n *yaml.Node, into *bool) error {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
+		return r.errorf(n, "want true or false")
+	}
+	return n.Decode(into)
+}
+
 func (r configReader) level(n *yaml.Node, into *slog.Level) error {
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 	level, ok := levels[n.Value]
@@ -245,14 +257,9 @@ func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
 			f.Stage = s
 			return nil
 		}),
-		"namespace": parsed("namespace", func(s string) error { namespace = s; _, err := hat.ParseNamespace(s); return err }),
-		"endpoint":  parsed("endpoint", func(s string) error { endpoint = s; return nil }),
-		"experimental": func(n *yaml.Node) error {
-			if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
-				return r.errorf(n, "want true or false")
-			}
-			return n.Decode(&f.Experimental)
-		},
+		"namespace":    parsed("namespace", func(s string) error { namespace = s; _, err := hat.ParseNamespace(s); return err }),
+		"endpoint":     parsed("endpoint", func(s string) error { endpoint = s; return nil }),
+		"experimental": func(n *yaml.Node) error { return r.flag(n, &f.Experimental) },
 	})
 	if err != nil {
 		return f, err

@@ -31,6 +31,7 @@ functions:
     endpoint: insights/busy-hours
     experimental: true
   - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights}
+trustProxy: true
 `
 
 func TestConfig(t *testing.T) {
@@ -52,7 +53,7 @@ func TestConfig(t *testing.T) {
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{
 		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
-		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Log: slog.LevelWarn,
+		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Log: slog.LevelWarn, TrustProxy: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -80,13 +81,15 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{"listen: x\ndata: [\n", "she.yaml:"},
 		{"- a\n", "she.yaml:1: the configuration: want keys and values"},
 		{"listen: a\n---\nlisten: b\n", "a second document"},
-		{wholeConfig + "lisen: x\n", `she.yaml:18: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log`},
-		{wholeConfig + "listen: x\n", "she.yaml:18: the configuration: key listen is given twice"},
+		{wholeConfig + "lisen: x\n", `she.yaml:19: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, trustProxy`},
+		{wholeConfig + "listen: x\n", "she.yaml:19: the configuration: key listen is given twice"},
 		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:11: a function has no key "verion"`},
 		{change("runs: 3", "run: 3"), `she.yaml:8: limits has no key "run"; there are runs`},
 		{change("runs: 3", "runs: 0"), "she.yaml:8: want a whole number from 1 to 1024"},
 		{change("12", "many"), "she.yaml:5: want a whole number"},
 		{change("12", "100000"), "she.yaml:5: want a whole number"},
+		{change("trustProxy: true", "trustProxy: 1"), "she.yaml:18: want true or false"},
+		{change("trustProxy: true", `trustProxy: "true"`), "she.yaml:18: want true or false"},
 		{change("warn", "loud"), "she.yaml:6: want debug, info, warn or error"},
 		{change("listen: 0.0.0.0:80", "listen: [a]"), "she.yaml:2: want text"},
 		{change("data: ../data", "data:"), "she.yaml:3: want text"},

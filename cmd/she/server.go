@@ -113,6 +113,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
+			TrustProxy: o.config.TrustProxy,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -14,6 +15,9 @@ import (
 const (
 	loginBurst = 10              // tries at once
 	loginEvery = 2 * time.Second // and then one more for each of these
+	// nameBurst is for one user's name, from wherever the tries come. It is the larger one, for nobody at a single
+	// address to be able to keep somebody out.
+	nameBurst = 3 * loginBurst
 	// maxClients bounds what the limiter remembers. Over it, the full buckets go first; if all are in use, all go:
 	// forgetting is better than growing without end or refusing everybody.
 	maxClients = 20_000
@@ -56,11 +60,27 @@ func (l *limiter) forget(now time.Time) {
 	}
 }
 
-// limitLogins answers 400, as the original does and its clients expect, where 429 would be usual.
+// limitLogins counts tries of one address at one HAT: behind a proxy that is not trusted all clients have the same, and
+// what one does at a HAT must not close the others.
 func (s *server) limitLogins(q *request) error {
-	if s.logins.allow(s.clientIP(q.Request), q.now) {
+	if s.logins.allow(q.hat.ID+" "+s.clientIP(q.Request), q.now) {
 		return nil
 	}
+	return rateExceeded(q)
+}
+
+// limitName counts tries for one user of a HAT, because who guesses may have many addresses.
+func (s *server) limitName(q *request, username string) error {
+	// The digest, for what a client sends may be long.
+	digest := sha256.Sum256([]byte(username))
+	if s.names.allow(q.hat.ID+" "+string(digest[:]), q.now) {
+		return nil
+	}
+	return rateExceeded(q)
+}
+
+// rateExceeded is 400, as in the original and as its clients expect, where 429 would be usual.
+func rateExceeded(q *request) error {
 	return controller(http.StatusBadRequest, "Request rate exceeded", "Rate of requests from your IP exceeded",
 		"Request to "+q.URL.EscapedPath())
 }

@@ -83,6 +83,9 @@ func (s *server) accessToken(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.limitName(q, username); err != nil {
+		return err
+	}
 	u, err := q.vault.UserByName(q.Context(), username)
 	if errors.Is(err, vault.ErrNotFound) {
 		u = vault.User{}

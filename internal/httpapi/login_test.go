@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -164,6 +165,32 @@ func TestScenario5LoginRate(t *testing.T) {
 	w.login("bob", "testing").want(400, exceeded)
 	// What is not a login is not counted.
 	w.get("bob", "/users/access_token/validate").want(200)
+}
+
+// What one client does at one HAT does not close the others, and tries for one name are bounded wherever they come from.
+func TestLoginRateOfHATAndName(t *testing.T) {
+	const exceeded = `{"message":"Request rate exceeded","cause":"Rate of requests from your IP exceeded","details":["Request to /users/access_token"]}`
+	w := newWorld(t, func(o *Options, _ *engine.Options) { o.TrustProxy = true })
+	from := func(address, host, name string) answer {
+		w.t.Helper()
+		return w.call("GET", "/users/access_token", "", "", "username", name, "password", "wrong",
+			"X-Forwarded-For", address, "X-Forwarded-Host", host)
+	}
+	for range loginBurst {
+		from("10.0.0.1", "bob.test:9000", "bob").want(401)
+	}
+	from("10.0.0.1", "bob.test:9000", "bob").want(400, exceeded)
+	from("10.0.0.1", "eve.test:9000", "eve").want(401)
+
+	for i := range nameBurst - loginBurst {
+		from(fmt.Sprintf("10.0.1.%d", i), "bob.test:9000", "bob").want(401)
+	}
+	from("10.0.2.1", "bob.test:9000", "bob").want(400, exceeded)
+	from("10.0.2.2", "bob.test:9000", "hpp").want(401)
+	from("10.0.2.3", "eve.test:9000", "bob").want(401)
+	w.advance(loginEvery)
+	from("10.0.2.4", "bob.test:9000", "bob").want(401)
+	from("10.0.2.5", "bob.test:9000", "bob").want(400, exceeded)
 }
 
 func TestScenario6ValidateRefreshes(t *testing.T) {

@@ -17,7 +17,7 @@ type route struct {
 	// needs is the permission; a nil function means that nobody has to say who they are, a nil permission that any
 	// valid token will do.
 	needs   func(*request) (*access.Permission, error)
-	limited bool // counted for the client's address
+	limited bool // counted for the client's address at this HAT
 	// vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
 	vaultless bool
 	hatless   bool // about the server, whatever the Host

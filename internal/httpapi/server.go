@@ -61,7 +61,8 @@ type Options struct {
 type server struct {
 	Options
 	routes  routes
-	logins  *limiter
+	logins  *limiter // of an address at a HAT
+	names   *limiter // of a username at a HAT
 	tokens  *tokens
 	crypt   *crypt
 	streams streams
@@ -81,6 +82,7 @@ func New(o Options) http.Handler {
 	s := &server{
 		Options: o,
 		logins:  newLimiter(loginBurst, loginEvery),
+		names:   newLimiter(nameBurst, loginEvery),
 		tokens:  newTokens(),
 		crypt:   newCrypt(o.BcryptCost),
 	}
