@@ -106,7 +106,7 @@ func newCrypt(cost int) *crypt {
 	}
 	return &crypt{
 		cost:  cost,
-		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		slots: make(chan struct{}, max(1, runtime.NumCPU()/2)),
 		decoy: sync.OnceValue(func() []byte {
 			hash, err := bcrypt.GenerateFromPassword([]byte(newTokenID()[:maxPassword/2]), cost)
 			if err != nil {
