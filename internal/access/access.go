@@ -56,8 +56,8 @@ const (
 	operator
 )
 
-// User is a caller with a user token. scope is the token's accessScope; a token for an unregistered service has
-// "validate" and then carries no other right.
+// User is a caller with a user token. scope is the token's accessScope, empty if it has none; the Owner's token for an
+// unregistered service has "validate" and then carries no other right.
 func User(id hat.UserID, roles []Role, scope string) Caller {
 	return Caller{kind: user, user: id, roles: roles, scope: scope}
 }
@@ -100,8 +100,8 @@ func (c Caller) has(title string) bool {
 	return slices.ContainsFunc(c.roles, func(r Role) bool { return r.Title == title })
 }
 
-// scopeHolds: a user token's scope must name one of the user's roles. One for an unregistered service proves who its
-// bearer is and nothing else, even if somebody gave the user a role of that name.
+// scopeHolds: a user token's scope must name one of the user's roles. One the Owner made for an unregistered service
+// proves who they are and nothing else, even if somebody gave them a role of that name; other users make none.
 func (c Caller) scopeHolds() bool {
-	return c.scope == "" || c.scope != TitleValidate && c.has(c.scope)
+	return c.scope == "" || c.has(c.scope) && (c.scope != TitleValidate || !c.has(TitleOwner))
 }

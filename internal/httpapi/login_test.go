@@ -241,6 +241,28 @@ func TestScenario7BadTokens(t *testing.T) {
 	w.get(valid, routes[1]).want(401, notAuthenticated).refreshed(false)
 }
 
+// Whose only roles are for namespaces may do what these say, also with a token from a login.
+func TestNamespaceRolesAreEnough(t *testing.T) {
+	w := newWorld(t)
+	w.post("bob", notes, `1`).want(201)
+	reader := access.Role{Title: access.TitleNamespaceRead, Detail: "rumpel"}
+	w.addUser("reader", reader)
+	w.addUser("validated reader", access.Role{Title: access.TitleValidate}, reader)
+	w.addUser("nobody in particular")
+	for name, want := range map[string]struct {
+		scope  any
+		status int
+	}{"reader": {nil, 200}, "validated reader": {"validate", 200}, "nobody in particular": {nil, 403}} {
+		token := w.login(url.QueryEscape(name), "testing").want(200).header.Get(tokenHeader)
+		if scope := claimsIn(t, token)["accessScope"]; scope != want.scope {
+			t.Errorf("%s: scope %v, want %v", name, scope, want.scope)
+		}
+		w.get(token, notes).want(want.status)
+		w.post(token, notes, `2`).want(403, accessDenied)
+		w.get(token, "/api/v2.6/data/fitbit/steps").want(403, accessDenied)
+	}
+}
+
 // countedVaults knows how many of the world's vaults are in use, and how often one was opened.
 type countedVaults struct {
 	Vaults

@@ -82,10 +82,11 @@ func newTokenID() string {
 	return hex.EncodeToString(b)
 }
 
-// scopeOf is the title of the user's first role, in the order the original has.
+// scopeOf is the title of the user's first role, in the order the original has. A user with none of these has no scope,
+// and is measured by their other roles alone: a scope that names no role of theirs would take those away.
 func scopeOf(roles []access.Role) string {
 	for _, title := range []string{
-		access.TitleOwner, access.TitlePlatform, access.TitleDataCredit, access.TitleDataDebit,
+		access.TitleOwner, access.TitlePlatform, access.TitleDataCredit, access.TitleDataDebit, access.TitleValidate,
 	} {
 		for _, r := range roles {
 			if r.Title == title {
@@ -93,7 +94,7 @@ func scopeOf(roles []access.Role) string {
 			}
 		}
 	}
-	return access.TitleValidate
+	return ""
 }
 
 // check reads a token as far as the HAT's key, its domain and the clock can say. Whether its user still exists, and
