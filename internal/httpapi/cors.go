@@ -16,7 +16,7 @@ func isPreflight(r *http.Request) bool {
 func answerPreflight(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Content-Type, X-Auth-Token, username, password")
+	h.Set("Access-Control-Allow-Headers", "Content-Type, X-Auth-Token, username, password, Last-Event-ID")
 	h.Set("Access-Control-Max-Age", "3600")
 	w.WriteHeader(http.StatusNoContent)
 }

@@ -393,6 +393,7 @@ func TestScenario11Browsers(t *testing.T) {
 		"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "x-auth-token,content-type")
 	if a.status/100 != 2 || a.header.Get("Access-Control-Allow-Origin") != "*" ||
 		!strings.Contains(a.header.Get("Access-Control-Allow-Headers"), "X-Auth-Token") ||
+		!strings.Contains(a.header.Get("Access-Control-Allow-Headers"), "Last-Event-ID") ||
 		!strings.Contains(a.header.Get("Access-Control-Allow-Methods"), "DELETE") {
 		t.Errorf("preflight: %d %v", a.status, a.header)
 	}
