@@ -206,7 +206,7 @@ func TestUsers(t *testing.T) {
 	body := func(email, pass, roles string) string {
 		return fmt.Sprintf(`{"userId":%q,"email":%q,"pass":%q,"name":"N","roles":%s}`, id, email, pass, roles)
 	}
-	a := w.post("hpp", users, body("partner", "correct horse battery", `[{"role":"datacredit"},{"role":"namespacewrite","detail":"rumpel"}]`)).want(201)
+	a := w.post("bob", users, body("partner", "correct horse battery", `[{"role":"datacredit"},{"role":"namespacewrite","detail":"rumpel"}]`)).want(201)
 	if strings.Contains(a.body, "$2") || strings.Contains(a.body, "pass") {
 		t.Errorf("B-45: %s", a.body)
 	}
@@ -215,7 +215,7 @@ func TestUsers(t *testing.T) {
 	w.post("hpp", users, body("partner", "", `[]`)).want(400)
 	// An existing hash is taken as it is.
 	hash := string(must(bcrypt.GenerateFromPassword([]byte("their own"), bcrypt.MinCost)))
-	w.put("hpp", users+"/"+id+"/update", body("partner2", hash, `[{"role":"datadebit"}]`)).want(200)
+	w.put("bob", users+"/"+id+"/update", body("partner2", hash, `[{"role":"datadebit"}]`)).want(200)
 	w.get(token, notes).want(401)
 	w.advance(time.Minute)
 	w.login("partner", "their+own").want(401)
@@ -260,6 +260,39 @@ func TestUsers(t *testing.T) {
 	w.get("bob", notes).want(200)
 	w.put("hpp", users+"/"+unknownID+"/disable", "").want(404, `{"message":"No such User","cause":"User `+unknownID+` does not exist"}`)
 	w.put("hpp", users+"/abc/disable", "").want(404)
+}
+
+// A platform makes and changes partners. What shows records, or takes part in others' debits, is the Owner's to give.
+func TestPlatformGivesNoMoreThanPartnersHave(t *testing.T) {
+	w := newWorld(t)
+	const users = "/users/user"
+	const refused = `{"message":"Forbidden","cause":"Only the owner manages users with such roles"}`
+	body := func(email, roles string) string {
+		return fmt.Sprintf(`{"email":%q,"pass":"correct horse battery","name":"N","roles":%s}`, email, roles)
+	}
+	for i, role := range []string{
+		`{"role":"namespaceread","detail":"rumpel"}`, `{"role":"namespacewrite","detail":"rumpel"}`, `{"role":"datadebit","detail":"dd-1"}`,
+		`{"role":"datacredit","detail":"x"}`, `{"role":"applicationstatusread"}`, `{"role":"applicationlist"}`,
+	} {
+		email := fmt.Sprint("user", i)
+		w.post("hpp", users, body(email, `[{"role":"validate"},`+role+`]`)).want(403, refused)
+		w.post("hpp", users, `{"email":"x","role":"namespaceread"}`).want(403, refused)
+		var made struct{ UserID string }
+		w.post("bob", users, body(email, `[`+role+`]`)).want(201).decode(&made)
+		// Neither its password, to log in as it, nor anything else of it.
+		w.put("hpp", users+"/"+made.UserID+"/update", body("mine", `[]`)).want(403, refused)
+		for _, verb := range []string{"enable", "disable", "delete"} {
+			w.put("hpp", users+"/"+made.UserID+"/"+verb, "").want(403, refused)
+		}
+		w.login(email, url.QueryEscape("correct horse battery")).want(200)
+		w.put("bob", users+"/"+made.UserID+"/disable", "").want(200)
+		w.advance(time.Minute) // the tries are counted
+	}
+	var made struct{ UserID string }
+	w.post("hpp", users, body("partner", `[{"role":"validate"},{"role":"datacredit"},{"role":"datadebit"}]`)).want(201).decode(&made)
+	w.put("hpp", users+"/"+made.UserID+"/update", body("partner", `[{"role":"namespaceread","detail":"rumpel"}]`)).want(403, refused)
+	w.put("hpp", users+"/"+made.UserID+"/update", body("partner", `[{"role":"datacredit"}]`)).want(200)
+	w.put("hpp", users+"/"+made.UserID+"/disable", "").want(200)
 }
 
 func TestScenario88Feed(t *testing.T) {

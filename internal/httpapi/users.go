@@ -20,6 +20,20 @@ var grantable = []string{
 	access.TitleAppStatusRead, access.TitleListApps,
 }
 
+// ofPartners are the roles that others than the Owner may give: none of them shows a record, or takes part in a data
+// debit of somebody else.
+var ofPartners = []access.Role{{Title: access.TitleValidate}, {Title: access.TitleDataCredit}, {Title: access.TitleDataDebit}}
+
+// mayManage refuses to give, or to change a user who has, more than the caller may give: else whoever may make users
+// would have every right.
+func (q *request) mayManage(roles []access.Role) error {
+	more := func(r access.Role) bool { return !slices.Contains(ofPartners, r) }
+	if !q.caller.IsOwner() && slices.ContainsFunc(roles, more) {
+		return controller(http.StatusForbidden, "Forbidden", "Only the owner manages users with such roles")
+	}
+	return nil
+}
+
 // privileged users are neither made nor changed here.
 func privileged(u vault.User) bool {
 	return slices.ContainsFunc(u.Roles, func(r access.Role) bool {
@@ -62,6 +76,9 @@ func (s *server) userBody(w *recorder, q *request) (u vault.User, err error) {
 		return u, o.wrongAt("email", "error.invalid")
 	}
 	if u.Roles, err = rolesOf(o); err != nil {
+		return u, err
+	}
+	if err := q.mayManage(u.Roles); err != nil {
 		return u, err
 	}
 	pass, err := o.optionalText("pass")
@@ -142,7 +159,7 @@ func (s *server) createUser(w *recorder, q *request) error {
 	return nil
 }
 
-// changeUser changes the user of the path, unless it is the Owner or a platform.
+// changeUser changes the user of the path, unless it is the Owner or a platform, or holds more than the caller may give.
 func (s *server) changeUser(w *recorder, q *request, change func(*vault.User)) error {
 	id, err := hat.ParseUserID(q.params["user"])
 	if err != nil {
@@ -153,6 +170,9 @@ func (s *server) changeUser(w *recorder, q *request, change func(*vault.User)) e
 		return e.ChangeUser(id, func(u *vault.User) error {
 			if privileged(*u) {
 				return controller(http.StatusForbidden, "Forbidden", "Owner and platform users can not be changed")
+			}
+			if err := q.mayManage(u.Roles); err != nil {
+				return err
 			}
 			change(u)
 			changed = *u
