@@ -413,7 +413,8 @@ func (s *server) disableDebit(w *recorder, q *request) error {
 	return nil
 }
 
-// debitValues: GET /data-debit/{debit}/values. What the terms in force share, if every condition has a record.
+// debitValues: GET /data-debit/{debit}/values. What the terms in force share, if every condition has a record. Unless it
+// is the Owner who looks, a receipt says what was shared before it is.
 func (s *server) debitValues(w *recorder, q *request) error {
 	d, found, err := q.debit()
 	if err != nil {
@@ -428,6 +429,11 @@ func (s *server) debitValues(w *recorder, q *request) error {
 	}
 	reader := access.UnderDebit(q.caller.UserID(), terms.Endpoints())
 	out := &spool{w: w}
+	if !q.caller.IsOwner() || q.caller.ApplicationID() != "" {
+		out.shown = &shown{entry: func(records []hat.RecordID, endpoints []hat.Endpoint) error {
+			return q.vault.Disclose(q.Context(), q.caller, vault.Disclosure{Debit: d.Key, Records: records, Endpoints: endpoints})
+		}}
+	}
 	err = q.vault.Read(q.Context(), reader, func(src bundle.Source, _ hat.Seq) error {
 		shared := terms.Bundle.Properties
 		out.text("{")
@@ -457,6 +463,9 @@ func (s *server) debitValues(w *recorder, q *request) error {
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := out.shown.disclose(); err != nil {
 		return err
 	}
 	q.release()

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/receipt"
 )
 
 const dd = api + "/data-debit/dd-1"
@@ -120,6 +123,90 @@ func TestScenario46And47Debit(t *testing.T) {
 	const unknown = `{"message":"Not Found","cause":"Data Debit with this ID does not exist"}`
 	w.get("bob", api+"/data-debit/none/enable").want(400, unknown)
 	w.get("bob", api+"/data-debit/none/disable?atPeriodEnd=false").want(400, unknown)
+}
+
+// disclosures are the entries of bob's receipts that say what was shown to somebody else.
+func (w *world) disclosures() (all []receipt.Entry) {
+	w.t.Helper()
+	for line := range strings.Lines(w.get("bob", "/api/she/v1/receipts").want(200).body) {
+		var e receipt.Entry
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			w.t.Fatal(err)
+		}
+		if e.Kind == receipt.Disclosure {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// B-52: what a data debit shares is in the receipts before it is sent.
+func TestDebitValuesAreReceipted(t *testing.T) {
+	w := newWorld(t)
+	w.addUser("client", access.Role{Title: access.TitleDataDebit})
+	var ids []hat.RecordID
+	for _, r := range w.post("bob", notes, `[1,2]`).want(201).records() {
+		ids = append(ids, must(hat.ParseRecordID(r.RecordID)))
+	}
+	w.post("bob", api+"/data/rumpel/diary", `"private"`).want(201)
+	w.post("client", dd, debitBody()).want(201)
+	w.get("client", dd+"/values").want(400, notEnabled)
+	w.get("bob", dd+"/enable").want(200)
+	w.get("bob", dd+"/values").shares("1 2")
+	if all := w.disclosures(); len(all) != 0 {
+		t.Errorf("nothing was shared yet: %+v", all)
+	}
+	w.get("client", dd+"/values").shares("1 2")
+	all := w.disclosures()
+	if len(all) != 1 {
+		t.Fatalf("%d entries for one answer", len(all))
+	}
+	if e := all[0]; e.Debit != "dd-1" || e.User != w.users["client"].ID || *e.Read != *receipt.RecordsOf(ids) ||
+		fmt.Sprint(e.Endpoints) != "[rumpel/notes]" {
+		t.Errorf("%+v", e)
+	}
+
+	// Without the entry nothing goes out.
+	w.disk(func(ops []string, persisted bool) error {
+		if slices.Contains(ops, "disclose") && !persisted {
+			return errors.New("no room")
+		}
+		return nil
+	})
+	if a := w.get("client", dd+"/values"); a.status < 500 || strings.Contains(a.body, ids[0].String()) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	w.disk(nil)
+
+	// That somebody asked is in them even if there was nothing.
+	w.del("bob", notes).want(200)
+	w.get("client", dd+"/values").shares("")
+	if all = w.disclosures(); len(all) != 2 || all[1].Read.Count != 0 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// An answer beyond the spool is entered piece by piece, each before it goes out.
+func TestLargeDebitValuesAreReceipted(t *testing.T) {
+	w := newWorld(t)
+	w.addUser("client", access.Role{Title: access.TitleDataDebit})
+	const records, size = 5, 1 << 20
+	for i := range records {
+		w.post("bob", notes, `"`+strings.Repeat(fmt.Sprint(i), size)+`"`).want(201)
+	}
+	w.post("client", dd, debitBody()).want(201)
+	w.get("bob", dd+"/enable").want(200)
+	if a := w.get("client", dd+"/values").want(200); len(a.body) < records*size {
+		t.Fatalf("%d bytes", len(a.body))
+	}
+	all := w.disclosures()
+	count := 0
+	for _, e := range all {
+		count += e.Read.Count
+	}
+	if len(all) != 2 || count != records {
+		t.Errorf("%d records in %d entries, want %d in 2", count, len(all), records)
+	}
 }
 
 func TestScenario48OtherTerms(t *testing.T) {

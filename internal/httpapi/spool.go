@@ -1,7 +1,9 @@
 package httpapi
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"she/internal/bundle"
@@ -15,6 +17,7 @@ type spool struct {
 	w       *recorder
 	buf     []byte
 	flushed bool
+	shown   *shown // nil: nobody asks
 }
 
 const spoolSize = 4 << 20
@@ -26,6 +29,7 @@ func (s *spool) name(n string) { s.buf = append(hat.AppendString(s.buf, n), ':')
 
 func (s *spool) row(r bundle.Row) error {
 	s.buf = r.AppendJSON(s.buf)
+	s.shown.add(r)
 	if len(s.buf) < spoolSize {
 		return nil
 	}
@@ -48,6 +52,9 @@ func (s *spool) list(evaluate func(yield func(bundle.Row) error) error) error {
 }
 
 func (s *spool) flush() error {
+	if err := s.shown.disclose(); err != nil {
+		return err
+	}
 	if !s.flushed {
 		jsonHeaders(s.w.Header())
 		s.w.WriteHeader(http.StatusOK)
@@ -63,7 +70,45 @@ func (s *spool) end() error {
 	if s.flushed {
 		return s.flush()
 	}
+	if err := s.shown.disclose(); err != nil {
+		return err
+	}
 	s.w.Header().Set("Content-Length", strconv.Itoa(len(s.buf)))
 	writeBytes(s.w, http.StatusOK, s.buf)
+	return nil
+}
+
+// shown is what of an answer the receipts do not have yet. Nothing goes out before they do.
+type shown struct {
+	entry     func(records []hat.RecordID, endpoints []hat.Endpoint) error
+	entered   bool
+	records   []hat.RecordID
+	endpoints map[hat.Endpoint]bool
+}
+
+func (s *shown) add(r bundle.Row) {
+	if s == nil {
+		return
+	}
+	if s.endpoints == nil {
+		s.endpoints = map[hat.Endpoint]bool{}
+	}
+	s.records = append(s.records, r.ID)
+	s.endpoints[r.Endpoint] = true
+	for _, linked := range r.Links {
+		s.add(linked)
+	}
+}
+
+// disclose makes an entry of what was added since the last one; the first is made even of nothing, because somebody
+// asked and was answered.
+func (s *shown) disclose() error {
+	if s == nil || s.entered && len(s.records) == 0 {
+		return nil
+	}
+	if err := s.entry(s.records, slices.Collect(maps.Keys(s.endpoints))); err != nil {
+		return err
+	}
+	s.entered, s.records, s.endpoints = true, nil, nil
 	return nil
 }
