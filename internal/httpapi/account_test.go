@@ -116,11 +116,11 @@ func TestTokensForServices(t *testing.T) {
 		}
 		return claimsIn(t, u.Query().Get("token"))
 	}
-	if c := target("web", "https://WEB.test/back?a=b"); c["application"] != "web" || c["applicationVersion"] != "2.0.0" || c["accessScope"] != nil || c["resource"] != nil {
+	if c := target("web", "https://WEB.test/start/back?a=b"); c["application"] != "web" || c["applicationVersion"] != "2.0.0" || c["accessScope"] != nil || c["resource"] != nil {
 		t.Errorf("%v", c)
 	}
 	// Another address under the same name gets no more than a proof of who it is.
-	for _, c := range []jwt.MapClaims{target("web", "https://web.test.evil.test/"), target("other", "https://web.test/")} {
+	for _, c := range []jwt.MapClaims{target("web", "https://web.test.evil.test/"), target("web", "https://web.test/"), target("other", "https://web.test/")} {
 		if c["application"] != nil || c["accessScope"] != "validate" || !strings.HasPrefix(c["resource"].(string), "https://web.test") {
 			t.Errorf("%v", c)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,14 +21,14 @@ type Application struct {
 	ID      string
 	Version string
 	Roles   []access.Role
-	// hosts are the places it lives at, "https://app.example"; tokens made at a login go to no other.
-	hosts []string
+	// homes are the places it lives at; tokens made at a login go to no other.
+	homes []place
 	// Description is the whole entry as clients are shown it, canonical JSON.
 	Description hat.Data
 }
 
 // ParseApplications reads the catalogue: a JSON array of applications as the HAT API describes them. Of each, id,
-// info.version and permissions.rolesGranted mean something here; the rest is handed on as it is.
+// info.version, permissions.rolesGranted and the addresses in setup mean something here; the rest is handed on as it is.
 //
 //	[{"id":"notables","kind":{…},"info":{"version":"1.0.0",…},"developer":{…},
 //	  "permissions":{"rolesGranted":[{"role":"namespacewrite","detail":"rumpel"}]},"setup":{…},"status":{…}}]
@@ -53,7 +54,7 @@ func ParseApplications(text []byte) ([]Application, error) {
 			Permissions struct {
 				Roles []access.Role `json:"rolesGranted"`
 			} `json:"permissions"`
-			Kind, Setup map[string]any
+			Setup map[string]any `json:"setup"`
 		}
 		if err := json.Unmarshal(element, &a); err != nil {
 			return nil, fmt.Errorf("application %d of the catalogue: %w", i+1, err)
@@ -68,36 +69,55 @@ func ParseApplications(text []byte) ([]Application, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Application{a.ID, a.Info.Version, a.Permissions.Roles, hostsIn(a.Kind, a.Setup), description})
+		all = append(all, Application{a.ID, a.Info.Version, a.Permissions.Roles, homesIn(a.Setup), description})
 	}
 	return all, nil
 }
 
-// hostsIn finds the addresses among the fields of an application's kind and setup: url, iosUrl, androidUrl, ….
-func hostsIn(parts ...map[string]any) (hosts []string) {
-	for _, part := range parts {
-		for _, v := range part {
-			if text, isText := v.(string); isText {
-				if host := hostOf(text); host != "" {
-					hosts = append(hosts, host)
-				}
+// A place is an origin and what the paths there begin with: "https://app.example", "/start".
+type place struct{ origin, path string }
+
+// homesIn finds the addresses among the fields of an application's setup: url, iosUrl, androidUrl. Those of its kind lead
+// to a shop that others share.
+func homesIn(setup map[string]any) (homes []place) {
+	for _, v := range setup {
+		if text, isText := v.(string); isText {
+			if home, ok := placeOf(text); ok {
+				home.path = strings.TrimSuffix(home.path, "/")
+				homes = append(homes, home)
 			}
 		}
 	}
-	return hosts
+	return homes
 }
 
-// hostOf is scheme and host of an address, "" if it is none.
-func hostOf(address string) string {
+// placeOf is where an address leads; not ok if it is none, or if a client could take it for another than we do.
+func placeOf(address string) (p place, ok bool) {
 	u, err := url.Parse(address)
-	if err != nil || !u.IsAbs() || u.Host == "" {
-		return ""
+	if err != nil || !u.IsAbs() || u.Hostname() == "" || u.User != nil || strings.Contains(u.Path, `\`) {
+		return place{}, false
 	}
-	return strings.ToLower(u.Scheme + "://" + u.Host)
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return place{}, false
+		}
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Hostname())
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[scheme]
+	}
+	return place{scheme + "://" + net.JoinHostPort(host, port), u.EscapedPath()}, true
 }
 
-// at says whether the application lives at the address.
-func (a Application) at(address string) bool { return slices.Contains(a.hosts, hostOf(address)) }
+// at says whether the application lives at the address, or the address below where it lives.
+func (a Application) at(address string) bool {
+	p, ok := placeOf(address)
+	return ok && slices.ContainsFunc(a.homes, func(home place) bool {
+		rest, below := strings.CutPrefix(p.path, home.path)
+		return p.origin == home.origin && below && (rest == "" || rest[0] == '/')
+	})
+}
 
 // setup is what a vault keeps of an application.
 type setup struct {
