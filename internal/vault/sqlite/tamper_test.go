@@ -106,7 +106,7 @@ func TestAFlippedByteOfAReceiptIsFound(t *testing.T) {
 	}
 	step := 41
 	if testing.Short() {
-		step = 211
+		step = 101
 	}
 	flips := 0
 	for at := 0; ; {
