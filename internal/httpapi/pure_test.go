@@ -168,7 +168,8 @@ func TestScopeIsTheFirstRoleInOrder(t *testing.T) {
 		"platform":   role("datacredit", "platform"),
 		"datacredit": role("namespacewrite", "datadebit", "datacredit"),
 		"datadebit":  role("datadebit"),
-		"validate":   role("namespaceread"),
+		"validate":   role("namespaceread", "validate"),
+		"":           role("namespaceread"), // scoped to nothing: the roles alone count
 	} {
 		if got := scopeOf(roles); got != want {
 			t.Errorf("scope of %v = %s, want %s", roles, got, want)
