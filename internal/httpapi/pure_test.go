@@ -470,3 +470,19 @@ func FuzzElements(f *testing.F) {
 		}
 	})
 }
+
+// No text but one that was signed with the key is a token.
+func FuzzToken(f *testing.F) {
+	h := bob()
+	valid := must(newTokens().sign(h, userClaims(h, vault.User{ID: hat.NewUserID()}, "bob.test:9000", "owner", morning)))
+	f.Add(valid)
+	f.Add(valid + "=")
+	f.Add(strings.Replace(valid, ".", "..", 1))
+	f.Add(must(newTokens().sign(directory.HAT{Key: otherKey}, userClaims(h, vault.User{}, "x", "owner", morning))))
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := check(h, text, morning); err == nil && text != valid {
+			t.Fatalf("accepted: %q", text)
+		}
+	})
+}

@@ -1,0 +1,43 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// What the edge adds to the vault's own time: routing, the token, its refreshed copy, JSON.
+func BenchmarkRequests(b *testing.B) {
+	w := newWorld(b)
+	token := w.token("bob")
+	var hundred []string
+	for i := range 100 {
+		hundred = append(hundred, fmt.Sprintf(`{"n":%d,"text":%q}`, i, strings.Repeat("x", 300)))
+	}
+	w.post("bob", notes, "["+strings.Join(hundred, ",")+"]").want(201)
+	n := 0
+	for _, c := range []struct {
+		name, method, path string
+		body               func() string
+		want               int
+	}{
+		{"validate", "GET", "/users/access_token/validate", func() string { return "" }, 200},
+		{"post one", "POST", api + "/data/rumpel/fresh", func() string { n++; return fmt.Sprintf(`{"n":%d}`, n) }, 201},
+		{"get hundred", "GET", notes, func() string { return "" }, 200},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body()))
+				r.Host = "bob.test:9000"
+				r.Header.Set(tokenHeader, token)
+				r.Header.Set("Content-Type", "application/json")
+				rec := httptest.NewRecorder()
+				w.handler.ServeHTTP(rec, r)
+				if rec.Code != c.want {
+					b.Fatal(rec.Code, rec.Body)
+				}
+			}
+		})
+	}
+}
