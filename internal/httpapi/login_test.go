@@ -325,10 +325,10 @@ func TestLoginWaitsWithoutVault(t *testing.T) {
 	r.Header.Set("username", "bob")
 	r.Header.Set("password", "testing")
 	// The last thing to ask for the end is the wait for a turn; nothing else asks while no vault is in use.
-	waited := false
+	var waited atomic.Bool
 	r = r.WithContext(watched{ctx, func() {
 		if v.opened.Load() == 1 && v.inUse.Load() == 0 {
-			waited = true
+			waited.Store(true)
 			cancel()
 		}
 	}})
@@ -341,7 +341,7 @@ func TestLoginWaitsWithoutVault(t *testing.T) {
 		cancel()
 		<-done
 	}
-	if !waited {
+	if !waited.Load() {
 		t.Error("a login holds the vault while it waits for its turn")
 	}
 }
