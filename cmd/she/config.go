@@ -40,6 +40,9 @@ type Config struct {
 	Instances int
 	// Runs bounds how many runs are under way at once, key `limits.runs`, 1 to 1024; 0 is the engine's default.
 	Runs int
+	// Vaults bounds how many HATs' files are open at once, key `limits.vaults`, 1 to 65536; 0 is 256. Each costs three
+	// descriptors and some hundred kilobytes. It is never less than two for each instance: a run keeps its vault.
+	Vaults int
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
 }
@@ -47,6 +50,7 @@ type Config struct {
 const (
 	maxConfig     = 4 << 20 // bytes of she.yaml
 	maxConcurrent = 1024
+	maxVaults     = 65536
 )
 
 // loadConfig reads she.yaml strictly: what is not understood is an error with its line, "she.yaml:12: …". No file
@@ -99,11 +103,12 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 		"trustProxy":   func(n *yaml.Node) error { return r.flag(n, &c.TrustProxy) },
 		"data":         func(n *yaml.Node) error { return r.path(n, &c.Data) },
 		"applications": func(n *yaml.Node) error { return r.path(n, &c.Applications) },
-		"instances":    func(n *yaml.Node) error { return r.count(n, &c.Instances) },
+		"instances":    func(n *yaml.Node) error { return r.count(n, &c.Instances, maxConcurrent) },
 		"log":          func(n *yaml.Node) error { return r.level(n, &c.Log) },
 		"limits": func(n *yaml.Node) error {
 			return r.section(n, "limits", map[string]func(*yaml.Node) error{
-				"runs": func(n *yaml.Node) error { return r.count(n, &c.Runs) },
+				"runs":   func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
+				"vaults": func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
 			})
 		},
 	})
@@ -179,10 +184,10 @@ func (r configReader) path(n *yaml.Node, into *string) error {
 	return nil
 }
 
-func (r configReader) count(n *yaml.Node, into *int) error {
+func (r configReader) count(n *yaml.Node, into *int, most int) error {
 	v, err := strconv.Atoi(n.Value)
-	if n.Kind != yaml.ScalarNode || err != nil || v < 1 || v > maxConcurrent {
-		return r.errorf(n, "want a whole number from 1 to %d", maxConcurrent)
+	if n.Kind != yaml.ScalarNode || err != nil || v < 1 || v > most {
+		return r.errorf(n, "want a whole number from 1 to %d", most)
 	}
 	*into = v
 	return nil

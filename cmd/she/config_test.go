@@ -20,8 +20,7 @@ data: ../data
 applications: apps.json
 instances: 12
 log: warn
-limits:
-  runs: 3
+limits: {runs: 3, vaults: 2000}
 functions:
   - id: busy-hours
     version: 1.0.0
@@ -53,7 +52,7 @@ func TestConfig(t *testing.T) {
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{
 		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
-		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Log: slog.LevelWarn, TrustProxy: true,
+		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, Log: slog.LevelWarn, TrustProxy: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -81,31 +80,32 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{"listen: x\ndata: [\n", "she.yaml:"},
 		{"- a\n", "she.yaml:1: the configuration: want keys and values"},
 		{"listen: a\n---\nlisten: b\n", "a second document"},
-		{wholeConfig + "lisen: x\n", `she.yaml:19: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, trustProxy`},
-		{wholeConfig + "listen: x\n", "she.yaml:19: the configuration: key listen is given twice"},
-		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:11: a function has no key "verion"`},
-		{change("runs: 3", "run: 3"), `she.yaml:8: limits has no key "run"; there are runs`},
-		{change("runs: 3", "runs: 0"), "she.yaml:8: want a whole number from 1 to 1024"},
+		{wholeConfig + "lisen: x\n", `she.yaml:18: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, trustProxy`},
+		{wholeConfig + "listen: x\n", "she.yaml:18: the configuration: key listen is given twice"},
+		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:10: a function has no key "verion"`},
+		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are runs, vaults`},
+		{change("runs: 3", "runs: 0"), "she.yaml:7: want a whole number from 1 to 1024"},
+		{change("vaults: 2000", "vaults: 70000"), "she.yaml:7: want a whole number from 1 to 65536"},
 		{change("12", "many"), "she.yaml:5: want a whole number"},
 		{change("12", "100000"), "she.yaml:5: want a whole number"},
-		{change("trustProxy: true", "trustProxy: 1"), "she.yaml:18: want true or false"},
-		{change("trustProxy: true", `trustProxy: "true"`), "she.yaml:18: want true or false"},
+		{change("trustProxy: true", "trustProxy: 1"), "she.yaml:17: want true or false"},
+		{change("trustProxy: true", `trustProxy: "true"`), "she.yaml:17: want true or false"},
 		{change("warn", "loud"), "she.yaml:6: want debug, info, warn or error"},
 		{change("listen: 0.0.0.0:80", "listen: [a]"), "she.yaml:2: want text"},
 		{change("data: ../data", "data:"), "she.yaml:3: want text"},
 		{change("apps.json", `""`), "she.yaml:4: want text"},
-		{change("id: busy-hours", "id: Busy_Hours"), "she.yaml:10: function id"},
-		{change("version: 1.0.0", "version: 1.0"), "she.yaml:11: version"},
-		{change("stage: prod", "stage: a b/c"), "she.yaml:13: stage"},
-		{change("namespace: drops", "namespace: Drops"), "she.yaml:14: namespace"},
-		{change("insights/busy-hours", "/insights"), "she.yaml:15: endpoint"},
-		{change("experimental: true", "experimental: maybe"), "she.yaml:16: want true or false"},
-		{change("    package: ./busy-hours\n", ""), "she.yaml:10: the function has no package"},
+		{change("id: busy-hours", "id: Busy_Hours"), "she.yaml:9: function id"},
+		{change("version: 1.0.0", "version: 1.0"), "she.yaml:10: version"},
+		{change("stage: prod", "stage: a b/c"), "she.yaml:12: stage"},
+		{change("namespace: drops", "namespace: Drops"), "she.yaml:13: namespace"},
+		{change("insights/busy-hours", "/insights"), "she.yaml:14: endpoint"},
+		{change("experimental: true", "experimental: maybe"), "she.yaml:15: want true or false"},
+		{change("    package: ./busy-hours\n", ""), "she.yaml:9: the function has no package"},
 		{change("    version: 1.0.0\n", ""), "the function has no version"},
 		{change("    namespace: drops\n", ""), "the function has no namespace"},
 		{change("    endpoint: insights/busy-hours\n", ""), "the function has no endpoint"},
 		{change("  - id: busy-hours\n    version", "  - version"), "the function has no id"},
-		{change("1.1.0", "1.0.0"), "she.yaml:17: version 1.0.0 of function busy-hours is registered in line 10 already"},
+		{change("1.1.0", "1.0.0"), "she.yaml:16: version 1.0.0 of function busy-hours is registered in line 9 already"},
 		{"functions: x\n", "she.yaml:1: functions: want a list"},
 		{"functions: [x]\n", "she.yaml:1: a function: want keys and values"},
 		{"listen: &a x\ndata: *a\n", "she.yaml:2: data: aliases are not read"},

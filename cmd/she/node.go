@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,8 @@ type node struct {
 	runner    *engine.Engine // at work only while a server runs
 }
 
-// leastOpen is how many vaults may be open at once, at least. Each run keeps one, and others must not wait for that.
-const leastOpen = 256
+// defaultOpen is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
+const defaultOpen = 256
 
 // openNode takes the data directory for this process.
 func openNode(dir string, config Config) (*node, error) {
@@ -35,7 +36,7 @@ func openNode(dir string, config Config) (*node, error) {
 	case err != nil:
 		return nil, err
 	}
-	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{MaxOpen: max(leastOpen, 2*config.Instances)})
+	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{MaxOpen: max(cmp.Or(config.Vaults, defaultOpen), 2*config.Instances)})
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}
