@@ -359,3 +359,21 @@ func TestScenario42MissingAndNullSources(t *testing.T) {
 	w.wantAsked(`{"endpoints":[`+mapped(`{"gone":"nowhere","none":"empty"}`)+`]}`, `{"none":null}`)
 	w.wantAsked(`{"endpoints":[`+mapped(`{"a.gone":"deep.nowhere","a.none":"deep.empty","b":"empty.below"}`)+`]}`, `{"a":{"none":null}}`)
 }
+
+// A changed record is new data: it is shown again, alone.
+func TestScenario82UpdateIsNewData(t *testing.T) {
+	var shown []string
+	w := newWorld(t, reader("watcher", "demo/a", "manual", func(ids []string) { shown = ids }))
+	w.get("bob", functions+"/watcher/enable").want(200)
+	first := w.post("bob", api+"/data/demo/a", `{"n":1}`).want(201).record().RecordID
+	w.post("bob", api+"/data/demo/a", `{"n":2}`).want(201)
+	w.get("bob", functions+"/watcher/trigger").want(200)
+	if len(shown) != 2 {
+		t.Fatalf("shown %d records, want 2", len(shown))
+	}
+	w.put("bob", api+"/data", `[{"endpoint":"demo/a","recordId":"`+first+`","data":{"n":3}}]`).want(201)
+	w.get("bob", functions+"/watcher/trigger").want(200)
+	if len(shown) != 1 || shown[0] != first {
+		t.Errorf("shown %v after the change of %s", shown, first)
+	}
+}
