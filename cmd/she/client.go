@@ -110,7 +110,8 @@ func (c *client) records(ctx context.Context, e hat.Endpoint) ([]gotRecord, erro
 		return nil, err
 	}
 	var got []gotRecord
-	return got, json.Unmarshal(answer, &got)
+	err = json.Unmarshal(answer, &got)
+	return got, err
 }
 
 func (c *client) enable(ctx context.Context, f string) error {
@@ -129,5 +130,6 @@ func (c *client) function(ctx context.Context, f string) (got configuration, err
 	if err != nil {
 		return got, err
 	}
-	return got, json.Unmarshal(answer, &got)
+	err = json.Unmarshal(answer, &got)
+	return got, err
 }

@@ -18,13 +18,8 @@ func functionCommand() *cobra.Command {
 		Example: "  she function list --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := manage(cmd.Context(), data, config)
-			if err != nil {
-				return err
-			}
-			defer m.close()
 			var functions []functionView
-			if err := m.call(cmd.Context(), "GET", "/functions", nil, &functions); err != nil {
+			if err := ask(cmd.Context(), data, config, "GET", "/functions", nil, &functions); err != nil {
 				return err
 			}
 			return show(cmd, functions, func(w io.Writer) { printFunctions(w, functions) })

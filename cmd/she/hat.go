@@ -29,13 +29,8 @@ func hatCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m, err := manage(cmd.Context(), data, "")
-			if err != nil {
-				return err
-			}
-			defer m.close()
 			var made hatView
-			if err := m.call(cmd.Context(), "POST", "/hats", createRequest{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
+			if err := ask(cmd.Context(), data, "", "POST", "/hats", createRequest{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
 				return err
 			}
 			return show(cmd, made, func(w io.Writer) {
@@ -52,13 +47,8 @@ func hatCommand() *cobra.Command {
 		Example: "  she hat list --data /var/lib/she -o json",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := manage(cmd.Context(), data, "")
-			if err != nil {
-				return err
-			}
-			defer m.close()
 			var hats []hatView
-			if err := m.call(cmd.Context(), "GET", "/hats", nil, &hats); err != nil {
+			if err := ask(cmd.Context(), data, "", "GET", "/hats", nil, &hats); err != nil {
 				return err
 			}
 			return show(cmd, hats, func(w io.Writer) {

@@ -342,6 +342,16 @@ func manage(ctx context.Context, dir string, configFile string) (*manager, error
 	return m, nil
 }
 
+// ask is one request of a command to the management API of dir; see manage and manager.call.
+func ask(ctx context.Context, dir, configFile, method, path string, in, out any) error {
+	m, err := manage(ctx, dir, configFile)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	return m.call(ctx, method, path, in, out)
+}
+
 // inProcess answers requests from a handler, without a network.
 type inProcess struct{ handler http.Handler }
 

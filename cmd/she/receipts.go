@@ -93,12 +93,8 @@ func receiptsCommand() *cobra.Command {
 }
 
 func proveHAT(ctx context.Context, data, hatName string) (proof proofView, err error) {
-	m, err := manage(ctx, data, "")
-	if err != nil {
-		return proof, err
-	}
-	defer m.close()
-	return proof, m.call(ctx, http.MethodPost, hatPath(hatName)+"/receipts/verify", nil, &proof)
+	err = ask(ctx, data, "", http.MethodPost, hatPath(hatName)+"/receipts/verify", nil, &proof)
+	return proof, err
 }
 
 func proveFile(file, keyFile string) (proof proofView, err error) {

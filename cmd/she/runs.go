@@ -19,14 +19,9 @@ func runsCommand() *cobra.Command {
 		Example: "  she runs ls --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := manage(cmd.Context(), data, "")
-			if err != nil {
-				return err
-			}
-			defer m.close()
 			var runs []runView
 			path := hatPath(hatName) + "/runs?limit=" + strconv.Itoa(limit) + "&function=" + function
-			if err := m.call(cmd.Context(), "GET", path, nil, &runs); err != nil {
+			if err := ask(cmd.Context(), data, "", "GET", path, nil, &runs); err != nil {
 				return err
 			}
 			return show(cmd, runs, func(w io.Writer) { printRuns(w, runs) })
@@ -44,6 +39,7 @@ func runsCommand() *cobra.Command {
 		Example: "  she runs show 0190b0a2-… --hat alice.localhost:7777 --data /var/lib/she --log",
 		Args:    exactArgs(1, "the run's id, see she runs ls"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// Reached before the password is asked for: nobody types one for a directory that isn't there.
 			m, err := manage(cmd.Context(), data, "")
 			if err != nil {
 				return err

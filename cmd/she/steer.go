@@ -28,13 +28,8 @@ func steerCommand(verb, state, short, long string, data, hatName *string) *cobra
 		Example: "  she runs " + verb + " 0190b0a2-… --hat alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the run's id, see she runs ls"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := manage(cmd.Context(), *data, "")
-			if err != nil {
-				return err
-			}
-			defer m.close()
 			path := hatPath(*hatName) + "/runs/" + url.PathEscape(args[0]) + "/" + verb
-			if err := m.call(cmd.Context(), http.MethodPost, path, nil, nil); err != nil {
+			if err := ask(cmd.Context(), *data, "", http.MethodPost, path, nil, nil); err != nil {
 				return err
 			}
 			done := steeredView{args[0], state}

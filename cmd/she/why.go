@@ -29,14 +29,9 @@ func whyCommand(data, hatName *string) *cobra.Command {
 		Example: "  she runs why --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := manage(cmd.Context(), *data, "")
-			if err != nil {
-				return err
-			}
-			defer m.close()
 			var reasons []reasonView
 			path := hatPath(*hatName) + "/why?function=" + url.QueryEscape(function)
-			if err := m.call(cmd.Context(), http.MethodGet, path, nil, &reasons); err != nil {
+			if err := ask(cmd.Context(), *data, "", http.MethodGet, path, nil, &reasons); err != nil {
 				return err
 			}
 			return show(cmd, reasons, func(w io.Writer) { printReasons(w, reasons) })
