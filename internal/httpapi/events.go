@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -16,7 +17,7 @@ const (
 	eventsPerHAT = 8   // streams open at once for one HAT
 	eventsAtAll  = 512 // and for all
 	eventsPage   = 100 // changes read at once
-	// eventsLife ends a stream, so that a token that was withdrawn is worth nothing after it; clients come back.
+	// eventsLife ends a stream, so that none is kept for somebody who is long gone; clients come back.
 	eventsLife = 10 * time.Minute
 	// heartbeat is how often a silent stream says something, and looks for changes whose ring was lost.
 	heartbeat = 15 * time.Second
@@ -92,7 +93,9 @@ func (s *server) runEvents(w *recorder, q *request) error {
 	for {
 		for {
 			changes, err := s.changes(q, after)
-			if err != nil {
+			if errors.Is(err, errNotAuthenticated) {
+				return nil // whoever comes back with this token is told so
+			} else if err != nil {
 				return err
 			}
 			for _, c := range changes {
@@ -127,12 +130,21 @@ func (s *server) runEvents(w *recorder, q *request) error {
 	}
 }
 
+// changes looks once. A stream may be older than a password change or the end of its token, so each look asks anew who
+// the caller is.
 func (s *server) changes(q *request, after int64) ([]vault.RunChange, error) {
+	if err := q.claims.hold(q.hat, s.Now()); err != nil {
+		return nil, errNotAuthenticated
+	}
 	v, release, err := s.Vaults.Open(q.Context(), q.hat.ID)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	q.vault = v
+	if err := s.recognise(q); err != nil {
+		return nil, err
+	}
 	changes, _, err := v.RunChanges(q.Context(), q.caller, after, eventsPage)
 	return changes, err
 }

@@ -207,6 +207,16 @@ func TestSilentStreamsLive(t *testing.T) {
 	s.line(": ")
 }
 
+// Who holds a token of before a password change hears nothing from then on.
+func TestStreamsEndWithTheirToken(t *testing.T) {
+	w := newWorld(t, func(o *Options, _ *engine.Options) { o.heartbeat = time.Millisecond })
+	s := w.listen("")
+	s.line(": ")
+	w.post("bob", password, `{"password":"testing","newPassword":"correct horse battery"}`).want(200)
+	for range s.lines { // ends, or the test does not
+	}
+}
+
 func TestStreamsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	var open []*stream

@@ -30,24 +30,32 @@ func (s *server) identify(q *request) error {
 // authenticate makes the caller of an identified token's user, and puts the token, as used now, into the answer's
 // header: on success and on later refusals alike, because clients replace theirs with it.
 func (s *server) authenticate(w *recorder, q *request) error {
+	if err := s.recognise(q); err != nil {
+		return err
+	}
 	c := q.claims
-	u, err := userOf(c, func(id hat.UserID) (vault.User, error) { return q.vault.UserByID(q.Context(), id) })
-	if err != nil {
-		return err
-	}
-	q.user = u
-	if c.Application == "" {
-		q.caller = access.User(u.ID, u.Roles, c.Scope)
-	} else if q.caller, err = s.applicationCaller(q); err != nil {
-		return err
-	}
-	c.IssuedAt = lastUse(u, q.now)
+	c.IssuedAt = lastUse(q.user, q.now)
 	refreshed, err := s.tokens.sign(q.hat, c)
 	if err != nil {
 		return err
 	}
 	w.Header().Set(tokenHeader, refreshed)
 	return nil
+}
+
+// recognise makes the caller of an identified token's user, as the vault knows them at this moment.
+func (s *server) recognise(q *request) (err error) {
+	c := q.claims
+	q.user, err = userOf(c, func(id hat.UserID) (vault.User, error) { return q.vault.UserByID(q.Context(), id) })
+	if err != nil {
+		return err
+	}
+	if c.Application == "" {
+		q.caller = access.User(q.user.ID, q.user.Roles, c.Scope)
+		return nil
+	}
+	q.caller, err = s.applicationCaller(q)
+	return err
 }
 
 // publicKey: GET /publickey. Third parties verify tokens with it.
