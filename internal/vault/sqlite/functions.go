@@ -192,10 +192,15 @@ func parseFault(text sql.NullString) (*hat.Fault, error) {
 
 // raise makes the events pending for the functions that read them.
 func (t *tx) raise(events []trigger.Event) error {
+	if t.v.alone {
+		return nil
+	}
 	enabled, err := functions(t.ctx, t.conn, t.v.grants, "WHERE f.enabled ORDER BY f.n")
 	if err != nil {
 		return err
 	}
+	t.v.alone = len(enabled) == 0
+	t.raised = t.raised || !t.v.alone
 	for _, f := range enabled {
 		verdict := trigger.Judge(f.state(), events, t.now)
 		if verdict.Raised() {

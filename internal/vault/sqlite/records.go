@@ -66,11 +66,27 @@ func (t *tx) person(c access.Caller) (author, error) {
 	if !c.Function().IsZero() {
 		return a, access.ErrDenied
 	}
-	err := t.get(t.ctx, "SELECT n FROM users WHERE id = ?", []any{c.UserID().Bytes()}, &a.user)
+	var known bool
+	if a.user, known = t.v.people[a.userID]; known {
+		return a, nil
+	}
+	err := t.get(t.ctx, "SELECT n FROM users WHERE id = ?", []any{a.userID.Bytes()}, &a.user)
 	if errors.Is(err, sql.ErrNoRows) {
 		return a, access.ErrDenied
 	}
+	if err == nil {
+		keepNumber(t.v.people, a.userID, a.user)
+	}
 	return a, err
+}
+
+// keepNumber remembers a bounded number of rows' numbers.
+func keepNumber[K comparable](known map[K]int64, name K, n int64) {
+	const most = 1000
+	if len(known) >= most {
+		clear(known)
+	}
+	known[name] = n
 }
 
 // Append: see vault.Records. T1.
@@ -82,7 +98,7 @@ func (v *Vault) Append(ctx context.Context, c access.Caller, drafts []hat.Draft,
 		return nil, nil
 	}
 	var records []hat.Record
-	err := v.write(ctx, "append", func(t *tx) error {
+	err := v.write(ctx, appending, func(t *tx) error {
 		by, err := t.person(c)
 		if err != nil {
 			return err
@@ -211,7 +227,14 @@ func (t *tx) log(kind int, born, endpoint int64, chain any) error {
 
 // endpoint is the number of an endpoint, a new one if need be.
 func (t *tx) endpoint(e hat.Endpoint) (int64, error) {
-	return t.number("endpoints", "name", e.String())
+	if n, known := t.v.places[e]; known {
+		return n, nil
+	}
+	n, err := t.number("endpoints", "name", e.String())
+	if err == nil {
+		keepNumber(t.v.places, e, n)
+	}
+	return n, err
 }
 
 // number finds or makes the row of a table of names.

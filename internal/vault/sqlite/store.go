@@ -210,9 +210,6 @@ func syncFile(path string) error {
 // Open gives the vault of a HAT and a function to give it back with. Where MaxOpen vaults are in use it waits until
 // one is given back. vault.ErrNotFound, ErrDamaged, ErrNewer concern this HAT alone.
 func (s *Store) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
-	if !idPattern.MatchString(id) {
-		return nil, nil, fmt.Errorf("open vault: %.80q is no id of a HAT: %w", id, vault.ErrNotFound)
-	}
 	for {
 		sl, wait, err := s.take(ctx, id)
 		if err != nil {
@@ -257,6 +254,9 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 			s.useLocked(sl)
 			return sl, nil, nil
 		}
+	}
+	if !idPattern.MatchString(id) { // only those that match are in slots
+		return nil, nil, fmt.Errorf("open vault: %.80q is no id of a HAT: %w", id, vault.ErrNotFound)
 	}
 	if s.open >= s.o.MaxOpen {
 		if front := s.idle.Front(); front != nil {

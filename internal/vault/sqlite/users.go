@@ -72,7 +72,18 @@ func (v *Vault) UserByName(ctx context.Context, username string) (vault.User, er
 
 // UserByID: see vault.Users.
 func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error) {
-	return v.user(ctx, "id = ?", id.Bytes())
+	if !v.usable() {
+		return vault.User{}, v.closedError()
+	}
+	u, found, age := v.kept.user(id)
+	if found {
+		return u, nil
+	}
+	u, err := v.user(ctx, "id = ?", id.Bytes())
+	if err == nil {
+		v.kept.keepUser(u, age)
+	}
+	return u, err
 }
 
 // Owner: see vault.Users.

@@ -35,12 +35,16 @@ type Vault struct {
 	db      *sql.DB
 	readers *readers
 	names   *names // of readers
+	kept    kept
 
 	// Of the writer goroutine alone, once it runs.
 	w      *conn
 	state  state
 	grants map[int64]access.Grant // parsed; rows of grants never change
 	fields map[int64][]field      // by endpoint, as they are in the file; nil: not read yet
+	people map[hat.UserID]int64   // numbers of users, which never change
+	places map[hat.Endpoint]int64 // the same of endpoints
+	alone  bool                   // no function is enabled: nobody is to be told of what is written
 	chores bool                   // there may be some
 	// logHolds: the write-ahead log still holds what was erased or replaced; serve's own.
 	logHolds bool
@@ -71,6 +75,8 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 		db:     sql.OpenDB(connector),
 		names:  newNames(),
 		grants: map[int64]access.Grant{},
+		people: map[hat.UserID]int64{},
+		places: map[hat.Endpoint]int64{},
 		chunk:  minChore,
 		jobs:   make(chan job), quit: make(chan struct{}), served: make(chan struct{}), closed: make(chan struct{}),
 	}

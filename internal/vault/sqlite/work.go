@@ -29,8 +29,23 @@ const (
 
 // Due: see vault.Work.
 func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
+	if !v.usable() {
+		return nil, v.closedError()
+	}
+	idle, age := v.kept.isIdle()
+	if idle {
+		return nil, nil
+	}
 	now := v.now()
 	err = v.read(ctx, func(c *conn) error {
+		var some bool
+		if err := c.get(ctx, "SELECT EXISTS (SELECT 1 FROM pending)", nil, &some); err != nil {
+			return err
+		}
+		if !some {
+			v.kept.keepIdle(age)
+			return nil
+		}
 		return c.each(ctx, `SELECT f.id, p.not_before, p.since FROM pending p JOIN functions f ON f.n = p.function
 			WHERE f.enabled AND NOT p.parked AND p.not_before IS NOT NULL
 			AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.function = f.n AND l.life = ? AND l.expires > ?)

@@ -17,6 +17,9 @@ import (
 // maxBatch bounds how many transactions share one COMMIT, so that the first of a flood is not kept waiting.
 const maxBatch = 64
 
+// appending is the name of T1, by far the most frequent transaction.
+const appending = "append"
+
 // A job is one transaction somebody waits for.
 type job struct {
 	op   string
@@ -34,6 +37,7 @@ type tx struct {
 	now time.Time
 	state
 	erased, replaced bool // something a person wrote
+	raised           bool // there are functions whose pending work may have changed
 }
 
 // state is what the row of table hat says.
@@ -107,10 +111,10 @@ func (v *Vault) serve() {
 	}
 }
 
-// batch runs the job, and what else is waiting, each in a savepoint, all in one commit, and gives them back to be
-// answered. Jobs that failed wait for the commit too: what they failed on, such as a record that is there already, may
-// be an earlier job's. An error means that the file's state is in doubt; nobody may hear of it, and try again, before
-// the vault is closed.
+// batch runs the job, and what else is waiting, all in one commit, and gives them back to be answered. Those after the
+// first have a savepoint each; if the first fails, there is nothing else to keep. Jobs that failed wait for the commit
+// too: what they failed on, such as a record that is there already, may be an earlier job's. An error means that the
+// file's state is in doubt; nobody may hear of it, and try again, before the vault is closed.
 func (v *Vault) batch(first job) (jobs []job, _ error) {
 	ctx := context.Background() // see tx.ctx
 	if _, err := v.w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
@@ -121,12 +125,22 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 	var (
 		began  = v.state
 		good   []string // names of those that did not fail
+		forget bool     // what is kept may not hold any more
 		erased bool
 	)
 	for j, more := first, true; more; j, more = v.next(len(jobs)) {
 		t := &tx{conn: v.w, ctx: ctx, v: v, now: v.now(), state: v.state}
+		if j.op != appending {
+			v.alone = false
+		}
 		var fatal error
-		j.err, fatal = t.run(j)
+		if len(jobs) == 0 {
+			if j.err = t.do(j); j.err != nil {
+				return []job{j}, v.undo(j.err)
+			}
+		} else {
+			j.err, fatal = t.run(j)
+		}
 		jobs = append(jobs, j)
 		if errors.Is(named(v.path, fatal), vault.ErrFull) {
 			// SQLite has undone the whole transaction itself, the jobs before this one included.
@@ -142,15 +156,13 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 			return jobs, fatal
 		}
 		if j.err == nil {
+			// Of all transactions only this one is known to leave users alone, and mostly pending work.
+			forget = forget || j.op != appending || t.raised
 			v.state = t.state
 			erased = erased || t.erased
 			v.logHolds = v.logHolds || t.replaced
 			good = append(good, j.op)
 		}
-	}
-	if len(good) == 0 {
-		_, err := v.w.exec(ctx, "ROLLBACK")
-		return jobs, err
 	}
 	if v.state != began {
 		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, head = ?",
@@ -167,6 +179,9 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 	}
 	// If we stop here, all of the batch is there and nobody was told: who asks again finds it done. A write is then a
 	// duplicate, a claim's lease is of a former life, a run is committed already.
+	if forget {
+		v.kept.forget()
+	}
 	if err := v.atCommit(good, true); err != nil {
 		return jobs, fmt.Errorf("after commit: %w", err)
 	}
@@ -209,11 +224,18 @@ func (v *Vault) next(have int) (job, bool) {
 	}
 }
 
+// undo ends the transaction of a job that failed for that reason, and of no other. Where there was no room SQLite has
+// done so itself; after any other error that it can't be done the file's state is in doubt.
+func (v *Vault) undo(reason error) error {
+	v.forget()
+	if _, err := v.w.exec(context.Background(), "ROLLBACK"); err != nil && !errors.Is(named(v.path, reason), vault.ErrFull) {
+		return reason
+	}
+	return nil
+}
+
 // run does the job in a savepoint. fatal means that not even undoing it worked.
 func (t *tx) run(j job) (err, fatal error) {
-	if err := j.ctx.Err(); err != nil {
-		return err, nil
-	}
 	if _, err := t.exec(t.ctx, "SAVEPOINT job"); err != nil {
 		return nil, err
 	}
@@ -232,11 +254,17 @@ func (t *tx) run(j job) (err, fatal error) {
 // forget drops what was read from tables in a transaction that has been undone.
 func (v *Vault) forget() {
 	clear(v.grants)
-	v.fields = nil
+	clear(v.people)
+	clear(v.places)
+	v.fields, v.alone = nil, false
 }
 
-// do keeps a caller's panic from taking the writer down with it: the job is undone, and write panics in its stead.
+// do runs the job, unless nobody waits for it any more. It keeps a caller's panic from taking the writer down with it:
+// the job is undone, and write panics in its stead.
 func (t *tx) do(j job) (err error) {
+	if err := j.ctx.Err(); err != nil {
+		return err
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = &panicError{r}
