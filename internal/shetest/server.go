@@ -80,7 +80,7 @@ func (s *Server) CreateHAT(name string) (string, error) {
 	return She(Password(name)+"\n", "hat", "create", name, "--domain", name+".test", "--data", s.Data, "--password-stdin")
 }
 
-// Password of the owner of a HAT that CreateHAT made.
+// Password of a user: of the owner of a HAT that CreateHAT made, for one.
 func Password(name string) string { return "secret-of-" + name }
 
 var listening = regexp.MustCompile(`listening on http://(\S+)`)
@@ -158,17 +158,39 @@ func (s *Server) signal(sig syscall.Signal) error {
 	return cmd.Wait()
 }
 
-// NothingLeft looks from the host for what names the data directory: no mount, no process, no directory of a sandbox,
-// no cgroup may.
+// NothingLeft looks from the host for what belongs to the data directory or to its sandboxes: no mount, no process, no
+// directory of a sandbox, no cgroup may.
 func (s *Server) NothingLeft() error {
+	sandboxes := filepath.Join(s.Data, "run", "sandboxes")
+	// One line for each cgroup that holds the server's sandboxes; their last element names the sandboxes of this
+	// directory in other places too.
+	groups, err := os.ReadFile(filepath.Join(sandboxes, "cgroups"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no server has run
+	} else if err != nil {
+		return err
+	}
+	names := []string{s.Data + "/"}
+	empty := []string{filepath.Join(sandboxes, "tmp")}
+	for dir := range strings.FieldsSeq(string(groups)) {
+		name := filepath.Base(dir)
+		names, empty = append(names, "/"+name+"/"), append(empty, dir, filepath.Join("/run", name, "box"))
+	}
+	if len(names) == 1 {
+		return errors.New("no cgroup is known, so nobody can say whether one is left")
+	}
+	ours := func(text []byte) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return bytes.Contains(text, []byte(name)) })
+	}
+
 	var left []string
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, s.Data) {
-			left = append(left, "mount "+line)
+	for line := range bytes.Lines(mounts) {
+		if ours(line) {
+			left = append(left, "mount "+string(line))
 		}
 	}
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -176,17 +198,20 @@ func (s *Server) NothingLeft() error {
 		return err
 	}
 	for _, file := range commands {
-		if b, err := os.ReadFile(file); err == nil && bytes.Contains(b, []byte(s.Data+"/")) {
+		if b, err := os.ReadFile(file); err == nil && ours(b) {
 			left = append(left, "process "+string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})))
 		}
 	}
-	// Sandboxes in flight have a directory each; what else lies there is files that are kept on purpose.
-	entries, err := os.ReadDir(filepath.Join(s.Data, "run", "sandboxes"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		left = append(left, "sandbox "+e.Name())
+	for _, dir := range empty {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if e.IsDir() { // a cgroup has files of its own
+				left = append(left, filepath.Join(dir, e.Name()))
+			}
+		}
 	}
 	if len(left) > 0 {
 		return fmt.Errorf("left behind:\n%s", strings.Join(left, "\n"))
@@ -239,12 +264,15 @@ type Client struct {
 func (s *Server) Client(name string) *Client { return &Client{address: s.Address, name: name} }
 
 // Login takes a token as the owner.
-func (c *Client) Login() error {
+func (c *Client) Login() error { return c.LoginAs(c.name) }
+
+// LoginAs takes a token as a user of the HAT, whose password is the one that Password tells.
+func (c *Client) LoginAs(username string) error {
 	status, body, err := c.do("GET", "/users/access_token", nil, http.Header{
-		"Username": {url.QueryEscape(c.name)}, "Password": {url.QueryEscape(Password(c.name))},
+		"Username": {url.QueryEscape(username)}, "Password": {url.QueryEscape(Password(username))},
 	})
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("login of %s: %d %s", c.name, status, body)
+		err = fmt.Errorf("login of %s: %d %s", username, status, body)
 	}
 	return err
 }
