@@ -42,6 +42,23 @@ func (v *Vault) chore() job {
 	}}
 }
 
+// doChore does the next piece, when it is its turn.
+func (v *Vault) doChore() {
+	v.turn <- struct{}{}
+	if !v.chores {
+		<-v.turn
+		return
+	}
+	began := time.Now()
+	jobs := v.work(v.chore())
+	v.turn <- struct{}{}
+	defer func() { <-v.turn }()
+	v.pace(time.Since(began))
+	if len(jobs) == 1 && jobs[0].err != nil {
+		v.chores = false // it may not even have begun: to try at once again would do nothing else
+	}
+}
+
 // pace fits the size of the next piece to what the last one took, its commit included.
 func (v *Vault) pace(took time.Duration) {
 	switch {

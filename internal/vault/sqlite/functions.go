@@ -249,8 +249,8 @@ func (t *tx) addStored(f function, after hat.Seq) error {
 	for _, e := range f.grant.Bundle.Endpoints() {
 		// One event for each chain of writers is as good as all of them.
 		err := t.each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
-			WHERE r.endpoint = (SELECT n FROM endpoints WHERE name = ?) AND r.seq > ? AND r.created >= ? GROUP BY r.chain`,
-			[]any{e.String(), int64(after), sinceMicros(f.grant.Since)}, func(scan func(...any) error) (err error) {
+			WHERE r.born IN (`+bornSince+`) AND r.created >= ? GROUP BY r.chain`,
+			[]any{e.String(), int64(after), e.String(), int64(after), sinceMicros(f.grant.Since)}, func(scan func(...any) error) (err error) {
 				var (
 					chain  sql.NullString
 					oldest sql.NullInt64

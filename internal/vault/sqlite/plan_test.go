@@ -24,8 +24,8 @@ func TestReadingUsesTheIndexes(t *testing.T) {
 		{"all in order", bundle.Want{}, "records_in_order"},
 		{"newest first", bundle.Want{Order: &bundle.Order{Descending: true}}, "records_in_order"},
 		{"a snapshot", bundle.Want{Upto: 9}, "records_in_order"},
-		{"what is new", bundle.Want{After: 7}, "records_by_change"},
-		{"what is new in a snapshot", bundle.Want{After: 7, Upto: 9}, "records_by_change"},
+		{"what is new", bundle.Want{After: 7}, "records_changed"},
+		{"what is new in a snapshot", bundle.Want{After: 7, Upto: 9}, "records_changed"},
 	} {
 		query, args := scanQuery(e, c.want)
 		var steps []string

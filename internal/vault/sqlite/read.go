@@ -210,23 +210,26 @@ func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bun
 // byCreation says that the order that is wanted is that of creation, in either direction.
 func byCreation(want bundle.Want) bool { return want.Order != nil && want.Order.Field == "" }
 
+// bornSince is the records at an endpoint that were created or changed behind a position, from the indexes alone; some
+// twice. It takes endpoint and position twice.
+const bornSince = `SELECT born FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?) AND born > ?
+	UNION ALL SELECT born FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?) AND seq > ? AND seq > born`
+
 func scanQuery(e hat.Endpoint, want bundle.Want) (query string, args []any) {
 	query, args = recordColumns+"WHERE ", []any{e.String()}
-	var upto string
 	if want.After > 0 {
-		// The inner list comes from the index by change alone and is sorted by born; only what is new is looked at.
-		query += "r.born IN (SELECT born FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?) AND seq > ?"
-		args, upto = append(args, int64(want.After)), " AND seq <= ?"
+		// The inner list is sorted by born; only what is new is looked at.
+		query += "r.born IN (" + bornSince + ")"
+		args = []any{e.String(), int64(want.After), e.String(), int64(want.After)}
 	} else {
-		// The plus keeps SQLite from reading by change, and then sorting all there is.
-		query += "(r.endpoint = (SELECT n FROM endpoints WHERE name = ?)"
-		upto = " AND +r.seq <= ?"
+		query += "r.endpoint = (SELECT n FROM endpoints WHERE name = ?)"
 	}
 	if want.Upto > 0 {
-		query += upto
+		// The plus keeps SQLite from reading by change, and then sorting all there is.
+		query += " AND +r.seq <= ?"
 		args = append(args, int64(want.Upto))
 	}
-	query += ") ORDER BY r.born"
+	query += " ORDER BY r.born"
 	if byCreation(want) && want.Order.Descending {
 		query += " DESC"
 	}

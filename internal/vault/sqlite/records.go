@@ -197,9 +197,7 @@ func (t *tx) insert(d hat.Draft, by author, ch *change) (hat.Record, int64, erro
 	if stored == 0 {
 		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, vault.ErrDuplicate)
 	}
-	if err := t.log(created, int64(seq), endpoint, by.chainN); err != nil {
-		return hat.Record{}, 0, err
-	}
+	t.seq = seq
 	if err := t.index(endpoint, int64(seq), d.Data); err != nil {
 		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, err)
 	}
@@ -214,8 +212,13 @@ func runBytes(id hat.RunID) any {
 	return id.Bytes()
 }
 
-// log takes the next position.
+// log takes the next position for a change of a record, or its end. What the record says of its birth would be lost
+// with that, and goes to the log before.
 func (t *tx) log(kind int, born, endpoint int64, chain any) error {
+	if _, err := t.exec(t.ctx, `INSERT INTO log (seq, kind, born, endpoint, chain, at)
+		SELECT born, ?, born, endpoint, chain, created FROM records WHERE born = ? ON CONFLICT DO NOTHING`, created, born); err != nil {
+		return fmt.Errorf("log %d: %w", born, err)
+	}
 	t.seq++
 	_, err := t.exec(t.ctx, "INSERT INTO log (seq, kind, born, endpoint, chain, at) VALUES (?, ?, ?, ?, ?, ?)",
 		int64(t.seq), kind, born, endpoint, chain, t.now.UnixMicro())
@@ -456,6 +459,9 @@ func (t *tx) erase(c access.Caller, gone []stored) error {
 		if err := t.unindex(s.endpoint, s.born); err != nil {
 			return fmt.Errorf("erase %s: %w", s.id, err)
 		}
+		if err := t.log(erased, s.born, s.endpoint, s.chain); err != nil {
+			return err
+		}
 		if _, err := t.exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
 			return fmt.Errorf("erase %s: %w", s.id, err)
 		}
@@ -464,9 +470,6 @@ func (t *tx) erase(c access.Caller, gone []stored) error {
 				"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {
 				return fmt.Errorf("erase %s: %w", s.id, err)
 			}
-		}
-		if err := t.log(erased, s.born, s.endpoint, s.chain); err != nil {
-			return err
 		}
 		ch.note(s.id, s.at, trigger.Event{Seq: t.seq})
 	}

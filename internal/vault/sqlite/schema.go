@@ -178,6 +178,11 @@ INSERT INTO run_changes (run) SELECT id FROM runs ORDER BY id;
 `, `
 -- Whether somebody asked for this work to be done again.
 ALTER TABLE pending ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;
+`, `
+-- Most records are never changed, and those that are new are found by their birth. From here on a birth has a row in
+-- log only once its record was changed or erased: until then the record itself says all that is in it.
+DROP INDEX records_by_change;
+CREATE INDEX records_changed ON records (endpoint, seq) WHERE seq > born;
 `}
 
 // applicationID marks the files as ours: "SHE1".

@@ -1,6 +1,6 @@
 // Package sqlite keeps vaults in SQLite files, one for each HAT, and keeps the promises of package vault with three
-// means: COMMIT waits for the disk; one goroutine for each open vault writes, and lets transactions that wait at the
-// same time share a commit; readers have their own connections and see one snapshot each.
+// means: COMMIT waits for the disk; one goroutine at a time writes to a vault, and takes transactions that wait at the
+// same time into one commit; readers have their own connections and see one snapshot each.
 //
 // DESIGN.md beside package vault explains the schema, the transactions and what a crash leaves at each step.
 package sqlite
@@ -37,8 +37,9 @@ type Vault struct {
 	names   *names // of readers
 	kept    kept
 
-	// Of the writer goroutine alone, once it runs.
-	w      *conn
+	// Of whoever has the turn, once serve runs.
+	turn   chan struct{} // full while somebody has it
+	w      *conn         // nil: the vault has closed itself
 	state  state
 	grants map[int64]access.Grant // parsed; rows of grants never change
 	fields map[int64][]field      // by endpoint, as they are in the file; nil: not read yet
@@ -46,13 +47,14 @@ type Vault struct {
 	places map[hat.Endpoint]int64 // the same of endpoints
 	alone  bool                   // no function is enabled: nobody is to be told of what is written
 	chores bool                   // there may be some
-	// logHolds: the write-ahead log still holds what was erased or replaced; serve's own.
+	// logHolds: the write-ahead log still holds what was erased or replaced.
 	logHolds bool
-	chunk    int // rows in the next piece
+	chunk    int  // rows in the next piece
+	crowded  bool // several shared the last commit
 
 	jobs   chan job
-	quit   chan struct{} // closed to stop the writer
-	served chan struct{} // closed when it has stopped
+	look   chan struct{} // tells serve that there are chores
+	served chan struct{} // closed when serve has stopped
 	closed chan struct{} // closed when the vault is of no more use
 
 	mu    sync.Mutex
@@ -78,7 +80,7 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 		people: map[hat.UserID]int64{},
 		places: map[hat.Endpoint]int64{},
 		chunk:  minChore,
-		jobs:   make(chan job), quit: make(chan struct{}), served: make(chan struct{}), closed: make(chan struct{}),
+		turn:   make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
 	v.db.SetMaxIdleConns(-1)
 	v.readers = newReaders(v.db)
@@ -151,15 +153,11 @@ func (v *Vault) atCommit(ops []string, persisted bool) error {
 // close stops the writer after what it is at, and lets go of the file when the last reader is done.
 func (v *Vault) close() error {
 	v.mu.Lock()
-	first := v.cause == nil
-	if first {
+	if v.cause == nil {
 		v.cause = vault.ErrClosed
 		close(v.closed)
 	}
 	v.mu.Unlock()
-	if first {
-		close(v.quit)
-	}
 	<-v.served
 	return errors.Join(v.readers.close(), v.db.Close())
 }

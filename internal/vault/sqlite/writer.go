@@ -46,67 +46,96 @@ type state struct {
 	head receipt.Head
 }
 
-// write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind.
+// write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind. Where
+// nobody else is writing the caller does it itself, and saves the way to serve and back.
 func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
 	j := job{op: op, ctx: ctx, do: f, done: make(chan error, 1)}
 	select {
-	case v.jobs <- j:
-		// From here the answer is certain to come, and soon: to walk away would leave it open what happened.
-		err := <-j.done
-		var p *panicError
-		if errors.As(err, &p) {
-			panic(p.value)
+	case v.turn <- struct{}{}:
+		v.work(j)
+	default:
+		select {
+		case v.jobs <- j:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-v.closed:
+			return v.closedError()
 		}
-		return named(v.path, err)
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-v.closed:
-		return v.closedError()
 	}
+	// The answer is certain to come, and soon: to walk away would leave it open what happened.
+	err := <-j.done
+	var p *panicError
+	if errors.As(err, &p) {
+		panic(p.value)
+	}
+	return named(v.path, err)
 }
 
-// serve is the only goroutine that writes to the file, and the one that closes its connection.
-func (v *Vault) serve() {
-	defer close(v.served)
-	for {
-		var (
-			chores <-chan struct{}  // nil, and never chosen, while there are none
-			again  <-chan time.Time // the same, for emptying the log
-			began  time.Time
-			j      job
-		)
-		if v.chores {
-			chores = always
-		}
-		if v.logHolds {
-			again = time.After(emptyAgain)
-		}
-		select {
-		case j = <-v.jobs:
-		case <-chores:
-			j, began = v.chore(), time.Now()
-		case <-again:
-			v.emptyLog()
-			continue
-		case <-v.quit:
-			_ = v.w.close() // what was committed is on disk
-			return
-		}
-		jobs, err := v.batch(j)
+// work does a batch, beginning with the job, and answers all that are in it. The caller has the turn, and has given it
+// back afterwards.
+func (v *Vault) work(first job) (jobs []job) {
+	defer func() { <-v.turn }()
+	if !v.usable() {
+		first.done <- v.closedError()
+		return nil
+	}
+	had := v.chores || v.logHolds
+	err := errors.New("a panic between transactions")
+	defer func() {
 		if err != nil {
 			v.closeItself(err)
 		}
 		for _, j := range jobs {
 			j.done <- cmp.Or(err, j.err)
 		}
-		if err != nil {
-			return
+	}()
+	jobs, err = v.batch(first)
+	v.crowded = len(jobs) > 1
+	if !had && (v.chores || v.logHolds) {
+		select {
+		case v.look <- struct{}{}:
+		default:
 		}
-		if !began.IsZero() {
-			v.pace(time.Since(began))
-			if len(jobs) == 1 && jobs[0].err != nil {
-				v.chores = false // it may not even have begun: to try at once again would do nothing else
+	}
+	return jobs
+}
+
+// serve writes for those who came while somebody else was writing, does the chores, and is the one that closes the
+// connection.
+func (v *Vault) serve() {
+	defer close(v.served)
+	for {
+		var (
+			chores <-chan struct{}  // nil, and never chosen, while there are none
+			again  <-chan time.Time // the same, for emptying the log
+		)
+		v.turn <- struct{}{}
+		if v.chores {
+			chores = always
+		}
+		if v.logHolds {
+			again = time.After(emptyAgain)
+		}
+		<-v.turn
+		select {
+		case j := <-v.jobs:
+			v.turn <- struct{}{}
+			v.work(j)
+		case <-chores:
+			v.doChore()
+		case <-again:
+			v.turn <- struct{}{}
+			if v.usable() {
+				v.emptyLog()
 			}
+			<-v.turn
+		case <-v.look:
+		case <-v.closed:
+			v.turn <- struct{}{} // for ever
+			if v.w != nil {
+				_ = v.w.close() // what was committed is on disk
+			}
+			return
 		}
 	}
 }
@@ -210,8 +239,9 @@ func (v *Vault) next(have int) (job, bool) {
 	if have >= maxBatch {
 		return job{}, false
 	}
-	// Those who were answered last are on their way with the next job; to let them run first costs less than a commit.
-	for yielded := false; ; yielded = true {
+	// Where several shared the last commit, they are on their way with the next job; to let them run first costs less
+	// than a commit.
+	for yielded := !v.crowded; ; yielded = true {
 		select {
 		case j := <-v.jobs:
 			return j, true
@@ -277,11 +307,12 @@ type panicError struct{ value any }
 
 func (*panicError) Error() string { return "panic in a transaction" }
 
-// closeItself is called by serve after an error in doubt. The connection goes first, and with it the transaction:
+// closeItself is called by work after an error in doubt. The connection goes first, and with it the transaction:
 // somebody may open the file again as soon as the vault counts as closed.
 func (v *Vault) closeItself(err error) {
 	_, _ = v.w.c.ExecContext(context.Background(), "ROLLBACK")
 	_ = v.w.close()
+	v.w = nil
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.cause == nil {

@@ -1,0 +1,134 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+	"she/internal/vault/vaulttest"
+)
+
+// positions is what the file says of each position, in order: number, kind, whose, and by which functions. The births
+// of records that never changed are in the records.
+func positions(t testing.TB, v *Vault) (all []string) {
+	t.Helper()
+	err := v.read(t.Context(), func(c *conn) error {
+		return c.each(t.Context(), `SELECT l.seq, l.kind, l.born, coalesce(c.path, 'person') FROM (
+				SELECT seq, kind, born, chain FROM log
+				UNION ALL SELECT seq, 1, born, chain FROM records WHERE seq = born AND born NOT IN (SELECT seq FROM log)
+			) l LEFT JOIN chains c ON c.n = l.chain ORDER BY l.seq`, nil, func(scan func(...any) error) error {
+			var seq, kind, born int64
+			var by string
+			err := scan(&seq, &kind, &born, &by)
+			all = append(all, fmt.Sprint(seq, " ", map[int64]string{created: "created", changed: "changed", erased: "erased"}[kind], " ", born, " ", by))
+			return err
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func wantPositions(t testing.TB, v *Vault, want ...string) {
+	t.Helper()
+	if got := positions(t, v); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestEveryPositionIsAccountedFor(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	alice := create(t, s, "alice")
+	opened, _ := openVault(t, s, "alice")
+	v, ctx := opened.(*Vault), t.Context()
+	f, _ := hat.ParseFunctionID("f")
+	version, _ := hat.ParseVersion("1.0.0")
+	out := placeOf(t, "she/f")
+	_, err := v.Enable(ctx, alice, access.Grant{
+		Function: f, Version: version, Output: out, Trigger: hat.Trigger{Kind: hat.Individual},
+		Bundle: bundle.Bundle{Name: "f", Properties: map[string]bundle.PropertyQuery{
+			"p": {Endpoints: []bundle.EndpointQuery{{Endpoint: note(t, `1`).Endpoint}}},
+		}},
+	})
+	must(t, 0, err)
+	records, err := v.Append(ctx, alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`)}, false)
+	must(t, 0, err)
+	p, err := v.Claim(ctx, vault.Claim{Function: f, Run: hat.NewRunID(), Cause: plan.ByData, Now: v.now(), Expires: v.now().Add(time.Minute)})
+	must(t, 0, err)
+	done, err := v.Commit(ctx, p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{
+		{Endpoint: out, Data: dataOf(t, `"a"`)}, {Endpoint: out, Data: dataOf(t, `"b"`)},
+	}}}})
+	must(t, 0, err)
+	for _, text := range []string{`10`, `11`} {
+		_, err = v.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: dataOf(t, text)}, {ID: done.Written[0].ID, Data: dataOf(t, text)}})
+		must(t, 0, err)
+	}
+	must(t, 0, v.Erase(ctx, alice, []hat.RecordID{records[1].ID, done.Written[1].ID, records[0].ID}))
+	want := []string{
+		"1 created 1 person", "2 created 2 person", "3 created 3 person",
+		"4 created 4 f", "5 created 5 f",
+		"6 changed 1 person", "7 changed 4 person", "8 changed 1 person", "9 changed 4 person",
+		"10 erased 2 person", "11 erased 5 f", "12 erased 1 person",
+	}
+	wantPositions(t, v, want...)
+	vaulttest.CheckHAT(t, v)
+}
+
+// oldSchema is how many migrations the files of the first published version had.
+const oldSchema = 5
+
+// A file of an earlier version, in which births had rows of their own, says the same and can be written to.
+func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	alice := create(t, s, "alice")
+	opened, release := openVault(t, s, "alice")
+	ctx := context.Background()
+	records, err := opened.Append(ctx, alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`), note(t, `4`)}, false)
+	must(t, 0, err)
+	_, err = opened.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: dataOf(t, `10`)}})
+	must(t, 0, err)
+	release()
+	must(t, 0, s.Close())
+
+	db, err := sql.Open("sqlite", s.path("alice"))
+	must(t, 0, err)
+	_, err = db.Exec(fmt.Sprintf(`DROP INDEX records_changed; CREATE INDEX records_by_change ON records (endpoint, seq);
+		INSERT INTO log (seq, kind, born, endpoint, chain, at) SELECT born, 1, born, endpoint, chain, created FROM records
+			WHERE born NOT IN (SELECT seq FROM log);
+		DELETE FROM migrations WHERE version > %d; PRAGMA user_version = %[1]d`, oldSchema))
+	must(t, 0, err)
+	must(t, 0, db.Close())
+
+	s = newStore(t, s.dir, Options{})
+	opened, _ = openVault(t, s, "alice")
+	v := opened.(*Vault)
+	wantPositions(t, v, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person")
+	_, err = v.Update(ctx, alice, []vault.Change{{ID: records[2].ID, Data: dataOf(t, `30`)}})
+	must(t, 0, err)
+	must(t, 0, v.Erase(ctx, alice, []hat.RecordID{records[1].ID}))
+	must(t, 0, write(t, v, alice, `8`))
+	wantPositions(t, v, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person",
+		"6 changed 3 person", "7 erased 2 person", "8 created 8 person")
+	var fresh []hat.Seq
+	must(t, 0, v.Read(ctx, alice, func(src bundle.Source, _ hat.Seq) error {
+		for r, err := range src.Scan(ctx, note(t, `1`).Endpoint, bundle.Want{After: 3}).Records {
+			must(t, 0, err)
+			fresh = append(fresh, r.Born)
+		}
+		return nil
+	}))
+	if want := []hat.Seq{1, 3, 4, 8}; !slices.Equal(fresh, want) {
+		t.Errorf("new behind 3 are %v, want %v", fresh, want)
+	}
+	vaulttest.CheckHAT(t, v)
+}
