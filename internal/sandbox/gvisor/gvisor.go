@@ -87,9 +87,6 @@ func New(c Config) (*Mechanism, error) {
 }
 
 func (m *Mechanism) prepare(c Config, name string) (err error) {
-	if m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init); err != nil {
-		return err
-	}
 	if m.cg, err = findHierarchies(name); err != nil {
 		return err
 	}
@@ -103,8 +100,22 @@ func (m *Mechanism) prepare(c Config, name string) (err error) {
 			known = append(known, dir)
 		}
 	}
-	return os.WriteFile(m.groupsFile(), []byte(strings.Join(known, "\n")+"\n"), 0o600)
+	if err := os.WriteFile(m.groupsFile(), []byte(strings.Join(known, "\n")+"\n"), 0o600); err != nil {
+		return err
+	}
+	// A sandbox that was starting when the earlier server was killed still makes mount points in the skeleton. Sweep makes
+	// our groups anew.
+	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
+	defer cancel()
+	if err := sweepGroups(ctx, known); err != nil {
+		return err
+	}
+	m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init)
+	return err
 }
+
+// sweepTimeout is what ending the processes of an earlier life may take.
+const sweepTimeout = 10 * time.Second
 
 func (m *Mechanism) tmpDir() string     { return filepath.Join(m.state, "tmp") }
 func (m *Mechanism) boxDir() string     { return filepath.Join(m.run, "box") }
@@ -134,7 +145,7 @@ func (m *Mechanism) runscArgs(run string) []string {
 
 // Sweep implements sandbox.Mechanism.
 func (m *Mechanism) Sweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
 	known, err := m.knownGroups()
 	if err != nil {
@@ -159,7 +170,7 @@ func (m *Mechanism) Sweep(ctx context.Context) error {
 
 // Close implements sandbox.Mechanism. What stays is the state directory with nothing of a sandbox in it.
 func (m *Mechanism) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 	defer cancel()
 	return errors.Join(
 		sweepGroups(ctx, m.cg.all),
