@@ -31,7 +31,7 @@ import (
 //
 //	hat NAME              create HAT NAME.test with the password "secret-of-NAME"
 //	serve [FLAG...]       start she serve on $DATA with she.yaml, wait until it is ready
-//	stop                  SIGTERM, and it must end with 0
+//	sigterm               SIGTERM, and it must end with 0 (stop is testscript's own: it ends the script)
 //	kill9                 SIGKILL
 //	login NAME            later calls are NAME's
 //	call METHOD PATH [FILE]        print status and body
@@ -73,7 +73,7 @@ func TestStories(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"hat":           command((*story).hat),
 			"serve":         command((*story).serve),
-			"stop":          command((*story).stop),
+			"sigterm":       command((*story).stop),
 			"kill9":         command((*story).kill9),
 			"login":         command((*story).login),
 			"call":          command((*story).call),
@@ -351,7 +351,7 @@ func (s *story) setenvFrom(ts *testscript.TestScript, args []string) error {
 }
 
 func (s *story) tamper(_ *testscript.TestScript, args []string) error {
-	vaults, err := filepath.Glob(filepath.Join(s.env.Getenv("DATA"), "vaults", "*", "*.db"))
+	vaults, err := filepath.Glob(filepath.Join(s.env.Getenv("DATA"), "vaults", "*.vault"))
 	if err != nil || len(vaults) != 1 {
 		return fmt.Errorf("vaults %v %w", vaults, err)
 	}
