@@ -324,7 +324,7 @@ func manage(ctx context.Context, dir string, configFile string) (*manager, error
 	if err != nil {
 		return nil, err
 	}
-	n, err := openNode(dir, config)
+	n, err := openNode(dir, config, nil)
 	if errors.Is(err, directory.ErrInUse) {
 		return nil, fmt.Errorf("%s belongs to a server that does not answer at its socket yet; it may be starting: try again in a moment", dir)
 	}

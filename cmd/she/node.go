@@ -25,8 +25,8 @@ type node struct {
 // defaultOpen is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
 const defaultOpen = 256
 
-// openNode takes the data directory for this process.
-func openNode(dir string, config Config) (*node, error) {
+// openNode takes the data directory for this process. atCommit, for tests, sees each commit of a vault.
+func openNode(dir string, config Config, atCommit func([]string, bool) error) (*node, error) {
 	hats, err := directory.Open(dir)
 	switch {
 	case errors.Is(err, directory.ErrInUse):
@@ -36,7 +36,9 @@ func openNode(dir string, config Config) (*node, error) {
 	case err != nil:
 		return nil, err
 	}
-	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{MaxOpen: max(cmp.Or(config.Vaults, defaultOpen), 2*config.Instances)})
+	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{
+		MaxOpen: max(cmp.Or(config.Vaults, defaultOpen), 2*config.Instances), AtCommit: atCommit,
+	})
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}

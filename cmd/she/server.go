@@ -27,7 +27,7 @@ type server struct {
 	*node
 	address string // where it listens
 	engine  *engine.Engine
-	invoker *invoke.Invoker
+	invoker invoker
 
 	public, management *http.Server
 	socket             net.Listener
@@ -36,10 +36,24 @@ type server struct {
 	failed             chan error     // the first part that ended by itself
 }
 
+// An invoker runs functions, and knows which runtimes there are: *invoke.Invoker says what each method promises.
+type invoker interface {
+	engine.Invoker
+	Supports(runtime string) (resolved, warning string, err error)
+	Sweep(ctx context.Context) error
+	Close() error
+}
+
 type serverOptions struct {
 	data, listen string
 	config       Config
 	log          io.Writer
+
+	// For tests that end the server a thousand times: what runs functions instead of sandboxes, what the engine sees
+	// of the vaults, and what sees each commit of one.
+	invoker  invoker
+	vaults   func(engine.Vaults) engine.Vaults
+	atCommit func(ops []string, persisted bool) error
 }
 
 // Time a client has for its headers, and a connection may idle. Bodies have their own limit in httpapi.
@@ -51,12 +65,14 @@ const (
 
 // startServer opens the data directory, sweeps what an earlier life left, and listens. The server runs until stop.
 func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
-	if os.Geteuid() != 0 {
-		return nil, errors.New("the server must run as root: sandboxes need it to make their mounts and cgroups")
-	}
-	helpers, err := findHelpers()
-	if err != nil {
-		return nil, err
+	var helpers helpers
+	if o.invoker == nil {
+		if os.Geteuid() != 0 {
+			return nil, errors.New("the server must run as root: sandboxes need it to make their mounts and cgroups")
+		}
+		if helpers, err = findHelpers(); err != nil {
+			return nil, err
+		}
 	}
 	applications, err := readApplications(o.config.Applications)
 	if err != nil {
@@ -77,23 +93,17 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}()
 	begun = append(begun, listener.Close)
 
-	if s.node, err = openNode(o.data, o.config); err != nil {
+	if s.node, err = openNode(o.data, o.config, o.atCommit); err != nil {
 		return nil, err
 	}
 	begun = append(begun, s.node.close)
 	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
 	instances := cmp.Or(o.config.Instances, 2*runtime.NumCPU())
 	runs := min(cmp.Or(o.config.Runs, instances), instances)
-	run := filepath.Join(o.data, "run")
-	walls, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(run, "sandboxes")})
-	if err != nil {
-		return nil, err
-	}
-	if s.invoker, err = invoke.New(invoke.Config{
-		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
-		Find: runtimes.Finder{Compiled: filepath.Join(run, "compiled")},
-	}); err != nil {
-		return nil, errors.Join(err, walls.Close())
+	if s.invoker = o.invoker; s.invoker == nil {
+		if s.invoker, err = newInvoker(filepath.Join(o.data, "run"), helpers, instances); err != nil {
+			return nil, err
+		}
 	}
 	begun = append(begun, s.invoker.Close)
 	// Only the holder of the directory's lock may sweep: another server's sandboxes are not leftovers.
@@ -108,7 +118,11 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err = s.node.load(ctx, o.data, o.config, s.invoker.Supports); err != nil {
 		return nil, err
 	}
-	s.engine = engine.New(engine.Options{Vaults: s.node, Invoker: s.invoker, Functions: s.node.functions(), Log: log, Parallel: runs})
+	var vaults engine.Vaults = s.node
+	if o.vaults != nil {
+		vaults = o.vaults(vaults)
+	}
+	s.engine = engine.New(engine.Options{Vaults: vaults, Invoker: s.invoker, Functions: s.node.functions(), Log: log, Parallel: runs})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
@@ -125,6 +139,22 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.part("public HTTP", func() error { return s.public.Serve(listener) })
 	s.part("management", func() error { return s.management.Serve(s.socket) })
 	return s, nil
+}
+
+// newInvoker makes what runs functions in sandboxes, instances at once, with its files below run.
+func newInvoker(run string, h helpers, instances int) (*invoke.Invoker, error) {
+	walls, err := gvisor.New(gvisor.Config{Runsc: h.runsc, Init: h.init, State: filepath.Join(run, "sandboxes")})
+	if err != nil {
+		return nil, err
+	}
+	v, err := invoke.New(invoke.Config{
+		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
+		Find: runtimes.Finder{Compiled: filepath.Join(run, "compiled")},
+	})
+	if err != nil {
+		return nil, errors.Join(err, walls.Close())
+	}
+	return v, nil
 }
 
 // part runs one of the server's endless loops; if it ends by itself the whole server must.

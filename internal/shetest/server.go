@@ -29,8 +29,11 @@ type Server struct {
 	Config  string // she.yaml
 	Address string // host:port, from Start on
 	Log     Buffer // all the processes ever printed
+	// Program makes the process that serves, given the arguments of she serve; nil: the real one.
+	Program func(args ...string) *exec.Cmd
 
-	cmd *exec.Cmd
+	cmd   *exec.Cmd
+	ready chan string // where it listens; closed when it has closed its output
 }
 
 // wait is how long anything a story waits for may take.
@@ -87,15 +90,30 @@ var listening = regexp.MustCompile(`listening on http://(\S+)`)
 
 // Start begins serving on a free port and returns when the server is ready.
 func (s *Server) Start(flags ...string) error {
+	if err := s.Begin(flags...); err != nil {
+		return err
+	}
+	if err := s.Ready(); err != nil {
+		return err
+	}
+	_, err := s.Client("").Until("GET", "/healthz", regexp.MustCompile(`"OK"`))
+	return err
+}
+
+// Begin is Start that waits for nothing: what follows is Ready, or Kill.
+func (s *Server) Begin(flags ...string) error {
 	if s.cmd != nil {
 		return errors.New("the server runs already")
 	}
-	bin, err := Bin()
-	if err != nil {
-		return err
+	program := s.Program
+	if program == nil {
+		bin, err := Bin()
+		if err != nil {
+			return err
+		}
+		program = func(args ...string) *exec.Cmd { return exec.Command(filepath.Join(bin, "she"), args...) }
 	}
-	cmd := exec.Command(filepath.Join(bin, "she"),
-		append([]string{"serve", "--data", s.Data, "--listen", "127.0.0.1:0", "--config", s.Config}, flags...)...)
+	cmd := program(append([]string{"serve", "--data", s.Data, "--listen", "127.0.0.1:0", "--config", s.Config}, flags...)...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -114,17 +132,24 @@ func (s *Server) Start(flags ...string) error {
 			}
 		}
 	}()
+	s.cmd, s.ready = cmd, ready
+	return nil
+}
+
+// Ready returns when the process that Begin started listens. An error says that there is no process any more.
+func (s *Server) Ready() error {
 	select {
-	case address, ok := <-ready:
+	case address, ok := <-s.ready:
 		if !ok {
+			cmd := s.cmd
+			s.cmd = nil
 			return fmt.Errorf("the server ended before it was ready: %w\n%s", cmd.Wait(), s.Log.String())
 		}
-		s.cmd, s.Address = cmd, address
+		s.Address = address
 	case <-time.After(wait):
-		return errors.Join(errors.New("the server did not say where it listens"), cmd.Process.Kill(), cmd.Wait())
+		return errors.Join(errors.New("the server did not say where it listens"), s.Kill())
 	}
-	_, err = s.Client("").Until("GET", "/healthz", regexp.MustCompile(`"OK"`))
-	return err
+	return nil
 }
 
 // Running says whether there is a process.
@@ -136,7 +161,7 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 // Stop asks the process to end; it must end with 0.
 func (s *Server) Stop() error { return s.signal(syscall.SIGTERM) }
 
-// Kill ends it at once, as a crash would.
+// Kill ends it at once, as a crash would, unless it has ended already.
 func (s *Server) Kill() error {
 	err := s.signal(syscall.SIGKILL)
 	var exit *exec.ExitError
@@ -152,7 +177,7 @@ func (s *Server) signal(sig syscall.Signal) error {
 	}
 	cmd := s.cmd
 	s.cmd = nil
-	if err := cmd.Process.Signal(sig); err != nil {
+	if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return cmd.Wait()
@@ -262,6 +287,9 @@ type Client struct {
 
 // Client of the HAT that CreateHAT(name) made, not logged in.
 func (s *Server) Client(name string) *Client { return &Client{address: s.Address, name: name} }
+
+// Follow makes the client speak to the server where it listens now, with the token it has.
+func (c *Client) Follow(s *Server) { c.address = s.Address }
 
 // Login takes a token as the owner.
 func (c *Client) Login() error { return c.LoginAs(c.name) }

@@ -103,15 +103,26 @@ func (m *Mechanism) prepare(c Config, name string) (err error) {
 	if err := os.WriteFile(m.groupsFile(), []byte(strings.Join(known, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
-	// A sandbox that was starting when the earlier server was killed still makes mount points in the skeleton. Sweep makes
-	// our groups anew.
+	// A sandbox that was starting when the earlier server was killed still makes mount points in the skeleton.
 	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 	defer cancel()
-	if err := sweepGroups(ctx, known); err != nil {
+	if err := m.endAll(ctx, known); err != nil {
 		return err
 	}
 	m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init)
 	return err
+}
+
+// endAll ends every process in the groups and leaves ours empty.
+func (m *Mechanism) endAll(ctx context.Context, groups []string) error {
+	problems := []error{sweepGroups(ctx, groups)}
+	for _, dir := range m.cg.all { // sweepGroups took them along
+		problems = append(problems, os.MkdirAll(dir, 0o755))
+	}
+	if m.cg.v2 != "" {
+		problems = append(problems, enable(m.cg.v2))
+	}
+	return errors.Join(problems...)
 }
 
 // sweepTimeout is what ending the processes of an earlier life may take.
@@ -151,14 +162,7 @@ func (m *Mechanism) Sweep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	problems := []error{sweepGroups(ctx, known)}
-	for _, dir := range m.cg.all { // sweepGroups took them along
-		problems = append(problems, os.MkdirAll(dir, 0o755))
-	}
-	if m.cg.v2 != "" {
-		problems = append(problems, enable(m.cg.v2))
-	}
-	problems = append(problems, unmountBelow(m.run), unmountBelow(m.state))
+	problems := []error{m.endAll(ctx, known), unmountBelow(m.run), unmountBelow(m.state)}
 	for _, dir := range []string{m.boxDir(), m.tmpDir(), m.sharedDir()} {
 		problems = append(problems, empty(dir))
 	}
