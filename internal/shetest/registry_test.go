@@ -5,47 +5,22 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"testing"
 	"time"
 )
 
-// Scenarios 53 to 62: which functions there are, and what a client may do with them.
+// Scenarios 54 to 62: which functions there are, and what a client may do with them.
 var registryScenarios = []scenario{
-	{"Scenario53 a function whose configuration entry fails at start appears without a restart once it answers",
-		[]function{
-			individual("f53"),
-			{id: "late53", answersFrom: time.Now().Add(10 * time.Second)},
-			{id: "init-fails", project: "init-fails"},
-		},
-		func(p *person) {
-			var list []struct{ ID string }
-			p.available("f53")
-			p.get(api + "/she/function").want(http.StatusOK).into(&list)
-			for _, f := range list {
-				if f.ID == "late53" || f.ID == "init-fails" {
-					p.Errorf("%s is listed", f.ID)
-				}
-			}
-			if r := p.why("init-fails"); r.Code != "not-enabled" {
-				p.Errorf("%+v", r)
-			}
-			p.get(functionPath("late53") + "/enable").want(http.StatusNotFound)
-			p.available("late53")
-			p.enable("late53")
-			p.post("late53/in", `{}`)
-			p.ended("late53", 1)
-			p.get(functionPath("init-fails")).want(http.StatusNotFound)
-		}},
-
-	{"Scenario54 a function that is not there is not found by any route", nil,
-		func(p *person) {
+	{name: "Scenario54 a function that is not there is not found by any route",
+		do: func(p, _ *person) {
 			for _, path := range []string{"", "/enable", "/disable", "/trigger"} {
 				p.get(functionPath("none")+path).want(http.StatusNotFound, `{"message":"Function Not Found","cause":"Function none not found"}`)
 			}
 		}},
 
-	{"Scenario55 the owner alone switches on and off, whatever the function says of itself",
-		[]function{{id: "f55", also: map[string]any{"status": map[string]any{"available": true, "enabled": true}}}},
-		func(p *person) {
+	{name: "Scenario55 the owner alone switches on and off, whatever the function says of itself",
+		functions: []function{{id: "f55", also: map[string]any{"status": map[string]any{"available": true, "enabled": true}}}},
+		do: func(p, _ *person) {
 			p.available("f55")
 			if p.status("f55").Enabled {
 				p.Error("it switched itself on")
@@ -59,9 +34,9 @@ var registryScenarios = []scenario{
 			}
 		}},
 
-	{"Scenario56 a function that is switched off is not triggered",
-		[]function{manual("f56")},
-		func(p *person) {
+	{name: "Scenario56 a function that is switched off is not triggered",
+		functions: []function{manual("f56")},
+		do: func(p, _ *person) {
 			p.available("f56")
 			const notEnabled = `{"message":"Function Not Enabled","cause":"Function f56 not enabled for execution"}`
 			p.trigger("f56").want(http.StatusBadRequest, notEnabled)
@@ -70,9 +45,9 @@ var registryScenarios = []scenario{
 			p.trigger("f56").want(http.StatusBadRequest, notEnabled)
 		}},
 
-	{"Scenario57 trigger answers when the output can be read",
-		[]function{manual("f57")},
-		func(p *person) {
+	{name: "Scenario57 trigger answers when the output can be read",
+		functions: []function{manual("f57")},
+		do: func(p, _ *person) {
 			p.enable("f57")
 			ids := p.post("f57/in", `{"n":1}`, `{"n":2}`)
 			p.trigger("f57").want(http.StatusOK, executed)
@@ -82,9 +57,9 @@ var registryScenarios = []scenario{
 			}
 		}},
 
-	{"Scenario58 a run that fails says so, stores nothing and keeps its place",
-		[]function{manual("throws58"), manual("garbage58"), manual("empty58"), manual("links58")},
-		func(p *person) {
+	{name: "Scenario58 a run that fails says so, stores nothing and keeps its place",
+		functions: []function{manual("throws58"), manual("garbage58"), manual("empty58"), manual("links58")},
+		do: func(p, _ *person) {
 			for _, c := range []struct{ f, order, said string }{
 				{"throws58", `{"fails":"not today"}`, "failed:Unhandled"},
 				{"garbage58", `{"answer":"<html>"}`, "refused:Answer.NotJSON"},
@@ -104,9 +79,9 @@ var registryScenarios = []scenario{
 			}
 		}},
 
-	{"Scenario59 a function can be triggered again at once after it has ended",
-		[]function{manual("f59")},
-		func(p *person) {
+	{name: "Scenario59 a function can be triggered again at once after it has ended",
+		functions: []function{manual("f59")},
+		do: func(p, _ *person) {
 			p.enable("f59")
 			for _, order := range []string{`{"n":1}`, `{"n":2}`} {
 				p.post("f59/in", order)
@@ -117,9 +92,9 @@ var registryScenarios = []scenario{
 			}
 		}},
 
-	{"Scenario59 of two triggers at the same time one runs and the other hears that it is busy",
-		[]function{manual("busy59")},
-		func(p *person) {
+	{name: "Scenario59 of two triggers at the same time one runs and the other hears that it is busy",
+		functions: []function{manual("busy59")},
+		do: func(p, _ *person) {
 			p.enable("busy59")
 			p.post("busy59/in", `{"seconds":3}`)
 			first := make(chan answer, 1)
@@ -133,9 +108,9 @@ var registryScenarios = []scenario{
 			}
 		}},
 
-	{"Scenario60 the entries are given what the contract says",
-		[]function{{id: "f60", trigger: `{"triggerType":"manual"}`, reads: []string{"f60/in", "f60/empty"}}},
-		func(p *person) {
+	{name: "Scenario60 the entries are given what the contract says",
+		functions: []function{{id: "f60", trigger: `{"triggerType":"manual"}`, reads: []string{"f60/in", "f60/empty"}}},
+		do: func(p, _ *person) {
 			p.enable("f60")
 			p.post("f60/in", `{"tell":true}`)
 			p.trigger("f60").want(http.StatusOK, executed)
@@ -176,9 +151,9 @@ var registryScenarios = []scenario{
 			}
 		}},
 
-	{"Scenario61 a platform service lists and triggers, and does not switch on",
-		[]function{manual("f61")},
-		func(p *person) {
+	{name: "Scenario61 a platform service lists and triggers, and does not switch on",
+		functions: []function{manual("f61")},
+		do: func(p, _ *person) {
 			p.enable("f61")
 			service := p.platform()
 			service.get(api + "/she/function").want(http.StatusOK)
@@ -188,12 +163,12 @@ var registryScenarios = []scenario{
 			}
 		}},
 
-	{"Scenario62 a period is text or milliseconds, and comes back as text",
-		[]function{
+	{name: "Scenario62 a period is text or milliseconds, and comes back as text",
+		functions: []function{
 			{id: "text62", trigger: `{"triggerType":"periodic","period":"P1D"}`},
 			{id: "number62", trigger: `{"triggerType":"periodic","period":86400000}`},
 		},
-		func(p *person) {
+		do: func(p, _ *person) {
 			for f, want := range map[string]string{"text62": "P1D", "number62": "PT24H"} {
 				p.available(f)
 				var c struct {
@@ -205,6 +180,46 @@ var registryScenarios = []scenario{
 				}
 			}
 		}},
+}
+
+func TestScenario53FunctionsAppearWhenTheyAnswer(t *testing.T) {
+	whole(t)
+	w := newWorld(t, []function{
+		individual("f53"), {id: "init-fails", project: "init-fails"},
+		{id: "late53", answersFrom: time.Now().Add(8 * time.Second)},
+	}, "alice")
+	w.start()
+	p := w.owner("alice")
+	p.available("f53")
+	var list []struct{ ID string }
+	p.get(api + "/she/function").want(http.StatusOK).into(&list)
+	if len(list) != 1 || list[0].ID != "f53" {
+		p.Errorf("listed: %+v", list)
+	}
+	p.get(functionPath("late53") + "/enable").want(http.StatusNotFound)
+	p.enable("late53")
+	p.post("late53/in", `{}`)
+	p.ended("late53", 1)
+	p.get(functionPath("init-fails")).want(http.StatusNotFound)
+}
+
+// Saved and switched on, but no longer registered: it is there, and can't run.
+func TestScenario56FunctionsThatAreNotLoadedAreNotAvailable(t *testing.T) {
+	whole(t)
+	w := newWorld(t, []function{manual("f56"), manual("other56")}, "alice")
+	w.start()
+	w.owner("alice").enable("f56")
+	check(t, w.server.Stop())
+	w.configure(w.functions[1:])
+	w.start()
+	p := w.owner("alice")
+	if s := p.status("f56"); !s.Enabled || s.Available {
+		p.Errorf("%+v", s)
+	}
+	p.trigger("f56").want(http.StatusBadRequest, `{"message":"Function Not Available","cause":"Function f56 not available for execution"}`)
+	if r := p.why("f56"); r.Code != "not-installed" {
+		p.Errorf("%+v", r)
+	}
 }
 
 var dates = regexp.MustCompile(`bundle entry: \{"fromDate":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)","untilDate":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"\}`)

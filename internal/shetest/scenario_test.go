@@ -2,6 +2,7 @@ package shetest_test
 
 import (
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -10,30 +11,48 @@ import (
 type scenario struct {
 	name      string // Scenario, the number, what the behaviour is
 	functions []function
-	do        func(p *person)
+	do        func(p, bob *person)
+	alone     bool // it measures time, so nothing runs beside it
+}
+
+// whole skips what starts real sandboxes in a short run.
+func whole(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("real sandboxes: make test")
+	}
 }
 
 // TestScenarios are those that can share a server and a person, as each has its own functions and endpoints. They run
 // side by side, because most of them wait.
 func TestScenarios(t *testing.T) {
-	if testing.Short() {
-		t.Skip("real sandboxes: make test")
-	}
-	all := slices.Concat(registryScenarios)
+	whole(t)
+	all := slices.Concat(registryScenarios, triggerScenarios, safetyScenarios)
 	var functions []function
 	for _, s := range all {
 		functions = append(functions, s.functions...)
 	}
-	w := newWorld(t, functions, "alice")
+	w := newWorld(t, functions, "alice", "bob")
 	w.addPlatform()
 	w.start()
-	alice := w.owner("alice")
-	t.Run("all", func(t *testing.T) {
-		for _, s := range all {
-			t.Run(s.name, func(t *testing.T) {
-				t.Parallel()
-				s.do(alice.in(t))
-			})
+	alice, bob := w.owner("alice"), w.owner("bob")
+	for _, f := range functions {
+		alice.available(f.id)
+	}
+	do := func(s scenario) {
+		t.Run(s.name, func(t *testing.T) { s.do(alice.in(t), bob.in(t)) })
+	}
+	// t.Parallel would let no more run at once than there are processors.
+	var together sync.WaitGroup
+	defer together.Wait()
+	for _, s := range all {
+		if s.alone {
+			do(s)
 		}
-	})
+	}
+	for _, s := range all {
+		if !s.alone {
+			together.Go(func() { do(s) })
+		}
+	}
 }

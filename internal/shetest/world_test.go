@@ -132,7 +132,7 @@ func (w *world) configure(functions []function) {
 
 	described := map[string]any{}
 	var project, config strings.Builder
-	project.WriteString("service: obeys\nprovider: {name: aws, runtime: provided.al2023, memorySize: 128}\nfunctions:\n")
+	project.WriteString("service: obeys\nprovider: {name: aws, runtime: provided.al2023, memorySize: 1024}\nfunctions:\n")
 	config.WriteString("instances: 8\nfunctions:\n")
 	for _, f := range functions {
 		where, out := pkg, strings.SplitN(f.output(), "/", 2)
@@ -302,6 +302,16 @@ func (p *person) records(endpoint string) (all []record) {
 			return all
 		}
 	}
+}
+
+// data is what the records of an endpoint hold, oldest first.
+func (p *person) data(endpoint string) string {
+	p.Helper()
+	var all []string
+	for _, r := range p.records(endpoint) {
+		all = append(all, string(r.Data))
+	}
+	return strings.Join(all, " ")
 }
 
 // copied is which records obeys has copied to its output, in order; a record for each element.
