@@ -29,7 +29,7 @@ functions:
     namespace: drops
     endpoint: insights/busy-hours
     experimental: true
-  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights}
+  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true}
 trustProxy: true
 `
 
@@ -47,7 +47,7 @@ func TestConfig(t *testing.T) {
 	first.ID, _ = hat.ParseFunctionID("busy-hours")
 	first.Version, _ = hat.ParseVersion("1.0.0")
 	first.Output, _ = hat.ParseEndpoint("drops/insights/busy-hours")
-	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev"}
+	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev", Mode: hat.ReplaceOutput, InOrder: true}
 	second.Version, _ = hat.ParseVersion("1.1.0")
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{
@@ -100,6 +100,8 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("namespace: drops", "namespace: Drops"), "she.yaml:13: namespace"},
 		{change("insights/busy-hours", "/insights"), "she.yaml:14: endpoint"},
 		{change("experimental: true", "experimental: maybe"), "she.yaml:15: want true or false"},
+		{change("output: replace", "output: overwrite"), "she.yaml:16: output \"overwrite\": want append or replace"},
+		{change("inOrder: true", "inOrder: 1"), "she.yaml:16: want true or false"},
 		{change("    package: ./busy-hours\n", ""), "she.yaml:9: the function has no package"},
 		{change("    version: 1.0.0\n", ""), "the function has no version"},
 		{change("    namespace: drops\n", ""), "the function has no namespace"},

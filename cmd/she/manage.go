@@ -67,8 +67,13 @@ type runView struct {
 	Stats      vault.Stats `json:"stats"`
 	Output     string      `json:"output"`
 	Written    []string    `json:"written"`
+	Kept       int         `json:"kept,omitempty"`
+	Superseded int         `json:"superseded,omitempty"`
 	Duplicates int         `json:"duplicates"`
-	Log        string      `json:"log,omitempty"`
+	// The run whose output this one's took the place of, and the newest that did so to this one.
+	Replaces     string `json:"replaces,omitempty"`
+	SupersededBy string `json:"supersededBy,omitempty"`
+	Log          string `json:"log,omitempty"`
 }
 
 func viewRun(r vault.Run) runView {
@@ -77,7 +82,13 @@ func viewRun(r vault.Run) runView {
 		Digest: r.Plan.Grant.Digest, State: string(r.State), Cause: string(r.Plan.Cause), Attempt: r.Plan.Attempt,
 		Fault: r.Fault, After: r.Plan.After, Upto: r.Plan.Upto, Due: r.Plan.Due, Claimed: r.Plan.Claimed, Ended: r.Ended,
 		Stats: r.Stats, Output: r.Plan.Grant.Output.String(), Duplicates: r.Duplicates, Log: string(r.Log),
-		Written: []string{},
+		Written: []string{}, Kept: r.Kept, Superseded: r.Superseded,
+	}
+	if id := r.Plan.Replaces; !id.IsZero() {
+		v.Replaces = id.String()
+	}
+	if id := r.SupersededBy; !id.IsZero() {
+		v.SupersededBy = id.String()
 	}
 	for _, id := range r.Written {
 		v.Written = append(v.Written, id.String())
@@ -109,6 +120,8 @@ func (n *node) management() http.Handler {
 	handle("POST /hats/{domain}/runs/{run}/log", n.showRunWithLog)
 	handle("POST /hats/{domain}/runs/{run}/replay", n.replayRun)
 	handle("POST /hats/{domain}/runs/{run}/cancel", n.cancelRun)
+	handle("POST /hats/{domain}/runs/{run}/skip", n.skipRun)
+	handle("POST /hats/{domain}/functions/{function}/replay", n.replayMany)
 	handle("GET /hats/{domain}/why", n.whyRuns)
 	handle("POST /hats/{domain}/receipts/verify", n.verifyReceipts)
 	mux.HandleFunc("POST /hats/{domain}/receipts/export", n.exportReceipts)

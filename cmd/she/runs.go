@@ -66,11 +66,12 @@ func runsCommand() *cobra.Command {
 	showOne.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
 
 	c := group("runs", "See what functions did", ls, showOne, whyCommand(&data, &hatName),
-		steerCommand("replay", "due", "Try again what a run that did not commit was to do",
-			"Makes the work of a run that failed, was refused or was given back due now, also if it is parked. A new run does "+
-				"it, under the grant of today.", &data, &hatName),
+		replayCommand(&data, &hatName),
 		steerCommand("cancel", "cancelled", "End a run in flight; its work is kept, parked",
-			"Ends a run: nothing of it is saved. Its work waits until new data comes or somebody replays the run.", &data, &hatName))
+			"Ends a run: nothing of it is saved. Its work waits until somebody replays or skips the run.", &data, &hatName),
+		steerCommand("skip", "skipped", "Give up the work of a run that did not commit",
+			"Gives up what a run that failed, was refused or was cancelled was to do: the function is not given that data any more, "+
+				"and what waits behind it is due.", &data, &hatName))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	return c
@@ -113,6 +114,18 @@ func printRun(w io.Writer, r runView, withLog bool) {
 	fmt.Fprintf(w, "\nwrote      %d records to %s", len(r.Written), r.Output)
 	if r.Duplicates > 0 {
 		fmt.Fprintf(w, "; %d equal ones dropped", r.Duplicates)
+	}
+	if r.Kept > 0 {
+		fmt.Fprintf(w, "; %d of them were there already", r.Kept)
+	}
+	if r.Superseded > 0 {
+		fmt.Fprintf(w, "\nsuperseded %d records", r.Superseded)
+	}
+	if r.Replaces != "" {
+		fmt.Fprintf(w, "\nreplaces   run %s", r.Replaces)
+	}
+	if r.SupersededBy != "" {
+		fmt.Fprintf(w, "\nrepeated   by run %s", r.SupersededBy)
 	}
 	fmt.Fprintf(w, "\nsandbox    %s\n", r.Stats.Start)
 	fmt.Fprintf(w, "steps      %s\n", steps(r))

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,10 +19,10 @@ import (
 
 type steeredView struct {
 	Run   string `json:"run"`
-	State string `json:"state"` // of its work: due, or cancelled
+	State string `json:"state"` // of its work: due, cancelled or skipped
 }
 
-// steerCommand makes she runs replay and she runs cancel.
+// steerCommand makes she runs replay, cancel and skip.
 func steerCommand(verb, state, short, long string, data, hatName *string) *cobra.Command {
 	return &cobra.Command{
 		Use:     verb + " RUN",
@@ -38,6 +41,96 @@ func steerCommand(verb, state, short, long string, data, hatName *string) *cobra
 	}
 }
 
+// replayCommand is she runs replay: of one run, or of many of a function.
+func replayCommand(data, hatName *string) *cobra.Command {
+	c := steerCommand("replay", "due", "Do again what a run was to do, or did",
+		"Makes the work of a run due now, under the grant of today, also if it is parked. If the run committed, its ground is "+
+			"covered once more, and what comes out takes the place of what it wrote: equal records stay, the others are superseded. "+
+			"Without a run, but with --function, it is many: those that --failed and still wait, or those that committed --since.",
+		data, hatName)
+	one := c.RunE
+	var (
+		function, since string
+		failed          bool
+	)
+	c.Use = "replay [RUN]"
+	c.Example += "\n  she runs replay --function busy-hours --failed --hat alice.localhost:7777 --data /var/lib/she" +
+		"\n  she runs replay --function busy-hours --since 2024-03-01 --hat alice.localhost:7777 --data /var/lib/she"
+	c.Args = nil
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if many := function != "" || failed || since != ""; !many {
+			if err := exactArgs(1, "the run's id, see she runs ls; or --function")(cmd, args); err != nil {
+				return err
+			}
+			return one(cmd, args)
+		}
+		if err := exactArgs(0, "either a run or --function with --failed or --since")(cmd, args); err != nil {
+			return err
+		}
+		if function == "" || !failed && since == "" {
+			return usageError{errors.New("--function needs --failed or --since, and they need --function")}
+		}
+		request := replayRequest{Failed: failed}
+		if since != "" {
+			var err error
+			if request.Since, err = parseMoment(since); err != nil {
+				return usageError{err}
+			}
+		}
+		var done replayedView
+		path := hatPath(*hatName) + "/functions/" + url.PathEscape(function) + "/replay"
+		if err := ask(cmd.Context(), *data, "", http.MethodPost, path, request, &done); err != nil {
+			return err
+		}
+		return show(cmd, done, func(w io.Writer) { fmt.Fprintf(w, "%s: %d due\n", function, done.Due) })
+	}
+	c.Flags().StringVar(&function, "function", "", "replay runs of this function")
+	c.Flags().BoolVar(&failed, "failed", false, "what failed and still waits")
+	c.Flags().StringVar(&since, "since", "", "what committed since this day or time, 2024-03-01 or 2024-03-01T12:00:00Z")
+	return c
+}
+
+type replayRequest struct {
+	Failed bool      `json:"failed,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+}
+
+type replayedView struct {
+	Due int `json:"due"` // runs that will come of it at least
+}
+
+func parseMoment(s string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%.40q is no day or time such as 2024-03-01 or 2024-03-01T12:00:00Z", s)
+}
+
+func (n *node) replayMany(r *http.Request) (any, error) {
+	var req replayRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, fmt.Errorf("unreadable request: %w", err)
+	}
+	f, err := hat.ParseFunctionID(r.PathValue("function"))
+	if err != nil {
+		return nil, err
+	}
+	h, err := n.hatOf(r)
+	if err != nil {
+		return nil, err
+	}
+	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	due, err := n.runner.ReplayMany(r.Context(), h.ID, v, access.Operator(), f, vault.Which{Failed: req.Failed, Since: req.Since})
+	return replayedView{due}, err
+}
+
+func (n *node) skipRun(r *http.Request) (any, error)   { return n.steer(r, n.runner.Skip) }
 func (n *node) replayRun(r *http.Request) (any, error) { return n.steer(r, n.runner.Replay) }
 func (n *node) cancelRun(r *http.Request) (any, error) { return n.steer(r, n.runner.Cancel) }
 

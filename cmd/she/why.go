@@ -11,6 +11,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/trigger"
 )
 
 type reasonView struct {
@@ -19,6 +20,9 @@ type reasonView struct {
 	Text     string     `json:"text"`
 	Until    time.Time  `json:"until,omitzero"`
 	Fault    *hat.Fault `json:"fault,omitempty"`
+	Run      string     `json:"run,omitempty"` // to replay or skip
+
+	Notes []trigger.Note `json:"notes,omitempty"`
 }
 
 func whyCommand(data, hatName *string) *cobra.Command {
@@ -51,7 +55,16 @@ func printReasons(w io.Writer, reasons []reasonView) {
 		if r.Fault != nil {
 			text += fmt.Sprintf(" (%s must act: %s)", r.Fault.Who, r.Fault.Code)
 		}
+		if r.Run != "" {
+			text += ": run " + r.Run
+		}
 		t.row(r.Function, r.Code, until, text)
+		for _, n := range r.Notes {
+			if text = n.Text; n.Run != "" {
+				text += ": run " + n.Run
+			}
+			t.row("", "also "+string(n.Code), "", text)
+		}
 	}
 	t.flush()
 }
@@ -72,7 +85,13 @@ func (n *node) whyRuns(r *http.Request) (any, error) {
 	reasons, err := n.runner.Why(r.Context(), v, access.Operator(), f)
 	views := []reasonView{}
 	for _, r := range reasons {
-		views = append(views, reasonView{r.Function.String(), string(r.Code), r.Text, r.Until, r.Fault})
+		view := reasonView{
+			Function: r.Function.String(), Code: string(r.Code), Text: r.Text, Until: r.Until, Fault: r.Fault, Notes: r.Notes,
+		}
+		if !r.Run.IsZero() {
+			view.Run = r.Run.String()
+		}
+		views = append(views, view)
 	}
 	return views, err
 }

@@ -16,9 +16,14 @@ type Grant struct {
 	Digest   string        // of the package: "sha256:…"
 	Bundle   bundle.Bundle // normalised; what may be read
 	Output   hat.Endpoint  // the only place it may write to
+	Mode     hat.OutputMode
 	Trigger  hat.Trigger
+	InOrder  bool      // what fails holds up what came after it
 	Since    time.Time // records created before are never shown; zero: everything
 	Given    time.Time
+	// Manifest is what the author said of it then, as the configuration clients are shown: texts and pictures, nothing
+	// that allows anything. Only the way into and out of the vault carries it.
+	Manifest []byte
 }
 
 // Shows says whether a record created then may be shown to the caller at all: a Function sees nothing older than its

@@ -19,6 +19,8 @@ type Registered struct {
 	Package      string // directory with serverless.yml or template.yaml, or a .zip or .jar
 	Stage        string
 	Output       hat.Endpoint // namespace/endpoint: the only place it may write to
+	Mode         hat.OutputMode
+	InOrder      bool // newer data waits for what failed
 	Experimental bool
 }
 

@@ -54,8 +54,11 @@ func Configuration(m Manifest, s Status) json.RawMessage {
 }
 
 // ManifestOf is what remains of a function that was enabled once and is no longer registered, or has not answered
-// yet: what the Owner granted, and empty texts where the author's would be. It is shown, never run.
+// yet: what the Owner granted, under the texts the author showed then, if the grant has them. It is shown, never run.
 func ManifestOf(g access.Grant) Manifest {
+	if m, fault := ParseConfiguration(g.Manifest); fault == nil && m.ID == g.Function {
+		return Manifest{ID: g.Function, Version: g.Version, Trigger: g.Trigger, Bundle: g.Bundle, Info: m.Info, Developer: m.Developer}
+	}
 	info := append([]byte(nil), `{"name":`...)
 	info = hat.AppendString(info, g.Function.String())
 	info = hat.AppendString(append(info, `,"version":`...), g.Version.String())

@@ -64,3 +64,20 @@ func (e *Engine) Replay(ctx context.Context, hatID string, v vault.Vault, c acce
 	e.Wake(hatID)
 	return nil
 }
+
+// ReplayMany makes the work of many runs of a function due, and looks for it. The errors are those of vault.Runs.
+func (e *Engine) ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.Which) (due int, err error) {
+	if due, err = v.ReplayMany(ctx, c, f, w); err == nil {
+		e.Wake(hatID)
+	}
+	return due, err
+}
+
+// Skip gives up the work of a run; what waited behind it may be due then. The errors are those of vault.Runs.
+func (e *Engine) Skip(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error {
+	if err := v.Skip(ctx, c, id); err != nil {
+		return err
+	}
+	e.Wake(hatID)
+	return nil
+}

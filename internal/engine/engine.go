@@ -23,6 +23,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/catalog"
+	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/invoke"
 	"she/internal/vault"
@@ -223,8 +224,8 @@ func (e *Engine) GrantFor(id hat.FunctionID) (access.Grant, error) {
 	}
 	return access.Grant{
 		Function: f.ID, Version: f.Version, Digest: f.Digest(),
-		Bundle: f.Manifest.Bundle.Normalised(), Output: f.Output, Trigger: f.Manifest.Trigger,
-		Given: e.now().UTC(),
+		Bundle: f.Manifest.Bundle.Normalised(), Output: f.Output, Mode: f.Mode, Trigger: f.Manifest.Trigger, InOrder: f.InOrder,
+		Given: e.now().UTC(), Manifest: contract.Configuration(*f.Manifest, contract.Status{}),
 	}, nil
 }
 

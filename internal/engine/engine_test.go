@@ -297,12 +297,14 @@ func Test66RandomInterleavings(t *testing.T) {
 			time.Sleep(time.Duration(writer.IntN(30)) * time.Millisecond)
 		}
 		for range 1000 {
-			if w.state("alice", "f").Pending == nil {
+			if s := w.state("alice", "f"); s.Pending == nil && s.Ranges == nil {
 				break
 			}
 			w.pass(time.Hour)
-			if s := w.state("alice", "f"); s.Pending != nil && s.Pending.Parked {
-				_ = w.trigger("alice", "f", false)
+			for _, r := range w.state("alice", "f").Ranges {
+				if r.Parked {
+					_ = w.steer("alice", w.engine.Replay, r.Run)
+				}
 			}
 		}
 		expect(t, w.at("alice", "she/out"), strings.Join(want, ","))

@@ -105,6 +105,18 @@ func (r *registry) fit(g access.Grant) (catalog.Function, *hat.Fault) {
 		"the installed version asks for more than was granted; it runs again when the owner agrees to it")
 }
 
+// wider is the current version if it can't run under the grant; zero if it can, or is the one that was granted.
+func (r *registry) wider(g access.Grant) hat.Version {
+	f, ok := r.function(g.Function)
+	if !ok || !f.Available() || f.Digest() == g.Digest && f.Output == g.Output {
+		return hat.Version{}
+	}
+	if covered, _ := bundle.Covers(g.Bundle, f.Manifest.Bundle); covered && f.Output == g.Output {
+		return hat.Version{}
+	}
+	return f.Version
+}
+
 // set keeps what has become known of one version.
 func (r *registry) set(f catalog.Function) {
 	r.mu.Lock()

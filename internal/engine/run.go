@@ -26,7 +26,7 @@ import (
 // Codes of faults that the engine finds itself.
 const (
 	CodeWider    = "Bundle.WiderThanGranted"
-	CodeTooLarge = "RequestEntityTooLarge"
+	CodeTooLarge = plan.CodeRequestTooLarge
 	CodeTooMuch  = "Bundle.TooMuchToSort"
 	CodeRevoked  = "Grant.Revoked"
 	CodePanic    = "Engine.Panic"
@@ -111,6 +111,8 @@ type attempt struct {
 	stats    vault.Stats
 	said     transcript
 	shown    map[hat.RecordID]struct{}
+	// positions is how many records at most a request can be split into.
+	positions int
 }
 
 // perform is steps 5 to 8 of the walk of one record.
@@ -190,13 +192,19 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 		if from := a.plan.Grant.Since; !from.IsZero() {
 			src = since{src, from}
 		}
+		if !a.plan.Part.All() {
+			src = part{src, a.plan.Part}
+		}
 		for try := 0; ; try++ {
 			answer, err := a.evaluate(ctx, src, question, configuration)
 			if err != nil {
 				return err
 			}
+			if answer.text != nil && a.fewer(&answer) {
+				continue
+			}
 			if answer.text != nil {
-				event = answer.text
+				event, a.positions = answer.text, len(answer.rows)
 				a.stats.InBytes, a.stats.Read, a.stats.Hidden = answer.size, len(answer.ids), answer.hidden
 				a.stats.ReadIDs = digest(answer.ids)
 				a.shown = make(map[hat.RecordID]struct{}, len(answer.ids))
@@ -288,6 +296,28 @@ func (s since) keep(records iter.Seq2[hat.Record, error]) iter.Seq2[hat.Record, 
 	}
 }
 
+// part is a source with nothing but a part of what is granted to begin with; links are shown as ever.
+type part struct {
+	bundle.Source
+	is plan.Part
+}
+
+func (p part) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle.Stream {
+	if !p.is.At(e) {
+		return bundle.Stream{Records: func(func(hat.Record, error) bool) {}, InOrder: true}
+	}
+	stream := p.Source.Scan(ctx, e, want)
+	all := stream.Records
+	stream.Records = func(yield func(hat.Record, error) bool) {
+		for r, err := range all {
+			if (err != nil || p.is.Has(e, r.Created)) && !yield(r, err) {
+				return
+			}
+		}
+	}
+	return stream
+}
+
 // shorten makes the plan of an individual function end where the oldest records that fit end; the rest stays pending.
 // It says no if not even the oldest fits, or if the function does not take its records a few at a time. A question
 // with a limit may bring other records when the newest are out of the way, so the caller asks again, and a try that
@@ -296,7 +326,7 @@ func (a *attempt) shorten(answer answered, try int) bool {
 	if a.plan.Grant.Trigger.Kind != hat.Individual || a.useAll {
 		return false
 	}
-	slices.SortFunc(answer.rows, func(a, b rowSize) int { return cmp.Compare(a.seq, b.seq) })
+	answer.inOrder()
 	size := answer.size
 	for i := len(answer.rows) - 1; i > 0; i-- {
 		size -= answer.rows[i].size
@@ -309,7 +339,38 @@ func (a *attempt) shorten(answer answered, try int) bool {
 			return true
 		}
 	}
+	if len(answer.rows) > 0 {
+		a.plan.Upto = answer.rows[0].seq // the oldest alone is what can't be asked about
+	}
 	return false
+}
+
+// inOrder puts the rows in the order of their positions.
+func (answer *answered) inOrder() {
+	slices.SortFunc(answer.rows, func(a, b rowSize) int { return cmp.Compare(a.seq, b.seq) })
+}
+
+// fewer makes the plan end where it covers as many records as it may at once; no if it covers no more than that. Then the
+// rows are one for each position, in order.
+func (a *attempt) fewer(answer *answered) bool {
+	answer.inOrder()
+	answer.rows = slices.CompactFunc(answer.rows, func(a, b rowSize) bool { return a.seq == b.seq })
+	if a.plan.Most == 0 || len(answer.rows) <= a.plan.Most {
+		return false
+	}
+	a.plan.Upto = answer.rows[a.plan.Most-1].seq
+	return true
+}
+
+// halve makes what is left to the next attempt of an answer that was too large half as many records, or the one that it
+// was.
+func (a *attempt) halve(f *hat.Fault) {
+	if a.useAll || a.positions == 0 {
+		return
+	}
+	if most, ok := plan.Halve(a.plan.Grant.Trigger, f, a.positions); ok {
+		a.plan.Most = most
+	}
 }
 
 func digest(ids []hat.RecordID) (sum [sha256.Size]byte) {
@@ -390,6 +451,7 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 	}
 	fault := faultOf(err)
 	if !errors.Is(err, vault.ErrStale) {
+		a.halve(fault)
 		a.log.Warn("run failed", "who", fault.Who, "code", fault.Code, a.timings(), slog.Any("error", unnamed(err)))
 		if err = a.vault.Fail(save, a.plan, out, fault); err == nil {
 			return time.Time{}, &FailedError{Run: a.plan.Run, Fault: fault}

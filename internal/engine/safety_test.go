@@ -180,8 +180,8 @@ func Test73ParkedWorkIsWokenByRequest(t *testing.T) {
 		w.enable("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.pass(30 * 24 * time.Hour)
-		if s := w.state("alice", "f"); s.Pending == nil || !s.Pending.Parked || s.Pending.Fault == nil {
-			t.Fatalf("%+v", s.Pending)
+		if s := w.state("alice", "f"); s.Pending != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked || s.Ranges[0].Fault == nil {
+			t.Fatalf("%+v", s)
 		}
 		if n := len(w.calls); n > 20 {
 			t.Errorf("%d tries", n)
@@ -306,9 +306,10 @@ func Test76TooLargeOtherwiseIsAClearFailure(t *testing.T) {
 		}
 		w.post("alice", "a/y", strings.Repeat("x", 7<<20)) // one record that is too large alone
 		w.pass(30 * 24 * time.Hour)
-		if s := w.state("alice", "one"); s.Pending == nil || !s.Pending.Parked || s.Pending.Fault.Code != CodeTooLarge {
-			t.Errorf("%+v", s.Pending)
+		if s := w.state("alice", "one"); len(s.Ranges) != 1 || !s.Ranges[0].Parked || s.Ranges[0].Fault.Code != CodeTooLarge {
+			t.Errorf("%+v", s)
 		}
+		expect(t, w.runs("alice", "one"), "failed:"+CodeTooLarge) // once
 		expect(t, w.called(), "")
 	})
 }

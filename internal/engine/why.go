@@ -63,12 +63,17 @@ func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, 
 	if state == nil {
 		return s, nil
 	}
-	s.Enabled, s.Trigger, s.Running = state.Enabled, state.Grant.Trigger, state.Started
+	s.Enabled, s.Trigger, s.InOrder, s.Running = state.Enabled, state.Grant.Trigger, state.Grant.InOrder, state.Started
 	if runnable {
 		_, s.Outdated = e.registry.fit(state.Grant)
+		s.Wider = e.registry.wider(state.Grant)
+	}
+	for _, r := range state.Ranges {
+		s.Ranges = append(s.Ranges, waiting(r.Pending))
 	}
 	if p := state.Pending; p != nil {
-		s.Waiting = &trigger.Waiting{NotBefore: p.NotBefore, Attempt: p.Attempt, Fault: p.Fault, Parked: p.Parked}
+		w := waiting(*p)
+		s.Waiting = &w
 		return s, nil
 	}
 	runs, err := v.Runs(ctx, c, id, hat.RunID{}, lastRuns)
@@ -76,4 +81,8 @@ func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, 
 		s.Hidden = runs[i].Stats.Hidden
 	}
 	return s, err
+}
+
+func waiting(p vault.Pending) trigger.Waiting {
+	return trigger.Waiting{NotBefore: p.NotBefore, Attempt: p.Attempt, Fault: p.Fault, Parked: p.Parked, Run: p.Run}
 }

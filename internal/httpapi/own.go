@@ -22,6 +22,9 @@ func (s *server) ownRoutes() routes {
 		{method: get, pattern: ownAPI + "/runs", needs: needs(access.SeeRuns()), do: s.listRuns},
 		{method: get, pattern: ownAPI + "/runs/{run}", needs: needs(access.SeeRuns()), do: s.getRun},
 		{method: post, pattern: ownAPI + "/runs/{run}/replay", needs: needs(access.SteerRuns()), do: s.replayRun},
+		{method: post, pattern: ownAPI + "/runs/{run}/skip", needs: needs(access.SteerRuns()), do: s.skipRun},
+		{method: get, pattern: ownAPI + "/runs/{run}/superseded", needs: needs(access.SeeRuns()), do: s.superseded},
+		{method: post, pattern: ownAPI + "/functions/{function}/replay", needs: needs(access.SteerRuns()), do: s.replayRuns},
 		{method: post, pattern: ownAPI + "/runs/{run}/cancel", needs: needs(access.SteerRuns()), do: s.cancelRun},
 		{method: get, pattern: ownAPI + "/events", needs: needs(access.SeeRuns()), do: s.runEvents},
 	}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"she/internal/engine"
@@ -13,30 +14,38 @@ import (
 
 // why: GET /functions/{id}/why.
 func (s *server) why(w *recorder, q *request) error {
-	notThere := problem(http.StatusNotFound, "Function Not Found", "no function of this id is installed or was ever switched on")
 	id, err := q.functionID()
 	if err != nil {
-		return notThere
+		return noFunction()
 	}
 	reasons, err := s.Functions.Why(q.Context(), q.vault, q.caller, id)
 	if errors.Is(err, engine.ErrFunctionNotFound) {
-		return notThere
+		return noFunction()
 	}
 	if err != nil {
 		return err
 	}
 	answer := struct {
-		Function string       `json:"function"`
-		Code     trigger.Code `json:"code"`
-		Text     string       `json:"text"`
-		Until    string       `json:"until,omitempty"`
-		Fault    *hat.Fault   `json:"fault,omitempty"`
-	}{Function: id.String(), Code: reasons[0].Code, Text: reasons[0].Text, Fault: reasons[0].Fault}
+		Function string         `json:"function"`
+		Code     trigger.Code   `json:"code"`
+		Text     string         `json:"text"`
+		Until    string         `json:"until,omitempty"`
+		Fault    *hat.Fault     `json:"fault,omitempty"`
+		Run      string         `json:"run,omitempty"`
+		Notes    []trigger.Note `json:"notes,omitempty"`
+	}{Function: id.String(), Code: reasons[0].Code, Text: reasons[0].Text, Fault: reasons[0].Fault, Notes: reasons[0].Notes}
+	if run := reasons[0].Run; !run.IsZero() {
+		answer.Run = run.String()
+	}
 	if until := reasons[0].Until; !until.IsZero() {
 		answer.Until = hat.FormatTime(until)
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+func noFunction() error {
+	return problem(http.StatusNotFound, "Function Not Found", "no function of this id is installed or was ever switched on")
 }
 
 // A runView is a run as its owner sees it.
@@ -57,8 +66,13 @@ type runView struct {
 	Stats      vault.Stats `json:"stats"`
 	Output     string      `json:"output"`
 	Written    []string    `json:"written"`
+	Kept       int         `json:"kept,omitempty"`
+	Superseded int         `json:"superseded,omitempty"`
 	Duplicates int         `json:"duplicates"`
-	Log        *string     `json:"log,omitempty"`
+	// The run whose output this one's took the place of, and the newest that did so to this one.
+	Replaces     string  `json:"replaces,omitempty"`
+	SupersededBy string  `json:"supersededBy,omitempty"`
+	Log          *string `json:"log,omitempty"`
 }
 
 func viewRun(r vault.Run) runView {
@@ -68,6 +82,13 @@ func viewRun(r vault.Run) runView {
 		State: string(r.State), Cause: string(r.Plan.Cause), Attempt: r.Plan.Attempt, Fault: r.Fault,
 		After: r.Plan.After, Upto: r.Plan.Upto, Due: hat.FormatTime(r.Plan.Due), Claimed: hat.FormatTime(r.Plan.Claimed),
 		Stats: r.Stats, Output: g.Output.String(), Written: make([]string, len(r.Written)), Duplicates: r.Duplicates,
+		Kept: r.Kept, Superseded: r.Superseded,
+	}
+	if id := r.Plan.Replaces; !id.IsZero() {
+		v.Replaces = id.String()
+	}
+	if id := r.SupersededBy; !id.IsZero() {
+		v.SupersededBy = id.String()
 	}
 	if !r.Ended.IsZero() {
 		v.Ended = hat.FormatTime(r.Ended)
@@ -89,7 +110,6 @@ func (s *server) listRuns(w *recorder, q *request) error {
 	var (
 		f      hat.FunctionID
 		before hat.RunID
-		limit  = 100
 	)
 	if text, found := first(values, "function"); found {
 		if f, err = hat.ParseFunctionID(text); err != nil {
@@ -101,10 +121,9 @@ func (s *server) listRuns(w *recorder, q *request) error {
 			return problem(http.StatusBadRequest, "Bad Request", "before is no id of a run")
 		}
 	}
-	if text, found := first(values, "limit"); found {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > mostRuns {
-			return problem(http.StatusBadRequest, "Bad Request", "limit must be 1 to "+strconv.Itoa(mostRuns))
-		}
+	limit, err := runLimit(values)
+	if err != nil {
+		return err
 	}
 	runs, err := q.vault.Runs(q.Context(), q.caller, f, before, limit)
 	if err != nil {
@@ -116,6 +135,18 @@ func (s *server) listRuns(w *recorder, q *request) error {
 	}
 	writeJSON(w, http.StatusOK, views)
 	return nil
+}
+
+func runLimit(values url.Values) (int, error) {
+	text, found := first(values, "limit")
+	if !found {
+		return 100, nil
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 || limit > mostRuns {
+		return 0, problem(http.StatusBadRequest, "Bad Request", "limit must be 1 to "+strconv.Itoa(mostRuns))
+	}
+	return limit, nil
 }
 
 // getRun: GET /runs/{id}, with what the function printed.

@@ -1,9 +1,15 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
+	"strconv"
+	"time"
 
 	"she/internal/access"
 	"she/internal/hat"
@@ -18,6 +24,114 @@ func (s *server) replayRun(w *recorder, q *request) error {
 // cancelRun: POST /runs/{id}/cancel. 200: nothing of the run will be saved.
 func (s *server) cancelRun(w *recorder, q *request) error {
 	return s.steer(w, q, s.Functions.Cancel, http.StatusOK, "Cancelled")
+}
+
+// skipRun: POST /runs/{id}/skip. 200: what the run was to do is not done any more.
+func (s *server) skipRun(w *recorder, q *request) error {
+	return s.steer(w, q, s.Functions.Skip, http.StatusOK, "Skipped")
+}
+
+// replayRuns: POST /functions/{id}/replay. 202: so many runs at least will come of it.
+func (s *server) replayRuns(w *recorder, q *request) error {
+	var which struct {
+		Failed bool      `json:"failed"`
+		Since  time.Time `json:"since"`
+	}
+	if err := q.ownBody(w, &which); err != nil {
+		return err
+	}
+	if !which.Failed && which.Since.IsZero() {
+		return problem(http.StatusBadRequest, "Bad Request", "want failed, since, or both")
+	}
+	id, err := q.functionID()
+	if err != nil {
+		return noFunction()
+	}
+	due, err := s.Functions.ReplayMany(q.Context(), q.hat.ID, q.vault, q.caller, id, vault.Which{Failed: which.Failed, Since: which.Since})
+	switch {
+	case errors.Is(err, vault.ErrNotFound):
+		return noFunction()
+	case errors.Is(err, vault.ErrNotEnabled):
+		return problem(http.StatusConflict, "Function Not Enabled", "the function is switched off")
+	case errors.Is(err, vault.ErrTooMany):
+		return problem(http.StatusConflict, "Too Many Runs", "more runs have committed since than can be replayed at once: "+strconv.Itoa(vault.MostReplays))
+	case err != nil:
+		return err
+	}
+	writeJSON(w, http.StatusAccepted, struct {
+		Due int `json:"due"`
+	}{due})
+	return nil
+}
+
+// ownBody reads the JSON object of one of our own calls; a key that is not known is an error.
+func (q *request) ownBody(w *recorder, into any) error {
+	text, err := q.body(w)
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		return problem(http.StatusBadRequest, "Bad Request", "the body is not the JSON object that is described for this call")
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return problem(http.StatusBadRequest, "Bad Request", "something follows the JSON object")
+	}
+	return nil
+}
+
+// A supersededView is a derived record whose place another's output has taken, as its owner sees it.
+type supersededView struct {
+	Number   int64           `json:"number"`
+	ID       string          `json:"id"`
+	Endpoint string          `json:"endpoint"`
+	Digest   string          `json:"digest"`
+	Run      string          `json:"run"`
+	By       string          `json:"by"`
+	At       string          `json:"at"`
+	Created  string          `json:"created"`
+	Data     json.RawMessage `json:"data"`
+}
+
+// superseded: GET /runs/{id}/superseded?after=0&limit=100.
+func (s *server) superseded(w *recorder, q *request) error {
+	values, err := q.query()
+	if err != nil {
+		return err
+	}
+	id, err := hat.ParseRunID(q.params["run"])
+	if err != nil {
+		return runNotFound()
+	}
+	var after int64
+	if text, found := first(values, "after"); found {
+		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
+			return problem(http.StatusBadRequest, "Bad Request", "after must be the number of a superseded record, or 0")
+		}
+	}
+	limit, err := runLimit(values)
+	if err != nil {
+		return err
+	}
+	if _, err := q.vault.Run(q.Context(), q.caller, id); errors.Is(err, vault.ErrNotFound) {
+		return runNotFound()
+	} else if err != nil {
+		return err
+	}
+	all, err := q.vault.Superseded(q.Context(), q.caller, id, after, limit)
+	if err != nil {
+		return err
+	}
+	views := make([]supersededView, len(all))
+	for i, r := range all {
+		views[i] = supersededView{
+			Number: r.Number, ID: r.ID.String(), Endpoint: r.Endpoint.String(), Digest: hex.EncodeToString(r.Digest[:]), Run: r.Run.String(),
+			By: r.By.String(), At: hat.FormatTime(r.At), Created: hat.FormatTime(r.Created), Data: r.Data.Bytes(),
+		}
+	}
+	writeJSON(w, http.StatusOK, views)
+	return nil
 }
 
 func (s *server) steer(w *recorder, q *request,

@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	"she/internal/access"
@@ -37,6 +38,46 @@ type Plan struct {
 	// Depth and Chain are the deepest provenance among the pending events, for the derived records' own.
 	Depth int
 	Chain []hat.FunctionID
+
+	// Range is the number, in the vault, of the range that is covered; 0: the front, what has come since the cursor. The
+	// rest narrows what of a range's positions is meant.
+	Range int64
+	Part
+	Replaces hat.RunID // the run whose output this one's takes the place of; zero: none
+	Most     int       // about so many records at once; 0: all there are
+}
+
+// A Part narrows what of the ground of a run is meant, so that records that were granted at different times are covered
+// at different times, and each once. The zero Part is all of it.
+type Part struct {
+	Only   []hat.Endpoint // records at these endpoints; nil: at all the bundle names
+	Since  time.Time      // created then or later; zero: whenever
+	Before time.Time      // created before; zero: whenever
+}
+
+// All says that nothing is left out.
+func (p Part) All() bool { return p.Only == nil && p.Since.IsZero() && p.Before.IsZero() }
+
+// Has says whether a record created then at that endpoint is meant.
+func (p Part) Has(e hat.Endpoint, created time.Time) bool {
+	return p.At(e) && !created.Before(p.Since) && (p.Before.IsZero() || created.Before(p.Before))
+}
+
+// At says whether any record at that endpoint is.
+func (p Part) At(e hat.Endpoint) bool { return p.Only == nil || slices.Contains(p.Only, e) }
+
+// Granted is what of the part a grant covered that was given before: no endpoint and no time that were granted later.
+func (p Part) Granted(g access.Grant) Part {
+	granted := g.Bundle.Endpoints()
+	if p.Only == nil {
+		p.Only = granted
+	} else {
+		p.Only = slices.DeleteFunc(slices.Clone(p.Only), func(e hat.Endpoint) bool { return !slices.Contains(granted, e) })
+	}
+	if g.Since.After(p.Since) {
+		p.Since = g.Since
+	}
+	return p
 }
 
 const (
@@ -53,3 +94,6 @@ func Window(now, lastExecution time.Time, useAll bool) hat.Window {
 	}
 	return hat.Window{From: from.UTC(), Until: now.AddDate(0, untilMonths, 0).UTC()}
 }
+
+// Since is when a grant begins that shows the last so many calendar months, counted from now.
+func Since(now time.Time, months int) time.Time { return now.AddDate(0, -months, 0).UTC() }

@@ -8,7 +8,7 @@ import (
 )
 
 // A patience is how a kind of fault is met: the first pause, what each further one is multiplied with, the longest,
-// and after how many failed attempts nothing more is tried without new data or a person.
+// and after how many failed attempts nothing more is tried without a person.
 type patience struct {
 	first, longest time.Duration
 	factor         float64
@@ -25,16 +25,15 @@ var patienceWith = map[hat.Who]patience{
 	hat.Owner: {longest: time.Hour, attempts: 1},
 }
 
-// Retry says how long to wait after the given failed attempt (1 is the first) and whether to park: to try no more
-// until new data arrives or somebody asks. New data wakes parked work not before the pause either, so that a steady
-// stream can't hammer a function that always fails. random in [0, 1) spreads pauses by ±20 %, so that a common cause
+// Retry says how long to wait after the given failed attempt (1 is the first) and whether to park: to try it no more
+// until somebody asks. What is too large for any request is parked at once. random in [0, 1) spreads pauses by ±20 %, so that a common cause
 // does not bring everybody back at once.
 func Retry(f *hat.Fault, attempt int, random float64) (pause time.Duration, park bool) {
 	p, known := patienceWith[f.Who]
 	if !known {
 		p = patienceWith[hat.Engine]
 	}
-	if attempt >= p.attempts {
+	if attempt >= p.attempts || Oversize(f) {
 		return jitter(p.longest, random), true
 	}
 	// In floating point: a thousandth attempt must not overflow into a pause of nothing.

@@ -27,6 +27,7 @@ const (
 	Erase      Kind = "erase"      // records were removed
 	Grant      Kind = "grant"      // a function was switched on or off
 	Run        Kind = "run"        // a function ran: it was shown records, and perhaps wrote some
+	Skip       Kind = "skip"       // work that did not get done was given up
 	Disclosure Kind = "disclosure" // records were given to somebody else than the Owner
 )
 
@@ -83,6 +84,11 @@ type Fact struct {
 	Attempt  int            `json:"attempt,omitempty"`
 	After    hat.Seq        `json:"after,omitempty"` // the run covered After < seq ≤ Upto
 	Upto     hat.Seq        `json:"upto,omitempty"`
+	Replaces hat.RunID      `json:"replaces,omitzero"` // the run whose output this one's took the place of
+	// Of a grant: what a newer result does to older ones ("replace"; nothing: it is added), and since when records are
+	// shown (nothing: since ever).
+	Mode  string     `json:"mode,omitempty"`
+	Since *time.Time `json:"since,omitempty"`
 
 	// Outcome is how it ended: "enabled", "disabled", "linked", a run's last state; Fault the code of its fault.
 	Outcome string `json:"outcome,omitempty"`

@@ -18,10 +18,16 @@ type Situation struct {
 	Problem   *hat.Fault // why it is not available; nil: it has not been asked yet
 	// Outdated says that no installed version may run under the grant.
 	Outdated *hat.Fault
+	// Wider is an installed version that asks for more than was granted; zero: none. The granted one goes on meanwhile.
+	Wider hat.Version
+	// Quota is why the HAT may have no run now, however much waits; nil: it may.
+	Quota *hat.Fault
 
 	Trigger hat.Trigger
+	InOrder bool
 	Running time.Time // since when; zero: it does not
-	Waiting *Waiting  // nil: there is nothing to do
+	Waiting *Waiting  // the front; nil: nothing has come
+	Ranges  []Waiting // what waits besides
 	Hidden  int       // new records that its last run was not shown, because of a limit of its own
 }
 
@@ -31,6 +37,7 @@ type Waiting struct {
 	Attempt   int       // failed ones so far
 	Fault     *hat.Fault
 	Parked    bool
+	Run       hat.RunID // the last attempt
 }
 
 // A Code names an Answer for machines. Each is stable.
@@ -44,6 +51,7 @@ const (
 	NotAvailable      Code = "not-available"
 	Loading           Code = "loading"
 	GrantOutdated     Code = "grant-outdated"
+	OverQuota         Code = "over-quota"
 	WaitingForData    Code = "waiting-for-data"
 	WaitingForRequest Code = "waiting-for-request"
 	WaitingForPeriod  Code = "waiting-for-period"
@@ -54,17 +62,52 @@ const (
 )
 
 // An Answer says what a function at one HAT is waiting for. Until is zero unless time alone will end it; Fault is what
-// has to be mended, if anything.
+// has to be mended, if anything; Run is what may be replayed or skipped.
 type Answer struct {
 	Code  Code
 	Text  string
 	Until time.Time
 	Fault *hat.Fault
+	Run   hat.RunID
+	Notes []Note // what keeps nothing from running and still waits for somebody
 }
+
+// A Note is beside the answer: what is parked, a newer version that asks for more.
+type Note struct {
+	Code  Code       `json:"code"`
+	Text  string     `json:"text"`
+	Fault *hat.Fault `json:"fault,omitempty"`
+	Run   string     `json:"run,omitempty"`
+}
+
+// mostNotes bounds how many parked ranges are named one by one.
+const mostNotes = 5
 
 // Why says why the function does not run at this moment, or that it does. Of several reasons it is the one that has to
 // go first.
 func Why(s Situation, now time.Time) Answer {
+	a := why(s, now)
+	if s.Enabled && s.Outdated == nil && s.Wider != (hat.Version{}) {
+		a.Notes = append(a.Notes, Note{Code: GrantOutdated, Text: fmt.Sprintf(
+			"version %s waits for the owner: it asks for more than was granted; the granted version goes on", s.Wider)})
+	}
+	parked := 0
+	for _, w := range s.Ranges {
+		if !w.Parked {
+			continue
+		}
+		if parked++; parked <= mostNotes && w.Run != a.Run {
+			a.Notes = append(a.Notes, Note{Code: Parked, Fault: w.Fault, Run: w.Run.String(),
+				Text: fmt.Sprintf("older data is parked: it failed %s; somebody may replay or skip it", times(w.Attempt))})
+		}
+	}
+	if more := parked - mostNotes; more > 0 {
+		a.Notes = append(a.Notes, Note{Code: Parked, Text: fmt.Sprintf("%d more ranges are parked", more)})
+	}
+	return a
+}
+
+func why(s Situation, now time.Time) Answer {
 	switch {
 	case !s.Enabled:
 		return Answer{Code: NotEnabled, Text: "the owner has not switched it on"}
@@ -81,24 +124,44 @@ func Why(s Situation, now time.Time) Answer {
 	case s.Outdated != nil:
 		return Answer{Code: GrantOutdated, Text: s.Outdated.Text, Fault: s.Outdated}
 	}
-	if s.Waiting == nil {
+	w := first(s)
+	if w == nil {
 		return idle(s)
 	}
-	w := *s.Waiting
 	switch {
+	case s.Quota != nil && !w.Parked && !w.NotBefore.IsZero():
+		return Answer{Code: OverQuota, Text: s.Quota.Text, Fault: s.Quota}
+	case w.Parked && w == s.Waiting && s.InOrder:
+		return Answer{Code: Parked, Fault: w.Fault, Run: w.Run, Text: fmt.Sprintf(
+			"it failed %s, and takes its data in order: what is newer waits until somebody replays or skips the run", times(w.Attempt))}
 	case w.Parked:
-		return Answer{Code: Parked, Fault: w.Fault,
-			Text: fmt.Sprintf("it failed %s and waits for new data, or for somebody to run it again", times(w.Attempt))}
+		return Answer{Code: Parked, Fault: w.Fault, Run: w.Run, Text: fmt.Sprintf(
+			"it failed %s on data that waits until somebody replays or skips the run; newer data runs when it comes", times(w.Attempt))}
 	case w.NotBefore.IsZero():
 		return Answer{Code: WaitingForRequest, Text: "there is data for it; it runs when somebody asks"}
 	case !w.NotBefore.After(now):
 		return Answer{Code: Due, Text: "it is due and waits for its turn"}
 	case w.Attempt > 0:
-		return Answer{Code: WaitingForRetry, Until: w.NotBefore, Fault: w.Fault,
+		return Answer{Code: WaitingForRetry, Until: w.NotBefore, Fault: w.Fault, Run: w.Run,
 			Text: fmt.Sprintf("it failed %s and is tried again after a pause", times(w.Attempt))}
 	}
 	return Answer{Code: WaitingForPeriod, Until: w.NotBefore, Text: "there is data for it; its period is not over yet"}
 }
+
+// first is what of all that waits will be done next: by itself the soonest, else the front, else what is parked longest.
+func first(s Situation) *Waiting {
+	w := s.Waiting
+	for i := range s.Ranges {
+		r := &s.Ranges[i]
+		if w == nil || r.byItself() && (!w.byItself() || r.NotBefore.Before(w.NotBefore)) {
+			w = r
+		}
+	}
+	return w
+}
+
+// byItself says that time alone makes it run.
+func (w *Waiting) byItself() bool { return !w.Parked && !w.NotBefore.IsZero() }
 
 func idle(s Situation) Answer {
 	switch {

@@ -40,6 +40,21 @@ func TestWhy(t *testing.T) {
 		{"it failed and pauses", waits(Waiting{NotBefore: later, Attempt: 2, Fault: broken}), WaitingForRetry, later, broken},
 		{"the pause is over", waits(Waiting{NotBefore: now, Attempt: 2, Fault: broken}), Due, time.Time{}, nil},
 		{"it failed too often", waits(Waiting{NotBefore: later, Attempt: 5, Fault: broken, Parked: true}), Parked, time.Time{}, broken},
+		{"older data is parked, and nothing new has come", with(func(s *Situation) { s.Ranges = []Waiting{{Parked: true, Fault: broken}} }), Parked, time.Time{}, broken},
+		{"older data is parked, and new data is due", with(func(s *Situation) {
+			s.Ranges, s.Waiting = []Waiting{{Parked: true, Fault: broken}}, &Waiting{NotBefore: now}
+		}), Due, time.Time{}, nil},
+		{"a replay pauses longer than what is new", with(func(s *Situation) {
+			s.Ranges, s.Waiting = []Waiting{{NotBefore: later.Add(1), Attempt: 1}}, &Waiting{NotBefore: later}
+		}), WaitingForPeriod, later, nil},
+		{"a replay is due before what is new", with(func(s *Situation) {
+			s.Ranges, s.Waiting = []Waiting{{NotBefore: now}}, &Waiting{NotBefore: later}
+		}), Due, time.Time{}, nil},
+		{"in order, and parked", with(func(s *Situation) {
+			s.InOrder, s.Waiting = true, &Waiting{NotBefore: later, Fault: broken, Parked: true}
+		}), Parked, time.Time{}, broken},
+		{"more than the HAT may have", with(func(s *Situation) { s.Quota, s.Waiting = broken, &Waiting{NotBefore: now} }), OverQuota, time.Time{}, broken},
+		{"that, and nothing to do", with(func(s *Situation) { s.Quota = broken }), WaitingForData, time.Time{}, nil},
 		{"manual, with data", waits(Waiting{}), WaitingForRequest, time.Time{}, nil},
 		{"manual, without", with(func(s *Situation) { s.Trigger.Kind = hat.Manual }), WaitingForRequest, time.Time{}, nil},
 	} {
@@ -49,5 +64,31 @@ func TestWhy(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		})
+	}
+}
+
+func TestWhyNotesWhatWaitsForSomebody(t *testing.T) {
+	now := time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+	version, err := hat.ParseVersion("2.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Situation{Enabled: true, Installed: true, Available: true, Trigger: hat.Trigger{Kind: hat.Individual}, Wider: version}
+	for range mostNotes + 3 {
+		s.Ranges = append(s.Ranges, Waiting{Parked: true, Run: hat.NewRunID()})
+	}
+	s.Ranges = append(s.Ranges, Waiting{NotBefore: now})
+	a := Why(s, now)
+	if a.Code != Due || len(a.Notes) != 1+mostNotes+1 || a.Notes[0].Code != GrantOutdated || !strings.Contains(a.Notes[0].Text, "2.0.0") ||
+		a.Notes[1].Run != s.Ranges[0].Run.String() || !strings.HasPrefix(a.Notes[mostNotes+1].Text, "3 more") {
+		t.Errorf("got %+v", a)
+	}
+	s.Ranges = s.Ranges[:1]
+	if a = Why(s, now); a.Code != Parked || a.Run != s.Ranges[0].Run || len(a.Notes) != 1 {
+		t.Errorf("got %+v", a)
+	}
+	s.Enabled = false
+	if a = Why(s, now); a.Code != NotEnabled || len(a.Notes) != 1 {
+		t.Errorf("got %+v", a)
 	}
 }

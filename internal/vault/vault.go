@@ -31,6 +31,7 @@ var (
 	ErrNotEnabled = errors.New("function is not enabled")
 	ErrBusy       = errors.New("function is running")
 	ErrNothingDue = errors.New("function has nothing to do")
+	ErrTooMany    = errors.New("more than can be done at once")
 	ErrEnded      = errors.New("the run has ended")
 	ErrStale      = errors.New("another claim has replaced this one, or the grant is gone")
 	ErrFull       = errors.New("no room left on the disk")
@@ -91,9 +92,9 @@ type Records interface {
 	Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error)
 	// Update replaces the data of all the records, or of none. ErrNotFound, ErrDuplicate, access.ErrDenied.
 	Update(ctx context.Context, c access.Caller, changes []Change) ([]hat.Record, error)
-	// Erase removes the records, all or none. ErrNotFound if one is missing or another user's.
+	// Erase removes the records, superseded ones too, all or none. ErrNotFound if one is missing or another user's.
 	Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) error
-	// EraseEndpoint removes what the caller may remove at exactly this endpoint.
+	// EraseEndpoint removes what the caller may remove at exactly this endpoint, superseded records included.
 	EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoint) error
 	// Link makes one group of the records. ErrNotFound, access.ErrDenied.
 	Link(ctx context.Context, c access.Caller, ids []hat.RecordID) error
@@ -114,7 +115,8 @@ type FunctionState struct {
 	Cursor        hat.Seq   // everything up to here is processed
 	LastExecution time.Time // when the last run that committed was claimed: it saw nothing later; zero: never
 	Started       time.Time // of the run in flight; zero: none
-	Pending       *Pending  // nil: nothing waits
+	Pending       *Pending  // the front, what has come behind the cursor; nil: nothing
+	Ranges        []Range   // what waits before it, the oldest ground first
 }
 
 // Pending is work that waits: "up to N, not before T".
@@ -124,12 +126,24 @@ type Pending struct {
 	NotBefore time.Time  // zero: waits until somebody asks, as a manual function's does
 	Attempt   int        // failed attempts so far
 	Fault     *hat.Fault // of the last one
-	Parked    bool       // waits for a person or for new data, not for time alone
+	Parked    bool       // waits for a person, not for time alone
+	Run       hat.RunID  // the last attempt; of a replay that has not begun, the run it repeats; zero: none
+}
+
+// A Range is ground up to the cursor, After < Seq ≤ Upto, that waits on its own: it was parked, was stored before it was
+// granted, or is to be covered once more.
+type Range struct {
+	After hat.Seq
+	plan.Part
+	Replaces hat.RunID // the run whose output is replaced; zero: none
+	Pending
 }
 
 // Functions the Owner has switched on, or once had.
 type Functions interface {
-	// Enable stores the grant and makes what is already there pending, as the grant's window and trigger say.
+	// Enable stores the grant and makes what is already there pending, as the grant's window and trigger say. Of a function
+	// that has run, what is stored at endpoints that were not granted before, or from before the former window, becomes a
+	// range. Failures of before count no more.
 	Enable(ctx context.Context, c access.Caller, g access.Grant) (FunctionState, error)
 	// Disable keeps the state; a run in flight is not saved. ErrNotFound if it was never enabled.
 	Disable(ctx context.Context, c access.Caller, f hat.FunctionID) (FunctionState, error)
@@ -141,7 +155,7 @@ type Functions interface {
 type Due struct {
 	Function hat.FunctionID
 	At       time.Time // may lie ahead
-	Since    time.Time // age of the oldest pending event
+	Since    time.Time // when the oldest event that waits was committed; what is parked does not count
 }
 
 // A Claim asks for the right to run a function once.
@@ -193,21 +207,29 @@ type Timing struct {
 
 // Committed is what T3 did.
 type Committed struct {
-	Written    []hat.Record
-	Duplicates int // drafts fully equal to one stored, or to an earlier one of the answer
+	Written    []hat.Record // new ones
+	Kept       int          // drafts equal to what the run takes the place of: that stays, under its id
+	Superseded int          // records whose place was taken
+	Duplicates int          // drafts fully equal to another one stored, or to an earlier one of the answer
 }
 
 // Work is the engine's side: T2 and T3. The engine has no back door: Commit writes as the function, under its grant.
 type Work interface {
-	// Due lists functions with pending work that are enabled, not parked and not leased, soonest first.
+	// Due lists functions that are enabled, not leased, and have work that is not parked, soonest first.
 	Due(ctx context.Context) ([]Due, error)
-	// Claim is T2: lease and Plan are stored together. ErrNotEnabled, ErrBusy, ErrNothingDue (ByData only).
+	// Claim is T2: lease and Plan are stored together. The plan covers one item of what waits: of what is due, the item
+	// that is due longest; on request the front, and what is parked right before it. ErrNotEnabled, ErrBusy, ErrNothingDue
+	// (ByData only).
 	Claim(ctx context.Context, c Claim) (plan.Plan, error)
-	// Commit is T3: derived records, groups, pending work of their readers, cursor, run and receipt land together
-	// or not at all. ErrStale: nothing was written and nothing must be; a second Commit of a run is ErrStale too.
+	// Commit is T3: derived records, groups, pending work of their readers, cursor or range, run and receipt land together
+	// or not at all; what the result takes the place of is superseded in the same commit. A plan whose Upto is lower than it
+	// was claimed leaves the rest. ErrStale: nothing was written and nothing must be; a second Commit of a run is ErrStale
+	// too.
 	Commit(ctx context.Context, p plan.Plan, out Output) (Committed, error)
-	// Fail ends the attempt: the cursor stays, the work stays pending until retry (or parked), the run is kept
-	// with its fault. ErrStale as above.
+	// Fail ends the attempt: the work stays until retry, or is parked, and the run is kept with its fault. What is parked
+	// makes way for what is newer unless the grant says InOrder: it becomes a range, as far as it has failed from its first
+	// attempt on, and the cursor moves behind it. A plan with a smaller Most than it was claimed with is tried again at
+	// once, so many records at a time; that attempt does not count. ErrStale as above.
 	Fail(ctx context.Context, p plan.Plan, out Output, f *hat.Fault) error
 	// Abandon gives a claim back untouched, for a clean stop.
 	Abandon(ctx context.Context, p plan.Plan) error
@@ -231,20 +253,54 @@ type Run struct {
 	Ended      time.Time
 	Fault      *hat.Fault
 	Stats      Stats
-	Written    []hat.RecordID
+	Written    []hat.RecordID // what it wrote, and what of the former output it kept
+	Kept       int            // of these
+	Superseded int            // records whose place its output took
 	Duplicates int
-	Log        []byte // only from Run, not from Runs
+	// SupersededBy is the newest run that has covered the same ground once more; zero: none.
+	SupersededBy hat.RunID
+	Log          []byte // only from Run, not from Runs
 }
+
+// Superseded is a derived record whose place another run's output has taken.
+type Superseded struct {
+	hat.Record           // as it was; without its data for who may not read it
+	Number     int64     // grows; for paging
+	Digest     [32]byte  // SHA-256 of its data
+	By         hat.RunID // the run whose output took its place
+	At         time.Time
+}
+
+// Which says which runs of a function to replay; both may be set.
+type Which struct {
+	Failed bool      // what failed and still waits
+	Since  time.Time // runs that committed since; zero: none
+}
+
+// MostReplays bounds how many committed runs are replayed at once.
+const MostReplays = 1000
 
 // Runs that were, newest first.
 type Runs interface {
 	// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
 	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
 	Run(ctx context.Context, c access.Caller, id hat.RunID) (Run, error)
-	// Replay makes the work of a run that failed, was refused or was given back due now, parked or not; failures of
-	// before count no more. The run that does it has the cause plan.ByReplay. ErrNotFound, ErrNotEnabled, ErrBusy,
-	// ErrNothingDue (the work was done since, or the run committed), access.ErrDenied.
+	// Replay makes the work of a run due now; failures of before count no more. The run that does it has the cause
+	// plan.ByReplay. If the run committed, its ground is covered once more under the grant of today, and what comes out takes
+	// the place of what it wrote: equal records stay, the others are superseded when the replay commits, and not before. Of
+	// a run that was repeated already it is the newest generation; of a function whose output replaces, its newest run.
+	// ErrNotFound, ErrNotEnabled, ErrBusy, ErrNothingDue (it did not commit, and another has done the work),
+	// access.ErrDenied.
 	Replay(ctx context.Context, c access.Caller, id hat.RunID) error
+	// ReplayMany is Replay of many runs of a function, all or none, and says how many runs will come of it at least.
+	// ErrNotFound, ErrNotEnabled, ErrTooMany, access.ErrDenied.
+	ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w Which) (due int, err error)
+	// Skip gives up the work of a run that did not commit: what it covered and nobody has done since is not given to the
+	// function any more. ErrNotFound, ErrBusy, ErrNothingDue, access.ErrDenied.
+	Skip(ctx context.Context, c access.Caller, id hat.RunID) error
+	// Superseded are at most limit records whose place the output of a run has taken, behind the number after.
+	// access.ErrDenied.
+	Superseded(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) ([]Superseded, error)
 	// Cancel ends a run in flight as refused: a Commit of it is ErrStale from now on. Its work is kept, parked.
 	// ErrNotFound, ErrEnded, access.ErrDenied.
 	Cancel(ctx context.Context, c access.Caller, id hat.RunID) error

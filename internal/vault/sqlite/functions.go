@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/receipt"
 	"she/internal/trigger"
 	"she/internal/vault"
@@ -24,13 +26,17 @@ type grantText struct {
 	Package  string         `json:"package"`
 	Bundle   bundle.Bundle  `json:"bundle"`
 	Output   hat.Endpoint   `json:"output"`
+	Mode     hat.OutputMode `json:"mode,omitempty"`
 	Trigger  hat.Trigger    `json:"trigger"`
+	InOrder  bool           `json:"inOrder,omitempty"`
 	Since    time.Time      `json:"since,omitzero"`
 	Given    time.Time      `json:"given"`
 }
 
 func encodeGrant(g access.Grant) (string, error) {
-	text, err := json.Marshal(grantText{g.Function, g.Version, g.Digest, g.Bundle, g.Output, g.Trigger, g.Since, g.Given})
+	text, err := json.Marshal(grantText{
+		g.Function, g.Version, g.Digest, g.Bundle, g.Output, g.Mode, g.Trigger, g.InOrder, g.Since, g.Given,
+	})
 	return string(text), err
 }
 
@@ -40,8 +46,8 @@ func decodeGrant(text string) (access.Grant, error) {
 		return access.Grant{}, errDamagedRow
 	}
 	return access.Grant{
-		Function: g.Function, Version: g.Version, Digest: g.Package, Bundle: g.Bundle, Output: g.Output, Trigger: g.Trigger,
-		Since: g.Since, Given: g.Given,
+		Function: g.Function, Version: g.Version, Digest: g.Package, Bundle: g.Bundle, Output: g.Output, Mode: g.Mode,
+		Trigger: g.Trigger, InOrder: g.InOrder, Since: g.Since, Given: g.Given,
 	}, nil
 }
 
@@ -116,34 +122,26 @@ func oneFunction(ctx context.Context, c *conn, known map[int64]access.Grant, id 
 	return all[0], nil
 }
 
-// A pending row: work that waits.
-type pending struct {
-	upto      hat.Seq
-	since     time.Time
-	notBefore time.Time // zero: only when somebody asks
-	attempt   int
-	fault     *hat.Fault
-	parked    bool
-	replay    bool // somebody asked for it once more
-	chain     []hat.FunctionID
-}
-
-// pendingOf is nil if nothing waits.
-func pendingOf(ctx context.Context, c *conn, function int64) (*pending, error) {
-	var p *pending
-	err := c.each(ctx, `SELECT p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path
+// pendingOf is the front; nil if nothing waits behind the cursor.
+func pendingOf(ctx context.Context, c *conn, function int64) (*front, error) {
+	var p *front
+	err := c.each(ctx, `SELECT p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path, p.tried, p.most, p.last_run
 		FROM pending p LEFT JOIN chains c ON c.n = p.chain WHERE p.function = ?`, []any{function},
 		func(scan func(...any) error) (err error) {
 			var (
 				since, notBefore sql.NullInt64
 				fault, chain     sql.NullString
+				last             []byte
 			)
-			p = &pending{}
-			if err := scan(&p.upto, &since, &notBefore, &p.attempt, &fault, &p.parked, &p.replay, &chain); err != nil {
+			p = &front{}
+			if err := scan(&p.upto, &since, &notBefore, &p.attempt, &fault, &p.parked, &p.replay, &chain, &p.tried, &p.most, &last); err != nil {
 				return err
 			}
 			p.since, p.notBefore = fromMicros(since), fromMicros(notBefore)
 			if p.fault, err = parseFault(fault); err != nil {
+				return err
+			}
+			if p.last, err = maybeRun(last); err != nil {
 				return err
 			}
 			p.chain, err = parseChain(chain)
@@ -152,14 +150,15 @@ func pendingOf(ctx context.Context, c *conn, function int64) (*pending, error) {
 	return p, err
 }
 
-func (t *tx) savePending(function int64, p *pending) error {
+func (t *tx) savePending(function int64, p *front) error {
 	chain, err := t.chain(p.chain)
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		function, int64(p.upto), p.since.UnixMicro(), micros(p.notBefore), p.attempt, faultText(p.fault), p.parked, p.replay, chain)
+	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		function, int64(p.upto), p.since.UnixMicro(), micros(p.notBefore), p.attempt, faultText(p.fault), p.parked, p.replay, chain,
+		int64(p.tried), p.most, runBytes(p.last))
 	return err
 }
 
@@ -204,7 +203,7 @@ func (t *tx) raise(events []trigger.Event) error {
 	for _, f := range enabled {
 		verdict := trigger.Judge(f.state(), events, t.now)
 		if verdict.Raised() {
-			if err := t.add(f, verdict, t.now); err != nil {
+			if err := t.add(f, verdict, t.now, 0); err != nil {
 				return fmt.Errorf("pending work of %s: %w", f.grant.Function, err)
 			}
 		}
@@ -217,21 +216,23 @@ func (t *tx) raise(events []trigger.Event) error {
 	return nil
 }
 
-// add puts new work to what waits already. Work that pauses after a failure keeps its pause; parked work gets one
-// more attempt when its pause is over, since the data is no longer the data it failed on.
-func (t *tx) add(f function, v trigger.Verdict, since time.Time) error {
+// add puts new work to what waits already. Work that pauses after a failure keeps its pause; what is parked stays so,
+// and so does what comes behind it if the function wants its data in order.
+func (t *tx) add(f function, v trigger.Verdict, since time.Time, most int) error {
 	p, err := pendingOf(t.ctx, t.conn, f.n)
 	if err != nil {
 		return err
 	}
-	if p == nil {
-		p = &pending{since: since, notBefore: v.NotBefore}
-	}
-	if p.parked {
-		p.parked = false
-		if p.notBefore.Before(v.NotBefore) {
-			p.notBefore = v.NotBefore
+	if p != nil && p.parked && !f.grant.InOrder {
+		// Only a file of before there were ranges, or of a function that was in order, has this.
+		told := plan.Plan{LastExecution: f.last, Window: plan.Window(t.now, f.last, false)}
+		if err := t.setAside(f, p, p.upto, told); err != nil {
+			return err
 		}
+		p = nil
+	}
+	if p == nil {
+		p = &front{work: work{since: since, notBefore: v.NotBefore, most: most}}
 	}
 	p.upto = max(p.upto, v.Upto)
 	if len(v.Chain) > len(p.chain) {
@@ -240,17 +241,34 @@ func (t *tx) add(f function, v trigger.Verdict, since time.Time) error {
 	return t.savePending(f.n, p)
 }
 
-// addStored makes pending what is stored already beyond a position, as the function's grant and trigger say.
-func (t *tx) addStored(f function, after hat.Seq) error {
-	var (
-		events []trigger.Event
-		since  time.Time
-	)
+// A span is positions after < seq <= upto (0: no end), narrowed as a range may be.
+type span struct {
+	after, upto hat.Seq
+	part        plan.Part
+}
+
+// stored says what the records of a span mean for a function, as its grant and trigger say, and how long the oldest of
+// those that mean something has been there.
+func (t *tx) stored(f function, s span) (v trigger.Verdict, since time.Time, err error) {
+	var events []trigger.Event
+	if s.upto == 0 {
+		s.upto = t.seq
+	}
+	before := int64(math.MaxInt64)
+	if !s.part.Before.IsZero() {
+		before = sinceMicros(s.part.Before)
+	}
 	for _, e := range f.grant.Bundle.Endpoints() {
+		if !s.part.At(e) {
+			continue
+		}
 		// One event for each chain of writers is as good as all of them.
 		err := t.each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
-			WHERE r.born IN (`+bornSince+`) AND r.created >= ? GROUP BY r.chain`,
-			[]any{e.String(), int64(after), e.String(), int64(after), sinceMicros(f.grant.Since)}, func(scan func(...any) error) (err error) {
+			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND r.created >= ? AND r.created < ? GROUP BY r.chain`,
+			[]any{
+				e.String(), int64(s.after), e.String(), int64(s.after), int64(s.upto),
+				max(sinceMicros(f.grant.Since), sinceMicros(s.part.Since)), before,
+			}, func(scan func(...any) error) (err error) {
 				var (
 					chain  sql.NullString
 					oldest sql.NullInt64
@@ -270,15 +288,20 @@ func (t *tx) addStored(f function, after hat.Seq) error {
 				return nil
 			})
 		if err != nil {
-			return err
+			return v, since, err
 		}
 	}
 	// What is stopped here was recorded when it was written.
-	verdict := trigger.Judge(f.state(), events, t.now)
-	if !verdict.Raised() {
-		return nil
+	return trigger.Judge(f.state(), events, t.now), since, nil
+}
+
+// addStored makes pending what is stored beyond a position.
+func (t *tx) addStored(f function, after hat.Seq, most int) error {
+	verdict, since, err := t.stored(f, span{after: after})
+	if err != nil || !verdict.Raised() {
+		return err
 	}
-	return t.add(f, verdict, since)
+	return t.add(f, verdict, since, most)
 }
 
 // sinceMicros rounds up, so that a record of the same microsecond but before is not counted.
@@ -319,7 +342,7 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 		if err != nil {
 			return err
 		}
-		if err := t.get(t.ctx, "INSERT INTO grants (body) VALUES (?) RETURNING n", []any{body}, &f.granted); err != nil {
+		if err := t.get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &f.granted); err != nil {
 			return err
 		}
 		if isNew {
@@ -337,13 +360,23 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 		if err := t.declare(grantUse, g.Function.String(), useful(g.Bundle)); err != nil {
 			return err
 		}
+		before := f
+		g.Manifest = nil
 		f.grant, f.enabled = g, true
 		// A person has acted: failures of before count no more.
 		if err := t.dropPending(f.n); err != nil {
 			return err
 		}
-		if err := t.addStored(f, f.cursor); err != nil {
+		if err := t.addStored(f, f.cursor, 0); err != nil {
 			return err
+		}
+		if !isNew {
+			if err := t.renew(f, before); err != nil {
+				return err
+			}
+			if err := t.addGranted(f, before); err != nil {
+				return err
+			}
 		}
 		if err := t.receipt(grantFact(c, g, "enabled")); err != nil {
 			return err
@@ -360,6 +393,8 @@ func checkGrant(g access.Grant) error {
 		return errors.New("the grant lacks its function, version or output")
 	case !slices.Contains([]hat.TriggerKind{hat.Individual, hat.Periodic, hat.Manual}, g.Trigger.Kind):
 		return errors.New("the grant's trigger is of no known kind")
+	case g.Mode != hat.AppendOutput && g.Mode != hat.ReplaceOutput:
+		return errors.New("the grant's output mode is unknown")
 	case g.Trigger.Kind == hat.Periodic && g.Trigger.Period.IsZero():
 		return errors.New("the grant's period is missing")
 	}
@@ -372,7 +407,12 @@ func checkGrant(g access.Grant) error {
 }
 
 func grantFact(c access.Caller, g access.Grant, outcome string) receipt.Fact {
+	var since *time.Time
+	if !g.Since.IsZero() {
+		since = &g.Since
+	}
 	return receipt.Fact{
+		Mode: string(g.Mode), Since: since,
 		Kind: receipt.Grant, User: c.UserID(), Application: c.ApplicationID(), Outcome: outcome,
 		Function: g.Function, Version: g.Version.String(), Package: g.Digest, Bundle: g.Bundle.Digest(), Output: g.Output,
 		Endpoints: g.Bundle.Endpoints(),
@@ -450,18 +490,32 @@ func (v *Vault) FunctionStates(ctx context.Context, c access.Caller) (all []vaul
 
 func stateOf(ctx context.Context, c *conn, f function) (vault.FunctionState, error) {
 	s := vault.FunctionState{Grant: f.grant, Enabled: f.enabled, Cursor: f.cursor, LastExecution: f.last}
+	if err := c.get(ctx, "SELECT manifest FROM grants WHERE n = ?", []any{f.granted}, &s.Grant.Manifest); err != nil {
+		return s, err
+	}
 	p, err := pendingOf(ctx, c, f.n)
 	if err != nil {
 		return s, err
 	}
 	if p != nil {
-		s.Pending = &vault.Pending{
-			Upto: p.upto, Since: p.since, NotBefore: p.notBefore, Attempt: p.attempt, Fault: p.fault, Parked: p.parked,
-		}
+		s.Pending = p.state()
+	}
+	ranges, err := rangesOf(ctx, c, f.n)
+	if err != nil {
+		return s, err
+	}
+	for _, g := range ranges {
+		s.Ranges = append(s.Ranges, vault.Range{After: g.after, Part: g.part, Replaces: g.replaces, Pending: *g.state()})
 	}
 	l, err := leaseOf(ctx, c, f.n)
 	if l != nil {
 		s.Started = l.plan.Claimed
 	}
 	return s, err
+}
+
+func (w *work) state() *vault.Pending {
+	return &vault.Pending{
+		Upto: w.upto, Since: w.since, NotBefore: w.notBefore, Attempt: w.attempt, Fault: w.fault, Parked: w.parked, Run: w.last,
+	}
 }

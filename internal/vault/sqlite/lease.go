@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"she/internal/access"
@@ -30,12 +29,18 @@ type planText struct {
 	Chain         []hat.FunctionID `json:"chain,omitempty"`
 	Version       hat.Version      `json:"version"`
 	Package       string           `json:"package"`
+	Range         int64            `json:"range,omitempty"`
+	Only          []hat.Endpoint   `json:"only,omitempty"`
+	Since         time.Time        `json:"since,omitzero"`
+	Before        time.Time        `json:"before,omitzero"`
+	Replaces      hat.RunID        `json:"replaces,omitzero"`
+	Most          int              `json:"most,omitempty"`
 }
 
 func encodePlan(p plan.Plan) (string, error) {
 	text, err := json.Marshal(planText{
 		p.Cause, p.Window.From, p.Window.Until, p.After, p.Upto, p.Attempt, p.Epoch, p.Expires, p.Due, p.Claimed,
-		p.LastExecution, p.Chain, p.Grant.Version, p.Grant.Digest,
+		p.LastExecution, p.Chain, p.Grant.Version, p.Grant.Digest, p.Range, p.Only, p.Since, p.Before, p.Replaces, p.Most,
 	})
 	return string(text), err
 }
@@ -50,6 +55,7 @@ func decodePlan(text string, run hat.RunID, g access.Grant) (plan.Plan, error) {
 		Run: run, Grant: g, Cause: p.Cause, Window: hat.Window{From: p.From, Until: p.Until}, After: p.After, Upto: p.Upto,
 		Attempt: p.Attempt, Epoch: p.Epoch, Expires: p.Expires, Due: p.Due, Claimed: p.Claimed,
 		LastExecution: p.LastExecution, Depth: len(p.Chain), Chain: p.Chain,
+		Range: p.Range, Part: plan.Part{Only: p.Only, Since: p.Since, Before: p.Before}, Replaces: p.Replaces, Most: p.Most,
 	}, nil
 }
 
@@ -122,22 +128,10 @@ func (v *Vault) recover(ctx context.Context) error {
 // it must not do so for ever.
 func (t *tx) lapse(f function, l *lease) error {
 	fault := hat.NewFault(hat.Engine, codeInterrupted, "the run was interrupted")
-	if err := t.end(f, l, l.plan, vault.RunAbandoned, vault.Output{}, fault, nil, nil); err != nil {
+	if err := t.end(f, l, l.plan, vault.RunAbandoned, vault.Output{}, fault, nil); err != nil {
 		return err
 	}
-	p, err := pendingOf(t.ctx, t.conn, f.n)
-	if err != nil || p == nil {
-		return err
-	}
-	pause, park := plan.Retry(fault, l.plan.Attempt, rand.Float64())
-	p.attempt, p.fault = l.plan.Attempt, fault
-	if !p.notBefore.IsZero() {
-		p.parked = p.parked || park
-		if p.notBefore = t.now; p.parked {
-			p.notBefore = t.now.Add(pause)
-		}
-	}
-	return t.savePending(f.n, p)
+	return t.failed(f, l.plan, l.plan, fault)
 }
 
 // withdraw ends the run in flight, if any, because the grant it ran under is gone.
@@ -147,5 +141,5 @@ func (t *tx) withdraw(f function) error {
 		return err
 	}
 	fault := hat.NewFault(hat.Owner, codeWithdrawn, "the grant was withdrawn during the run")
-	return t.end(f, l, l.plan, vault.RunRefused, vault.Output{}, fault, nil, nil)
+	return t.end(f, l, l.plan, vault.RunRefused, vault.Output{}, fault, nil)
 }

@@ -105,6 +105,8 @@ func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
 	_, err = db.Exec(fmt.Sprintf(`DROP INDEX records_changed; CREATE INDEX records_by_change ON records (endpoint, seq);
 		INSERT INTO log (seq, kind, born, endpoint, chain, at) SELECT born, 1, born, endpoint, chain, created FROM records
 			WHERE born NOT IN (SELECT seq FROM log);
+		DROP TABLE ranges; DROP TABLE generations; DROP TABLE superseded; ALTER TABLE grants DROP COLUMN manifest;
+		ALTER TABLE pending DROP COLUMN tried; ALTER TABLE pending DROP COLUMN most; ALTER TABLE pending DROP COLUMN last_run;
 		DELETE FROM migrations WHERE version > %d; PRAGMA user_version = %[1]d`, oldSchema))
 	must(t, 0, err)
 	must(t, 0, db.Close())

@@ -402,7 +402,10 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 		return nil
 	}
 	return v.write(ctx, "erase", func(t *tx) error {
-		var gone []stored
+		var (
+			gone       []stored
+			superseded []stored
+		)
 		seen := make(map[hat.RecordID]bool, len(ids))
 		for _, id := range ids {
 			if seen[id] {
@@ -410,12 +413,22 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 			}
 			seen[id] = true
 			s, err := t.find(c, id, access.HandleOwn)
+			if errors.Is(err, vault.ErrNotFound) {
+				var former []stored
+				if former, err = t.supersededOf(c, access.HandleOwn, "s.id = ?", id.Bytes()); err == nil && len(former) == 0 {
+					err = fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
+				}
+				superseded = append(superseded, former...)
+				if err == nil {
+					continue
+				}
+			}
 			if err != nil {
 				return err
 			}
 			gone = append(gone, s)
 		}
-		return t.erase(c, gone)
+		return t.erase(c, gone, superseded)
 	})
 }
 
@@ -442,42 +455,41 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 			gone = append(gone, s)
 			return err
 		})
-		if err != nil || len(gone) == 0 {
-			return err
-		}
-		return t.erase(c, gone)
-	})
-}
-
-func (t *tx) erase(c access.Caller, gone []stored) error {
-	var ch change
-	for _, s := range gone {
-		groups, err := t.groupsOf(s.born)
 		if err != nil {
 			return err
 		}
-		if err := t.unindex(s.endpoint, s.born); err != nil {
-			return fmt.Errorf("erase %s: %w", s.id, err)
-		}
-		if err := t.log(erased, s.born, s.endpoint, s.chain); err != nil {
+		superseded, err := t.supersededOf(c, access.WriteRecords, "e.name = ?", e.String())
+		if err != nil || len(gone) == 0 && len(superseded) == 0 {
 			return err
 		}
-		if _, err := t.exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
+		return t.erase(c, gone, superseded)
+	})
+}
+
+// erase removes records, and others that were superseded and have no position of their own any more.
+func (t *tx) erase(c access.Caller, gone []stored, superseded []stored) error {
+	var ch change
+	for _, s := range gone {
+		if err := t.remove(s); err != nil {
 			return fmt.Errorf("erase %s: %w", s.id, err)
-		}
-		for _, g := range groups {
-			if _, err := t.exec(t.ctx,
-				"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {
-				return fmt.Errorf("erase %s: %w", s.id, err)
-			}
 		}
 		ch.note(s.id, s.at, trigger.Event{Seq: t.seq})
 	}
+	for _, s := range superseded {
+		if _, err := t.exec(t.ctx, "DELETE FROM superseded WHERE id = ?", s.id.Bytes()); err != nil {
+			return fmt.Errorf("erase %s: %w", s.id, err)
+		}
+		ch.ids, ch.places = append(ch.ids, s.id), append(ch.places, s.at)
+	}
 	t.erased = true
-	return t.receipt(receipt.Fact{
+	fact := receipt.Fact{
 		Kind: receipt.Erase, User: c.UserID(), Application: c.ApplicationID(),
-		Erased: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(), First: ch.first, Last: t.seq,
-	})
+		Erased: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(),
+	}
+	if len(gone) > 0 {
+		fact.First, fact.Last = ch.first, t.seq
+	}
+	return t.receipt(fact)
 }
 
 func (t *tx) groupsOf(born int64) (groups []int64, err error) {

@@ -16,8 +16,8 @@ import (
 	"she/internal/vault"
 )
 
-const runColumns = `SELECT r.id, r.state, r.plan, g.body, r.ended, r.fault, r.stats, r.asked, r.read_ids, r.duplicates
-	FROM runs r JOIN grants g ON g.n = r.granted `
+const runColumns = `SELECT r.id, r.state, r.plan, g.body, r.ended, r.fault, r.stats, r.asked, r.read_ids, r.duplicates,
+	(SELECT max(run) FROM generations WHERE replaced = r.id) FROM runs r JOIN grants g ON g.n = r.granted `
 
 // Runs: see vault.Runs. A limit of 0 or less means 100.
 func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (all []vault.Run, err error) {
@@ -99,12 +99,12 @@ func runs(ctx context.Context, c *conn, query string, args ...any) (all []vault.
 
 func scanRun(scan func(...any) error) (r vault.Run, err error) {
 	var (
-		id, readIDs         []byte
+		id, readIDs, by     []byte
 		text, body, state   string
 		ended               sql.NullInt64
 		fault, stats, asked sql.NullString
 	)
-	if err := scan(&id, &state, &text, &body, &ended, &fault, &stats, &asked, &readIDs, &r.Duplicates); err != nil {
+	if err := scan(&id, &state, &text, &body, &ended, &fault, &stats, &asked, &readIDs, &r.Duplicates, &by); err != nil {
 		return r, err
 	}
 	run, err := runID(id)
@@ -123,9 +123,11 @@ func scanRun(scan func(...any) error) (r vault.Run, err error) {
 		return r, err
 	}
 	if stats.Valid {
-		if err := json.Unmarshal([]byte(stats.String), &r.Stats); err != nil {
+		var text statsText
+		if err := json.Unmarshal([]byte(stats.String), &text); err != nil {
 			return r, errDamagedRow
 		}
+		r.Stats, r.Kept, r.Superseded = text.Stats, text.Kept, text.Superseded
 	}
 	if asked.Valid {
 		// Like a function's answer, not like an owner's bundle: it was one.
@@ -136,7 +138,8 @@ func scanRun(scan func(...any) error) (r vault.Run, err error) {
 		r.Stats.Bundle = &b
 	}
 	copy(r.Stats.ReadIDs[:], readIDs)
-	return r, nil
+	r.SupersededBy, err = maybeRun(by)
+	return r, err
 }
 
 // Receipts: see vault.Receipts.

@@ -39,17 +39,19 @@ func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
 	now := v.now()
 	err = v.read(ctx, func(c *conn) error {
 		var some bool
-		if err := c.get(ctx, "SELECT EXISTS (SELECT 1 FROM pending)", nil, &some); err != nil {
+		if err := c.get(ctx, "SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 FROM ranges WHERE NOT parked)", nil, &some); err != nil {
 			return err
 		}
 		if !some {
 			v.kept.keepIdle(age)
 			return nil
 		}
-		return c.each(ctx, `SELECT f.id, p.not_before, p.since FROM pending p JOIN functions f ON f.n = p.function
-			WHERE f.enabled AND NOT p.parked AND p.not_before IS NOT NULL
+		return c.each(ctx, `SELECT f.id, min(w.not_before), min(w.since) FROM (
+				SELECT function, not_before, since FROM pending WHERE NOT parked AND not_before IS NOT NULL
+				UNION ALL SELECT function, not_before, since FROM ranges WHERE NOT parked AND not_before IS NOT NULL
+			) w JOIN functions f ON f.n = w.function WHERE f.enabled
 			AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.function = f.n AND l.life = ? AND l.expires > ?)
-			ORDER BY p.not_before, f.id`, []any{v.life, now.UnixMicro()}, func(scan func(...any) error) (err error) {
+			GROUP BY f.id ORDER BY min(w.not_before), f.id`, []any{v.life, now.UnixMicro()}, func(scan func(...any) error) (err error) {
 			var (
 				id        string
 				at, since sql.NullInt64
@@ -103,32 +105,51 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 			return p, nil, err
 		}
 	}
-	waiting, err := pendingOf(t.ctx, t.conn, f.n)
+	waiting, ranges, err := t.waiting(f)
 	if err != nil {
 		return p, nil, err
 	}
-	if c.Cause == plan.ByData &&
-		(waiting == nil || waiting.parked || waiting.notBefore.IsZero() || waiting.notBefore.After(now)) {
-		return p, vault.ErrNothingDue, nil
-	}
 	f.epoch++
 	p = plan.Plan{
-		Run: c.Run, Grant: f.grant, Cause: c.Cause, Window: plan.Window(now, f.last, c.UseAll),
-		After: f.cursor, Upto: t.seq, Attempt: 1, Epoch: f.epoch,
-		Expires: c.Expires.UTC().Truncate(time.Microsecond), Due: now, Claimed: now, LastExecution: f.last,
+		Run: c.Run, Grant: f.grant, Cause: c.Cause, Attempt: 1, Epoch: f.epoch, Due: now, Claimed: now,
+		Expires: c.Expires.UTC().Truncate(time.Microsecond),
 	}
-	if c.UseAll {
-		p.After = 0
+	item := next(waiting, ranges, now)
+	if c.Cause != plan.ByData {
+		item = nil // whoever asks gets what is new
+		if waiting != nil {
+			item = &waiting.work
+		}
+		if err := t.asked(f, ranges, now); err != nil {
+			return p, nil, err
+		}
+	} else if item == nil {
+		return p, vault.ErrNothingDue, nil
 	}
-	if waiting != nil {
-		p.Attempt, p.Chain, p.Depth = waiting.attempt+1, waiting.chain, len(waiting.chain)
+	if item != nil {
+		p.Attempt, p.Chain, p.Most = item.attempt+1, item.chain, item.most
 		if c.Cause == plan.ByData {
-			p.Due = waiting.notBefore
-			if waiting.replay {
+			p.Due = item.notBefore
+			if item.replay {
 				p.Cause = plan.ByReplay
 			}
 		}
 	}
+	if g := rangeOf(ranges, item); g != nil {
+		p.After, p.Upto, p.Window, p.LastExecution = g.after, g.upto, plan.Window(now, g.from, false), g.executed
+		p.Range, p.Part, p.Replaces = g.n, g.part, g.replaces
+	} else {
+		p.After, p.Upto, p.Window, p.LastExecution = f.cursor, t.seq, plan.Window(now, f.last, c.UseAll), f.last
+		if c.UseAll {
+			p.After, p.Most = 0, 0
+		} else if g := parkedBefore(ranges, f.cursor); g != nil && plan.Together(g.fault, c.Cause != plan.ByData, p.Attempt-1) {
+			p.After = g.after
+			if len(g.chain) > len(p.Chain) {
+				p.Chain = g.chain
+			}
+		}
+	}
+	p.Depth = len(p.Chain)
 	text, err := encodePlan(p)
 	if err != nil {
 		return p, nil, err
@@ -146,6 +167,41 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	}
 	_, err = t.exec(t.ctx, "UPDATE functions SET epoch = ? WHERE n = ?", f.epoch, f.n)
 	return p, nil, err
+}
+
+// next is the item of work that is due longest; nil: none is. Of two the older data goes first.
+func next(waiting *front, ranges []*ground, now time.Time) (first *work) {
+	for _, g := range ranges {
+		if g.due(now) && (first == nil || g.notBefore.Before(first.notBefore)) {
+			first = &g.work
+		}
+	}
+	if waiting != nil && waiting.due(now) && (first == nil || waiting.notBefore.Before(first.notBefore)) {
+		first = &waiting.work
+	}
+	return first
+}
+
+// rangeOf is the range that the item is the work of; nil: it is the front's, or there is none.
+func rangeOf(all []*ground, item *work) *ground {
+	if i := slices.IndexFunc(all, func(g *ground) bool { return &g.work == item }); i >= 0 {
+		return all[i]
+	}
+	return nil
+}
+
+// asked makes ranges that wait for a request due: they run after what the request is for.
+func (t *tx) asked(f function, all []*ground, now time.Time) error {
+	for _, g := range all {
+		if g.parked || !g.notBefore.IsZero() {
+			continue
+		}
+		g.notBefore = now
+		if err := t.saveRange(f.n, g); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // held is the lease the plan was claimed with, or vault.ErrStale.
@@ -172,7 +228,7 @@ func (t *tx) held(p plan.Plan) (function, *lease, error) {
 // ran is the stored plan with what the engine may say of it: how far the run really went, and which code it was.
 func (l *lease) ran(p plan.Plan) plan.Plan {
 	ran := l.plan
-	ran.Upto, ran.Grant.Version, ran.Grant.Digest = p.Upto, p.Grant.Version, p.Grant.Digest
+	ran.Upto, ran.Most, ran.Grant.Version, ran.Grant.Digest = p.Upto, p.Most, p.Grant.Version, p.Grant.Digest
 	return ran
 }
 
@@ -205,90 +261,66 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	if by.chainN, err = t.chain(by.chain); err != nil {
 		return done, err
 	}
-	asFunction := access.AsFunction(by.userID, f.grant)
-	var ch change
+	w := &writing{asFunction: access.AsFunction(by.userID, f.grant), by: by, keeps: keeps(f, p)}
 	for i, r := range out.Responses {
-		written, duplicates, err := t.respond(asFunction, i, r, by, &ch)
-		if err != nil {
+		if err := t.respond(w, i, r); err != nil {
 			return done, err
 		}
-		done.Written, done.Duplicates = append(done.Written, written...), done.Duplicates+duplicates
 	}
-	f.cursor, f.last = max(f.cursor, p.Upto), p.Claimed
-	if _, err := t.exec(t.ctx, "UPDATE functions SET cursor = ?, last_execution = ? WHERE n = ?",
-		int64(f.cursor), f.last.UnixMicro(), f.n); err != nil {
+	if err := t.supersede(f, p, l, w); err != nil {
 		return done, err
 	}
-	waiting, err := pendingOf(t.ctx, t.conn, f.n)
+	if p.Range != 0 {
+		err = t.doneRange(f, p)
+	} else {
+		err = t.doneFront(f, p)
+	}
 	if err != nil {
 		return done, err
 	}
-	if waiting != nil {
-		// What came during the run is new work, with no failures behind it.
-		if err := t.dropPending(f.n); err != nil {
-			return done, err
-		}
-		if waiting.upto > p.Upto {
-			if err := t.addStored(f, p.Upto); err != nil {
-				return done, err
-			}
-		}
-	}
-	if err := t.raise(ch.events); err != nil {
+	if err := t.raise(w.events); err != nil {
 		return done, err
 	}
 	out.Stats.Timing.Save = time.Since(begun)
-	return done, t.end(f, l, p, vault.RunCommitted, out, nil, &ch, &done.Duplicates)
+	done = vault.Committed{Written: w.written, Duplicates: w.duplicates, Kept: w.kept, Superseded: len(w.gone)}
+	return done, t.end(f, l, p, vault.RunCommitted, out, nil, w)
 }
 
-// respond stores one Response of a function's answer and groups it with the records it says it belongs to.
-func (t *tx) respond(c access.Caller, response int, r vault.Response, by author, ch *change) (written []hat.Record, duplicates int, err error) {
-	var group []int64
-	for _, d := range r.Drafts {
-		// The second line of defence; the first is where the answer is read.
-		if err := c.Check(access.WriteRecords(d.Endpoint)); err != nil {
-			return nil, 0, fmt.Errorf("response %d writes to %s: %w", response, d.Endpoint, err)
-		}
-		record, born, err := t.insert(hat.Draft{Endpoint: d.Endpoint, Data: d.Data}, by, ch)
-		if errors.Is(err, vault.ErrDuplicate) {
-			duplicates++
-			continue
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		if _, err := t.exec(t.ctx, "INSERT INTO outputs (run, response, ordinal, record) VALUES (?, ?, ?, ?)",
-			by.run.Bytes(), response, len(written), record.ID.Bytes()); err != nil {
-			return nil, 0, err
-		}
-		written, group = append(written, record), append(group, born)
+// doneFront moves the cursor to where the run went, and takes out what it covered of the ranges besides.
+func (t *tx) doneFront(f function, p plan.Plan) error {
+	if _, err := t.exec(t.ctx, "UPDATE functions SET last_execution = ? WHERE n = ?", p.Claimed.UnixMicro(), f.n); err != nil {
+		return err
 	}
-	if len(written) == 0 {
-		return nil, duplicates, nil
+	f.last = p.Claimed
+	if err := t.covered(f, p); err != nil {
+		return err
 	}
-	for _, id := range r.Linked {
-		var (
-			born int64
-			name string
-		)
-		err := t.get(t.ctx, "SELECT r.born, e.name FROM records r JOIN endpoints e ON e.n = r.endpoint WHERE r.id = ?",
-			[]any{id.Bytes()}, &born, &name)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue // erased during the run
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		e, err := hat.ParseEndpoint(name)
-		if err != nil {
-			return nil, 0, errDamagedRow
-		}
-		if err := c.Check(access.ReadRecords(e)); err != nil {
-			return nil, 0, fmt.Errorf("response %d links record %s: %w", response, id, err)
-		}
-		group = append(group, born)
+	waiting, err := pendingOf(t.ctx, t.conn, f.n)
+	if err != nil {
+		return err
 	}
-	return written, duplicates, t.group(group)
+	if waiting == nil {
+		waiting = &front{}
+	}
+	// What came during the run is new work, with no failures behind it.
+	return t.leave(f, waiting, p.Upto)
+}
+
+// doneRange removes the range, or what the run covered of it. The cursor stays, and so does the time of the last
+// execution: it says since when there is anything new.
+func (t *tx) doneRange(f function, p plan.Plan) error {
+	all, err := rangesOf(t.ctx, t.conn, f.n)
+	if err != nil {
+		return err
+	}
+	g := oneRange(all, p.Range)
+	switch {
+	case g == nil:
+		return vault.ErrStale
+	case p.Upto < g.upto:
+		return t.shorten(f, g, p.Upto)
+	}
+	return t.dropRange(g.n)
 }
 
 // Fail: see vault.Work.
@@ -300,29 +332,70 @@ func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *
 		}
 		p := l.ran(p)
 		out.Responses = nil
-		if err := t.end(f, l, p, vault.EndState(fault), out, fault, nil, nil); err != nil {
+		if err := t.end(f, l, p, vault.EndState(fault), out, fault, nil); err != nil {
 			return err
 		}
-		waiting, err := pendingOf(t.ctx, t.conn, f.n)
-		if err != nil || waiting == nil {
-			return err
-		}
-		pause, park := plan.Retry(fault, p.Attempt, rand.Float64())
-		// What came during the run was never tried: it deserves an attempt before everything waits for a person.
-		park = park && waiting.upto <= l.plan.Upto
-		waiting.attempt, waiting.fault = p.Attempt, fault
-		switch {
-		case f.grant.Trigger.Kind == hat.Manual:
-			waiting.notBefore = time.Time{} // only a person starts it
-		case !waiting.notBefore.IsZero():
-			waiting.notBefore, waiting.parked = t.now.Add(pause), park
-		}
-		return t.savePending(f.n, waiting)
+		return t.failed(f, l.plan, p, fault)
 	})
 	if err != nil {
 		return fmt.Errorf("fail run %s: %w", p.Run, err)
 	}
 	return nil
+}
+
+// failed keeps the work of an attempt for the next one, after a pause, or parks it. planned is what the attempt was to
+// cover, ran what it did.
+func (t *tx) failed(f function, planned, ran plan.Plan, fault *hat.Fault) error {
+	waiting, ranges, err := t.waiting(f)
+	if err != nil {
+		return err
+	}
+	g := oneRange(ranges, ran.Range)
+	if ran.Range == 0 && waiting == nil || ran.Range != 0 && g == nil {
+		return nil // somebody asked, and there was nothing new
+	}
+	var w *work
+	if g != nil {
+		w = &g.work
+	} else {
+		w = &waiting.work
+	}
+	w.last = ran.Run
+	if ran.Most > 0 && (planned.Most == 0 || ran.Most < planned.Most) {
+		// Fewer records at a time are something else: the attempt does not count.
+		w.most, w.fault, w.notBefore = ran.Most, fault, t.now
+	} else {
+		pause, park := plan.Retry(fault, ran.Attempt, rand.Float64())
+		w.attempt, w.fault = ran.Attempt, fault
+		onlyAsked := f.grant.Trigger.Kind == hat.Manual || w.notBefore.IsZero()
+		// Where nothing of the front was tried, its own turn comes first.
+		tried := g != nil || ran.Upto > f.cursor
+		w.parked = park && tried && (!onlyAsked || plan.Oversize(fault))
+		switch {
+		case fault.Code == codeInterrupted && !park && !w.notBefore.IsZero():
+			w.notBefore = t.now // it did not fail: the server was gone
+		case onlyAsked:
+			w.notBefore = time.Time{}
+		default:
+			w.notBefore = t.now.Add(pause)
+		}
+		if g == nil && tried && (waiting.tried == 0 || ran.Upto < waiting.tried) {
+			waiting.tried = ran.Upto
+		}
+	}
+	return t.keep(f, waiting, g, ran)
+}
+
+// keep stores an item of work after a failure. A front that is parked makes way for what is newer, as far as it has
+// failed from its first attempt on, unless the function wants its data in order.
+func (t *tx) keep(f function, waiting *front, g *ground, told plan.Plan) error {
+	switch {
+	case g != nil:
+		return t.saveRange(f.n, g)
+	case waiting.parked && !f.grant.InOrder && waiting.tried > f.cursor:
+		return t.setAside(f, waiting, waiting.tried, told)
+	}
+	return t.savePending(f.n, waiting)
 }
 
 // Abandon: see vault.Work.
@@ -332,7 +405,7 @@ func (v *Vault) Abandon(ctx context.Context, p plan.Plan) error {
 		if err != nil {
 			return err
 		}
-		return t.end(f, l, l.ran(p), vault.RunAbandoned, vault.Output{}, nil, nil, nil)
+		return t.end(f, l, l.ran(p), vault.RunAbandoned, vault.Output{}, nil, nil)
 	})
 	if err != nil {
 		return fmt.Errorf("abandon run %s: %w", p.Run, err)
@@ -340,19 +413,23 @@ func (v *Vault) Abandon(ctx context.Context, p plan.Plan) error {
 	return nil
 }
 
+// statsText is what table runs holds of a run's figures.
+type statsText struct {
+	vault.Stats
+	Kept       int `json:"kept,omitempty"`
+	Superseded int `json:"superseded,omitempty"`
+}
+
 // end stores how a run ended, with its receipt, and gives its lease back.
-func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out vault.Output, fault *hat.Fault, ch *change, duplicates *int) error {
-	if ch == nil {
-		ch = &change{}
-	}
-	if duplicates == nil {
-		duplicates = new(int)
+func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out vault.Output, fault *hat.Fault, w *writing) error {
+	if w == nil {
+		w = &writing{}
 	}
 	fact := receipt.Fact{
 		Kind: receipt.Run, Function: f.grant.Function, Version: p.Grant.Version.String(), Package: p.Grant.Digest,
-		Output: p.Grant.Output, Run: p.Run, Attempt: p.Attempt, After: p.After, Upto: p.Upto, Outcome: string(state),
+		Output: p.Grant.Output, Run: p.Run, Replaces: p.Replaces, Attempt: p.Attempt, After: p.After, Upto: p.Upto, Outcome: string(state),
 		Read:      &receipt.Records{Count: out.Stats.Read, IDs: out.Stats.ReadIDs},
-		Endpoints: ch.endpoints(),
+		Endpoints: w.endpoints(),
 		Bytes:     &receipt.Bytes{In: out.Stats.InBytes, Out: out.Stats.OutBytes},
 		Timings: receipt.Timings{
 			Queue: out.Stats.Timing.Queue.Microseconds(), Sandbox: out.Stats.Timing.Sandbox.Microseconds(),
@@ -372,9 +449,12 @@ func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out va
 		fact.Fault = fault.Code
 	}
 	if state == vault.RunCommitted {
-		fact.Written = receipt.RecordsOf(ch.ids)
-		if len(ch.ids) > 0 {
-			fact.First, fact.Last = ch.first, t.seq
+		fact.Written = receipt.RecordsOf(w.ids)
+		if len(w.gone) > 0 {
+			fact.Erased = receipt.RecordsOf(w.gone)
+		}
+		if w.first > 0 {
+			fact.First, fact.Last = w.first, t.seq
 		}
 	}
 	if err := t.receipt(fact); err != nil {
@@ -385,14 +465,14 @@ func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out va
 		return err
 	}
 	out.Stats.Bundle = nil
-	stats, err := json.Marshal(out.Stats)
+	stats, err := json.Marshal(statsText{out.Stats, w.kept, len(w.gone)})
 	if err != nil {
 		return err
 	}
 	// The state is asked once more: a run ends once, whatever else went wrong.
 	changed, err := t.exec(t.ctx, `UPDATE runs SET state = ?, plan = ?, ended = ?, fault = ?, stats = ?, asked = ?,
 		read_ids = ?, duplicates = ?, log = ? WHERE id = ? AND state = ?`,
-		string(state), text, t.now.UnixMicro(), faultText(fault), string(stats), asked, out.Stats.ReadIDs[:], *duplicates,
+		string(state), text, t.now.UnixMicro(), faultText(fault), string(stats), asked, out.Stats.ReadIDs[:], w.duplicates,
 		out.Log, p.Run.Bytes(), string(vault.RunPlanned))
 	if err != nil {
 		return err

@@ -25,8 +25,9 @@ type step struct {
 
 // A story is what the steps hand to each other.
 type story struct {
-	grant access.Grant
-	plan  plan.Plan
+	grant  access.Grant
+	plan   plan.Plan
+	former plan.Plan // the one that is replayed
 }
 
 // steps of one record's walk. Each may be tried again until it answers without error.
@@ -51,31 +52,58 @@ func steps() []step {
 			}
 			return err
 		}, never},
-		{"claim", func(p *person, s *story) (err error) {
-			s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
-			if errors.Is(err, vault.ErrBusy) {
-				p.restart() // nobody knows of the claim any more: as after the end of the server
-				s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
-			}
-			return err
-		}, never},
+		{"claim", reclaim, never},
 		{"fail", func(p *person, s *story) error {
 			err := p.v.Fail(p.ctx(), s.plan, vault.Output{Log: []byte("x")}, hat.NewFault(hat.Author, "Runtime.ExitError", "x"))
 			p.clock.move(24 * time.Hour)
 			return err
 		}, ended(vault.RunFailed)},
-		{"claim", func(p *person, s *story) (err error) {
-			s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
-			if errors.Is(err, vault.ErrBusy) {
-				p.restart()
-				s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
-			}
-			return err
-		}, never},
+		{"claim", reclaim, never},
 		{"commit", func(p *person, s *story) error {
 			out := output(p, s.grant, `"one"`, `"two"`)
 			out.Responses[0].Linked, _ = p.shown(s.plan)
 			_, err := p.v.Commit(p.ctx(), s.plan, out)
+			return err
+		}, ended(vault.RunCommitted)},
+		{"replay", func(p *person, s *story) error {
+			s.former = s.plan
+			return p.v.Replay(p.ctx(), p.owner, s.plan.Run)
+		}, never},
+		{"claim", reclaim, never},
+		{"commit", func(p *person, s *story) error {
+			_, err := p.v.Commit(p.ctx(), s.plan, output(p, s.grant, `"two"`, `"three"`))
+			return err
+		}, ended(vault.RunCommitted)},
+		{"append", func(p *person, s *story) error {
+			_, err := p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(p, "a/x", `3`)}, false)
+			if errors.Is(err, vault.ErrDuplicate) {
+				return nil
+			}
+			return err
+		}, never},
+		{"claim", reclaim, never},
+		{"fail", func(p *person, s *story) error { // parks: the cursor moves behind it
+			return p.v.Fail(p.ctx(), s.plan, vault.Output{}, hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x"))
+		}, ended(vault.RunFailed)},
+		{"skip", func(p *person, s *story) error {
+			err := p.v.Skip(p.ctx(), p.owner, s.plan.Run)
+			if errors.Is(err, vault.ErrNothingDue) {
+				return nil // it was done after all
+			}
+			return err
+		}, never},
+		{"enable", func(p *person, s *story) error { // what is granted now is a range
+			if len(p.texts("b/x")) == 0 {
+				p.write("b/x", `"b"`)
+			}
+			wider := p.grant("f", individual, "she/f", "a/x", "b/x")
+			wider.Mode = hat.ReplaceOutput
+			_, err := p.v.Enable(p.ctx(), p.owner, wider)
+			return err
+		}, never},
+		{"claim", reclaim, never},
+		{"commit", func(p *person, s *story) error { // of a range, and in place of all
+			_, err := p.v.Commit(p.ctx(), s.plan, output(p, s.grant, `"four"`))
 			return err
 		}, ended(vault.RunCommitted)},
 		{"update", func(p *person, s *story) error {
@@ -92,6 +120,16 @@ func steps() []step {
 			return err
 		}, never},
 	}
+}
+
+// reclaim claims what is due, also if the answer to an earlier claim got lost.
+func reclaim(p *person, s *story) (err error) {
+	s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
+	if errors.Is(err, vault.ErrBusy) {
+		p.restart() // nobody knows of the claim any more: as after the end of the server
+		s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
+	}
+	return err
 }
 
 // testCrashes lets each durable step fail, once before it is on disk and once after, in two ways of going on: the
@@ -139,7 +177,11 @@ func testCrashes(t *testing.T, fresh func(testing.TB) Opener) {
 						}
 					}
 					p.has("a/x")
-					p.has("she/f", `"one"`, `"two"`)
+					p.has("she/f", `"four"`)
+					p.grounds(s.grant.Function)
+					if r, err := p.v.Run(p.ctx(), p.owner, s.former.Run); err != nil || r.SupersededBy.IsZero() {
+						t.Errorf("the first run is superseded by %s, %v", r.SupersededBy, err)
+					}
 					if s := p.state(s.grant.Function); s.Enabled || s.Cursor < 2 {
 						t.Errorf("at the end %+v", s)
 					}

@@ -45,6 +45,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 		{"store", testStore}, {"users", testUsers}, {"documents", testDocuments}, {"the next sees", testTheNextSees},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
 		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering},
+		{"ranges", testRanges}, {"generations", testGenerations}, {"model", testModel},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, fresh) })
@@ -300,7 +301,10 @@ func (p *person) claim(f hat.FunctionID) plan.Plan {
 func (p *person) shown(pl plan.Plan) (ids []hat.RecordID, texts []string) {
 	p.Helper()
 	as := access.AsFunction(p.user.ID, pl.Grant)
-	within := bundle.Within{After: pl.After, Upto: pl.Upto, NotBy: pl.Grant.Function}
+	within := bundle.Within{
+		After: pl.After, Upto: pl.Upto, NotBy: pl.Grant.Function,
+		Keep: func(r hat.Record) bool { return pl.Has(r.Endpoint, r.Created) },
+	}
 	p.must(p.v.Read(p.ctx(), as, func(src bundle.Source, _ hat.Seq) error {
 		_, err := bundle.EvaluateBundle(p.ctx(), pl.Grant.Bundle, src, within, func(_ string, r bundle.Row) error {
 			ids, texts = append(ids, r.ID), append(texts, r.Data.JSON())
@@ -332,9 +336,29 @@ func (p *person) runOnce(f hat.FunctionID, texts ...string) vault.Committed {
 	return p.commit(p.claim(f), texts...)
 }
 
+// runOnceAfter claims and commits, and answers the plan.
+func (p *person) runOnceAfter(f hat.FunctionID, texts ...string) plan.Plan {
+	p.Helper()
+	pl := p.claim(f)
+	p.commit(pl, texts...)
+	return pl
+}
+
+// last is the newest position that is not an output of the function under test.
+func (p *person) last() (upto hat.Seq) {
+	p.Helper()
+	records, err := p.scan(p.owner, "a/x", bundle.Want{})
+	p.must(err)
+	for _, r := range records {
+		upto = max(upto, r.Seq)
+	}
+	return upto
+}
+
 // CheckHAT reports to t whatever shows that something was lost or done twice: a gap or an overlap in the positions of
 // the log, a broken chain of receipts, a run that ended twice or without its receipt, a record twice at an endpoint
-// or from a run that did not commit. The vault must be at rest.
+// or from a run that did not commit, a range beyond the cursor or for the sake of a run that did not commit, a superseded
+// record that is still a record or that no run took the place of. The vault must be at rest.
 func CheckHAT(t testing.TB, v vault.Vault) {
 	t.Helper()
 	ctx := context.Background()
@@ -347,6 +371,8 @@ func CheckHAT(t testing.TB, v vault.Vault) {
 	c.receipts(ctx)
 	c.records(ctx)
 	c.runs(ctx)
+	c.ranges(ctx)
+	c.superseded(ctx)
 }
 
 type checker struct {
@@ -357,6 +383,8 @@ type checker struct {
 	last      hat.Seq                       // position the receipts lead to
 	ended     map[hat.RunID][]receipt.Entry // receipts of each run
 	committed map[hat.RunID]bool
+	present   map[hat.RecordID]bool
+	replacing map[hat.RunID]vault.Run // runs that superseded something
 }
 
 // receipts proves the chain whole and the positions in it without gap.
@@ -409,6 +437,7 @@ func (c *checker) records(ctx context.Context) {
 			c.Errorf("CheckHAT: the log ends at %d, its receipts at %d", upto, c.last)
 		}
 		positions := map[hat.Seq]hat.RecordID{}
+		c.present = map[hat.RecordID]bool{}
 		for _, e := range endpoints {
 			digests := map[[32]byte]bool{}
 			for r, err := range src.Scan(ctx, e, bundle.Want{}).Records {
@@ -428,6 +457,7 @@ func (c *checker) records(ctx context.Context) {
 					c.Errorf("CheckHAT: record %s is twice at %s", r.ID, e)
 				}
 				digests[r.Data.Digest()] = true
+				c.present[r.ID] = true
 				if !r.Run.IsZero() && !c.committed[r.Run] {
 					c.Errorf("CheckHAT: record %s is from run %s, which did not commit", r.ID, r.Run)
 				}
@@ -445,6 +475,8 @@ func (c *checker) records(ctx context.Context) {
 
 func (c *checker) runs(ctx context.Context) {
 	var before hat.RunID
+	c.replacing = map[hat.RunID]vault.Run{}
+	seen := map[hat.RunID]bool{}
 	for {
 		page, err := c.v.Runs(ctx, c.owner, hat.FunctionID{}, before, 100)
 		if err != nil {
@@ -456,11 +488,20 @@ func (c *checker) runs(ctx context.Context) {
 		}
 		for _, r := range page {
 			c.run(r)
-			delete(c.ended, r.Plan.Run)
+			if r.Superseded > 0 {
+				c.replacing[r.Plan.Run] = r
+			}
+			if by := r.SupersededBy; !by.IsZero() && (r.State != vault.RunCommitted || !c.committed[by]) {
+				c.Errorf("CheckHAT: run %s is %s and was repeated by %s", r.Plan.Run, r.State, by)
+			}
+			seen[r.Plan.Run] = true
 		}
 		before = page[len(page)-1].Plan.Run
 	}
 	for id := range c.ended {
+		if seen[id] {
+			continue
+		}
 		c.Errorf("CheckHAT: run %s has a receipt and is not there", id)
 	}
 }
@@ -482,5 +523,57 @@ func (c *checker) run(r vault.Run) {
 	}
 	if r.State != vault.RunCommitted && len(r.Written) > 0 {
 		c.Errorf("CheckHAT: run %s is %s and wrote %d records", r.Plan.Run, r.State, len(r.Written))
+	}
+}
+
+func (c *checker) ranges(ctx context.Context) {
+	states, err := c.v.FunctionStates(ctx, c.owner)
+	if err != nil {
+		c.Errorf("CheckHAT: functions: %v", err)
+		return
+	}
+	for _, s := range states {
+		f := s.Grant.Function
+		if s.Cursor > c.last {
+			c.Errorf("CheckHAT: the cursor of %s is at %d of %d", f, s.Cursor, c.last)
+		}
+		if p := s.Pending; p != nil && (p.Upto <= s.Cursor || p.Upto > c.last) {
+			c.Errorf("CheckHAT: of %s waits what is up to %d, the cursor is at %d of %d", f, p.Upto, s.Cursor, c.last)
+		}
+		again := map[hat.RunID]bool{}
+		var whole hat.Seq
+		for _, r := range s.Ranges {
+			switch {
+			case r.After > r.Upto || r.Replaces.IsZero() && r.Upto > s.Cursor || r.Upto > c.last:
+				c.Errorf("CheckHAT: a range of %s is %d to %d, the cursor is at %d of %d", f, r.After, r.Upto, s.Cursor, c.last)
+			case !r.Replaces.IsZero() && (again[r.Replaces] || !c.committed[r.Replaces]):
+				c.Errorf("CheckHAT: a range of %s is to replace run %s, committed %t", f, r.Replaces, c.committed[r.Replaces])
+			case !r.Replaces.IsZero():
+				again[r.Replaces] = true
+			case r.Part.All():
+				if r.After < whole {
+					c.Errorf("CheckHAT: two ranges of %s cover position %d", f, whole)
+				}
+				whole = r.Upto
+			}
+		}
+	}
+}
+
+func (c *checker) superseded(ctx context.Context) {
+	for run, r := range c.replacing {
+		all, err := c.v.Superseded(ctx, c.owner, run, 0, r.Superseded+1)
+		if err != nil {
+			c.Errorf("CheckHAT: superseded by %s: %v", run, err)
+			return
+		}
+		if entries := c.ended[run]; len(all) > r.Superseded || len(entries) == 1 && entries[0].Erased.Count != r.Superseded {
+			c.Errorf("CheckHAT: run %s superseded %d records, there are %d", run, r.Superseded, len(all))
+		}
+		for _, s := range all {
+			if c.present[s.ID] || s.Digest != s.Data.Digest() || !c.committed[s.Run] || s.Run == run {
+				c.Errorf("CheckHAT: record %s of run %s is superseded by %s; still there: %t", s.ID, s.Run, run, c.present[s.ID])
+			}
+		}
 	}
 }

@@ -1,0 +1,126 @@
+package sqlite
+
+import (
+	"context"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+	"she/internal/vault/vaulttest"
+)
+
+// testdata/schema5.sql is all that was in a vault of before there were ranges: function good has committed a run and has
+// another in flight, function bad has failed six times and is parked in front of all it reads.
+func TestAFileOfBeforeRanges(t *testing.T) {
+	text, err := os.ReadFile("testdata/schema5.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2024, 3, 3, 12, 0, 0, 0, time.UTC)
+	s := newStore(t, t.TempDir(), Options{Now: func() time.Time { return now }})
+	if err := os.WriteFile(s.path("alice"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := withFile(t.Context(), s.path("alice"), func(ctx context.Context, c *conn) error {
+		_, err := c.c.ExecContext(ctx, "PRAGMA journal_mode = wal;"+string(text))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	v, _ := openVault(t, s, "alice")
+	vaulttest.CheckHAT(t, v)
+	user, err := v.Owner(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := access.User(user.ID, user.Roles, access.TitleOwner)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func(name string) vault.FunctionState {
+		t.Helper()
+		id, err := hat.ParseFunctionID(name)
+		must(err)
+		f, err := v.Function(t.Context(), c, id)
+		must(err)
+		return f
+	}
+	// run commits what is due, and says which positions it covered.
+	run := func(name, wrote string) plan.Plan {
+		t.Helper()
+		f := state(name)
+		p, err := v.Claim(t.Context(), vault.Claim{Function: f.Grant.Function, Run: hat.NewRunID(), Cause: plan.ByData, Now: now, Expires: now.Add(time.Minute)})
+		must(err)
+		data, err := hat.ParseData([]byte(wrote))
+		must(err)
+		_, err = v.Commit(t.Context(), p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{{Endpoint: f.Grant.Output, Data: data}}}}})
+		must(err)
+		return p
+	}
+
+	if good := state("good"); good.Pending == nil || good.Pending.Attempt != 1 || good.Grant.Mode != hat.AppendOutput || good.Grant.InOrder {
+		t.Errorf("the run in flight has left %+v", good.Pending)
+	}
+	bad := state("bad")
+	if bad.Pending == nil || !bad.Pending.Parked || bad.Ranges != nil || bad.Cursor != 0 {
+		t.Fatalf("what was parked is %+v", bad)
+	}
+	a, err := hat.ParseEndpoint("a/x")
+	must(err)
+	data, err := hat.ParseData([]byte(`3`))
+	must(err)
+	records, err := v.Append(t.Context(), c, []hat.Draft{{Endpoint: a, Data: data}}, false)
+	must(err)
+	run("good", `"more"`)
+	newer := run("bad", `"newer"`)
+	if newer.After >= records[0].Seq || newer.After == 0 {
+		t.Errorf("what is newer is %+v", newer)
+	}
+	bad = state("bad")
+	if bad.Pending != nil || len(bad.Ranges) != 1 || !bad.Ranges[0].Parked || bad.Ranges[0].After != 0 || bad.Ranges[0].Upto != newer.After {
+		t.Fatalf("what was parked is now %+v, %+v", bad.Pending, bad.Ranges)
+	}
+	runs, err := v.Runs(t.Context(), c, bad.Grant.Function, hat.RunID{}, 0)
+	must(err)
+	i := slices.IndexFunc(runs, func(r vault.Run) bool { return r.State == vault.RunFailed })
+	must(v.Replay(t.Context(), c, runs[i].Plan.Run))
+	if p := run("bad", `"at last"`); p.After != 0 || p.Upto != newer.After {
+		t.Errorf("the replay is %+v", p)
+	}
+
+	// The run that committed before there were generations is repeated.
+	runs, err = v.Runs(t.Context(), c, state("good").Grant.Function, hat.RunID{}, 0)
+	must(err)
+	first := runs[len(runs)-1]
+	if first.State != vault.RunCommitted || len(first.Written) != 2 {
+		t.Fatalf("the first run is %+v", first)
+	}
+	must(v.Replay(t.Context(), c, first.Plan.Run))
+	if p := run("good", `"one"`); p.Replaces != first.Plan.Run {
+		t.Errorf("it replaces %s", p.Replaces)
+	}
+	var left []string
+	output := state("good").Grant.Output
+	must(v.Read(t.Context(), c, func(src bundle.Source, _ hat.Seq) error {
+		for r, err := range src.Scan(t.Context(), output, bundle.Want{}).Records {
+			if err != nil {
+				return err
+			}
+			left = append(left, r.Data.JSON())
+		}
+		return nil
+	}))
+	if !slices.Equal(left, []string{`"one"`, `"more"`}) {
+		t.Errorf("there are %v", left)
+	}
+	vaulttest.CheckHAT(t, v)
+}
