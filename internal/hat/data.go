@@ -38,6 +38,14 @@ func ParseData(text []byte) (Data, error) {
 	if !utf8.Valid(text) {
 		return Data{}, fmt.Errorf("%w: invalid UTF-8", ErrNotJSON)
 	}
+	if json, ok := canonical(text); ok {
+		return Data{json}, nil
+	}
+	return parseAnyData(text)
+}
+
+// parseAnyData reads what canonical gives up on, in several passes.
+func parseAnyData(text []byte) (Data, error) {
 	if tooDeep(text) {
 		return Data{}, ErrTooDeep
 	}
@@ -182,7 +190,6 @@ func CompareKeys(a, b string) int {
 
 // AppendString writes a JSON string with only the escapes JSON demands; valid UTF-8 stays as it is.
 func AppendString(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	from := 0
 	for i := 0; i < len(s); i++ {
@@ -190,24 +197,28 @@ func AppendString(b []byte, s string) []byte {
 		if c >= 0x20 && c != '"' && c != '\\' {
 			continue
 		}
-		b = append(b, s[from:i]...)
-		switch c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\n':
-			b = append(b, '\\', 'n')
-		case '\r':
-			b = append(b, '\\', 'r')
-		case '\t':
-			b = append(b, '\\', 't')
-		case '\b':
-			b = append(b, '\\', 'b')
-		case '\f':
-			b = append(b, '\\', 'f')
-		default:
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		}
+		b = appendEscaped(append(b, s[from:i]...), c)
 		from = i + 1
 	}
 	return append(append(b, s[from:]...), '"')
+}
+
+// appendEscaped writes a character that may not stand in a JSON string.
+func appendEscaped(b []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\n':
+		return append(b, '\\', 'n')
+	case '\r':
+		return append(b, '\\', 'r')
+	case '\t':
+		return append(b, '\\', 't')
+	case '\b':
+		return append(b, '\\', 'b')
+	case '\f':
+		return append(b, '\\', 'f')
+	}
+	return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }

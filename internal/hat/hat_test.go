@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestDomain(t *testing.T) {
@@ -109,11 +110,23 @@ func TestDataIsCanonical(t *testing.T) {
 }
 
 func FuzzParseData(f *testing.F) {
-	for _, s := range []string{`{"a":1.0,"b":[1e3,-0]}`, `"\ud83d\ude00"`, `1e-400`, `{"a":{"a":{}}}`, `"\ud800"`} {
+	for _, s := range []string{
+		`{"a":1.0,"b":[1e3,-0]}`, `"\ud83d\ude00"`, `1e-400`, `{"a":{"a":{}}}`, `"\ud800"`, `"\ud83dx"`, `"\ud83d\u0041"`,
+		` { "bb" : [ true , false , null ] , "a" : { "d" : "x" , "c" : "\"\\\/\b\f\n\r\t\u001f\u00E9\u005c" } } `,
+		`{"b":1,"a":2,"b":3}`, `{"a":1,"a":2}`, `{"\u0061":1,"a":2}`, `{"a\u0000":1}`, `"a\u0000b"`, `{}`, `[]`, `[[],{}]`, `[1,]`, `{"a":}`,
+		`-`, `01`, `-0`, `-0.0`, `1.`, `.5`, `1e`, `1E+2`, "0\x0e0", "\r1", `123456789012345678`, `1234567890123456789`, `-123456789012345678`, `100000000000000000000000`,
+		`1e100001`, `tru`, `"`, `"\`, `"\u12`, `"\x"`, "\"\x01\"", `1 2`, `{"a":1}}`, `{"a" 1}`, `{1:2}`, `[1 2]`, "\f1", "",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := ParseData(text)
+		if utf8.Valid(text) {
+			// The short way must be one with the long one.
+			if want, wantErr := parseAnyData(text); want != d || fmt.Sprint(wantErr) != fmt.Sprint(err) {
+				t.Fatalf("%q became %q, %v; want %q, %v", text, d.JSON(), err, want.JSON(), wantErr)
+			}
+		}
 		if err != nil {
 			return
 		}
@@ -123,6 +136,29 @@ func FuzzParseData(f *testing.F) {
 		again, err := ParseData(d.Bytes())
 		if err != nil || again != d {
 			t.Fatalf("%q: canonical form %q is not stable: %q, %v", text, d.JSON(), again.JSON(), err)
+		}
+	})
+}
+
+// A list is its elements, read one by one; what is no list, or not plain, is left to the caller.
+func FuzzParseDataList(f *testing.F) {
+	for _, s := range []string{`[]`, ` [ 1 , {"b":[2],"a":{}} , "x" ] `, `[1,2,3,4,5]`, `[[[]]]`, `[1`, `[1,]`, `[1]]`, `{}`, `[{"a":1,"a":2}]`, "[\"\xff\"]", ``} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		const most = 4
+		all, ok := ParseDataList(text, most)
+		if !ok {
+			return
+		}
+		var list []json.RawMessage
+		if err := json.Unmarshal(text, &list); err != nil || len(list) != len(all) || len(all) > most {
+			t.Fatalf("%q: %d elements, want %d, %v", text, len(all), len(list), err)
+		}
+		for i, element := range list {
+			if want, err := ParseData(element); err != nil || all[i] != want {
+				t.Fatalf("%q: element %d is %q, want %q, %v", text, i, all[i].JSON(), want.JSON(), err)
+			}
 		}
 	})
 }

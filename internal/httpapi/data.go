@@ -28,7 +28,7 @@ func (s *server) postData(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	list, isArray, err := elements(text)
+	list, isArray, err := dataList(text)
 	if err != nil {
 		return err
 	}
@@ -46,11 +46,7 @@ func (s *server) postData(w *recorder, q *request) error {
 		return nil
 	}
 	drafts := make([]hat.Draft, len(list))
-	for i, element := range list {
-		data, err := hat.ParseData(element)
-		if err != nil {
-			return err
-		}
+	for i, data := range list {
 		drafts[i] = hat.Draft{Endpoint: e, Data: data}
 	}
 	var stored []hat.Record
@@ -62,6 +58,24 @@ func (s *server) postData(w *recorder, q *request) error {
 	}
 	writeBytes(w, http.StatusCreated, appendRecords(nil, stored, true))
 	return nil
+}
+
+// dataList reads the elements of an array; isArray is false if the text is any other value.
+func dataList(text []byte) (all []hat.Data, isArray bool, err error) {
+	if all, ok := hat.ParseDataList(text, maxRecords); ok {
+		return all, true, nil
+	}
+	list, isArray, err := elements(text)
+	if err != nil || !isArray {
+		return nil, isArray, err
+	}
+	all = make([]hat.Data, len(list))
+	for i, element := range list {
+		if all[i], err = hat.ParseData(element); err != nil {
+			return nil, true, err
+		}
+	}
+	return all, true, nil
 }
 
 // wake tells the engine that something was committed. It may be lost: the engine finds due work by itself, later.

@@ -103,17 +103,15 @@ func (v *Vault) Append(ctx context.Context, c access.Caller, drafts []hat.Draft,
 		if err != nil {
 			return err
 		}
-		records = make([]hat.Record, 0, len(drafts))
 		var ch change
-		for _, d := range drafts {
-			r, err := t.insertWithLinks(d, by, skipDuplicates, &ch)
-			switch {
-			case skipDuplicates && errors.Is(err, vault.ErrDuplicate):
-			case err != nil:
-				return err
-			default:
-				records = append(records, r)
-			}
+		linked := slices.ContainsFunc(drafts, func(d hat.Draft) bool { return len(d.Links) > 0 })
+		if linked || skipDuplicates {
+			records, err = t.insertEach(drafts, by, skipDuplicates, &ch)
+		} else {
+			records, err = t.insertAll(drafts, by, &ch)
+		}
+		if err != nil {
+			return err
 		}
 		if len(ch.ids) == 0 {
 			return nil
@@ -149,60 +147,6 @@ func (t *tx) wrote(c access.Caller, outcome string, ch *change) error {
 		Kind: receipt.Write, User: c.UserID(), Application: c.ApplicationID(), Outcome: outcome,
 		Written: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(), First: ch.first, Last: t.seq,
 	})
-}
-
-// insertWithLinks stores a draft, then its links, and makes one group of them. With skip, links that are stored
-// already are left out.
-func (t *tx) insertWithLinks(d hat.Draft, by author, skip bool, ch *change) (hat.Record, error) {
-	parent, born, err := t.insert(d, by, ch)
-	if err != nil || len(d.Links) == 0 {
-		return parent, err
-	}
-	group := []int64{born}
-	for _, l := range d.Links {
-		link, born, err := t.insert(l, by, ch)
-		if skip && errors.Is(err, vault.ErrDuplicate) {
-			continue
-		}
-		if err != nil {
-			return parent, err
-		}
-		parent.Links, group = append(parent.Links, link), append(group, born)
-	}
-	return parent, t.group(group)
-}
-
-// insert stores one draft at the next position. vault.ErrDuplicate leaves the position free.
-func (t *tx) insert(d hat.Draft, by author, ch *change) (hat.Record, int64, error) {
-	if d.Data.IsZero() {
-		return hat.Record{}, 0, fmt.Errorf("write %s: a draft without data", d.Endpoint)
-	}
-	endpoint, err := t.endpoint(d.Endpoint)
-	if err != nil {
-		return hat.Record{}, 0, err
-	}
-	seq := t.seq + 1
-	r := hat.Record{
-		ID: hat.NewRecordID(), Endpoint: d.Endpoint, Data: d.Data, Seq: seq, Born: seq,
-		Created: t.now, Updated: t.now, Provenance: by.provenance(),
-	}
-	digest := d.Data.Digest()
-	stored, err := t.exec(t.ctx, `INSERT INTO records (born, id, endpoint, seq, user, run, chain, created, updated, digest, data)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (endpoint, digest) DO NOTHING`,
-		int64(seq), r.ID.Bytes(), endpoint, int64(seq), by.user, runBytes(by.run), by.chainN, t.now.UnixMicro(), t.now.UnixMicro(),
-		digest[:], d.Data.JSON())
-	if err != nil {
-		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, err)
-	}
-	if stored == 0 {
-		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, vault.ErrDuplicate)
-	}
-	t.seq = seq
-	if err := t.index(endpoint, int64(seq), d.Data); err != nil {
-		return hat.Record{}, 0, fmt.Errorf("write %s: %w", d.Endpoint, err)
-	}
-	ch.note(r.ID, d.Endpoint, trigger.Event{Seq: seq, Endpoint: d.Endpoint, Chain: by.chain, Created: t.now})
-	return r, int64(seq), nil
 }
 
 func runBytes(id hat.RunID) any {
