@@ -56,6 +56,9 @@ var table = map[string][]string{
 	// Sequence: the promises of state and of the wall, never an implementation.
 	"engine": concat(words, decisions, []string{"vault", "catalog", "invoke"}),
 
+	// Metrics stand between the engine and what it uses, and see their plain types.
+	"metrics": concat(words, decisions, []string{"vault", "invoke", "engine"}),
+
 	// Edges.
 	"httpapi":   concat(words, decisions, state, []string{"engine"}),
 	"lambdaapi": concat(words, decisions, state, []string{"engine"}),

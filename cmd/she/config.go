@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,6 +45,12 @@ type Config struct {
 	// Vaults bounds how many HATs' files are open at once, key `limits.vaults`, 1 to 65536; 0 is 256. Each costs three
 	// descriptors and some hundred kilobytes. It is never less than two for each instance: a run keeps its vault.
 	Vaults int
+	// Metrics is a second address, key `metrics`, that answers GET /metrics for Prometheus and nothing else: "127.0.0.1:9464".
+	// "": only the management socket does. Whoever reaches it needs no password, so it is not for the world.
+	Metrics string
+	// OTLP is a collector, key `otlp`, that is sent the same figures every 30 seconds over HTTP, in protobuf:
+	// "http://127.0.0.1:4318". Without a path it is /v1/metrics. "": nothing is sent.
+	OTLP string
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
 }
@@ -106,6 +113,8 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 		"applications": func(n *yaml.Node) error { return r.path(n, &c.Applications) },
 		"instances":    func(n *yaml.Node) error { return r.count(n, &c.Instances, maxConcurrent) },
 		"log":          func(n *yaml.Node) error { return r.level(n, &c.Log) },
+		"metrics":      func(n *yaml.Node) error { return r.text(n, &c.Metrics) },
+		"otlp":         func(n *yaml.Node) error { return r.collector(n, &c.OTLP) },
 		"limits": func(n *yaml.Node) error {
 			return r.section(n, "limits", map[string]func(*yaml.Node) error{
 				"runs":   func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
@@ -182,6 +191,22 @@ func (r configReader) path(n *yaml.Node, into *string) error {
 	if !filepath.IsAbs(*into) {
 		*into = filepath.Join(r.dir, *into)
 	}
+	return nil
+}
+
+// collector reads the URL of an OTLP collector.
+func (r configReader) collector(n *yaml.Node, into *string) error {
+	if err := r.text(n, into); err != nil {
+		return err
+	}
+	u, err := url.Parse(*into)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return r.errorf(n, "want the address of a collector, http://host:4318")
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/metrics"
+	}
+	*into = u.String()
 	return nil
 }
 

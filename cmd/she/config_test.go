@@ -31,6 +31,8 @@ functions:
     experimental: true
   - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true}
 trustProxy: true
+metrics: 127.0.0.1:9464
+otlp: http://127.0.0.1:4318
 `
 
 func TestConfig(t *testing.T) {
@@ -53,6 +55,7 @@ func TestConfig(t *testing.T) {
 	want := Config{
 		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
 		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, Log: slog.LevelWarn, TrustProxy: true,
+		Metrics: "127.0.0.1:9464", OTLP: "http://127.0.0.1:4318/v1/metrics",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -80,8 +83,8 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{"listen: x\ndata: [\n", "she.yaml:"},
 		{"- a\n", "she.yaml:1: the configuration: want keys and values"},
 		{"listen: a\n---\nlisten: b\n", "a second document"},
-		{wholeConfig + "lisen: x\n", `she.yaml:18: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, trustProxy`},
-		{wholeConfig + "listen: x\n", "she.yaml:18: the configuration: key listen is given twice"},
+		{wholeConfig + "lisen: x\n", `she.yaml:20: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, metrics, otlp, trustProxy`},
+		{wholeConfig + "listen: x\n", "she.yaml:20: the configuration: key listen is given twice"},
 		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:10: a function has no key "verion"`},
 		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are runs, vaults`},
 		{change("runs: 3", "runs: 0"), "she.yaml:7: want a whole number from 1 to 1024"},
@@ -90,6 +93,9 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("12", "100000"), "she.yaml:5: want a whole number"},
 		{change("trustProxy: true", "trustProxy: 1"), "she.yaml:17: want true or false"},
 		{change("trustProxy: true", `trustProxy: "true"`), "she.yaml:17: want true or false"},
+		{change("http://127.0.0.1:4318", "127.0.0.1:4318"), "she.yaml:19: want the address of a collector"},
+		{change("http://127.0.0.1:4318", "http://user:secret@host"), "she.yaml:19: want the address of a collector"},
+		{change("http://127.0.0.1:4318", "ftp://host"), "she.yaml:19: want the address of a collector"},
 		{change("warn", "loud"), "she.yaml:6: want debug, info, warn or error"},
 		{change("listen: 0.0.0.0:80", "listen: [a]"), "she.yaml:2: want text"},
 		{change("data: ../data", "data:"), "she.yaml:3: want text"},

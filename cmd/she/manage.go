@@ -125,6 +125,9 @@ func (n *node) management() http.Handler {
 	handle("GET /hats/{domain}/why", n.whyRuns)
 	handle("POST /hats/{domain}/receipts/verify", n.verifyReceipts)
 	mux.HandleFunc("POST /hats/{domain}/receipts/export", n.exportReceipts)
+	if n.metrics != nil {
+		mux.Handle("GET /metrics", n.metrics.Handler())
+	}
 	return mux
 }
 

@@ -9,6 +9,7 @@ import (
 	"she/internal/catalog"
 	"she/internal/directory"
 	"she/internal/engine"
+	"she/internal/metrics"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
 )
@@ -19,7 +20,8 @@ type node struct {
 	hats      *directory.Directory
 	vaults    *sqlite.Store
 	functions func() []catalog.Function
-	runner    *engine.Engine // at work only while a server runs
+	runner    *engine.Engine   // at work only while a server runs
+	metrics   *metrics.Metrics // nil: no server runs
 }
 
 // defaultOpen is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
@@ -70,5 +72,9 @@ func (n *node) HATs(context.Context) ([]string, error) {
 
 // Open gives one HAT's vault.
 func (n *node) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
-	return n.vaults.Open(ctx, id)
+	v, release, err := n.vaults.Open(ctx, id)
+	if err == nil && n.metrics != nil {
+		v = n.metrics.Vault(v)
+	}
+	return v, release, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"she/internal/engine"
 	"she/internal/httpapi"
 	"she/internal/invoke"
+	"she/internal/metrics"
 	"she/internal/sandbox/gvisor"
 	"she/runtimes"
 )
@@ -29,10 +31,13 @@ type server struct {
 	engine  *engine.Engine
 	invoker invoker
 
+	metrics *metrics.Metrics
+
 	public, management *http.Server
+	scraped            *http.Server // nil: metrics are on the socket only
 	socket             net.Listener
 	stopEngine         context.CancelFunc
-	parts              sync.WaitGroup // the engine and the two HTTP servers
+	parts              sync.WaitGroup // the engine, the HTTP servers, the exporter of metrics
 	failed             chan error     // the first part that ended by itself
 }
 
@@ -61,6 +66,7 @@ const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	drainTimeout  = 15 * time.Second
+	exportEvery   = 30 * time.Second
 )
 
 // startServer opens the data directory, sweeps what an earlier life left, and listens. The server runs until stop.
@@ -83,7 +89,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, fmt.Errorf("listen on %s: %w", o.listen, err)
 	}
 	log := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: o.config.Log}))
-	s := &server{address: listener.Addr().String(), failed: make(chan error, 3)}
+	s := &server{address: listener.Addr().String(), failed: make(chan error, 4), metrics: metrics.New()}
 	// Undo in reverse what was begun, if a later step fails.
 	var begun []func() error
 	defer func() {
@@ -118,26 +124,58 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err = s.node.load(ctx, o.data, o.config, s.invoker.Supports); err != nil {
 		return nil, err
 	}
+	s.node.metrics = s.metrics
 	var vaults engine.Vaults = s.node
 	if o.vaults != nil {
 		vaults = o.vaults(vaults)
 	}
-	s.engine = engine.New(engine.Options{Vaults: vaults, Invoker: s.invoker, Functions: s.node.functions(), Log: log, Parallel: runs})
+	s.engine = engine.New(engine.Options{Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			TrustProxy: o.config.TrustProxy,
+			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	s.management = &http.Server{Handler: s.node.management(), ReadHeaderTimeout: headerTimeout}
+
+	watched := metrics.Sources{
+		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, HATs: func() int { return len(s.node.hats.List()) },
+	}
+	if real, ok := s.invoker.(*invoke.Invoker); ok {
+		watched.Invoker = real.Stats
+	}
+	s.metrics.Watch(watched)
+	if o.config.Metrics != "" {
+		scraped, err := net.Listen("tcp", o.config.Metrics)
+		if err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", s.metrics.Handler())
+		s.scraped = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, WriteTimeout: headerTimeout, IdleTimeout: idleTimeout}
+		s.part("metrics", func() error { return s.scraped.Serve(scraped) })
+	}
 
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopEngine = stopEngine
 	s.part("engine", func() error { return s.engine.Run(engineCtx) })
 	s.part("public HTTP", func() error { return s.public.Serve(listener) })
 	s.part("management", func() error { return s.management.Serve(s.socket) })
+	if o.config.OTLP != "" {
+		exporter := s.metrics.Exporter(o.config.OTLP, rand.Text())
+		s.part("otlp", func() error {
+			exporter.Run(engineCtx, exportEvery, func(err error) {
+				if err != nil {
+					log.Warn("metrics can't be sent", "error", err)
+				} else {
+					log.Info("metrics are sent again")
+				}
+			})
+			return nil
+		})
+	}
 	return s, nil
 }
 
@@ -176,7 +214,10 @@ func (s *server) stop() error {
 	// Runs first: a request may be waiting for one.
 	s.stopEngine()
 	var err error
-	for _, front := range []*http.Server{s.public, s.management} {
+	for _, front := range []*http.Server{s.public, s.management, s.scraped} {
+		if front == nil {
+			continue
+		}
 		// Who is still connected then is cut off: no handler may touch a vault after it is closed.
 		if front.Shutdown(ctx) != nil {
 			err = errors.Join(err, front.Close())

@@ -100,6 +100,7 @@ type Engine struct {
 	bell  chan struct{}   // one slot: something is in woken
 
 	requests chan *request
+	asked    chan chan Stats
 	watchers watchers
 	flights  flights
 	atWork   atomic.Bool   // Run has begun and was not told to stop
@@ -122,7 +123,7 @@ func New(o Options) *Engine {
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
-		requests: make(chan *request), ended: make(chan struct{}),
+		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}
 	if e.now == nil {
 		e.now = time.Now

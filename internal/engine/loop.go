@@ -27,6 +27,7 @@ type loop struct {
 	urgent, background backlog
 	looking            map[string]bool // in flight; true: and to be looked at once more
 	timers             timers
+	census             census
 
 	ends  chan end
 	looks chan look
@@ -40,6 +41,10 @@ type look struct {
 	ready []task
 	later time.Time // when the next of the rest is due; zero: nothing waits for time
 	err   error
+
+	blocked time.Time // the oldest event that is due for a function that can't run now; zero: none
+	counted bool      // parked is known
+	parked  int
 }
 
 // An end is a run that has ended, with a fresh look at its HAT: what it wrote may have made other functions due.
@@ -63,7 +68,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.atWork.Store(true)
 	defer e.atWork.Store(false)
 	l := &loop{
-		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(),
+		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(), census: newCensus(),
 		ends: make(chan end), looks: make(chan look), lists: make(chan []string),
 	}
 	// Runs outlive ctx by the grace time.
@@ -95,6 +100,8 @@ func (e *Engine) Run(ctx context.Context) error {
 			} else {
 				l.queue.add(task{hat: r.hat, function: r.function, since: r.asked, request: r})
 			}
+		case answer := <-l.asked:
+			answer <- l.stats()
 		case look := <-l.looks:
 			again := l.looking[look.hat]
 			delete(l.looking, look.hat)
@@ -104,6 +111,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 		case end := <-l.ends:
 			l.running--
+			l.census.done(end.task)
 			// First what is due now, then the end: the queue forgets a HAT that has neither, and with it that it was
 			// just served.
 			l.take(end.look)
@@ -144,6 +152,8 @@ func (l *loop) stop(giveUp func()) {
 			end.answer()
 		case <-l.looks:
 		case <-l.lists:
+		case answer := <-l.asked:
+			answer <- l.stats()
 		case <-gone:
 			return
 		}
@@ -182,8 +192,9 @@ func (l *loop) list(ctx context.Context) {
 // startLooks opens vaults, within bounds.
 func (l *loop) startLooks(ctx context.Context) {
 	for len(l.looking) < looksAtOnce {
-		id, ok := l.urgent.take()
-		if !ok {
+		id, urgent := l.urgent.take()
+		if !urgent {
+			var ok bool
 			if id, ok = l.background.take(); !ok {
 				return
 			}
@@ -193,17 +204,24 @@ func (l *loop) startLooks(ctx context.Context) {
 			continue
 		}
 		l.looking[id] = false
-		l.wg.Go(func() { l.looks <- l.lookAt(ctx, id) })
+		_, parked := l.census.parked[id]
+		l.wg.Go(func() { l.looks <- l.lookAt(ctx, id, !urgent || parked) })
 	}
 }
 
-func (e *Engine) lookAt(ctx context.Context, id string) look {
+// lookAt looks into the HAT's vault; with count it also counts what is parked, which costs as much again.
+func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 	v, release, err := e.vaults.Open(ctx, id)
 	if err != nil {
 		return look{hat: id, err: err}
 	}
 	defer release()
-	return e.lookInto(ctx, id, v)
+	l := e.lookInto(ctx, id, v)
+	if count && l.err == nil {
+		l.parked, l.err = parkedAt(ctx, v)
+		l.counted = true
+	}
+	return l
 }
 
 // lookInto asks the vault what is due. Functions that can't run now are left out; when one becomes available, every
@@ -216,6 +234,9 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 	l, now := look{hat: id}, e.now()
 	for _, d := range due {
 		if _, ok := e.registry.runnable(d.Function); !ok {
+			if !d.At.After(now) && (l.blocked.IsZero() || d.Since.Before(l.blocked)) {
+				l.blocked = d.Since
+			}
 			continue
 		}
 		if !d.At.After(now) {
@@ -229,6 +250,7 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 
 // take puts what a look has found where it waits for its turn, or its time.
 func (l *loop) take(look look) {
+	l.census.see(look)
 	switch {
 	case look.err == nil:
 		for _, t := range look.ready {
@@ -255,6 +277,7 @@ func (l *loop) startRuns(ctx context.Context) {
 			return
 		}
 		l.running++
+		l.census.begun(t)
 		l.wg.Go(func() {
 			look, err := l.run(ctx, t)
 			l.ends <- end{t, look, err}

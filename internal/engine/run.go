@@ -61,6 +61,11 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	leased, err := a.end(flight, responses, err)
 	e.watchers.ring(t.hat)
 	l := e.lookInto(ctx, t.hat, v)
+	var failed *FailedError
+	if errors.As(err, &failed) && l.err == nil {
+		l.parked, l.err = parkedAt(ctx, v)
+		l.counted = true
+	}
 	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {
 		l.later = leased
 	}

@@ -12,6 +12,9 @@ type recorder struct {
 	conn    *http.ResponseController
 	started bool
 	timed   bool // a deadline is set
+
+	route  string // the pattern of the request's route; "": none
+	status int    // 0: no answer has begun
 }
 
 // A client must take each piece, and send a body, in this time: some 17 KB and 170 KB per second.
@@ -26,11 +29,17 @@ func newRecorder(w http.ResponseWriter) *recorder {
 }
 
 func (w *recorder) WriteHeader(status int) {
+	if !w.started {
+		w.status = status
+	}
 	w.started = true
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *recorder) Write(b []byte) (written int, err error) {
+	if !w.started {
+		w.status = http.StatusOK
+	}
 	w.started = true
 	for {
 		piece := b[written:min(written+pieceSize, len(b))]

@@ -55,6 +55,10 @@ type Options struct {
 	// BcryptCost of passwords that are set from now on; 0: 12, as in the original.
 	BcryptCost int
 
+	// Observe, if set, is told of each request when it is over: its method, the pattern of its route ("" if there is
+	// none), the status (0: the connection was cut), and how long it took. Nothing of it is anybody's data.
+	Observe func(method, route string, status int, took time.Duration)
+
 	heartbeat time.Duration // of event streams; shorter in tests
 }
 
@@ -111,6 +115,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := newRecorder(w)
+	if s.Observe != nil {
+		began := time.Now()
+		defer func() { s.Observe(r.Method, out.route, out.status, time.Since(began)) }()
+	}
 	defer out.done()
 	defer func() {
 		switch p := recover(); p {
@@ -129,6 +137,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) serve(w *recorder, r *http.Request) error {
 	route, params := s.routes.find(r.Method, r.URL.EscapedPath())
+	if route != nil {
+		w.route = route.pattern
+	}
 	if route != nil && route.hatless {
 		return route.do(w, &request{Request: r, now: s.Now()})
 	}

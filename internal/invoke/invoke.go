@@ -102,6 +102,9 @@ const (
 // for people in our words. Nothing a function wrote is in it.
 type Failure = sandbox.Failure
 
+// Timedout is the Code of an invocation that took longer than it may.
+const Timedout = sandbox.Timedout
+
 // Config is what an Invoker needs.
 type Config struct {
 	Sandbox      sandbox.Mechanism

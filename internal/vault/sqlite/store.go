@@ -379,6 +379,13 @@ func (s *Store) Close() error {
 	return err
 }
 
+// OpenVaults is how many files are open, those included that are being opened or closed.
+func (s *Store) OpenVaults() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open
+}
+
 // List is the ids of all vaults in the folder.
 func (s *Store) List() ([]string, error) {
 	entries, err := os.ReadDir(s.dir)

@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// Stats say how much work there is, as far as HATs have been looked at: no vault is opened for them.
+type Stats struct {
+	// Oldest is when the oldest event was committed that is due and not parked, whether its run has begun or its function
+	// can't run now; zero: there is none. What waits for a period, a pause or a person is not due.
+	Oldest   time.Time
+	Due      int // functions at HATs that could start now, requests included
+	Blocked  int // HATs with work that is due for a function that can't run now
+	InFlight int // runs
+	Parked   int // pieces of work that wait for a person, as of the last look at each HAT
+	Unseen   int // HATs that wait to be looked at
+}
+
+// Stats of this moment; false: the engine is not at work.
+func (e *Engine) Stats() (Stats, bool) {
+	if !e.atWork.Load() {
+		return Stats{}, false
+	}
+	answer := make(chan Stats, 1)
+	select {
+	case e.asked <- answer:
+		return <-answer, true
+	case <-e.ended:
+		return Stats{}, false
+	}
+}
+
+// A census is what the loop remembers of HATs for Stats alone. Nothing is decided by it.
+type census struct {
+	flying  map[workAt]time.Time // runs because of data: the oldest event each may cover
+	blocked map[string]time.Time // HATs with work for functions that can't run: its oldest event
+	parked  map[string]int       // HATs with parked work
+}
+
+type workAt struct {
+	hat      string
+	function hat.FunctionID
+}
+
+func newCensus() census {
+	return census{flying: make(map[workAt]time.Time), blocked: make(map[string]time.Time), parked: make(map[string]int)}
+}
+
+func (c *census) begun(t task) {
+	if t.request == nil {
+		c.flying[workAt{t.hat, t.function}] = t.since
+	}
+}
+
+func (c *census) done(t task) {
+	if t.request == nil {
+		delete(c.flying, workAt{t.hat, t.function})
+	}
+}
+
+// see keeps what a look has found.
+func (c *census) see(l look) {
+	if errors.Is(l.err, vault.ErrNotFound) {
+		delete(c.blocked, l.hat)
+		delete(c.parked, l.hat)
+	}
+	if l.err != nil {
+		return
+	}
+	keep(c.blocked, l.hat, l.blocked, !l.blocked.IsZero())
+	if l.counted {
+		keep(c.parked, l.hat, l.parked, l.parked > 0)
+	}
+}
+
+func keep[V any](m map[string]V, key string, v V, there bool) {
+	if there {
+		m[key] = v
+	} else {
+		delete(m, key)
+	}
+}
+
+// stats makes the sum.
+func (l *loop) stats() Stats {
+	s := Stats{InFlight: l.running, Blocked: len(l.census.blocked), Unseen: len(l.background.order)}
+	older := func(t time.Time) {
+		if s.Oldest.IsZero() || t.Before(s.Oldest) {
+			s.Oldest = t
+		}
+	}
+	for _, lane := range l.queue.lanes {
+		s.Due += len(lane.tasks)
+		for _, t := range lane.tasks {
+			if t.request == nil {
+				older(t.since)
+			}
+		}
+	}
+	for _, since := range l.census.flying {
+		older(since)
+	}
+	for _, since := range l.census.blocked {
+		older(since)
+	}
+	for _, n := range l.census.parked {
+		s.Parked += n
+	}
+	return s
+}
+
+// parkedAt counts what is parked at a HAT.
+func parkedAt(ctx context.Context, v vault.Vault) (n int, err error) {
+	states, err := v.FunctionStates(ctx, access.Operator())
+	for _, s := range states {
+		if !s.Enabled {
+			continue
+		}
+		if s.Pending != nil && s.Pending.Parked {
+			n++
+		}
+		for _, r := range s.Ranges {
+			if r.Parked {
+				n++
+			}
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,152 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"she/internal/access"
+	"she/internal/engine"
+	"she/internal/hat"
+	"she/internal/invoke"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+// Invoker is next, counted.
+func (m *Metrics) Invoker(next engine.Invoker) engine.Invoker { return counted{next, m} }
+
+type counted struct {
+	engine.Invoker
+	m *Metrics
+}
+
+func (c counted) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, error) {
+	c.m.busy.Inc()
+	a, err := c.Invoker.Invoke(ctx, r)
+	c.m.busy.Dec()
+	c.m.invoked(r.Code.Name, a, err)
+	return a, err
+}
+
+func (m *Metrics) invoked(name string, a invoke.Answer, err error) {
+	m.queue.WithLabelValues(name).Observe(a.Timing.Queue.Seconds())
+	if a.Start == invoke.Cold {
+		m.coldstarts.WithLabelValues(name).Inc()
+		m.initialise.WithLabelValues(name).Observe(max(a.Timing.Init, a.Timing.Sandbox).Seconds())
+	}
+	if a.Timing.Run > 0 {
+		m.invoke.WithLabelValues(name).Observe(a.Timing.Run.Seconds())
+		m.memory.WithLabelValues(name).Observe(float64(a.Usage.MaxMemory))
+		m.cpu.WithLabelValues(name).Observe(a.Usage.CPU.Seconds())
+	}
+	var failure *invoke.Failure
+	switch {
+	case err == nil:
+		m.invocations.WithLabelValues(name).Inc()
+	case errors.As(err, &failure):
+		m.errors.WithLabelValues(name, string(failure.Blame)).Inc()
+		if failure.Code == invoke.Timedout {
+			m.timeouts.WithLabelValues(name).Inc()
+		}
+	} // else somebody cancelled it, or the server stops
+}
+
+// Vault is v, timed.
+func (m *Metrics) Vault(v vault.Vault) vault.Vault { return timed{v, m} }
+
+// A timed vault tells how long the transactions took that somebody waits for, and how runs ended.
+type timed struct {
+	vault.Vault
+	m *Metrics
+}
+
+// refusals are answers, not failures of the store.
+var refusals = []error{
+	vault.ErrDuplicate, vault.ErrNotFound, vault.ErrExists, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue,
+	vault.ErrEnded, vault.ErrStale, access.ErrDenied, context.Canceled, context.DeadlineExceeded,
+}
+
+func (m *Metrics) transaction(op string, began time.Time, err error) {
+	for _, refusal := range refusals {
+		if errors.Is(err, refusal) {
+			return
+		}
+	}
+	if err != nil {
+		m.commits.WithLabelValues(op).Inc()
+		return
+	}
+	m.commit.WithLabelValues(op).Observe(time.Since(began).Seconds())
+}
+
+func (v timed) Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error) {
+	began := time.Now()
+	records, err := v.Vault.Append(ctx, c, drafts, skipDuplicates)
+	v.m.transaction("append", began, err)
+	return records, err
+}
+
+func (v timed) Update(ctx context.Context, c access.Caller, changes []vault.Change) ([]hat.Record, error) {
+	began := time.Now()
+	records, err := v.Vault.Update(ctx, c, changes)
+	v.m.transaction("update", began, err)
+	return records, err
+}
+
+func (v timed) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
+	began := time.Now()
+	err := v.Vault.Erase(ctx, c, ids)
+	v.m.transaction("erase", began, err)
+	return err
+}
+
+func (v timed) Claim(ctx context.Context, c vault.Claim) (plan.Plan, error) {
+	began := time.Now()
+	p, err := v.Vault.Claim(ctx, c)
+	v.m.transaction("claim", began, err)
+	if err == nil {
+		v.m.claimed.Inc()
+		v.m.runQueue.WithLabelValues(string(p.Cause)).Observe(max(0, p.Claimed.Sub(p.Due)).Seconds())
+	}
+	return p, err
+}
+
+func (v timed) Commit(ctx context.Context, p plan.Plan, out vault.Output) (vault.Committed, error) {
+	began := time.Now()
+	done, err := v.Vault.Commit(ctx, p, out)
+	v.m.transaction("commit", began, err)
+	switch {
+	case err == nil:
+		v.m.ended(p, vault.RunCommitted, "")
+		v.m.written.Add(float64(len(done.Written)))
+		v.m.duplicates.Add(float64(done.Duplicates))
+		v.m.inBytes.Add(float64(out.Stats.InBytes))
+		v.m.outBytes.Add(float64(out.Stats.OutBytes))
+	case errors.Is(err, vault.ErrStale):
+		v.m.ended(p, "stale", hat.Owner)
+	}
+	return done, err
+}
+
+func (v timed) Fail(ctx context.Context, p plan.Plan, out vault.Output, f *hat.Fault) error {
+	began := time.Now()
+	err := v.Vault.Fail(ctx, p, out, f)
+	v.m.transaction("fail", began, err)
+	if err == nil {
+		v.m.ended(p, vault.EndState(f), f.Who)
+	}
+	return err
+}
+
+func (v timed) Abandon(ctx context.Context, p plan.Plan) error {
+	err := v.Vault.Abandon(ctx, p)
+	if err == nil {
+		v.m.ended(p, vault.RunAbandoned, "")
+	}
+	return err
+}
+
+func (m *Metrics) ended(p plan.Plan, outcome vault.RunState, fault hat.Who) {
+	m.runs.WithLabelValues(p.Grant.Function.String(), string(outcome), string(fault)).Inc()
+}

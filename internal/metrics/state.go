@@ -1,0 +1,111 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"she/internal/engine"
+	"she/internal/invoke"
+)
+
+// Sources are asked at each scrape. None may take long; any may be nil.
+type Sources struct {
+	Engine     func() (engine.Stats, bool) // false: the engine is not at work
+	Invoker    func() invoke.Stats
+	OpenVaults func() int
+	HATs       func() int
+	Now        func() time.Time // nil: time.Now
+}
+
+// Watch adds what is a state of the server rather than something that happened.
+func (m *Metrics) Watch(s Sources) {
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+	m.registry.MustRegister(&state{s})
+}
+
+type state struct{ Sources }
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+var (
+	oldest = describe("she_oldest_pending_event_age_seconds", "Age of the oldest event that a function should have been given by now and "+
+		"that is not committed: due, not parked, the function's run begun or not, or the function not able to run. 0 if there is none.")
+	due      = describe("she_pending_due", "Functions at HATs with work that is due and has not begun.")
+	blocked  = describe("she_pending_blocked", "HATs with work that is due for functions that can't run now.")
+	inFlight = describe("she_runs_in_flight", "Runs under way.")
+	parkedAt = describe("she_parked", "Pieces of work that failed too often and wait for a person, as of the last look at each HAT.")
+	unseen   = describe("she_hats_unseen", "HATs that wait to be looked at for work: while it is above 0 after a start, the figures of what is pending grow.")
+	vaults   = describe("she_vaults_open", "Vaults whose files are open.")
+	hats     = describe("she_hats", "HATs of this server.")
+	waiting  = describe("she_instances_parked", "Instances that have done their INIT and wait for an event.", "faas_name")
+	held     = describe("she_instances_parked_bytes", "Memory of all instances that wait.")
+	images   = describe("she_image_bytes", "Memory images that instances of the function are copied from.", "faas_name")
+	starts   = describe("she_instance_starts_total", "Invocations by how their instance came to be; fallback: a copy that failed, in place of which one was started.", "faas_name", "start")
+	left     = describe("she_instances_left_total", "Instances that could not be removed whole; the next start of the server tries again.")
+)
+
+func (s *state) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, unseen, vaults, hats, waiting, held, images, starts, left} {
+		ch <- d
+	}
+}
+
+func (s *state) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	if s.Engine != nil {
+		if e, atWork := s.Engine(); atWork {
+			age := time.Duration(0)
+			if !e.Oldest.IsZero() {
+				age = max(0, s.Now().Sub(e.Oldest))
+			}
+			gauge(oldest, age.Seconds())
+			gauge(due, float64(e.Due))
+			gauge(blocked, float64(e.Blocked))
+			gauge(inFlight, float64(e.InFlight))
+			gauge(parkedAt, float64(e.Parked))
+			gauge(unseen, float64(e.Unseen))
+		}
+	}
+	if s.OpenVaults != nil {
+		gauge(vaults, float64(s.OpenVaults()))
+	}
+	if s.HATs != nil {
+		gauge(hats, float64(s.HATs()))
+	}
+	if s.Invoker != nil {
+		s.instances(ch, gauge)
+	}
+}
+
+func (s *state) instances(ch chan<- prometheus.Metric, gauge func(*prometheus.Desc, float64, ...string)) {
+	count := func(d *prometheus.Desc, v int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	stats := s.Invoker()
+	gauge(held, float64(stats.WaitingBytes))
+	count(left, stats.Left)
+	// A function may be there in several versions; its name is one.
+	byName := map[string]invoke.FunctionStats{}
+	for _, f := range stats.Functions {
+		sum := byName[f.Name]
+		sum.Waiting += f.Waiting
+		sum.ImageBytes += f.ImageBytes
+		sum.Cold, sum.Restored, sum.Parked, sum.Fallbacks = sum.Cold+f.Cold, sum.Restored+f.Restored, sum.Parked+f.Parked, sum.Fallbacks+f.Fallbacks
+		byName[f.Name] = sum
+	}
+	for name, f := range byName {
+		gauge(waiting, float64(f.Waiting), name)
+		gauge(images, float64(f.ImageBytes), name)
+		count(starts, f.Cold, name, string(invoke.Cold))
+		count(starts, f.Restored, name, string(invoke.Restored))
+		count(starts, f.Parked, name, string(invoke.Parked))
+		count(starts, f.Fallbacks, name, "fallback")
+	}
+}
