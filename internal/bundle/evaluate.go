@@ -27,6 +27,8 @@ type Stream struct {
 	// ascending). An evaluation over ordered streams stops as soon as it has what it needs, and fails with ErrDisorder
 	// if the promise turns out to be broken.
 	InOrder bool
+	// Skipped is how many records were left out at the beginning of a stream in order: at most Want.Skip.
+	Skipped int
 }
 
 // Want says what an evaluation will keep of a Scan. All of it is a hint: the evaluator checks every record itself.
@@ -39,6 +41,10 @@ type Want struct {
 	// About so many records are needed if they come in order; 0: all. It is for choosing how to read ahead, not for
 	// cutting the stream: a record the source lets through may still fail here.
 	About int
+	// Skip is how many of the first records of a stream in order nobody needs to see, if there is nothing but the order
+	// to decide which they are. A source that leaves some of these out says so in Stream.Skipped; one that reads from
+	// another and leaves out more than that must not pass Skip on.
+	Skip int
 }
 
 // An Order sorts records by the value at Field in the order of Compare, ascending or descending, those without a value

@@ -72,6 +72,7 @@ func (e *evaluation) run(ctx context.Context) error {
 		return e.collect(ctx, streams)
 	}
 	if len(streams) == 1 {
+		e.at = streams[0].Skipped
 		return e.follow(ctx, streams[0])
 	}
 	return e.merge(ctx, streams)
@@ -88,6 +89,9 @@ func (e *evaluation) want(p *place) Want {
 	}
 	if len(p.queries) == 1 {
 		w.Filters = p.queries[0].filter
+		if within := e.within; len(e.places) == 1 && len(w.Filters) == 0 && within.NotBy.IsZero() && within.Keep == nil {
+			w.Skip = within.Skip
+		}
 	}
 	return w
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"iter"
 	"slices"
 	"strings"
@@ -24,6 +26,8 @@ const (
 	// maxTie and maxTieBytes bound the records of equal keys that are held to be turned round.
 	maxTie      = 64
 	maxTieBytes = 1 << 20
+	// minSkip records to be passed over are worth the search for the key behind them.
+	minSkip = 100
 )
 
 // A way is how to read a Scan. The zero way needs no index of fields: by creation, or by change what is new.
@@ -162,13 +166,20 @@ var firstKey, beyondKeys = []byte{0x01}, []byte{0xff}
 // holds no more than the records of one key, in one of two cases: if the key was cut, its records must be compared,
 // and the way was chosen because they are few; if the order is descending, equal ones have to be turned round, and
 // where they are many they are read again in the other direction.
-func (s *source) inOrder(ctx context.Context, w way, want bundle.Want) iter.Seq2[hat.Record, error] {
-	return func(yield func(hat.Record, error) bool) {
-		o := ordering{s, ctx, w.field, want, yield}
-		from, before := firstKey, beyondKeys
-		for _, r := range w.ranges {
-			from, before = r.from, after(r.to)
+func (s *source) inOrder(ctx context.Context, w way, want bundle.Want) bundle.Stream {
+	from, before := firstKey, beyondKeys
+	for _, r := range w.ranges {
+		from, before = r.from, after(r.to)
+	}
+	skipped := 0
+	if w.ranges == nil && want.Skip >= minSkip {
+		var err error
+		if from, before, skipped, err = s.skip(ctx, w.field, want); err != nil {
+			return bundle.Stream{Records: failing(err)}
 		}
+	}
+	return bundle.Stream{InOrder: true, Skipped: skipped, Records: func(yield func(hat.Record, error) bool) {
+		o := ordering{s, ctx, w.field, want, yield}
 		read := o.ascending
 		if want.Order.Descending {
 			read = o.descending
@@ -176,7 +187,34 @@ func (s *source) inOrder(ctx context.Context, w way, want bundle.Want) iter.Seq2
 		if read(from, before) && w.ranges == nil {
 			o.ascending(noKey, firstKey)
 		}
+	}}
+}
+
+// skip is between which keys to read if the first want.Skip records are not needed, and how many fewer those are: whole
+// keys only, since the records of one may have to be put in order.
+func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from, before []byte, skipped int, err error) {
+	from, before = firstKey, beyondKeys
+	at, passed := "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key, born LIMIT 1 OFFSET ?",
+		"SELECT count(*) FROM field_keys WHERE field = ?1 AND key >= ?2 AND key < ?3"
+	if want.Order.Descending {
+		at, passed = "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key DESC, born DESC LIMIT 1 OFFSET ?",
+			"SELECT count(*) FROM field_keys WHERE field = ?1 AND key > ?3"
 	}
+	var key []byte
+	err = s.conn.get(ctx, at, []any{field, firstKey, want.Skip}, &key)
+	if errors.Is(err, sql.ErrNoRows) {
+		// Only records without a value are left. They are behind all keys in both directions.
+		from, before, key, err = beyondKeys, beyondKeys, beyondKeys, nil
+		passed = "SELECT count(*) FROM field_keys WHERE field = ?1 AND key >= ?2 AND key < ?3"
+	} else if want.Order.Descending {
+		before = after(key)
+	} else {
+		from = key
+	}
+	if err == nil {
+		err = s.conn.get(ctx, passed, []any{field, firstKey, key}, &skipped)
+	}
+	return from, before, skipped, err
 }
 
 // An ordering is one reading of a field. Its methods answer whether to go on.

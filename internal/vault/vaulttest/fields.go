@@ -156,6 +156,9 @@ func randomQuestion(t testing.TB, random *rand.Rand, places []hat.Endpoint, upto
 	if random.IntN(4) == 0 {
 		take := random.IntN(50)
 		w.Skip, w.Take = random.IntN(10), &take
+		if random.IntN(2) == 0 {
+			w.Skip = random.IntN(int(upto) + 10)
+		}
 	}
 	return q, w
 }
