@@ -51,18 +51,25 @@ func dotnetPackage(t testing.TB) string {
 	compile("Amazon.Lambda.Core", "Core.cs")
 	compile("Part", "Part.cs")
 	compile("Functions", "Functions.cs", "Amazon.Lambda.Core", "Part")
-	if err := os.WriteFile(filepath.Join(dir, "Functions.runtimeconfig.json"), []byte(
-		`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
-		t.Fatal(err)
+	compile("Edges", "Edges.cs")
+	for _, assembly := range []string{"Functions", "Edges"} {
+		if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
+			`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return dir
 }
 
+func dotnetCode(t testing.TB, dir, handler string) invoke.Code {
+	c := function(t, "dotnetcore3.1", handler, nil)
+	c.Dir, c.Timeout, c.Env = dir, time.Minute, map[string]string{"OWN": "mine"}
+	return c
+}
+
 func TestDotnet(t *testing.T) {
 	dir := dotnetPackage(t)
-	c := function(t, "dotnetcore3.1", "", nil)
-	c.Dir, c.Timeout, c.Env = dir, time.Minute, map[string]string{"OWN": "mine"}
-	with := func(handler string) invoke.Code { c := c; c.Handler = "Functions::Tests." + handler; return c }
+	with := func(handler string) invoke.Code { return dotnetCode(t, dir, "Functions::Tests."+handler) }
 	v := openInvoker(t, invoke.Config{WaitingBytes: -1, Find: testDotnet})
 	t.Run("forms", func(t *testing.T) { dotnetForms(t, v, with) })
 	t.Run("failures", func(t *testing.T) { dotnetFailures(t, v, with) })

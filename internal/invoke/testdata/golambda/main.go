@@ -15,9 +15,16 @@ import (
 type event struct {
 	N    json.Number `json:"n"`
 	Fail string      `json:"fail"`
+
+	Do   string `json:"do"` // of an edge
+	Size int    `json:"size"`
+	Text string `json:"text"`
 }
 
-func handle(ctx context.Context, e event) (map[string]any, error) {
+func handle(ctx context.Context, e event) (any, error) {
+	if e.Do != "" {
+		return edge(e), nil
+	}
 	fmt.Println("seen", e.N)
 	switch e.Fail {
 	case "error":
