@@ -2,6 +2,8 @@ package contract
 
 import (
 	"encoding/json"
+	"errors"
+	"strings"
 	"unicode/utf8"
 
 	"she/internal/bundle"
@@ -26,7 +28,7 @@ func ParseBundle(answer []byte) (bundle.Bundle, *hat.Fault) {
 	}
 	b, err := bundle.ParseFunctionBundle(answer)
 	if err != nil {
-		return bundle.Bundle{}, authorFault(CodeBundleInvalid, "%s", shortened(err))
+		return bundle.Bundle{}, authorFault(CodeBundleInvalid, "%s", inWords(err))
 	}
 	return b, nil
 }
@@ -107,11 +109,22 @@ func (e *Event) append(s string) {
 	e.text = append(e.text, s...)
 }
 
-// shortened is the text of an error about a bundle, which may name parts of it: no data, but as long as the author
-// likes.
-func shortened(err error) string {
+// inWords is an error about a bundle as its author reads it: the parser speaks in the codes that clients of the HAT API
+// know. It may name parts of the bundle: no data, but as long as the author likes, so it is cut.
+func inWords(err error) string {
+	text := "the bundle can't be read: " + err.Error()
+	if field, ok := errors.AsType[*hat.FieldError](err); ok {
+		where := strings.TrimPrefix(strings.TrimPrefix(field.Path, "obj"), ".")
+		if where == "" {
+			where = "the answer"
+		}
+		if said, ok := codeWords[field.Message]; ok {
+			text = where + " " + said
+		} else {
+			text = where + ": " + field.Message
+		}
+	}
 	const most = 200
-	text := err.Error()
 	if len(text) <= most {
 		return text
 	}
@@ -120,4 +133,13 @@ func shortened(err error) string {
 		cut--
 	}
 	return text[:cut] + "…"
+}
+
+var codeWords = map[string]string{
+	"error.path.missing":      "is missing",
+	"error.expected.jsobject": "is not an object",
+	"error.expected.jsarray":  "is not a list",
+	"error.expected.jsstring": "is not text",
+	"error.expected.jsnumber": "is not a number",
+	"error.expected.int":      "is not a whole number",
 }

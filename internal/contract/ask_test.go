@@ -86,6 +86,23 @@ func TestParseBundle(t *testing.T) {
 	}
 }
 
+func TestFaultsOfBundlesAreInWords(t *testing.T) {
+	for answer, want := range map[string]string{
+		`[]`:                        "the answer is not an object",
+		`{"name":"n"}`:              "bundle is missing",
+		`{"name":"n","bundle":[]}`:  "bundle is not an object",
+		`{"name":1,"bundle":{}}`:    "name is not text",
+		strings.Repeat(`[`, 10_000): "the bundle can't be read: JSON nests deeper than 256 levels",
+		`{"name":"n","bundle":{"p":{"endpoints":[{"endpoint":"A/X"}]}}}`:               `bundle.p.endpoints[0].endpoint`,
+		`{"name":"n","bundle":{"p":{"endpoints":[{"endpoint":"a/x"}],"limit":"one"}}}`: "bundle.p.limit is not a",
+	} {
+		_, fault := ParseBundle([]byte(answer))
+		if fault == nil || !strings.HasPrefix(fault.Text, want) {
+			t.Errorf("%.60s: %v, want %s", answer, fault, want)
+		}
+	}
+}
+
 func FuzzParseBundle(f *testing.F) {
 	f.Add([]byte(`{"name":"n","bundle":{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"a":"b"}}],"limit":5}}}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {

@@ -73,7 +73,7 @@ func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
 		return Manifest{}, c.fault
 	}
 	if m.Bundle, err = bundle.ParseFunctionBundle(texts["dataBundle"]); err != nil {
-		return Manifest{}, authorFault(CodeConfigurationInvalid, "dataBundle: %s", shortened(err))
+		return Manifest{}, authorFault(CodeConfigurationInvalid, "dataBundle: %s", inWords(err))
 	}
 	return m, nil
 }
