@@ -141,3 +141,19 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// The configuration that the README serves registers what the demonstration does.
+func TestExampleConfig(t *testing.T) {
+	served, err := loadConfig("../../functions/she.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, err := filepath.Abs("../../functions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := demo{functions: functions}.config()
+	if err != nil || !reflect.DeepEqual(served, shown) {
+		t.Errorf("served %+v\nshown %+v %v", served, shown, err)
+	}
+}
