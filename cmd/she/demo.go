@@ -202,7 +202,7 @@ func (d demo) show(ctx context.Context, s *server, owner *client, x example, tru
 		return err
 	}
 	for _, r := range slices.Backward(runs) {
-		d.say("  ran     because %s; %s; read %d records, wrote %d", because(r), r.State, r.Stats.Read, len(r.Written))
+		d.say("  ran     because %s; %s; read %s, wrote %d", because(r), r.State, counted(r.Stats.Read, "record"), len(r.Written))
 		d.say("  took    %s: %s", ms(r.Ended.Sub(r.Claimed)), steps(r))
 		if r.Fault != nil {
 			return fmt.Errorf("run %s: %s must act: %s: %s", r.ID, r.Fault.Who, r.Fault.Code, r.Fault.Text)

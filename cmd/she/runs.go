@@ -107,11 +107,11 @@ func printRun(w io.Writer, r runView, withLog bool) {
 		fmt.Fprintf(w, "ended      %s\n", r.Ended.Format(time.RFC3339Nano))
 	}
 	fmt.Fprintf(w, "covered    positions %d to %d\n", r.After+1, r.Upto)
-	fmt.Fprintf(w, "read       %d records, %d bytes", r.Stats.Read, r.Stats.InBytes)
+	fmt.Fprintf(w, "read       %s, %d bytes", counted(r.Stats.Read, "record"), r.Stats.InBytes)
 	if r.Stats.Hidden > 0 {
 		fmt.Fprintf(w, "; %d more hidden by the bundle's limit", r.Stats.Hidden)
 	}
-	fmt.Fprintf(w, "\nwrote      %d records to %s", len(r.Written), r.Output)
+	fmt.Fprintf(w, "\nwrote      %s to %s", counted(len(r.Written), "record"), r.Output)
 	if r.Duplicates > 0 {
 		fmt.Fprintf(w, "; %d equal ones dropped", r.Duplicates)
 	}
@@ -155,4 +155,11 @@ func printable(s string) string {
 
 func indent(s string) string {
 	return "    " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n    ")
+}
+
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/trigger"
 )
@@ -83,6 +85,9 @@ func (n *node) whyRuns(r *http.Request) (any, error) {
 	}
 	defer release()
 	reasons, err := n.runner.Why(r.Context(), v, access.Operator(), f)
+	if errors.Is(err, engine.ErrFunctionNotFound) {
+		return nil, fmt.Errorf("no function %s is installed here or was ever switched on; see she function list", f)
+	}
 	views := []reasonView{}
 	for _, r := range reasons {
 		view := reasonView{

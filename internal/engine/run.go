@@ -457,7 +457,11 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 	fault := faultOf(err)
 	if !errors.Is(err, vault.ErrStale) {
 		a.halve(fault)
-		a.log.Warn("run failed", "who", fault.Who, "code", fault.Code, a.timings(), slog.Any("error", unnamed(err)))
+		log := a.log.With("who", fault.Who, "code", fault.Code)
+		if err := unnamed(err); err != nil {
+			log = log.With("error", err)
+		}
+		log.Warn("run failed", a.timings())
 		if err = a.vault.Fail(save, a.plan, out, fault); err == nil {
 			return time.Time{}, &FailedError{Run: a.plan.Run, Fault: fault}
 		}

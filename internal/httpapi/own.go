@@ -49,6 +49,9 @@ func writeProblem(w http.ResponseWriter, e *apiError) {
 	case frameworkBody:
 		p.Title, p.Detail = b.Error, fmt.Sprint(b.Message)
 	}
+	if e == errNotAuthenticated { // the HAT API's own words say the same twice
+		p.Detail = "X-Auth-Token holds no token that is valid now; GET /users/access_token gives one"
+	}
 	body, err := json.Marshal(p)
 	if err != nil {
 		body = []byte(`{"type":"about:blank","title":"Internal Server error","status":500}`)

@@ -21,6 +21,7 @@ func TestWhyOverHTTP(t *testing.T) {
 	const none = `{"type":"about:blank","title":"Function Not Found","status":404,"detail":"no function of this id is installed or was ever switched on"}`
 	w.get("bob", "/api/she/v1/functions/none/why").want(404, none)
 	w.get("bob", "/api/she/v1/functions/NO_id/why").want(404, none)
-	w.get("", "/api/she/v1/functions/counter/why").want(401)
+	w.get("", "/api/she/v1/functions/counter/why").want(401,
+		`{"type":"about:blank","title":"Not Authenticated","status":401,"detail":"X-Auth-Token holds no token that is valid now; GET /users/access_token gives one"}`)
 	w.get("hpp", "/api/she/v1/functions/counter/why").want(403)
 }

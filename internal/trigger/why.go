@@ -171,7 +171,7 @@ func idle(s Situation) Answer {
 	case s.Trigger.Kind == hat.Manual:
 		return Answer{Code: WaitingForRequest, Text: "it runs when somebody asks; there is nothing new for it"}
 	}
-	return Answer{Code: WaitingForData, Text: "nothing that it reads has come since it last ran"}
+	return Answer{Code: WaitingForData, Text: "nothing new has come that it reads"}
 }
 
 func times(n int) string {
