@@ -36,7 +36,7 @@ type function struct {
 	reads       []string       // each is a property of its bundle; ID/in if not given
 	bundle      string         // what the bundle entry answers, if not what the configuration says
 	name        string         // of its bundle; the id if not given
-	also        map[string]any // more fields of the configuration, or others
+	also        map[string]any // other fields of the configuration; nil: not there
 	answersFrom time.Time      // before that its configuration entry fails
 	seconds     int            // its time limit; 10 if not given
 	project     string         // another project under functions/testdata, which reads test/in and writes test/out
@@ -73,7 +73,9 @@ func (f function) configuration() map[string]any {
 		"status":     map[string]any{"available": true, "enabled": false},
 	}
 	for k, v := range f.also {
-		c[k] = v
+		if c[k] = v; v == nil {
+			delete(c, k)
+		}
 	}
 	return c
 }
@@ -175,6 +177,37 @@ func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// problems are what keeps functions from being available, as the operator sees it, when each has answered once.
+func (w *world) problems() map[string]string {
+	w.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		text, err := shetest.She("", "function", "list", "--data", w.server.Data, "-o", "json")
+		check(w.t, err)
+		var list []struct {
+			ID, Problem string
+			Available   bool
+		}
+		check(w.t, json.Unmarshal([]byte(text), &list))
+		problems := map[string]string{}
+		waiting := false
+		for _, f := range list {
+			problems[f.ID] = f.Problem
+			waiting = waiting || !f.Available && f.Problem == ""
+		}
+		if !waiting {
+			return problems
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			w.t.Fatalf("not all functions have answered: %s", text)
+		}
 	}
 }
 

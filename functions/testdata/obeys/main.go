@@ -88,6 +88,7 @@ type order struct {
 	Exits       *int    // end the process with this status
 	Tell        bool    // answer with the event as it came, one record
 	Remaining   bool    // answer with the milliseconds that are left
+	Numbers     int     // answer with so many different records
 	Answer      *string // answer this text, whatever it is
 	Bytes       []byte  // the same in base64
 	Repeat      *struct {
@@ -144,6 +145,12 @@ func (f function) process(ctx context.Context, text []byte) ([]byte, error) {
 			case o.Remaining:
 				deadline, _ := ctx.Deadline()
 				answer = f.respond(time.Until(deadline).Milliseconds())
+			case o.Numbers > 0:
+				all := make([]any, o.Numbers)
+				for i := range all {
+					all[i] = i
+				}
+				answer = f.respond(all...)
 			case o.Answer != nil:
 				answer = []byte(*o.Answer)
 			case o.Bytes != nil:
@@ -160,7 +167,7 @@ func (f function) process(ctx context.Context, text []byte) ([]byte, error) {
 	return json.Marshal(copies)
 }
 
-func (f function) respond(data any) []byte {
-	text, _ := json.Marshal([]response{{f.Namespace, f.Endpoint, []any{data}, []string{}}}) // always encodes
+func (f function) respond(data ...any) []byte {
+	text, _ := json.Marshal([]response{{f.Namespace, f.Endpoint, data, []string{}}}) // always encodes
 	return text
 }
