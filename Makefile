@@ -9,8 +9,8 @@ STATICCHECK := go tool staticcheck
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: bin/runsc ## build bin/she, bin/she-init and bin/runsc, static
-	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init
+build: bin/runsc ## build bin/she, bin/she-init, bin/she-probe and bin/runsc, static
+	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init ./cmd/she-probe
 
 # gVisor is large: it is built again only when the module list changes its version.
 bin/runsc: .cache/gvisor-version

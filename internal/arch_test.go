@@ -47,11 +47,13 @@ var table = map[string][]string{
 	"sandbox":             {},
 	"sandbox/gvisor":      {"sandbox", "runtimeapi"},
 	"sandbox/wasm":        {"sandbox", "runtimeapi"},
-	"sandbox/sandboxtest": {"sandbox", "runtimeapi"},
+	"sandbox/seal":        {"sandbox"},
+	"sandbox/sandboxtest": {"sandbox", "sandbox/seal", "runtimeapi"},
 	"runtimeapi":          {},
 	"invoke":              {"sandbox", "runtimeapi", "../runtimes"},
 	"../runtimes":         {},
 	"../cmd/she-init":     {"runtimeapi"},
+	"../cmd/she-probe":    {},
 
 	// Sequence: the promises of state and of the wall, never an implementation.
 	"engine": concat(words, decisions, []string{"vault", "catalog", "invoke"}),

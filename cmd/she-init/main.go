@@ -43,6 +43,9 @@ func run(stdin io.Reader, stdout io.Writer) error {
 	if err := limitProcesses(setup.Processes); err != nil {
 		return err
 	}
+	if err := filterSystemCalls(); err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp4", runtimeapi.Address)
 	if err != nil {
 		return fmt.Errorf("listen for the runtime: %w", err)

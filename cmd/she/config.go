@@ -51,6 +51,10 @@ type Config struct {
 	// OTLP is a collector, key `otlp`, that is sent the same figures every 30 seconds over HTTP, in protobuf:
 	// "http://127.0.0.1:4318". Without a path it is /v1/metrics. "": nothing is sent.
 	OTLP string
+	// ReserveMB is what functions must leave free on the disk of the data directory, in megabytes, key
+	// `limits.reserveMB`, 1 to 1048576; 0 is 1024. A function that would run with less, its whole /tmp counted, fails as
+	// the operator's fault and is tried again later, so that the vaults always have room to commit.
+	ReserveMB int
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
 }
@@ -59,6 +63,7 @@ const (
 	maxConfig     = 4 << 20 // bytes of she.yaml
 	maxConcurrent = 1024
 	maxVaults     = 65536
+	maxReserveMB  = 1 << 20
 )
 
 // loadConfig reads she.yaml strictly: what is not understood is an error with its line, "she.yaml:12: …". No file
@@ -117,8 +122,9 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 		"otlp":         func(n *yaml.Node) error { return r.collector(n, &c.OTLP) },
 		"limits": func(n *yaml.Node) error {
 			return r.section(n, "limits", map[string]func(*yaml.Node) error{
-				"runs":   func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
-				"vaults": func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
+				"runs":      func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
+				"vaults":    func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
+				"reserveMB": func(n *yaml.Node) error { return r.count(n, &c.ReserveMB, maxReserveMB) },
 			})
 		},
 	})

@@ -45,7 +45,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringP("output", "o", "text", "how to print results: text or json")
-	root.AddCommand(serveCommand(), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), demoCommand())
+	root.AddCommand(serveCommand(), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), demoCommand(), doctorCommand())
 
 	err := root.ExecuteContext(ctx)
 	if err == nil {

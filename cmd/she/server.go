@@ -20,6 +20,7 @@ import (
 	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/metrics"
+	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
 	"she/runtimes"
 )
@@ -107,7 +108,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	instances := cmp.Or(o.config.Instances, 2*runtime.NumCPU())
 	runs := min(cmp.Or(o.config.Runs, instances), instances)
 	if s.invoker = o.invoker; s.invoker == nil {
-		if s.invoker, err = newInvoker(filepath.Join(o.data, "run"), helpers, instances); err != nil {
+		if s.invoker, err = newInvoker(filepath.Join(o.data, "run"), helpers, instances, reserve(o.config)); err != nil {
 			return nil, err
 		}
 	}
@@ -134,7 +135,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request,
+			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Seal: sealReader(o.data),
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
@@ -179,14 +180,15 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	return s, nil
 }
 
-// newInvoker makes what runs functions in sandboxes, instances at once, with its files below run.
-func newInvoker(run string, h helpers, instances int) (*invoke.Invoker, error) {
+// newInvoker makes what runs functions in sandboxes, instances at once, with its files below run. Functions leave that
+// many bytes of its disk free.
+func newInvoker(run string, h helpers, instances int, reserve int64) (*invoke.Invoker, error) {
 	walls, err := gvisor.New(gvisor.Config{Runsc: h.runsc, Init: h.init, State: filepath.Join(run, "sandboxes")})
 	if err != nil {
 		return nil, err
 	}
 	v, err := invoke.New(invoke.Config{
-		Sandbox: walls, Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
+		Sandbox: sandbox.WithReserve(walls, run, reserve), Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
 		Find: runtimes.Finder{Compiled: filepath.Join(run, "compiled")},
 	})
 	if err != nil {
@@ -243,7 +245,8 @@ func readApplications(file string) ([]httpapi.Application, error) {
 	return applications, nil
 }
 
-type helpers struct{ runsc, init string }
+// helpers are the programs beside this one. The probe is for the doctor only and may be missing.
+type helpers struct{ runsc, init, probe string }
 
 // findHelpers looks beside this program: the three are built and installed together.
 func findHelpers() (h helpers, err error) {
@@ -252,13 +255,23 @@ func findHelpers() (h helpers, err error) {
 		return h, fmt.Errorf("find myself: %w", err)
 	}
 	dir := filepath.Dir(self)
-	h = helpers{runsc: filepath.Join(dir, "runsc"), init: filepath.Join(dir, "she-init")}
+	h = helpers{runsc: filepath.Join(dir, "runsc"), init: filepath.Join(dir, "she-init"), probe: filepath.Join(dir, "she-probe")}
 	for _, path := range []string{h.runsc, h.init} {
 		if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 {
 			return h, fmt.Errorf("%s is missing from %s; she needs it beside itself: run make build", filepath.Base(path), dir)
 		}
 	}
 	return h, nil
+}
+
+// defaultReserve is what functions must leave free on the disk of the data directory, in bytes.
+const defaultReserve = 1 << 30
+
+func reserve(c Config) int64 {
+	if c.ReserveMB != 0 {
+		return int64(c.ReserveMB) << 20
+	}
+	return defaultReserve
 }
 
 func openLog(path string) (*os.File, error) {

@@ -47,8 +47,10 @@ type Options struct {
 	Functions Functions
 	// Applications is the catalogue of applications; ParseApplications reads it.
 	Applications []Application
-	Log          *slog.Logger     // never sees Owner data; nil discards
-	Now          func() time.Time // nil: time.Now
+	// Seal is what the last test of the walls found; ErrNoSeal if there was none. nil: there never is.
+	Seal func() (Seal, error)
+	Log  *slog.Logger     // never sees Owner data; nil discards
+	Now  func() time.Time // nil: time.Now
 	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of
 	// X-Forwarded-For. Set it only if every request passes a proxy that writes both.
 	TrustProxy bool

@@ -82,3 +82,33 @@ func TestCopies(t *testing.T) {
 	}
 	sandboxtest.Copies(t, func(t *testing.T) sandbox.Copier { return open(t) })
 }
+
+func TestSeal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("minutes of sandboxes")
+	}
+	state := t.TempDir()
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	sandboxtest.Seal(t, m, state, "/run")
+}
+
+// BenchmarkResidual measures what docs/threat-model.md says of channels that stay open.
+func BenchmarkResidual(b *testing.B) {
+	if os.Geteuid() != 0 || os.Getenv("SHE_TEST_ALL") == "" {
+		b.Skip("a minute of sandboxes, as root")
+	}
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = m.Close() })
+	sandboxtest.Residual(b, m, 40)
+}

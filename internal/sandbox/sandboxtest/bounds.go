@@ -81,7 +81,7 @@ func limits(t *testing.T, s *suite) {
 	})
 	t.Run("time", func(t *testing.T) {
 		began := time.Now()
-		_, err := s.run(t, s.program(), event{Do: "sleep"}, time.Second)
+		_, err := s.run(t, s.program(), event{Do: "sleep", Millis: 60_000}, time.Second)
 		wantFailure(t, err, sandbox.Author, sandbox.Timedout)
 		if took := time.Since(began); took > ample {
 			t.Errorf("a limit of one second was enforced after %s", took)
@@ -190,7 +190,7 @@ func cancel(t *testing.T, s *suite) {
 		}
 		timer := time.AfterFunc(time.Second, func() { stop(reason) })
 		defer timer.Stop()
-		if _, err := s.runContext(ctx, t, p, event{Do: "sleep"}, ample); !errors.Is(err, reason) {
+		if _, err := s.runContext(ctx, t, p, event{Do: "sleep", Millis: 60_000}, ample); !errors.Is(err, reason) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -32,9 +32,7 @@ func Copies(t *testing.T, open func(t *testing.T) sandbox.Copier) {
 	own := *s
 	own.m = copier{m, image, p}
 	t.Run("Answers", func(t *testing.T) { answers(t, &own) })
-	t.Run("NothingGetsOut", func(t *testing.T) { nothingGetsOut(t, &own) })
-	t.Run("NothingIsLeftForTheNext", func(t *testing.T) { nothingIsLeft(t, &own) })
-	t.Run("ProcessOneIsNotTheirs", func(t *testing.T) { processOne(t, &own) })
+	t.Run("Surroundings", func(t *testing.T) { surroundings(t, &own) })
 	t.Run("RuntimeAPI", func(t *testing.T) { runtimeAPI(t, &own) })
 	t.Run("Limits", func(t *testing.T) { copyLimits(t, &own) })
 	t.Run("Log", func(t *testing.T) {
@@ -99,7 +97,7 @@ func copyLimits(t *testing.T, s *suite) {
 	}
 	_, err := s.run(t, s.program(), event{Do: "eat"}, ample)
 	wantFailure(t, err, sandbox.Author, sandbox.OutOfMemory)
-	_, err = s.run(t, s.program(), event{Do: "sleep"}, time.Second)
+	_, err = s.run(t, s.program(), event{Do: "sleep", Millis: 60_000}, time.Second)
 	wantFailure(t, err, sandbox.Author, sandbox.Timedout)
 	_, err = s.run(t, s.program(), event{Do: "size", Bytes: sandbox.MaxAnswer + 1}, ample)
 	wantFailure(t, err, sandbox.Author, sandbox.ResponseSizeTooLarge)

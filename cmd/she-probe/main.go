@@ -1,6 +1,9 @@
-// A function that does what it is told, and all of it is forbidden. It is a custom runtime: it speaks the Runtime API
-// itself, so that it can also speak it wrongly. The event is {"do": verb, …}; most verbs answer with what they managed
-// to do, and the suite expects that to be nothing.
+// Command she-probe is a function that does what it is told, and all of it is forbidden. The suites of package sandbox
+// run it inside the walls, where it must not succeed, and outside of them, where it must.
+//
+// It is a custom runtime: it speaks the Runtime API itself, so that it can also speak it wrongly. The event is
+// {"do": verb, …}. An attempt answers with what it managed, by the name of the probe; the suites believe their own
+// observers more than this answer. It aims at nothing but what the event names.
 package main
 
 import (
@@ -14,31 +17,53 @@ import (
 	"time"
 )
 
+// event is what package seal sends; see there.
 type event struct {
 	Do      string            `json:"do"`
-	Targets map[string]string `json:"targets"` // network -> address
-	Paths   []string          `json:"paths"`
 	Mark    string            `json:"mark"`
+	Targets map[string]string `json:"targets"`
+	Paths   []string          `json:"paths"`
 	Bytes   int               `json:"bytes"`
+	Pid     int               `json:"pid"`
+	Address uint64            `json:"address"`
+	Millis  int               `json:"millis"`
 }
+
+// managed is the answer of an attempt: what succeeded, by the name of the probe, and how it showed.
+type managed map[string]string
 
 // A verb gives the answer; nil means it has spoken to the API itself.
 var verbs = map[string]func(event, call) any{
-	"echo":            func(e event, _ call) any { return e },
-	"dial":            dial,
-	"sockets":         sockets,
-	"leave":           leave,
-	"find":            find,
-	"kernel":          kernel,
-	"process1":        process1,
-	"read":            read,
-	"write":           write,
-	"self":            self,
-	"fork":            fork,
-	"files":           files,
-	"fill":            fill,
-	"eat":             eat,
-	"sleep":           func(event, call) any { spawn("linger"); time.Sleep(time.Hour); return nil },
+	"echo": func(e event, _ call) any { return e },
+	"self": self,
+	"read": read,
+
+	"send":     send,
+	"families": families,
+	"speak":    speak,
+	"crash":    func(e event, _ call) any { return crash(e) },
+
+	"leave":    leave,
+	"find":     find,
+	"counters": counters,
+	"busy":     busy,
+	"hold":     hold,
+	"watch":    watch,
+
+	"host":    host,
+	"process": process,
+	"kernel":  kernel,
+
+	"fork":   fork,
+	"files":  files,
+	"fill":   fill,
+	"inodes": inodes,
+	"eat":    func(e event, _ call) any { return eat(e.Bytes) },
+	"sleep": func(e event, _ call) any {
+		spawn("linger")
+		time.Sleep(time.Duration(e.Millis) * time.Millisecond)
+		return "slept"
+	},
 	"spin":            spin,
 	"flood":           flood,
 	"exit":            func(event, call) any { os.Exit(3); return nil },
@@ -51,23 +76,27 @@ var verbs = map[string]func(event, call) any{
 	"headers":         headers,
 	"unending":        unending,
 	"error":           func(e event, c call) any { c.fail(e.Mark, e.Mark); return nil },
-	"lock":            lock,
 	"count":           func(event, call) any { counted++; return counted },
 	"count then fail": func(_ event, c call) any { counted++; c.fail("Rehearsed", "badly"); return nil },
-	"stat":            stat,
 	"longerror":       func(e event, c call) any { c.fail("Boom", strings.Repeat("x", e.Bytes)); return nil },
+
+	"duration": duration,
+	"cache":    cache,
+	"pages":    pages,
 }
 
 var counted int
 
 func main() {
 	if len(os.Args) > 1 { // a child of ours
-		child(os.Args[1])
+		child(os.Args[1:])
 		return
 	}
 	switch os.Getenv("INIT") {
 	case "endless":
 		time.Sleep(time.Hour)
+	case "slow":
+		time.Sleep(4 * time.Second)
 	case "exit":
 		fmt.Println("printed in INIT")
 		os.Exit(7)
@@ -78,7 +107,7 @@ func main() {
 		fmt.Println("printed in INIT")
 		os.WriteFile("/tmp/init", []byte("left in INIT"), 0o600)
 	case "eat":
-		eat(event{}, call{})
+		eat(64 << 30)
 	}
 	for {
 		one()

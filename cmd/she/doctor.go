@@ -1,0 +1,148 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"she/internal/httpapi"
+)
+
+// A finding is one thing the doctor looked at.
+type finding struct {
+	What  string `json:"what"`
+	Level level  `json:"level"`
+	Found string `json:"found"`
+	Fix   string `json:"fix,omitempty"`
+}
+
+type level string
+
+const (
+	good    level = "ok"
+	hint    level = "hint"    // she works; it could be better
+	problem level = "problem" // she does not work, or not safely
+)
+
+func ok(what, format string, args ...any) finding {
+	return finding{What: what, Level: good, Found: fmt.Sprintf(format, args...)}
+}
+
+// or makes a finding worse, with what mends it.
+func (f finding) or(l level, fix string) finding { f.Level, f.Fix = l, fix; return f }
+
+type report struct {
+	Findings []finding     `json:"findings"`
+	Seal     *httpapi.Seal `json:"seal,omitempty"`
+}
+
+func doctorCommand() *cobra.Command {
+	var data, listen, configFile string
+	var seal bool
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check this machine, and prove that the walls hold on it",
+		Long: "Looks at what she needs of this machine and says what to do about what is missing. It changes nothing and works " +
+			"beside a running server, without one, and as far as possible without root.\n\n" +
+			"With --seal it lets hostile functions try every known channel, in real sandboxes and, to show that each attempt would be " +
+			"noticed, without walls: as plain processes that aim only at observers of the test's own. Takes some minutes; the " +
+			"verdict is kept in the data directory and shown by GET /api/she/v1/seal.\n\n" +
+			"Ends with 1 if there is a problem, or a probe came through.",
+		Example: "  she doctor --data /var/lib/she\n  she doctor --data /var/lib/she --seal",
+		Args:    exactArgs(0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := loadConfig(configFile)
+			if err != nil {
+				return err
+			}
+			data = cmp.Or(data, config.Data)
+			if data != "" {
+				if data, err = filepath.Abs(data); err != nil {
+					return err
+				}
+			}
+			if seal && data == "" {
+				return usageError{errors.New("--data is missing: where shall the verdict be kept?")}
+			}
+			r := report{Findings: examine(machine{data: data, listen: cmp.Or(listen, config.Listen, defaultListen), vaults: config.Vaults})}
+			if seal {
+				verdict, err := testSeal(cmd.Context(), data, cmd.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				r.Seal = &verdict
+			} else if verdict, err := readSeal(data); err == nil {
+				r.Seal = &verdict
+			}
+			if err := show(cmd, r, r.text); err != nil {
+				return err
+			}
+			return r.verdict(seal)
+		},
+	}
+	c.Flags().StringVar(&data, "data", "", "data directory: its disk is measured, and the verdict kept there")
+	c.Flags().StringVar(&listen, "listen", "", "address the server is to listen on (default "+defaultListen+")")
+	c.Flags().StringVar(&configFile, "config", "", "she.yaml")
+	c.Flags().BoolVar(&seal, "seal", false, "prove the walls with hostile functions (root; some minutes)")
+	return c
+}
+
+func (r report) text(w io.Writer) {
+	t := newTable(w)
+	for _, f := range r.Findings {
+		t.row(string(f.Level), f.What, f.Found)
+	}
+	t.flush()
+	for _, f := range r.Findings {
+		if f.Fix != "" {
+			fmt.Fprintf(w, "\n%s: %s\n  %s\n", f.Level, f.What, f.Fix)
+		}
+	}
+	if r.Seal == nil {
+		fmt.Fprintln(w, "\nThe walls were not tested on this machine: she doctor --seal")
+		return
+	}
+	fmt.Fprintf(w, "\nThe walls: %s\n", r.Seal.Text)
+	if r.Seal.Stale != "" {
+		fmt.Fprintf(w, "  out of date: %s\n", r.Seal.Stale)
+	}
+	for _, p := range r.Seal.Probes {
+		if p.Outcome != "blocked" {
+			fmt.Fprintf(w, "  %s: %s (%s): %s\n", p.Outcome, p.Name, p.Tries, p.Evidence)
+		}
+	}
+}
+
+// verdict is the error the command ends with.
+func (r report) verdict(sealed bool) error {
+	problems := 0
+	for _, f := range r.Findings {
+		if f.Level == problem {
+			problems++
+		}
+	}
+	var err error
+	if problems > 0 {
+		err = fmt.Errorf("%d of %d findings are problems", problems, len(r.Findings))
+	}
+	if sealed && r.Seal.Blocked < r.Seal.Provable {
+		err = errors.Join(err, fmt.Errorf("%d probes came through the walls or could not be tried", r.Seal.Provable-r.Seal.Blocked))
+	}
+	return err
+}
+
+// serverAnswers says whether a server holds the data directory and is up.
+func serverAnswers(data string) bool {
+	conn, err := net.DialTimeout("unix", filepath.Join(data, socketName), time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}

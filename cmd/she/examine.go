@@ -1,0 +1,361 @@
+package main
+
+import (
+	"cmp"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"she/internal/sandbox/gvisor"
+	"she/runtimes"
+)
+
+// A machine is what is examined: this one, for a server with that data directory.
+type machine struct {
+	data   string // may be empty
+	listen string
+	vaults int // how many may be open; 0: the default
+}
+
+// examine looks at everything; it changes nothing but a file it writes to measure the disk, and removes.
+func examine(m machine) (all []finding) {
+	for _, look := range []func(machine) []finding{
+		examineKernel, examineRights, examineCgroups, examineHelpers, examineRuntimes, examineDisk, examineClock, examineMemory, examinePort,
+	} {
+		all = append(all, look(m)...)
+	}
+	return all
+}
+
+// The oldest kernel gVisor's systrap runs on, as gVisor says, and the first that kills a cgroup at once.
+const oldestKernel, killingKernel = 4.14, 5.14
+
+func examineKernel(machine) (all []finding) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return []finding{ok("kernel", "%v", err).or(problem, "")}
+	}
+	release := unix.ByteSliceToString(name.Release[:])
+	f := ok("kernel", "Linux %s, %s", release, runtime.GOARCH)
+	var major, minor int
+	switch _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); {
+	case err != nil || before(major, minor, oldestKernel):
+		f = f.or(problem, fmt.Sprintf("gVisor wants Linux %.2f or newer: upgrade the kernel", oldestKernel))
+	case before(major, minor, killingKernel):
+		f = f.or(hint, fmt.Sprintf("Linux %.2f and newer end a whole cgroup at once; here processes are killed one by one, which works", killingKernel))
+	}
+	all = append(all, f)
+	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+		all = append(all, ok("processor", "%s", runtime.GOARCH).or(problem, "gVisor runs on amd64 and arm64 only"))
+	}
+	actions, err := os.ReadFile("/proc/sys/kernel/seccomp/actions_avail")
+	f = ok("seccomp", "filters with traps")
+	if err != nil || !slices.Contains(strings.Fields(string(actions)), "trap") {
+		f = ok("seccomp", "missing").or(problem, "the kernel must be built with CONFIG_SECCOMP_FILTER: every sandbox is behind such a filter")
+	}
+	all = append(all, f)
+	var missing []string
+	for _, ns := range []string{"ipc", "mnt", "net", "pid", "uts"} {
+		if _, err := os.Stat("/proc/self/ns/" + ns); err != nil {
+			missing = append(missing, ns)
+		}
+	}
+	f = ok("namespaces", "ipc, mnt, net, pid, uts")
+	if len(missing) > 0 {
+		f = ok("namespaces", "without %s", strings.Join(missing, ", ")).or(problem, "the kernel must be built with these namespaces")
+	}
+	all = append(all, f)
+	const shmem = "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+	if b, err := os.ReadFile(shmem); err == nil {
+		_, chosen, _ := strings.Cut(string(b), "[")
+		chosen, _, _ = strings.Cut(chosen, "]")
+		f := ok("huge pages of shared memory", "%s", chosen)
+		if chosen == "never" || chosen == "deny" {
+			f = f.or(hint, "copies answer 10 to 20 % sooner with: echo advise > "+shmem)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+func before(major, minor int, want float64) bool {
+	wantMajor, wantMinor, _ := strings.Cut(fmt.Sprintf("%.2f", want), ".")
+	a, _ := strconv.Atoi(wantMajor)
+	b, _ := strconv.Atoi(wantMinor)
+	return major < a || major == a && minor < b
+}
+
+func examineRights(machine) []finding {
+	f := ok("root", "user id %d", os.Geteuid())
+	if os.Geteuid() != 0 {
+		return []finding{f.or(problem, "she serve must run as root: sandboxes need mounts and cgroups. Functions don't: they run as nobody, inside")}
+	}
+	effective, err := effectiveCapabilities()
+	if err != nil {
+		return []finding{f, ok("capabilities", "%v", err).or(hint, "")}
+	}
+	var missing []string
+	for name, bit := range map[string]uint{
+		"CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN, "CAP_SYS_CHROOT": unix.CAP_SYS_CHROOT, "CAP_SETUID": unix.CAP_SETUID, "CAP_SETGID": unix.CAP_SETGID,
+		"CAP_SETPCAP": unix.CAP_SETPCAP, "CAP_SYS_PTRACE": unix.CAP_SYS_PTRACE, "CAP_KILL": unix.CAP_KILL, "CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_CHOWN": unix.CAP_CHOWN,
+	} {
+		if effective&(1<<bit) == 0 {
+			missing = append(missing, name)
+		}
+	}
+	slices.Sort(missing)
+	if len(missing) > 0 {
+		return []finding{f, ok("capabilities", "without %s", strings.Join(missing, ", ")).or(problem, "give them to the container or the service she runs in")}
+	}
+	return []finding{f, ok("capabilities", "all that are needed")}
+}
+
+func effectiveCapabilities() (uint64, error) {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if value, is := strings.CutPrefix(line, "CapEff:"); is {
+			return strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		}
+	}
+	return 0, errors.New("the kernel does not say")
+}
+
+func examineCgroups(machine) []finding {
+	kind, missing, err := gvisor.Cgroups()
+	switch {
+	case err != nil:
+		return []finding{ok("cgroups", "%v", err).or(problem, "mount them: mount -t cgroup2 none /sys/fs/cgroup")}
+	case len(missing) > 0:
+		return []finding{ok("cgroups", "%s, without %s", kind, strings.Join(missing, ", ")).or(problem, "enable these controllers on the kernel's command line, or delegate them to the service (systemd: Delegate=yes)")}
+	}
+	return []finding{ok("cgroups", "%s, with memory, cpu and pids", kind)}
+}
+
+func examineHelpers(machine) (all []finding) {
+	self, err := os.Executable()
+	if err != nil {
+		return []finding{ok("helpers", "%v", err).or(problem, "")}
+	}
+	own := revision()
+	for _, name := range []string{"runsc", "she-init", "she-probe"} {
+		path := filepath.Join(filepath.Dir(self), name)
+		info, err := os.Stat(path)
+		switch {
+		case err != nil && name == "she-probe":
+			all = append(all, ok(name, "is not beside she").or(hint, "she doctor --seal needs it: make build"))
+			continue
+		case err != nil || info.Mode()&0o111 == 0:
+			all = append(all, ok(name, "is not beside she").or(problem, "install it together with she: make build"))
+			continue
+		}
+		built, err := buildinfo.ReadFile(path)
+		if err != nil {
+			all = append(all, ok(name, "is no program of ours: %v", err).or(problem, "install it together with she: make build"))
+			continue
+		}
+		version := built.Main.Version
+		f := ok(name, "%s, %s", cmp.Or(version, "unknown version"), built.GoVersion)
+		if theirs := vcs(built); name != "runsc" && own != "" && theirs != "" && theirs != own {
+			f = f.or(hint, "it was built from another revision than she: build and install them together")
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// revision is what she was built from; empty where the build does not say.
+func revision() string {
+	info, is := debug.ReadBuildInfo()
+	if !is {
+		return ""
+	}
+	return vcs(info)
+}
+
+func vcs(info *debug.BuildInfo) string {
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+func examineRuntimes(m machine) (all []finding) {
+	dir, err := os.MkdirTemp("", "she-doctor-")
+	if err != nil {
+		return []finding{ok("runtimes", "%v", err).or(hint, "")}
+	}
+	defer os.RemoveAll(dir)
+	finder := runtimes.Finder{Compiled: filepath.Join(dir, "compiled")}
+	for _, name := range []string{"nodejs20.x", "python3.11", "java17", "dotnet8"} {
+		family := strings.TrimRight(name, "0123456789.x")
+		r, _, err := finder.Find(name)
+		if err != nil {
+			_, install, _ := strings.Cut(err.Error(), ": ")
+			all = append(all, ok("runtime "+family, "not installed").or(hint, "functions written for it can't run; it wants "+install))
+			continue
+		}
+		f := ok("runtime "+family, "%s", r.Name)
+		if !r.Copies {
+			f = f.or(hint, "its instances can't be copied, so each starts anew")
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// networks are file systems where SQLite's locks and syncs don't hold, by their number in statfs(2).
+var networks = map[int64]string{
+	0x6969: "NFS", 0xff534d42: "CIFS", 0xfe534d42: "SMB", 0x517b: "SMB", 0x01021997: "9P", 0x00c36400: "Ceph", 0x5346414f: "AFS", 0x6b414653: "AFS", 0x7461636f: "OCFS2", 0x01161970: "GFS2",
+}
+
+const (
+	tmpfsMagic, fuseMagic = 0x01021994, 0x65735546
+	slowSync              = 20 * time.Millisecond
+)
+
+func examineDisk(m machine) (all []finding) {
+	if m.data == "" {
+		return []finding{ok("data directory", "not given").or(hint, "say which one with --data, and its disk is examined too")}
+	}
+	dir := m.data
+	for { // it may not be made yet: then the disk is that of its parent
+		if _, err := os.Stat(dir); err == nil || dir == "/" {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return []finding{ok("data directory", "%v", err).or(problem, "make it, on a local disk")}
+	}
+	if network := networks[int64(uint32(st.Type))]; network != "" {
+		all = append(all, ok("data directory", "on %s, a network file system", network).or(problem, "move it to a local disk: locks and syncs of vaults do not hold over a network"))
+	} else if int64(st.Type) == tmpfsMagic {
+		all = append(all, ok("data directory", "in memory").or(problem, "move it to a disk: nothing here survives a restart"))
+	} else if int64(st.Type) == fuseMagic {
+		all = append(all, ok("data directory", "on FUSE").or(hint, "make sure that it is local and that fsync reaches the disk"))
+	} else {
+		all = append(all, ok("data directory", "%s, on a local file system", dir))
+	}
+	free := int64(st.Bavail) * st.Bsize
+	f := ok("free space", "%d MB, %d %% of the disk", free>>20, 100*int64(st.Bavail)/max(1, int64(st.Blocks)))
+	switch {
+	case free < defaultReserve:
+		f = f.or(problem, fmt.Sprintf("functions do not start below %d MB, so that vaults have room: free some, or use a larger disk", defaultReserve>>20))
+	case free < 4*defaultReserve:
+		f = f.or(hint, "each running function may write 512 MB to its /tmp, on this disk")
+	}
+	all = append(all, f)
+	if st.Files > 0 && st.Ffree < 100_000 {
+		all = append(all, ok("free inodes", "%d", st.Ffree).or(hint, "packages and runtimes are many files: make a file system with more inodes"))
+	}
+	took, err := syncLatency(dir)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		all = append(all, ok("disk sync", "not measured: no right to write").or(hint, "run doctor as the user of the server"))
+	case err != nil:
+		all = append(all, ok("disk sync", "%v", err).or(problem, "the data directory must be writable"))
+	default:
+		median, worst := took[len(took)/2], took[len(took)-1]
+		f := ok("disk sync", "%s in the middle, %s at worst", ms(median), ms(worst))
+		if median > slowSync {
+			f = f.or(hint, "each durable write waits that long: a disk with power-loss protection answers in under 1 ms")
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// syncLatency measures fdatasync after small writes, sorted.
+func syncLatency(dir string) (took []time.Duration, err error) {
+	f, err := os.CreateTemp(dir, "she-doctor-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	block := make([]byte, 4096)
+	for range 40 {
+		if _, err := f.Write(block); err != nil {
+			return nil, err
+		}
+		began := time.Now()
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	return took, nil
+}
+
+func examineClock(machine) []finding {
+	now := time.Now()
+	f := ok("clock", "%s", now.UTC().Format(time.RFC3339))
+	if self, err := os.Executable(); err == nil {
+		if info, err := os.Stat(self); err == nil && now.Before(info.ModTime().Add(-time.Hour)) {
+			return []finding{f.or(problem, "it is before she was built: set it. Triggers, tokens and receipts depend on it")}
+		}
+	}
+	var t unix.Timex
+	const unsynchronised = 0x40 // STA_UNSYNC of adjtimex(2)
+	state, err := unix.Adjtimex(&t)
+	if err == nil && (state == unix.TIME_ERROR || t.Status&unsynchronised != 0) {
+		return []finding{f.or(hint, "nothing keeps it right: install chrony or systemd-timesyncd")}
+	}
+	if err != nil {
+		return []finding{f.or(hint, "whether something keeps it right can't be seen here")}
+	}
+	return []finding{ok("clock", "%s, kept right within %d ms", now.UTC().Format(time.RFC3339), t.Maxerror/1000)}
+}
+
+func examineMemory(m machine) (all []finding) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return []finding{ok("memory", "%v", err).or(hint, "")}
+	}
+	total := int64(info.Totalram) * int64(info.Unit)
+	f := ok("memory", "%d MB, %d processors", total>>20, runtime.NumCPU())
+	if total < 1<<30 {
+		f = f.or(hint, "an instance takes its own memory and 64 MB: with less than 1 GB few wait ready")
+	}
+	all = append(all, f)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
+		want := uint64(3*cmp.Or(m.vaults, defaultOpen) + 1024)
+		f := ok("open files", "%d", limit.Max)
+		if limit.Max < want {
+			f = f.or(problem, fmt.Sprintf("vaults, connections and sandboxes may need %d: LimitNOFILE=%d in the service, or ulimit -n", want, 2*want))
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+func examinePort(m machine) []finding {
+	if m.data != "" && serverAnswers(m.data) {
+		return []finding{ok("server", "runs, and answers at its socket")}
+	}
+	l, err := net.Listen("tcp", m.listen)
+	if err != nil {
+		return []finding{ok("address", "%s: %v", m.listen, err).or(problem, "end what listens there, or choose another with --listen")}
+	}
+	_ = l.Close()
+	return []finding{ok("address", "%s is free", m.listen)}
+}
