@@ -34,10 +34,9 @@ var covered = []string{"/dev/shm", "/run", "/opt", "/etc", "/usr/bin", "/home", 
 const markFile = "she-probe-mark"
 
 var (
-	global     string
-	generator  = rand.New(rand.NewSource(1))
-	leftFile   *os.File
-	leftSocket net.Listener
+	global    string
+	generator = rand.New(rand.NewSource(1))
+	kept      []any // so that nothing of it is collected, and closed
 )
 
 // leave puts the mark everywhere a later run might look.
@@ -72,7 +71,7 @@ func leave(e event, _ call) any {
 		left["posix-mq"] = fmt.Sprint("descriptor ", fd)
 	}
 	if l, err := net.Listen("unix", "@"+markFile); err == nil {
-		leftSocket = l
+		kept = append(kept, l)
 		left["abstract-socket"] = "listening"
 	}
 	for name, ring := range keyrings {
@@ -88,7 +87,7 @@ func leave(e event, _ call) any {
 		left["memfd"] = "open"
 	}
 	if f, err := os.CreateTemp("", markFile); err == nil {
-		leftFile = f
+		kept = append(kept, f)
 		_, _ = f.WriteString(e.Mark)
 		_ = os.Remove(f.Name())
 		left["open-file"] = "open"

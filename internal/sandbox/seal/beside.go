@@ -43,7 +43,7 @@ func beside() []trial {
 				e := event{Do: "fork", Bytes: 40}
 				var env []string
 				if !p.walls { // a limit for each user id, as hosts have
-					e.Pid, env = 100, []string{"BARE=nobody"}
+					e.Pid, env = 60, []string{"BARE=nobody"}
 				}
 				p.roomy = true
 				held := e

@@ -88,7 +88,7 @@ func outward() []trial {
 			try: func(ctx context.Context, p *place) (map[string]string, error) {
 				got := map[string]string{}
 				r, err := p.run(ctx, event{Do: "twice"}, ample)
-				if err == nil && string(r.Payload) != `"first"` || err != nil && p.walls == false {
+				if err == nil && string(r.Payload) != `"first"` || err != nil && !p.walls {
 					got["second-answer"] = "the last answer counted"
 				} else if err != nil {
 					return got, err
