@@ -32,6 +32,7 @@ func (w framework) name() string {
 // dotnet finds a .NET, of its versions the one asked for before the newest, and our bootstrap compiled for it, which
 // is done here the first time: an assembly is no source.
 func (f Finder) dotnet(asked string) (Runtime, error) {
+	var crowded error
 	for _, candidate := range []string{
 		filepath.Join(f.Dotnet, "dotnet"), filepath.Join(os.Getenv("DOTNET_ROOT"), "dotnet"),
 		"dotnet", "/usr/lib/dotnet/dotnet", "/usr/share/dotnet/dotnet",
@@ -52,6 +53,11 @@ func (f Finder) dotnet(asked string) (Runtime, error) {
 			continue
 		}
 		root := filepath.Dir(program)
+		paths, err := f.with(root)
+		if err != nil {
+			crowded = err
+			continue
+		}
 		assembly, err := f.assembly(root, program, w)
 		if err != nil {
 			return Runtime{}, err
@@ -60,11 +66,14 @@ func (f Finder) dotnet(asked string) (Runtime, error) {
 			Name: w.name(),
 			// The shell computes the size of the heap, and becomes the runtime.
 			Command: []string{"/bin/sh", Dir + "/dotnet/start", program},
-			Paths:   append(f.with(root), [2]string{assembly, Lang + "/dotnet"}),
+			Paths:   append(paths, [2]string{assembly, Lang + "/dotnet"}),
 			Env:     []string{"DOTNET_ROOT=" + root},
 			Version: stamp(w.version, program) + " " + filepath.Base(assembly),
 			Copies:  true,
 		}, nil
+	}
+	if crowded != nil {
+		return Runtime{}, crowded
 	}
 	return Runtime{}, fmt.Errorf("%w: .NET Core 3.1, or .NET 6 or newer, with dotnet on PATH or in DOTNET_ROOT", ErrMissing)
 }

@@ -150,3 +150,36 @@ func TestCompiledOnce(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 }
+
+// TestHomesAreNotShown: a runtime that lies in somebody's home is refused, one in a directory of its own below it is not.
+func TestHomesAreNotShown(t *testing.T) {
+	dir := t.TempDir()
+	passwd := filepath.Join(dir, "passwd")
+	if err := os.WriteFile(passwd, []byte("root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/data/people/ann:/bin/sh\nbroken\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for prefix, refused := range map[string]bool{
+		"/data/people/ann": true, "/data/people": true, "/data": true, "/root": true, "/home": true, "/opt": true,
+		"/data/people/ann/node-v20": false, "/opt/node": false, "/root/.nvm/versions/node/v20": false, "/data/people/anna": false,
+	} {
+		prints := prefix + "/bin/node"
+		f := Finder{
+			Passwd: passwd, Exist: func(string) bool { return false },
+			Look: func(program string) (string, error) {
+				if program == "node" {
+					return prints, nil
+				}
+				return "", fs.ErrNotExist
+			},
+			Run: func(string, ...string) (string, error) { return "v20.11.0\n" + prints + "\nrdrand\n", nil },
+		}
+		r, _, err := f.Find("nodejs20.x")
+		if refused {
+			if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), prefix) {
+				t.Errorf("%s: %v", prefix, err)
+			}
+		} else if err != nil || r.Paths[0][0] != prefix {
+			t.Errorf("%s: %v %v", prefix, r.Paths, err)
+		}
+	}
+}

@@ -15,6 +15,7 @@ var javaVersion = regexp.MustCompile(`^(?:openjdk|java) ([0-9]+)[^\n]*`)
 // java finds a JVM, one of the version asked for before another, and the class files of our bootstrap, which is
 // compiled here the first time: class files are no source, and every JDK can make them.
 func (f Finder) java(asked string) (Runtime, error) {
+	var crowded error
 	for _, candidate := range []string{
 		fmt.Sprintf("/usr/lib/jvm/java-%s-openjdk-%s/bin/java", asked, runtime.GOARCH),
 		fmt.Sprintf("/usr/lib/jvm/temurin-%s-jdk-%s/bin/java", asked, runtime.GOARCH),
@@ -39,6 +40,11 @@ func (f Finder) java(asked string) (Runtime, error) {
 			continue
 		}
 		home := filepath.Dir(filepath.Dir(program))
+		paths, err := f.jvm(home)
+		if err != nil {
+			crowded = err
+			continue
+		}
 		classes, err := f.classes(home)
 		if err != nil {
 			return Runtime{}, err
@@ -47,25 +53,31 @@ func (f Finder) java(asked string) (Runtime, error) {
 			Name: "java" + m[1],
 			// The shell computes the size of the heap and the class path, and becomes the JVM.
 			Command: []string{"/bin/sh", Dir + "/java/start", program},
-			Paths:   append(f.jvm(home), [2]string{classes, Lang + "/java"}),
+			Paths:   append(paths, [2]string{classes, Lang + "/java"}),
 			Env:     []string{"JAVA_HOME=" + home},
 			Version: stamp(m[0], program) + " " + filepath.Base(classes),
 			Copies:  true,
 		}, nil
 	}
+	if crowded != nil {
+		return Runtime{}, crowded
+	}
 	return Runtime{}, fmt.Errorf("%w: Java 11 or newer (apt-get install default-jdk-headless)", ErrMissing)
 }
 
 // jvm is an installation with the configuration that distributions keep below /etc and link to.
-func (f Finder) jvm(home string) [][2]string {
-	paths := f.with(home)
+func (f Finder) jvm(home string) ([][2]string, error) {
+	paths, err := f.with(home)
+	if err != nil {
+		return nil, err
+	}
 	for _, file := range []string{"lib/jvm.cfg", "conf/security/java.security", "conf/net.properties"} {
 		real, err := filepath.EvalSymlinks(filepath.Join(home, file))
 		if dir := filepath.Dir(real); err == nil && strings.HasPrefix(dir, "/etc/") && !shown(paths, dir) {
 			paths = append(paths, [2]string{dir, dir})
 		}
 	}
-	return paths
+	return paths, nil
 }
 
 // classes compiles the bootstrap for Java 11 and everything newer. A JVM without a compiler borrows another's.

@@ -84,6 +84,8 @@ type Finder struct {
 	// Compiled is a directory of our own for bootstraps that are compiled on this host, once for each version of
 	// theirs and of the compiler. Empty means one in the user's cache directory.
 	Compiled string
+	// Passwd lists whose homes must not be shown; empty means /etc/passwd.
+	Passwd string
 	// Dotnet is a directory with a .NET installation that is looked at before the usual places. It may be empty.
 	Dotnet string
 }
@@ -160,6 +162,7 @@ func (f Finder) custom() Runtime {
 var pythonVersion = regexp.MustCompile(`^Python (3\.[0-9]+)\.[0-9]+`)
 
 func (f Finder) python() (Runtime, error) {
+	var crowded error
 	for _, candidate := range []string{"/usr/bin/python3", "python3"} {
 		program, err := f.Look(candidate)
 		if err != nil {
@@ -179,15 +182,23 @@ func (f Finder) python() (Runtime, error) {
 			continue
 		}
 		executable, prefix := lines[1], lines[2]
+		paths, err := f.with(prefix)
+		if err != nil {
+			crowded = err
+			continue
+		}
 		return Runtime{
 			Name:    "python" + m[1],
 			Command: []string{executable, Dir + "/python/bootstrap.py"},
-			Paths:   f.with(prefix),
+			Paths:   paths,
 			// No byte code can be written beside a read-only module.
 			Env:     []string{"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=/var/runtime"},
 			Version: stamp(lines[0], executable),
 			Copies:  true,
 		}, nil
+	}
+	if crowded != nil {
+		return Runtime{}, crowded
 	}
 	return Runtime{}, fmt.Errorf("%w: Python 3.8 or newer (apt-get install python3)", ErrMissing)
 }
@@ -195,6 +206,7 @@ func (f Finder) python() (Runtime, error) {
 var nodeVersion = regexp.MustCompile(`^v([0-9]+)\.[0-9]+\.[0-9]+`)
 
 func (f Finder) node() (Runtime, error) {
+	var crowded error
 	for _, candidate := range []string{"node", "nodejs", "/usr/local/bin/node"} {
 		program, err := f.Look(candidate)
 		if err != nil {
@@ -216,6 +228,11 @@ func (f Finder) node() (Runtime, error) {
 			continue
 		}
 		executable := lines[1]
+		paths, err := f.with(filepath.Dir(filepath.Dir(executable)))
+		if err != nil {
+			crowded = err
+			continue
+		}
 		command := []string{executable, Dir + "/nodejs/bootstrap.mjs"}
 		if copies {
 			command = slices.Insert(command, 1, "--openssl-config="+Dir+"/nodejs/openssl.cnf")
@@ -223,17 +240,21 @@ func (f Finder) node() (Runtime, error) {
 		return Runtime{
 			Name:    "nodejs" + m[1] + ".x",
 			Command: command,
-			Paths:   f.with(filepath.Dir(filepath.Dir(executable))),
+			Paths:   paths,
 			Env:     []string{"NODE_PATH=/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
 			Version: stamp(lines[0], executable),
 			Copies:  copies,
 		}, nil
 	}
+	if crowded != nil {
+		return Runtime{}, crowded
+	}
 	return Runtime{}, fmt.Errorf("%w: Node.js 16 or newer (apt-get install nodejs)", ErrMissing)
 }
 
-// with adds an installation that is not the system's own. Of a shared prefix only what programs need is shown.
-func (f Finder) with(prefix string) [][2]string {
+// with adds an installation that is not the system's own. Of a shared prefix only what programs need is shown. One that
+// is somebody's home, or holds homes, is refused: functions would see all that is in there.
+func (f Finder) with(prefix string) ([][2]string, error) {
 	paths := f.system()
 	switch prefix {
 	case "/usr", "/":
@@ -244,11 +265,39 @@ func (f Finder) with(prefix string) [][2]string {
 			}
 		}
 	default:
-		if !shown(paths, prefix) {
-			paths = append(paths, [2]string{prefix, prefix})
+		if shown(paths, prefix) {
+			break
+		}
+		if f.crowded(prefix) {
+			return nil, fmt.Errorf("%w: the one in %s lies among other things, which functions would see; install it in a directory of its own", ErrMissing, prefix)
+		}
+		paths = append(paths, [2]string{prefix, prefix})
+	}
+	return paths, nil
+}
+
+// crowded says whether a directory is no installation of one program: a home, or something above one.
+func (f Finder) crowded(dir string) bool {
+	homes := []string{"/home", "/root", "/opt", "/srv", "/var", "/var/lib", "/tmp", "/etc", "/mnt", "/run"}
+	if home := os.Getenv("HOME"); home != "" {
+		homes = append(homes, home)
+	}
+	passwd := f.Passwd
+	if passwd == "" {
+		passwd = "/etc/passwd"
+	}
+	b, _ := os.ReadFile(passwd)
+	for line := range strings.Lines(string(b)) {
+		if fields := strings.Split(line, ":"); len(fields) > 5 { // passwd(5)
+			homes = append(homes, fields[5])
 		}
 	}
-	return paths
+	for _, home := range homes {
+		if home = filepath.Clean(home); dir == home || strings.HasPrefix(home, strings.TrimSuffix(dir, "/")+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // shown says whether path is in one of paths already.
