@@ -26,7 +26,7 @@ import (
 )
 
 // BenchmarkColdOpen measures the opening of a vault that nobody has open, until its Owner is read. The first time in a
-// server's life the file is checked as a whole, up to a size; after that it is not.
+// server's life a check of the whole file runs beside it, up to a size; after that none does.
 func BenchmarkColdOpen(b *testing.B) {
 	const vaults, wanted = 20, 3 * time.Millisecond // p50
 	ctx := context.Background()

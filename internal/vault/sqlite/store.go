@@ -43,10 +43,12 @@ type Store struct {
 
 	mu      sync.Mutex
 	slots   map[string]*slot
-	idle    *list.List    // slots nobody uses, least recently used first
-	open    int           // files open, also those of slots no longer in the map
-	changed chan struct{} // closed and replaced when somebody who waits should look again
-	checked map[string]bool
+	idle    *list.List        // slots nobody uses, least recently used first
+	open    int               // files open, also those of slots no longer in the map
+	changed chan struct{}     // closed and replaced when somebody who waits should look again
+	checked map[string]bool   // in this life
+	damaged map[string]damage // and so set aside
+	checks  chan struct{}     // full while a file is checked
 	closed  bool
 }
 
@@ -87,7 +89,8 @@ func NewStore(dir string, o Options) (*Store, error) {
 			return nil, fmt.Errorf("open vaults: %w", err)
 		}
 	}
-	s := &Store{dir: dir, o: o, slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}), checked: map[string]bool{}}
+	s := &Store{dir: dir, o: o, slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}),
+		checked: map[string]bool{}, damaged: map[string]damage{}, checks: make(chan struct{}, 1)}
 	if s.template, err = makeTemplate(filepath.Join(dir, "template"+unfinished)); err != nil {
 		return nil, fmt.Errorf("open vaults: %w", err)
 	}
@@ -266,6 +269,12 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 		}
 		return nil, s.changed, nil
 	}
+	if d, found := s.damaged[id]; found {
+		if d.is(s.path(id)) {
+			return nil, nil, d.err
+		}
+		delete(s.damaged, id)
+	}
 	sl := &slot{id: id, ready: make(chan struct{}), gone: make(chan struct{}), refs: 1}
 	s.slots[id] = sl
 	s.open++
@@ -274,26 +283,32 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 	return sl, nil, nil
 }
 
-// maxCheck is the size up to which a file is checked as a whole when it is first opened. Larger ones take longer than
-// somebody should wait; SQLite still notices damage where it reads.
-const maxCheck = 8 << 20
-
-func small(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Size() <= maxCheck
-}
-
 func (s *Store) openSlot(ctx context.Context, sl *slot, check bool) {
-	v, err := open(ctx, sl.id, s.path(sl.id), s.o, check)
+	v, err := open(ctx, sl.id, s.path(sl.id), s.o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sl.v, sl.err = v, err
-	if err == nil {
-		s.checked[sl.id] = true
-	} else {
+	if err != nil {
 		delete(s.slots, sl.id)
+		s.checkedLocked(sl.id, err)
+	} else if check {
+		v.check(s.checks, func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.checkedLocked(sl.id, err)
+		})
 	}
 	close(sl.ready)
+}
+
+// checkedLocked keeps that a file was found whole, or damaged.
+func (s *Store) checkedLocked(id string, err error) {
+	switch {
+	case err == nil:
+		s.checked[id] = true
+	case errors.Is(err, vault.ErrDamaged):
+		s.damaged[id] = damaged(s.path(id), err)
+	}
 }
 
 func (s *Store) useLocked(sl *slot) {

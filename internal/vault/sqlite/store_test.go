@@ -81,7 +81,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			dir := t.TempDir()
 			s := newStore(t, dir, Options{})
-			create(t, s, "alice")
+			alice := create(t, s, "alice")
 			bob := create(t, s, "bob")
 			path := s.path("alice")
 			content, err := os.ReadFile(path)
@@ -91,15 +91,59 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 			if err := os.WriteFile(path, spoil(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = s.Open(t.Context(), "alice")
-			if !errors.Is(err, vault.ErrDamaged) || !strings.Contains(err.Error(), path) {
-				t.Errorf("got %v", err)
+			early, release, err := s.Open(t.Context(), "alice")
+			if err == nil {
+				// It is checked beside the first who use it.
+				early.(*Vault).checks.Wait()
+				if _, err := early.UserByName(t.Context(), "alice"); !errors.Is(err, vault.ErrClosed) {
+					t.Errorf("before it was set aside: %v", err)
+				}
+				if err := write(t, early, alice, `2`); !errors.Is(err, vault.ErrDamaged) {
+					t.Errorf("before it was set aside: %v", err)
+				}
+				release()
+			}
+			for range 2 {
+				_, _, err = s.Open(t.Context(), "alice")
+				if !errors.Is(err, vault.ErrDamaged) || !strings.Contains(err.Error(), path) {
+					t.Errorf("got %v", err)
+				}
 			}
 			v, _ := openVault(t, s, "bob")
 			if err := write(t, v, bob, `1`); err != nil {
 				t.Error(err)
 			}
+			// The operator puts it right, and need not stop the server for that.
+			for _, suffix := range []string{"-wal", "-shm"} {
+				_ = os.Remove(path + suffix)
+			}
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			v, _ = openVault(t, s, "alice")
+			if err := write(t, v, alice, `1`); err != nil {
+				t.Error(err)
+			}
 		})
+	}
+}
+
+// A check that is under way, or waits for its turn, does not keep a vault from being closed, and is done the next time.
+func TestACheckKeepsNobody(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{MaxOpen: 1})
+	create(t, s, "alice")
+	create(t, s, "bob")
+	s.checks <- struct{}{}
+	for _, id := range []string{"alice", "bob", "alice"} {
+		_, release := openVault(t, s, id)
+		release()
+	}
+	<-s.checks
+	v, release := openVault(t, s, "bob")
+	v.(*Vault).checks.Wait()
+	release()
+	if !s.checked["bob"] || s.checked["alice"] {
+		t.Errorf("checked: %v", s.checked)
 	}
 }
 

@@ -57,6 +57,9 @@ type Vault struct {
 	served chan struct{} // closed when serve has stopped
 	closed chan struct{} // closed when the vault is of no more use
 
+	checks    sync.WaitGroup
+	stopCheck context.CancelFunc
+
 	mu    sync.Mutex
 	cause error // why closed
 }
@@ -64,7 +67,7 @@ type Vault struct {
 var _ vault.Vault = (*Vault)(nil)
 
 // open opens the file and ends what a former life of the server left unfinished.
-func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, error) {
+func open(ctx context.Context, id, path string, o Options) (*Vault, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("vault %s: %w", id, vault.ErrNotFound)
 	}
@@ -74,19 +77,20 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 	}
 	v := &Vault{
 		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit,
-		db:     sql.OpenDB(connector),
-		names:  newNames(),
-		grants: map[int64]access.Grant{},
-		people: map[hat.UserID]int64{},
-		places: map[hat.Endpoint]int64{},
-		chunk:  minChore,
-		turn:   make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
+		db:        sql.OpenDB(connector),
+		names:     newNames(),
+		grants:    map[int64]access.Grant{},
+		people:    map[hat.UserID]int64{},
+		places:    map[hat.Endpoint]int64{},
+		chunk:     minChore,
+		stopCheck: func() {},
+		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
 	v.db.SetMaxIdleConns(-1)
 	v.readers = newReaders(v.db)
 	// The opening is not one caller's: another may be waiting for the same vault.
 	ctx = context.WithoutCancel(ctx)
-	interrupted, err := v.begin(ctx, check)
+	interrupted, err := v.begin(ctx)
 	if err != nil {
 		if v.w != nil {
 			_ = v.w.close()
@@ -105,18 +109,9 @@ func open(ctx context.Context, id, path string, o Options, check bool) (*Vault, 
 }
 
 // begin reads what the writer needs to know. interrupted says that a former life of the server left runs in flight.
-func (v *Vault) begin(ctx context.Context, check bool) (interrupted bool, err error) {
+func (v *Vault) begin(ctx context.Context) (interrupted bool, err error) {
 	if v.w, err = newConn(ctx, v.db); err != nil {
 		return false, err
-	}
-	if check {
-		var verdict string
-		if err := v.w.get(ctx, "PRAGMA quick_check(1)", nil, &verdict); err != nil {
-			return false, err
-		}
-		if verdict != "ok" {
-			return false, fmt.Errorf("%w: %s", vault.ErrDamaged, v.path)
-		}
 	}
 	if err := migrate(ctx, v.w); err != nil {
 		return false, err
@@ -159,6 +154,8 @@ func (v *Vault) close() error {
 	}
 	v.mu.Unlock()
 	<-v.served
+	v.stopCheck()
+	v.checks.Wait()
 	return errors.Join(v.readers.close(), v.db.Close())
 }
 
