@@ -12,16 +12,18 @@ help: ## show this list
 build: bin/runsc ## build bin/she, bin/she-init, bin/she-probe and bin/runsc, static
 	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init ./cmd/she-probe
 
-# gVisor is large: it is built again only when the module list changes its version.
+# gVisor is large: it is built again only when its module list changes, or what we put around it.
+RUNSC_SOURCES := $(wildcard cmd/runsc/*) $(wildcard internal/sandbox/gvisor/launch/*)
+
 bin/runsc: .cache/gvisor-version
 	@echo "building runsc from the gVisor module (once, about two minutes on two cores)"
 	@mkdir -p bin
-	@go build $(GOFLAGS_STATIC) -o $@ gvisor.dev/gvisor/runsc
+	@go -C cmd/runsc build $(GOFLAGS_STATIC) -o $(CURDIR)/$@ .
 	@touch $@
 
-.cache/gvisor-version: go.mod
+.cache/gvisor-version: $(RUNSC_SOURCES)
 	@mkdir -p .cache
-	@v="$$(go list -m gvisor.dev/gvisor) $$(go version)"; \
+	@v="$$(go version) $$(cat $(RUNSC_SOURCES) | sha256sum)"; \
 	 if [ "$$v" != "$$(cat $@ 2>/dev/null)" ]; then echo "$$v" > $@; else touch -r bin/runsc $@ 2>/dev/null || true; fi
 
 include functions/Makefile
@@ -42,6 +44,7 @@ check: build ## format, vet, staticcheck, architecture, race tests: run before e
 
 test: deps check functions clients functions-test ## everything: real sandboxes, databases, clients
 	@go -C bench vet ./...
+	@go -C cmd/runsc vet ./... && go -C cmd/runsc test ./...
 	@SHE_TEST_ALL=1 go test -count=1 -timeout 30m ./...
 
 bench: build functions ## measure, beside peers in the same run

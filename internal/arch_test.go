@@ -44,16 +44,17 @@ var table = map[string][]string{
 	"catalog":         concat(words, []string{"contract", "bundle"}),
 
 	// The wall: what runs beside function code can't even name a Record. Bytes and an opaque token.
-	"sandbox":             {},
-	"sandbox/gvisor":      {"sandbox", "runtimeapi"},
-	"sandbox/wasm":        {"sandbox", "runtimeapi"},
-	"sandbox/seal":        {"sandbox"},
-	"sandbox/sandboxtest": {"sandbox", "sandbox/seal", "runtimeapi"},
-	"runtimeapi":          {},
-	"invoke":              {"sandbox", "runtimeapi", "../runtimes"},
-	"../runtimes":         {},
-	"../cmd/she-init":     {"runtimeapi"},
-	"../cmd/she-probe":    {},
+	"sandbox":               {},
+	"sandbox/gvisor":        {"sandbox", "runtimeapi", "sandbox/gvisor/launch"},
+	"sandbox/gvisor/launch": {},
+	"sandbox/wasm":          {"sandbox", "runtimeapi"},
+	"sandbox/seal":          {"sandbox"},
+	"sandbox/sandboxtest":   {"sandbox", "sandbox/seal", "runtimeapi"},
+	"runtimeapi":            {},
+	"invoke":                {"sandbox", "runtimeapi", "../runtimes"},
+	"../runtimes":           {},
+	"../cmd/she-init":       {"runtimeapi"},
+	"../cmd/she-probe":      {},
 
 	// Sequence: the promises of state and of the wall, never an implementation.
 	"engine": concat(words, decisions, []string{"vault", "catalog", "invoke"}),

@@ -44,6 +44,8 @@ type Mechanism struct {
 	cg    *hierarchies
 	lock  *os.File
 	next  atomic.Uint64
+
+	launchers launchers
 }
 
 var _ sandbox.Copier = (*Mechanism)(nil)
@@ -69,6 +71,7 @@ func New(c Config) (*Mechanism, error) {
 	hash := sha256.Sum256([]byte(state))
 	name := "she-" + hex.EncodeToString(hash[:5])
 	m := &Mechanism{runsc: c.Runsc, stamp: stamp, state: state, run: filepath.Join("/run", name)}
+	m.launchers.m = m
 	for _, dir := range []string{state, m.tmpDir(), m.run, m.boxDir(), m.sharedDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
@@ -176,6 +179,7 @@ func (m *Mechanism) Sweep(ctx context.Context) error {
 func (m *Mechanism) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 	defer cancel()
+	m.launchers.close()
 	return errors.Join(
 		sweepGroups(ctx, m.cg.all),
 		unmountBelow(m.run), os.RemoveAll(m.run),

@@ -7,13 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"she/internal/runtimeapi"
 	"she/internal/sandbox"
+	"she/internal/sandbox/gvisor/launch"
 )
 
 const (
@@ -56,7 +56,7 @@ func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Insta
 }
 
 func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sandbox.Result, error) {
-	i, err := m.create(ctx, p, "run")
+	i, err := m.create(ctx, p, "")
 	if err != nil {
 		return nil, sandbox.Result{}, err
 	}
@@ -127,7 +127,7 @@ func (m *Mechanism) Stamp() string { return m.stamp }
 
 // Restore implements sandbox.Copier.
 func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) (sandbox.Instance, error) {
-	i, err := m.create(ctx, p, "restore", "--image-path", dir)
+	i, err := m.create(ctx, p, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -138,9 +138,9 @@ func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) 
 	return i, nil
 }
 
-// create brings a sandbox up with a gVisor command that leaves it running: to the point where she-init waits for its
-// setup, or for its event.
-func (m *Mechanism) create(ctx context.Context, p sandbox.Program, command ...string) (i *instance, err error) {
+// create brings a sandbox up, restored from an image if there is one: to the point where she-init waits for its setup,
+// or for its event.
+func (m *Mechanism) create(ctx context.Context, p sandbox.Program, image string) (i *instance, err error) {
 	name := m.newName()
 	i = &instance{m: m, limits: p.Limits, box: filepath.Join(m.boxDir(), name), tmp: filepath.Join(m.tmpDir(), name)}
 	defer func() {
@@ -176,7 +176,7 @@ func (m *Mechanism) create(ctx context.Context, p sandbox.Program, command ...st
 	if i.group, err = m.cg.create(name, p.Limits.Memory+overhead, 8*p.Limits.Processes+512); err != nil {
 		return i, unable("set its limits", err)
 	}
-	return i, i.launch(ctx, unable, append(command, "--detach", "--bundle", i.box, id)...)
+	return i, i.launch(ctx, unable, image)
 }
 
 // command is a gVisor command about this sandbox. It gets nothing of our environment.
@@ -188,8 +188,8 @@ func (i *instance) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// launch runs one gVisor command that leaves a sandbox running on our pipes.
-func (i *instance) launch(ctx context.Context, unable func(string, error) error, command ...string) error {
+// launch has the sandbox made on our pipes, and its program started, or restored from an image.
+func (i *instance) launch(ctx context.Context, unable func(string, error) error, image string) error {
 	childIn, stdin, err := os.Pipe()
 	if err != nil {
 		return unable("make its pipes", err)
@@ -211,16 +211,14 @@ func (i *instance) launch(ctx context.Context, unable func(string, error) error,
 	}
 	defer complaints.Close()
 
-	cmd := i.command(ctx, command...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, complaints
-	if err := i.group.start(cmd); err != nil {
-		return unable("run gVisor", err)
-	}
-	if err := cmd.Wait(); err != nil {
+	err = i.m.launchers.bringUp(ctx, launch.Job{
+		Flags: i.m.runscArgs(i.run()), ID: id, Bundle: i.box, Image: image, Groups: i.group.dirs(),
+	}, childIn, childOut, complaints)
+	if err != nil {
 		if i.group.outOfMemory() {
 			return unable("run gVisor", errors.New("the memory limit is too small for it"))
 		}
-		return unable("run gVisor", fmt.Errorf("%w: %s", err, firstLine(complaints.Name())))
+		return unable("run gVisor", err)
 	}
 	return nil
 }
@@ -331,14 +329,4 @@ func (i *instance) Close() error {
 		}
 	})
 	return i.closeErr
-}
-
-// firstLine is what gVisor complained about first, bounded.
-func firstLine(file string) string {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "no reason given"
-	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
-	return line[:min(len(line), 300)]
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,11 +69,15 @@ func TestSweepAfterSIGKILL(t *testing.T) {
 			if err := i.Close(); err != nil {
 				t.Error(err)
 			}
-			if left := leftovers(t, state); len(left) > 0 {
+			left := slices.DeleteFunc(leftovers(t, state), func(l string) bool { return strings.Contains(l, "/launcher-") })
+			if len(left) > 0 { // what brings sandboxes up stays until the mechanism is closed
 				t.Errorf("after Close of an instance: %s", strings.Join(left, "\n"))
 			}
 			if err := m.Close(); err != nil {
 				t.Error(err)
+			}
+			if left := leftovers(t, state); len(left) > 0 {
+				t.Errorf("after Close: %s", strings.Join(left, "\n"))
 			}
 		})
 	}

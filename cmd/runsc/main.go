@@ -1,0 +1,46 @@
+// Command runsc is gVisor, as its authors publish it in their module, with two things of ours around it: it can stay
+// and bring up one sandbox after the other (launch.go), and its garbage collector is told that most of its processes
+// are short-lived. What is inside a sandbox, and the walls, are gVisor's alone.
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"gvisor.dev/gvisor/runsc/cli/maincli"
+
+	"she/internal/sandbox/gvisor/launch"
+)
+
+func main() {
+	collectLate()
+	if len(os.Args) == 2 && os.Args[1] == launch.Command {
+		if err := serve(launch.Socket); err != nil {
+			fmt.Fprintln(os.Stderr, "runsc: launch:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	registerFilter()
+	maincli.Main()
+}
+
+// firstCollection is how large the program's memory may become before garbage is collected at all, in bytes. A copy of
+// a function is gone before that; the walls may take 64 MB.
+const firstCollection = 40 << 20
+
+// collectLate puts off garbage collection until there is something to gain. From the first one on it is Go's usual
+// pace, so that a sandbox that lives and works for minutes does not collect without end near the limit.
+func collectLate() {
+	runtime.MemProfileRate = 0
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(firstCollection)
+	type sentinel struct{ _ [16]byte }
+	runtime.SetFinalizer(new(sentinel), func(*sentinel) {
+		debug.SetGCPercent(100)
+		debug.SetMemoryLimit(math.MaxInt64)
+	})
+}

@@ -1,0 +1,116 @@
+// Package launch is the channel between the server and the launcher, a process of gVisor's program that stays and
+// brings sandboxes up. So a new sandbox costs no start of that large program for each step of its making, and the
+// server does not have gVisor linked into it.
+//
+// The channel is a Unix socket of sequenced packets. A Job goes one way with three descriptors, a Reply comes back;
+// several jobs may be under way, and replies come in the order of being done. Both sides are ours and run as root.
+package launch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Command is the argument that makes gVisor's program a launcher. It finds its socket at descriptor Socket.
+const (
+	Command = "she-launch"
+	Socket  = 3
+)
+
+// maxPacket bounds a packet in bytes. A packet holds paths and flags.
+const maxPacket = 64 << 10
+
+// A Job asks for one sandbox. With it come its standard input, output and error.
+type Job struct {
+	Number uint64   `json:"number"`
+	Flags  []string `json:"flags"`           // gVisor's global flags
+	ID     string   `json:"id"`              // the container's name
+	Bundle string   `json:"bundle"`          // the directory with its config.json
+	Image  string   `json:"image,omitempty"` // restore from here; empty starts the program
+	Groups []string `json:"groups"`          // the cgroup directories all its processes are in before it runs anything
+	Waits  []string `json:"waits"`           // where they are until then: the launcher's own cgroup, in the same order
+}
+
+// A Reply says that a Job's sandbox runs, or why not. Error is gVisor's text about paths and kernel calls of the host.
+type Reply struct {
+	Number uint64 `json:"number"`
+	Error  string `json:"error,omitempty"`
+}
+
+// Send writes v as one packet, with copies of the given files.
+func Send(socket int, v any, files ...*os.File) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(body) > maxPacket {
+		return fmt.Errorf("a packet of %d bytes, at most %d fit", len(body), maxPacket)
+	}
+	var rights []byte
+	if len(files) > 0 {
+		fds := make([]int, len(files))
+		for i, f := range files {
+			fds[i] = int(f.Fd())
+		}
+		rights = unix.UnixRights(fds...)
+	}
+	for {
+		err = unix.Sendmsg(socket, body, rights, nil, unix.MSG_NOSIGNAL)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// Receive reads one packet into v, and gives the files that came with it. io.EOF says that the other side is gone.
+func Receive(socket int, v any) (files []*os.File, err error) {
+	body, rights := make([]byte, maxPacket), make([]byte, unix.CmsgSpace(16*4))
+	var n, nr, flags int
+	for {
+		n, nr, flags, _, err = unix.Recvmsg(socket, body, rights, unix.MSG_CMSG_CLOEXEC)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(rights[:nr])
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			continue // credentials, or something newer
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "donated"))
+		}
+	}
+	switch {
+	case n == 0:
+		err = io.EOF
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		err = errors.New("a packet is larger than allowed")
+	default:
+		err = json.Unmarshal(body[:n], v)
+	}
+	if err != nil {
+		Close(files)
+		return nil, err
+	}
+	return files, nil
+}
+
+// Close closes files that came with a packet.
+func Close(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}

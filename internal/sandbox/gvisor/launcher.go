@@ -1,0 +1,187 @@
+package gvisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"she/internal/sandbox/gvisor/launch"
+)
+
+// launchers keeps one launcher running: the process of gVisor's program that brings sandboxes up. It is started at the
+// first sandbox and again whenever it is found dead; sandboxes that run don't need it.
+type launchers struct {
+	m *Mechanism
+
+	mu     sync.Mutex
+	now    *launcher // nil if none runs
+	number uint64
+	closed bool
+}
+
+// launcher is one such process. The lock of launchers guards waiting; it is nil once the process is known to be gone.
+type launcher struct {
+	cmd     *exec.Cmd
+	group   *group
+	socket  *os.File
+	waiting map[uint64]chan launch.Reply
+	gone    chan struct{} // closed when nothing of it is left
+}
+
+var errLauncherGone = errors.New("gVisor's launcher ended; is bin/runsc of this version? (make build)")
+
+// What a launcher may take, with the sandboxes that are not in their own cgroup yet.
+const (
+	launcherMemory    = 512 << 20
+	launcherProcesses = 4096
+)
+
+// bringUp has a sandbox made and its program started, or restored. When it returns, with or without an error, nobody
+// is making anything for the job any more; what an unfinished job left is in its cgroup and directories.
+func (l *launchers) bringUp(ctx context.Context, job launch.Job, files ...*os.File) error {
+	reply, p, err := l.send(job, files)
+	if err != nil {
+		return err
+	}
+	select {
+	case r, ok := <-reply:
+		return outcome(r, ok)
+	case <-ctx.Done():
+	}
+	// A sandbox is up in a fraction of a second: better to let it be than to kill what makes those of others.
+	select {
+	case r, ok := <-reply:
+		if err := outcome(r, ok); err != nil {
+			return err
+		}
+		return context.Cause(ctx)
+	case <-time.After(patience):
+	}
+	_ = p.cmd.Process.Kill()
+	<-reply
+	return context.Cause(ctx)
+}
+
+func outcome(r launch.Reply, ok bool) error {
+	switch {
+	case !ok:
+		return errLauncherGone
+	case r.Error != "":
+		return fmt.Errorf("%.300s", r.Error)
+	}
+	return nil
+}
+
+// send hands the job to the launcher; the reply's channel is closed if the launcher dies.
+func (l *launchers) send(job launch.Job, files []*os.File) (<-chan launch.Reply, *launcher, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, nil, errors.New("the mechanism is closed")
+	}
+	if l.now == nil {
+		p, err := l.start()
+		if err != nil {
+			return nil, nil, fmt.Errorf("start gVisor's launcher: %w", err)
+		}
+		l.now = p
+	}
+	p := l.now
+	l.number++
+	job.Number, job.Waits = l.number, p.group.dirs()
+	reply := make(chan launch.Reply, 1)
+	p.waiting[job.Number] = reply
+	if err := launch.Send(int(p.socket.Fd()), job, files...); err != nil {
+		delete(p.waiting, job.Number)
+		return nil, nil, fmt.Errorf("%w: %w", errLauncherGone, err)
+	}
+	return reply, p, nil
+}
+
+// start starts a launcher. The lock is held.
+func (l *launchers) start() (_ *launcher, err error) {
+	group, err := l.m.cg.create("launcher-"+l.m.newName(), launcherMemory, launcherProcesses)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, group.remove(context.Background()))
+		}
+	}()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "launcher"), os.NewFile(uintptr(fds[1]), "launcher")
+	defer theirs.Close()
+	cmd := exec.Command(l.m.runsc, launch.Command)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} // nothing of our environment
+	cmd.Dir = l.m.run
+	cmd.ExtraFiles = []*os.File{theirs} // descriptor launch.Socket
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := group.start(cmd); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	p := &launcher{cmd: cmd, group: group, socket: ours, waiting: map[uint64]chan launch.Reply{}, gone: make(chan struct{})}
+	go l.listen(p)
+	return p, nil
+}
+
+// listen passes on replies until the launcher is gone, and removes what is left of it then. A sandbox it was about to
+// make goes with it: what is not in its own cgroup yet is in the launcher's.
+func (l *launchers) listen(p *launcher) {
+	defer close(p.gone)
+	for {
+		var r launch.Reply
+		files, err := launch.Receive(int(p.socket.Fd()), &r)
+		if err != nil {
+			break
+		}
+		launch.Close(files)
+		l.mu.Lock()
+		if reply := p.waiting[r.Number]; reply != nil {
+			reply <- r
+			delete(p.waiting, r.Number)
+		}
+		l.mu.Unlock()
+	}
+	l.mu.Lock()
+	if l.now == p {
+		l.now = nil
+	}
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_ = p.group.kill(ctx) // what resists is Sweep's
+	_ = p.cmd.Wait()
+	_ = p.group.remove(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, reply := range p.waiting {
+		close(reply)
+	}
+	p.waiting = nil
+	_ = p.socket.Close()
+}
+
+// close ends the launcher and waits until it is gone.
+func (l *launchers) close() {
+	l.mu.Lock()
+	l.closed = true
+	p := l.now
+	if p != nil {
+		_ = unix.Shutdown(int(p.socket.Fd()), unix.SHUT_RDWR)
+	}
+	l.mu.Unlock()
+	if p != nil {
+		<-p.gone
+	}
+}

@@ -1,0 +1,125 @@
+package gvisor_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"she/internal/sandbox"
+	"she/internal/sandbox/gvisor"
+)
+
+// launcherOf finds the process that brings up the sandboxes of a state directory; 0 if there is none.
+func launcherOf(t *testing.T, state string) int {
+	t.Helper()
+	groups, err := os.ReadFile(filepath.Join(state, "cgroups"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists, err := filepath.Glob(filepath.Join(strings.Fields(string(groups))[0], "launcher-*", "cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pids := strings.Fields(string(b)); len(pids) == 1 {
+			pid, err := strconv.Atoi(pids[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	return 0
+}
+
+// TestLauncherKilled kills what brings sandboxes up: those that run go on, one that is being made fails as the
+// operator's matter, and the next has a new one.
+func TestLauncherKilled(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for some sandboxes")
+	}
+	state := t.TempDir()
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := sleeper(t)
+	first, _, err := m.Start(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := launcherOf(t, state)
+	if was == 0 {
+		t.Fatal("no launcher runs")
+	}
+	failed := make(chan error)
+	go func() {
+		for {
+			i, _, err := m.Start(t.Context(), p)
+			if err != nil {
+				failed <- err
+				return
+			}
+			if err := i.Close(); err != nil {
+				t.Error(err)
+			}
+			if launcherOf(t, state) != was && launcherOf(t, state) != 0 {
+				failed <- nil // it was killed between two
+				return
+			}
+		}
+	}()
+	if err := unix.Kill(was, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	var failure *sandbox.Failure
+	if err := <-failed; err != nil && (!errors.As(err, &failure) || failure.Blame != sandbox.Operator || failure.Code != sandbox.StartFailed) {
+		t.Errorf("a sandbox whose launcher was killed: %v", err)
+	}
+	second, _, err := m.Start(t.Context(), p)
+	if err != nil {
+		t.Fatalf("after its launcher was killed no sandbox starts: %v", err)
+	}
+	if now := launcherOf(t, state); now == 0 || now == was {
+		t.Errorf("the launcher is process %d, before it was %d", now, was)
+	}
+	if first.Memory() == 0 {
+		t.Error("the sandbox that ran ended with its launcher")
+	}
+	for _, i := range []sandbox.Instance{first, second} {
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if left := leftovers(t, state); len(left) > 0 {
+		t.Errorf("after Close: %s", strings.Join(left, "\n"))
+	}
+}
+
+// TestForeignProgram uses something for gVisor's program that is not ours.
+func TestForeignProgram(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("sandboxes need root")
+	}
+	m, err := gvisor.New(gvisor.Config{Runsc: "/bin/true", Init: helpers.init, State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	var failure *sandbox.Failure
+	if _, _, err := m.Start(t.Context(), sleeper(t)); !errors.As(err, &failure) || failure.Code != sandbox.StartFailed || !strings.Contains(failure.Text, "make build") {
+		t.Errorf("with another program in runsc's place: %v", err)
+	}
+}
