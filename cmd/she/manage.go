@@ -21,6 +21,7 @@ import (
 	"she/internal/directory"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/sqlite"
 )
 
 // Management is a small HTTP API over a socket in the data directory, for the operator's commands. It shows ids,
@@ -340,7 +341,7 @@ func manage(ctx context.Context, dir string, configFile string) (*manager, error
 	if err != nil {
 		return nil, err
 	}
-	n, err := openNode(dir, config, nil)
+	n, err := openNode(dir, config, sqlite.Options{})
 	if errors.Is(err, directory.ErrInUse) {
 		return nil, fmt.Errorf("%s belongs to a server that does not answer at its socket yet; it may be starting: try again in a moment", dir)
 	}

@@ -27,8 +27,8 @@ type node struct {
 // defaultOpen is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
 const defaultOpen = 256
 
-// openNode takes the data directory for this process. atCommit, for tests, sees each commit of a vault.
-func openNode(dir string, config Config, atCommit func([]string, bool) error) (*node, error) {
+// openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.
+func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	hats, err := directory.Open(dir)
 	switch {
 	case errors.Is(err, directory.ErrInUse):
@@ -38,9 +38,8 @@ func openNode(dir string, config Config, atCommit func([]string, bool) error) (*
 	case err != nil:
 		return nil, err
 	}
-	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{
-		MaxOpen: max(cmp.Or(config.Vaults, defaultOpen), 2*config.Instances), AtCommit: atCommit,
-	})
+	o.MaxOpen = max(cmp.Or(config.Vaults, defaultOpen), 2*config.Instances)
+	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}

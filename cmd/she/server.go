@@ -22,6 +22,7 @@ import (
 	"she/internal/metrics"
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
+	"she/internal/vault/sqlite"
 	"she/runtimes"
 )
 
@@ -60,6 +61,9 @@ type serverOptions struct {
 	invoker  invoker
 	vaults   func(engine.Vaults) engine.Vaults
 	atCommit func(ops []string, persisted bool) error
+	// now is the clock of whatever is stored, due or signed, for tests where days have to pass; nil: time.Now. Sandboxes
+	// have the host's.
+	now func() time.Time
 }
 
 // Time a client has for its headers, and a connection may idle. Bodies have their own limit in httpapi.
@@ -100,7 +104,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}()
 	begun = append(begun, listener.Close)
 
-	if s.node, err = openNode(o.data, o.config, o.atCommit); err != nil {
+	if s.node, err = openNode(o.data, o.config, sqlite.Options{AtCommit: o.atCommit, Now: o.now}); err != nil {
 		return nil, err
 	}
 	begun = append(begun, s.node.close)
@@ -130,12 +134,12 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if o.vaults != nil {
 		vaults = o.vaults(vaults)
 	}
-	s.engine = engine.New(engine.Options{Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs})
+	s.engine = engine.New(engine.Options{Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Seal: sealReader(o.data),
+			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Seal: sealReader(o.data), Now: o.now,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

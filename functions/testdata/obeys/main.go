@@ -1,11 +1,12 @@
 // Command bootstrap is whatever functions the file functions.json beside it describes, and each does what the records
 // it is given say. A test writes that file, and so has as many functions as it needs in one package.
 //
-//	{"<id>": {"configuration": …, "bundle": …, "answersFrom": …, "namespace": …, "endpoint": …}}
+//	{"<id>": {"configuration": …, "bundle": …, "answersFrom": …, "asksFrom": …, "namespace": …, "endpoint": …}}
 //
 // The handler is "<id>.configuration", "<id>.bundle" or "<id>.process". Configuration and bundle are answered as they
 // stand; without a bundle it is the one of the configuration. Before answersFrom, in milliseconds since 1970, the
-// configuration entry fails.
+// configuration entry fails; the bundle entry fails while it is asked for a time that ends before asksFrom: that is how to
+// make a function fail by the server's clock, where that is not the host's.
 package main
 
 import (
@@ -23,7 +24,7 @@ import (
 
 type function struct {
 	Configuration, Bundle json.RawMessage
-	AnswersFrom           int64
+	AnswersFrom, AsksFrom int64
 	Namespace, Endpoint   string
 }
 
@@ -71,6 +72,13 @@ func (f function) configuration(_ context.Context, event []byte) ([]byte, error)
 
 func (f function) bundle(_ context.Context, event []byte) ([]byte, error) {
 	fmt.Printf("bundle entry: %s\n", event)
+	var window struct{ UntilDate time.Time }
+	if err := json.Unmarshal(event, &window); err != nil {
+		return nil, err
+	}
+	if window.UntilDate.UnixMilli() < f.AsksFrom {
+		return nil, errors.New("not yet")
+	}
 	if f.Bundle != nil {
 		return f.Bundle, nil
 	}
