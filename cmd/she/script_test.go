@@ -313,7 +313,11 @@ func (s *story) asNobody(ts *testscript.TestScript, args []string) error {
 	}
 	defer program.Close()
 	for dir := filepath.Dir(program.Name()); dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
+		info, err := os.Stat(dir)
+		if err == nil && info.Mode()&0o005 != 0o005 { // /tmp keeps its own mode
+			err = os.Chmod(dir, info.Mode()|0o055)
+		}
+		if err != nil {
 			return err
 		}
 	}
