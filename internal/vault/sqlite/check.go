@@ -69,7 +69,7 @@ func (v *Vault) check(turns chan struct{}, done func(error)) {
 
 // setAside closes the vault because its file is damaged.
 func (v *Vault) setAside() error {
-	err := fmt.Errorf("vault %s: %w: %s", v.id, vault.ErrDamaged, v.path)
+	err := fmt.Errorf("vault %s: %w, and set aside until it is replaced: %s", v.id, vault.ErrDamaged, v.path)
 	select {
 	case v.turn <- struct{}{}:
 		if v.usable() {

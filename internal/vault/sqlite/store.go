@@ -39,7 +39,7 @@ type Options struct {
 type Store struct {
 	dir      string
 	o        Options
-	template []byte // of an empty vault's file
+	template func() ([]byte, error) // the content of an empty vault's file
 
 	mu      sync.Mutex
 	slots   map[string]*slot
@@ -89,16 +89,27 @@ func NewStore(dir string, o Options) (*Store, error) {
 			return nil, fmt.Errorf("open vaults: %w", err)
 		}
 	}
-	s := &Store{dir: dir, o: o, slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}),
+	s := &Store{dir: dir, o: o, template: onceMade(func() ([]byte, error) { return makeTemplate(filepath.Join(dir, "template"+unfinished)) }), slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}),
 		checked: map[string]bool{}, damaged: map[string]damage{}, checks: make(chan struct{}, 1)}
-	if s.template, err = makeTemplate(filepath.Join(dir, "template"+unfinished)); err != nil {
-		return nil, fmt.Errorf("open vaults: %w", err)
-	}
 	return s, nil
 }
 
 func escapeGlob(s string) string {
 	return regexp.MustCompile(`[*?\[\\]`).ReplaceAllString(s, `\$0`)
+}
+
+// onceMade calls f until it has succeeded. On a full disk nothing can be made, and all else must go on.
+func onceMade(f func() ([]byte, error)) func() ([]byte, error) {
+	var mu sync.Mutex
+	var made []byte
+	return func() (_ []byte, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if made == nil {
+			made, err = f()
+		}
+		return made, err
+	}
 }
 
 // makeTemplate is the content of a vault's file with the schema and nothing else: copying it is several times
@@ -158,7 +169,11 @@ func (s *Store) Create(ctx context.Context, id string, owner vault.User) (err er
 	}
 	temporary := filepath.Join(s.dir, id+"."+rand.Text()+unfinished)
 	defer os.Remove(temporary)
-	if err := os.WriteFile(temporary, s.template, 0o600); err != nil {
+	template, err := s.template()
+	if err != nil {
+		return named(temporary, err)
+	}
+	if err := os.WriteFile(temporary, template, 0o600); err != nil {
 		return err
 	}
 	if err := s.addOwner(ctx, temporary, id, owner); err != nil {

@@ -278,6 +278,20 @@ func TestOthersCantReadTheFiles(t *testing.T) {
 	}
 }
 
+// A server must be able to start where no room is left: people read, and the operator makes room.
+func TestOpeningAFolderWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(dir, long, long); err != nil {
+		t.Fatal(err)
+	}
+	newStore(t, dir, Options{})
+	info, err := os.Stat(dir)
+	if err != nil || time.Since(info.ModTime()) < time.Minute {
+		t.Errorf("the folder was changed at %v, %v", info.ModTime(), err)
+	}
+}
+
 func TestAnInterruptedCreateLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	left := filepath.Join(dir, "alice.X"+unfinished)
