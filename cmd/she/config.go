@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"she/internal/catalog"
 	"she/internal/hat"
+	"she/internal/plan"
 )
 
 // Config is what she.yaml says. The zero value is the configuration without a file. Paths in the file are relative to
@@ -55,6 +57,9 @@ type Config struct {
 	// `limits.reserveMB`, 1 to 1048576; 0 is 1024. A function that would run with less, its whole /tmp counted, fails as
 	// the operator's fault and is tried again later, so that the vaults always have room to commit.
 	ReserveMB int
+	// Quota bounds what one function may do at one HAT from midnight to midnight UTC: its runs, key `limits.runsPerDay`, 1
+	// to 1000000, and the seconds its entries take, key `limits.secondsPerDay`, 1 to 86400. Zero: no bound.
+	Quota plan.Quota
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
 }
@@ -64,6 +69,8 @@ const (
 	maxConcurrent = 1024
 	maxVaults     = 65536
 	maxReserveMB  = 1 << 20
+	maxRunsPerDay = 1_000_000
+	secondsOfDay  = 86400
 )
 
 // loadConfig reads she.yaml strictly: what is not understood is an error with its line, "she.yaml:12: …". No file
@@ -122,9 +129,16 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 		"otlp":         func(n *yaml.Node) error { return r.collector(n, &c.OTLP) },
 		"limits": func(n *yaml.Node) error {
 			return r.section(n, "limits", map[string]func(*yaml.Node) error{
-				"runs":      func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
-				"vaults":    func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
-				"reserveMB": func(n *yaml.Node) error { return r.count(n, &c.ReserveMB, maxReserveMB) },
+				"runs":       func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
+				"vaults":     func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
+				"reserveMB":  func(n *yaml.Node) error { return r.count(n, &c.ReserveMB, maxReserveMB) },
+				"runsPerDay": func(n *yaml.Node) error { return r.count(n, &c.Quota.Runs, maxRunsPerDay) },
+				"secondsPerDay": func(n *yaml.Node) error {
+					var seconds int
+					err := r.count(n, &seconds, secondsOfDay)
+					c.Quota.Compute = time.Duration(seconds) * time.Second
+					return err
+				},
 			})
 		},
 	})

@@ -134,7 +134,10 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if o.vaults != nil {
 		vaults = o.vaults(vaults)
 	}
-	s.engine = engine.New(engine.Options{Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now})
+	s.engine = engine.New(engine.Options{
+		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
+		Quota: o.config.Quota,
+	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{

@@ -26,6 +26,7 @@ import (
 	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/invoke"
+	"she/internal/plan"
 	"she/internal/vault"
 )
 
@@ -76,6 +77,8 @@ type Options struct {
 	PerHAT   int              // of these, for one HAT: 4
 	Tick     time.Duration    // between looks at every HAT, for wake-ups that were lost: 5 minutes
 	Grace    time.Duration    // how long runs in flight may go on after a stop: 10 seconds
+	// Quota bounds what a function may do at a HAT in a day; zero: nothing does.
+	Quota plan.Quota
 	// Slack is what a run may take besides the time limits of its function: waiting for a sandbox, starting it,
 	// reading and saving. Past it the lease lapses and the run is given up: 2 minutes.
 	Slack time.Duration
@@ -93,6 +96,7 @@ type Engine struct {
 	tick     time.Duration
 	grace    time.Duration
 	slack    time.Duration
+	quota    plan.Quota
 	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
 
 	mu    sync.Mutex
@@ -122,6 +126,7 @@ func New(o Options) *Engine {
 		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
+		quota: o.Quota,
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}

@@ -43,7 +43,11 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	}
 	defer release()
 	a, err := e.claim(ctx, t, v)
+	var over *vault.QuotaError
 	switch {
+	case errors.As(err, &over):
+		// Its work waits as it did, and is looked at when the day is over.
+		return look{hat: t.hat, later: over.Until}, &FailedError{Fault: over.Fault}
 	case errors.Is(err, vault.ErrNothingDue):
 		return look{hat: t.hat}, nil
 	case errors.Is(err, vault.ErrBusy):
@@ -86,7 +90,7 @@ func (e *Engine) claim(ctx context.Context, t task, v vault.Vault) (*attempt, er
 	now := e.now().UTC()
 	c := vault.Claim{
 		Function: t.function, Run: hat.NewRunID(), Cause: plan.ByData,
-		Now: now, Expires: now.Add(longest + e.slack + reserve),
+		Now: now, Expires: now.Add(longest + e.slack + reserve), Quota: e.quota,
 	}
 	if t.request != nil {
 		c.Cause, c.UseAll = plan.ByRequest, t.request.useAll

@@ -7,6 +7,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/trigger"
 	"she/internal/vault"
 )
@@ -67,6 +68,14 @@ func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, 
 	if runnable {
 		_, s.Outdated = e.registry.fit(state.Grant)
 		s.Wider = e.registry.wider(state.Grant)
+	}
+	if !e.quota.None() {
+		from, _ := plan.Day(e.now())
+		used, err := v.Used(ctx, c, id, from)
+		if err != nil {
+			return s, err
+		}
+		s.Quota, s.QuotaEnds = e.quota.Over(used, e.now())
 	}
 	for _, r := range state.Ranges {
 		s.Ranges = append(s.Ranges, waiting(r.Pending))

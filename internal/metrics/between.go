@@ -73,6 +73,10 @@ func (m *Metrics) transaction(op string, began time.Time, err error) {
 			return
 		}
 	}
+	var over *vault.QuotaError
+	if errors.As(err, &over) {
+		return
+	}
 	if err != nil {
 		m.commits.WithLabelValues(op).Inc()
 		return

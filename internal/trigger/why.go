@@ -21,7 +21,8 @@ type Situation struct {
 	// Wider is an installed version that asks for more than was granted; zero: none. The granted one goes on meanwhile.
 	Wider hat.Version
 	// Quota is why the HAT may have no run now, however much waits; nil: it may.
-	Quota *hat.Fault
+	Quota     *hat.Fault
+	QuotaEnds time.Time
 
 	Trigger hat.Trigger
 	InOrder bool
@@ -130,7 +131,7 @@ func why(s Situation, now time.Time) Answer {
 	}
 	switch {
 	case s.Quota != nil && !w.Parked && !w.NotBefore.IsZero():
-		return Answer{Code: OverQuota, Text: s.Quota.Text, Fault: s.Quota}
+		return Answer{Code: OverQuota, Text: s.Quota.Text, Until: s.QuotaEnds, Fault: s.Quota}
 	case w.Parked && w == s.Waiting && s.InOrder:
 		return Answer{Code: Parked, Fault: w.Fault, Run: w.Run, Text: fmt.Sprintf(
 			"it failed %s, and takes its data in order: what is newer waits until somebody replays or skips the run", times(w.Attempt))}

@@ -53,7 +53,7 @@ func TestWhy(t *testing.T) {
 		{"in order, and parked", with(func(s *Situation) {
 			s.InOrder, s.Waiting = true, &Waiting{NotBefore: later, Fault: broken, Parked: true}
 		}), Parked, time.Time{}, broken},
-		{"more than the HAT may have", with(func(s *Situation) { s.Quota, s.Waiting = broken, &Waiting{NotBefore: now} }), OverQuota, time.Time{}, broken},
+		{"more than the HAT may have", with(func(s *Situation) { s.Quota, s.QuotaEnds, s.Waiting = broken, later, &Waiting{NotBefore: now} }), OverQuota, later, broken},
 		{"that, and nothing to do", with(func(s *Situation) { s.Quota = broken }), WaitingForData, time.Time{}, nil},
 		{"manual, with data", waits(Waiting{}), WaitingForRequest, time.Time{}, nil},
 		{"manual, without", with(func(s *Situation) { s.Trigger.Kind = hat.Manual }), WaitingForRequest, time.Time{}, nil},

@@ -166,7 +166,18 @@ type Claim struct {
 	Now      time.Time
 	Expires  time.Time // of the lease
 	UseAll   bool      // read from the beginning
+	Quota    plan.Quota
 }
+
+// A QuotaError is a claim that comes too early: the function has had what it may have at this HAT in a day. Its work
+// waits as it did.
+type QuotaError struct {
+	Fault *hat.Fault
+	Until time.Time
+}
+
+func (e *QuotaError) Error() string { return e.Fault.Error() }
+func (e *QuotaError) Unwrap() error { return e.Fault }
 
 // Output is what a run leaves: the drafts of each Response, with the input records it says they belong to.
 type Output struct {
@@ -219,7 +230,7 @@ type Work interface {
 	Due(ctx context.Context) ([]Due, error)
 	// Claim is T2: lease and Plan are stored together. The plan covers one item of what waits: of what is due, the item
 	// that is due longest; on request the front, and what is parked right before it. ErrNotEnabled, ErrBusy, ErrNothingDue
-	// (ByData only).
+	// (ByData only), *QuotaError: what runs of today have taken is counted in the same transaction.
 	Claim(ctx context.Context, c Claim) (plan.Plan, error)
 	// Commit is T3: derived records, groups, pending work of their readers, cursor or range, run and receipt land together
 	// or not at all; what the result takes the place of is superseded in the same commit. A plan whose Upto is lower than it
@@ -233,6 +244,8 @@ type Work interface {
 	Fail(ctx context.Context, p plan.Plan, out Output, f *hat.Fault) error
 	// Abandon gives a claim back untouched, for a clean stop.
 	Abandon(ctx context.Context, p plan.Plan) error
+	// Used is what runs of the function that were claimed since then have taken. access.ErrDenied.
+	Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (plan.Used, error)
 }
 
 // RunState is where a run is; docs/runs.md draws the edges.

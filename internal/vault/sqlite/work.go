@@ -109,6 +109,11 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	if err != nil {
 		return p, nil, err
 	}
+	if c.Cause != plan.ByData || next(waiting, ranges, now) != nil {
+		if refused, err := t.withinQuota(c.Quota, c.Function, now); refused != nil || err != nil {
+			return p, refused, err
+		}
+	}
 	f.epoch++
 	p = plan.Plan{
 		Run: c.Run, Grant: f.grant, Cause: c.Cause, Attempt: 1, Epoch: f.epoch, Due: now, Claimed: now,

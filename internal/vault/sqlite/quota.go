@@ -1,0 +1,57 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+// usedQuery finds runs by the time they were claimed, which their plan tells to the second and further. A chain that was
+// stopped has no figures and was never planned. COALESCE: a run in flight has none yet.
+const usedQuery = `SELECT count(*), COALESCE(sum(COALESCE(json_extract(stats, '$.timing.bundle'), 0) + COALESCE(json_extract(stats, '$.timing.process'), 0)), 0)
+	FROM runs WHERE function = ? AND id >= ? AND json_extract(plan, '$.claimed') >= ? AND state <> ? AND (state = ? OR stats IS NOT NULL)`
+
+// usedOf reads the table of runs from shortly before the time on: ids of runs begin with the time they were made, by the
+// same clock but for when it was set.
+func usedOf(ctx context.Context, c *conn, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
+	const slack = 48 * time.Hour
+	var first [16]byte
+	for i, ms := 5, from.Add(-slack).UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
+		first[i] = byte(ms)
+	}
+	err = c.get(ctx, usedQuery, []any{f.String(), first[:], from.UTC().Format("2006-01-02T15:04:05"),
+		string(vault.RunAbandoned), string(vault.RunPlanned)}, &u.Runs, &u.Compute)
+	return u, err
+}
+
+// Used: see vault.Work.
+func (v *Vault) Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
+	if err := c.Check(access.SeeRuns()); err != nil {
+		return u, err
+	}
+	err = v.read(ctx, func(conn *conn) error {
+		u, err = usedOf(ctx, conn, f, from)
+		return err
+	})
+	return u, err
+}
+
+// withinQuota answers a *vault.QuotaError if the function has had what it may have today.
+func (t *tx) withinQuota(q plan.Quota, f hat.FunctionID, now time.Time) (refused, err error) {
+	if q.None() {
+		return nil, nil
+	}
+	from, _ := plan.Day(now)
+	used, err := usedOf(t.ctx, t.conn, f, from)
+	if err != nil {
+		return nil, err
+	}
+	if fault, until := q.Over(used, now); fault != nil {
+		return &vault.QuotaError{Fault: fault, Until: until}, nil
+	}
+	return nil, nil
+}
