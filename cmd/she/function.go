@@ -26,7 +26,7 @@ func functionCommand() *cobra.Command {
 		},
 	}
 	list.Flags().StringVar(&config, "config", "", "she.yaml, for when no server is running")
-	c := group("function", "See the registered functions", list)
+	c := group("function", "See the registered functions, and agree to them", list, consentCommand(&data), enableCommand(&data))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	return c
 }

@@ -123,6 +123,8 @@ func (n *node) management() http.Handler {
 	handle("POST /hats/{domain}/runs/{run}/cancel", n.cancelRun)
 	handle("POST /hats/{domain}/runs/{run}/skip", n.skipRun)
 	handle("POST /hats/{domain}/functions/{function}/replay", n.replayMany)
+	handle("GET /hats/{domain}/functions/{function}/consent", n.consent)
+	handle("POST /hats/{domain}/functions/{function}/enable", n.enable)
 	handle("GET /hats/{domain}/why", n.whyRuns)
 	handle("POST /hats/{domain}/receipts/verify", n.verifyReceipts)
 	mux.HandleFunc("POST /hats/{domain}/receipts/export", n.exportReceipts)
@@ -281,15 +283,20 @@ func (n *node) showRunWithLog(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("unreadable request: %w", err)
 	}
 	return n.run(r, func(v vault.Vault) (access.Caller, error) {
-		owner, err := v.Owner(r.Context())
-		if err != nil {
-			return access.Caller{}, err
-		}
-		if !owner.Enabled || bcrypt.CompareHashAndPassword(owner.PasswordHash, []byte(req.Password)) != nil {
-			return access.Caller{}, errors.New("this is not the owner's password; what a function printed is the owner's")
-		}
-		return access.User(owner.ID, owner.Roles, access.TitleOwner), nil
+		return n.provenOwner(r, v, req.Password, "what a function printed is the owner's")
 	})
+}
+
+// provenOwner is the owner as a caller, proven by the password.
+func (n *node) provenOwner(r *http.Request, v vault.Vault, password, why string) (access.Caller, error) {
+	owner, err := v.Owner(r.Context())
+	if err != nil {
+		return access.Caller{}, err
+	}
+	if !owner.Enabled || bcrypt.CompareHashAndPassword(owner.PasswordHash, []byte(password)) != nil {
+		return access.Caller{}, errors.New("this is not the owner's password; " + why)
+	}
+	return access.User(owner.ID, owner.Roles, access.TitleOwner), nil
 }
 
 func (n *node) run(r *http.Request, who func(vault.Vault) (access.Caller, error)) (any, error) {
@@ -351,7 +358,7 @@ func manage(ctx context.Context, dir string, configFile string) (*manager, error
 	m := n.managementClient()
 	m.close = func() { _ = n.close() }
 	if len(config.Functions) > 0 {
-		if err := n.load(ctx, dir, config, nil); err != nil {
+		if _, err := n.load(ctx, dir, config, nil); err != nil {
 			m.close()
 			return nil, err
 		}

@@ -46,16 +46,19 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	return &node{hats: hats, vaults: vaults, functions: func() []catalog.Function { return nil }, runner: engine.New(engine.Options{})}, nil
 }
 
-// load publishes what the configuration registers. supports is asked which runtimes can run here; nil takes all.
-func (n *node) load(ctx context.Context, dir string, config Config, supports func(string) (string, string, error)) error {
+// load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages
+// that leave the catalog; nil takes all.
+func (n *node) load(ctx context.Context, dir string, config Config, wall invoker) (*catalog.Catalog, error) {
 	c, err := catalog.Open(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c.Supports = supports
+	if wall != nil {
+		c.Supports, c.Gone = wall.Supports, wall.Forget
+	}
 	loaded := c.Load(ctx, config.Functions)
 	n.functions = func() []catalog.Function { return loaded }
-	return nil
+	return c, nil
 }
 
 func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }

@@ -47,6 +47,7 @@ type server struct {
 type invoker interface {
 	engine.Invoker
 	Supports(runtime string) (resolved, warning string, err error)
+	Forget(pkg string)
 	Sweep(ctx context.Context) error
 	Close() error
 }
@@ -126,8 +127,13 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	begun = append(begun, s.socket.Close)
 
-	if err = s.node.load(ctx, o.data, o.config, s.invoker.Supports); err != nil {
+	installed, err := s.node.load(ctx, o.data, o.config, s.invoker)
+	if err != nil {
 		return nil, err
+	}
+	// Nothing runs yet, so nothing runs from the packages of functions that are registered no more.
+	if _, err := installed.Prune(s.node.functions()); err != nil {
+		log.Warn("packages that nobody uses can't be removed", "error", err)
 	}
 	s.node.metrics = s.metrics
 	var vaults engine.Vaults = s.node

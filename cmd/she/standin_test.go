@@ -105,8 +105,10 @@ func dieAt(text string) func(ops []string, persisted bool) error {
 type goFunctions struct{ moody bool }
 
 func (goFunctions) Supports(runtime string) (string, string, error) { return runtime, "", nil }
-func (goFunctions) Sweep(context.Context) error                     { return nil }
-func (goFunctions) Close() error                                    { return nil }
+
+func (goFunctions) Forget(string)               {}
+func (goFunctions) Sweep(context.Context) error { return nil }
+func (goFunctions) Close() error                { return nil }
 
 func (g goFunctions) Invoke(ctx context.Context, r invoke.Request) (a invoke.Answer, err error) {
 	name := r.Code.Name[strings.LastIndex(r.Code.Name, "-dev-")+len("-dev-"):]

@@ -22,6 +22,8 @@ type Catalog struct {
 	Supports func(runtime string) (resolved, warning string, err error)
 	// Env is all that ${env:NAME} in project files can see; the process's own environment never is.
 	Env map[string]string
+	// Gone, if not nil, is told of each package that leaves the catalog, before its files do.
+	Gone func(digest string)
 	// Patience bounds the reading and copying of one function's packages.
 	Patience time.Duration
 
@@ -200,7 +202,7 @@ func (c *Catalog) Prune(keep []Function) (removed []string, err error) {
 			digests[p.Digest] = true
 		}
 	}
-	removed, err = c.store.prune(digests)
+	removed, err = c.store.prune(digests, c.Gone)
 	if err != nil {
 		return removed, fmt.Errorf("prune packages: %w", err)
 	}

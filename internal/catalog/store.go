@@ -441,7 +441,7 @@ func (l listed) verify(ctx context.Context, root *os.Root, name string, info fs.
 }
 
 // prune removes every package whose digest is not in keep.
-func (s *store) prune(keep map[string]bool) (removed []string, err error) {
+func (s *store) prune(keep map[string]bool, gone func(string)) (removed []string, err error) {
 	unlock, err := s.lock(unix.LOCK_EX)
 	if err != nil {
 		return nil, err
@@ -459,6 +459,9 @@ func (s *store) prune(keep map[string]bool) (removed []string, err error) {
 		s.mu.Lock()
 		delete(s.sound, digest)
 		s.mu.Unlock()
+		if gone != nil {
+			gone(digest)
+		}
 		// Renamed first: if we stop half-way, what is left is garbage and no damaged package.
 		old := filepath.Join(s.dir, "new-"+rand.Text())
 		if err := os.Rename(filepath.Join(s.dir, e.Name()), old); err != nil {

@@ -87,7 +87,17 @@ func TestGarbageAndPrune(t *testing.T) {
 	}
 	old := mustPublish(t, c, tree(t, project(nil)), "f")
 	kept := mustPublish(t, c, tree(t, project(map[string]string{"more": "x"})), "f")
+	var told []string
+	c.Gone = func(digest string) {
+		told = append(told, digest)
+		if _, err := os.Stat(old.Package.Dir); err != nil {
+			t.Error("told of too late")
+		}
+	}
 	removed, err := c.Prune([]Function{kept})
+	if !slices.Equal(told, removed) {
+		t.Errorf("told of %v, removed %v", told, removed)
+	}
 	if err != nil || !slices.Equal(removed, []string{old.Package.Digest}) {
 		t.Errorf("removed %v, %v", removed, err)
 	}

@@ -200,7 +200,7 @@ func TestWhatIsGrantedLaterIsShownOnItsOwn(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			g.Since = plan.Since(time.Now(), 1)
+			g.Since = time.Now().AddDate(0, -1, 0).UTC()
 			_, err = v.Enable(t.Context(), owner, g)
 			return err
 		})

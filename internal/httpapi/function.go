@@ -134,9 +134,10 @@ func (s *server) getFunction(w *recorder, q *request) error {
 }
 
 // enableFunction: GET /she/function/{id}/enable. What is stored is what the function is at this moment; what it asks
-// for later is another consent.
+// for later is another consent. From when on it is shown records stays as it was granted before: a client that knows no
+// windows can't widen one.
 func (s *server) enableFunction(w *recorder, q *request) error {
-	f, registered, _, err := s.found(q)
+	f, registered, saved, err := s.found(q)
 	if err != nil {
 		return err
 	}
@@ -145,6 +146,9 @@ func (s *server) enableFunction(w *recorder, q *request) error {
 		return notAvailable(q.params["function"]) // saved once, or not yet loaded
 	} else if err != nil {
 		return err
+	}
+	if saved != nil {
+		grant.Since = saved.Grant.Since
 	}
 	state, err := q.vault.Enable(q.Context(), q.caller, grant)
 	if err != nil {

@@ -20,6 +20,8 @@ func (s *server) ownRoutes() routes {
 		{method: get, pattern: ownAPI + "/receipts", needs: needs(access.SeeRuns()), do: s.exportReceipts},
 		{method: post, pattern: ownAPI + "/receipts/verify", needs: needs(access.SeeRuns()), do: s.verifyReceipts},
 		{method: get, pattern: ownAPI + "/functions/{function}/why", needs: needs(access.SeeRuns()), do: s.why},
+		{method: get, pattern: ownAPI + "/functions/{function}/consent", needs: needs(access.SwitchFunctions()), do: s.consent},
+		{method: post, pattern: ownAPI + "/functions/{function}/enable", needs: needs(access.SwitchFunctions()), do: s.agree},
 		{method: get, pattern: ownAPI + "/runs", needs: needs(access.SeeRuns()), do: s.listRuns},
 		{method: get, pattern: ownAPI + "/runs/{run}", needs: needs(access.SeeRuns()), do: s.getRun},
 		{method: post, pattern: ownAPI + "/runs/{run}/replay", needs: needs(access.SteerRuns()), do: s.replayRun},

@@ -94,6 +94,3 @@ func Window(now, lastExecution time.Time, useAll bool) hat.Window {
 	}
 	return hat.Window{From: from.UTC(), Until: now.AddDate(0, untilMonths, 0).UTC()}
 }
-
-// Since is when a grant begins that shows the last so many calendar months, counted from now.
-func Since(now time.Time, months int) time.Time { return now.AddDate(0, -months, 0).UTC() }

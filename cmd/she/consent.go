@@ -1,0 +1,253 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"she/internal/access"
+	"she/internal/engine"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+func consentCommand(data *string) *cobra.Command {
+	var hatName string
+	c := &cobra.Command{
+		Use:   "consent FUNCTION",
+		Short: "Show what a function asks for, what it was granted at a HAT, and the difference",
+		Long: "Shows what the owner of a HAT would agree to: what is read, where the function writes and what its results do to " +
+			"former ones. Where it was granted something else, what was added and removed. What it asks for is known to a running " +
+			"server only.",
+		Example: "  she function consent busy-hours --hat alice.localhost:7777 --data /var/lib/she",
+		Args:    exactArgs(1, "the function's id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var c access.Consent
+			if err := ask(cmd.Context(), *data, "", http.MethodGet, functionPath(hatName, args[0])+"/consent", nil, &c); err != nil {
+				return err
+			}
+			return show(cmd, c, func(w io.Writer) { printConsent(w, c) })
+		},
+	}
+	c.Flags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	return c
+}
+
+func enableCommand(data *string) *cobra.Command {
+	var (
+		hatName, window, pkg string
+		passwordStdin        bool
+	)
+	c := &cobra.Command{
+		Use:   "enable FUNCTION",
+		Short: "Agree, as the owner of a HAT, to what a function asks for, and switch it on",
+		Long: "Stores what the function asks for at this moment, see she function consent, and switches it on. Only the owner " +
+			"can agree: their password is asked for. --window says from when on records are shown: new ones only, those of the " +
+			"last months, or everything; without it that stays as it was granted before, or else is everything.",
+		Example: "  she function enable busy-hours --window \"6 months\" --hat alice.localhost:7777 --data /var/lib/she",
+		Args:    exactArgs(1, "the function's id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if window != "" {
+				if _, err := access.ParseStart(window); err != nil {
+					return usageError{err}
+				}
+			}
+			m, err := manage(cmd.Context(), *data, "")
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			request := enableRequest{Window: window, Package: pkg}
+			if request.Password, err = readPassword(cmd, passwordStdin); err != nil {
+				return err
+			}
+			var c access.Consent
+			if err := m.call(cmd.Context(), http.MethodPost, functionPath(hatName, args[0])+"/enable", request, &c); err != nil {
+				return err
+			}
+			return show(cmd, c, func(w io.Writer) { printConsent(w, c) })
+		},
+	}
+	c.Flags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	c.Flags().StringVar(&window, "window", "", `new, everything, or months, as in "6 months"`)
+	c.Flags().StringVar(&pkg, "package", "", "only if this is the digest of what is installed")
+	c.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
+	return c
+}
+
+func functionPath(hatName, function string) string {
+	return hatPath(hatName) + "/functions/" + url.PathEscape(function)
+}
+
+type enableRequest struct {
+	Password string `json:"password"`
+	Window   string `json:"window,omitempty"`
+	Package  string `json:"package,omitempty"`
+}
+
+func printConsent(w io.Writer, c access.Consent) {
+	state := "off"
+	if c.Enabled {
+		state = "on"
+	}
+	if c.Needed {
+		state += "; what it asks for waits for the owner"
+	}
+	fmt.Fprintf(w, "%s  %s\n", c.Function, state)
+	if c.Asks != nil {
+		fmt.Fprintln(w, "asks for")
+		printTerms(w, *c.Asks)
+	}
+	if c.Granted != nil && (c.Asks == nil || c.Difference != nil) {
+		fmt.Fprintln(w, "was granted")
+		printTerms(w, *c.Granted)
+	}
+	if d := c.Difference; d != nil {
+		for _, e := range d.NewEndpoints {
+			fmt.Fprintf(w, "+ endpoint %s\n", e)
+		}
+		for _, e := range d.DroppedEndpoints {
+			fmt.Fprintf(w, "- endpoint %s\n", e)
+		}
+		for _, change := range d.Added {
+			fmt.Fprintf(w, "+ %s\n", change.Text)
+		}
+		for _, change := range d.Removed {
+			fmt.Fprintf(w, "- %s\n", change.Text)
+		}
+	}
+}
+
+func printTerms(w io.Writer, t access.Terms) {
+	fmt.Fprintf(w, "  version  %s, package %s\n", t.Version, t.Package)
+	runs := string(t.Trigger.Kind)
+	if !t.Trigger.Period.IsZero() {
+		runs += " " + t.Trigger.Period.String()
+	}
+	if t.InOrder {
+		runs += ", in order"
+	}
+	fmt.Fprintf(w, "  runs     %s\n", runs)
+	for _, r := range t.Reads {
+		what := strings.Join(r.Fields, ", ")
+		if r.All {
+			what = "all fields"
+		}
+		text := fmt.Sprintf("  reads    %s: %s", r.Endpoint, what)
+		if r.Linked {
+			text += ", linked"
+		}
+		if len(r.Filters) > 0 {
+			text += "; only " + strings.Join(r.Filters, ", ")
+		}
+		if r.Limit != nil {
+			text += fmt.Sprintf("; %d records at a time", *r.Limit)
+		}
+		fmt.Fprintln(w, printable(text))
+	}
+	if t.Since != "" {
+		fmt.Fprintf(w, "  since    %s\n", t.Since)
+	}
+	fmt.Fprintf(w, "  writes   %s, output %s\n", t.Writes, t.Output)
+	if t.Given != "" {
+		fmt.Fprintf(w, "  given    %s\n", t.Given)
+	}
+}
+
+// consent answers with what a function asks for and was granted at a HAT.
+func (n *node) consent(r *http.Request) (any, error) {
+	v, release, err := n.vaultOf(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	asked, state, err := n.terms(r, v)
+	if err != nil {
+		return nil, err
+	}
+	return consentOf(r, asked, state)
+}
+
+// enable agrees for the owner, who proves it with the password.
+func (n *node) enable(r *http.Request) (any, error) {
+	var req enableRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, fmt.Errorf("unreadable request: %w", err)
+	}
+	h, err := n.hatOf(r)
+	if err != nil {
+		return nil, err
+	}
+	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	owner, err := n.provenOwner(r, v, req.Password, "only the owner can agree")
+	if err != nil {
+		return nil, err
+	}
+	asked, state, err := n.terms(r, v)
+	if err != nil {
+		return nil, err
+	}
+	if asked == nil {
+		return nil, errors.New("the function has not said yet what it asks for; a running server knows")
+	}
+	if req.Package != "" && req.Package != asked.Digest {
+		return nil, errors.New("another package is installed by now; read again what it asks for")
+	}
+	if state != nil {
+		asked.Since = state.Grant.Since
+	}
+	if req.Window != "" {
+		start, err := access.ParseStart(req.Window)
+		if err != nil {
+			return nil, err
+		}
+		asked.Since = start.Since(asked.Given, asked.Since)
+	}
+	given, err := v.Enable(r.Context(), owner, *asked)
+	if err != nil {
+		return nil, err
+	}
+	n.runner.Wake(h.ID)
+	return consentOf(r, asked, &given)
+}
+
+// terms are what the installed version asks for, nil if it is not known, and what was granted, nil if nothing was.
+func (n *node) terms(r *http.Request, v vault.Vault) (asked *access.Grant, state *vault.FunctionState, err error) {
+	id, err := hat.ParseFunctionID(r.PathValue("function"))
+	if err != nil {
+		return nil, nil, err
+	}
+	saved, err := v.Function(r.Context(), access.Operator(), id)
+	switch {
+	case err == nil:
+		state = &saved
+	case !errors.Is(err, vault.ErrNotFound):
+		return nil, nil, err
+	}
+	grant, err := n.runner.GrantFor(id)
+	switch {
+	case err == nil:
+		asked = &grant
+	case errors.Is(err, engine.ErrFunctionNotFound) && state == nil:
+		return nil, nil, err
+	}
+	return asked, state, nil
+}
+
+func consentOf(r *http.Request, asked *access.Grant, state *vault.FunctionState) (any, error) {
+	id, err := hat.ParseFunctionID(r.PathValue("function"))
+	if state == nil {
+		return access.ConsentTo(id, false, asked, nil), err
+	}
+	return access.ConsentTo(id, state.Enabled, asked, &state.Grant), err
+}

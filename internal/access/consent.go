@@ -1,0 +1,209 @@
+package access
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"she/internal/bundle"
+	"she/internal/hat"
+)
+
+// A Start says from when on a Function is to be shown records, as the Owner chooses it: what is created from now on, what
+// was created in the last so many calendar months, or everything. On the wire it is "new", {"months":N} or "everything";
+// as a word on a command line "new", "N months" and "everything".
+type Start struct {
+	kind   startKind
+	months int
+}
+
+type startKind int
+
+const (
+	unsaid startKind = iota
+	fromNow
+	lastMonths
+	everything
+)
+
+// maxMonths bounds a Start; a hundred years are as good as everything.
+const maxMonths = 1200
+
+// IsZero says that nothing was chosen.
+func (s Start) IsZero() bool { return s.kind == unsaid }
+
+// Since is the beginning of a grant given now; otherwise is what it is if nothing was chosen. Zero: everything.
+func (s Start) Since(now, otherwise time.Time) time.Time {
+	switch s.kind {
+	case fromNow:
+		return now.UTC()
+	case lastMonths:
+		return now.AddDate(0, -s.months, 0).UTC()
+	case everything:
+		return time.Time{}
+	case unsaid:
+	}
+	return otherwise
+}
+
+// ParseStart reads the word.
+func ParseStart(s string) (Start, error) {
+	switch s {
+	case "new":
+		return Start{kind: fromNow}, nil
+	case "everything":
+		return Start{kind: everything}, nil
+	}
+	count, word, _ := strings.Cut(s, " ")
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 1 || n > maxMonths || word != "months" && word != "month" {
+		return Start{}, fmt.Errorf("window %.40q: want new, everything, or a number of months such as \"6 months\"", s)
+	}
+	return Start{lastMonths, n}, nil
+}
+
+// UnmarshalJSON reads the wire form.
+func (s *Start) UnmarshalJSON(text []byte) error {
+	var word string
+	if json.Unmarshal(text, &word) == nil {
+		if word != "new" && word != "everything" {
+			return fmt.Errorf("window: want new, everything, or months")
+		}
+		parsed, err := ParseStart(word)
+		*s = parsed
+		return err
+	}
+	var span map[string]int
+	if err := json.Unmarshal(text, &span); err != nil || len(span) != 1 || span["months"] < 1 || span["months"] > maxMonths {
+		return fmt.Errorf("window: want new, everything, or 1 to %d months", maxMonths)
+	}
+	*s = Start{lastMonths, span["months"]}
+	return nil
+}
+
+// Terms are what a Function asks for, or was granted, for a person to read.
+type Terms struct {
+	Version string           `json:"version"`
+	Package string           `json:"package"`
+	Trigger hat.Trigger      `json:"trigger"`
+	Reads   []bundle.Reading `json:"reads"`
+	Since   string           `json:"since,omitempty"` // records created before are not shown; "": everything is
+	Writes  hat.Endpoint     `json:"writes"`
+	Output  string           `json:"output"`            // append, or replace
+	InOrder bool             `json:"inOrder,omitempty"` // what it fails on holds up newer data
+	Given   string           `json:"given,omitempty"`   // when the Owner agreed
+}
+
+func termsOf(g Grant) *Terms {
+	return &Terms{
+		Version: g.Version.String(), Package: g.Digest, Trigger: g.Trigger, Reads: g.Bundle.Readings(),
+		Since: wireTime(g.Since), Writes: g.Output, Output: g.Mode.String(), InOrder: g.InOrder, Given: wireTime(g.Given),
+	}
+}
+
+func wireTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return hat.FormatTime(t)
+}
+
+// A Change is one thing that a Function asks for beyond its Grant, or no more.
+type Change struct {
+	Endpoint hat.Endpoint `json:"endpoint,omitzero"` // zero: it is not about reading
+	Field    string       `json:"field,omitempty"`   // where it is about one
+	Text     string       `json:"text"`
+}
+
+// A Comparison is what a Function asks for beside what it was granted.
+type Comparison struct {
+	NewEndpoints     []hat.Endpoint `json:"newEndpoints"`
+	DroppedEndpoints []hat.Endpoint `json:"droppedEndpoints"`
+	Added            []Change       `json:"added"`
+	Removed          []Change       `json:"removed"`
+}
+
+// A Consent is what the Owner reads before agreeing.
+type Consent struct {
+	Function hat.FunctionID `json:"function"`
+	Enabled  bool           `json:"enabled"`
+	Asks     *Terms         `json:"asks,omitempty"`    // nil: it is not available
+	Granted  *Terms         `json:"granted,omitempty"` // nil: it was never switched on
+	// Needed says that what it asks for can't run without the Owner agreeing.
+	Needed     bool        `json:"needed"`
+	Difference *Comparison `json:"difference,omitempty"` // nil: there is nothing to compare, or they are the same
+}
+
+// maxChanges bounds each list of a Comparison; a bundle can differ in thousands of places.
+const maxChanges = 200
+
+// ConsentTo compares what a Function asks for with what it was granted; either may be nil.
+func ConsentTo(f hat.FunctionID, enabled bool, asked, granted *Grant) Consent {
+	c := Consent{Function: f, Enabled: enabled}
+	if asked != nil {
+		c.Asks = termsOf(*asked)
+		c.Asks.Given = ""
+		c.Needed = granted == nil
+	}
+	if granted != nil {
+		c.Granted = termsOf(*granted)
+	}
+	if asked == nil || granted == nil {
+		return c
+	}
+	c.Asks.Since = c.Granted.Since // stays, unless the Owner chooses otherwise
+	d := bundle.Differs(granted.Bundle, asked.Bundle)
+	cmp := Comparison{
+		NewEndpoints: d.NewEndpoints, DroppedEndpoints: d.DroppedEndpoints, Added: changes(d.Added), Removed: changes(d.Removed),
+	}
+	if asked.Output != granted.Output {
+		cmp.Added = append(cmp.Added, Change{Text: fmt.Sprintf("it writes to %s, not to %s", asked.Output, granted.Output)})
+	}
+	c.Needed = len(cmp.Added) > 0
+	if asked.Mode != granted.Mode {
+		what := "its results are added to the former ones"
+		if asked.Mode == hat.ReplaceOutput {
+			what = "its newest result takes the place of the former ones"
+		}
+		cmp.Added = append(cmp.Added, Change{Text: what})
+	}
+	if asked.Trigger != granted.Trigger {
+		cmp.Added = append(cmp.Added, Change{Text: fmt.Sprintf("it runs %s, not %s", when(asked.Trigger), when(granted.Trigger))})
+	}
+	if asked.InOrder != granted.InOrder {
+		what := "newer data does not wait for what it fails on"
+		if asked.InOrder {
+			what = "newer data waits for what it fails on"
+		}
+		cmp.Added = append(cmp.Added, Change{Text: what})
+	}
+	if len(cmp.Added)+len(cmp.Removed) > 0 {
+		c.Difference = &cmp
+	}
+	return c
+}
+
+func when(t hat.Trigger) string {
+	switch t.Kind {
+	case hat.Periodic:
+		return "every " + t.Period.String()
+	case hat.Manual:
+		return "when somebody asks"
+	case hat.Individual:
+	}
+	return "as soon as data arrives"
+}
+
+func changes(all []bundle.Difference) []Change {
+	list := make([]Change, 0, min(len(all), maxChanges+1))
+	for _, d := range all[:min(len(all), maxChanges)] {
+		list = append(list, Change{d.Endpoint, d.Field, d.Text})
+	}
+	if more := len(all) - maxChanges; more > 0 {
+		list = append(list, Change{Text: fmt.Sprintf("and %d more", more)})
+	}
+	return slices.Clip(list)
+}

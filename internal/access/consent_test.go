@@ -1,0 +1,119 @@
+package access
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/bundle"
+	"she/internal/hat"
+)
+
+func TestStart(t *testing.T) {
+	now := time.Date(2024, 8, 31, 12, 0, 0, 0, time.UTC)
+	before := now.AddDate(-1, 0, 0)
+	for _, c := range []struct {
+		word, wire string
+		since      time.Time
+	}{
+		{"new", `"new"`, now},
+		{"everything", `"everything"`, time.Time{}},
+		{"6 months", `{"months":6}`, now.AddDate(0, -6, 0)},
+		{"1 month", `{"months":1}`, now.AddDate(0, -1, 0)},
+	} {
+		word, err := ParseStart(c.word)
+		if err != nil || word.IsZero() || !word.Since(now, before).Equal(c.since) {
+			t.Errorf("%s: %v, %v", c.word, word.Since(now, before), err)
+		}
+		var wire Start
+		if err := json.Unmarshal([]byte(c.wire), &wire); err != nil || wire != word {
+			t.Errorf("%s: %v, %v", c.wire, wire, err)
+		}
+	}
+	if s := (Start{}); !s.IsZero() || !s.Since(now, before).Equal(before) {
+		t.Error("nothing chosen changes something")
+	}
+	for _, wrong := range []string{"", "old", "0 months", "-1 months", "1201 months", "6 weeks", "6", "6 months ago", "6  months"} {
+		if s, err := ParseStart(wrong); err == nil {
+			t.Errorf("%q is %v", wrong, s)
+		}
+	}
+	for _, wrong := range []string{`""`, `"6 months"`, `{}`, `{"months":0}`, `{"months":1.5}`, `{"months":1201}`, `{"months":1,"x":1}`, `{"Months":3}`, `[]`, `3`, `null`} {
+		var s Start
+		if err := json.Unmarshal([]byte(wrong), &s); err == nil && !s.IsZero() {
+			t.Errorf("%s is %v", wrong, s)
+		}
+	}
+}
+
+func FuzzStart(f *testing.F) {
+	for _, seed := range []string{`"new"`, `{"months":3}`, `null`, `{"months":1e400}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var s Start
+		if json.Unmarshal(text, &s) == nil && s.kind == lastMonths && (s.months < 1 || s.months > maxMonths) {
+			t.Errorf("%q is %d months", text, s.months)
+		}
+	})
+}
+
+func grantOf(t *testing.T, question string) Grant {
+	t.Helper()
+	b, err := bundle.Parse([]byte(`{"name":"b","bundle":` + question + `}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := hat.ParseVersion("1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := hat.ParseEndpoint("she/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Grant{Version: version, Digest: "sha256:1", Bundle: b, Output: output, Trigger: hat.Trigger{Kind: hat.Individual}}
+}
+
+func TestConsentTo(t *testing.T) {
+	id, err := hat.ParseFunctionID("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	granted := grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name"}}]}}`)
+	granted.Since, granted.Given = time.Unix(0, 0), time.Unix(1, 0)
+	if c := ConsentTo(id, false, &granted, nil); !c.Needed || c.Asks == nil || c.Granted != nil || c.Difference != nil || c.Asks.Given != "" {
+		t.Errorf("at first %+v", c)
+	}
+	if c := ConsentTo(id, true, nil, &granted); c.Needed || c.Asks != nil || c.Granted.Given == "" || c.Granted.Since != "1970-01-01T00:00:00.000Z" {
+		t.Errorf("not loaded %+v", c)
+	}
+	if c := ConsentTo(id, true, &granted, &granted); c.Needed || c.Difference != nil {
+		t.Errorf("the same %+v", c)
+	}
+	asked := grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name"}}]}}`)
+	asked.Mode, asked.InOrder, asked.Trigger = hat.ReplaceOutput, true, hat.Trigger{Kind: hat.Manual}
+	c := ConsentTo(id, true, &asked, &granted)
+	if c.Needed || c.Difference == nil || len(c.Difference.Added) != 3 || c.Asks.Since != c.Granted.Since {
+		t.Errorf("otherwise, but not wider %+v", c)
+	}
+	asked = grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name","w":"where"}},{"endpoint":"b/y"}]}}`)
+	c = ConsentTo(id, true, &asked, &granted)
+	if !c.Needed || fmt.Sprint(c.Difference.NewEndpoints) != "[b/y]" || len(c.Difference.Added) != 2 || c.Difference.Added[0].Field != "where" {
+		t.Errorf("wider %+v", c.Difference)
+	}
+	fields := make([]string, maxChanges+50)
+	for i := range fields {
+		fields[i] = fmt.Sprintf(`"f%d":"f%d"`, i, i)
+	}
+	asked = grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x","mapping":{`+strings.Join(fields, ",")+`}}]}}`)
+	c = ConsentTo(id, true, &asked, &granted)
+	if added := c.Difference.Added; len(added) != maxChanges+1 || added[maxChanges].Text != "and 50 more" {
+		t.Errorf("%d additions, the last is %+v", len(added), added[len(added)-1])
+	}
+	if text, err := json.Marshal(c); err != nil || !strings.Contains(string(text), `"removed":[{"endpoint":"a/x","field":"name"`) {
+		t.Errorf("%.300s, %v", text, err)
+	}
+}

@@ -1,0 +1,69 @@
+package bundle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestDiffers(t *testing.T) {
+	parse := func(text string) Bundle {
+		b, err := Parse([]byte(`{"name":"b","bundle":` + text + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	granted := parse(`{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name","t":"text"},
+		"filters":[{"field":"kind","operator":{"operator":"contains","value":"note"}}]},{"endpoint":"a/y"}],"limit":20}}`)
+	asked := parse(`{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name","w":"where"}}],"limit":50},"q":{"endpoints":[{"endpoint":"a/z"}]}}`)
+	d := Differs(granted, asked)
+	if got := fmt.Sprint(d.NewEndpoints, d.DroppedEndpoints); got != "[a/z] [a/y]" {
+		t.Errorf("endpoints %s", got)
+	}
+	texts := func(all []Difference) string {
+		var out []string
+		for _, d := range all {
+			out = append(out, d.Text)
+		}
+		return strings.Join(out, "; ")
+	}
+	if got, want := texts(d.Added), "more than 20 records at a time of a/x; records of a/x that the filter on kind left out; "+
+		"the field where of a/x; all fields of a/z"; got != want {
+		t.Errorf("added: %s\nwant: %s", got, want)
+	}
+	if got, want := texts(d.Removed), "a choice by kind of a/x; the field text of a/x; all fields of a/y"; got != want {
+		t.Errorf("removed: %s\nwant: %s", got, want)
+	}
+	for _, b := range []Bundle{granted, asked} {
+		if d := Differs(b, b); !d.IsZero() || len(d.NewEndpoints) > 0 {
+			t.Errorf("a bundle differs from itself: %+v", d)
+		}
+	}
+}
+
+func TestReadings(t *testing.T) {
+	b, err := Parse([]byte(`{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name.first","l[]":{"source":"list[]","mappings":{"i":"id"}}},
+		"filters":[{"field":"at","transformation":{"transformation":"datetimeExtract","part":"hour"},"operator":{"operator":"between","lower":5,"upper":9}},
+			{"field":"kind","operator":{"operator":"in","value":["a","` + strings.Repeat("b", 5000) + `"]}}],
+		"links":[{"endpoint":"b/y"}]}],"orderBy":"n","limit":3},"a":{"endpoints":[{"endpoint":"a/x"}]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := b.Readings()
+	if len(all) != 3 {
+		t.Fatalf("%d readings", len(all))
+	}
+	if r := all[0]; r.Property != "a" || !r.All || r.Fields != nil || r.Limit != nil {
+		t.Errorf("all of it: %+v", r)
+	}
+	r := all[1]
+	if !slices.Equal(r.Fields, []string{"list[].id", "name.first"}) || r.All || r.OrderBy != "name.first" || *r.Limit != 3 || r.Linked ||
+		len(r.Filters) != 2 || r.Filters[0] != "datetimeExtract hour of at between 5 and 9" || len(r.Filters[1]) > 500 {
+		t.Errorf("some of it: %+v", r)
+	}
+	if r := all[2]; !r.Linked || !r.All || r.Endpoint.String() != "b/y" || r.Limit != nil {
+		t.Errorf("links: %+v", r)
+	}
+}
