@@ -233,7 +233,8 @@ func (f Finder) node() (Runtime, error) {
 			crowded = err
 			continue
 		}
-		command := []string{executable, Dir + "/nodejs/bootstrap.mjs"}
+		// A function has about one CPU or less. V8's helper threads would only be more to copy and to wake.
+		command := []string{executable, "--single-threaded-gc", "--no-memory-reducer", "--v8-pool-size=1", Dir + "/nodejs/bootstrap.mjs"}
 		if copies {
 			command = slices.Insert(command, 1, "--openssl-config="+Dir+"/nodejs/openssl.cnf")
 		}
