@@ -27,8 +27,9 @@ type Config struct {
 	// Functions are the registered functions, key `functions`. Each has id, version, package (a directory with
 	// serverless.yml or template.yaml, or a .zip or .jar), namespace and endpoint (the only place it may write to),
 	// and may have stage ("dev" if not given), output (append, or replace: its newest result takes the place of the
-	// former), inOrder (false; true: data it fails on holds up what comes after) and experimental (false). An id may come
-	// again with another version: the last one is current.
+	// former), inOrder (false; true: data it fails on holds up what comes after), warmUp (true: the function is tried with
+	// an event without data before copies of it are made, so that they answer sooner) and experimental (false). An id may
+	// come again with another version: the last one is current.
 	Functions []catalog.Registered
 	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
 	Listen string
@@ -313,6 +314,7 @@ func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
 		"output":       parsed("output", func(s string) (err error) { f.Mode, err = hat.ParseOutputMode(s); return err }),
 		"inOrder":      func(n *yaml.Node) error { return r.flag(n, &f.InOrder) },
 		"experimental": func(n *yaml.Node) error { return r.flag(n, &f.Experimental) },
+		"warmUp":       func(n *yaml.Node) error { warmUp := true; err := r.flag(n, &warmUp); f.NoWarmUp = !warmUp; return err },
 	})
 	if err != nil {
 		return f, err

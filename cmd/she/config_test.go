@@ -31,7 +31,7 @@ functions:
     namespace: drops
     endpoint: insights/busy-hours
     experimental: true
-  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true}
+  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true, warmUp: false}
 trustProxy: true
 metrics: 127.0.0.1:9464
 otlp: http://127.0.0.1:4318
@@ -51,7 +51,7 @@ func TestConfig(t *testing.T) {
 	first.ID, _ = hat.ParseFunctionID("busy-hours")
 	first.Version, _ = hat.ParseVersion("1.0.0")
 	first.Output, _ = hat.ParseEndpoint("drops/insights/busy-hours")
-	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev", Mode: hat.ReplaceOutput, InOrder: true}
+	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev", Mode: hat.ReplaceOutput, InOrder: true, NoWarmUp: true}
 	second.Version, _ = hat.ParseVersion("1.1.0")
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{

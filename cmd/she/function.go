@@ -32,7 +32,7 @@ func functionCommand() *cobra.Command {
 }
 
 func printFunctions(w io.Writer, functions []functionView) {
-	t := newTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "AVAILABLE")
+	t := newTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "WARM-UP", "AVAILABLE")
 	for _, f := range functions {
 		available := "yes"
 		if !f.Available {
@@ -41,7 +41,11 @@ func printFunctions(w io.Writer, functions []functionView) {
 				available = "not asked yet"
 			}
 		}
-		t.row(f.ID, f.Version, f.Runtime, f.Trigger, strings.Join(f.Reads, " "), f.Output, available)
+		warmUp := "yes"
+		if !f.WarmUp {
+			warmUp = "no"
+		}
+		t.row(f.ID, f.Version, f.Runtime, f.Trigger, strings.Join(f.Reads, " "), f.Output, warmUp, available)
 	}
 	t.flush()
 	for _, f := range functions {

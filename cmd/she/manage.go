@@ -45,6 +45,7 @@ type functionView struct {
 	Runtime   string   `json:"runtime"`
 	Digest    string   `json:"digest"`
 	Available bool     `json:"available"`
+	WarmUp    bool     `json:"warmUp"` // tried with an event without data before copies are made
 	Trigger   string   `json:"trigger,omitempty"`
 	Reads     []string `json:"reads,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
@@ -198,7 +199,7 @@ func (n *node) listFunctions(*http.Request) (any, error) {
 	for _, f := range n.functions() {
 		v := functionView{
 			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
-			Digest: f.Digest(), Available: f.Available(), Warnings: f.Warnings,
+			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Warnings: f.Warnings,
 		}
 		if f.Problem != nil {
 			v.Problem = f.Problem.Error()

@@ -22,6 +22,7 @@ type Registered struct {
 	Mode         hat.OutputMode
 	InOrder      bool // newer data waits for what failed
 	Experimental bool
+	NoWarmUp     bool // its copies are made without an event having been tried before
 }
 
 // An Entry is one of a function's three entry points, ready to run.
