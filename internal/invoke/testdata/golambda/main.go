@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -16,12 +17,32 @@ type event struct {
 	N    json.Number `json:"n"`
 	Fail string      `json:"fail"`
 
+	Data *notes `json:"data"` // of a benchmark
+
 	Do   string `json:"do"` // of an edge
 	Size int    `json:"size"`
 	Text string `json:"text"`
 }
 
+type notes struct {
+	Notes []struct {
+		Data struct {
+			Message string `json:"message"`
+		} `json:"data"`
+	} `json:"notes"`
+}
+
+func (n notes) words() (all int) {
+	for _, note := range n.Notes {
+		all += len(strings.Fields(note.Data.Message))
+	}
+	return all
+}
+
 func handle(ctx context.Context, e event) (any, error) {
+	if e.Data != nil {
+		return e.Data.words(), nil
+	}
 	if e.Do != "" {
 		return edge(e), nil
 	}
