@@ -41,9 +41,9 @@ func (s *server) getOpenAPI(w *recorder, _ *request) error {
 
 // docsStyle is the page's only means; the policy names it by its digest and allows nothing else.
 const docsStyle = `body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
-h1,h2{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}nav a{margin-right:1rem}
+h1,h2{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 details{border:1px solid #ddd;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}summary{cursor:pointer}
-code{font:14px ui-monospace,monospace;overflow-wrap:anywhere}b.m{display:inline-block;width:4.5rem}
+code{font:14px ui-monospace,monospace;overflow-wrap:anywhere}b.m{display:inline-block;width:5rem}
 table{border-collapse:collapse;width:100%}td{border-top:1px solid #eee;padding:.2rem .6rem .2rem 0;vertical-align:top}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}details,h2{border-color:#444}td{border-color:#333}a{color:#8bf}}`
 
@@ -58,7 +58,7 @@ var docsPage = template.Must(template.New("docs").Parse(`<!DOCTYPE html>
 <title>{{.Title}} {{.Version}}</title><style>{{.Style}}</style></head><body>
 <h1>{{.Title}} {{.Version}}</h1><p>{{.Summary}}</p><p>{{.Description}}</p>
 <p>For machines: <a href="/openapi.json">openapi.json</a>.</p>
-<nav>{{range .Tags}}<a href="#{{.Name}}">{{.Name}}</a>{{end}}</nav>
+<nav>{{range .Tags}}<a href="#{{.Name}}">{{.Name}}</a>{{end}}<a href="#Shapes">Shapes</a></nav>
 {{range .Tags}}<h2 id="{{.Name}}">{{.Name}}</h2><p>{{.Description}}</p>
 {{range .Operations}}<details id="{{.ID}}"><summary><b class="m">{{.Method}}</b> <code>{{.Path}}</code> – {{.Summary}}</summary>
 {{with .Description}}<p>{{.}}</p>{{end}}{{if .Public}}<p>No token needed.</p>{{end}}
@@ -66,6 +66,8 @@ var docsPage = template.Must(template.New("docs").Parse(`<!DOCTYPE html>
 {{with .Body}}<p>Body:</p><p><code>{{.}}</code></p>{{end}}
 <table>{{range .Answers}}<tr><td>{{.Status}}</td><td>{{.Description}}{{with .Schema}}<br><code>{{.}}</code>{{end}}</td></tr>{{end}}</table>
 </details>{{end}}{{end}}
+<h2 id="Shapes">Shapes</h2><p>What the names in bodies and answers stand for.</p>
+<table>{{range .Shapes}}<tr><td><code>{{.Name}}</code></td><td>{{with .Description}}{{.}}<br>{{end}}<code>{{.Sketch}}</code></td></tr>{{end}}</table>
 </body></html>`))
 
 type docsTag struct {
@@ -85,6 +87,8 @@ type docsParameter struct {
 	Name, In, Description string
 	Required              bool
 }
+
+type docsShape struct{ Name, Description, Sketch string }
 
 type docsAnswer struct{ Status, Description, Schema string }
 
@@ -214,7 +218,13 @@ var docs = sync.OnceValues(func() ([]byte, error) {
 		Title, Version, Summary, Description string
 		Style                                template.CSS
 		Tags                                 []docsTag
-	}{info.text("title"), info.text("version"), info.text("summary"), info.text("description"), docsStyle, nil}
+		Shapes                               []docsShape
+	}{info.text("title"), info.text("version"), info.text("summary"), info.text("description"), docsStyle, nil, nil}
+	schemas := root.get("components").get("schemas")
+	for _, name := range schemas.keys() {
+		shape := schemas.get(name)
+		page.Shapes = append(page.Shapes, docsShape{name, shape.text("description"), sketch(shape.at, 3)})
+	}
 	for _, tag := range root.list("tags") {
 		page.Tags = append(page.Tags, docsTag{tag.text("name"), tag.text("description"), byTag[tag.text("name")]})
 	}
