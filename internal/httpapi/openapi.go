@@ -44,7 +44,7 @@ const docsStyle = `body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margi
 h1,h2{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 details{border:1px solid #ddd;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}summary{cursor:pointer}
 code{font:14px ui-monospace,monospace;overflow-wrap:anywhere}b.m{display:inline-block;width:5rem}
-table{border-collapse:collapse;width:100%}td{border-top:1px solid #eee;padding:.2rem .6rem .2rem 0;vertical-align:top}
+table{border-collapse:collapse;width:100%}td{border-top:1px solid #eee;padding:.2rem .6rem .2rem 0;vertical-align:top}td:first-child{white-space:nowrap}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}details,h2{border-color:#444}td{border-color:#333}a{color:#8bf}}`
 
 var docsPolicy = func() string {
