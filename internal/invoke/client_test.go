@@ -14,6 +14,9 @@ import (
 // as the program of a custom runtime.
 func TestOfficialNodeClient(t *testing.T) {
 	needRoot(t)
+	if resolved, _, err := newInvoker(t).Supports("nodejs"); err != nil || resolved < "nodejs20" {
+		t.Skipf("the client wants Node.js 20 or newer, here is %s", resolved)
+	}
 	dir, err := filepath.Abs("../../functions/testdata/echo-ric")
 	if err != nil {
 		t.Fatal(err)
