@@ -82,21 +82,40 @@ func serveStandIn(how string, args []string) error {
 	return errors.Join(err, s.stop())
 }
 
-// dieAt makes what ends this process at a commit; "" is never.
+// dieAt makes what ends this process at a commit, "" never; with a fourth word, the name of a file, it fills the file's
+// disk with it instead.
 func dieAt(text string) func(ops []string, persisted bool) error {
 	when := strings.Fields(text)
-	if len(when) != 3 {
+	if len(when) < 3 {
 		return nil
 	}
 	number, _ := strconv.ParseInt(when[1], 10, 64)
 	after := when[2] == "after"
 	var seen atomic.Int64
 	return func(ops []string, persisted bool) error {
-		if persisted == after && slices.Contains(ops, when[0]) && seen.Add(1) == number {
+		switch {
+		case persisted != after || !slices.Contains(ops, when[0]) || seen.Add(1) != number:
+		case len(when) == 4:
+			fill(when[3])
+		default:
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // nothing of this thread happens any more either
 		}
 		return nil
+	}
+}
+
+// fill writes a file until there is no room left for a byte.
+func fill(name string) {
+	f, err := os.Create(name)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	for size := 1 << 20; size > 0; {
+		if n, err := f.Write(make([]byte, size)); err != nil && n == 0 {
+			size /= 2
+		}
 	}
 }
 

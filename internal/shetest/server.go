@@ -152,6 +152,21 @@ func (s *Server) Ready() error {
 	return nil
 }
 
+// UntilLog waits until the processes have printed what matches.
+func (s *Server) UntilLog(want *regexp.Regexp) error {
+	deadline := time.After(wait)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !want.MatchString(s.Log.String()) {
+		select {
+		case <-deadline:
+			return fmt.Errorf("the server never printed %s:\n%s", want, s.Log.String())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // Running says whether there is a process.
 func (s *Server) Running() bool { return s.cmd != nil }
 
