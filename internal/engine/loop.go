@@ -209,7 +209,7 @@ func (l *loop) startLooks(ctx context.Context) {
 	}
 }
 
-// lookAt looks into the HAT's vault; with count it also counts what is parked, which costs as much again.
+// lookAt looks into the HAT's vault; with count it also counts what is parked.
 func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 	v, release, err := e.vaults.Open(ctx, id)
 	if err != nil {
@@ -218,7 +218,7 @@ func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 	defer release()
 	l := e.lookInto(ctx, id, v)
 	if count && l.err == nil {
-		l.parked, l.err = parkedAt(ctx, v)
+		l.parked, l.err = v.Parked(ctx)
 		l.counted = true
 	}
 	return l

@@ -67,7 +67,7 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	l := e.lookInto(ctx, t.hat, v)
 	var failed *FailedError
 	if errors.As(err, &failed) && l.err == nil {
-		l.parked, l.err = parkedAt(ctx, v)
+		l.parked, l.err = v.Parked(ctx)
 		l.counted = true
 	}
 	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {

@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"time"
 
-	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/vault"
 )
@@ -113,23 +111,4 @@ func (l *loop) stats() Stats {
 		s.Parked += n
 	}
 	return s
-}
-
-// parkedAt counts what is parked at a HAT.
-func parkedAt(ctx context.Context, v vault.Vault) (n int, err error) {
-	states, err := v.FunctionStates(ctx, access.Operator())
-	for _, s := range states {
-		if !s.Enabled {
-			continue
-		}
-		if s.Pending != nil && s.Pending.Parked {
-			n++
-		}
-		for _, r := range s.Ranges {
-			if r.Parked {
-				n++
-			}
-		}
-	}
-	return n, err
 }

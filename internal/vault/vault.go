@@ -244,6 +244,8 @@ type Work interface {
 	Fail(ctx context.Context, p plan.Plan, out Output, f *hat.Fault) error
 	// Abandon gives a claim back untouched, for a clean stop.
 	Abandon(ctx context.Context, p plan.Plan) error
+	// Parked counts pieces of work of enabled functions that wait for a person.
+	Parked(ctx context.Context) (n int, err error)
 	// Used is what runs of the function that were claimed since then have taken. access.ErrDenied.
 	Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (plan.Used, error)
 }

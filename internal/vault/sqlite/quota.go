@@ -28,6 +28,15 @@ func usedOf(ctx context.Context, c *conn, f hat.FunctionID, from time.Time) (u p
 	return u, err
 }
 
+// Parked: see vault.Work.
+func (v *Vault) Parked(ctx context.Context) (n int, err error) {
+	err = v.read(ctx, func(c *conn) error {
+		return c.get(ctx, `SELECT count(*) FROM (SELECT function FROM pending WHERE parked UNION ALL SELECT function FROM ranges WHERE parked) w
+			JOIN functions f ON f.n = w.function WHERE f.enabled`, nil, &n)
+	})
+	return n, err
+}
+
 // Used: see vault.Work.
 func (v *Vault) Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
