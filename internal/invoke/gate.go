@@ -59,6 +59,16 @@ func (g *gate) enter(ctx context.Context, t Tenant) (leave func(), err error) {
 	return nil, context.Cause(ctx)
 }
 
+// busy is how many places are taken.
+func (g *gate) busy() (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, of := range g.running {
+		n += of
+	}
+	return n
+}
+
 // admit fills the free places. The lock is held.
 func (g *gate) admit() {
 	for g.free > 0 && len(g.waiting) > 0 {

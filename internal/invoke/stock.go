@@ -32,7 +32,8 @@ type stock struct {
 
 	mu        sync.Mutex
 	functions map[string]*function
-	held      int64 // bytes of what waits
+	held      int64  // bytes of what waits
+	counts    Counts // of all functions, those forgotten too
 }
 
 // function is what the stock knows of one function in one configuration. The stock's lock guards it.
@@ -126,7 +127,7 @@ func (s *stock) take(f *function) (i sandbox.Instance, ok bool) {
 			s.discard(p)
 			continue
 		}
-		f.counts.Parked++
+		s.countLocked(f, Counts{Parked: 1})
 		return p.Instance, true
 	}
 	return nil, false
@@ -155,18 +156,29 @@ func (s *stock) count(f *function, start Start) {
 	defer s.mu.Unlock()
 	switch start {
 	case Cold:
-		f.counts.Cold++
+		s.countLocked(f, Counts{Cold: 1})
 	case Restored:
-		f.counts.Restored++
-	case Parked:
-		f.counts.Parked++
+		s.countLocked(f, Counts{Restored: 1})
+	case Parked: // take counts
 	}
+}
+
+func (s *stock) countLocked(f *function, more Counts) {
+	f.counts.add(more)
+	s.counts.add(more)
+}
+
+func (c *Counts) add(more Counts) {
+	c.Cold += more.Cold
+	c.Restored += more.Restored
+	c.Parked += more.Parked
+	c.Fallbacks += more.Fallbacks
 }
 
 func (s *stock) fellBack(f *function) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.counts.Fallbacks++
+	s.countLocked(f, Counts{Fallbacks: 1})
 }
 
 func (f *function) rateAt(now time.Time) float64 {
@@ -277,7 +289,7 @@ func (s *stock) restore(ctx context.Context, f *function, build bool) sandbox.In
 		s.images.remove(f.key)
 		s.mu.Lock()
 		tested := f.tested
-		f.counts.Fallbacks++
+		s.countLocked(f, Counts{Fallbacks: 1})
 		s.mu.Unlock()
 		// An image of an earlier life may be stale: it is made again. One that was good a moment ago may have met a full
 		// disk or too little memory: it is made again too. One that never worked is not.
@@ -405,7 +417,12 @@ func (s *stock) close() error {
 
 // Stats is how functions were started and what waits.
 type Stats struct {
+	Counts             // of all functions since the server started; they only grow
+	Busy         int   // invocations under way
+	Waiting      int   // instances that wait
 	WaitingBytes int64 // host memory of all that waits
+	Images       int   // functions with an image
+	ImageBytes   int64 // of these on disk
 	// Left counts instances of which something stayed on the host, though they ended; the next Sweep removes it.
 	Left      int64
 	Functions []FunctionStats
@@ -416,6 +433,7 @@ type FunctionStats struct {
 	Name, Version string
 	Counts
 	Waiting    int
+	WarmedUp   bool // its copies are made after an event without data was tried
 	ImageBytes int64
 	NoCopies   string // why every instance is started cold; empty if copies are made
 }
@@ -423,18 +441,23 @@ type FunctionStats struct {
 // Stats is for the operator: it holds names of functions and counts.
 func (v *Invoker) Stats() Stats {
 	s := v.stock.stats()
-	s.Left = v.left.Load()
+	s.Left, s.Busy = v.left.Load(), v.gate.busy()
 	return s
 }
 
 func (s *stock) stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Stats{WaitingBytes: s.held}
+	out := Stats{Counts: s.counts, WaitingBytes: s.held}
 	for _, f := range s.functions {
-		one := FunctionStats{Name: f.name, Version: f.version, Counts: f.counts, Waiting: len(f.waiting), NoCopies: f.gaveUp}
+		one := FunctionStats{Name: f.name, Version: f.version, Counts: f.counts, Waiting: len(f.waiting), WarmedUp: f.copies && f.gaveUp == "" && f.warm != nil, NoCopies: f.gaveUp}
+		out.Waiting += one.Waiting
 		if s.images != nil {
 			one.ImageBytes = s.images.size(f.key)
+		}
+		if one.ImageBytes > 0 {
+			out.Images++
+			out.ImageBytes += one.ImageBytes
 		}
 		out.Functions = append(out.Functions, one)
 	}

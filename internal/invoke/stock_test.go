@@ -157,7 +157,13 @@ func TestStockKeepsItsBudget(t *testing.T) {
 		if b.open.Load() != 2 {
 			t.Errorf("%d are open", b.open.Load())
 		}
+		if stats := s.stats(); stats.Cold != 4 || stats.Waiting != 2 || stats.WaitingBytes != 200 {
+			t.Errorf("stats %+v", stats)
+		}
 		s.forget("f3")
+		if stats := s.stats(); stats.Cold != 4 || stats.Waiting != 1 || len(stats.Functions) != 3 {
+			t.Errorf("what a forgotten function did is forgotten: %+v", stats)
+		}
 		synctest.Wait()
 		if b.open.Load() != 1 {
 			t.Errorf("after one was forgotten %d are open", b.open.Load())
