@@ -94,8 +94,13 @@ func newInvoker(t testing.TB) *invoke.Invoker {
 
 func openInvoker(t testing.TB, c invoke.Config) *invoke.Invoker {
 	t.Helper()
+	return openIn(t, t.TempDir(), c)
+}
+
+// openIn keeps the state of its sandboxes in a directory "state" of dir.
+func openIn(t testing.TB, dir string, c invoke.Config) *invoke.Invoker {
+	t.Helper()
 	needRoot(t)
-	dir := t.TempDir()
 	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(dir, "state")})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,88 @@
+package invoke_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/invoke"
+)
+
+// BenchmarkCopy measures what a copy costs, from being made to nothing being left: CPU of everything that belongs to
+// sandboxes, gVisor's launcher too (target 80 ms); how long an event waits for its answer when a copy waits (target
+// 5 ms in Go, 10 in other languages) and when none does, after an INIT of two seconds (target 150 ms); and the host's
+// memory for one that waits.
+func BenchmarkCopy(b *testing.B) {
+	for name, c := range benchFunctions(b) {
+		c.WarmUp = []byte(benchEvent)
+		b.Run(name+"/parked", func(b *testing.B) { benchCopy(b, c, invoke.Parked, 0) })
+	}
+	slow := function(b, "python3.11", "app.handler", map[string]string{"app.py": `
+import time
+time.sleep(2)
+def handler(event, context):
+    return len(event["data"]["notes"])
+`})
+	slow.WarmUp = []byte(benchEvent)
+	b.Run("python/nothing parked, INIT 2 s", func(b *testing.B) { benchCopy(b, slow, invoke.Restored, -1) })
+}
+
+func benchCopy(b *testing.B, c invoke.Code, want invoke.Start, waiting int64) {
+	dir := b.TempDir()
+	v := openIn(b, dir, invoke.Config{Images: b.TempDir(), WaitingBytes: waiting})
+	prepare(b, v, c)
+	var took []time.Duration
+	memory := v.Stats().WaitingBytes
+	before := sandboxCPU(b, dir)
+	for b.Loop() {
+		began := time.Now()
+		a, err := ask(b, v, c, benchEvent)
+		if err != nil || a.Start != want {
+			b.Fatalf("started %s, want %s: %v", a.Start, want, err)
+		}
+		if want == invoke.Parked {
+			took = append(took, a.Timing.Run)
+		} else {
+			took = append(took, time.Since(began))
+		}
+		v.Settle()
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64((sandboxCPU(b, dir)-before).Microseconds())/1000/float64(len(took)), "cpu-ms/copy")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "answer-p50-ms")
+	b.ReportMetric(float64(memory)/(1<<20), "MB-waiting")
+	b.ReportMetric(0, "ns/op")
+}
+
+// sandboxCPU is the CPU time of all sandboxes of a mechanism so far, those gone too: its cgroup is above theirs.
+func sandboxCPU(b *testing.B, dir string) time.Duration {
+	b.Helper()
+	groups, err := os.ReadFile(filepath.Join(dir, "state", "cgroups"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for group := range strings.FieldsSeq(string(groups)) {
+		if text, err := os.ReadFile(filepath.Join(group, "cpuacct.usage")); err == nil { // version 1
+			n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return time.Duration(n)
+		}
+		text, err := os.ReadFile(filepath.Join(group, "cpu.stat"))
+		if usage, ok := strings.CutPrefix(string(text), "usage_usec "); ok && err == nil { // version 2
+			first, _, _ := strings.Cut(usage, "\n")
+			n, err := strconv.ParseInt(first, 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return time.Duration(n) * time.Microsecond
+		}
+	}
+	b.Fatal("no cgroup tells the CPU time")
+	return 0
+}
