@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -116,6 +117,7 @@ func (n *node) management() http.Handler {
 	}
 	handle("GET /hats", n.listHATs)
 	handle("POST /hats", n.createHAT)
+	handle("POST /hats/{domain}/platforms", n.putPlatform)
 	handle("GET /functions", n.listFunctions)
 	handle("GET /hats/{domain}/runs", n.listRuns)
 	handle("GET /hats/{domain}/runs/{run}", n.showRun)
@@ -164,10 +166,7 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(req.Password) < leastPassword || len(req.Password) > mostPassword {
-		return nil, fmt.Errorf("the password must have %d to %d bytes, this one has %d", leastPassword, mostPassword, len(req.Password))
-	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(req.Password), bcryptCost)
+	hash, err := hashOf(req.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +191,73 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("create HAT %s: %w", domain, err)
 	}
 	return hatView{Domain: h.Domain.String(), ID: h.ID, Username: name.String(), Created: h.Created}, nil
+}
+
+func hashOf(password string) ([]byte, error) {
+	if len(password) < leastPassword || len(password) > mostPassword {
+		return nil, fmt.Errorf("the password must have %d to %d bytes, this one has %d", leastPassword, mostPassword, len(password))
+	}
+	return bcrypt.GenerateFromPassword([]byte(password), bcryptCost)
+}
+
+type platformRequest struct {
+	Name, Password string
+	Off            bool
+}
+
+type platformView struct {
+	Domain   string `json:"domain"`
+	Username string `json:"username"`
+	Enabled  bool   `json:"enabled"`
+}
+
+// putPlatform makes a platform user, gives them another password, or switches them off.
+func (n *node) putPlatform(r *http.Request) (any, error) {
+	var req platformRequest
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return nil, fmt.Errorf("unreadable request: %w", err)
+	}
+	name, err := hat.ParseName(req.Name)
+	if err != nil {
+		return nil, err
+	}
+	h, err := n.hatOf(r)
+	if err != nil {
+		return nil, err
+	}
+	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	u, err := v.UserByName(r.Context(), name.String())
+	there := err == nil
+	switch {
+	case there && !slices.Contains(u.Roles, access.Role{Title: access.TitlePlatform}):
+		return nil, fmt.Errorf("%s is a user of %s without the role platform; choose another name", name, h.Domain)
+	case !there && !errors.Is(err, vault.ErrNotFound):
+		return nil, err
+	case !there && req.Off:
+		return nil, fmt.Errorf("%s has no platform user %s", h.Domain, name)
+	}
+	u.Enabled = !req.Off
+	if !req.Off {
+		if u.PasswordHash, err = hashOf(req.Password); err != nil {
+			return nil, err
+		}
+		// To the next full second, as tokens count: none of this second survives.
+		u.TokensFrom = time.Now().Truncate(time.Second).Add(time.Second)
+	}
+	if there {
+		err = v.UpdateUser(r.Context(), u)
+	} else {
+		u.ID, u.Username, u.Roles = hat.NewUserID(), name.String(), []access.Role{{Title: access.TitlePlatform}}
+		err = v.CreateUser(r.Context(), u)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("platform user %s of %s: %w", name, h.Domain, err)
+	}
+	return platformView{Domain: h.Domain.String(), Username: name.String(), Enabled: u.Enabled}, nil
 }
 
 func (n *node) listFunctions(*http.Request) (any, error) {

@@ -27,13 +27,15 @@ import (
 // The stories run the real binaries, as root, with real sandboxes. Each story may write the word in $CANARY as owner
 // data; at its end the harness looks for it everywhere but in the vaults.
 //
+// A condition of ours: [built:PATH] if that is below functions/.
+//
 // Commands of ours, beside testscript's own:
 //
 //	hat NAME              create HAT NAME.test with the password "secret-of-NAME"
 //	serve [FLAG...]       start she serve on $DATA with she.yaml, wait until it is ready
 //	sigterm               SIGTERM, and it must end with 0 (stop is testscript's own: it ends the script)
 //	kill9                 SIGKILL
-//	login NAME            later calls are NAME's
+//	login NAME [as USER]  later calls are NAME's, or that user's of the HAT of NAME
 //	call METHOD PATH [FILE]        print status and body
 //	until METHOD PATH REGEXP       the same, again and again until the body matches (60 s)
 //	expand FILE           replace $VARIABLES in it
@@ -69,6 +71,14 @@ func TestStories(t *testing.T) {
 			env.Values[storyKey{}] = s
 			env.Defer(s.end)
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			path, ok := strings.CutPrefix(cond, "built:")
+			if !ok {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			_, err := os.Stat(filepath.Join(bin, "../functions", path))
+			return err == nil, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"hat":           command((*story).hat),
@@ -134,8 +144,16 @@ func (s *story) stop(*testscript.TestScript, []string) error { return s.server.S
 func (s *story) kill9(*testscript.TestScript, []string) error { return s.server.Kill() }
 
 func (s *story) login(_ *testscript.TestScript, args []string) error {
-	s.name, s.client = args[0], s.server.Client(args[0])
-	return s.client.Login()
+	name, user := args[0], args[0]
+	if len(args) == 3 && args[1] == "as" {
+		user = args[2]
+	}
+	client := s.server.Client(name)
+	if err := client.LoginAs(user); err != nil {
+		return err
+	}
+	s.name, s.client = name, client
+	return nil
 }
 
 func (s *story) call(ts *testscript.TestScript, args []string) error {

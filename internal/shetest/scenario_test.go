@@ -33,7 +33,10 @@ func TestScenarios(t *testing.T) {
 		functions = append(functions, s.functions...)
 	}
 	w := newWorld(t, functions, "alice", "bob")
-	w.addPlatform()
+	for _, name := range []string{"alice", "bob"} {
+		_, err := w.server.CreatePlatform("platform", name)
+		check(t, err)
+	}
 	w.start()
 	alice, bob := w.owner("alice"), w.owner("bob")
 	for _, f := range functions {

@@ -83,6 +83,11 @@ func (s *Server) CreateHAT(name string) (string, error) {
 	return She(Password(name)+"\n", "hat", "create", name, "--domain", name+".test", "--data", s.Data, "--password-stdin")
 }
 
+// CreatePlatform makes a platform user of NAME.test, with the password that Password tells.
+func (s *Server) CreatePlatform(user, name string) (string, error) {
+	return She(Password(user)+"\n", "hat", "platform", user, "--hat", name, "--data", s.Data, "--password-stdin")
+}
+
 // Password of a user: of the owner of a HAT that CreateHAT made, for one.
 func Password(name string) string { return "secret-of-" + name }
 

@@ -16,14 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
-
-	"she/internal/access"
-	"she/internal/directory"
-	"she/internal/hat"
 	"she/internal/shetest"
-	"she/internal/vault"
-	"she/internal/vault/sqlite"
 )
 
 // patience is how long anything a scenario waits for may take on a busy machine.
@@ -228,27 +221,6 @@ func (w *world) owner(name string) *person {
 	p := &person{T: w.t, world: w, client: *c, name: name}
 	p.journal = listen(w.t, c)
 	return p
-}
-
-// addPlatform gives every HAT a user with the role platform, whose name is "platform". No route and no command makes
-// one, so it is put into the vaults before the server starts.
-func (w *world) addPlatform() {
-	w.t.Helper()
-	hats, err := directory.Open(w.server.Data)
-	check(w.t, err)
-	vaults, err := sqlite.NewStore(hats.Vaults(), sqlite.Options{MaxOpen: 2})
-	check(w.t, err)
-	hash, err := bcrypt.GenerateFromPassword([]byte(shetest.Password("platform")), bcrypt.MinCost)
-	check(w.t, err)
-	for _, h := range hats.List() {
-		v, release, err := vaults.Open(w.t.Context(), h.ID)
-		check(w.t, err)
-		check(w.t, v.CreateUser(w.t.Context(), vault.User{
-			ID: hat.NewUserID(), Username: "platform", PasswordHash: hash, Enabled: true, Roles: []access.Role{{Title: access.TitlePlatform}},
-		}))
-		release()
-	}
-	check(w.t, errors.Join(vaults.Close(), hats.Close()))
 }
 
 // platform is that user, logged in at the person's HAT.

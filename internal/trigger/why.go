@@ -109,7 +109,10 @@ func Why(s Situation, now time.Time) Answer {
 }
 
 func why(s Situation, now time.Time) Answer {
+	broken := s.Installed && !s.Available && s.Problem != nil
 	switch {
+	case !s.Enabled && broken && !s.Stopped:
+		return Answer{Code: NotAvailable, Text: "it can't be switched on: " + s.Problem.Text, Fault: s.Problem}
 	case !s.Enabled:
 		return Answer{Code: NotEnabled, Text: "the owner has not switched it on"}
 	case s.Stopped:
@@ -118,7 +121,7 @@ func why(s Situation, now time.Time) Answer {
 		return Answer{Code: Running, Text: "it is running now"}
 	case !s.Installed:
 		return Answer{Code: NotInstalled, Text: "it is switched on, but not installed on this server any more"}
-	case !s.Available && s.Problem != nil:
+	case broken:
 		return Answer{Code: NotAvailable, Text: "it is installed, but can't run: " + s.Problem.Text, Fault: s.Problem}
 	case !s.Available:
 		return Answer{Code: Loading, Text: "the server is still asking it for its configuration"}

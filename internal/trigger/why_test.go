@@ -27,6 +27,8 @@ func TestWhy(t *testing.T) {
 		fault *hat.Fault
 	}{
 		{"never switched on", Situation{Installed: true, Available: true}, NotEnabled, time.Time{}, nil},
+		{"broken, so that it can't be switched on", Situation{Installed: true, Problem: broken}, NotAvailable, time.Time{}, broken},
+		{"broken, never switched on, no server", Situation{Installed: true, Problem: broken, Stopped: true}, NotEnabled, time.Time{}, nil},
 		{"no server", with(func(s *Situation) { s.Stopped = true }), EngineStopped, time.Time{}, nil},
 		{"a run in flight, also with more work waiting", with(func(s *Situation) { s.Running, s.Waiting = now, &Waiting{NotBefore: now} }), Running, time.Time{}, nil},
 		{"removed from the server", with(func(s *Situation) { s.Installed = false }), NotInstalled, time.Time{}, nil},
