@@ -26,6 +26,12 @@ const (
 	// waiting is how much CPU an instance gets between INIT and its event: what its background threads do then is for
 	// nobody.
 	waiting = 0.01
+	// settling is how long at most it has its full share before, to come to rest: a runtime that was just restored, or
+	// has just asked for its event, has pages to touch and threads to put to sleep. Left for later, an event would wait
+	// for that. It counts as quiet when it used less than a thirtieth of a CPU between two looks.
+	settling    = 2 * time.Second
+	lookEvery   = 30 * time.Millisecond
+	quietWithin = time.Millisecond
 	// patience bounds the removal of one sandbox.
 	patience = 10 * time.Second
 )
@@ -42,6 +48,9 @@ type instance struct {
 	host   *runtimeapi.Host
 	copy   bool // restored from an image
 
+	wake    context.CancelFunc // ends settle
+	settled sync.WaitGroup
+
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -52,9 +61,13 @@ func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Insta
 	if err != nil {
 		return nil, result, err
 	}
+	if err := i.wait(); err != nil {
+		return nil, result, err
+	}
 	return i, result, nil
 }
 
+// start is Start that leaves the instance its whole CPU.
 func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sandbox.Result, error) {
 	i, err := m.create(ctx, p, "")
 	if err != nil {
@@ -73,10 +86,51 @@ func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sa
 		result, failure := i.explain(ctx, nil, err)
 		return nil, result, errors.Join(failure, i.Close())
 	}
-	if err := i.group.throttle(waiting); err != nil {
-		return nil, sandbox.Result{}, errors.Join(sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err), i.Close())
-	}
 	return i, sandbox.Result{Init: time.Since(began)}, nil
+}
+
+// wait is for the event: the instance has the share of a run until it is quiet, and then next to nothing until Run or
+// Close.
+func (i *instance) wait() error {
+	if err := i.group.throttle(i.limits.CPU); err != nil {
+		return errors.Join(sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err), i.Close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settling)
+	i.wake = cancel
+	i.settled.Go(func() { i.settle(ctx) })
+	return nil
+}
+
+func (i *instance) settle(ctx context.Context) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	_, before := i.group.usage()
+	for quiet := false; !quiet && ctx.Err() == nil; {
+		select {
+		case <-look.C:
+			_, now := i.group.usage()
+			quiet = now-before < quietWithin
+			before = now
+		case <-ctx.Done():
+		}
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return // by Run or Close
+	}
+	if i.group.throttle(waiting) != nil {
+		// What can't be held back must not wait. Whoever comes to use it finds it ended.
+		killing, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = i.group.kill(killing)
+	}
+}
+
+// awake ends the wait.
+func (i *instance) awake() {
+	if i.wake != nil {
+		i.wake()
+		i.settled.Wait()
+	}
 }
 
 // initThreads is what process 1 takes from the limit of processes and threads.
@@ -132,8 +186,8 @@ func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) 
 		return nil, err
 	}
 	i.copy = true
-	if err := i.group.throttle(waiting); err != nil {
-		return nil, errors.Join(sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err), i.Close())
+	if err := i.wait(); err != nil {
+		return nil, err
 	}
 	return i, nil
 }
@@ -231,6 +285,7 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 		return sandbox.Result{}, sandbox.Failed(sandbox.Author, sandbox.RequestTooLarge,
 			"the event has %d bytes, at most %d are allowed", len(c.Event), sandbox.MaxEvent)
 	}
+	i.awake()
 	if err := i.group.throttle(i.limits.CPU); err != nil {
 		return sandbox.Result{}, sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err)
 	}
@@ -312,6 +367,7 @@ func (i *instance) Memory() int64 { return i.group.memory() }
 // Close implements sandbox.Instance.
 func (i *instance) Close() error {
 	i.closeOnce.Do(func() {
+		i.awake()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		var problems []error

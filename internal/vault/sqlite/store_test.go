@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -377,6 +378,58 @@ func TestManyHATsThroughFewPlaces(t *testing.T) {
 		v, release := openVault(t, s, fmt.Sprintf("hat%d", i))
 		vaulttest.CheckHAT(t, v)
 		release()
+	}
+}
+
+// Open files follow the places, however many HATs there are.
+func TestOpenFilesFollowThePlaces(t *testing.T) {
+	const places, hats, visitors = 8, 200, 4
+	dir := t.TempDir()
+	s := newStore(t, dir, Options{MaxOpen: places})
+	callers := make([]access.Caller, hats)
+	for i := range hats {
+		callers[i] = create(t, s, fmt.Sprintf("hat%d", i))
+	}
+	openFiles := func() (n int) {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("this system does not list open files")
+		}
+		for _, fd := range all {
+			if to, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(to, dir+"/") {
+				n++
+			}
+		}
+		return n
+	}
+	// A writer and an idle reader each, of three files at most: the data, its log, the index of that.
+	const bound = places * 2 * 3
+	var most atomic.Int64
+	var wg sync.WaitGroup
+	for w := range visitors {
+		wg.Go(func() {
+			for i := w; i < hats; i += visitors {
+				v, release, err := s.Open(context.Background(), fmt.Sprintf("hat%d", i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := write(t, v, callers[i], `1`); err != nil {
+					t.Error(err)
+				}
+				if _, err := v.Endpoints(context.Background(), callers[i]); err != nil {
+					t.Error(err)
+				}
+				release()
+				n := int64(openFiles())
+				for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n > bound || n < places {
+		t.Errorf("%d files were open at once in %d places, want at most %d", n, places, bound)
 	}
 }
 
