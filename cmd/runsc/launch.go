@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -24,8 +23,8 @@ import (
 type launcher struct {
 	socket int
 	send   sync.Mutex
-	// create is held while a sandbox's processes are made and moved to their cgroup: gVisor hands the standard
-	// streams of its own process to a sandbox, and whoever is in our cgroup then belongs to that one sandbox.
+	// create is held while a sandbox's processes are made: gVisor hands the standard streams of its own process to a
+	// sandbox, and its children are where this process is, which is in the sandbox's cgroup then.
 	create sync.Mutex
 }
 
@@ -97,20 +96,33 @@ func (l *launcher) bringUp(job launch.Job, files []*os.File) (err error) {
 	return c.Start(conf)
 }
 
-// new makes the processes of a sandbox and puts them into its cgroup. Nothing of the function runs yet.
+// new makes the processes of a sandbox. They are born in its cgroup, because this process is in there meanwhile: what
+// they use counts as the sandbox's from the first page on. Moved later, it would count here until they end, and many
+// sandboxes together would be more than this process may have.
 func (l *launcher) new(conf *config.Config, args container.Args, job launch.Job, files []*os.File) (*container.Container, error) {
 	l.create.Lock()
 	defer l.create.Unlock()
+	defer func() {
+		if err := enter(job.Waits); err != nil {
+			// In a sandbox's cgroup we would die with it, later and without a reason.
+			fmt.Fprintln(os.Stderr, "runsc: launch:", err)
+			os.Exit(1)
+		}
+	}()
+	if err := enter(job.Groups); err != nil {
+		return nil, err
+	}
 	in, out, complaints := os.Stdin, os.Stdout, os.Stderr
 	os.Stdin, os.Stdout, os.Stderr = files[0], files[1], files[2]
+	defer func() { os.Stdin, os.Stdout, os.Stderr = in, out, complaints }()
 	c, err := container.New(conf, args)
-	os.Stdin, os.Stdout, os.Stderr = in, out, complaints
-	if err == nil {
-		for _, pid := range []int{c.SandboxPid(), c.GoferPid.Load()} {
-			go reap(pid)
-		}
+	if err != nil {
+		return nil, err
 	}
-	return c, errors.Join(err, move(job.Waits, job.Groups))
+	for _, pid := range []int{c.SandboxPid(), c.GoferPid.Load()} {
+		go reap(pid)
+	}
+	return c, nil
 }
 
 // reap waits for the end of a child, whenever that is. Its parent is this process, and nobody else asks.
@@ -122,32 +134,11 @@ func reap(pid int) {
 	}
 }
 
-// move puts every process of one cgroup but our own into another, in each hierarchy, until none is left: a process
-// that forks meanwhile has its child moved in the next round.
-func move(from, to []string) error {
-	for i := range from {
-		for round := 0; ; round++ {
-			b, err := os.ReadFile(filepath.Join(from[i], "cgroup.procs"))
-			if err != nil {
-				return fmt.Errorf("list the new sandbox's processes: %w", err)
-			}
-			left := 0
-			for _, pid := range strings.Fields(string(b)) {
-				if pid == strconv.Itoa(os.Getpid()) {
-					continue
-				}
-				left++
-				err := os.WriteFile(filepath.Join(to[i], "cgroup.procs"), []byte(pid), 0)
-				if err != nil && !errors.Is(err, unix.ESRCH) {
-					return fmt.Errorf("move the new sandbox to its cgroup: %w", err)
-				}
-			}
-			if left == 0 {
-				break
-			}
-			if round == 100 {
-				return fmt.Errorf("the cgroup %s never came to rest", from[i])
-			}
+// enter makes this process, with all its threads, a member of one cgroup in each hierarchy.
+func enter(groups []string) error {
+	for _, dir := range groups {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+			return fmt.Errorf("enter a cgroup: %w", err)
 		}
 	}
 	return nil

@@ -66,10 +66,17 @@ func serveStandIn(how string, args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	moreProcs()
+	moody := how == "moody"
 	s, err := startServer(ctx, serverOptions{
 		data: flags["--data"], listen: flags["--listen"], config: config, log: os.Stderr,
-		invoker: goFunctions{moody: how == "moody"},
-		vaults:  func(v engine.Vaults) engine.Vaults { return &haunted{Vaults: v, dead: map[string]lateCommit{}} }, atCommit: dieAt(os.Getenv(standInDies)),
+		invoker: goFunctions{moody: moody},
+		vaults: func(v engine.Vaults) engine.Vaults {
+			if !moody {
+				return v
+			}
+			return &haunted{Vaults: v, dead: map[string]lateCommit{}}
+		},
+		atCommit: dieAt(os.Getenv(standInDies)),
 	})
 	if err != nil {
 		return err

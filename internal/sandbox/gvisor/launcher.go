@@ -37,7 +37,7 @@ type launcher struct {
 
 var errLauncherGone = errors.New("gVisor's launcher ended; is bin/runsc of this version? (make build)")
 
-// What a launcher may take, with the sandboxes that are not in their own cgroup yet.
+// What a launcher may take; the sandboxes it makes are in cgroups of their own.
 const (
 	launcherMemory    = 512 << 20
 	launcherProcesses = 4096
@@ -135,8 +135,7 @@ func (l *launchers) start() (_ *launcher, err error) {
 	return p, nil
 }
 
-// listen passes on replies until the launcher is gone, and removes what is left of it then. A sandbox it was about to
-// make goes with it: what is not in its own cgroup yet is in the launcher's.
+// listen passes on replies until the launcher is gone, and removes what is left of it then.
 func (l *launchers) listen(p *launcher) {
 	defer close(p.gone)
 	for {

@@ -89,7 +89,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(path, spoil(content), 0o600); err != nil {
+			if err := os.WriteFile(path, spoil(bytes.Clone(content)), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			early, release, err := s.Open(t.Context(), "alice")

@@ -32,8 +32,8 @@ type Job struct {
 	ID     string   `json:"id"`              // the container's name
 	Bundle string   `json:"bundle"`          // the directory with its config.json
 	Image  string   `json:"image,omitempty"` // restore from here; empty starts the program
-	Groups []string `json:"groups"`          // the cgroup directories all its processes are in before it runs anything
-	Waits  []string `json:"waits"`           // where they are until then: the launcher's own cgroup, in the same order
+	Groups []string `json:"groups"`          // the cgroup directories its processes are born in
+	Waits  []string `json:"waits"`           // the launcher's own, where it goes back to
 }
 
 // A Reply says that a Job's sandbox runs, or why not. Error is gVisor's text about paths and kernel calls of the host.
