@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/log"
@@ -26,13 +28,19 @@ type launcher struct {
 	// create is held while a sandbox's processes are made: gVisor hands the standard streams of its own process to a
 	// sandbox, and its children are where this process is, which is in the sandbox's cgroup then.
 	create sync.Mutex
+	// tidy runs when there was nothing to do for a while: gVisor leaves descriptors of each sandbox, two or three, to
+	// the garbage collector, which seldom sees a reason to run here.
+	tidy *time.Timer
 }
+
+// idle is how long after a job there must be no other for tidy to run.
+const idle = time.Second
 
 // serve does jobs until the server hangs up.
 func serve(socket int) error {
 	log.SetTarget(log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	unix.CloseOnExec(socket)
-	l := &launcher{socket: socket}
+	l := &launcher{socket: socket, tidy: time.AfterFunc(idle, debug.FreeOSMemory)}
 	for {
 		var job launch.Job
 		files, err := launch.Receive(socket, &job)
@@ -52,6 +60,7 @@ func (l *launcher) do(job launch.Job, files []*os.File) {
 		reply.Error = err.Error()
 	}
 	launch.Close(files)
+	l.tidy.Reset(idle)
 	l.send.Lock()
 	defer l.send.Unlock()
 	if launch.Send(l.socket, reply) != nil {
