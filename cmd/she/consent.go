@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -176,15 +175,11 @@ func (n *node) consent(r *http.Request) (any, error) {
 
 // enable agrees for the owner, who proves it with the password.
 func (n *node) enable(r *http.Request) (any, error) {
-	var req enableRequest
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		return nil, fmt.Errorf("unreadable request: %w", err)
-	}
-	h, err := n.hatOf(r)
+	req, err := requestOf[enableRequest](r)
 	if err != nil {
 		return nil, err
 	}
-	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	h, v, release, err := n.open(r)
 	if err != nil {
 		return nil, err
 	}

@@ -154,9 +154,9 @@ const (
 )
 
 func (n *node) createHAT(r *http.Request) (any, error) {
-	var req createRequest
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		return nil, fmt.Errorf("unreadable request: %w", err)
+	req, err := requestOf[createRequest](r)
+	if err != nil {
+		return nil, err
 	}
 	name, err := hat.ParseName(req.Name)
 	if err != nil {
@@ -213,19 +213,15 @@ type platformView struct {
 
 // putPlatform makes a platform user, gives them another password, or switches them off.
 func (n *node) putPlatform(r *http.Request) (any, error) {
-	var req platformRequest
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		return nil, fmt.Errorf("unreadable request: %w", err)
+	req, err := requestOf[platformRequest](r)
+	if err != nil {
+		return nil, err
 	}
 	name, err := hat.ParseName(req.Name)
 	if err != nil {
 		return nil, err
 	}
-	h, err := n.hatOf(r)
-	if err != nil {
-		return nil, err
-	}
-	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	h, v, release, err := n.open(r)
 	if err != nil {
 		return nil, err
 	}
@@ -284,13 +280,27 @@ func (n *node) listFunctions(*http.Request) (any, error) {
 	return views, nil
 }
 
-// vaultOf opens the vault of the HAT a request names.
-func (n *node) vaultOf(r *http.Request) (vault.Vault, func(), error) {
-	h, err := n.hatOf(r)
-	if err != nil {
-		return nil, nil, err
+// requestOf reads the body of a request.
+func requestOf[T any](r *http.Request) (req T, err error) {
+	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
+		return req, fmt.Errorf("unreadable request: %w", err)
 	}
-	return n.vaults.Open(r.Context(), h.ID)
+	return req, nil
+}
+
+// open finds the HAT a request names and opens its vault.
+func (n *node) open(r *http.Request) (h directory.HAT, v vault.Vault, release func(), err error) {
+	if h, err = n.hatOf(r); err != nil {
+		return h, nil, nil, err
+	}
+	v, release, err = n.vaults.Open(r.Context(), h.ID)
+	return h, v, release, err
+}
+
+// vaultOf is open where the HAT itself does not matter.
+func (n *node) vaultOf(r *http.Request) (vault.Vault, func(), error) {
+	_, v, release, err := n.open(r)
+	return v, release, err
 }
 
 // hatOf is the HAT a request names by its domain, or by its name if only one has it; without its key.
@@ -345,9 +355,9 @@ func (n *node) showRun(r *http.Request) (any, error) {
 
 // showRunWithLog is showRun for the Owner, who proves it with the password.
 func (n *node) showRunWithLog(r *http.Request) (any, error) {
-	var req struct{ Password string }
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		return nil, fmt.Errorf("unreadable request: %w", err)
+	req, err := requestOf[struct{ Password string }](r)
+	if err != nil {
+		return nil, err
 	}
 	return n.run(r, func(v vault.Vault) (access.Caller, error) {
 		return n.provenOwner(r, v, req.Password, "what a function printed is the owner's")

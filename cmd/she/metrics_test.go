@@ -32,14 +32,7 @@ func TestMetrics(t *testing.T) {
 	}
 	address := freeAddress(t)
 	add(t, s.Config, "metrics: "+address+"\notlp: "+collector.URL+"\n")
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if s.Running() {
-			_ = s.Kill()
-		}
-	})
+	start(t, s)
 	alice := s.Client("alice")
 	ok := func(answer []byte, err error) []byte {
 		t.Helper()

@@ -32,14 +32,7 @@ func TestQuota(t *testing.T) {
 	if err := os.WriteFile(limited, append(b, "limits: {runsPerDay: 1}\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if s.Running() {
-			_ = s.Kill()
-		}
-	})
+	start(t, s)
 	alice := s.Client("alice")
 	ok := func(answer []byte, err error) []byte {
 		t.Helper()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -109,19 +108,15 @@ func parseMoment(s string) (time.Time, error) {
 }
 
 func (n *node) replayMany(r *http.Request) (any, error) {
-	var req replayRequest
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		return nil, fmt.Errorf("unreadable request: %w", err)
+	req, err := requestOf[replayRequest](r)
+	if err != nil {
+		return nil, err
 	}
 	f, err := hat.ParseFunctionID(r.PathValue("function"))
 	if err != nil {
 		return nil, err
 	}
-	h, err := n.hatOf(r)
-	if err != nil {
-		return nil, err
-	}
-	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	h, v, release, err := n.open(r)
 	if err != nil {
 		return nil, err
 	}
@@ -139,11 +134,7 @@ func (n *node) steer(r *http.Request, do func(context.Context, string, vault.Vau
 	if err != nil {
 		return nil, err
 	}
-	h, err := n.hatOf(r)
-	if err != nil {
-		return nil, err
-	}
-	v, release, err := n.vaults.Open(r.Context(), h.ID)
+	h, v, release, err := n.open(r)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,19 @@ import (
 	"she/internal/shetest"
 )
 
+// start starts a server that does not outlive the test.
+func start(t *testing.T, s *shetest.Server) {
+	t.Helper()
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if s.Running() {
+			_ = s.Kill()
+		}
+	})
+}
+
 // troubled is a server without sandboxes whose owner alice is logged in and has switched the function each on.
 func troubled(t *testing.T, data, fills string) (*shetest.Server, *shetest.Client) {
 	t.Helper()
@@ -22,14 +35,7 @@ func troubled(t *testing.T, data, fills string) (*shetest.Server, *shetest.Clien
 	}
 	s := &shetest.Server{Data: data, Config: config, Program: standIn("steady", fills)}
 	makePeople(t, data, []string{"alice"})
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if s.Running() {
-			_ = s.Kill()
-		}
-	})
+	start(t, s)
 	alice := s.Client("alice")
 	if err := alice.Login(); err != nil {
 		t.Fatal(err)
