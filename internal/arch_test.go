@@ -45,7 +45,8 @@ var table = map[string][]string{
 
 	// The wall: what runs beside function code can't even name a Record. Bytes and an opaque token.
 	"sandbox":               {},
-	"sandbox/gvisor":        {"sandbox", "runtimeapi", "sandbox/gvisor/launch"},
+	"sandbox/cgroup":        {},
+	"sandbox/gvisor":        {"sandbox", "sandbox/cgroup", "runtimeapi", "sandbox/gvisor/launch"},
 	"sandbox/gvisor/launch": {},
 	"sandbox/wasm":          {"sandbox", "runtimeapi"},
 	"sandbox/seal":          {"sandbox"},

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"she/internal/sandbox/gvisor"
+	"she/internal/sandbox/cgroup"
 	"she/runtimes"
 )
 
@@ -136,7 +136,7 @@ func effectiveCapabilities() (uint64, error) {
 }
 
 func examineCgroups(machine) []finding {
-	kind, missing, err := gvisor.Cgroups()
+	kind, missing, err := cgroup.Kind()
 	switch {
 	case err != nil:
 		return []finding{ok("cgroups", "%v", err).or(problem, "mount them: mount -t cgroup2 none /sys/fs/cgroup")}

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"she/internal/sandbox"
+	"she/internal/sandbox/cgroup"
 )
 
 // Config says where things are. All paths are absolute.
@@ -41,7 +42,7 @@ type Mechanism struct {
 	state string
 	run   string // short, because sockets live below it
 	root  *rootfs
-	cg    *hierarchies
+	cg    *cgroup.Tree
 	lock  *os.File
 	next  atomic.Uint64
 
@@ -90,60 +91,22 @@ func New(c Config) (*Mechanism, error) {
 }
 
 func (m *Mechanism) prepare(c Config, name string) (err error) {
-	if m.cg, err = findHierarchies(name); err != nil {
-		return err
-	}
-	// Sweep of a later life must find the groups even if that life starts from another place in the tree.
-	known, err := m.knownGroups()
-	if err != nil {
-		return err
-	}
-	for _, dir := range m.cg.all {
-		if !slices.Contains(known, dir) {
-			known = append(known, dir)
-		}
-	}
-	if err := os.WriteFile(m.groupsFile(), []byte(strings.Join(known, "\n")+"\n"), 0o600); err != nil {
-		return err
-	}
 	// A sandbox that was starting when the earlier server was killed still makes mount points in the skeleton.
 	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 	defer cancel()
-	if err := m.endAll(ctx, known); err != nil {
+	if m.cg, err = cgroup.Open(ctx, name, filepath.Join(m.state, "cgroups")); err != nil {
 		return err
 	}
 	m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init)
 	return err
 }
 
-// endAll ends every process in the groups and leaves ours empty.
-func (m *Mechanism) endAll(ctx context.Context, groups []string) error {
-	problems := []error{sweepGroups(ctx, groups)}
-	for _, dir := range m.cg.all { // sweepGroups took them along
-		problems = append(problems, os.MkdirAll(dir, 0o755))
-	}
-	if m.cg.v2 != "" {
-		problems = append(problems, enable(m.cg.v2))
-	}
-	return errors.Join(problems...)
-}
-
 // sweepTimeout is what ending the processes of an earlier life may take.
 const sweepTimeout = 10 * time.Second
 
-func (m *Mechanism) tmpDir() string     { return filepath.Join(m.state, "tmp") }
-func (m *Mechanism) boxDir() string     { return filepath.Join(m.run, "box") }
-func (m *Mechanism) sharedDir() string  { return filepath.Join(m.run, "shared") }
-func (m *Mechanism) groupsFile() string { return filepath.Join(m.state, "cgroups") }
-
-func (m *Mechanism) knownGroups() ([]string, error) {
-	b, err := os.ReadFile(m.groupsFile())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	// A data directory may be a copy of another one, whose server still runs: its groups are not ours.
-	return slices.DeleteFunc(strings.Fields(string(b)), func(dir string) bool { return filepath.Base(dir) != filepath.Base(m.run) }), nil
-}
+func (m *Mechanism) tmpDir() string    { return filepath.Join(m.state, "tmp") }
+func (m *Mechanism) boxDir() string    { return filepath.Join(m.run, "box") }
+func (m *Mechanism) sharedDir() string { return filepath.Join(m.run, "shared") }
 
 // runscArgs are gVisor's global flags for the sandbox whose state is in run.
 func (m *Mechanism) runscArgs(run string) []string {
@@ -161,18 +124,14 @@ func (m *Mechanism) runscArgs(run string) []string {
 func (m *Mechanism) Sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	known, err := m.knownGroups()
-	if err != nil {
-		return err
-	}
-	problems := []error{m.endAll(ctx, known), unmountBelow(m.run), unmountBelow(m.state)}
+	problems := []error{m.cg.Sweep(ctx), unmountBelow(m.run), unmountBelow(m.state)}
 	for _, dir := range []string{m.boxDir(), m.tmpDir(), m.sharedDir()} {
 		problems = append(problems, empty(dir))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return fmt.Errorf("sweep sandboxes: %w", err)
 	}
-	return os.WriteFile(m.groupsFile(), []byte(strings.Join(m.cg.all, "\n")+"\n"), 0o600)
+	return m.cg.Forget()
 }
 
 // Close implements sandbox.Mechanism. What stays is the state directory with nothing of a sandbox in it.
@@ -181,7 +140,7 @@ func (m *Mechanism) Close() error {
 	defer cancel()
 	m.launchers.close()
 	return errors.Join(
-		sweepGroups(ctx, m.cg.all),
+		m.cg.Close(ctx),
 		unmountBelow(m.run), os.RemoveAll(m.run),
 		empty(m.tmpDir()),
 		m.lock.Close())

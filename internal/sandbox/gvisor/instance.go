@@ -13,6 +13,7 @@ import (
 
 	"she/internal/runtimeapi"
 	"she/internal/sandbox"
+	"she/internal/sandbox/cgroup"
 	"she/internal/sandbox/gvisor/launch"
 )
 
@@ -40,7 +41,7 @@ const (
 type instance struct {
 	m      *Mechanism
 	limits sandbox.Limits
-	group  *group
+	group  *cgroup.Group
 	box    string // gVisor's state and the OCI configuration
 	tmp    string // the pages of /tmp
 	stdin  *os.File
@@ -92,7 +93,7 @@ func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sa
 // wait is for the event: the instance has the share of a run until it is quiet, and then next to nothing until Run or
 // Close.
 func (i *instance) wait() error {
-	if err := i.group.throttle(i.limits.CPU); err != nil {
+	if err := i.group.Throttle(i.limits.CPU); err != nil {
 		return errors.Join(sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err), i.Close())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settling)
@@ -104,11 +105,11 @@ func (i *instance) wait() error {
 func (i *instance) settle(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	_, before := i.group.usage()
+	_, before := i.group.Usage()
 	for quiet := false; !quiet && ctx.Err() == nil; {
 		select {
 		case <-look.C:
-			_, now := i.group.usage()
+			_, now := i.group.Usage()
 			quiet = now-before < quietWithin
 			before = now
 		case <-ctx.Done():
@@ -117,11 +118,11 @@ func (i *instance) settle(ctx context.Context) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return // by Run or Close
 	}
-	if i.group.throttle(waiting) != nil {
+	if i.group.Throttle(waiting) != nil {
 		// What can't be held back must not wait. Whoever comes to use it finds it ended.
 		killing, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_ = i.group.kill(killing)
+		_ = i.group.Kill(killing)
 	}
 }
 
@@ -227,7 +228,7 @@ func (m *Mechanism) create(ctx context.Context, p sandbox.Program, image string)
 	}
 	// The kernel of the sandbox limits processes exactly; this is the backstop on the host, where each process inside
 	// is a few threads.
-	if i.group, err = m.cg.create(name, p.Limits.Memory+overhead, 8*p.Limits.Processes+512); err != nil {
+	if i.group, err = m.cg.Create(name, p.Limits.Memory+overhead, 8*p.Limits.Processes+512); err != nil {
 		return i, unable("set its limits", err)
 	}
 	return i, i.launch(ctx, unable, image)
@@ -266,10 +267,10 @@ func (i *instance) launch(ctx context.Context, unable func(string, error) error,
 	defer complaints.Close()
 
 	err = i.m.launchers.bringUp(ctx, launch.Job{
-		Flags: i.m.runscArgs(i.run()), ID: id, Bundle: i.box, Image: image, Groups: i.group.dirs(),
+		Flags: i.m.runscArgs(i.run()), ID: id, Bundle: i.box, Image: image, Groups: i.group.Dirs(),
 	}, childIn, childOut, complaints)
 	if err != nil {
-		if i.group.outOfMemory() {
+		if i.group.OutOfMemory() {
 			return unable("run gVisor", errors.New("the memory limit is too small for it"))
 		}
 		return unable("run gVisor", err)
@@ -286,7 +287,7 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 			"the event has %d bytes, at most %d are allowed", len(c.Event), sandbox.MaxEvent)
 	}
 	i.awake()
-	if err := i.group.throttle(i.limits.CPU); err != nil {
+	if err := i.group.Throttle(i.limits.CPU); err != nil {
 		return sandbox.Result{}, sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err)
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), timedout(c))
@@ -298,7 +299,7 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 	if err != nil {
 		result, err = i.explain(ctx, &c, err)
 	}
-	result.Usage.MaxMemory, result.Usage.CPU = i.group.usage()
+	result.Usage.MaxMemory, result.Usage.CPU = i.group.Usage()
 	return result, err
 }
 
@@ -312,7 +313,7 @@ func (i *instance) killOn(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, func() {
 		killing, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
-		_ = i.group.kill(killing) // Close tries again and says what went wrong
+		_ = i.group.Kill(killing) // Close tries again and says what went wrong
 		_ = i.stdout.SetReadDeadline(time.Unix(1, 0))
 		_ = i.stdin.SetWriteDeadline(time.Unix(1, 0))
 	})
@@ -327,7 +328,7 @@ func (i *instance) explain(ctx context.Context, c *sandbox.Call, err error) (san
 	if isReported {
 		result.Payload = reported.Document
 	}
-	oom := i.group.outOfMemory()
+	oom := i.group.OutOfMemory()
 	switch {
 	case ctx.Err() != nil:
 		return result, context.Cause(ctx)
@@ -362,7 +363,7 @@ func fault(f runtimeapi.Fault, c *sandbox.Call) error {
 }
 
 // Memory implements sandbox.Instance.
-func (i *instance) Memory() int64 { return i.group.memory() }
+func (i *instance) Memory() int64 { return i.group.Memory() }
 
 // Close implements sandbox.Instance.
 func (i *instance) Close() error {
@@ -372,7 +373,7 @@ func (i *instance) Close() error {
 		defer cancel()
 		var problems []error
 		if i.group != nil {
-			problems = append(problems, i.group.kill(ctx), i.group.remove(ctx))
+			problems = append(problems, i.group.Kill(ctx), i.group.Remove(ctx))
 		}
 		for _, f := range []*os.File{i.stdin, i.stdout} {
 			if f != nil {

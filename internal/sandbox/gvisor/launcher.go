@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"she/internal/sandbox/cgroup"
 	"she/internal/sandbox/gvisor/launch"
 )
 
@@ -29,7 +30,7 @@ type launchers struct {
 // launcher is one such process. The lock of launchers guards waiting; it is nil once the process is known to be gone.
 type launcher struct {
 	cmd     *exec.Cmd
-	group   *group
+	group   *cgroup.Group
 	socket  *os.File
 	waiting map[uint64]chan launch.Reply
 	gone    chan struct{} // closed when nothing of it is left
@@ -95,7 +96,7 @@ func (l *launchers) send(job launch.Job, files []*os.File) (<-chan launch.Reply,
 	}
 	p := l.now
 	l.number++
-	job.Number, job.Waits = l.number, p.group.dirs()
+	job.Number, job.Waits = l.number, p.group.Dirs()
 	reply := make(chan launch.Reply, 1)
 	p.waiting[job.Number] = reply
 	if err := launch.Send(int(p.socket.Fd()), job, files...); err != nil {
@@ -107,13 +108,13 @@ func (l *launchers) send(job launch.Job, files []*os.File) (<-chan launch.Reply,
 
 // start starts a launcher. The lock is held.
 func (l *launchers) start() (_ *launcher, err error) {
-	group, err := l.m.cg.create("launcher-"+l.m.newName(), launcherMemory, launcherProcesses)
+	group, err := l.m.cg.Create("launcher-"+l.m.newName(), launcherMemory, launcherProcesses)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, group.remove(context.Background()))
+			err = errors.Join(err, group.Remove(context.Background()))
 		}
 	}()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -127,7 +128,7 @@ func (l *launchers) start() (_ *launcher, err error) {
 	cmd.Dir = l.m.run
 	cmd.ExtraFiles = []*os.File{theirs} // descriptor launch.Socket
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := group.start(cmd); err != nil {
+	if err := group.Start(cmd); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
 	p := &launcher{cmd: cmd, group: group, socket: ours, waiting: map[uint64]chan launch.Reply{}, gone: make(chan struct{})}
@@ -159,9 +160,9 @@ func (l *launchers) listen(p *launcher) {
 	l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_ = p.group.kill(ctx) // what resists is Sweep's
+	_ = p.group.Kill(ctx) // what resists is Sweep's
 	_ = p.cmd.Wait()
-	_ = p.group.remove(ctx)
+	_ = p.group.Remove(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, reply := range p.waiting {

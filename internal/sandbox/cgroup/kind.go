@@ -1,4 +1,4 @@
-package gvisor
+package cgroup
 
 import (
 	"errors"
@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// Cgroups says what this machine has to hold limits with: "version 1", "version 2" or "hybrid", and which of the
+// Kind says what this machine has to hold limits with: "version 1", "version 2" or "hybrid", and which of the
 // controllers we need are not there. It changes nothing. On version 2 that a controller may be given to our groups is
 // known only when that is tried.
-func Cgroups() (kind string, missing []string, err error) {
+func Kind() (kind string, missing []string, err error) {
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", nil, err
