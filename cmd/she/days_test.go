@@ -67,6 +67,34 @@ func TestScenariosOverDays(t *testing.T) {
 			t.Errorf("a month without data: %+v, %d runs", r, len(d.runs(t, "daily")))
 		}
 	})
+
+	// Nobody in the contract says what a clock does that is set back; people's clocks do it.
+	t.Run("the clock is set back by a day: a retry waits its pause, a period a day from then", func(t *testing.T) {
+		d.post(t, "alice", "daily/in", `{"n":3}`) // over since long
+		first := d.ended(t, "daily", 3)[2]
+		d.pass(t, time.Minute)
+		d.post(t, "alice", "daily/in", `{"n":4}`)
+		d.post(t, "alice", "never/in", `{"n":2}`)
+		failed := d.ended(t, "never", 6)[5]
+		if r := d.why(t, "never"); r.Code != "waiting-for-retry" || !r.Until.After(failed.Ended) {
+			t.Fatalf("before: %+v", r)
+		}
+		d.pass(t, -24*time.Hour)
+		until := func(f, code string, least, most time.Duration) {
+			t.Helper()
+			r := d.until(t, f, func(r reasonView) bool { return r.Code == code && r.Until.Sub(d.now()) <= most })
+			if left := r.Until.Sub(d.now()); left < least {
+				t.Errorf("%s: %+v in %s", f, r, left)
+			}
+		}
+		until("never", "waiting-for-retry", -time.Minute, 12*time.Second)
+		until("daily", "waiting-for-period", 23*time.Hour, 24*time.Hour)
+		d.pass(t, 24*time.Hour)
+		last := d.ended(t, "daily", 4)[3]
+		if last.State != "committed" || last.Stats.Read != 1 || last.Claimed.Before(first.Claimed) {
+			t.Errorf("%+v after %+v", last, first)
+		}
+	})
 }
 
 // days is a server whose clock is ahead of the host's.
@@ -77,7 +105,8 @@ type days struct {
 	posts   int
 }
 
-func (d *days) now() time.Time { return time.Now().Add(time.Duration(d.ahead.Load())) }
+// now has no monotonic reading, as if the host's clock had been set.
+func (d *days) now() time.Time { return time.Now().Add(time.Duration(d.ahead.Load())).Round(0) }
 
 func startDays(t *testing.T) *days {
 	bin, err := shetest.Bin()
@@ -192,11 +221,11 @@ func (d *days) post(t *testing.T, name, endpoint, data string) {
 	must(t, err)
 }
 
-// pass moves the clock. Then something happens at another person's HAT, as all the time on a real server: the engine
+// pass moves the clock, back too. Then something happens at another person's HAT, as all the time on a real server: the engine
 // looks at its clock when something happens, or when a timer says so, and timers are the host's.
 func (d *days) pass(t *testing.T, by time.Duration) {
 	t.Helper()
-	if d.ahead.Add(int64(by)); by > time.Hour {
+	if d.ahead.Add(int64(by)); by > time.Hour || by < 0 {
 		clear(d.clients)
 	}
 	d.posts++
@@ -210,6 +239,19 @@ func (d *days) enable(t *testing.T, f string) {
 	must(t, err)
 	_, err = c.Must("GET", api+"/she/function/"+f+"/enable", nil)
 	must(t, err)
+}
+
+// until asks why until the answer is so.
+func (d *days) until(t *testing.T, f string, so func(reasonView) bool) (r reasonView) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for r = d.why(t, f); !so(r); r = d.why(t, f) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %+v", f, r)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return r
 }
 
 func (d *days) why(t *testing.T, f string) (r reasonView) {

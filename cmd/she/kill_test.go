@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -41,7 +42,8 @@ const (
 
 // TestKilled ends the server with SIGKILL at random moments, while it starts, at its commits and between, under random
 // writes, updates, erasures, links, switching on and off, and triggers. After each start everything that was answered is
-// there, and what was not is there or not, but whole. In the end every function has written about everything once.
+// there, and what was not is there or not, but whole. In the end every function has written about everything once. Between
+// two lives the clock is set, now and then, a day forward or back.
 //
 // An episode has a data directory of its own. Its seed fixes what is done and where the server dies, though not how
 // the two meet.
@@ -137,7 +139,8 @@ type episode struct {
 	*testing.T
 	random    *rand.Rand // of the episode's own goroutine
 	server    *shetest.Server
-	how       string // the stand-in's behaviour; "": the real program
+	how       string        // the stand-in's behaviour; "": the real program
+	ahead     time.Duration // its clock is
 	functions []stamping
 	inputs    []string
 	longest   time.Duration // a server lives after it is ready
@@ -178,7 +181,17 @@ func (e *episode) count(what string) {
 func (e *episode) start(dies string) {
 	e.Helper()
 	if e.how != "" {
-		e.server.Program = standIn(e.how, dies)
+		if e.random.IntN(5) == 0 {
+			e.ahead += []time.Duration{-24 * time.Hour, 24 * time.Hour}[e.random.IntN(2)]
+			e.count("clock set")
+			clear(e.tokens) // of another day
+		}
+		run := standIn(e.how, dies)
+		e.server.Program = func(args ...string) *exec.Cmd {
+			cmd := run(args...)
+			cmd.Env = append(cmd.Env, standInClock+"="+e.ahead.String())
+			return cmd
+		}
 	}
 	if err := e.server.Begin(); err != nil {
 		e.Fatal(err)
@@ -200,7 +213,9 @@ func (e *episode) ready(mayDie bool) bool {
 		c := e.tokens[name]
 		if c == nil {
 			c = e.server.Client(name)
-			if err := c.Login(); err != nil {
+			if err := c.Login(); err != nil && mayDie {
+				return false
+			} else if err != nil {
 				e.Fatal(err)
 			}
 			e.tokens[name] = c

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ import (
 const (
 	standInServes = "SHE_TEST_SERVE" // how functions behave: "steady", or "moody" for some that fail
 	standInDies   = "SHE_TEST_DIES"  // "commit 3 after": kill yourself right after the third commit of a vault that holds one
+	standInClock  = "SHE_TEST_CLOCK" // how far its clock is ahead of the host's: "-24h"
 )
 
 // TestMain is also the program of a server without sandboxes: all of she serve, but for functions that are Go functions
@@ -67,8 +69,13 @@ func serveStandIn(how string, args []string) error {
 	defer stop()
 	moreProcs()
 	moody := how == "moody"
+	ahead, err := time.ParseDuration(cmp.Or(os.Getenv(standInClock), "0s"))
+	if err != nil {
+		return err
+	}
 	s, err := startServer(ctx, serverOptions{
 		data: flags["--data"], listen: flags["--listen"], config: config, log: os.Stderr,
+		now:     func() time.Time { return time.Now().Add(ahead).Round(0) },
 		invoker: goFunctions{moody: moody},
 		vaults: func(v engine.Vaults) engine.Vaults {
 			if !moody {

@@ -183,7 +183,7 @@ func endpoint(s string) hat.Endpoint {
 // start opens the vaults and lets the engine run. After stop it may be called again: a new life of the server.
 func (w *world) start() {
 	w.t.Helper()
-	store, err := sqlite.NewStore(w.dir, sqlite.Options{})
+	store, err := sqlite.NewStore(w.dir, sqlite.Options{Now: w.options.Now})
 	if err != nil {
 		w.t.Fatal(err)
 	}

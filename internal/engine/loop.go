@@ -27,6 +27,7 @@ type loop struct {
 	urgent, background backlog
 	looking            map[string]bool // in flight; true: and to be looked at once more
 	timers             timers
+	pendulum           pendulum
 	census             census
 
 	ends  chan end
@@ -82,6 +83,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	for {
+		if now := l.now(); l.pendulum.setBack(now, time.Now()) {
+			// What waits here for its time waits too long. The vaults mend what they have when they are looked at.
+			l.log.Warn("the clock was set back; every HAT is looked at")
+			l.timers = newTimers()
+			l.queue.setBack(now)
+			l.startSweep(ctx)
+		}
 		l.startRuns(runs)
 		l.startLooks(ctx)
 		l.set(alarm)

@@ -80,6 +80,22 @@ func (q *queue) done(t task) {
 	q.settle(l)
 }
 
+// setBack makes nothing younger than now, when the clock was set back: a lane that was served in what lies ahead now would
+// wait for all others until then.
+func (q *queue) setBack(now time.Time) {
+	for _, l := range q.lanes {
+		if l.served.After(now) {
+			l.served = now
+		}
+		for i := range l.tasks {
+			if l.tasks[i].since.After(now) {
+				l.tasks[i].since = now
+			}
+		}
+	}
+	heap.Init(&q.ready)
+}
+
 // drain takes out every request, for the end.
 func (q *queue) drain() (requests []*request) {
 	for _, l := range q.lanes {

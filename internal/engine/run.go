@@ -134,7 +134,8 @@ func (a *attempt) perform(ctx context.Context) (responses []contract.Response, e
 			err = hat.NewFault(hat.Engine, CodePanic, "a bug of the engine; see the server's log")
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, a.plan.Expires.Sub(a.now())-reserve)
+	// A span, not until a time: the clock may be set during the run.
+	ctx, cancel := context.WithTimeout(ctx, a.plan.Expires.Sub(a.plan.Claimed)-reserve)
 	defer cancel()
 
 	function, fault := a.registry.fit(a.plan.Grant)

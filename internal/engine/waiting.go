@@ -32,6 +32,23 @@ func (b *backlog) take() (string, bool) {
 	return id, true
 }
 
+// A pendulum tells a clock that was set back from time that passes.
+type pendulum struct {
+	clock time.Time // what the clock said
+	swung time.Time // of the process, with its monotonic reading
+}
+
+// mostBack is how far a clock may be set back, or go slower than time, without anybody having to look again.
+const mostBack = time.Minute
+
+// setBack says whether the clock was set back since it was asked before.
+func (p *pendulum) setBack(clock, swung time.Time) bool {
+	clock = clock.Round(0) // what it says, not what has passed
+	back := !p.clock.IsZero() && clock.Sub(p.clock) < swung.Sub(p.swung)-mostBack
+	p.clock, p.swung = clock, swung
+	return back
+}
+
 // timers say when to look at which HAT again: for each HAT the earliest time that was set.
 type timers struct {
 	at   map[string]time.Time

@@ -86,10 +86,11 @@ const (
 )
 
 // Window is what the bundle entry is told: since the last execution, or the last six months if there is none or all
-// is wanted; until three months ahead, so that calendars are covered.
+// is wanted; until three months ahead, so that calendars are covered. A last execution ahead of the clock says nothing: the
+// clock was set back.
 func Window(now, lastExecution time.Time, useAll bool) hat.Window {
 	from := lastExecution
-	if useAll || from.IsZero() {
+	if useAll || from.IsZero() || from.After(now) {
 		from = now.AddDate(0, firstRunMonths, 0)
 	}
 	return hat.Window{From: from.UTC(), Until: now.AddDate(0, untilMonths, 0).UTC()}

@@ -53,6 +53,35 @@ func TestRetrySpreads(t *testing.T) {
 	}
 }
 
+func TestLatest(t *testing.T) {
+	now := time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
+	author, operator := hat.NewFault(hat.Author, "", ""), hat.NewFault(hat.Operator, "", "")
+	for _, c := range []struct {
+		says    string
+		fault   *hat.Fault
+		attempt int
+		next    time.Time
+		want    time.Duration // from now
+	}{
+		{"what has come waits as long as it would from now", nil, 0, now.Add(time.Hour), time.Hour},
+		{"or not at all", nil, 0, now, 0},
+		{"what somebody asked for neither", nil, 0, time.Time{}, 0},
+		{"nor what is tried in parts", author, 0, now.Add(time.Hour), 0},
+		{"a first failure waits for a first pause", author, 1, now.Add(time.Hour), 12 * time.Second},
+		{"a second for a longer one", author, 2, now, 72 * time.Second},
+		{"never for longer than the longest", operator, 30, now, 6 * time.Minute},
+	} {
+		if got := Latest(c.fault, c.attempt, c.next, now).Sub(now); got != c.want {
+			t.Errorf("%s: %v, want %v", c.says, got, c.want)
+		}
+		if c.attempt > 0 {
+			if longest, park := Retry(c.fault, c.attempt, 0.999999); park || longest > c.want || longest < c.want*99/100 {
+				t.Errorf("%s: a pause is up to %v", c.says, longest)
+			}
+		}
+	}
+}
+
 func TestWindow(t *testing.T) {
 	day := func(s string) time.Time {
 		d, err := time.Parse(time.DateOnly, s)
@@ -70,6 +99,7 @@ func TestWindow(t *testing.T) {
 	}{
 		{"a first run is asked about six months", time.Time{}, false, day("2024-03-02"), day("2024-12-01")},
 		{"a later one since the last execution", day("2024-08-30"), false, day("2024-08-30"), day("2024-12-01")},
+		{"one ahead of the clock says nothing", day("2024-09-01"), false, day("2024-03-02"), day("2024-12-01")},
 		{"all of it is six months again", day("2024-08-30"), true, day("2024-03-02"), day("2024-12-01")},
 	} {
 		if w := Window(now, c.last, c.useAll); !w.From.Equal(c.from) || !w.Until.Equal(c.to) {

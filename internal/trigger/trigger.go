@@ -87,7 +87,8 @@ func Judge(s State, events []Event, now time.Time) Verdict {
 	return v
 }
 
-// NotBefore is when work that arrives now becomes due; zero: when somebody asks.
+// NotBefore is when work that arrives now becomes due; zero: when somebody asks. A last execution ahead of the clock, which
+// was set back then, counts as one of now: the next is a period away, neither at once nor a period and a day.
 func NotBefore(s State, now time.Time) time.Time {
 	switch s.Grant.Trigger.Kind {
 	case hat.Individual:
@@ -96,7 +97,11 @@ func NotBefore(s State, now time.Time) time.Time {
 		if s.LastExecution.IsZero() {
 			return now
 		}
-		if over := s.Grant.Trigger.Period.After(s.LastExecution); over.After(now) {
+		last := s.LastExecution
+		if last.After(now) {
+			last = now
+		}
+		if over := s.Grant.Trigger.Period.After(last); over.After(now) {
 			return over
 		}
 		return now

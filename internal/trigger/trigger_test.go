@@ -93,6 +93,7 @@ func TestJudge(t *testing.T) {
 		{"periodic, its day just over: now", every("P1D", yesterday), []Event{at(7, "a/x")}, due(7, noon)},
 		{"periodic, long over: now", every("P1D", yesterday.AddDate(-1, 0, 0)), []Event{at(7, "a/x")}, due(7, noon)},
 		{"a month is the calendar's", every("P1M", noon.AddDate(0, 0, -3)), []Event{at(7, "a/x")}, due(7, time.Date(2024, 4, 28, 12, 0, 0, 0, time.UTC))},
+		{"periodic, last run in what lies ahead since the clock was set back: a period from now", every("P1D", noon.Add(20*hour)), []Event{at(7, "a/x")}, due(7, noon.Add(24*hour))},
 		{"periodic without data: never", every("PT1H", yesterday), nil, nothing()},
 
 		{"manual: the data waits", whenAsked(), []Event{at(7, "a/x")}, waits(7)},

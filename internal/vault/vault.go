@@ -226,7 +226,8 @@ type Committed struct {
 
 // Work is the engine's side: T2 and T3. The engine has no back door: Commit writes as the function, under its grant.
 type Work interface {
-	// Due lists functions that are enabled, not leased, and have work that is not parked, soonest first.
+	// Due lists functions that are enabled, not leased, and have work that is not parked, soonest first. Times that lie
+	// further ahead than they can, because the clock was set back, are mended first, and stored (plan.Latest).
 	Due(ctx context.Context) ([]Due, error)
 	// Claim is T2: lease and Plan are stored together. The plan covers one item of what waits: of what is due, the item
 	// that is due longest; on request the front, and what is parked right before it. ErrNotEnabled, ErrBusy, ErrNothingDue
@@ -246,7 +247,7 @@ type Work interface {
 	Abandon(ctx context.Context, p plan.Plan) error
 	// Parked counts pieces of work of enabled functions that wait for a person.
 	Parked(ctx context.Context) (n int, err error)
-	// Used is what runs of the function that were claimed since then have taken. access.ErrDenied.
+	// Used is what runs of the function that were claimed from then to the end of the day have taken. access.ErrDenied.
 	Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (plan.Used, error)
 }
 

@@ -103,6 +103,13 @@ func (l *lease) lapsed(life string, now time.Time) bool {
 	return l.life != life || !l.expires.After(now)
 }
 
+// clockSlack is how far ahead of the clock a claim may lie, for clocks that are set by some milliseconds all the time.
+const clockSlack = time.Minute
+
+// ahead says that the clock was set back since the lease was taken. Its end then says nothing. To take the work anew is
+// safe: a commit goes by the epoch, and the engine has one run of a function at a time.
+func (l *lease) ahead(now time.Time) bool { return l.plan.Claimed.After(now.Add(clockSlack)) }
+
 // recover ends the runs that a former life of the server left in flight: they can't come back, and what they were to
 // do is due again at once.
 func (v *Vault) recover(ctx context.Context) error {
@@ -116,7 +123,7 @@ func (v *Vault) recover(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := t.lapse(f, l); err != nil {
+			if err := t.lapse(&f, l); err != nil {
 				return fmt.Errorf("recover run %s: %w", l.run, err)
 			}
 		}
@@ -126,12 +133,17 @@ func (v *Vault) recover(ctx context.Context) error {
 
 // lapse abandons a run whose lease holds no more, and counts the attempt: a function that takes the server down with
 // it must not do so for ever.
-func (t *tx) lapse(f function, l *lease) error {
+func (t *tx) lapse(f *function, l *lease) error {
 	fault := hat.NewFault(hat.Engine, codeInterrupted, "the run was interrupted")
-	if err := t.end(f, l, l.plan, vault.RunAbandoned, vault.Output{}, fault, nil); err != nil {
+	if err := t.end(*f, l, l.plan, vault.RunAbandoned, vault.Output{}, fault, nil); err != nil {
 		return err
 	}
-	return t.failed(f, l.plan, l.plan, fault)
+	err := t.failed(*f, l.plan, l.plan, fault)
+	if err == nil {
+		// The cursor may have moved behind what was parked.
+		*f, err = oneFunction(t.ctx, t.conn, t.v.grants, f.grant.Function)
+	}
+	return err
 }
 
 // withdraw ends the run in flight, if any, because the grant it ran under is gone.

@@ -13,17 +13,23 @@ import (
 // usedQuery finds runs by the time they were claimed, which their plan tells to the second and further. A chain that was
 // stopped has no figures and was never planned. COALESCE: a run in flight has none yet.
 const usedQuery = `SELECT count(*), COALESCE(sum(COALESCE(json_extract(stats, '$.timing.bundle'), 0) + COALESCE(json_extract(stats, '$.timing.process'), 0)), 0)
-	FROM runs WHERE function = ? AND id >= ? AND json_extract(plan, '$.claimed') >= ? AND state <> ? AND (state = ? OR stats IS NOT NULL)`
+	FROM runs WHERE function = ? AND id >= ? AND json_extract(plan, '$.claimed') >= ? AND json_extract(plan, '$.claimed') < ?
+	AND state <> ? AND (state = ? OR stats IS NOT NULL)`
+
+// claimedBefore is the layout of a time to the second that plans in table runs are compared with, as texts.
+const claimedBefore = "2006-01-02T15:04:05"
 
 // usedOf reads the table of runs from shortly before the time on: ids of runs begin with the time they were made, by the
-// same clock but for when it was set.
+// same clock but for when it was set. A run claimed after the day is one of before the clock was set back, and not of
+// this day.
 func usedOf(ctx context.Context, c *conn, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
 	const slack = 48 * time.Hour
 	var first [16]byte
 	for i, ms := 5, from.Add(-slack).UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
 		first[i] = byte(ms)
 	}
-	err = c.get(ctx, usedQuery, []any{f.String(), first[:], from.UTC().Format("2006-01-02T15:04:05"),
+	_, until := plan.Day(from)
+	err = c.get(ctx, usedQuery, []any{f.String(), first[:], from.UTC().Format(claimedBefore), until.Format(claimedBefore),
 		string(vault.RunAbandoned), string(vault.RunPlanned)}, &u.Runs, &u.Compute)
 	return u, err
 }

@@ -285,10 +285,14 @@ func sameSight(a, b access.Grant) bool {
 
 // waiting is all that waits for a function.
 func (t *tx) waiting(f function) (*front, []*ground, error) {
-	p, err := pendingOf(t.ctx, t.conn, f.n)
+	return waitingOf(t.ctx, t.conn, f)
+}
+
+func waitingOf(ctx context.Context, c *conn, f function) (*front, []*ground, error) {
+	p, err := pendingOf(ctx, c, f.n)
 	if err != nil {
 		return nil, nil, err
 	}
-	all, err := rangesOf(t.ctx, t.conn, f.n)
+	all, err := rangesOf(ctx, c, f.n)
 	return p, all, err
 }

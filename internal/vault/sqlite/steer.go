@@ -106,11 +106,11 @@ func (t *tx) replayMany(id hat.FunctionID, w vault.Which) (due int, err error) {
 
 // replayFailed makes all work that has failed due.
 func (t *tx) replayFailed(f function) (due int, err error) {
-	p, all, err := t.waiting(f)
+	l, err := t.holds(&f)
 	if err != nil {
 		return 0, err
 	}
-	l, err := t.holds(f)
+	p, all, err := t.waiting(f)
 	if err != nil {
 		return 0, err
 	}
@@ -134,13 +134,14 @@ func (t *tx) replayFailed(f function) (due int, err error) {
 	return due, nil
 }
 
-// holds is the lease of the run in flight; nil if there is none, or its lease holds no more.
-func (t *tx) holds(f function) (*lease, error) {
+// holds is the lease of the run in flight; nil if there is none. One that holds no more is ended first: its worker may
+// wake, and must not commit what somebody has skipped meanwhile.
+func (t *tx) holds(f *function) (*lease, error) {
 	l, err := leaseOf(t.ctx, t.conn, f.n)
-	if l != nil && l.lapsed(t.v.life, t.now) {
-		l = nil
+	if err != nil || l == nil || !l.lapsed(t.v.life, t.now) {
+		return l, err
 	}
-	return l, err
+	return nil, t.lapse(f, l)
 }
 
 // over says whether the run in flight is over that range; 0: over the front.
@@ -155,7 +156,7 @@ func (t *tx) replay(id hat.RunID) ([]hat.RunID, error) {
 	if !f.enabled {
 		return nil, vault.ErrNotEnabled
 	}
-	l, err := t.holds(f)
+	l, err := t.holds(&f)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +224,8 @@ func (t *tx) repeat(f function, r vault.Run, l *lease) ([]hat.RunID, error) {
 	newest := []hat.RunID{r.Plan.Run}
 	if f.grant.Mode == hat.ReplaceOutput {
 		var b []byte
-		err := t.get(t.ctx, "SELECT id FROM runs WHERE function = ? AND state = ? ORDER BY id DESC LIMIT 1",
+		// Not by id: ids begin with the time, by a clock that may have been set back.
+		err := t.get(t.ctx, "SELECT id FROM runs WHERE function = ? AND state = ? ORDER BY n DESC LIMIT 1",
 			[]any{f.grant.Function.String(), string(vault.RunCommitted)}, &b)
 		if err != nil {
 			return nil, err
@@ -308,7 +310,7 @@ func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
 		if r.State == vault.RunCommitted {
 			return vault.ErrNothingDue
 		}
-		l, err := t.holds(f)
+		l, err := t.holds(&f)
 		if err != nil {
 			return err
 		}

@@ -36,8 +36,8 @@ func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
 	if idle {
 		return nil, nil
 	}
-	now := v.now()
-	err = v.read(ctx, func(c *conn) error {
+	var ahead bool
+	err = v.read(ctx, func(c *conn) (err error) {
 		var some bool
 		if err := c.get(ctx, "SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 FROM ranges WHERE NOT parked)", nil, &some); err != nil {
 			return err
@@ -46,12 +46,34 @@ func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
 			v.kept.keepIdle(age)
 			return nil
 		}
-		return c.each(ctx, `SELECT f.id, min(w.not_before), min(w.since) FROM (
-				SELECT function, not_before, since FROM pending WHERE NOT parked AND not_before IS NOT NULL
-				UNION ALL SELECT function, not_before, since FROM ranges WHERE NOT parked AND not_before IS NOT NULL
-			) w JOIN functions f ON f.n = w.function WHERE f.enabled
-			AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.function = f.n AND l.life = ? AND l.expires > ?)
-			GROUP BY f.id ORDER BY min(w.not_before), f.id`, []any{v.life, now.UnixMicro()}, func(scan func(...any) error) (err error) {
+		if ahead, err = isAhead(ctx, c, v.now()); err == nil && !ahead {
+			all, err = v.due(ctx, c)
+		}
+		return err
+	})
+	if err != nil || !ahead {
+		return all, err
+	}
+	if err := v.cutTimes(ctx); err != nil {
+		return nil, err
+	}
+	err = v.read(ctx, func(c *conn) error {
+		all, err = v.due(ctx, c)
+		return err
+	})
+	return all, err
+}
+
+func (v *Vault) due(ctx context.Context, c *conn) (all []vault.Due, err error) {
+	now := v.now()
+	err = c.each(ctx, `SELECT f.id, min(w.not_before), min(w.since) FROM (
+			SELECT function, not_before, since FROM pending WHERE NOT parked AND not_before IS NOT NULL
+			UNION ALL SELECT function, not_before, since FROM ranges WHERE NOT parked AND not_before IS NOT NULL
+		) w JOIN functions f ON f.n = w.function WHERE f.enabled
+		AND NOT EXISTS (SELECT 1 FROM leases l JOIN runs r ON r.id = l.run WHERE l.function = f.n AND l.life = ? AND l.expires > ?
+			AND json_extract(r.plan, '$.claimed') < ?)
+		GROUP BY f.id ORDER BY min(w.not_before), f.id`,
+		[]any{v.life, now.UnixMicro(), now.Add(clockSlack).Format(claimedBefore)}, func(scan func(...any) error) (err error) {
 			var (
 				id        string
 				at, since sql.NullInt64
@@ -66,7 +88,6 @@ func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
 			all = append(all, d)
 			return nil
 		})
-	})
 	return all, err
 }
 
@@ -98,10 +119,15 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	}
 	now := c.Now.UTC().Truncate(time.Microsecond)
 	if l != nil {
-		if !l.lapsed(t.v.life, now) {
+		if !l.lapsed(t.v.life, now) && !l.ahead(now) {
 			return p, vault.ErrBusy, nil
 		}
-		if err := t.lapse(f, l); err != nil {
+		if err := t.lapse(&f, l); err != nil {
+			return p, nil, err
+		}
+	}
+	if f.last.After(now) {
+		if err := t.inTime(&f); err != nil {
 			return p, nil, err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 	"she/internal/vault"
 )
 
-// testInterleavings lets writers, a function's runs and the clock go at random, and asks that each record is given to
+// testInterleavings lets writers, a function's runs and the clock, which is set back by days too, go at random, and asks that each record is given to
 // the function exactly once in runs that committed.
 func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 	if testing.Short() {
@@ -72,6 +72,7 @@ func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 			select {
 			case <-written:
 			default:
+				p.due()
 				p.clock.move(time.Hour) // pauses pass
 				continue
 			}
@@ -90,7 +91,7 @@ func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 		case 1:
 			p.must(p.v.Abandon(p.ctx(), pl))
 		case 2: // the lease lapses; what the zombie saw does not count
-			p.clock.move(10 * time.Minute)
+			p.clock.move([]time.Duration{10 * time.Minute, day, -day}[r.IntN(3)])
 		default:
 			if len(ids) > 2 && r.IntN(3) == 0 {
 				pl.Upto = pl.After + hat.Seq(1+r.IntN(int(pl.Upto-pl.After)))

@@ -90,5 +90,14 @@ func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 	p.must(err)
 	p.write("a/x", `"later"`)
 	refused(plan.ByData, plan.CodeCompute)
+
+	// What was taken on a day that has not come yet, because the clock was set back, is not taken from any other.
+	p.clock.move(-30 * day)
+	used(plan.Used{})
+	pl, err = claim(plan.ByRequest)
+	p.must(err)
+	p.must(p.v.Abandon(p.ctx(), pl))
+	p.clock.move(30 * day)
+	refused(plan.ByData, plan.CodeCompute)
 	CheckHAT(t, p.v)
 }

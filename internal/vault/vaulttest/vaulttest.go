@@ -44,7 +44,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 	}{
 		{"store", testStore}, {"users", testUsers}, {"documents", testDocuments}, {"the next sees", testTheNextSees},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
-		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering}, {"quota", testQuota},
+		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering}, {"quota", testQuota}, {"clock", testClock},
 		{"ranges", testRanges}, {"generations", testGenerations}, {"model", testModel},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {

@@ -1,0 +1,308 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+const day = 24 * time.Hour
+
+// A wallClock can be set; time passes all the same.
+type wallClock struct{ off atomic.Int64 }
+
+func (c *wallClock) now() time.Time { return time.Now().Add(time.Duration(c.off.Load())).Round(0) }
+
+// setClock sets it forward or back. Then another HAT is woken, as all the time on a real server: the engine looks at its
+// clock when something happens.
+func (w *world) setClock(c *wallClock, by time.Duration) {
+	w.t.Helper()
+	c.off.Add(int64(by))
+	w.engine.Wake("bob")
+	w.settle()
+}
+
+// The clock is set by a day while work waits, runs, or can't be done. Nothing is lost or done twice, and nothing waits
+// longer than it would have, counted from then.
+func TestTheClockIsSet(t *testing.T) {
+	for name, c := range map[string]struct {
+		trigger string
+		quota   plan.Quota
+		// before brings f to its state; what it leaves in f.then is done when the clock was set.
+		before func(w *world, f *clocked)
+		by     time.Duration
+		within time.Duration // f has done all by then, and not sooner than
+		sooner time.Duration
+		want   string // what it wrote
+		runs   string
+	}{
+		"forward, when nothing waits": {
+			trigger: individual, before: func(w *world, f *clocked) { w.post("alice", "a/x", "1") },
+			by: day, want: "1", runs: "committed",
+		},
+		"back, when nothing waits": {
+			trigger: individual, before: func(w *world, f *clocked) { w.post("alice", "a/x", "1") },
+			by: -day, want: "1", runs: "committed",
+		},
+		"forward, when a retry waits": {trigger: individual, before: fails, by: day, want: "1", runs: "failed:Unhandled committed"},
+		"back, when a retry waits": {
+			trigger: individual, before: fails, by: -day, within: 12 * time.Second, sooner: time.Second,
+			want: "1", runs: "failed:Unhandled committed",
+		},
+		"back by an hour, when a retry waits": {
+			trigger: individual, before: fails, by: -time.Hour, within: 12 * time.Second, sooner: time.Second,
+			want: "1", runs: "failed:Unhandled committed",
+		},
+		"forward, when a period waits": {trigger: daily, before: ranToday, by: day, want: "1,2", runs: "committed committed"},
+		"back, when a period waits": {
+			trigger: daily, before: ranToday, by: -day, within: day, sooner: day - time.Hour, want: "1,2", runs: "committed committed",
+		},
+		"back, before data comes in a period": {
+			trigger: daily, before: func(w *world, f *clocked) {
+				w.post("alice", "a/x", "1")
+				f.then = func() { w.post("alice", "a/x", "2") }
+			}, by: -day, within: day, sooner: day - time.Hour, want: "1,2", runs: "committed committed",
+		},
+		"back, when a period was over while nobody could run it": {
+			trigger: daily, before: func(w *world, f *clocked) {
+				w.post("alice", "a/x", "1")
+				w.pass(2 * day)
+				w.write("alice", "a/x", "2") // and no wake-up
+			}, by: -day, want: "1,2", runs: "committed committed",
+		},
+		"forward, during a run":                {trigger: individual, before: runs, by: day, within: 2 * time.Minute, want: "1", runs: "committed"},
+		"back, during a run":                   {trigger: individual, before: runs, by: -day, within: 2 * time.Minute, want: "1", runs: "committed"},
+		"forward, between a claim and its run": {trigger: individual, before: claimed, by: day, within: time.Minute, want: "1", runs: "committed"},
+		"back, between a claim and its run": { // its time is over when it would have been
+			trigger: individual, before: func(w *world, f *clocked) {
+				claimed(w, f)
+				w.pass(11 * time.Minute) // of twelve
+				f.takes.Store(0)
+			}, by: -day, within: 2 * time.Minute, want: "1", runs: "failed:Run.OutOfTime committed",
+		},
+		"forward, when work is parked": {
+			trigger: individual, before: parks, by: day, want: "2,1", runs: parkedRuns + " committed committed",
+		},
+		"back, when work is parked": {
+			trigger: individual, before: parks, by: -day, want: "2,1", runs: parkedRuns + " committed committed",
+		},
+		"forward, after the server died in a run": {
+			trigger: individual, before: dies, by: day, want: "1", runs: "abandoned:Run.Interrupted committed",
+		},
+		"back, after the server died in a run": {
+			trigger: individual, before: dies, by: -day, want: "1", runs: "abandoned:Run.Interrupted committed",
+		},
+		"forward, when the end of a run could not be stored": {
+			trigger: individual, before: endless, by: day, want: "1", runs: "abandoned:Run.Interrupted committed",
+		},
+		"back, when the end of a run could not be stored": {
+			trigger: individual, before: endless, by: -day, want: "1", runs: "abandoned:Run.Interrupted committed",
+		},
+		"forward, when a quota is used up": {
+			trigger: individual, quota: plan.Quota{Runs: 1}, before: overQuota, by: day, want: "1,2", runs: "committed committed",
+		},
+		"back, when a quota is used up": { // the day before has a quota of its own
+			trigger: individual, quota: plan.Quota{Runs: 1}, before: overQuota, by: -day, want: "1,2", runs: "committed committed",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				f := &clocked{by: c.by}
+				w.options.Now, w.options.Quota = f.clock.now, c.quota
+				w.install("f", c.trigger, []string{"a/x"}, "she/out", f.do)
+				w.start()
+				w.addHAT("alice")
+				w.addHAT("bob")
+				w.enable("alice", "f")
+				c.before(w, f)
+				w.setClock(&f.clock, f.by)
+				if f.then != nil {
+					f.then()
+				}
+				if c.sooner > 0 {
+					was := w.at("alice", "she/out")
+					if w.pass(c.sooner); w.at("alice", "she/out") != was {
+						t.Errorf("within %s it wrote %s", c.sooner, w.at("alice", "she/out"))
+					}
+				}
+				w.pass(c.within - c.sooner)
+				expect(t, w.at("alice", "she/out"), c.want)
+				expect(t, w.runs("alice", "f"), c.runs)
+				w.pass(3 * day)
+				expect(t, w.at("alice", "she/out"), c.want)
+				expect(t, w.runs("alice", "f"), c.runs)
+				if s := w.state("alice", "f"); s.Pending != nil || s.Ranges != nil {
+					t.Errorf("at the end: %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// A clocked function writes what it is shown, fails, or takes a minute.
+type clocked struct {
+	clock wallClock
+	fails atomic.Bool
+	takes atomic.Int64
+	by    time.Duration // the clock is still to be set
+	then  func()
+}
+
+func (f *clocked) do(entry string, event []byte) ([]byte, error) {
+	if f.fails.Load() {
+		return failing(entry, event)
+	}
+	time.Sleep(time.Duration(f.takes.Load())) // of the bubble
+	return writing("she/out", "")(entry, event)
+}
+
+func fails(w *world, f *clocked) {
+	f.fails.Store(true)
+	w.post("alice", "a/x", "1")
+	f.fails.Store(false)
+}
+
+func ranToday(w *world, _ *clocked) {
+	w.post("alice", "a/x", "1")
+	w.pass(time.Hour)
+	w.post("alice", "a/x", "2")
+}
+
+func runs(w *world, f *clocked) {
+	f.takes.Store(int64(time.Minute))
+	w.post("alice", "a/x", "1")
+}
+
+// claimed: the clock is set when the claim is stored, before the run knows how much time it has.
+func claimed(w *world, f *clocked) {
+	f.takes.Store(int64(time.Minute))
+	if f.by < 0 {
+		f.takes.Store(int64(20 * time.Minute))
+	}
+	w.breaks(func(op string, persisted bool) error {
+		if op == "claim" && persisted {
+			f.clock.off.Add(int64(f.by))
+			f.by = 0
+		}
+		return nil
+	})
+	w.post("alice", "a/x", "1")
+}
+
+const parkedRuns = "failed:Unhandled failed:Unhandled failed:Unhandled failed:Unhandled failed:Unhandled"
+
+// parks: record 1 is parked. Afterwards 2 comes, and then somebody replays.
+func parks(w *world, f *clocked) {
+	fails(w, f)
+	f.fails.Store(true)
+	w.pass(2 * day)
+	f.fails.Store(false)
+	f.then = func() {
+		// A thinner run first: what is parked right before the front is taken together at each second attempt only.
+		w.post("alice", "a/x", "2")
+		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+			all, err := v.Runs(w.t.Context(), owner, functionID("f"), hat.RunID{}, 10)
+			if err != nil {
+				return err
+			}
+			for _, r := range all {
+				if r.Plan.Upto == 1 {
+					return w.engine.Replay(w.t.Context(), "alice", v, owner, r.Plan.Run)
+				}
+			}
+			return errors.New("no run was parked")
+		})
+		w.settle()
+	}
+}
+
+// dies: the lease of a former life is there when the server starts with another clock.
+func dies(w *world, f *clocked) {
+	w.breaks(func(op string, _ bool) error {
+		if op == "claim" || op == "due" {
+			return nil
+		}
+		return errBroken
+	})
+	w.post("alice", "a/x", "1")
+	w.stop()
+	w.breaks(nil)
+	f.clock.off.Add(int64(f.by))
+	f.by = 0
+	w.start()
+}
+
+// endless: the run's end can't be stored, so its lease stays, in the same life.
+func endless(w *world, _ *clocked) {
+	w.breaks(func(op string, _ bool) error {
+		if op == "commit" || op == "fail" {
+			return errBroken
+		}
+		return nil
+	})
+	w.post("alice", "a/x", "1")
+	w.breaks(nil)
+	expect(w.t, w.at("alice", "she/out"), "")
+}
+
+func overQuota(w *world, _ *clocked) {
+	w.pass(12 * time.Hour)
+	w.post("alice", "a/x", "1")
+	w.post("alice", "a/x", "2")
+	expect(w.t, w.at("alice", "she/out"), "1")
+}
+
+// Under load a HAT that was served before the clock was set back must not wait for all others until then.
+func TestALaneIsNotLeftBehindWhenTheClockIsSetBack(t *testing.T) {
+	q := newQueue(4)
+	noon := time.Date(2024, 3, 2, 12, 0, 0, 0, time.UTC)
+	at := func(id string, since time.Time) { q.add(task{hat: id, function: functionID("f"), since: since}) }
+	at("served", noon)
+	served, _ := q.next(noon)
+	at("served", noon)
+	q.done(served)
+	yesterday := noon.Add(-day)
+	q.setBack(yesterday)
+	var order []string
+	for i := range 3 {
+		at(fmt.Sprint("other", i), yesterday.Add(time.Duration(i+1)*time.Minute))
+	}
+	for range 4 {
+		next, _ := q.next(yesterday.Add(time.Hour))
+		order = append(order, next.hat)
+	}
+	expect(t, strings.Join(order, " "), "served other0 other1 other2")
+}
+
+func TestPendulum(t *testing.T) {
+	start := time.Now()
+	for name, c := range map[string]struct {
+		clock, passed time.Duration
+		want          bool
+	}{
+		"goes on":                       {time.Hour, time.Hour, false},
+		"is set forward":                {day, time.Second, false},
+		"is set back":                   {-day, time.Second, true},
+		"goes back a little":            {-time.Second, time.Second, false},
+		"is set back while time passes": {time.Hour, 2 * time.Hour, true},
+	} {
+		var p pendulum
+		if p.setBack(start, start) {
+			t.Error("at first")
+		}
+		if got := p.setBack(start.Add(c.clock), start.Add(c.passed)); got != c.want {
+			t.Errorf("a clock that %s was set back: %t", name, got)
+		}
+		if p.setBack(start.Add(c.clock), start.Add(c.passed)) {
+			t.Errorf("a clock that %s: twice", name)
+		}
+	}
+}
