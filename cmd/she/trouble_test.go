@@ -73,77 +73,93 @@ func TestTwoServers(t *testing.T) {
 }
 
 // The disk fills right before T1, T2 or T3 is stored. What was answered is there; what was not is not; when there is room
-// again the function has written about each record once.
+// again the function has written about each record once. A server goes on by itself, and so does one that is started anew.
 func TestDiskFills(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to mount a small disk")
 	}
 	for name, op := range map[string]string{"T1": "append", "T2": "claim", "T3": "commit"} {
-		t.Run(name, func(t *testing.T) {
-			disk := t.TempDir()
-			if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=24m"); err != nil {
-				t.Skip("no small disk can be mounted here:", err)
-			}
-			t.Cleanup(func() {
-				if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
-					t.Error(err)
-				}
+		for how, restarts := range map[string]bool{"and the server goes on": false, "and the server is started anew": true} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				t.Parallel() // the engine waits a while before it tries again
+				diskFills(t, op, restarts)
 			})
-			filler := filepath.Join(disk, "filler")
-			s, alice := troubled(t, filepath.Join(disk, "data"), op+" 1 before "+filler)
-			status, answer, err := alice.Do("POST", "/api/v2.6/data/in/a", []byte(`{"n":1,"v":1}`))
-			switch {
-			case err != nil:
-				t.Fatal(err)
-			case name == "T1" && status != http.StatusInsufficientStorage:
-				t.Errorf("a write to a full disk: %d %s", status, answer)
-			case name != "T1" && status != http.StatusCreated:
-				t.Errorf("a write before the disk was full: %d %s", status, answer)
-			}
-			if name != "T1" {
-				// It has happened when there is no room any more.
-				if _, err := alice.Until("GET", "/api/v2.6/data/in/a", regexp.MustCompile(`"n":1`)); err != nil {
-					t.Fatal(err)
-				}
-				if err := s.UntilLog(regexp.MustCompile(`no room left on the disk|Vault.Full`)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if body, err := alice.Must("GET", "/api/v2.6/data/out/each", nil); err != nil || strings.Contains(string(body), `"n"`) {
-				t.Errorf("derived on a full disk: %s %v", body, err)
-			}
-			if err := os.Remove(filler); err != nil {
-				t.Fatal(err)
-			}
-			// A new life finds what the last one could not end.
-			if err := s.Stop(); err != nil {
-				t.Fatal(err)
-			}
-			s.Program = standIn("steady", "")
-			if err := s.Start(); err != nil {
-				t.Fatal(err)
-			}
-			alice.Follow(s)
-			if name == "T1" {
-				if body, err := alice.Must("GET", "/api/v2.6/data/in/a", nil); err != nil || strings.Contains(string(body), `"n"`) {
-					t.Errorf("what was refused is there: %s %v", body, err)
-				}
-				if _, err := alice.Must("POST", "/api/v2.6/data/in/a", []byte(`{"n":1,"v":1}`)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if _, err := alice.Until("GET", "/api/v2.6/data/out/each", regexp.MustCompile(`"n":1`)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := alice.Until("GET", "/api/she/v1/functions/each/why", regexp.MustCompile(`waiting-for-data`)); err != nil {
-				t.Fatal(err)
-			}
-			if body, err := alice.Must("GET", "/api/v2.6/data/out/each", nil); err != nil || strings.Count(string(body), `"n":1`) != 1 {
-				t.Errorf("derived: %s %v", body, err)
-			}
-			if err := s.Stop(); err != nil {
-				t.Fatal(err)
-			}
-		})
+		}
+	}
+}
+
+func diskFills(t *testing.T, op string, restarts bool) {
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=24m"); err != nil {
+		t.Skip("no small disk can be mounted here:", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(disk, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	filler := filepath.Join(disk, "filler")
+	s, alice := troubled(t, filepath.Join(disk, "data"), op+" 1 before "+filler)
+	status, answer, err := alice.Do("POST", "/api/v2.6/data/in/a", []byte(`{"n":1,"v":1}`))
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case op == "append" && status != http.StatusInsufficientStorage:
+		t.Errorf("a write to a full disk: %d %s", status, answer)
+	case op != "append" && status != http.StatusCreated:
+		t.Errorf("a write before the disk was full: %d %s", status, answer)
+	}
+	if op != "append" {
+		// It has happened when there is no room any more.
+		if _, err := alice.Until("GET", "/api/v2.6/data/in/a", regexp.MustCompile(`"n":1`)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.UntilLog(regexp.MustCompile(`no room left on the disk|Vault.Full`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if op == "commit" {
+		// Not even that the run failed can be stored.
+		if err := s.UntilLog(regexp.MustCompile(`end of a run can't be stored`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if body, err := alice.Must("GET", "/api/v2.6/data/out/each", nil); err != nil || strings.Contains(string(body), `"n"`) {
+		t.Errorf("derived on a full disk: %s %v", body, err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if restarts {
+		// A new life finds what the last one could not end.
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		s.Program = standIn("steady", "")
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+		alice.Follow(s)
+	}
+	if op == "append" {
+		if body, err := alice.Must("GET", "/api/v2.6/data/in/a", nil); err != nil || strings.Contains(string(body), `"n"`) {
+			t.Errorf("what was refused is there: %s %v", body, err)
+		}
+		if _, err := alice.Must("POST", "/api/v2.6/data/in/a", []byte(`{"n":1,"v":1}`)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Of a server that goes on nobody asks anything until its own engine has done it.
+	if _, err := alice.Until("GET", "/api/v2.6/data/out/each", regexp.MustCompile(`"n":1`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Until("GET", "/api/she/v1/functions/each/why", regexp.MustCompile(`waiting-for-data`)); err != nil {
+		t.Fatal(err)
+	}
+	if body, err := alice.Must("GET", "/api/v2.6/data/out/each", nil); err != nil || strings.Count(string(body), `"n":1`) != 1 {
+		t.Errorf("derived: %s %v", body, err)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
 	}
 }

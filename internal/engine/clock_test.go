@@ -101,10 +101,10 @@ func TestTheClockIsSet(t *testing.T) {
 			trigger: individual, before: dies, by: -day, want: "1", runs: "abandoned:Run.Interrupted committed",
 		},
 		"forward, when the end of a run could not be stored": {
-			trigger: individual, before: endless, by: day, want: "1", runs: "abandoned:Run.Interrupted committed",
+			trigger: individual, before: endless, by: day, within: time.Minute, want: "1", runs: "failed:Engine.Unexpected committed",
 		},
 		"back, when the end of a run could not be stored": {
-			trigger: individual, before: endless, by: -day, want: "1", runs: "abandoned:Run.Interrupted committed",
+			trigger: individual, before: endless, by: -day, within: time.Minute, want: "1", runs: "failed:Engine.Unexpected committed",
 		},
 		"forward, when a quota is used up": {
 			trigger: individual, quota: plan.Quota{Runs: 1}, before: overQuota, by: day, want: "1,2", runs: "committed committed",

@@ -107,6 +107,7 @@ type Engine struct {
 	asked    chan chan Stats
 	watchers watchers
 	flights  flights
+	unended  unended
 	atWork   atomic.Bool   // Run has begun and was not told to stop
 	ended    chan struct{} // closed when Run has returned
 }

@@ -221,6 +221,9 @@ func (l *loop) startLooks(ctx context.Context) {
 func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 	v, release, err := e.vaults.Open(ctx, id)
 	if err != nil {
+		if errors.Is(err, vault.ErrNotFound) {
+			e.unended.forget(id)
+		}
 		return look{hat: id, err: err}
 	}
 	defer release()
@@ -232,14 +235,18 @@ func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 	return l
 }
 
-// lookInto asks the vault what is due. Functions that can't run now are left out; when one becomes available, every
+// lookInto ends what could not be ended before, and asks the vault what is due. Functions that can't run now are left out; when one becomes available, every
 // HAT is looked at again.
 func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
+	settled := e.unended.settle(ctx, id, v)
 	due, err := v.Due(ctx)
 	if err != nil {
 		return look{hat: id, err: err}
 	}
 	l, now := look{hat: id}, e.now()
+	if !settled {
+		l.later = now.Add(lookAgain)
+	}
 	for _, d := range due {
 		if _, ok := e.registry.runnable(d.Function); !ok {
 			if !d.At.After(now) && (l.blocked.IsZero() || d.Since.Before(l.blocked)) {

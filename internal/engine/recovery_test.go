@@ -101,6 +101,32 @@ func TestAPassingFaultOfTheVault(t *testing.T) {
 	}
 }
 
+// What a run came to can't be stored. When it can, the work goes on within half a minute, not when the lease is over.
+func TestTheEndOfARunIsStoredLater(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		w.breaks(func(at string, after bool) error {
+			if (at == "commit" || at == "fail") && !after {
+				return errBroken
+			}
+			return nil
+		})
+		w.post("alice", "a/x", "1")
+		w.pass(5 * time.Minute) // shorter than the lease
+		expect(t, w.runs("alice", "f"), "planned")
+		w.breaks(nil)
+		w.pass(lookAgain + 2*time.Second)
+		expect(t, w.at("alice", "she/out"), "f1")
+		expect(t, w.runs("alice", "f"), "failed:Engine.Unexpected committed")
+		if n := len(w.engine.unended.of); n != 0 {
+			t.Errorf("%d ends are kept", n)
+		}
+	})
+}
+
 func Test67AtStartEveryHATIsLookedAt(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))

@@ -62,16 +62,13 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	flight, done := e.flights.begin(ctx, a.plan.Run)
 	defer done()
 	responses, err := a.perform(flight)
-	leased, err := a.end(flight, responses, err)
+	err = a.end(flight, responses, err)
 	e.watchers.ring(t.hat)
 	l := e.lookInto(ctx, t.hat, v)
 	var failed *FailedError
 	if errors.As(err, &failed) && l.err == nil {
 		l.parked, l.err = v.Parked(ctx)
 		l.counted = true
-	}
-	if !leased.IsZero() && (l.later.IsZero() || leased.Before(l.later)) {
-		l.later = leased
 	}
 	return l, err
 }
@@ -429,9 +426,8 @@ func (a *attempt) ask(ctx context.Context, what string, entry catalog.Entry, id 
 }
 
 // end stores how the attempt ended, also when the server is stopping. Until it returns nothing is stored: if we stop
-// before, the claim's lease ends and the work is done again. leased is set if the end could not be stored: when the
-// claim ends by itself.
-func (a *attempt) end(ctx context.Context, responses []contract.Response, err error) (leased time.Time, _ error) {
+// before, the claim's lease ends and the work is done again.
+func (a *attempt) end(ctx context.Context, responses []contract.Response, err error) error {
 	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), reserve)
 	defer cancel()
 	out := vault.Output{Stats: a.stats, Log: a.said.bytes()}
@@ -445,19 +441,19 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 		if done, err = a.vault.Commit(save, a.plan, out); err == nil {
 			a.log.Info("run committed", "read", a.stats.Read, "hidden", a.stats.Hidden, "written", len(done.Written),
 				"duplicates", done.Duplicates, a.timings(), "save", a.now().Sub(started))
-			return time.Time{}, nil
+			return nil
 		}
 		out.Responses = nil
 	}
 	if errors.Is(context.Cause(ctx), errCancelled) && err != nil {
 		a.log.Info("run cancelled", a.timings()) // its end is stored
-		return time.Time{}, &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, vault.CodeCancelled, errCancelled.Error())}
+		return &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, vault.CodeCancelled, errCancelled.Error())}
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.Is(err, invoke.ErrClosed) {
 		if err := a.vault.Abandon(save, a.plan); err != nil {
 			a.log.Warn("claim can't be given back; it will lapse", "error", err)
 		}
-		return time.Time{}, ErrStopped
+		return ErrStopped
 	}
 	fault := faultOf(err)
 	if !errors.Is(err, vault.ErrStale) {
@@ -468,16 +464,17 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 		}
 		log.Warn("run failed", a.timings())
 		if err = a.vault.Fail(save, a.plan, out, fault); err == nil {
-			return time.Time{}, &FailedError{Run: a.plan.Run, Fault: fault}
+			return &FailedError{Run: a.plan.Run, Fault: fault}
 		}
 	}
 	if errors.Is(err, vault.ErrStale) {
 		// The owner has switched the function off, or the lease lapsed and somebody else has the work.
 		a.log.Info("run came too late", a.timings())
-		return time.Time{}, &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, CodeRevoked, "the grant was withdrawn during the run")}
+		return &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, CodeRevoked, "the grant was withdrawn during the run")}
 	}
 	a.log.Error("end of a run can't be stored", "error", err)
-	return a.plan.Expires, &FailedError{Run: a.plan.Run, Fault: faultOf(err)}
+	a.unended.add(a.hat, ending{a.plan, fault})
+	return &FailedError{Run: a.plan.Run, Fault: faultOf(err)}
 }
 
 func (a *attempt) timings() slog.Attr {

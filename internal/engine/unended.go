@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+// unended are runs whose end could not be stored, because the disk was full, say. Their leases hold up the functions, and
+// would for minutes after there is room again; so each look at their HAT tries once more. If we stop here, the next life of
+// the server finds the leases of this one.
+type unended struct {
+	mu sync.Mutex
+	of map[string][]ending // by HAT
+}
+
+// An ending is how a run ended: its fault, without what it had to say.
+type ending struct {
+	plan  plan.Plan
+	fault *hat.Fault
+}
+
+func (u *unended) add(hatID string, e ending) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.of == nil {
+		u.of = make(map[string][]ending)
+	}
+	u.of[hatID] = append(u.of[hatID], e)
+}
+
+// settle stores the ends it can, and says whether none is left.
+func (u *unended) settle(ctx context.Context, hatID string, v vault.Vault) bool {
+	u.mu.Lock()
+	ends := u.of[hatID]
+	delete(u.of, hatID)
+	u.mu.Unlock()
+	ends = slices.DeleteFunc(ends, func(e ending) bool {
+		err := v.Fail(ctx, e.plan, vault.Output{}, e.fault)
+		return err == nil || errors.Is(err, vault.ErrStale) // somebody has ended it
+	})
+	for _, e := range ends {
+		u.add(hatID, e)
+	}
+	return len(ends) == 0
+}
+
+func (u *unended) forget(hatID string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.of, hatID)
+}
