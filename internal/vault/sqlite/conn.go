@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -39,7 +40,11 @@ func dsn(path string, maxBytes int64) string {
 type conn struct {
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
+	// reading: a reader has it, and nothing may be written.
+	reading bool
 }
+
+var errReading = errors.New("a statement that writes, among those of a reader")
 
 func newConn(ctx context.Context, db *sql.DB) (*conn, error) {
 	c, err := db.Conn(ctx)
@@ -69,6 +74,9 @@ func (c *conn) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 }
 
 func (c *conn) exec(ctx context.Context, query string, args ...any) (changed int64, err error) {
+	if c.reading {
+		return 0, errReading
+	}
 	s, err := c.prepare(ctx, query)
 	if err != nil {
 		return 0, err
@@ -88,8 +96,38 @@ func (c *conn) query(ctx context.Context, query string, args ...any) (*sql.Rows,
 	return s.QueryContext(ctx, args...)
 }
 
-// get reads one row; sql.ErrNoRows if there is none.
+// alone is query for a statement that may be begun again, with other arguments, before its rows are read to the end: who
+// does that has one of its own. The rows are to be closed with done.
+func (c *conn) alone(ctx context.Context, query string, args ...any) (rows *sql.Rows, done func(), err error) {
+	s, err := c.prepare(ctx, query)
+	if err != nil {
+		return nil, nil, err
+	}
+	delete(c.stmts, query)
+	back := func() {
+		if c.stmts[query] == nil {
+			c.stmts[query] = s
+		} else {
+			_ = s.Close()
+		}
+	}
+	if rows, err = s.QueryContext(ctx, args...); err != nil {
+		back()
+		return nil, nil, err
+	}
+	return rows, func() {
+		_ = rows.Close()
+		back()
+	}, nil
+}
+
+// get reads one row; sql.ErrNoRows if there is none. It is soon done, and asks ctx only before: to watch it meanwhile
+// costs more than most of these.
 func (c *conn) get(ctx context.Context, query string, args []any, into ...any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
 	s, err := c.prepare(ctx, query)
 	if err != nil {
 		return err
@@ -112,82 +150,104 @@ func (c *conn) each(ctx context.Context, query string, args []any, f func(scan f
 	return rows.Err()
 }
 
-// readers is a bounded set of connections that can't write. It keeps one idle and opens more while they are needed.
-type readers struct {
+// conns are the connections to one file: one for whoever writes, and as many as there are readers, up to a bound. To
+// open one costs more than most of what is done with it, so that as long as nobody needs two at a time there is one,
+// which readers and writers have by turns.
+type conns struct {
 	db    *sql.DB
-	slots chan struct{}
+	slots chan struct{} // full while maxReaders have one
 
-	mu     sync.Mutex
-	idle   []*conn
-	closed bool
+	mu      sync.Mutex
+	idle    []*conn
+	written *conn // the one that wrote last: the others have to read anew what it changed
+	closed  bool
 }
 
-const maxReaders = 16
+const (
+	maxReaders = 16
+	maxIdle    = 2 // for one who reads beside one who writes
+)
 
-func newReaders(db *sql.DB) *readers {
-	return &readers{db: db, slots: make(chan struct{}, maxReaders)}
+func newConns(db *sql.DB) *conns {
+	return &conns{db: db, slots: make(chan struct{}, maxReaders)}
 }
 
-func (r *readers) take(ctx context.Context) (*conn, error) {
+// reader is a connection to read with, until give.
+func (p *conns) reader(ctx context.Context) (*conn, error) {
 	select {
-	case r.slots <- struct{}{}:
+	case p.slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	c, err := r.idleOrNew(ctx)
+	c, err := p.take(ctx, false)
 	if err != nil {
-		<-r.slots
+		<-p.slots
+		return nil, err
+	}
+	c.reading = true
+	return c, nil
+}
+
+// give takes back a reader's connection.
+func (p *conns) give(c *conn, broken bool) {
+	defer func() { <-p.slots }()
+	c.reading = false
+	p.put(c, broken)
+}
+
+// writer is a connection to write with, until put. It waits for nobody. One goroutine at a time may have one.
+func (p *conns) writer(ctx context.Context) (*conn, error) {
+	c, err := p.take(ctx, true)
+	if err == nil {
+		p.mu.Lock()
+		p.written = c
+		p.mu.Unlock()
 	}
 	return c, err
 }
 
-func (r *readers) idleOrNew(ctx context.Context) (*conn, error) {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
+func (p *conns) take(ctx context.Context, written bool) (*conn, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
 		return nil, vault.ErrClosed
 	}
-	if n := len(r.idle); n > 0 {
-		c := r.idle[n-1]
-		r.idle = r.idle[:n-1]
-		r.mu.Unlock()
+	if n := len(p.idle); n > 0 {
+		i := max(0, slices.IndexFunc(p.idle, func(c *conn) bool { return (c == p.written) == written }))
+		c := p.idle[i]
+		p.idle = slices.Delete(p.idle, i, i+1)
+		p.mu.Unlock()
 		return c, nil
 	}
-	r.mu.Unlock()
+	p.mu.Unlock()
 	// A connection outlives the request that happens to need it first.
-	ctx = context.WithoutCancel(ctx)
-	c, err := newConn(ctx, r.db)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := c.c.ExecContext(ctx, "PRAGMA query_only = on"); err != nil {
-		return nil, errors.Join(err, c.close())
-	}
-	return c, nil
+	return newConn(context.WithoutCancel(ctx), p.db)
 }
 
-func (r *readers) give(c *conn, broken bool) {
-	defer func() { <-r.slots }()
-	r.mu.Lock()
-	keep := !broken && !r.closed && len(r.idle) == 0
+func (p *conns) put(c *conn, broken bool) {
+	p.mu.Lock()
+	keep := !broken && !p.closed && len(p.idle) < maxIdle
 	if keep {
-		r.idle = append(r.idle, c)
+		p.idle = append(p.idle, c)
+	} else if p.written == c {
+		p.written = nil
 	}
-	r.mu.Unlock()
+	p.mu.Unlock()
 	if !keep {
 		_ = c.close()
 	}
 }
 
-func (r *readers) close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
+// close closes those nobody has; the others go when they are given back.
+func (p *conns) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
 	var err error
-	for _, c := range r.idle {
+	for _, c := range p.idle {
 		err = errors.Join(err, c.close())
 	}
-	r.idle = nil
+	p.idle, p.written = nil, nil
 	return err
 }
 

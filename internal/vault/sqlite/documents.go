@@ -106,5 +106,5 @@ func (e documentEdit) ChangeUser(id hat.UserID, change func(*vault.User) error) 
 	if u.ID != id {
 		return fmt.Errorf("user %s: a change may not give another id", id)
 	}
-	return updateUser(e.t.ctx, e.t.conn, u)
+	return e.t.updateUser(u)
 }

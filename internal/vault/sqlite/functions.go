@@ -59,7 +59,7 @@ func sameGrant(a, b access.Grant) bool {
 	return leftErr == nil && rightErr == nil && left == right
 }
 
-// A function is a row of table functions with its grant.
+// A function is a row of table functions with its grant, and with what waited for it when the row was read.
 type function struct {
 	n       int64
 	granted int64
@@ -68,22 +68,31 @@ type function struct {
 	cursor  hat.Seq
 	last    time.Time
 	epoch   int64
+
+	front  *front // nil: nothing waited behind the cursor
+	ranges bool   // there were some
 }
 
 func (f function) state() trigger.State {
 	return trigger.State{Grant: f.grant, LastExecution: f.last}
 }
 
-const functionColumns = "SELECT f.n, f.granted, f.enabled, f.cursor, f.last_execution, f.epoch FROM functions f "
+const functionColumns = `SELECT f.n, f.granted, f.enabled, f.cursor, f.last_execution, f.epoch,
+	EXISTS (SELECT 1 FROM ranges g WHERE g.function = f.n), p.function, ` + frontFields + `
+	FROM functions f LEFT JOIN pending p ON p.function = f.n LEFT JOIN chains c ON c.n = p.chain `
 
 // functions reads rows of functionColumns. known holds grants parsed before, by number; nil: none.
 func functions(ctx context.Context, c *conn, known map[int64]access.Grant, where string, args ...any) (all []function, err error) {
 	err = c.each(ctx, functionColumns+where, args, func(scan func(...any) error) error {
 		var (
-			f    function
-			last sql.NullInt64
+			f             function
+			last, waiting sql.NullInt64
+			row           frontRow
 		)
-		err := scan(&f.n, &f.granted, &f.enabled, &f.cursor, &last, &f.epoch)
+		err := scan(append([]any{&f.n, &f.granted, &f.enabled, &f.cursor, &last, &f.epoch, &f.ranges, &waiting}, row.into()...)...)
+		if err == nil && waiting.Valid {
+			f.front, err = row.front()
+		}
 		f.last = fromMicros(last)
 		all = append(all, f)
 		return err
@@ -122,29 +131,45 @@ func oneFunction(ctx context.Context, c *conn, known map[int64]access.Grant, id 
 	return all[0], nil
 }
 
+// frontFields are what a frontRow takes, of pending p and chains c.
+const frontFields = "p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path, p.tried, p.most, p.last_run"
+
+// A frontRow is a row of table pending, or nothing where there is none.
+type frontRow struct {
+	upto, since, notBefore, attempt, tried, most sql.NullInt64
+	parked, replay                               sql.NullBool
+	fault, chain                                 sql.NullString
+	last                                         []byte
+}
+
+func (r *frontRow) into() []any {
+	return []any{&r.upto, &r.since, &r.notBefore, &r.attempt, &r.fault, &r.parked, &r.replay, &r.chain, &r.tried, &r.most, &r.last}
+}
+
+func (r *frontRow) front() (p *front, err error) {
+	p = &front{tried: hat.Seq(r.tried.Int64), work: work{
+		upto: hat.Seq(r.upto.Int64), since: fromMicros(r.since), notBefore: fromMicros(r.notBefore), attempt: int(r.attempt.Int64),
+		parked: r.parked.Bool, replay: r.replay.Bool, most: int(r.most.Int64),
+	}}
+	if p.fault, err = parseFault(r.fault); err != nil {
+		return nil, err
+	}
+	if p.last, err = maybeRun(r.last); err != nil {
+		return nil, err
+	}
+	p.chain, err = parseChain(r.chain)
+	return p, err
+}
+
 // pendingOf is the front; nil if nothing waits behind the cursor.
-func pendingOf(ctx context.Context, c *conn, function int64) (*front, error) {
-	var p *front
-	err := c.each(ctx, `SELECT p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path, p.tried, p.most, p.last_run
-		FROM pending p LEFT JOIN chains c ON c.n = p.chain WHERE p.function = ?`, []any{function},
+func pendingOf(ctx context.Context, c *conn, function int64) (p *front, err error) {
+	err = c.each(ctx, "SELECT "+frontFields+" FROM pending p LEFT JOIN chains c ON c.n = p.chain WHERE p.function = ?", []any{function},
 		func(scan func(...any) error) (err error) {
-			var (
-				since, notBefore sql.NullInt64
-				fault, chain     sql.NullString
-				last             []byte
-			)
-			p = &front{}
-			if err := scan(&p.upto, &since, &notBefore, &p.attempt, &fault, &p.parked, &p.replay, &chain, &p.tried, &p.most, &last); err != nil {
+			var row frontRow
+			if err := scan(row.into()...); err != nil {
 				return err
 			}
-			p.since, p.notBefore = fromMicros(since), fromMicros(notBefore)
-			if p.fault, err = parseFault(fault); err != nil {
-				return err
-			}
-			if p.last, err = maybeRun(last); err != nil {
-				return err
-			}
-			p.chain, err = parseChain(chain)
+			p, err = row.front()
 			return err
 		})
 	return p, err
@@ -203,7 +228,7 @@ func (t *tx) raise(events []trigger.Event) error {
 	for _, f := range enabled {
 		verdict := trigger.Judge(f.state(), events, t.now)
 		if verdict.Raised() {
-			if err := t.add(f, verdict, t.now, 0); err != nil {
+			if err := t.add(f, f.front, verdict, t.now, 0); err != nil {
 				return fmt.Errorf("pending work of %s: %w", f.grant.Function, err)
 			}
 		}
@@ -216,13 +241,9 @@ func (t *tx) raise(events []trigger.Event) error {
 	return nil
 }
 
-// add puts new work to what waits already. Work that pauses after a failure keeps its pause; what is parked stays so,
+// add puts new work to what waits already, p. Work that pauses after a failure keeps its pause; what is parked stays so,
 // and so does what comes behind it if the function wants its data in order.
-func (t *tx) add(f function, v trigger.Verdict, since time.Time, most int) error {
-	p, err := pendingOf(t.ctx, t.conn, f.n)
-	if err != nil {
-		return err
-	}
+func (t *tx) add(f function, p *front, v trigger.Verdict, since time.Time, most int) error {
 	if p != nil && p.parked && !f.grant.InOrder {
 		// Only a file of before there were ranges, or of a function that was in order, has this.
 		told := plan.Plan{LastExecution: f.last, Window: plan.Window(t.now, f.last, false)}
@@ -295,13 +316,13 @@ func (t *tx) stored(f function, s span) (v trigger.Verdict, since time.Time, err
 	return trigger.Judge(f.state(), events, t.now), since, nil
 }
 
-// addStored makes pending what is stored beyond a position.
+// addStored makes pending what is stored beyond a position, where nothing is.
 func (t *tx) addStored(f function, after hat.Seq, most int) error {
 	verdict, since, err := t.stored(f, span{after: after})
 	if err != nil || !verdict.Raised() {
 		return err
 	}
-	return t.add(f, verdict, since, most)
+	return t.add(f, nil, verdict, since, most)
 }
 
 // sinceMicros rounds up, so that a record of the same microsecond but before is not counted.
@@ -507,7 +528,7 @@ func stateOf(ctx context.Context, c *conn, f function) (vault.FunctionState, err
 	for _, g := range ranges {
 		s.Ranges = append(s.Ranges, vault.Range{After: g.after, Part: g.part, Replaces: g.replaces, Pending: *g.state()})
 	}
-	l, err := leaseOf(ctx, c, f.n)
+	l, err := leaseOf(ctx, c, nil, f.n)
 	if l != nil {
 		s.Started = l.plan.Claimed
 	}

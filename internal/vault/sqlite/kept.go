@@ -15,18 +15,23 @@ type kept struct {
 	mu    sync.Mutex
 	age   int // counts forget: what was read before one is not kept after it
 	users map[hat.UserID]vault.User
-	idle  bool // nothing is pending
+	owns  hat.UserID // who of users is the Owner; zero: not known
+	idle  bool       // nothing is pending
 }
 
 // maxKeptUsers bounds users; a HAT has a handful.
 const maxKeptUsers = 100
 
-// forget is called between a commit and the first answer to any of its callers, who would else read what was before.
-func (k *kept) forget() {
+// forget is called between a commit and the first answer to any of its callers, who would else read what was before. A
+// commit that has changed no user leaves users as they are.
+func (k *kept) forget(people bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.age++
-	k.users, k.idle = nil, false
+	k.idle = false
+	if people {
+		k.users, k.owns = nil, hat.UserID{}
+	}
 }
 
 // user is a copy, or not found; age is what keepUser wants to be told.
@@ -48,6 +53,24 @@ func (k *kept) keepUser(u vault.User, age int) {
 		k.users = map[hat.UserID]vault.User{}
 	}
 	k.users[u.ID] = copyUser(u)
+}
+
+// owner is a copy, as user is.
+func (k *kept) owner() (u vault.User, found bool, age int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	u, found = k.users[k.owns]
+	return copyUser(u), found, k.age
+}
+
+// keepOwner is keepUser for the Owner.
+func (k *kept) keepOwner(u vault.User, age int) {
+	k.keepUser(u, age)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, kept := k.users[u.ID]; kept && k.age == age {
+		k.owns = u.ID
+	}
 }
 
 func copyUser(u vault.User) vault.User {

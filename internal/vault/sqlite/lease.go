@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -69,33 +70,32 @@ type lease struct {
 	plan    plan.Plan // with the grant as it was when claimed
 }
 
-// leaseOf is nil if the function is not running.
-func leaseOf(ctx context.Context, c *conn, function int64) (*lease, error) {
-	var l *lease
-	err := c.each(ctx, `SELECT l.run, l.epoch, l.expires, l.life, r.granted, r.plan, g.body FROM leases l
-		JOIN runs r ON r.id = l.run JOIN grants g ON g.n = r.granted WHERE l.function = ?`, []any{function},
-		func(scan func(...any) error) (err error) {
-			var (
-				run        []byte
-				expires    sql.NullInt64
-				text, body string
-			)
-			l = &lease{}
-			if err := scan(&run, &l.epoch, &expires, &l.life, &l.granted, &text, &body); err != nil {
-				return err
-			}
-			l.expires = fromMicros(expires)
-			if l.run, err = runID(run); err != nil {
-				return err
-			}
-			g, err := decodeGrant(body)
-			if err != nil {
-				return err
-			}
-			l.plan, err = decodePlan(text, l.run, g)
-			return err
-		})
-	return l, err
+// leaseOf is nil if the function is not running. known is as for functions.
+func leaseOf(ctx context.Context, c *conn, known map[int64]access.Grant, function int64) (*lease, error) {
+	var (
+		l       lease
+		run     []byte
+		expires sql.NullInt64
+		text    string
+	)
+	err := c.get(ctx, `SELECT l.run, l.epoch, l.expires, l.life, r.granted, r.plan FROM leases l
+		JOIN runs r ON r.id = l.run WHERE l.function = ?`, []any{function}, &run, &l.epoch, &expires, &l.life, &l.granted, &text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.expires = fromMicros(expires)
+	if l.run, err = runID(run); err != nil {
+		return nil, err
+	}
+	g, err := grantOf(ctx, c, known, l.granted)
+	if err != nil {
+		return nil, err
+	}
+	l.plan, err = decodePlan(text, l.run, g)
+	return &l, err
 }
 
 // lapsed says that the lease holds no more: its time is over, or the server that took it is gone.
@@ -119,7 +119,7 @@ func (v *Vault) recover(ctx context.Context) error {
 			return err
 		}
 		for _, f := range all {
-			l, err := leaseOf(t.ctx, t.conn, f.n)
+			l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
 			if err != nil {
 				return err
 			}
@@ -148,7 +148,7 @@ func (t *tx) lapse(f *function, l *lease) error {
 
 // withdraw ends the run in flight, if any, because the grant it ran under is gone.
 func (t *tx) withdraw(f function) error {
-	l, err := leaseOf(t.ctx, t.conn, f.n)
+	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
 	if err != nil || l == nil {
 		return err
 	}

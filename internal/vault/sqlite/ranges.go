@@ -178,10 +178,11 @@ func (t *tx) setAside(f function, p *front, upto hat.Seq, told plan.Plan) error 
 	return t.leave(f, p, upto)
 }
 
-// leave moves the cursor to a position and makes the front anew of what is beyond.
+// leave moves the cursor to a position, stores it with the time of the last execution, and makes the front anew of what
+// is beyond.
 func (t *tx) leave(f function, p *front, upto hat.Seq) error {
 	f.cursor = max(f.cursor, upto)
-	if _, err := t.exec(t.ctx, "UPDATE functions SET cursor = ? WHERE n = ?", int64(f.cursor), f.n); err != nil {
+	if _, err := t.exec(t.ctx, "UPDATE functions SET cursor = ?, last_execution = ? WHERE n = ?", int64(f.cursor), micros(f.last), f.n); err != nil {
 		return err
 	}
 	if err := t.dropPending(f.n); err != nil || p.upto <= f.cursor {
@@ -192,6 +193,9 @@ func (t *tx) leave(f function, p *front, upto hat.Seq) error {
 
 // covered takes out of the ranges what a run over the front covered besides.
 func (t *tx) covered(f function, p plan.Plan) error {
+	if !f.ranges {
+		return nil
+	}
 	all, err := rangesOf(t.ctx, t.conn, f.n)
 	if err != nil {
 		return err

@@ -261,13 +261,12 @@ func (s *source) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) it
 // records reads rows of recordFields; what else is in them goes to extra, before the record is yielded.
 func (s *source) records(ctx context.Context, query string, args []any, extra ...any) iter.Seq2[hat.Record, error] {
 	return func(yield func(hat.Record, error) bool) {
-		// Not through the prepared statements of the connection: a nested scan of the same text would share one.
-		rows, err := s.conn.c.QueryContext(ctx, query, args...)
+		rows, done, err := s.conn.alone(ctx, query, args...) // who yields may begin another scan
 		if err != nil {
 			yield(hat.Record{}, err)
 			return
 		}
-		defer rows.Close()
+		defer done()
 		scan := rows.Scan
 		if extra != nil {
 			scan = func(into ...any) error { return rows.Scan(append(into, extra...)...) }

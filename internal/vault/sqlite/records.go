@@ -198,7 +198,15 @@ func (t *tx) chain(chain []hat.FunctionID) (any, error) {
 	if len(chain) == 0 {
 		return nil, nil
 	}
-	return t.number("chains", "path", chainText(chain))
+	path := chainText(chain)
+	if n, known := t.v.chains[path]; known {
+		return n, nil
+	}
+	n, err := t.number("chains", "path", path)
+	if err == nil {
+		keepNumber(t.v.chains, path, n)
+	}
+	return n, err
 }
 
 func chainText(chain []hat.FunctionID) string {

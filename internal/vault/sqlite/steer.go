@@ -137,7 +137,7 @@ func (t *tx) replayFailed(f function) (due int, err error) {
 // holds is the lease of the run in flight; nil if there is none. One that holds no more is ended first: its worker may
 // wake, and must not commit what somebody has skipped meanwhile.
 func (t *tx) holds(f *function) (*lease, error) {
-	l, err := leaseOf(t.ctx, t.conn, f.n)
+	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
 	if err != nil || l == nil || !l.lapsed(t.v.life, t.now) {
 		return l, err
 	}
@@ -358,7 +358,7 @@ func (v *Vault) Cancel(ctx context.Context, c access.Caller, id hat.RunID) error
 		if err != nil {
 			return err
 		}
-		l, err := leaseOf(t.ctx, t.conn, f.n)
+		l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
 		if err != nil {
 			return err
 		}

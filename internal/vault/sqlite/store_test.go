@@ -139,8 +139,8 @@ func TestACheckKeepsNobody(t *testing.T) {
 		_, release := openVault(t, s, id)
 		release()
 	}
-	<-s.checks
 	v, release := openVault(t, s, "bob")
+	<-s.checks
 	v.(*Vault).checks.Wait()
 	release()
 	if !s.checked["bob"] || s.checked["alice"] {

@@ -41,20 +41,30 @@ func insertUser(ctx context.Context, c *conn, u vault.User) error {
 
 // CreateUser: see vault.Users. A second Owner is vault.ErrExists.
 func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
-	return v.write(ctx, "user", func(t *tx) error { return insertUser(t.ctx, t.conn, u) })
+	return v.write(ctx, "user", func(t *tx) error {
+		t.changePeople()
+		return insertUser(t.ctx, t.conn, u)
+	})
 }
 
 // UpdateUser: see vault.Users.
 func (v *Vault) UpdateUser(ctx context.Context, u vault.User) error {
-	return v.write(ctx, "user", func(t *tx) error { return updateUser(t.ctx, t.conn, u) })
+	return v.write(ctx, "user", func(t *tx) error { return t.updateUser(u) })
 }
 
-func updateUser(ctx context.Context, c *conn, u vault.User) error {
+// changePeople is called before a user is changed: what is kept of users will not hold any more.
+func (t *tx) changePeople() {
+	t.peopled = true
+	t.v.person.n = 0
+}
+
+func (t *tx) updateUser(u vault.User) error {
+	t.changePeople()
 	values, err := userValues(u)
 	if err != nil {
 		return err
 	}
-	changed, err := c.exec(ctx, `UPDATE users SET username = ?, password = ?, roles = ?, owner = ?, enabled = ?,
+	changed, err := t.exec(t.ctx, `UPDATE users SET username = ?, password = ?, roles = ?, owner = ?, enabled = ?,
 		tokens_from = ? WHERE id = ?`, values...)
 	switch {
 	case isUnique(err):
@@ -87,7 +97,20 @@ func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error)
 }
 
 // Owner: see vault.Users.
-func (v *Vault) Owner(ctx context.Context) (vault.User, error) { return v.user(ctx, "owner") }
+func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
+	if !v.usable() {
+		return vault.User{}, v.closedError()
+	}
+	u, found, age := v.kept.owner()
+	if found {
+		return u, nil
+	}
+	u, err := v.user(ctx, "owner")
+	if err == nil {
+		v.kept.keepOwner(u, age)
+	}
+	return u, err
+}
 
 // Users: see vault.Users. By name.
 func (v *Vault) Users(ctx context.Context) (all []vault.User, err error) {
@@ -104,8 +127,8 @@ func (v *Vault) Users(ctx context.Context) (all []vault.User, err error) {
 const userColumns = "SELECT id, username, password, roles, enabled, tokens_from FROM users "
 
 func (v *Vault) user(ctx context.Context, where string, args ...any) (u vault.User, err error) {
-	err = v.read(ctx, func(c *conn) error {
-		u, err = oneUser(ctx, c, where, args...)
+	err = v.readOne(ctx, func(c *conn) error {
+		u, err = oneUser(context.WithoutCancel(ctx), c, where, args...)
 		return err
 	})
 	return u, err

@@ -1,6 +1,6 @@
 // Package sqlite keeps vaults in SQLite files, one for each HAT, and keeps the promises of package vault with three
 // means: COMMIT waits for the disk; one goroutine at a time writes to a vault, and takes transactions that wait at the
-// same time into one commit; readers have their own connections and see one snapshot each.
+// same time into one commit; who reads has a connection for as long and sees one snapshot.
 //
 // DESIGN.md beside package vault explains the schema, the transactions and what a crash leaves at each step.
 package sqlite
@@ -32,21 +32,26 @@ type Vault struct {
 	clock func() time.Time
 	hook  func(ops []string, persisted bool) error
 
-	db      *sql.DB
-	readers *readers
-	names   *names // of readers
-	kept    kept
+	db    *sql.DB
+	conns *conns
+	names *names // of readers
+	kept  kept
 
 	// Of whoever has the turn, once serve runs.
 	turn   chan struct{} // full while somebody has it
-	w      *conn         // nil: the vault has closed itself
+	w      *conn         // while it works
 	state  state
 	grants map[int64]access.Grant // parsed; rows of grants never change
 	fields map[int64][]field      // by endpoint, as they are in the file; nil: not read yet
 	people map[hat.UserID]int64   // numbers of users, which never change
 	places map[hat.Endpoint]int64 // the same of endpoints
-	alone  bool                   // no function is enabled: nobody is to be told of what is written
-	chores bool                   // there may be some
+	chains map[string]int64       // and of chains
+	person struct {               // the Owner; n is 0 until it was read
+		n  int64
+		id hat.UserID
+	}
+	alone  bool // no function is enabled: nobody is to be told of what is written
+	chores bool // there may be some
 	// logHolds: the write-ahead log still holds what was erased or replaced.
 	logHolds bool
 	chunk    int  // rows in the next piece
@@ -82,19 +87,18 @@ func open(ctx context.Context, id, path string, o Options) (*Vault, error) {
 		grants:    map[int64]access.Grant{},
 		people:    map[hat.UserID]int64{},
 		places:    map[hat.Endpoint]int64{},
+		chains:    map[string]int64{},
 		chunk:     minChore,
 		stopCheck: func() {},
 		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
 	v.db.SetMaxIdleConns(-1)
-	v.readers = newReaders(v.db)
+	v.conns = newConns(v.db)
 	// The opening is not one caller's: another may be waiting for the same vault.
 	ctx = context.WithoutCancel(ctx)
 	interrupted, err := v.begin(ctx)
 	if err != nil {
-		if v.w != nil {
-			_ = v.w.close()
-		}
+		_ = v.conns.close()
 		_ = v.db.Close()
 		return nil, fmt.Errorf("vault %s: %w", id, named(path, err))
 	}
@@ -110,17 +114,19 @@ func open(ctx context.Context, id, path string, o Options) (*Vault, error) {
 
 // begin reads what the writer needs to know. interrupted says that a former life of the server left runs in flight.
 func (v *Vault) begin(ctx context.Context) (interrupted bool, err error) {
-	if v.w, err = newConn(ctx, v.db); err != nil {
+	w, err := v.conns.writer(ctx)
+	if err != nil {
 		return false, err
 	}
-	if err := migrate(ctx, v.w); err != nil {
+	defer func() { v.conns.put(w, false) }()
+	if err := migrate(ctx, w); err != nil {
 		return false, err
 	}
 	var (
 		id   string
 		head []byte
 	)
-	err = v.w.get(ctx, `SELECT id, seq, receipts, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
+	err = w.get(ctx, `SELECT id, seq, receipts, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
 			EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
 		&id, &v.state.seq, &v.state.head.Number, &head, &interrupted, &v.chores)
 	switch {
@@ -156,7 +162,7 @@ func (v *Vault) close() error {
 	<-v.served
 	v.stopCheck()
 	v.checks.Wait()
-	return errors.Join(v.readers.close(), v.db.Close())
+	return errors.Join(v.conns.close(), v.db.Close())
 }
 
 // usable says that the vault has not closed itself.
@@ -170,38 +176,60 @@ func (v *Vault) usable() bool {
 }
 
 // read has f run on a snapshot.
-func (v *Vault) read(ctx context.Context, f func(*conn) error) (err error) {
+func (v *Vault) read(ctx context.Context, f func(*conn) error) error {
+	return v.readOne(ctx, func(c *conn) (err error) {
+		// Not with ctx: an ended request must not leave its snapshot open.
+		always := context.WithoutCancel(ctx)
+		c.reading = false
+		if _, err := c.exec(always, "BEGIN"); err != nil {
+			return err
+		}
+		c.reading = true
+		defer func() {
+			c.reading = false
+			if _, endErr := c.exec(always, "ROLLBACK"); endErr != nil {
+				err = errors.Join(err, errOpenSnapshot, endErr)
+			}
+		}()
+		return f(c)
+	})
+}
+
+var errOpenSnapshot = errors.New("a snapshot can't be given back")
+
+// readOne has f run one statement that reads, which is a snapshot by itself.
+func (v *Vault) readOne(ctx context.Context, f func(*conn) error) error {
 	if !v.usable() {
 		return v.closedError()
 	}
-	c, err := v.readers.take(ctx)
+	c, err := v.conns.reader(ctx)
 	if err != nil {
 		return named(v.path, err)
 	}
 	broken := true
-	defer func() { v.readers.give(c, broken) }()
-	if _, err := c.exec(ctx, "BEGIN"); err != nil {
-		return named(v.path, err)
-	}
-	defer func() {
-		// Not with ctx: an ended request must not leave its snapshot open.
-		_, endErr := c.exec(context.WithoutCancel(ctx), "ROLLBACK")
-		broken = endErr != nil
-	}()
-	return named(v.path, f(c))
+	defer func() { v.conns.give(c, broken) }()
+	err = f(c)
+	// A statement that was interrupted is no harm to the connection, but who writes next had better not depend on it.
+	broken = errors.Is(err, errOpenSnapshot) || ctx.Err() != nil
+	return named(v.path, err)
 }
 
 // owner is the number and id of the Owner's user.
-func owner(ctx context.Context, c *conn) (n int64, id hat.UserID, err error) {
+func (t *tx) owner() (n int64, id hat.UserID, err error) {
+	if kept := &t.v.person; kept.n != 0 {
+		return kept.n, kept.id, nil
+	}
 	var b []byte
-	err = c.get(ctx, "SELECT n, id FROM users WHERE owner", nil, &n, &b)
+	err = t.get(t.ctx, "SELECT n, id FROM users WHERE owner", nil, &n, &b)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("owner: %w", vault.ErrNotFound)
 	}
 	if err != nil {
 		return 0, id, err
 	}
-	id, err = userID(b)
+	if id, err = userID(b); err == nil {
+		t.v.person.n, t.v.person.id = n, id
+	}
 	return n, id, err
 }
 

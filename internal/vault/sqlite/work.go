@@ -28,7 +28,7 @@ const (
 )
 
 // Due: see vault.Work.
-func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
+func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
 	if !v.usable() {
 		return nil, v.closedError()
 	}
@@ -36,19 +36,20 @@ func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
 	if idle {
 		return nil, nil
 	}
+	all, waiting, later, err := v.due(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !waiting {
+		v.kept.keepIdle(age)
+		return nil, nil
+	}
+	if !later {
+		return all, nil
+	}
 	var ahead bool
 	err = v.read(ctx, func(c *conn) (err error) {
-		var some bool
-		if err := c.get(ctx, "SELECT EXISTS (SELECT 1 FROM pending) OR EXISTS (SELECT 1 FROM ranges WHERE NOT parked)", nil, &some); err != nil {
-			return err
-		}
-		if !some {
-			v.kept.keepIdle(age)
-			return nil
-		}
-		if ahead, err = isAhead(ctx, c, v.now()); err == nil && !ahead {
-			all, err = v.due(ctx, c)
-		}
+		ahead, err = isAhead(ctx, c, v.now())
 		return err
 	})
 	if err != nil || !ahead {
@@ -57,38 +58,54 @@ func (v *Vault) Due(ctx context.Context) (all []vault.Due, err error) {
 	if err := v.cutTimes(ctx); err != nil {
 		return nil, err
 	}
-	err = v.read(ctx, func(c *conn) error {
-		all, err = v.due(ctx, c)
-		return err
-	})
+	all, _, _, err = v.due(ctx)
 	return all, err
 }
 
-func (v *Vault) due(ctx context.Context, c *conn) (all []vault.Due, err error) {
+// dueQuery is all that waits and may end by itself, by function and time; whether the function can be claimed, and
+// whether a time lies ahead.
+const dueQuery = `SELECT f.id, w.not_before, w.since,
+		NOT w.parked AND NOT EXISTS (SELECT 1 FROM leases l JOIN runs r ON r.id = l.run
+			WHERE l.function = f.n AND l.life = ?1 AND l.expires > ?2 AND json_extract(r.plan, '$.claimed') < ?3),
+		ifnull(f.last_execution > ?2, 0) OR NOT w.parked AND (ifnull(w.not_before > ?2, 0) OR w.since > ?2)
+	FROM (SELECT function, not_before, since, parked FROM pending
+		UNION ALL SELECT function, not_before, since, parked FROM ranges WHERE NOT parked) w
+	JOIN functions f ON f.n = w.function WHERE f.enabled ORDER BY f.id, w.not_before`
+
+// due is what can be claimed, now or later. waiting says that there is something that may end by itself, or is parked;
+// later, that some time of it lies ahead.
+func (v *Vault) due(ctx context.Context) (all []vault.Due, waiting, later bool, err error) {
 	now := v.now()
-	err = c.each(ctx, `SELECT f.id, min(w.not_before), min(w.since) FROM (
-			SELECT function, not_before, since FROM pending WHERE NOT parked AND not_before IS NOT NULL
-			UNION ALL SELECT function, not_before, since FROM ranges WHERE NOT parked AND not_before IS NOT NULL
-		) w JOIN functions f ON f.n = w.function WHERE f.enabled
-		AND NOT EXISTS (SELECT 1 FROM leases l JOIN runs r ON r.id = l.run WHERE l.function = f.n AND l.life = ? AND l.expires > ?
-			AND json_extract(r.plan, '$.claimed') < ?)
-		GROUP BY f.id ORDER BY min(w.not_before), f.id`,
-		[]any{v.life, now.UnixMicro(), now.Add(clockSlack).Format(claimedBefore)}, func(scan func(...any) error) (err error) {
+	args := []any{v.life, now.UnixMicro(), now.Add(clockSlack).Format(claimedBefore)}
+	err = v.readOne(ctx, func(c *conn) error {
+		return c.each(context.WithoutCancel(ctx), dueQuery, args, func(scan func(...any) error) (err error) {
 			var (
-				id        string
-				at, since sql.NullInt64
+				id         string
+				at, since  sql.NullInt64
+				may, ahead bool
 			)
-			if err := scan(&id, &at, &since); err != nil {
+			waiting = true
+			if err := scan(&id, &at, &since, &may, &ahead); err != nil {
 				return err
+			}
+			later = later || ahead
+			if !may || !at.Valid {
+				return nil
 			}
 			d := vault.Due{At: fromMicros(at), Since: fromMicros(since)}
 			if d.Function, err = hat.ParseFunctionID(id); err != nil {
 				return errDamagedRow
 			}
-			all = append(all, d)
+			if n := len(all); n == 0 || all[n-1].Function != d.Function {
+				all = append(all, d)
+			} else if last := &all[n-1]; d.Since.Before(last.Since) {
+				last.Since = d.Since
+			}
 			return nil
 		})
-	return all, err
+	})
+	slices.SortStableFunc(all, func(a, b vault.Due) int { return a.At.Compare(b.At) })
+	return all, waiting, later, err
 }
 
 // Claim: see vault.Work. T2.
@@ -113,7 +130,7 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	if err != nil {
 		return p, nil, err
 	}
-	l, err := leaseOf(t.ctx, t.conn, f.n)
+	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
 	if err != nil {
 		return p, nil, err
 	}
@@ -130,10 +147,16 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		if err := t.inTime(&f); err != nil {
 			return p, nil, err
 		}
+		if f, err = oneFunction(t.ctx, t.conn, t.v.grants, c.Function); err != nil {
+			return p, nil, err
+		}
 	}
-	waiting, ranges, err := t.waiting(f)
-	if err != nil {
-		return p, nil, err
+	waiting := f.front
+	var ranges []*ground
+	if f.ranges {
+		if ranges, err = rangesOf(t.ctx, t.conn, f.n); err != nil {
+			return p, nil, err
+		}
 	}
 	if c.Cause != plan.ByData || next(waiting, ranges, now) != nil {
 		if refused, err := t.withinQuota(c.Quota, c.Function, now); refused != nil || err != nil {
@@ -244,7 +267,7 @@ func (t *tx) held(p plan.Plan) (function, *lease, error) {
 	if err != nil {
 		return f, nil, err
 	}
-	l, err := leaseOf(t.ctx, t.conn, f.n)
+	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
 	switch {
 	case err != nil:
 		return f, nil, err
@@ -285,7 +308,7 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	}
 	p = l.ran(p)
 	var by author
-	if by.user, by.userID, err = owner(t.ctx, t.conn); err != nil {
+	if by.user, by.userID, err = t.owner(); err != nil {
 		return done, err
 	}
 	by.run, by.chain = p.Run, append(slices.Clone(p.Chain), f.grant.Function)
@@ -319,17 +342,11 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 
 // doneFront moves the cursor to where the run went, and takes out what it covered of the ranges besides.
 func (t *tx) doneFront(f function, p plan.Plan) error {
-	if _, err := t.exec(t.ctx, "UPDATE functions SET last_execution = ? WHERE n = ?", p.Claimed.UnixMicro(), f.n); err != nil {
-		return err
-	}
 	f.last = p.Claimed
 	if err := t.covered(f, p); err != nil {
 		return err
 	}
-	waiting, err := pendingOf(t.ctx, t.conn, f.n)
-	if err != nil {
-		return err
-	}
+	waiting := f.front
 	if waiting == nil {
 		waiting = &front{}
 	}

@@ -38,6 +38,7 @@ type tx struct {
 	state
 	erased, replaced bool // something a person wrote
 	raised           bool // there are functions whose pending work may have changed
+	peopled          bool // users have changed
 }
 
 // state is what the row of table hat says.
@@ -79,12 +80,21 @@ func (v *Vault) work(first job) (jobs []job) {
 		first.done <- v.closedError()
 		return nil
 	}
+	w, err := v.conns.writer(context.Background())
+	if err != nil {
+		first.done <- fmt.Errorf("begin: %w", err)
+		return nil
+	}
+	v.w = w
 	had := v.chores || v.logHolds
-	err := errors.New("a panic between transactions")
+	err = errors.New("a panic between transactions")
 	defer func() {
 		if err != nil {
 			v.closeItself(err)
+		} else {
+			v.conns.put(w, false)
 		}
+		v.w = nil
 		for _, j := range jobs {
 			j.done <- cmp.Or(err, j.err)
 		}
@@ -100,8 +110,7 @@ func (v *Vault) work(first job) (jobs []job) {
 	return jobs
 }
 
-// serve writes for those who came while somebody else was writing, does the chores, and is the one that closes the
-// connection.
+// serve writes for those who came while somebody else was writing, and does the chores.
 func (v *Vault) serve() {
 	defer close(v.served)
 	for {
@@ -125,16 +134,14 @@ func (v *Vault) serve() {
 			v.doChore()
 		case <-again:
 			v.turn <- struct{}{}
-			if v.usable() {
-				v.emptyLog()
+			if w, err := v.conns.writer(context.Background()); err == nil && v.usable() {
+				v.emptyLog(w)
+				v.conns.put(w, false)
 			}
 			<-v.turn
 		case <-v.look:
 		case <-v.closed:
 			v.turn <- struct{}{} // for ever
-			if v.w != nil {
-				_ = v.w.close() // what was committed is on disk
-			}
 			return
 		}
 	}
@@ -152,10 +159,11 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		return []job{first}, nil
 	}
 	var (
-		began  = v.state
-		good   []string // names of those that did not fail
-		forget bool     // what is kept may not hold any more
-		erased bool
+		began   = v.state
+		good    []string // names of those that did not fail
+		raised  bool     // that nothing is pending may not hold any more
+		peopled bool     // nor who the users are
+		erased  bool
 	)
 	for j, more := first, true; more; j, more = v.next(len(jobs)) {
 		t := &tx{conn: v.w, ctx: ctx, v: v, now: v.now(), state: v.state}
@@ -185,8 +193,9 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 			return jobs, fatal
 		}
 		if j.err == nil {
-			// Of all transactions only this one is known to leave users alone, and mostly pending work.
-			forget = forget || j.op != appending || t.raised
+			// Of all transactions only this one is known to leave pending work mostly alone.
+			raised = raised || j.op != appending || t.raised
+			peopled = peopled || t.peopled
 			v.state = t.state
 			erased = erased || t.erased
 			v.logHolds = v.logHolds || t.replaced
@@ -208,26 +217,26 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 	}
 	// If we stop here, all of the batch is there and nobody was told: who asks again finds it done. A write is then a
 	// duplicate, a claim's lease is of a former life, a run is committed already.
-	if forget {
-		v.kept.forget()
+	if raised || peopled {
+		v.kept.forget(peopled)
 	}
 	if err := v.atCommit(good, true); err != nil {
 		return jobs, fmt.Errorf("after commit: %w", err)
 	}
 	if erased {
-		v.emptyLog()
+		v.emptyLog(v.w)
 	}
 	return jobs, nil
 }
 
 // emptyLog takes what was erased or replaced out of the write-ahead log, where it would stay readable for a while. A
 // reader may be in the way: nobody waits for it, serve tries again a little later.
-func (v *Vault) emptyLog() {
+func (v *Vault) emptyLog(w *conn) {
 	ctx := context.Background()
 	var busy, pages, moved int
-	_, _ = v.w.c.ExecContext(ctx, "PRAGMA busy_timeout(0)")
-	err := v.w.c.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
-	_, _ = v.w.c.ExecContext(ctx, "PRAGMA busy_timeout("+strconv.Itoa(busyTimeout)+")")
+	_, _ = w.c.ExecContext(ctx, "PRAGMA busy_timeout(0)")
+	err := w.c.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
+	_, _ = w.c.ExecContext(ctx, "PRAGMA busy_timeout("+strconv.Itoa(busyTimeout)+")")
 	v.logHolds = err != nil || busy != 0
 }
 
@@ -286,6 +295,8 @@ func (v *Vault) forget() {
 	clear(v.grants)
 	clear(v.people)
 	clear(v.places)
+	clear(v.chains)
+	v.person.n = 0
 	v.fields, v.alone = nil, false
 }
 
@@ -307,12 +318,13 @@ type panicError struct{ value any }
 
 func (*panicError) Error() string { return "panic in a transaction" }
 
-// closeItself is called by work after an error in doubt. The connection goes first, and with it the transaction:
-// somebody may open the file again as soon as the vault counts as closed.
+// closeItself is called by who has the turn, after an error in doubt. The writer's connection goes first, and with it the
+// transaction: somebody may open the file again as soon as the vault counts as closed.
 func (v *Vault) closeItself(err error) {
-	_, _ = v.w.c.ExecContext(context.Background(), "ROLLBACK")
-	_ = v.w.close()
-	v.w = nil
+	if v.w != nil {
+		_, _ = v.w.c.ExecContext(context.Background(), "ROLLBACK")
+		v.conns.put(v.w, true)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.cause == nil {
