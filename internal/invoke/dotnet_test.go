@@ -52,7 +52,8 @@ func dotnetPackage(t testing.TB) string {
 	compile("Part", "Part.cs")
 	compile("Functions", "Functions.cs", "Amazon.Lambda.Core", "Part")
 	compile("Edges", "Edges.cs")
-	for _, assembly := range []string{"Functions", "Edges"} {
+	compile("Hostile", "Hostile.cs", "Amazon.Lambda.Core")
+	for _, assembly := range []string{"Functions", "Edges", "Hostile"} {
 		if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
 			`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
 			t.Fatal(err)
