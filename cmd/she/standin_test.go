@@ -151,7 +151,9 @@ func (g goFunctions) Invoke(ctx context.Context, r invoke.Request) (a invoke.Ans
 			id, entry = before, suffix
 		}
 	}
-	f := standIns[slices.IndexFunc(standIns, func(f stamping) bool { return f.id == id })]
+	all := append(slices.Clone(standIns), picky)
+	f := all[slices.IndexFunc(all, func(f stamping) bool { return f.id == id })]
+	f.version = r.Code.Version
 	// Sometimes a run takes a while, so that data comes and the server dies in the middle of one.
 	if entry != "configuration" && rand.IntN(4) == 0 {
 		select {
@@ -230,6 +232,8 @@ type stamping struct {
 	reads   []string
 	output  string
 	trigger string // of its configuration
+	version string // "": 1.0.0
+	filter  string // of its bundle at version 1.0.0
 	useAll  bool   // it is always triggered with useAll, so it leaves out the run: to be shown all again must add nothing
 }
 
@@ -244,19 +248,27 @@ var standIns = []stamping{
 	{id: "all", reads: []string{"in/a"}, output: "out/all", trigger: onRequest, useAll: true},
 }
 
+// picky asks for the first versions of records alone, and from its own second version on for all.
+var picky = stamping{id: "picky", reads: []string{"in/a"}, output: "out/picky", trigger: onData,
+	filter: `,"filters":[{"field":"v","operator":{"operator":"in","value":[1]}}]`}
+
 func (f stamping) bundle() string {
+	filter := f.filter
+	if cmp.Or(f.version, "1.0.0") != "1.0.0" {
+		filter = ""
+	}
 	var properties []string
 	for _, e := range f.reads {
-		properties = append(properties, fmt.Sprintf(`%q:{"endpoints":[{"endpoint":%q}]}`, e, e))
+		properties = append(properties, fmt.Sprintf(`%q:{"endpoints":[{"endpoint":%q%s}]}`, e, e, filter))
 	}
 	return fmt.Sprintf(`{"name":%q,"bundle":{%s}}`, f.id, strings.Join(properties, ","))
 }
 
 func (f stamping) configuration() string {
-	return fmt.Sprintf(`{"id":%q,"info":{"version":"1.0.0","versionReleaseDate":"2024-01-08T10:00:00.000Z","name":"","headline":"",
+	return fmt.Sprintf(`{"id":%q,"info":{"version":%q,"versionReleaseDate":"2024-01-08T10:00:00.000Z","name":"","headline":"",
 		"description":{"text":""},"termsUrl":"","supportContact":"","graphics":{"banner":{"normal":""},"logo":{"normal":""},"screenshots":[]}},
 		"developer":{"id":"","name":"","url":""},"trigger":%s,"dataBundle":%s,"status":{"available":true,"enabled":false}}`,
-		f.id, f.trigger, f.bundle())
+		f.id, cmp.Or(f.version, "1.0.0"), f.trigger, f.bundle())
 }
 
 // A stamp is the data of a record, stored by a person (without run) or derived.
@@ -302,13 +314,14 @@ func install(dir string, functions []stamping) (config string, err error) {
 	var yaml strings.Builder
 	yaml.WriteString("functions:\n")
 	for _, f := range functions {
-		project := filepath.Join(dir, f.id)
+		version := cmp.Or(f.version, "1.0.0")
+		project := filepath.Join(dir, f.id+"-"+version)
 		if err := os.MkdirAll(project, 0o700); err != nil {
 			return "", err
 		}
 		serverless := fmt.Sprintf("service: %[1]s\nprovider: {name: aws, runtime: python3.11, memorySize: 128, timeout: 10}\nfunctions:\n"+
 			"  %[1]s: {handler: handler.process}\n  %[1]s-bundle: {handler: handler.bundle}\n  %[1]s-configuration: {handler: handler.configuration}\n", f.id)
-		for name, text := range map[string]string{"serverless.yml": serverless, "handler.py": "# never run\n"} {
+		for name, text := range map[string]string{"serverless.yml": serverless, "handler.py": "# never run, version " + version + "\n"} {
 			if err := os.WriteFile(filepath.Join(project, name), []byte(text), 0o600); err != nil {
 				return "", err
 			}
@@ -317,7 +330,7 @@ func install(dir string, functions []stamping) (config string, err error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&yaml, "  - {id: %s, version: 1.0.0, package: %s, namespace: %s, endpoint: %s}\n", f.id, project, output.Namespace(), output.Path())
+		fmt.Fprintf(&yaml, "  - {id: %s, version: %s, package: %s, namespace: %s, endpoint: %s}\n", f.id, version, project, output.Namespace(), output.Path())
 	}
 	config = filepath.Join(dir, "she.yaml")
 	return config, os.WriteFile(config, []byte(yaml.String()), 0o600)

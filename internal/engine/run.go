@@ -200,7 +200,11 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 			src = since{src, from}
 		}
 		if !a.plan.Part.All() {
-			src = part{src, a.plan.Part}
+			meant, err := a.plan.Part.Filter()
+			if err != nil {
+				return fmt.Errorf("what the plan covers: %w", err)
+			}
+			src = part{src, a.plan.Part, meant}
 		}
 		for try := 0; ; try++ {
 			answer, err := a.evaluate(ctx, src, question, configuration)
@@ -306,7 +310,8 @@ func (s since) keep(records iter.Seq2[hat.Record, error]) iter.Seq2[hat.Record, 
 // part is a source with nothing but a part of what is granted to begin with; links are shown as ever.
 type part struct {
 	bundle.Source
-	is plan.Part
+	is    plan.Part
+	meant func(hat.Record) bool
 }
 
 func (p part) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle.Stream {
@@ -317,7 +322,7 @@ func (p part) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle
 	all := stream.Records
 	stream.Records = func(yield func(hat.Record, error) bool) {
 		for r, err := range all {
-			if (err != nil || p.is.Has(e, r.Created)) && !yield(r, err) {
+			if (err != nil || p.meant(r)) && !yield(r, err) {
 				return
 			}
 		}

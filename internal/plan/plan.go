@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/bundle"
 	"she/internal/hat"
 )
 
@@ -53,21 +54,55 @@ type Part struct {
 	Only   []hat.Endpoint // records at these endpoints; nil: at all the bundle names
 	Since  time.Time      // created then or later; zero: whenever
 	Before time.Time      // created before; zero: whenever
+	Under  []Sight        // that each of these can show too: the ground was passed under other grants
+	Beyond *Sight         // that this one can't show: it has been shown what it can; nil: whatever
+}
+
+// A Sight is what a grant could show, by the number that the vault has for the grant. A Part that is not of a Plan may lack
+// the bundle.
+type Sight struct {
+	Grant  int64
+	Bundle bundle.Bundle
 }
 
 // All says that nothing is left out.
-func (p Part) All() bool { return p.Only == nil && p.Since.IsZero() && p.Before.IsZero() }
+func (p Part) All() bool {
+	return p.Only == nil && p.Since.IsZero() && p.Before.IsZero() && p.Under == nil && p.Beyond == nil
+}
 
-// Has says whether a record created then at that endpoint is meant.
-func (p Part) Has(e hat.Endpoint, created time.Time) bool {
-	return p.At(e) && !created.Before(p.Since) && (p.Before.IsZero() || created.Before(p.Before))
+// Filter answers whether a record is meant, to one goroutine at a time.
+func (p Part) Filter() (func(r hat.Record) bool, error) {
+	var under []func(hat.Endpoint, hat.Data) bool
+	for _, s := range p.Under {
+		shows, err := s.Bundle.Sight()
+		if err != nil {
+			return nil, err
+		}
+		under = append(under, shows)
+	}
+	beyond := func(hat.Endpoint, hat.Data) bool { return false }
+	if p.Beyond != nil {
+		var err error
+		if beyond, err = p.Beyond.Bundle.Sight(); err != nil {
+			return nil, err
+		}
+	}
+	return func(r hat.Record) bool {
+		return p.At(r.Endpoint) && !r.Created.Before(p.Since) && (p.Before.IsZero() || r.Created.Before(p.Before)) &&
+			!slices.ContainsFunc(under, func(shows func(hat.Endpoint, hat.Data) bool) bool { return !shows(r.Endpoint, r.Data) }) &&
+			!beyond(r.Endpoint, r.Data)
+	}, nil
 }
 
 // At says whether any record at that endpoint is.
 func (p Part) At(e hat.Endpoint) bool { return p.Only == nil || slices.Contains(p.Only, e) }
 
-// Granted is what of the part a grant covered that was given before: no endpoint and no time that were granted later.
-func (p Part) Granted(g access.Grant) Part {
+// Granted is what of the part a grant covered that was given before: no endpoint, no time and no record that were granted
+// later. n is the vault's number of that grant, now the one that is given.
+func (p Part) Granted(n int64, g access.Grant, now bundle.Bundle) Part {
+	if len(bundle.Loosened(g.Bundle, now)) > 0 {
+		p.Under = append(slices.Clone(p.Under), Sight{Grant: n})
+	}
 	granted := g.Bundle.Endpoints()
 	if p.Only == nil {
 		p.Only = granted

@@ -363,6 +363,7 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 		if err != nil {
 			return err
 		}
+		before := f
 		if err := t.get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &f.granted); err != nil {
 			return err
 		}
@@ -381,7 +382,6 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 		if err := t.declare(grantUse, g.Function.String(), useful(g.Bundle)); err != nil {
 			return err
 		}
-		before := f
 		g.Manifest = nil
 		f.grant, f.enabled = g, true
 		// A person has acted: failures of before count no more.

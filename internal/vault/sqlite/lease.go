@@ -36,12 +36,15 @@ type planText struct {
 	Before        time.Time        `json:"before,omitzero"`
 	Replaces      hat.RunID        `json:"replaces,omitzero"`
 	Most          int              `json:"most,omitempty"`
+	Under         []int64          `json:"under,omitempty"`  // numbers of grants, as in table ranges
+	Beyond        int64            `json:"beyond,omitempty"` // the same
 }
 
 func encodePlan(p plan.Plan) (string, error) {
 	text, err := json.Marshal(planText{
 		p.Cause, p.Window.From, p.Window.Until, p.After, p.Upto, p.Attempt, p.Epoch, p.Expires, p.Due, p.Claimed,
 		p.LastExecution, p.Chain, p.Grant.Version, p.Grant.Digest, p.Range, p.Only, p.Since, p.Before, p.Replaces, p.Most,
+		numbersOf(p.Under), numberOf(p.Beyond),
 	})
 	return string(text), err
 }
@@ -56,7 +59,7 @@ func decodePlan(text string, run hat.RunID, g access.Grant) (plan.Plan, error) {
 		Run: run, Grant: g, Cause: p.Cause, Window: hat.Window{From: p.From, Until: p.Until}, After: p.After, Upto: p.Upto,
 		Attempt: p.Attempt, Epoch: p.Epoch, Expires: p.Expires, Due: p.Due, Claimed: p.Claimed,
 		LastExecution: p.LastExecution, Depth: len(p.Chain), Chain: p.Chain,
-		Range: p.Range, Part: plan.Part{Only: p.Only, Since: p.Since, Before: p.Before}, Replaces: p.Replaces, Most: p.Most,
+		Range: p.Range, Part: plan.Part{Only: p.Only, Since: p.Since, Before: p.Before, Under: sightsOf(p.Under), Beyond: sightOf(p.Beyond)}, Replaces: p.Replaces, Most: p.Most,
 	}, nil
 }
 

@@ -1,13 +1,17 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"she/internal/access"
+	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/trigger"
@@ -57,21 +61,22 @@ type ground struct {
 }
 
 const rangeColumns = `SELECT r.n, r.after, r.only, r.made_since, r.made_before, r.aside, r.replaces, r.from_date, r.last_execution,
-	r.upto, r.since, r.not_before, r.attempt, r.fault, r.parked, r.replay, c.path, r.most, r.last_run
+	r.upto, r.since, r.not_before, r.attempt, r.fault, r.parked, r.replay, c.path, r.most, r.last_run, r.under, r.beyond
 	FROM ranges r LEFT JOIN chains c ON c.n = r.chain `
 
 // rangesOf are the ranges of a function, the oldest ground first.
 func rangesOf(ctx context.Context, c *conn, function int64) (all []*ground, err error) {
 	err = c.each(ctx, rangeColumns+"WHERE r.function = ? ORDER BY r.after, r.n", []any{function}, func(scan func(...any) error) (err error) {
 		var (
-			only, fault, chain           sql.NullString
+			only, fault, chain, under    sql.NullString
+			beyond                       sql.NullInt64
 			made, before, from, executed sql.NullInt64
 			since, notBefore             sql.NullInt64
 			replaces, last               []byte
 			g                            = &ground{}
 		)
 		if err := scan(&g.n, &g.after, &only, &made, &before, &g.aside, &replaces, &from, &executed, &g.upto, &since, &notBefore,
-			&g.attempt, &fault, &g.parked, &g.replay, &chain, &g.most, &last); err != nil {
+			&g.attempt, &fault, &g.parked, &g.replay, &chain, &g.most, &last, &under, &beyond); err != nil {
 			return err
 		}
 		g.part.Since, g.part.Before, g.from, g.executed = fromMicros(made), fromMicros(before), fromMicros(from), fromMicros(executed)
@@ -85,6 +90,14 @@ func rangesOf(ctx context.Context, c *conn, function int64) (all []*ground, err 
 				g.part.Only = append(g.part.Only, e)
 			}
 		}
+		for n := range strings.FieldsSeq(under.String) {
+			grant, err := strconv.ParseInt(n, 10, 64)
+			if err != nil {
+				return errDamagedRow
+			}
+			g.part.Under = append(g.part.Under, plan.Sight{Grant: grant})
+		}
+		g.part.Beyond = sightOf(beyond.Int64)
 		if g.fault, err = parseFault(fault); err != nil {
 			return err
 		}
@@ -114,7 +127,7 @@ func (t *tx) saveRange(function int64, g *ground) error {
 	if err != nil {
 		return err
 	}
-	var n, only any
+	var n, only, under, beyond any
 	if g.n != 0 {
 		n = g.n
 	}
@@ -125,12 +138,65 @@ func (t *tx) saveRange(function int64, g *ground) error {
 		}
 		only = strings.Join(names, " ")
 	}
+	if g.part.Under != nil {
+		under = strings.Trim(fmt.Sprint(numbersOf(g.part.Under)), "[]")
+	}
+	if g.part.Beyond != nil {
+		beyond = g.part.Beyond.Grant
+	}
 	_, err = t.exec(t.ctx, `REPLACE INTO ranges (n, function, after, only, made_since, made_before, aside, replaces, from_date, last_execution,
-		upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run, under, beyond)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		n, function, int64(g.after), only, micros(g.part.Since), micros(g.part.Before), g.aside, runBytes(g.replaces), micros(g.from), micros(g.executed), int64(g.upto),
-		g.since.UnixMicro(), micros(g.notBefore), g.attempt, faultText(g.fault), g.parked, g.replay, chain, g.most, runBytes(g.last))
+		g.since.UnixMicro(), micros(g.notBefore), g.attempt, faultText(g.fault), g.parked, g.replay, chain, g.most, runBytes(g.last), under, beyond)
 	return err
+}
+
+func sightOf(grant int64) *plan.Sight {
+	if grant == 0 {
+		return nil
+	}
+	return &plan.Sight{Grant: grant}
+}
+
+func sightsOf(grants []int64) (all []plan.Sight) {
+	for _, n := range grants {
+		all = append(all, plan.Sight{Grant: n})
+	}
+	return all
+}
+
+func numberOf(s *plan.Sight) int64 {
+	if s == nil {
+		return 0
+	}
+	return s.Grant
+}
+
+func numbersOf(all []plan.Sight) (grants []int64) {
+	for _, s := range all {
+		grants = append(grants, s.Grant)
+	}
+	return grants
+}
+
+// sights fills in the bundles of a part, for a plan.
+func (t *tx) sights(p plan.Part) (_ plan.Part, err error) {
+	fill := func(s plan.Sight) plan.Sight {
+		g, failed := grantOf(t.ctx, t.conn, t.v.grants, s.Grant)
+		err = cmp.Or(err, failed)
+		return plan.Sight{Grant: s.Grant, Bundle: g.Bundle}
+	}
+	if p.Beyond != nil {
+		s := fill(*p.Beyond)
+		p.Beyond = &s
+	}
+	under := p.Under
+	p.Under = nil
+	for _, s := range under {
+		p.Under = append(p.Under, fill(s))
+	}
+	return p, err
 }
 
 func (t *tx) dropRange(n int64) error {
@@ -223,7 +289,8 @@ func (t *tx) shorten(f function, g *ground, done hat.Seq) error {
 }
 
 // addGranted makes ranges of what is stored up to the cursor and was not granted before: records at endpoints that are
-// new, and those that are older than the window was.
+// new, those that are older than the window was, and those that filters left out which are looser now. A field more of
+// records that were shown is no reason to show them again: what the function made of them is there (ADR 0017).
 func (t *tx) addGranted(f function, before function) error {
 	var fresh, known []hat.Endpoint
 	had := before.grant.Bundle.Endpoints()
@@ -235,6 +302,11 @@ func (t *tx) addGranted(f function, before function) error {
 		}
 	}
 	if err := t.addRange(f, plan.Part{Only: fresh}); err != nil {
+		return err
+	}
+	// What the former filters left out; what is older than the former window comes below, whatever they would have said.
+	loosened := plan.Part{Only: bundle.Loosened(before.grant.Bundle, f.grant.Bundle), Since: before.grant.Since, Beyond: sightOf(before.granted)}
+	if err := t.addRange(f, loosened); err != nil {
 		return err
 	}
 	if was := before.grant.Since; f.grant.Since.Before(was) {
@@ -266,7 +338,7 @@ func (t *tx) renew(f function, before function) error {
 	granted := f.grant.Bundle.Endpoints()
 	for _, g := range all {
 		if !sameSight(f.grant, before.grant) {
-			g.part = g.part.Granted(before.grant)
+			g.part = g.part.Granted(before.granted, before.grant, f.grant.Bundle)
 			if !slices.ContainsFunc(granted, g.part.At) {
 				if err := t.dropRange(g.n); err != nil {
 					return err
@@ -282,9 +354,10 @@ func (t *tx) renew(f function, before function) error {
 	return nil
 }
 
-// sameSight says that two grants show the same records.
-func sameSight(a, b access.Grant) bool {
-	return a.Since.Equal(b.Since) && slices.Equal(a.Bundle.Endpoints(), b.Bundle.Endpoints())
+// sameSight says that a grant shows no other records than the one before.
+func sameSight(now, before access.Grant) bool {
+	return now.Since.Equal(before.Since) && slices.Equal(now.Bundle.Endpoints(), before.Bundle.Endpoints()) &&
+		len(bundle.Loosened(before.Bundle, now.Bundle)) == 0
 }
 
 // waiting is all that waits for a function.

@@ -183,7 +183,12 @@ ALTER TABLE pending ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;
 -- log only once its record was changed or erased: until then the record itself says all that is in it.
 DROP INDEX records_by_change;
 CREATE INDEX records_changed ON records (endpoint, seq) WHERE seq > born;
-`, rangeSchema}
+`, rangeSchema, `
+-- Of a range, records that every one of these grants shows too, as numbers between spaces; NULL: any. And that this one does
+-- not show; NULL: any.
+ALTER TABLE ranges ADD COLUMN under TEXT;
+ALTER TABLE ranges ADD COLUMN beyond INTEGER REFERENCES grants (n);
+`}
 
 // applicationID marks the files as ours: "SHE1".
 const applicationID = 0x53484531

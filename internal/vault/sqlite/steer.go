@@ -269,7 +269,12 @@ func (t *tx) repeat(f function, r vault.Run, l *lease) ([]hat.RunID, error) {
 		p := of.Plan
 		part := p.Part
 		if !sameSight(f.grant, p.Grant) {
-			part = part.Granted(p.Grant) // what was granted since has been covered on its own
+			// What was granted since has been covered on its own.
+			var granted int64
+			if err := t.get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &granted); err != nil {
+				return nil, err
+			}
+			part = part.Granted(granted, p.Grant, f.grant.Bundle)
 		}
 		g := &ground{
 			after: p.After, part: part, replaces: id, from: p.Window.From, executed: p.LastExecution,

@@ -191,7 +191,10 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	}
 	if g := rangeOf(ranges, item); g != nil {
 		p.After, p.Upto, p.Window, p.LastExecution = g.after, g.upto, plan.Window(now, g.from, false), g.executed
-		p.Range, p.Part, p.Replaces = g.n, g.part, g.replaces
+		p.Range, p.Replaces = g.n, g.replaces
+		if p.Part, err = t.sights(g.part); err != nil {
+			return p, nil, err
+		}
 	} else {
 		p.After, p.Upto, p.Window, p.LastExecution = f.cursor, t.seq, plan.Window(now, f.last, c.UseAll), f.last
 		if c.UseAll {

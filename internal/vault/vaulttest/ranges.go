@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -254,6 +255,57 @@ func testRanges(t *testing.T, fresh func(testing.TB) Opener) {
 		_, err := p.v.Disable(p.ctx(), p.owner, g.Function)
 		p.must(err)
 		p.enable(wider)
+		p.enable(g)
+		p.grounds(g.Function)
+		p.isDue()
+	})
+	run("what a looser filter lets through is shown, and nothing else of what was there", func(t *testing.T, p *person, g access.Grant) {
+		p.write("a/x", `["0","even"]`)
+		p.clock.move(48 * time.Hour)
+		p.write("a/x", `["1","odd"]`, `["2","even"]`)
+		strict := g
+		strict.Since = p.clock.now()
+		strict.Bundle.Properties = map[string]bundle.PropertyQuery{"p": onlyOdd(p, "a/x")}
+		p.enable(strict)
+		old := p.gives(g.Function, `["1","odd"]`)
+		p.write("a/x", `["3","odd"]`, `["4","even"]`)
+		p.fail(p.claim(g.Function), hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x")) // parked under the strict one
+		p.write("a/x", `["5","odd"]`, `["6","even"]`)                                        // and this is new
+
+		g.Since = strict.Since
+		p.enable(g)
+		p.restart()
+		p.gives(g.Function, `["2","even"]`, `["4","even"]`)
+		p.gives(g.Function, `["3","odd"]`)
+		p.gives(g.Function, `["5","odd"]`, `["6","even"]`)
+		p.grounds(g.Function)
+		p.isDue()
+
+		// What was covered under the strict grant is, when it is replayed.
+		p.must(p.v.Replay(p.ctx(), p.owner, old.Run))
+		again := p.gives(g.Function, `["1","odd"]`)
+		p.isDue()
+		p.must(p.v.Replay(p.ctx(), p.owner, again.Run))
+		p.restart()
+		p.gives(g.Function, `["1","odd"]`)
+
+		// A longer window shows what is older, once, whatever filter there was.
+		p.enable(strict)
+		g.Since = time.Time{}
+		p.enable(g)
+		p.gives(g.Function, `["2","even"]`, `["4","even"]`, `["6","even"]`) // the former grant left them out
+		p.gives(g.Function, `["0","even"]`)
+		p.isDue()
+		CheckHAT(t, p.v)
+	})
+	run("a field more of what was shown is no reason to show it again", func(t *testing.T, p *person, g access.Grant) {
+		narrow := g
+		narrow.Bundle.Properties = map[string]bundle.PropertyQuery{"p": {Endpoints: []bundle.EndpointQuery{{
+			Endpoint: endpoint(p, "a/x"), Mapping: parsed(p, func(s string) (bundle.Mapping, error) { return bundle.ParseMapping([]byte(s)) }, `{"n":"0"}`),
+		}}}}
+		p.enable(narrow)
+		p.write("a/x", `["1","odd"]`)
+		p.commit(p.claim(g.Function))
 		p.enable(g)
 		p.grounds(g.Function)
 		p.isDue()

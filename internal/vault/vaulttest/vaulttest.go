@@ -240,6 +240,14 @@ func (p *person) grant(function string, trigger hat.Trigger, out string, reads .
 	}
 }
 
+// onlyOdd asks an endpoint for records whose second element is "odd".
+func onlyOdd(t testing.TB, e string) bundle.PropertyQuery {
+	return bundle.PropertyQuery{Endpoints: []bundle.EndpointQuery{{
+		Endpoint: endpoint(t, e),
+		Filters:  []bundle.Filter{{Field: "1", Operator: bundle.Operator{Kind: bundle.In, Value: data(t, `["odd"]`)}}},
+	}}}
+}
+
 var (
 	individual = hat.Trigger{Kind: hat.Individual}
 	manual     = hat.Trigger{Kind: hat.Manual}
@@ -301,9 +309,11 @@ func (p *person) claim(f hat.FunctionID) plan.Plan {
 func (p *person) shown(pl plan.Plan) (ids []hat.RecordID, texts []string) {
 	p.Helper()
 	as := access.AsFunction(p.user.ID, pl.Grant)
+	meant, err := pl.Part.Filter()
+	p.must(err)
 	within := bundle.Within{
 		After: pl.After, Upto: pl.Upto, NotBy: pl.Grant.Function,
-		Keep: func(r hat.Record) bool { return pl.Has(r.Endpoint, r.Created) },
+		Keep: meant,
 	}
 	p.must(p.v.Read(p.ctx(), as, func(src bundle.Source, _ hat.Seq) error {
 		_, err := bundle.EvaluateBundle(p.ctx(), pl.Grant.Bundle, src, within, func(_ string, r bundle.Row) error {

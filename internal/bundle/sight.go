@@ -1,0 +1,59 @@
+package bundle
+
+import (
+	"slices"
+
+	"she/internal/hat"
+)
+
+// Sight answers whether a bundle can show a record by itself, not as another's link: one of its queries is on the endpoint
+// and the record passes its filters. Limits are no matter, and neither are windows of dates, which move from run to run (see
+// Covers). The answer may be asked by one goroutine at a time.
+func (b Bundle) Sight() (func(e hat.Endpoint, d hat.Data) bool, error) {
+	queries := map[hat.Endpoint][]*query{}
+	for _, p := range b.Properties {
+		for _, q := range p.Endpoints {
+			compiled, err := newQuery(EndpointQuery{Filters: slices.DeleteFunc(slices.Clone(q.Filters), Filter.moves)}, "", false)
+			if err != nil {
+				return nil, err
+			}
+			queries[q.Endpoint] = append(queries[q.Endpoint], compiled)
+		}
+	}
+	return func(e hat.Endpoint, d hat.Data) bool {
+		return slices.ContainsFunc(queries[e], func(q *query) bool {
+			_, ok := q.matches(d.JSON())
+			return ok
+		})
+	}, nil
+}
+
+// Loosened are endpoints of both bundles at which asked may show records by themselves that granted leaves out, sorted.
+func Loosened(granted, asked Bundle) (all []hat.Endpoint) {
+	had := granted.Endpoints()
+	for _, p := range asked.Properties {
+		for _, q := range p.Endpoints {
+			if slices.Contains(had, q.Endpoint) && !granted.letsThrough(q) {
+				all = append(all, q.Endpoint)
+			}
+		}
+	}
+	return sortEndpoints(all)
+}
+
+// letsThrough says that whatever passes q passes one of the bundle's queries.
+func (b Bundle) letsThrough(q EndpointQuery) bool {
+	for _, p := range b.Properties {
+		for _, g := range p.Endpoints {
+			if g.Endpoint == q.Endpoint && !slices.ContainsFunc(g.Filters, func(f Filter) bool {
+				return !f.moves() && !slices.ContainsFunc(q.Filters, func(a Filter) bool { return atLeastAsStrict(a, f) })
+			}) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// moves says that the filter is a window of dates.
+func (f Filter) moves() bool { return f.Operator.Kind == Between && moves(f.Operator) }
