@@ -97,6 +97,7 @@ type Fact struct {
 	Read      *Records       `json:"read,omitempty"`
 	Written   *Records       `json:"written,omitempty"`
 	Erased    *Records       `json:"erased,omitempty"`
+	Forgotten *Records       `json:"forgotten,omitempty"` // superseded before, and kept no longer
 	Endpoints []hat.Endpoint `json:"endpoints,omitempty"` // concerned, sorted
 	First     hat.Seq        `json:"first,omitempty"`     // positions in the log the thing took, ends included
 	Last      hat.Seq        `json:"last,omitempty"`

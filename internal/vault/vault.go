@@ -293,6 +293,12 @@ type Which struct {
 	Since  time.Time // runs that committed since; zero: none
 }
 
+// KeptResults is how many former results of a function whose output replaces are kept at an endpoint as superseded: those
+// that its newest runs took the place of. Which records older ones were, and who took their place, is told by the runs and
+// the receipts for ever; what was in them is gone. What a replay of a function whose output is added took the place of is
+// kept until somebody erases it.
+const KeptResults = 30
+
 // MostReplays bounds how many committed runs are replayed at once.
 const MostReplays = 1000
 
@@ -314,7 +320,8 @@ type Runs interface {
 	// Skip gives up the work of a run that did not commit: what it covered and nobody has done since is not given to the
 	// function any more. ErrNotFound, ErrBusy, ErrNothingDue, access.ErrDenied.
 	Skip(ctx context.Context, c access.Caller, id hat.RunID) error
-	// Superseded are at most limit records whose place the output of a run has taken, behind the number after.
+	// Superseded are at most limit records whose place the output of a run has taken, behind the number after, as far as they
+	// are kept: see KeptResults.
 	// access.ErrDenied.
 	Superseded(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) ([]Superseded, error)
 	// Cancel ends a run in flight as refused: a Commit of it is ErrStale from now on. Its work is kept, parked.

@@ -188,6 +188,10 @@ CREATE INDEX records_changed ON records (endpoint, seq) WHERE seq > born;
 -- not show; NULL: any.
 ALTER TABLE ranges ADD COLUMN under TEXT;
 ALTER TABLE ranges ADD COLUMN beyond INTEGER REFERENCES grants (n);
+`, `
+-- Which runs took the place of something at an endpoint, without reading the data.
+DROP INDEX superseded_at;
+CREATE INDEX superseded_at ON superseded (endpoint, by_run);
 `}
 
 // applicationID marks the files as ours: "SHE1".

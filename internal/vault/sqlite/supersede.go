@@ -24,6 +24,7 @@ type writing struct {
 	duplicates int
 	kept       int
 	gone       []hat.RecordID
+	forgotten  []hat.RecordID // superseded before
 }
 
 // keeps: a run that takes the place of another keeps what is equal; so does one whose result replaces the former.
@@ -193,6 +194,46 @@ func (t *tx) supersede(f function, p plan.Plan, l *lease, w *writing) error {
 			w.first = t.seq
 		}
 		w.gone, w.places = append(w.gone, s.id), append(w.places, s.at)
+	}
+	if f.grant.Mode == hat.ReplaceOutput && len(w.gone) > 0 {
+		return t.forgetResults(f, w)
+	}
+	return nil
+}
+
+// mostForgotten bounds how many results are forgotten in one commit. Each commit adds one; only a file of before there was
+// a bound has more.
+const mostForgotten = 20
+
+// forgetResults removes what is superseded of a function beyond the newest results.
+func (t *tx) forgetResults(f function, w *writing) error {
+	var runs [][]byte
+	err := t.each(t.ctx, `SELECT s.by_run FROM (
+			SELECT by_run, max(n) AS newest FROM superseded WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?1) GROUP BY by_run
+		) s JOIN runs r ON r.id = s.by_run WHERE r.function = ?2 ORDER BY s.newest DESC LIMIT ?3 OFFSET ?4`,
+		[]any{f.grant.Output.String(), f.grant.Function.String(), mostForgotten, vault.KeptResults}, func(scan func(...any) error) error {
+			var run []byte
+			err := scan(&run)
+			runs = append(runs, run)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
+		err := t.each(t.ctx, "DELETE FROM superseded WHERE by_run = ? AND endpoint = (SELECT n FROM endpoints WHERE name = ?) RETURNING id",
+			[]any{run, f.grant.Output.String()}, func(scan func(...any) error) error {
+				var b []byte
+				if err := scan(&b); err != nil {
+					return err
+				}
+				id, err := scanRecordID(b)
+				w.forgotten = append(w.forgotten, id)
+				return err
+			})
+		if err != nil {
+			return fmt.Errorf("forget superseded results: %w", err)
+		}
 	}
 	return nil
 }

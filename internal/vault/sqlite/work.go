@@ -504,6 +504,9 @@ func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out va
 		if len(w.gone) > 0 {
 			fact.Erased = receipt.RecordsOf(w.gone)
 		}
+		if len(w.forgotten) > 0 {
+			fact.Forgotten = receipt.RecordsOf(w.forgotten)
+		}
 		if w.first > 0 {
 			fact.First, fact.Last = w.first, t.seq
 		}

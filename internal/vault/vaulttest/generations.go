@@ -1,6 +1,8 @@
 package vaulttest
 
 import (
+	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -8,6 +10,7 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/plan"
+	"she/internal/receipt"
 	"she/internal/vault"
 )
 
@@ -233,6 +236,58 @@ func testGenerations(t *testing.T, fresh func(testing.TB) Opener) {
 			t.Errorf("at last superseded are %v", texts)
 		}
 		p.has("she/f")
+	})
+	run("of a result that replaces the last ones are kept", func(t *testing.T, p *person, g access.Grant) {
+		g.Mode = hat.ReplaceOutput
+		p.enable(g)
+		// Another function of this endpoint is no matter.
+		other := p.grant("g", individual, "she/f", "b/x")
+		other.Mode = hat.ReplaceOutput
+		p.enable(other)
+		for _, text := range []string{`"b1"`, `"b2"`} {
+			p.write("b/x", text)
+			p.runOnce(other.Function, text)
+		}
+		const runs = vault.KeptResults + 7
+		var by []plan.Plan
+		for i := range runs {
+			p.write("a/x", fmt.Sprint(i))
+			by = append(by, p.runOnceAfter(g.Function, fmt.Sprintf(`"%d"`, i), fmt.Sprintf(`"%d again"`, i)))
+			if i == runs/2 {
+				p.restart()
+			}
+		}
+		for i, pl := range by {
+			var want []string
+			if i > 0 && i >= runs-vault.KeptResults {
+				want = []string{fmt.Sprintf(`"%d"`, i-1), fmt.Sprintf(`"%d again"`, i-1)}
+			}
+			if texts := p.former(pl.Run); !slices.Equal(texts, want) {
+				t.Errorf("run %d has superseded %v, want %v", i, texts, want)
+			}
+			// What there was is told all the same.
+			r, err := p.v.Run(p.ctx(), p.owner, pl.Run)
+			p.must(err)
+			if i > 0 && r.Superseded != 2 || len(r.Written) != 2 {
+				t.Errorf("run %d wrote %d records and superseded %d", i, len(r.Written), r.Superseded)
+			}
+		}
+		p.has("she/f", `"b2"`, fmt.Sprintf(`"%d"`, runs-1), fmt.Sprintf(`"%d again"`, runs-1))
+		forgotten := 0
+		p.must(p.v.Receipts(p.ctx(), p.owner, 0, func(texts iter.Seq2[[]byte, error], _ receipt.Head) error {
+			for text, err := range texts {
+				p.must(err)
+				e, err := receipt.Parse(text)
+				p.must(err)
+				if e.Forgotten != nil {
+					forgotten += e.Forgotten.Count
+				}
+			}
+			return nil
+		}))
+		if want := 2 * (runs - 1 - vault.KeptResults); forgotten != want {
+			t.Errorf("%d records are forgotten by the receipts, want %d", forgotten, want)
+		}
 	})
 	run("many at once", func(t *testing.T, p *person, g access.Grant) {
 		p.enable(g)
