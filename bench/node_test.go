@@ -99,12 +99,12 @@ func BenchmarkColdOpen(b *testing.B) {
 func BenchmarkManyHATs(b *testing.B) {
 	const (
 		hats, clients = 10_000, 32
-		mostFiles     = 2000      // 256 vaults, the default, with five descriptors each, and connections
+		mostFiles     = 2000      // 256 vaults with five descriptors each, and connections
 		mostMemory    = 768 << 10 // KiB resident
 	)
 	tmp := b.TempDir()
 	config := filepath.Join(tmp, "she.yaml")
-	must(b, os.WriteFile(config, nil, 0o600))
+	must(b, os.WriteFile(config, []byte("limits: {vaults: 256}\n"), 0o600))
 	s := &shetest.Server{Data: filepath.Join(tmp, "data"), Config: config}
 	begin := time.Now()
 	key, owners := manyHATs(b, s.Data, hats)

@@ -45,8 +45,10 @@ type Config struct {
 	Instances int
 	// Runs bounds how many runs are under way at once, key `limits.runs`, 1 to 1024; 0 is the engine's default.
 	Runs int
-	// Vaults bounds how many HATs' files are open at once, key `limits.vaults`, 1 to 65536; 0 is 256. Each costs three
-	// descriptors and some hundred kilobytes. It is never less than two for each instance: a run keeps its vault.
+	// Vaults bounds how many HATs' files are open at once, key `limits.vaults`, 1 to 65536. 0 is as many as the machine
+	// allows: at five descriptors each half of what the process may open (ulimit -n), at 768 KB each an eighth of the
+	// memory, of a container's if there is one; 64 at least and 4096 at most. It is never less than two for each instance:
+	// a run keeps its vault. A vault nobody uses is closed after a minute.
 	Vaults int
 	// Metrics is a second address, key `metrics`, that answers GET /metrics for Prometheus and nothing else: "127.0.0.1:9464".
 	// "": only the management socket does. Whoever reaches it needs no password, so it is not for the world.

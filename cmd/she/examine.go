@@ -26,7 +26,7 @@ import (
 type machine struct {
 	data   string // may be empty
 	listen string
-	vaults int // how many may be open; 0: the default
+	vaults int // how many may be open; 0: as many as the machine allows
 }
 
 // examine looks at everything; it changes nothing but a file it writes to measure the disk, and removes.
@@ -338,7 +338,7 @@ func examineMemory(m machine) (all []finding) {
 	all = append(all, f)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		want := uint64(3*cmp.Or(m.vaults, defaultOpen) + 1024)
+		want := uint64(5*m.vaults + 1024) // the default follows from the limit itself
 		f := ok("open files", "%d", limit.Max)
 		if limit.Max < want {
 			f = f.or(problem, fmt.Sprintf("vaults, connections and sandboxes may need %d: LimitNOFILE=%d in the service, or ulimit -n", want, 2*want))

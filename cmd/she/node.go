@@ -24,9 +24,6 @@ type node struct {
 	metrics   *metrics.Metrics // nil: no server runs
 }
 
-// defaultOpen is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
-const defaultOpen = 256
-
 // openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.
 func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	hats, err := directory.Open(dir)
@@ -38,7 +35,7 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	case err != nil:
 		return nil, err
 	}
-	o.MaxOpen = max(cmp.Or(config.Vaults, defaultOpen), 2*config.Instances)
+	o.MaxOpen = places(config)
 	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
@@ -59,6 +56,11 @@ func (n *node) load(ctx context.Context, dir string, config Config, wall invoker
 	loaded := c.Load(ctx, config.Functions)
 	n.functions = func() []catalog.Function { return loaded }
 	return c, nil
+}
+
+// places is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
+func places(config Config) int {
+	return max(cmp.Or(config.Vaults, sqlite.Places()), 2*config.Instances)
 }
 
 func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }

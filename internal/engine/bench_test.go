@@ -25,6 +25,7 @@ import (
 var (
 	benchHATs    = flag.Int("hats", 200, "HATs of BenchmarkRuns; 1000 is what its target is about")
 	benchBacklog = flag.Int("backlog", 1000, "HATs of BenchmarkBacklog; 10000 is what its target is about")
+	benchPlaces  = flag.Int("places", 0, "vaults open at once in all benches; 0: the store's default")
 	benchFlood   = flag.Int("flood", 2000, "records that one HAT writes at once in BenchmarkFairness; 10000 is what its target is about")
 )
 
@@ -67,7 +68,7 @@ func newBench(b *testing.B, dir string, hats int) *bench {
 	}
 	f := unloaded("f", "she/out")
 	f.Manifest = &m
-	store, err := sqlite.NewStore(dir, sqlite.Options{})
+	store, err := sqlite.NewStore(dir, sqlite.Options{MaxOpen: *benchPlaces})
 	if err != nil {
 		b.Fatal(err)
 	}

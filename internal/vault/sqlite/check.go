@@ -57,7 +57,12 @@ func (v *Vault) check(turns chan struct{}, done func(error)) {
 			return
 		}
 		var verdict string
-		err := v.read(ctx, func(c *conn) error { return c.get(ctx, "PRAGMA quick_check(1)", nil, &verdict) })
+		err := v.read(ctx, func(c *conn) error {
+			// Once, so it is not kept; and neither is the whole file in memory.
+			err := c.c.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict)
+			_, _ = c.c.ExecContext(context.WithoutCancel(ctx), "PRAGMA shrink_memory")
+			return err
+		})
 		switch {
 		case err == nil && verdict == "ok":
 			done(nil)

@@ -24,7 +24,8 @@ import (
 
 // Options of a Store.
 type Options struct {
-	MaxOpen  int              // vaults open at a time; default 256
+	MaxOpen  int              // vaults open at a time; default Places
+	IdleFor  time.Duration    // how long a vault stays open that nobody uses; default 1 minute
 	MaxBytes int64            // of one vault's file; 0: as the disk allows. Over it: vault.ErrFull
 	Now      func() time.Time // default time.Now
 	// Life names this life of the server, so that leases of another are known to have lapsed; default random.
@@ -44,6 +45,7 @@ type Store struct {
 	mu      sync.Mutex
 	slots   map[string]*slot
 	idle    *list.List        // slots nobody uses, least recently used first
+	tidier  *time.Timer       // closes those that are idle for long; nil: none is idle
 	open    int               // files open, also those of slots no longer in the map
 	changed chan struct{}     // closed and replaced when somebody who waits should look again
 	checked map[string]bool   // in this life
@@ -62,6 +64,7 @@ type slot struct {
 
 	refs    int
 	idle    *list.Element
+	since   time.Time // when it became idle
 	closing bool
 }
 
@@ -72,7 +75,10 @@ var idPattern = regexp.MustCompile(`^[0-9a-z-]{1,64}$`)
 // NewStore opens the folder and removes what an interrupted Create left in it.
 func NewStore(dir string, o Options) (*Store, error) {
 	if o.MaxOpen <= 0 {
-		o.MaxOpen = 256
+		o.MaxOpen = Places()
+	}
+	if o.IdleFor <= 0 {
+		o.IdleFor = time.Minute
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -350,9 +356,31 @@ func (s *Store) give(sl *slot) {
 			s.closeLocked(sl)
 		}
 	default:
-		sl.idle = s.idle.PushBack(sl)
+		sl.idle, sl.since = s.idle.PushBack(sl), time.Now()
+		if s.tidier == nil {
+			s.tidier = time.AfterFunc(s.o.IdleFor, s.tidy)
+		}
 	}
 	s.wakeLocked()
+}
+
+// tidy closes the vaults nobody has used for long: a person who is away costs no memory and no descriptors.
+func (s *Store) tidy() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		front := s.idle.Front()
+		if front == nil || s.closed {
+			s.tidier = nil
+			return
+		}
+		sl := front.Value.(*slot)
+		if left := s.o.IdleFor - time.Since(sl.since); left > 0 {
+			s.tidier = time.AfterFunc(left, s.tidy)
+			return
+		}
+		s.closeLocked(sl)
+	}
 }
 
 // closeLocked begins to close a slot nobody uses. Until its gone is closed, nobody opens the file again.
@@ -385,6 +413,9 @@ func (s *Store) wakeLocked() {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
+	if s.tidier != nil {
+		s.tidier.Stop()
+	}
 	var all []*slot
 	for _, sl := range s.slots {
 		all = append(all, sl)
