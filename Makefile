@@ -13,12 +13,13 @@ build: bin/runsc ## build bin/she, bin/she-init, bin/she-probe and bin/runsc, st
 	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init ./cmd/she-probe
 
 # gVisor is large: it is built again only when its module list changes, or what we put around it.
-RUNSC_SOURCES := $(wildcard cmd/runsc/*) $(wildcard internal/sandbox/gvisor/launch/*)
+RUNSC_SOURCES := $(wildcard cmd/runsc/*.*) $(wildcard cmd/runsc/*/*.go) $(wildcard internal/sandbox/gvisor/launch/*)
 
 bin/runsc: .cache/gvisor-version
 	@echo "building runsc from the gVisor module (once, about two minutes on two cores)"
 	@mkdir -p bin
 	@go -C cmd/runsc build $(GOFLAGS_STATIC) -o $(CURDIR)/$@ .
+	@go -C cmd/runsc build $(GOFLAGS_STATIC) -o $(CURDIR)/bin/gvisor-bin/gvisor-sentry-prewarmer ./enter
 	@touch $@
 
 .cache/gvisor-version: $(RUNSC_SOURCES)

@@ -9,7 +9,12 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"sync"
+	_ "unsafe" // for go:linkname
 
+	"gvisor.dev/gvisor/pkg/log"
+	_ "gvisor.dev/gvisor/pkg/sentry/seccheck"
 	"gvisor.dev/gvisor/runsc/cli/maincli"
 
 	"she/internal/sandbox/gvisor/launch"
@@ -24,9 +29,20 @@ func main() {
 		}
 		return
 	}
-	registerFilter()
+	log.SetLevel(log.Warning) // it would be formatted for nobody
+	skipTracePoints()
+	registerFilter(slices.Contains(os.Args, "gofer"))
 	maincli.Main()
 }
+
+// tracePoints is what seccheck.Initialize does once.
+//
+//go:linkname tracePoints gvisor.dev/gvisor/pkg/sentry/seccheck.initOnce
+var tracePoints sync.Once
+
+// skipTracePoints saves the kernel of a sandbox the list of what can be traced, some thousand names. Nothing is traced:
+// that would take a --pod-init-config.
+func skipTracePoints() { tracePoints.Do(func() {}) }
 
 // firstCollection is how large the program's memory may become before garbage is collected at all, in bytes. A copy of
 // a function is gone before that; the walls may take 64 MB.

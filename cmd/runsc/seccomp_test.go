@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -21,29 +22,31 @@ import (
 	"gvisor.dev/gvisor/pkg/seccomp/precompiledseccomp"
 	"gvisor.dev/gvisor/pkg/sentry/platform"
 	_ "gvisor.dev/gvisor/pkg/sentry/platform/systrap"
-	"gvisor.dev/gvisor/runsc/boot/filter"
-	"gvisor.dev/gvisor/runsc/boot/filter/config"
+	bootfilter "gvisor.dev/gvisor/runsc/boot/filter"
+	boot "gvisor.dev/gvisor/runsc/boot/filter/config"
+	goferfilter "gvisor.dev/gvisor/runsc/fsgofer/filter"
+	gofer "gvisor.dev/gvisor/runsc/fsgofer/filter/config"
 )
 
 var update = flag.Bool("update", false, "write seccomp.json anew")
 
-// rules are gVisor's, for given values of what is known only when a sandbox starts.
+// bootRules are gVisor's, for given values of what is known only when a sandbox starts.
 //
-//go:linkname rules gvisor.dev/gvisor/runsc/boot/filter/config.rules
-func rules(config.Options, precompiledseccomp.Values) (allowed, denied seccomp.SyscallRules)
+//go:linkname bootRules gvisor.dev/gvisor/runsc/boot/filter/config.rules
+func bootRules(boot.Options, precompiledseccomp.Values) (allowed, denied seccomp.SyscallRules)
 
-// compile makes the filter as gVisor's authors do: config.PrecompiledPrograms, for one set of options.
-func compile(t *testing.T, options config.Options) precompiledseccomp.Program {
+//go:linkname goferRules gvisor.dev/gvisor/runsc/fsgofer/filter/config.rules
+func goferRules(gofer.Options, precompiledseccomp.Values) (allowed, denied seccomp.SyscallRules)
+
+// compile makes a filter as gVisor's authors do in PrecompiledPrograms of both packages, for one set of options.
+func compile(t *testing.T, name string, vars precompiledseccomp.Values, o seccomp.ProgramOptions,
+	rules func(precompiledseccomp.Values) (allowed, denied seccomp.SyscallRules)) precompiledseccomp.Program {
 	t.Helper()
-	var names []string
-	for name := range options.Vars() {
-		names = append(names, name)
-	}
-	p, err := precompiledseccomp.Precompile(options.ConfigKey(), names, func(values precompiledseccomp.Values) *seccomp.Program {
-		allowed, denied := rules(options, values)
+	p, err := precompiledseccomp.Precompile(name, slices.Collect(maps.Keys(vars)), func(values precompiledseccomp.Values) *seccomp.Program {
+		allowed, denied := rules(values)
 		return &seccomp.Program{
 			RuleSets: []seccomp.RuleSet{{Rules: denied.Copy()}, {Rules: allowed.Copy(), Action: seccomp.Allow}},
-			Options:  config.SeccompOptions(options),
+			Options:  o,
 		}
 	})
 	if err != nil {
@@ -52,16 +55,16 @@ func compile(t *testing.T, options config.Options) precompiledseccomp.Program {
 	return p
 }
 
-// TestFilterIsGVisors compares the filter in the program with what this version of gVisor compiles. The compiler orders
-// its tests by chance, so not the code is compared but what it decides, for every system call and many arguments made
-// of the constants in both. Process numbers are among them, so this is done as process 1 of a namespace, as which a
-// sandbox's kernel always runs. A new version of gVisor needs, as root: go test ./cmd/runsc -update
-func TestFilterIsGVisors(t *testing.T) {
+// TestFiltersAreGVisors compares the filters in the program with what this version of gVisor compiles. The compiler
+// orders its tests by chance, so not the code is compared but what it decides, for every system call and many arguments
+// made of the constants in both. Process numbers are among them, so this is done as process 1 of a namespace, which both
+// programs always are. A new version of gVisor needs, as root: go test ./cmd/runsc -update
+func TestFiltersAreGVisors(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
-		t.Skip("the filter in the program is amd64's")
+		t.Skip("the filters in the program are amd64's")
 	}
 	if os.Getpid() != 1 {
-		again := exec.Command(os.Args[0], append(os.Args[1:], "-test.run=^TestFilterIsGVisors$", "-test.v")...)
+		again := exec.Command(os.Args[0], append(os.Args[1:], "-test.run=^TestFiltersAreGVisors$", "-test.v")...)
 		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 		out, err := again.CombinedOutput()
 		if errors.Is(err, syscall.EPERM) {
@@ -76,25 +79,49 @@ func TestFilterIsGVisors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := config.Options{Platform: systrap.PrecompiledSeccompInfo()[0], ControllerFD: 7}
-	fresh := compile(t, options)
-	if *update {
-		b, err := json.Marshal(fresh)
-		if err != nil {
-			t.Fatal(err)
-		}
-		program = append(b, '\n')
-		if err := os.WriteFile("seccomp.json", program, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	registerFilter()
-	kept, ok := filter.GetPrecompiled(fresh.Name)
+	b := boot.Options{Platform: systrap.PrecompiledSeccompInfo()[0], ControllerFD: 7}
+	fresh := compile(t, b.ConfigKey(), b.Vars(), boot.SeccompOptions(b), func(v precompiledseccomp.Values) (allowed, denied seccomp.SyscallRules) {
+		return bootRules(b, v)
+	})
+	keep(t, "seccomp-boot.json", &bootProgram, fresh)
+	registerFilter(false)
+	kept, ok := bootfilter.GetPrecompiled(fresh.Name)
 	if !ok {
 		t.Fatalf("gVisor does not find a filter named %s", fresh.Name)
 	}
-	want, got := ready(t, fresh, options), ready(t, kept, options)
+	decideTheSame(t, fresh, kept, b.Vars())
 
+	g := gofer.Options{LisafsNeeded: false}
+	fresh = compile(t, g.ConfigKey(), g.Vars(), seccomp.ProgramOptions{}, func(v precompiledseccomp.Values) (allowed, denied seccomp.SyscallRules) {
+		return goferRules(g, v)
+	})
+	keep(t, "seccomp-gofer.json", &goferProgram, fresh)
+	registerFilter(true)
+	if kept, ok = goferfilter.GetPrecompiled(fresh.Name); !ok {
+		t.Fatalf("gVisor does not find a filter named %s", fresh.Name)
+	}
+	decideTheSame(t, fresh, kept, g.Vars())
+}
+
+// keep writes the program to its file, if -update asks for it.
+func keep(t *testing.T, file string, program *[]byte, fresh precompiledseccomp.Program) {
+	t.Helper()
+	if !*update {
+		return
+	}
+	b, err := json.Marshal(fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	*program = append(b, '\n')
+	if err := os.WriteFile(file, *program, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func decideTheSame(t *testing.T, fresh, kept precompiledseccomp.Program, vars precompiledseccomp.Values) {
+	t.Helper()
+	want, got := ready(t, fresh, vars), ready(t, kept, vars)
 	constants := []uint64{0, 1, math.MaxUint32, math.MaxUint64}
 	for _, p := range []precompiledseccomp.Program{fresh, kept} {
 		for i := 1; i < len(p.Bytecode32); i += 2 { // the other words are operations
@@ -130,9 +157,9 @@ func TestFilterIsGVisors(t *testing.T) {
 	}
 }
 
-func ready(t *testing.T, p precompiledseccomp.Program, options config.Options) bpf.Program {
+func ready(t *testing.T, p precompiledseccomp.Program, vars precompiledseccomp.Values) bpf.Program {
 	t.Helper()
-	instructions, err := p.RenderInstructions(options.Vars())
+	instructions, err := p.RenderInstructions(vars)
 	if err != nil {
 		t.Fatal(err)
 	}

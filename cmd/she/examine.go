@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"she/internal/sandbox/cgroup"
+	"she/internal/sandbox/gvisor"
 	"she/runtimes"
 )
 
@@ -152,12 +153,15 @@ func examineHelpers(machine) (all []finding) {
 		return []finding{ok("helpers", "%v", err).or(problem, "")}
 	}
 	own := revision()
-	for _, name := range []string{"runsc", "she-init", "she-probe"} {
+	for _, name := range []string{"runsc", gvisor.Companion("runsc"), "she-init", "she-probe"} {
 		path := filepath.Join(filepath.Dir(self), name)
 		info, err := os.Stat(path)
 		switch {
 		case err != nil && name == "she-probe":
 			all = append(all, ok(name, "is not beside she").or(hint, "she doctor --seal needs it: make build"))
+			continue
+		case err != nil && name == gvisor.Companion("runsc"):
+			all = append(all, ok(name, "is not beside she").or(hint, "a sandbox takes a third more CPU without it: make build"))
 			continue
 		case err != nil || info.Mode()&0o111 == 0:
 			all = append(all, ok(name, "is not beside she").or(problem, "install it together with she: make build"))
@@ -170,7 +174,7 @@ func examineHelpers(machine) (all []finding) {
 		}
 		version := built.Main.Version
 		f := ok(name, "%s, %s", cmp.Or(version, "unknown version"), built.GoVersion)
-		if theirs := vcs(built); name != "runsc" && own != "" && theirs != "" && theirs != own {
+		if theirs := vcs(built); !strings.HasSuffix(built.Main.Path, "/runsc") && own != "" && theirs != "" && theirs != own {
 			f = f.or(hint, "it was built from another revision than she: build and install them together")
 		}
 		all = append(all, f)

@@ -165,15 +165,17 @@ func sealVersions(d *digests) (map[string]string, error) {
 		return nil, err
 	}
 	versions := map[string]string{"kernel": unix.ByteSliceToString(name.Release[:]) + " " + unix.ByteSliceToString(name.Version[:])}
-	for what, path := range map[string]string{"runsc": h.runsc, "she-init": h.init, "she-probe": h.probe} {
-		sum, err := d.of(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	for what, paths := range map[string][]string{"runsc": {h.runsc, gvisor.Companion(h.runsc)}, "she-init": {h.init}, "she-probe": {h.probe}} {
+		for _, path := range paths {
+			sum, err := d.of(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			versions[what] += sum
 		}
-		if err != nil {
-			return nil, err
-		}
-		versions[what] = sum
 	}
 	return versions, nil
 }

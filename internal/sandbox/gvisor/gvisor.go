@@ -35,6 +35,12 @@ type Config struct {
 	State string // a directory of our own; /tmp of functions is kept here, so it wants disk space
 }
 
+// Companion is the program that gVisor's, at runsc, starts ahead of each sandbox's kernel (cmd/runsc/enter). Its place and
+// name are gVisor's choice; without it gVisor does the same at more cost.
+func Companion(runsc string) string {
+	return filepath.Join(filepath.Dir(runsc), "gvisor-bin", "gvisor-sentry-prewarmer")
+}
+
 // Mechanism makes gVisor sandboxes. It must run as root: it makes cgroups and mounts.
 type Mechanism struct {
 	runsc string

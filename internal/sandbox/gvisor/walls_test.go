@@ -1,0 +1,159 @@
+package gvisor_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"she/internal/sandbox/gvisor"
+)
+
+// TestEnterLeavesWhatGVisorLeaves compares the kernel of a sandbox that came to be through cmd/runsc/enter with one that
+// gVisor made alone: identity, capabilities, filters, namespaces, mounts, what its root holds, and descriptors.
+func TestEnterLeavesWhatGVisorLeaves(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for two sandboxes")
+	}
+	if _, err := os.Stat(gvisor.Companion(helpers.runsc)); err != nil {
+		t.Fatalf("build it with: make build: %v", err)
+	}
+	alone := filepath.Join(t.TempDir(), "runsc")
+	program, err := os.ReadFile(helpers.runsc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(alone, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := kernelSeen(t, helpers.runsc), kernelSeen(t, alone)
+	if ours != theirs {
+		t.Errorf("with cmd/runsc/enter the kernel of a sandbox is\n%s\nand gVisor alone leaves\n%s", ours, theirs)
+	}
+	for _, want := range []string{"CapEff: 0000000000000000", "CapBnd: 0000000000000000", "CapAmb: 0000000000000000", "Uid: 65534 65534", "NoNewPrivs: 1", "Seccomp: 2"} {
+		if !strings.Contains(ours, want) {
+			t.Errorf("the kernel of a sandbox is not %q:\n%s", want, ours)
+		}
+	}
+	if strings.Contains(ours, "/proc") {
+		t.Errorf("the kernel of a sandbox still has a /proc:\n%s", ours)
+	}
+}
+
+var number = regexp.MustCompile(`[0-9]{2,}`)
+
+// kernelSeen starts a sandbox and describes its kernel's process as the host sees it, without what differs each time.
+func kernelSeen(t *testing.T, runsc string) string {
+	t.Helper()
+	state := t.TempDir()
+	m, err := gvisor.New(gvisor.Config{Runsc: runsc, Init: helpers.init, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	i, _, err := m.Start(t.Context(), sleeper(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	groups, err := os.ReadFile(filepath.Join(state, "cgroups"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists, err := filepath.Glob(filepath.Join(strings.Fields(string(groups))[0], "*", "cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		pids, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for pid := range strings.FieldsSeq(string(pids)) {
+			dir := filepath.Join("/proc", pid)
+			if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil && strings.HasPrefix(string(line), "runsc-sandbox\x00") {
+				return describe(t, dir)
+			}
+		}
+	}
+	t.Fatal("no process of a sandbox's kernel is found")
+	return ""
+}
+
+func describe(t *testing.T, dir string) string {
+	t.Helper()
+	var seen []string
+	for line := range strings.Lines(string(content(t, filepath.Join(dir, "status")))) {
+		f := strings.Fields(line)
+		switch strings.TrimSuffix(f[0], ":") {
+		case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters":
+			seen = append(seen, strings.Join(f, " "))
+		case "NSpid":
+			seen = append(seen, fmt.Sprintf("%s of %d namespaces, number %s", f[0], len(f)-1, f[len(f)-1]))
+		}
+	}
+	for _, ns := range []string{"user", "mnt", "pid", "net", "ipc", "uts"} {
+		of, err := os.Readlink(filepath.Join(dir, "ns", ns))
+		if err != nil {
+			t.Fatal(err)
+		}
+		own, err := os.Readlink(filepath.Join("/proc/self/ns", ns))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, fmt.Sprintf("namespace %s is the host's: %t", ns, of == own))
+	}
+	for line := range strings.Lines(string(content(t, filepath.Join(dir, "mountinfo")))) {
+		_, rest, _ := strings.Cut(line, ":") // the numbers before are the kernel's
+		seen = append(seen, "mount "+number.ReplaceAllString(strings.TrimSpace(rest), "N"))
+	}
+	root := filepath.Join(dir, "root") + "/"
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			seen = append(seen, fmt.Sprintf("file %s %s", info.Mode(), strings.TrimPrefix(path, root)))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var descriptors []string
+	links, err := os.ReadDir(filepath.Join(dir, "fd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		to, err := os.Readlink(filepath.Join(dir, "fd", l.Name()))
+		if err != nil {
+			continue // closed meanwhile
+		}
+		descriptors = append(descriptors, "descriptor "+number.ReplaceAllString(filepath.Base(to), "N"))
+	}
+	slices.Sort(descriptors) // of what kinds, not how many: gVisor alone leaves itself a pipe more
+	return strings.Join(append(seen, slices.Compact(descriptors)...), "\n")
+}
+
+func content(t *testing.T, file string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
