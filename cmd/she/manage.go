@@ -123,6 +123,7 @@ func (n *node) management() http.Handler {
 	handle("GET /hats/{domain}/runs/{run}", n.showRun)
 	handle("POST /hats/{domain}/runs/{run}/log", n.showRunWithLog)
 	handle("POST /hats/{domain}/runs/{run}/replay", n.replayRun)
+	handle("POST /hats/{domain}/runs/replay", n.replayEach)
 	handle("POST /hats/{domain}/runs/{run}/cancel", n.cancelRun)
 	handle("POST /hats/{domain}/runs/{run}/skip", n.skipRun)
 	handle("POST /hats/{domain}/functions/{function}/replay", n.replayMany)
@@ -226,32 +227,29 @@ func (n *node) putPlatform(r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer release()
-	u, err := v.UserByName(r.Context(), name.String())
-	there := err == nil
-	switch {
-	case there && !slices.Contains(u.Roles, access.Role{Title: access.TitlePlatform}):
-		return nil, fmt.Errorf("%s is a user of %s without the role platform; choose another name", name, h.Domain)
-	case !there && !errors.Is(err, vault.ErrNotFound):
-		return nil, err
-	case !there && req.Off:
-		return nil, fmt.Errorf("%s has no platform user %s", h.Domain, name)
-	}
-	u.Enabled = !req.Off
+	var hash []byte
 	if !req.Off {
-		if u.PasswordHash, err = hashOf(req.Password); err != nil {
+		if hash, err = hashOf(req.Password); err != nil {
 			return nil, err
 		}
-		// To the next full second, as tokens count: none of this second survives.
-		u.TokensFrom = time.Now().Truncate(time.Second).Add(time.Second)
 	}
-	if there {
-		err = v.UpdateUser(r.Context(), u)
-	} else {
-		u.ID, u.Username, u.Roles = hat.NewUserID(), name.String(), []access.Role{{Title: access.TitlePlatform}}
-		err = v.CreateUser(r.Context(), u)
-	}
+	u, err := v.PutUser(r.Context(), name.String(), func(u *vault.User, there bool) error {
+		switch platform := (access.Role{Title: access.TitlePlatform}); {
+		case there && !slices.Contains(u.Roles, platform):
+			return fmt.Errorf("%s is a user of %s without the role platform; choose another name", name, h.Domain)
+		case !there && req.Off:
+			return fmt.Errorf("%s has no platform user %s", h.Domain, name)
+		case !there:
+			u.Roles = []access.Role{platform}
+		}
+		if u.Enabled = !req.Off; u.Enabled {
+			// To the next full second, as tokens count: none of this second survives.
+			u.PasswordHash, u.TokensFrom = hash, time.Now().Truncate(time.Second).Add(time.Second)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("platform user %s of %s: %w", name, h.Domain, err)
+		return nil, err
 	}
 	return platformView{Domain: h.Domain.String(), Username: name.String(), Enabled: u.Enabled}, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,19 +46,22 @@ func replayCommand(data, hatName *string) *cobra.Command {
 	c := steerCommand("replay", "due", "Do again what a run was to do, or did",
 		"Makes the work of a run due now, under the grant of today, also if it is parked. If the run committed, its ground is "+
 			"covered once more, and what comes out takes the place of what it wrote: equal records stay, the others are superseded. "+
-			"Without a run, but with --function, it is many: those that --failed and still wait, or those that committed --since.",
+			"Of several runs each is taken by itself, and what became of it is said. Without a run, but with --function, it is many: those that --failed and still wait, or those that committed --since.",
 		data, hatName)
 	one := c.RunE
 	var (
 		function, since string
 		failed          bool
 	)
-	c.Use = "replay [RUN]"
+	c.Use = "replay [RUN…]"
 	c.Example += "\n  she runs replay --function busy-hours --failed --hat alice.localhost:7777 --data /var/lib/she" +
 		"\n  she runs replay --function busy-hours --since 2024-03-01 --hat alice.localhost:7777 --data /var/lib/she"
 	c.Args = nil
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if many := function != "" || failed || since != ""; !many {
+			if len(args) > 1 {
+				return replayEach(cmd, *data, *hatName, args)
+			}
 			if err := exactArgs(1, "the run's id, see she runs ls; or --function")(cmd, args); err != nil {
 				return err
 			}
@@ -87,6 +91,39 @@ func replayCommand(data, hatName *string) *cobra.Command {
 	c.Flags().BoolVar(&failed, "failed", false, "what failed and still waits")
 	c.Flags().StringVar(&since, "since", "", "what committed since this day or time, 2024-03-01 or 2024-03-01T12:00:00Z")
 	return c
+}
+
+// replayEach is she runs replay of several runs. It fails if one of them could not be replayed, and says which all the same.
+func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
+	var done []replayedRun
+	if err := ask(cmd.Context(), data, "", http.MethodPost, hatPath(hatName)+"/runs/replay", replayEachRequest{runs}, &done); err != nil {
+		return err
+	}
+	refused := 0
+	for _, r := range done {
+		if r.Problem != "" {
+			refused++
+		}
+	}
+	err := show(cmd, done, func(w io.Writer) {
+		for _, r := range done {
+			fmt.Fprintf(w, "run %s: %s\n", r.Run, cmp.Or(r.Problem, r.State))
+		}
+	})
+	if err == nil && refused > 0 {
+		err = fmt.Errorf("%d of %s could not be replayed", refused, counted(len(done), "run"))
+	}
+	return err
+}
+
+type replayEachRequest struct {
+	Runs []string `json:"runs"`
+}
+
+type replayedRun struct {
+	Run     string `json:"run"`
+	State   string `json:"state"` // of its work: due or refused
+	Problem string `json:"problem,omitempty"`
 }
 
 type replayRequest struct {
@@ -123,6 +160,36 @@ func (n *node) replayMany(r *http.Request) (any, error) {
 	defer release()
 	due, err := n.runner.ReplayMany(r.Context(), h.ID, v, access.Operator(), f, vault.Which{Failed: req.Failed, Since: req.Since})
 	return replayedView{due}, err
+}
+
+func (n *node) replayEach(r *http.Request) (any, error) {
+	req, err := requestOf[replayEachRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]hat.RunID, len(req.Runs))
+	for i, text := range req.Runs {
+		if ids[i], err = hat.ParseRunID(text); err != nil {
+			return nil, err
+		}
+	}
+	h, v, release, err := n.open(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	outcomes, err := n.runner.ReplayEach(r.Context(), h.ID, v, access.Operator(), ids)
+	if err != nil {
+		return nil, err
+	}
+	done := make([]replayedRun, len(outcomes))
+	for i, outcome := range outcomes {
+		done[i] = replayedRun{Run: req.Runs[i], State: "due"}
+		if outcome != nil {
+			done[i].State, done[i].Problem = "refused", outcome.Error()
+		}
+	}
+	return done, nil
 }
 
 func (n *node) skipRun(r *http.Request) (any, error)   { return n.steer(r, n.runner.Skip) }

@@ -65,6 +65,14 @@ func (e *Engine) Replay(ctx context.Context, hatID string, v vault.Vault, c acce
 	return nil
 }
 
+// ReplayEach is Replay of each run by itself, and says what became of each. The errors are those of vault.Runs.
+func (e *Engine) ReplayEach(ctx context.Context, hatID string, v vault.Vault, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
+	if outcomes, err = v.ReplayEach(ctx, c, ids); err == nil {
+		e.Wake(hatID)
+	}
+	return outcomes, err
+}
+
 // ReplayMany makes the work of many runs of a function due, and looks for it. The errors are those of vault.Runs.
 func (e *Engine) ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.Which) (due int, err error) {
 	if due, err = v.ReplayMany(ctx, c, f, w); err == nil {

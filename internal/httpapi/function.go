@@ -25,6 +25,7 @@ type Functions interface {
 	Wake(hatID string)
 	Cancel(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
 	Replay(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
+	ReplayEach(ctx context.Context, hatID string, v vault.Vault, c access.Caller, ids []hat.RunID) ([]error, error)
 	ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.Which) (int, error)
 	Skip(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
 	Watch(hatID string) (bell <-chan struct{}, stop func())

@@ -24,6 +24,7 @@ func (s *server) ownRoutes() routes {
 		{method: post, pattern: ownAPI + "/functions/{function}/enable", needs: needs(access.SwitchFunctions()), do: s.agree},
 		{method: get, pattern: ownAPI + "/runs", needs: needs(access.SeeRuns()), do: s.listRuns},
 		{method: get, pattern: ownAPI + "/runs/{run}", needs: needs(access.SeeRuns()), do: s.getRun},
+		{method: post, pattern: ownAPI + "/runs/replay", needs: needs(access.SteerRuns()), do: s.replayEach},
 		{method: post, pattern: ownAPI + "/runs/{run}/replay", needs: needs(access.SteerRuns()), do: s.replayRun},
 		{method: post, pattern: ownAPI + "/runs/{run}/skip", needs: needs(access.SteerRuns()), do: s.skipRun},
 		{method: get, pattern: ownAPI + "/runs/{run}/superseded", needs: needs(access.SeeRuns()), do: s.superseded},

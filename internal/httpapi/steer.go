@@ -64,6 +64,49 @@ func (s *server) replayRuns(w *recorder, q *request) error {
 	return nil
 }
 
+// replayEach: POST /runs/replay. 200: what became of each of the runs, in their order; those that are due will be run.
+func (s *server) replayEach(w *recorder, q *request) error {
+	var named struct {
+		Runs []string `json:"runs"`
+	}
+	if err := q.ownBody(w, &named); err != nil {
+		return err
+	}
+	if len(named.Runs) == 0 || len(named.Runs) > vault.MostReplays {
+		return problem(http.StatusBadRequest, "Bad Request", "want runs: the ids of 1 to "+strconv.Itoa(vault.MostReplays)+" runs")
+	}
+	type outcome struct {
+		Run    string `json:"run"`
+		State  string `json:"state"` // due or refused
+		Title  string `json:"title,omitempty"`
+		Detail string `json:"detail,omitempty"`
+	}
+	ids := make([]hat.RunID, len(named.Runs))
+	for i, text := range named.Runs {
+		ids[i], _ = hat.ParseRunID(text) // the zero id is nobody's
+	}
+	errs, err := s.Functions.ReplayEach(q.Context(), q.hat.ID, q.vault, q.caller, ids)
+	if err != nil {
+		return err
+	}
+	outcomes := make([]outcome, len(errs))
+	for i, err := range errs {
+		outcomes[i] = outcome{Run: named.Runs[i], State: "due"}
+		if err != nil {
+			var e *apiError
+			if !errors.As(steeringProblem(err), &e) {
+				return err
+			}
+			said := e.body.(controllerBody) // as problem makes it
+			outcomes[i].State, outcomes[i].Title, outcomes[i].Detail = "refused", said.Message, said.Cause
+		}
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Runs []outcome `json:"runs"`
+	}{outcomes})
+	return nil
+}
+
 // ownBody reads the JSON object of one of our own calls; a key that is not known is an error.
 func (q *request) ownBody(w *recorder, into any) error {
 	text, err := q.body(w)
@@ -141,11 +184,16 @@ func (s *server) steer(w *recorder, q *request,
 	if err != nil {
 		return runNotFound()
 	}
-	err = do(q.Context(), q.hat.ID, q.vault, q.caller, id)
+	if err = do(q.Context(), q.hat.ID, q.vault, q.caller, id); err != nil {
+		return steeringProblem(err)
+	}
+	writeJSON(w, status, message(said))
+	return nil
+}
+
+// steeringProblem says why a run can't be steered so; what is no answer stays as it is.
+func steeringProblem(err error) error {
 	switch {
-	case err == nil:
-		writeJSON(w, status, message(said))
-		return nil
 	case errors.Is(err, vault.ErrNotFound):
 		return runNotFound()
 	case errors.Is(err, vault.ErrNothingDue):

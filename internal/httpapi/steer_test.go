@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -60,6 +61,16 @@ func TestReplayAndCancelOverHTTP(t *testing.T) {
 	s.until("counter committed")
 	do("bob", failed.ID, "cancel").want(409)
 	do("bob", "nonsense", "cancel").want(404)
+
+	several := func(who, body string) answer { return w.call("POST", own+"/runs/replay", who, body) }
+	several("bob", `{"runs":["`+first.ID+`","`+failed.ID+`","nonsense"]}`).want(200, `{"runs":[{"run":"`+first.ID+`","state":"due"},`+
+		`{"run":"`+failed.ID+`","state":"refused","title":"Nothing To Do","detail":"what the run was to do has been done"},`+
+		`{"run":"nonsense","state":"refused","title":"Run Not Found","detail":"there is no run of this id"}]}`)
+	s.until("counter committed")
+	for _, body := range []string{`{"runs":[]}`, `{}`, `{"runs":"x"}`, `{"runs":[1]}`, `{"run":[]}`, `{"runs":[` + strings.Repeat(`"x",`, 1000) + `"x"]}`} {
+		several("bob", body).want(400)
+	}
+	several("hpp", `{"runs":["`+first.ID+`"]}`).want(403)
 
 	bob := access.User(w.users["bob"].ID, w.users["bob"].Roles, access.TitleOwner)
 	ended := make(chan error, 1)

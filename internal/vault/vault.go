@@ -69,6 +69,9 @@ type Users interface {
 	CreateUser(ctx context.Context, u User) error
 	// UpdateUser replaces the user of that id, or answers ErrNotFound.
 	UpdateUser(ctx context.Context, u User) error
+	// PutUser stores what change makes of the user of that name, or of a new one with nothing but the name, in one
+	// transaction; other writers wait for change. The error is change's own, or ErrExists.
+	PutUser(ctx context.Context, username string, change func(u *User, found bool) error) (User, error)
 	UserByName(ctx context.Context, username string) (User, error)
 	UserByID(ctx context.Context, id hat.UserID) (User, error)
 	Users(ctx context.Context) ([]User, error)
@@ -299,7 +302,7 @@ type Which struct {
 // kept until somebody erases it.
 const KeptResults = 30
 
-// MostReplays bounds how many committed runs are replayed at once.
+// MostReplays bounds how many runs that committed, or were named, are replayed at once.
 const MostReplays = 1000
 
 // Runs that were, newest first.
@@ -314,6 +317,9 @@ type Runs interface {
 	// ErrNotFound, ErrNotEnabled, ErrBusy, ErrNothingDue (it did not commit, and another has done the work),
 	// access.ErrDenied.
 	Replay(ctx context.Context, c access.Caller, id hat.RunID) error
+	// ReplayEach is Replay of each run by itself, at most MostReplays of them: what became of each, in their order, or an
+	// error and none was replayed. ErrTooMany, access.ErrDenied.
+	ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID) (outcomes []error, err error)
 	// ReplayMany is Replay of many runs of a function, all or none, and says how many runs will come of it at least.
 	// ErrNotFound, ErrNotEnabled, ErrTooMany, access.ErrDenied.
 	ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w Which) (due int, err error)

@@ -41,6 +41,55 @@ func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error
 	return nil
 }
 
+// ReplayEach: see vault.Runs.
+func (v *Vault) ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
+	if err := c.Check(access.SteerRuns()); err != nil {
+		return nil, err
+	}
+	if len(ids) > vault.MostReplays {
+		return nil, fmt.Errorf("replay %d runs: %w", len(ids), vault.ErrTooMany)
+	}
+	err = v.write(ctx, "replay", func(t *tx) error {
+		outcomes = make([]error, len(ids))
+		for i, id := range ids {
+			if outcomes[i], err = t.apart(func() error {
+				_, err := t.replay(id)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("replay %d runs: %w", len(ids), err)
+	}
+	return outcomes, nil
+}
+
+// apart does something that may fail without undoing the rest of the transaction. fatal means that it could not be undone, or
+// that the fault is no answer but the store's.
+func (t *tx) apart(do func() error) (err, fatal error) {
+	began := t.state
+	if _, err := t.exec(t.ctx, "SAVEPOINT apart"); err != nil {
+		return nil, err
+	}
+	if err = do(); err != nil {
+		if !slices.ContainsFunc(replayRefusals, func(refusal error) bool { return errors.Is(err, refusal) }) {
+			return nil, err
+		}
+		t.state = began
+		t.v.forget()
+		if _, err := t.exec(t.ctx, "ROLLBACK TO apart"); err != nil {
+			return nil, err
+		}
+	}
+	_, fatal = t.exec(t.ctx, "RELEASE apart")
+	return err, fatal
+}
+
+var replayRefusals = []error{vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue}
+
 // ReplayMany: see vault.Runs.
 func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w vault.Which) (due int, err error) {
 	if err := c.Check(access.SteerRuns()); err != nil {

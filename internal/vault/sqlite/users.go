@@ -52,6 +52,33 @@ func (v *Vault) UpdateUser(ctx context.Context, u vault.User) error {
 	return v.write(ctx, "user", func(t *tx) error { return t.updateUser(u) })
 }
 
+// PutUser: see vault.Users.
+func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault.User, bool) error) (u vault.User, err error) {
+	err = v.write(ctx, "user", func(t *tx) error {
+		u, err = oneUser(t.ctx, t.conn, "username = ?", username)
+		found := err == nil
+		if err != nil && !errors.Is(err, vault.ErrNotFound) {
+			return err
+		}
+		if !found {
+			u = vault.User{ID: hat.NewUserID(), Username: username}
+		}
+		id := u.ID
+		if err := change(&u, found); err != nil {
+			return err
+		}
+		if u.ID != id {
+			return fmt.Errorf("user %s: a change may not give another id", id)
+		}
+		if found {
+			return t.updateUser(u)
+		}
+		t.changePeople()
+		return insertUser(t.ctx, t.conn, u)
+	})
+	return u, err
+}
+
 // changePeople is called before a user is changed: what is kept of users will not hold any more.
 func (t *tx) changePeople() {
 	t.peopled = true

@@ -1,6 +1,7 @@
 package vaulttest
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -288,6 +289,46 @@ func testGenerations(t *testing.T, fresh func(testing.TB) Opener) {
 		if want := 2 * (runs - 1 - vault.KeptResults); forgotten != want {
 			t.Errorf("%d records are forgotten by the receipts, want %d", forgotten, want)
 		}
+	})
+	run("several, each by itself", func(t *testing.T, p *person, g access.Grant) {
+		p.enable(g)
+		var ids []hat.RunID
+		for _, text := range []string{`1`, `2`, `3`} {
+			p.write("a/x", text)
+			ids = append(ids, p.runOnceAfter(g.Function, text).Run)
+		}
+		p.write("a/x", `4`)
+		failed := p.claim(g.Function)
+		p.fail(failed, brokenCode)
+		p.clock.move(time.Hour)
+		fourth := p.gives(g.Function, `4`)
+		p.must(p.v.Replay(p.ctx(), p.owner, ids[0]))
+		flying := p.claim(g.Function) // it is being done
+
+		off := p.grant("off", individual, "she/off", "b/x")
+		p.enable(off)
+		p.write("b/x", `1`)
+		late := p.claim(off.Function)
+		_, err := p.v.Disable(p.ctx(), p.owner, off.Function)
+		p.must(err)
+
+		_, err = p.v.ReplayEach(p.ctx(), app(p, reads("a")), ids)
+		p.wants(err, access.ErrDenied)
+		_, err = p.v.ReplayEach(p.ctx(), p.owner, make([]hat.RunID, vault.MostReplays+1))
+		p.wants(err, vault.ErrTooMany)
+		outcomes, err := p.v.ReplayEach(p.ctx(), p.owner, []hat.RunID{ids[1], failed.Run, hat.NewRunID(), ids[0], late.Run, ids[2], ids[1]})
+		p.must(err)
+		for i, want := range []error{nil, vault.ErrNothingDue, vault.ErrNotFound, vault.ErrBusy, vault.ErrNotEnabled, nil, nil} {
+			if !errors.Is(outcomes[i], want) {
+				t.Errorf("outcome %d is %v, want %v", i, outcomes[i], want)
+			}
+		}
+		p.restart() // they are stored
+		p.must(p.v.Replay(p.ctx(), p.owner, flying.Run))
+		for len(p.due()) > 0 {
+			p.runOnce(g.Function)
+		}
+		p.has("she/f", fmt.Sprintf("%q", fourth.Run))
 	})
 	run("many at once", func(t *testing.T, p *person, g access.Grant) {
 		p.enable(g)

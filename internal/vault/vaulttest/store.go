@@ -1,7 +1,10 @@
 package vaulttest
 
 import (
+	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +43,61 @@ func testStore(t *testing.T, fresh func(testing.TB) Opener) {
 	}
 	p.restart()
 	p.has("a/x", `1`)
+}
+
+func testPutUser(t *testing.T, fresh func(testing.TB) Opener) {
+	p := newPerson(t, fresh)
+	role := access.Role{Title: access.TitlePlatform}
+	made, err := p.v.PutUser(p.ctx(), "hpp", func(u *vault.User, found bool) error {
+		if found || u.Username != "hpp" {
+			t.Errorf("new is %+v, found %t", u, found)
+		}
+		u.Roles, u.Enabled = []access.Role{role}, true
+		return nil
+	})
+	p.must(err)
+	// Two at once: one makes the user, the other finds it; nobody hears that it exists already.
+	var wg sync.WaitGroup
+	var times atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			if _, err := p.v.PutUser(p.ctx(), "twice", func(u *vault.User, found bool) error {
+				if !found {
+					times.Add(1)
+				}
+				u.PasswordHash = append(u.PasswordHash, 'x')
+				return nil
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	u, err := p.v.UserByName(p.ctx(), "twice")
+	if err != nil || times.Load() != 1 || len(u.PasswordHash) != 8 {
+		t.Errorf("made %d times, then %d changes: %v", times.Load(), len(u.PasswordHash), err)
+	}
+	// A change that fails changes nothing, and no change gives another id.
+	no := errors.New("no")
+	_, err = p.v.PutUser(p.ctx(), "hpp", func(u *vault.User, found bool) error {
+		u.Enabled = false
+		return no
+	})
+	p.wants(err, no)
+	if _, err = p.v.PutUser(p.ctx(), "hpp", func(u *vault.User, _ bool) error {
+		u.ID = hat.NewUserID()
+		return nil
+	}); err == nil {
+		t.Error("a user got another id")
+	}
+	_, err = p.v.PutUser(p.ctx(), "hpp", func(u *vault.User, _ bool) error {
+		u.Username = "alice"
+		return nil
+	})
+	p.wants(err, vault.ErrExists)
+	if u, err := p.v.UserByID(p.ctx(), made.ID); err != nil || !u.Enabled || u.Username != "hpp" {
+		t.Errorf("there is %+v %v", u, err)
+	}
 }
 
 func testUsers(t *testing.T, fresh func(testing.TB) Opener) {

@@ -42,7 +42,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 		name string
 		run  func(*testing.T, func(testing.TB) Opener)
 	}{
-		{"store", testStore}, {"users", testUsers}, {"documents", testDocuments}, {"the next sees", testTheNextSees},
+		{"store", testStore}, {"users", testUsers}, {"putting a user", testPutUser}, {"documents", testDocuments}, {"the next sees", testTheNextSees},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
 		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering}, {"quota", testQuota}, {"clock", testClock},
 		{"ranges", testRanges}, {"generations", testGenerations}, {"model", testModel},
