@@ -9,8 +9,8 @@ STATICCHECK := go tool staticcheck
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: bin/runsc ## build bin/she, bin/she-init, bin/she-probe and bin/runsc, static
-	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init ./cmd/she-probe
+build: bin/runsc ## build bin/she, its helpers bin/she-init, bin/she-wasm, bin/she-probe, and bin/runsc, static
+	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init ./cmd/she-wasm ./cmd/she-probe
 
 # gVisor is large: it is built again only when its module list changes, or what we put around it.
 RUNSC_SOURCES := $(wildcard cmd/runsc/*.*) $(wildcard cmd/runsc/*/*.go) $(wildcard internal/sandbox/gvisor/launch/*)

@@ -48,13 +48,15 @@ var table = map[string][]string{
 	"sandbox/cgroup":        {},
 	"sandbox/gvisor":        {"sandbox", "sandbox/cgroup", "runtimeapi", "sandbox/gvisor/launch"},
 	"sandbox/gvisor/launch": {},
-	"sandbox/wasm":          {"sandbox", "runtimeapi"},
+	"sandbox/wasm":          {"sandbox", "sandbox/cgroup", "runtimeapi"},
+	"sandbox/wasm/worker":   {"sandbox", "sandbox/wasm", "runtimeapi"},
 	"sandbox/seal":          {"sandbox"},
 	"sandbox/sandboxtest":   {"sandbox", "sandbox/seal", "runtimeapi"},
 	"runtimeapi":            {},
 	"invoke":                {"sandbox", "runtimeapi", "../runtimes"},
 	"../runtimes":           {},
 	"../cmd/she-init":       {"runtimeapi"},
+	"../cmd/she-wasm":       {"sandbox/wasm/worker"},
 	"../cmd/she-probe":      {},
 
 	// Sequence: the promises of state and of the wall, never an implementation.

@@ -98,7 +98,7 @@ func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	f = f.orHost()
 	m := named.FindStringSubmatch(strings.TrimSpace(name))
 	if m == nil {
-		return Runtime{}, "", fmt.Errorf("%w %.60q: known are python3.x, nodejsNN.x, javaNN, dotnetNN, provided.al2023", ErrUnknown, name)
+		return Runtime{}, "", fmt.Errorf("%w %.60q: known are python3.x, nodejsNN.x, javaNN, dotnetNN, provided.al2023, wasm", ErrUnknown, name)
 	}
 	switch family, version := m[1], m[2]; family {
 	case "python":

@@ -153,7 +153,7 @@ func examineHelpers(machine) (all []finding) {
 		return []finding{ok("helpers", "%v", err).or(problem, "")}
 	}
 	own := revision()
-	for _, name := range []string{"runsc", gvisor.Companion("runsc"), "she-init", "she-probe"} {
+	for _, name := range []string{"runsc", gvisor.Companion("runsc"), "she-init", "she-wasm", "she-probe"} {
 		path := filepath.Join(filepath.Dir(self), name)
 		info, err := os.Stat(path)
 		switch {
@@ -162,6 +162,9 @@ func examineHelpers(machine) (all []finding) {
 			continue
 		case err != nil && name == gvisor.Companion("runsc"):
 			all = append(all, ok(name, "is not beside she").or(hint, "a sandbox takes a third more CPU without it: make build"))
+			continue
+		case err != nil && name == "she-wasm":
+			all = append(all, ok(name, "is not beside she").or(hint, "functions compiled to WebAssembly need it: make build"))
 			continue
 		case err != nil || info.Mode()&0o111 == 0:
 			all = append(all, ok(name, "is not beside she").or(problem, "install it together with she: make build"))

@@ -22,6 +22,7 @@ import (
 	"she/internal/metrics"
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
+	"she/internal/sandbox/wasm"
 	"she/internal/vault/sqlite"
 	"she/runtimes"
 )
@@ -200,14 +201,30 @@ func newInvoker(run string, h helpers, instances int, reserve int64) (*invoke.In
 	if err != nil {
 		return nil, err
 	}
+	modules, err := newWasm(h, filepath.Join(run, "wasm"))
+	if err != nil {
+		return nil, errors.Join(err, walls.Close())
+	}
 	v, err := invoke.New(invoke.Config{
+		Wasm:    modules,
 		Sandbox: sandbox.WithReserve(walls, run, reserve), Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
 		Find: runtimes.Finder{Compiled: filepath.Join(run, "compiled")},
 	})
 	if err != nil {
+		if modules != nil {
+			err = errors.Join(err, modules.Close())
+		}
 		return nil, errors.Join(err, walls.Close())
 	}
 	return v, nil
+}
+
+// newWasm makes what runs WebAssembly modules; nil without she-wasm, and functions that need it then say so.
+func newWasm(h helpers, state string) (sandbox.Mechanism, error) {
+	if h.wasm == "" {
+		return nil, nil
+	}
+	return wasm.New(wasm.Config{Worker: h.wasm, State: state})
 }
 
 // part runs one of the server's endless loops; if it ends by itself the whole server must.
@@ -258,10 +275,11 @@ func readApplications(file string) ([]httpapi.Application, error) {
 	return applications, nil
 }
 
-// helpers are the programs beside this one. The probe is for the doctor only and may be missing.
-type helpers struct{ runsc, init, probe string }
+// helpers are the programs beside this one. The probe is for the doctor only and may be missing; so may wasm, which is
+// empty then, on a server without functions that need it.
+type helpers struct{ runsc, init, probe, wasm string }
 
-// findHelpers looks beside this program: the three are built and installed together.
+// findHelpers looks beside this program: all are built and installed together.
 func findHelpers() (h helpers, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -270,11 +288,19 @@ func findHelpers() (h helpers, err error) {
 	dir := filepath.Dir(self)
 	h = helpers{runsc: filepath.Join(dir, "runsc"), init: filepath.Join(dir, "she-init"), probe: filepath.Join(dir, "she-probe")}
 	for _, path := range []string{h.runsc, h.init} {
-		if info, err := os.Stat(path); err != nil || info.Mode()&0o111 == 0 {
+		if !isProgram(path) {
 			return h, fmt.Errorf("%s is missing from %s; she needs it beside itself: run make build", filepath.Base(path), dir)
 		}
 	}
+	if path := filepath.Join(dir, "she-wasm"); isProgram(path) {
+		h.wasm = path
+	}
 	return h, nil
+}
+
+func isProgram(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
 }
 
 // defaultReserve is what functions must leave free on the disk of the data directory, in bytes.

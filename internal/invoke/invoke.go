@@ -180,7 +180,7 @@ func New(c Config) (*Invoker, error) {
 	v := &Invoker{sandbox: c.Sandbox, wasm: c.Wasm, runtimes: c.Runtimes, init: c.Init, gate: newGate(c.MaxInstances), find: c.Find, found: map[string]found{}}
 	v.closing, v.close = context.WithCancelCause(context.Background())
 	v.stock = &stock{
-		mechanism: c.Sandbox, budget: c.WaitingBytes, most: or(c.Waiting, DefaultWaiting), idle: c.Idle,
+		budget: c.WaitingBytes, most: or(c.Waiting, DefaultWaiting), idle: c.Idle,
 		makers: make(chan struct{}, max(1, runtime.NumCPU()/2)), ctx: v.closing, functions: map[string]*function{},
 	}
 	if v.stock.budget == 0 {
@@ -253,7 +253,7 @@ func (v *Invoker) lookUp(name string) found {
 	}
 	r, warning, err := v.find.Find(name)
 	if err == nil && r.Name == runtimes.Wasm && v.wasm == nil {
-		err = fmt.Errorf("%w: WebAssembly is not enabled on this server", runtimes.ErrMissing)
+		err = fmt.Errorf("%w: she-wasm is not beside she (make build)", runtimes.ErrMissing)
 	}
 	f := found{r, warning, err}
 	if err == nil { // what is missing may be installed any moment
@@ -315,10 +315,11 @@ func (v *Invoker) enter(ctx context.Context) (_ context.Context, leave func(), e
 
 func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime runtimes.Runtime, a *Answer) error {
 	mechanism := v.sandbox
-	var f *function
 	if runtime.Name == runtimes.Wasm {
-		mechanism = v.wasm // starts as fast as one could take from stock
-	} else if f = v.stock.find(r.Code, p, runtime.Version, v.stamp, runtime.Copies); f != nil {
+		mechanism = v.wasm
+	}
+	f := v.stock.find(r.Code, p, mechanism, runtime, v.stamp)
+	if f != nil {
 		defer v.stock.replenish(f)
 	}
 	began := time.Now()

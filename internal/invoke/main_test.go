@@ -13,10 +13,11 @@ import (
 
 	"she/internal/invoke"
 	"she/internal/sandbox/gvisor"
+	"she/internal/sandbox/wasm"
 )
 
-// bin holds runsc and she-init.
-var helpers struct{ runsc, init string }
+// helpers are programs the sandboxes need.
+var helpers struct{ runsc, init, wasm string }
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "she-invoke-")
@@ -57,7 +58,8 @@ func build(dir string) error {
 		return fmt.Errorf("%s is missing; build it with: make build (or set SHE_BIN)", helpers.runsc)
 	}
 	helpers.init = filepath.Join(dir, "she-init")
-	return goBuild(root, helpers.init, "./cmd/she-init")
+	helpers.wasm = filepath.Join(dir, "she-wasm")
+	return errors.Join(goBuild(root, helpers.init, "./cmd/she-init"), goBuild(root, helpers.wasm, "./cmd/she-wasm"))
 }
 
 func goBuild(dir, to, pkg string, env ...string) error {
@@ -103,6 +105,9 @@ func openIn(t testing.TB, dir string, c invoke.Config) *invoke.Invoker {
 	needRoot(t)
 	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(dir, "state")})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Wasm, err = wasm.New(wasm.Config{Worker: helpers.wasm, State: filepath.Join(dir, "wasm")}); err != nil {
 		t.Fatal(err)
 	}
 	c.Sandbox, c.Runtimes = m, filepath.Join(dir, "runtimes")

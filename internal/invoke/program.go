@@ -43,7 +43,7 @@ func (v *Invoker) program(r Request) (p sandbox.Program, found runtimes.Runtime,
 		},
 	}
 	if f.runtime.Name == runtimes.Wasm {
-		p.Command = []string{"/var/task/" + c.Handler}
+		p.Command = []string{"/var/task/" + module(c)}
 		return p, f.runtime, nil
 	}
 	for _, path := range f.runtime.Paths {
@@ -57,6 +57,21 @@ func (v *Invoker) program(r Request) (p sandbox.Program, found runtimes.Runtime,
 		p.Command = []string{"/var/task/" + name}
 	}
 	return p, f.runtime, nil
+}
+
+// module names the WebAssembly module of a function: the file the handler names, with or without its extension, and
+// else bootstrap.wasm, as bootstrap is the program of a custom runtime whatever its handler. Whether it is there, and in
+// the package, is seen when it is opened.
+func module(c Code) string {
+	for _, name := range []string{c.Handler, c.Handler + ".wasm"} {
+		if filepath.Ext(name) != ".wasm" || !filepath.IsLocal(name) {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(c.Dir, name)); err == nil {
+			return name
+		}
+	}
+	return "bootstrap.wasm"
 }
 
 // executable names the program of a custom runtime and checks that this machine can run it: the kernel of the
@@ -168,6 +183,11 @@ func environment(c Code, r runtimes.Runtime) []string {
 		"AWS_EXECUTION_ENV": "AWS_Lambda_" + r.Name,
 	} {
 		env[name] = value
+	}
+	if r.Name == runtimes.Wasm { // there are no files and no Runtime API
+		for _, name := range []string{"AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "PATH", "HOME", "LD_LIBRARY_PATH"} {
+			delete(env, name)
+		}
 	}
 	list := make([]string, 0, len(env))
 	for name, value := range env {

@@ -13,18 +13,18 @@ import (
 	"time"
 
 	"she/internal/sandbox"
+	"she/runtimes"
 )
 
 // stock keeps, for each function, instances that have done their INIT and wait for an event. It knows one rule: an
 // instance leaves it once, for one invocation. How many wait follows demand; together they stay within a budget of
 // memory; a function nobody calls has none.
 type stock struct {
-	mechanism sandbox.Mechanism
-	images    *images // nil when the mechanism can't copy or there is no place for images
-	budget    int64   // bytes of host memory all waiting instances may take
-	most      int     // waiting instances of one function
-	idle      time.Duration
-	makers    chan struct{} // bounds how many instances are made for stock at once
+	images *images // nil when the mechanism can't copy or there is no place for images
+	budget int64   // bytes of host memory all waiting instances may take
+	most   int     // waiting instances of one function
+	idle   time.Duration
+	makers chan struct{} // bounds how many instances are made for stock at once
 
 	ctx    context.Context
 	making sync.WaitGroup // instances
@@ -42,6 +42,7 @@ type function struct {
 	name    string
 	version string
 	program sandbox.Program // never changed
+	start   sandbox.Mechanism
 	pkg     string
 	copies  bool   // its instances may be copied
 	warm    []byte // the event of its rehearsal, if it has one
@@ -79,11 +80,11 @@ const (
 
 // find gives the function of a Code; nil for one that has no package digest, for then nothing says that two
 // invocations are of the same content.
-func (s *stock) find(c Code, p sandbox.Program, runtime, stamp string, copies bool) *function {
+func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.Runtime, stamp string) *function {
 	if c.Package == "" {
 		return nil
 	}
-	key := keyOf(c, p, runtime, stamp)
+	key := keyOf(c, p, r.Version, stamp)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.functions[key]
@@ -92,8 +93,11 @@ func (s *stock) find(c Code, p sandbox.Program, runtime, stamp string, copies bo
 		f = nil
 	}
 	if f == nil {
-		f = &function{key: key, program: p, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: copies && s.images != nil, cost: time.Second}
-		if !copies {
+		f = &function{key: key, program: p, start: m, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: r.Copies && s.images != nil, cost: time.Second}
+		switch {
+		case r.Name == runtimes.Wasm:
+			f.gaveUp = "a module is loaded anew for each event"
+		case !r.Copies:
 			f.gaveUp = "its runtime does not reseed random generators in a copy"
 		}
 		s.functions[key] = f
@@ -253,7 +257,7 @@ func (s *stock) make(f *function) sandbox.Instance {
 		return i
 	}
 	began := time.Now()
-	i, _, err := s.mechanism.Start(s.ctx, f.program)
+	i, _, err := f.start.Start(s.ctx, f.program)
 	if err != nil {
 		return nil // the next invocation will meet the same and say so
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/sandbox"
+	"she/runtimes"
 )
 
 // built is a mechanism whose instances are nothing but counted. What waits, and for how long, is decided by time and
@@ -74,7 +75,7 @@ func newStock(t *testing.T, change func(*stock), test func(t *testing.T, s *stoc
 		b := &built{takes: time.Second}
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &stock{
-			mechanism: b, budget: 1000, most: 5, idle: time.Minute, makers: make(chan struct{}, 4), ctx: ctx, functions: map[string]*function{},
+			budget: 1000, most: 5, idle: time.Minute, makers: make(chan struct{}, 4), ctx: ctx, functions: map[string]*function{},
 		}
 		if change != nil {
 			change(s)
@@ -101,8 +102,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func (s *stock) call(name string) *function {
-	f := s.find(Code{Name: name, Package: name}, sandbox.Program{}, "", "", false)
+func (s *stock) call(b *built, name string) *function {
+	f := s.find(Code{Name: name, Package: name}, sandbox.Program{}, b, runtimes.Runtime{}, "")
 	if i, start := s.obtain(context.Background(), f); i != nil {
 		_ = i.Close()
 	} else {
@@ -124,11 +125,11 @@ func wantWaiting(t *testing.T, s *stock, f *function, want int) {
 
 func TestStockFollowsDemand(t *testing.T) {
 	newStock(t, func(s *stock) { s.most = 3 }, func(t *testing.T, s *stock, b *built) {
-		f := s.call("a")
+		f := s.call(b, "a")
 		time.Sleep(2 * time.Second)
 		wantWaiting(t, s, f, 1)
 		for range 20 { // ten calls a second, an instance takes one: the most allowed wait
-			s.call("a")
+			s.call(b, "a")
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(3 * time.Second)
@@ -147,7 +148,7 @@ func TestStockKeepsItsBudget(t *testing.T) {
 	newStock(t, func(s *stock) { s.budget = 250 }, func(t *testing.T, s *stock, b *built) {
 		var all []*function
 		for i := range 4 {
-			all = append(all, s.call(fmt.Sprint("f", i)))
+			all = append(all, s.call(b, fmt.Sprint("f", i)))
 			time.Sleep(2 * time.Second)
 		}
 		// Two fit: those called last.
@@ -173,12 +174,12 @@ func TestStockKeepsItsBudget(t *testing.T) {
 
 func TestStockReplacesWhatIsOld(t *testing.T) {
 	newStock(t, func(s *stock) { s.idle = 10 * time.Hour }, func(t *testing.T, s *stock, b *built) {
-		f := s.call("a")
+		f := s.call(b, "a")
 		time.Sleep(parkedAge / 2)
 		wantWaiting(t, s, f, 1)
 		time.Sleep(2 * time.Hour)
 		wantWaiting(t, s, f, 0)
-		s.call("a")
+		s.call(b, "a")
 		time.Sleep(2 * time.Second)
 		wantWaiting(t, s, f, 1)
 	})
@@ -189,7 +190,7 @@ func TestStockGivesUpCopyingAfterAnImageThatNeverWorked(t *testing.T) {
 	newStock(t, nil, func(t *testing.T, s *stock, b *built) {
 		s.images = must(openImages(b, dir, 1<<20, time.Hour))
 		b.fails.Store(true)
-		f := s.find(Code{Name: "a", Package: "a"}, sandbox.Program{}, "", "", true)
+		f := s.find(Code{Name: "a", Package: "a"}, sandbox.Program{}, b, runtimes.Runtime{Copies: true}, "")
 		s.take(f)
 		s.replenish(f)
 		time.Sleep(3 * time.Second)

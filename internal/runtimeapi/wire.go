@@ -52,6 +52,7 @@ type Setup struct {
 	GID       int      `json:"gid"`
 	OwnUID    int      `json:"ownUid"` // what process 1 becomes once the function runs; another one
 	Processes int      `json:"processes"`
+	Memory    int64    `json:"memory,omitempty"` // bytes, where process 1 itself hands it out
 	MaxAnswer int      `json:"maxAnswer"`
 	MaxLog    int      `json:"maxLog"`
 }

@@ -51,6 +51,11 @@ func limits(t *testing.T, s *suite) {
 			t.Errorf("filling a /tmp larger than the memory: %s %v", r.Payload, err)
 		}
 	})
+	resources(t, s)
+}
+
+// resources are limits of every kind of program.
+func resources(t *testing.T, s *suite) {
 	t.Run("memory", func(t *testing.T) {
 		r, err := s.run(t, s.program(), event{Do: "eat"}, ample)
 		f := wantFailure(t, err, sandbox.Author, sandbox.OutOfMemory)
@@ -109,10 +114,6 @@ func endings(t *testing.T, s *suite) {
 	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "status 3") {
 		t.Errorf("the text does not name the status: %s", f.Text)
 	}
-	_, err = s.run(t, s.program(), event{Do: "signal"}, ample)
-	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "signal 9") {
-		t.Errorf("the text does not name the signal: %s", f.Text)
-	}
 	r, err := s.run(t, s.program(), event{Do: "error", Mark: "Secret.Name"}, ample)
 	f := wantFailure(t, err, sandbox.Author, sandbox.Unhandled)
 	if strings.Contains(f.Error(), "Secret") {
@@ -125,6 +126,15 @@ func endings(t *testing.T, s *suite) {
 	wantFailure(t, err, sandbox.Author, sandbox.Unhandled)
 	if len(r.Payload) > 1<<20 {
 		t.Errorf("an error document of %d bytes came through", len(r.Payload))
+	}
+}
+
+// processEndings are those of programs that have processes.
+func processEndings(t *testing.T, s *suite) {
+	endings(t, s)
+	_, err := s.run(t, s.program(), event{Do: "signal"}, ample)
+	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "signal 9") {
+		t.Errorf("the text does not name the signal: %s", f.Text)
 	}
 	// A child that lives on, and prints on, does not hold up the answer.
 	began := time.Now()

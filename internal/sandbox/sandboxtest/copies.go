@@ -16,7 +16,7 @@ import (
 
 // Copies runs what a mechanism that copies must pass besides.
 func Copies(t *testing.T, open func(t *testing.T) sandbox.Copier) {
-	s := &suite{dir: build(t)}
+	s := &suite{dir: build(t), file: "bootstrap"}
 	m := open(t)
 	t.Cleanup(func() {
 		if err := m.Close(); err != nil {

@@ -21,7 +21,7 @@ import (
 // Residual measures channels that no sandbox closes, in bits for each invocation: sub-benchmarks report bits/run. A
 // capacity is what an ideal code could carry over the channel as it was measured, so more than any real one would.
 func Residual(b *testing.B, m sandbox.Mechanism, runs int) {
-	s := &suite{dir: build(b), m: m}
+	s := &suite{dir: build(b), file: "bootstrap", m: m}
 	pages := filepath.Join(s.dir, "she-probe-pages")
 	if err := os.WriteFile(pages, make([]byte, pageBits*pageStride), 0o644); err != nil {
 		b.Fatal(err)

@@ -19,6 +19,9 @@ func surroundings(t *testing.T, s *suite) {
 			t.Errorf("two runs differ in %s:\n%s\n%s", name, value, two[name])
 		}
 	}
+	if one["cwd"] != "/var/task" {
+		t.Errorf("it runs in %s", one["cwd"])
+	}
 	if one["ids"] != "993 990 993 990" {
 		t.Errorf("it runs as %s", one["ids"])
 	}

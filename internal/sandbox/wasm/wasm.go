@@ -1,300 +1,107 @@
-// Package wasm runs functions compiled to WebAssembly (WASI preview 1) in this process: the event is the program's
-// standard input, its standard output the answer, its standard error the log. A module is compiled once; each event
-// gets a fresh instance, in a fraction of a millisecond, that has no file, no socket and no way to name one.
+// Package wasm runs functions compiled to WebAssembly, WASI preview 1 commands: the event is the program's standard
+// input, its standard output the answer, its standard error the log. Each event has a process of its own (she-wasm,
+// package worker) that has loaded the module, and run it to where it asks for its event, before there is any data; it
+// is gone after that one. ADR 0013 says why, package worker what stands between the module and the machine.
 //
-// The wall is the engine's (wazero, pure Go): a flaw in it would put the function into the server. So a server runs
-// WebAssembly only if its operator chose to. What it can't do here: hold a function to a share of a CPU, or count what
-// it used. A function that computes without end is stopped by checks the compiler puts into its loops.
+// On the host an instance is two processes in a cgroup of its own and nothing on disk. Its deadline is a SIGKILL, its
+// memory the limit of the module's own, with that of the cgroup behind it. What a module is compiled to is kept on disk,
+// known by the module's digest.
 package wasm
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
+	"strconv"
+	"sync/atomic"
 	"time"
 
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
-	"github.com/tetratelabs/wazero/sys"
+	"golang.org/x/sys/unix"
 
-	"she/internal/runtimeapi"
 	"she/internal/sandbox"
+	"she/internal/sandbox/cgroup"
 )
 
-const (
-	page      = 64 << 10 // of WebAssembly memory
-	maxModule = 64 << 20 // bytes of a module: compiling takes time and memory of ours
-	maxKept   = 64       // compiled modules
-)
+// Config says where things are. All paths are absolute.
+type Config struct {
+	Worker     string // she-wasm
+	State      string // a directory of our own
+	ImageBytes int64  // of all modules kept compiled; 0 means DefaultImageBytes
+}
 
-// Mechanism runs WebAssembly modules.
+// DefaultImageBytes is enough for some sixty large modules.
+const DefaultImageBytes = 1 << 30
+
+// patience bounds ending processes.
+const patience = 10 * time.Second
+
+// Mechanism makes instances of WebAssembly modules. It must run as root: it makes cgroups and user namespaces.
 type Mechanism struct {
-	mu      sync.Mutex
-	modules map[key]*module
-	closed  bool
+	worker string
+	cg     *cgroup.Tree
+	images *images
+	lock   *os.File
+	next   atomic.Uint64
 }
 
 var _ sandbox.Mechanism = (*Mechanism)(nil)
 
-// key names a compiled module. A package never changes; the rest is for those who work on theirs.
-type key struct {
-	file   string
-	size   int64
-	mod    time.Time
-	memory int64
-}
-
-// module is a compiled one, with the runtime whose memory limit it is for. The Mechanism's lock guards users and used;
-// once ready is closed the rest is fixed.
-type module struct {
-	ready    chan struct{}
-	err      error
-	runtime  wazero.Runtime
-	compiled wazero.CompiledModule
-	users    int
-	used     time.Time
-}
-
-// New makes a Mechanism; it holds nothing outside of this process.
-func New() *Mechanism { return &Mechanism{modules: map[key]*module{}} }
-
-// Start implements sandbox.Mechanism. Command[0] names the module, as seen inside: "/var/task/handler.wasm".
-func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Instance, sandbox.Result, error) {
-	began := time.Now()
-	name, ok := strings.CutPrefix(p.Command[0], "/var/task/")
-	if !ok || !filepath.IsLocal(name) {
-		return nil, sandbox.Result{}, sandbox.Failed(sandbox.Author, sandbox.InvalidEntrypoint, "the handler names no file in the package")
+// New prepares the directory and takes a lock on it, so that no two servers sweep each other's instances. It starts
+// nothing.
+func New(c Config) (*Mechanism, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("sandboxes need root: cgroups and namespaces are made for each")
 	}
-	file := filepath.Join(p.Dir, name)
-	info, err := os.Stat(file)
-	switch {
-	case err != nil || !info.Mode().IsRegular():
-		return nil, sandbox.Result{}, sandbox.Failed(sandbox.Author, sandbox.InvalidEntrypoint, "the package has no module %q", name)
-	case info.Size() > maxModule:
-		return nil, sandbox.Result{}, sandbox.Failed(sandbox.Author, sandbox.InvalidEntrypoint, "the module has %d bytes, at most %d are allowed", info.Size(), maxModule)
+	info, err := os.Stat(c.Worker)
+	if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+		return nil, fmt.Errorf("she-wasm is not at %s; build it with: make build", c.Worker)
 	}
-	c, err := m.module(ctx, key{file, info.Size(), info.ModTime(), p.Limits.Memory})
-	if err != nil {
-		return nil, sandbox.Result{}, err
+	m := &Mechanism{worker: c.Worker}
+	if err := os.MkdirAll(c.State, 0o700); err != nil {
+		return nil, err
 	}
-	return &instance{m: m, module: c, env: p.Env}, sandbox.Result{Init: time.Since(began)}, nil
-}
-
-// module gives a compiled module; the caller gives it back with release.
-func (m *Mechanism) module(ctx context.Context, k key) (*module, error) {
-	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return nil, errors.New("the mechanism is closed")
+	if m.lock, err = os.OpenFile(filepath.Join(c.State, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, err
 	}
-	c := m.modules[k]
-	if c == nil {
-		c = &module{ready: make(chan struct{})}
-		m.modules[k] = c
-		go c.compile(k)
+	if err := unix.Flock(int(m.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another server uses %s", c.State), m.lock.Close())
 	}
-	c.users++
-	c.used = time.Now()
-	m.evictLocked()
-	m.mu.Unlock()
-	select {
-	case <-c.ready:
-	case <-ctx.Done(): // compiling can't be stopped, but waiting for it can
-		m.release(c)
-		return nil, context.Cause(ctx)
-	}
-	if c.err != nil {
-		m.release(c)
-		return nil, c.err
-	}
-	return c, nil
-}
-
-func (c *module) compile(k key) {
-	defer close(c.ready)
-	// Not the end of any one call: the module is for all.
-	ctx := context.Background()
-	code, err := os.ReadFile(k.file)
-	if err != nil {
-		c.err = sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "the module can't be read")
-		return
-	}
-	c.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().
-		WithCloseOnContextDone(true).WithMemoryLimitPages(uint32(max(1, k.memory/page))))
-	if _, err = wasi_snapshot_preview1.Instantiate(ctx, c.runtime); err == nil {
-		c.compiled, err = c.runtime.CompileModule(ctx, code)
-	}
-	if err == nil && c.compiled.ExportedFunctions()["_start"] == nil {
-		err = errors.New("no _start")
-	}
-	if err != nil { // its text may quote names from the module
-		c.err = sandbox.Failed(sandbox.Author, sandbox.InvalidEntrypoint, "the module is no WASI command that can be compiled within %d MB", k.memory>>20)
-	}
-}
-
-func (c *module) close() {
-	if c.runtime != nil {
-		_ = c.runtime.Close(context.Background())
-	}
-}
-
-func (m *Mechanism) release(c *module) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c.users--
-	m.evictLocked()
-}
-
-// evictLocked closes the modules used least recently, until no more than maxKept are left or all are in use.
-func (m *Mechanism) evictLocked() {
-	for len(m.modules) > maxKept {
-		var oldest key
-		for k, c := range m.modules {
-			if o := m.modules[oldest]; c.users == 0 && (o == nil || c.used.Before(o.used)) {
-				oldest = k
-			}
-		}
-		c := m.modules[oldest]
-		if c == nil {
-			return
-		}
-		delete(m.modules, oldest)
-		<-c.ready // nobody waits for it, so it was compiled long ago
-		c.close()
-	}
-}
-
-// Sweep implements sandbox.Mechanism: nothing outlives the process.
-func (m *Mechanism) Sweep(context.Context) error { return nil }
-
-// Close implements sandbox.Mechanism.
-func (m *Mechanism) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.closed = true
-	for k, c := range m.modules {
-		<-c.ready
-		c.close()
-		delete(m.modules, k)
-	}
-	return nil
-}
-
-// instance is a module that waits for its event; its memory is made when the event is there.
-type instance struct {
-	m      *Mechanism
-	module *module
-	env    []string
-
-	mu     sync.Mutex
-	stop   context.CancelCauseFunc // ends a run
-	closed bool
-	done   sync.WaitGroup
-}
-
-// Memory implements sandbox.Instance.
-func (i *instance) Memory() int64 { return 0 }
-
-var errClosed = errors.New("the instance is closed")
-
-// Run implements sandbox.Instance.
-func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, error) {
-	if len(c.Event) > sandbox.MaxEvent {
-		return sandbox.Result{}, sandbox.Failed(sandbox.Author, sandbox.RequestTooLarge, "the event has %d bytes, at most %d are allowed", len(c.Event), sandbox.MaxEvent)
-	}
-	late := sandbox.Failed(sandbox.Author, sandbox.Timedout, "the function was not done by its deadline, %s", c.Deadline.UTC().Format("15:04:05.000"))
-	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline, late)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	i.mu.Lock()
-	if i.closed || i.stop != nil {
-		i.mu.Unlock()
-		return sandbox.Result{}, errClosed
+	hash := sha256.Sum256([]byte(c.State))
+	if m.cg, err = cgroup.Open(ctx, "she-"+hex.EncodeToString(hash[:5]), filepath.Join(c.State, "cgroups")); err != nil {
+		return nil, errors.Join(err, m.lock.Close())
 	}
-	i.stop = stop
-	i.done.Add(1)
-	i.mu.Unlock()
-	defer i.done.Done()
-
-	log := runtimeapi.NewHeadTail(sandbox.MaxLog)
-	answer := &answer{stop: stop}
-	program, err := i.module.runtime.InstantiateModule(ctx, i.module.compiled, i.config(ctx, c, answer, log))
-	result := sandbox.Result{Log: log.Bytes()}
-	if program != nil {
-		if memory := program.Memory(); memory != nil {
-			result.Usage.MaxMemory = int64(memory.Size())
-		}
-		_ = program.Close(context.WithoutCancel(ctx))
+	if c.ImageBytes <= 0 {
+		c.ImageBytes = DefaultImageBytes
 	}
-	var exit *sys.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return result, context.Cause(ctx)
-	case errors.As(err, &exit) && exit.ExitCode() != 0:
-		return result, sandbox.Failed(sandbox.Author, sandbox.ExitError, "the program exited with status %d", exit.ExitCode())
-	case err != nil && exit == nil: // a trap; its text may quote names from the module
-		return result, sandbox.Failed(sandbox.Author, sandbox.ExitError, "the program trapped")
+	stamp := fmt.Sprintf("%d.%d", info.Size(), info.ModTime().UnixNano())
+	if m.images, err = openImages(m, filepath.Join(c.State, "images"), stamp, c.ImageBytes); err != nil {
+		return nil, errors.Join(err, m.cg.Close(ctx), m.lock.Close())
 	}
-	result.Payload = answer.b.Bytes()
-	return result, nil
+	return m, nil
 }
 
-// config is all a program gets.
-func (i *instance) config(ctx context.Context, c sandbox.Call, out, log io.Writer) wazero.ModuleConfig {
-	config := wazero.NewModuleConfig().WithName("").WithArgs("function").
-		WithStdin(bytes.NewReader(c.Event)).WithStdout(out).WithStderr(log).
-		WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().
-		WithNanosleep(func(ns int64) {
-			timer := time.NewTimer(time.Duration(ns))
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-			}
-		})
-	for _, pair := range append(i.env, "AWS_LAMBDA_REQUEST_ID="+c.ID, fmt.Sprint("AWS_LAMBDA_DEADLINE_MS=", c.Deadline.UnixMilli())) {
-		if name, value, ok := strings.Cut(pair, "="); ok {
-			config = config.WithEnv(name, value)
-		}
+// Sweep implements sandbox.Mechanism.
+func (m *Mechanism) Sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := errors.Join(m.cg.Sweep(ctx), m.images.sweep()); err != nil {
+		return fmt.Errorf("sweep WebAssembly instances: %w", err)
 	}
-	return config
+	return m.cg.Forget()
 }
 
-// Close implements sandbox.Instance.
-func (i *instance) Close() error {
-	i.mu.Lock()
-	if i.closed {
-		i.mu.Unlock()
-		return nil
-	}
-	i.closed = true
-	if i.stop != nil {
-		i.stop(errClosed)
-	}
-	i.mu.Unlock()
-	i.done.Wait()
-	i.m.release(i.module)
-	return nil
+// Close implements sandbox.Mechanism. The images stay for another life.
+func (m *Mechanism) Close() error {
+	m.images.close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return errors.Join(m.cg.Close(ctx), m.lock.Close())
 }
 
-// answer collects standard output and ends a run that writes too much.
-type answer struct {
-	b    bytes.Buffer
-	stop context.CancelCauseFunc
-}
-
-func (a *answer) Write(p []byte) (int, error) {
-	if a.b.Len()+len(p) > sandbox.MaxAnswer {
-		a.stop(sandbox.Reported(sandbox.ResponseSizeTooLarge))
-		return 0, io.ErrShortWrite
-	}
-	return a.b.Write(p)
-}
+func (m *Mechanism) newName() string { return strconv.FormatUint(m.next.Add(1), 36) }

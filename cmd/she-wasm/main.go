@@ -1,0 +1,17 @@
+// Command she-wasm runs one event of a function compiled to WebAssembly behind walls of its own; she starts it. See
+// package worker.
+package main
+
+import (
+	"os"
+
+	"she/internal/sandbox/wasm/worker"
+)
+
+func main() {
+	mode := ""
+	if len(os.Args) == 2 {
+		mode = os.Args[1]
+	}
+	os.Exit(worker.Main(mode))
+}
