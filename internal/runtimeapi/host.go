@@ -1,6 +1,7 @@
 package runtimeapi
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ type Host struct {
 
 // NewHost speaks over w and r with a process 1 that keeps to the limits of setup.
 func NewHost(w io.Writer, r io.Reader, maxAnswer, maxLog int) *Host {
-	return &Host{w: w, r: r, answer: maxAnswer, log: NewHeadTail(maxLog)}
+	return &Host{w: w, r: bufio.NewReader(r), answer: maxAnswer, log: NewHeadTail(maxLog)}
 }
 
 // A FaultError is an end without an answer that process 1 reported; Document is the function's own error document,
@@ -34,7 +35,7 @@ func (e *FaultError) Error() string { return "the function left no answer" }
 // Start sends the setup and waits until the runtime asks for its event. Errors: *FaultError when INIT failed; io.EOF
 // or io.ErrUnexpectedEOF when the sandbox ended; ErrProtocol.
 func (h *Host) Start(s Setup) error {
-	if err := writeMessage(h.w, kindSetup, encode(s)); err != nil {
+	if err := writeMessages(h.w, message{kindSetup, encode(s)}); err != nil {
 		return fmt.Errorf("send setup: %w", err)
 	}
 	_, err := h.receive(true)
@@ -61,11 +62,8 @@ func (h *Host) Invoke(i Invocation, event []byte) ([]byte, error) {
 }
 
 func (h *Host) send(i Invocation, event []byte) error {
-	if err := writeMessage(h.w, kindInvocation, encode(i)); err != nil {
-		return fmt.Errorf("send invocation: %w", err)
-	}
-	if err := writeMessage(h.w, kindEvent, event); err != nil {
-		return fmt.Errorf("send event: %w", err)
+	if err := writeMessages(h.w, message{kindInvocation, encode(i)}, message{kindEvent, event}); err != nil {
+		return fmt.Errorf("send an event: %w", err)
 	}
 	return nil
 }

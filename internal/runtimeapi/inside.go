@@ -7,6 +7,7 @@
 package runtimeapi
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -21,7 +22,9 @@ type Inside struct {
 }
 
 // NewInside speaks over r and w; the host sends the first message.
-func NewInside(r io.Reader, w io.Writer) *Inside { return &Inside{r: r, out: sender{w: w}} }
+func NewInside(r io.Reader, w io.Writer) *Inside {
+	return &Inside{r: bufio.NewReaderSize(r, maxLogChunk), out: sender{w: w}}
+}
 
 // Setup waits for the host's setup.
 func (in *Inside) Setup() (Setup, error) {

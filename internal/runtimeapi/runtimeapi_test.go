@@ -280,7 +280,7 @@ func TestChannel(t *testing.T) {
 func FuzzHost(f *testing.F) {
 	message := func(k kind, body string) []byte {
 		var b bytes.Buffer
-		_ = writeMessage(&b, k, []byte(body))
+		_ = writeMessages(&b, message{k, []byte(body)})
 		return b.Bytes()
 	}
 	f.Add(message(kindReady, ""))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -212,6 +213,9 @@ func (s *Server) next(w http.ResponseWriter, r *http.Request) {
 	if i.Trace != "" {
 		h.Set("Lambda-Runtime-Trace-Id", i.Trace)
 	}
+	if len(event) <= maxLogChunk {
+		defer gather(r, w)()
+	}
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(event)
 }
@@ -276,6 +280,7 @@ func (s *Server) accept(w http.ResponseWriter, e End) {
 		refuse(w, http.StatusBadRequest, "InvalidStateTransition", "the request has its answer")
 		return
 	}
+	runtime.Gosched() // whoever waits for the end goes first: the host's answer is urgent, the runtime's is not
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = io.WriteString(w, `{"status":"OK"}`)
@@ -324,9 +329,11 @@ func readAtMost(r *http.Request, most int) ([]byte, error) {
 }
 
 func refuse(w http.ResponseWriter, status int, errorType, message string) {
+	body := encode(map[string]string{"errorType": errorType, "errorMessage": message})
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(encode(map[string]string{"errorType": errorType, "errorMessage": message}))
+	_, _ = w.Write(body)
 }
 
 func flush(w http.ResponseWriter) {

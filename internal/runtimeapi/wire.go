@@ -80,20 +80,32 @@ type Fault struct {
 	Signal int    `json:"signal,omitempty"` // or the signal that ended it
 }
 
-// writeMessage writes one message with one Write where it can, so that messages of two goroutines that share a lock
-// never mix.
-func writeMessage(w io.Writer, k kind, body []byte) error {
-	head := make([]byte, 5, 5+min(len(body), maxLogChunk))
-	head[0] = byte(k)
-	binary.BigEndian.PutUint32(head[1:], uint32(len(body)))
-	if len(body) <= maxLogChunk {
-		_, err := w.Write(append(head, body...))
-		return err
+type message struct {
+	kind kind
+	body []byte
+}
+
+// writeMessages writes with one Write where that is not much: each wakes the other side, which costs it more than the
+// copy does.
+func writeMessages(w io.Writer, messages ...message) error {
+	var buf []byte
+	for _, m := range messages {
+		buf = binary.BigEndian.AppendUint32(append(buf, byte(m.kind)), uint32(len(m.body)))
+		if len(buf)+len(m.body) <= maxLogChunk {
+			buf = append(buf, m.body...)
+			continue
+		}
+		for _, part := range [][]byte{buf, m.body} {
+			if _, err := w.Write(part); err != nil {
+				return err
+			}
+		}
+		buf = buf[:0]
 	}
-	if _, err := w.Write(head); err != nil {
-		return err
+	if len(buf) == 0 {
+		return nil
 	}
-	_, err := w.Write(body)
+	_, err := w.Write(buf)
 	return err
 }
 
@@ -113,6 +125,7 @@ func readMessage(r io.Reader, limit func(kind) int) (kind, []byte, error) {
 		return 0, nil, fmt.Errorf("%w: a message of kind %d has %d bytes, at most %d are allowed", ErrProtocol, k, n, most)
 	}
 	var body bytes.Buffer
+	body.Grow(int(min(n, maxLogChunk)) + bytes.MinRead)
 	if _, err := io.CopyN(&body, r, n); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
@@ -152,5 +165,5 @@ type sender struct {
 func (s *sender) send(k kind, body []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return writeMessage(s.w, k, body)
+	return writeMessages(s.w, message{k, body})
 }

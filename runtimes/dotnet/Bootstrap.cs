@@ -190,37 +190,75 @@ namespace She.Runtime
             Request("POST", path, Encoding.UTF8.GetBytes(document.ToString()), e is OutOfMemoryException ? "Runtime.OutOfMemory" : TypeOf(e));
         }
 
+        /// <summary>What requests go over; kept for the next one.</summary>
+        static NetworkStream connection;
+        static Stream replies;
+
         /// <summary>Sends one request to the Runtime API and gives what it said.</summary>
         static Reply Request(string method, string path, byte[] body = null, string errorType = null)
         {
-            int colon = Api.LastIndexOf(':');
-            using (var s = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp))
+            var head = new StringBuilder(method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + Api + "\r\n");
+            if (body != null)
             {
-                s.Connect(new IPEndPoint(IPAddress.Parse(Api.Substring(0, colon)), int.Parse(Api.Substring(colon + 1))));
-                var head = new StringBuilder(method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + Api + "\r\nConnection: close\r\n");
-                if (body != null)
+                head.Append("Content-Type: application/json\r\nContent-Length: " + body.Length + "\r\n");
+            }
+            if (errorType != null)
+            {
+                head.Append("Lambda-Runtime-Function-Error-Type: " + Plain(errorType) + "\r\n");
+            }
+            byte[] first = Encoding.ASCII.GetBytes(head.Append("\r\n").ToString());
+            if (connection != null)
+            {
+                try
                 {
-                    head.Append("Content-Type: application/json\r\nContent-Length: " + body.Length + "\r\n");
+                    return Exchange(first, body);
                 }
-                if (errorType != null)
+                catch (IOException)
                 {
-                    head.Append("Lambda-Runtime-Function-Error-Type: " + Plain(errorType) + "\r\n");
-                }
-                using (var stream = new NetworkStream(s))
-                {
-                    byte[] first = Encoding.ASCII.GetBytes(head.Append("\r\n").ToString());
-                    stream.Write(first, 0, first.Length);
-                    try
-                    {
-                        stream.Write(body ?? first, 0, body == null ? 0 : body.Length);
-                    }
-                    catch (IOException)
-                    {
-                        // Too large: the reply says so, if it still can be read; the other side knows anyway.
-                    }
-                    return Read(new BufferedStream(stream, 1 << 16));
+                    HangUp(); // a function may close what it did not open
                 }
             }
+            int colon = Api.LastIndexOf(':');
+            var s = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+            s.Connect(new IPEndPoint(IPAddress.Parse(Api.Substring(0, colon)), int.Parse(Api.Substring(colon + 1))));
+            connection = new NetworkStream(s, true);
+            replies = new BufferedStream(connection, 1 << 16);
+            return Exchange(first, body);
+        }
+
+        static Reply Exchange(byte[] head, byte[] body)
+        {
+            if (body != null && body.Length <= 1 << 16) // one packet wakes the other side once
+            {
+                Array.Resize(ref head, head.Length + body.Length);
+                body.CopyTo(head, head.Length - body.Length);
+                body = null;
+            }
+            try
+            {
+                connection.Write(head, 0, head.Length);
+                if (body != null)
+                {
+                    connection.Write(body, 0, body.Length);
+                }
+            }
+            catch (IOException)
+            {
+                // Too large: the reply says so, if it still can be read; the other side knows anyway.
+            }
+            Reply r = Read(replies);
+            string after;
+            if (r.Headers.TryGetValue("Connection", out after) && after == "close")
+            {
+                HangUp();
+            }
+            return r;
+        }
+
+        static void HangUp()
+        {
+            connection.Dispose();
+            connection = null;
         }
 
         static Reply Read(Stream from)
@@ -235,23 +273,13 @@ namespace She.Runtime
                     r.Headers[line.Substring(0, colon)] = line.Substring(colon + 1).Trim();
                 }
             }
-            string length;
-            var body = new MemoryStream();
-            if (r.Headers.TryGetValue("Content-Length", out length))
+            r.Body = new byte[int.Parse(r.Headers["Content-Length"])];
+            for (int at = 0, n; at < r.Body.Length; at += n)
             {
-                r.Body = new byte[int.Parse(length)];
-                for (int at = 0, n; at < r.Body.Length; at += n)
+                if ((n = from.Read(r.Body, at, r.Body.Length - at)) == 0)
                 {
-                    if ((n = from.Read(r.Body, at, r.Body.Length - at)) == 0)
-                    {
-                        throw new EndOfStreamException("the Runtime API hung up");
-                    }
+                    throw new EndOfStreamException("the Runtime API hung up");
                 }
-            }
-            else
-            {
-                from.CopyTo(body);
-                r.Body = body.ToArray();
             }
             return r;
         }

@@ -2,8 +2,8 @@
 // Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 import crypto from 'node:crypto'
 import fs from 'node:fs'
-import http from 'node:http'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
+import net from 'node:net'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 
@@ -29,21 +29,56 @@ function independentRandomness() {
 }
 
 // Asks and gives {status, headers, body}. A body that the other side refuses while it is sent is no error: the answer
-// says why.
-function request(method, where, body, headers = {}) {
+// says why. The connection is kept for the next question; the event loop does not wait for one that is idle.
+let idle = null
+function request(method, where, body = '', headers = {}) {
+  const data = Buffer.from(body)
+  const fields = Object.entries({ Host: api, 'Content-Length': data.length, ...headers })
+  const head = `${method} /2018-06-01/runtime/${where} HTTP/1.1\r\n${fields.map(([k, v]) => `${k}: ${v}\r\n`).join('')}\r\n`
+  const kept = idle
+  idle = null
+  // A function may close what it did not open.
+  return kept ? exchange(kept, head, data).catch(() => exchange(connect(), head, data)) : exchange(connect(), head, data)
+}
+
+// An error is followed by 'close', and what was sent before it may have been answered.
+const connect = () => net.connect({ host, port, noDelay: true }).on('error', () => {})
+
+function exchange(socket, head, data) {
   return new Promise((resolve, reject) => {
-    const data = body === undefined ? undefined : Buffer.from(body)
-    const r = http.request({
-      host, port, method, path: '/2018-06-01/runtime/' + where, agent: false,
-      headers: data ? { ...headers, 'Content-Length': data.length } : headers,
-    }, (answer) => {
-      const parts = []
-      answer.on('data', (p) => parts.push(p))
-      answer.on('end', () => resolve({ status: answer.statusCode, headers: answer.headers, body: Buffer.concat(parts) }))
-      answer.on('error', reject)
-    })
-    r.on('error', reject)
-    r.end(data)
+    const lost = () => reject(new Error('the Runtime API hung up'))
+    if (socket.destroyed) return lost()
+    let got = []
+    let answer = null // once its head is there
+    let left = 0
+    function take(part) {
+      if (!answer) {
+        const start = Buffer.concat([...got, part])
+        const end = start.indexOf('\r\n\r\n')
+        if (end < 0) return got = [start]
+        const [first, ...lines] = start.toString('latin1', 0, end).split('\r\n')
+        answer = { status: Number(first.split(' ')[1]), headers: {} }
+        for (const line of lines) {
+          const colon = line.indexOf(':')
+          answer.headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim()
+        }
+        left = Number(answer.headers['content-length'])
+        got = []
+        part = start.subarray(end + 4)
+      }
+      got.push(part)
+      left -= part.length
+      if (left > 0) return
+      socket.off('data', take).off('close', lost)
+      if (answer.headers.connection === 'close') socket.destroy()
+      else idle = socket.unref()
+      resolve({ ...answer, body: Buffer.concat(got) })
+    }
+    socket.ref().on('data', take).on('close', lost)
+    socket.cork()
+    socket.write(head)
+    socket.write(data)
+    socket.uncork()
   })
 }
 
@@ -153,16 +188,16 @@ function call(handler, event, headers) {
     function done(error, value, wait) {
       if (answered) return
       answered = true
-      process.removeListener('beforeExit', idle)
+      process.removeListener('beforeExit', empty)
       const settle = () => (error ? reject(error) : resolve(value))
       // With a callback Lambda answers once the event loop is empty, unless the function asks otherwise.
       if (wait && context.callbackWaitsForEmptyEventLoop) process.once('beforeExit', settle)
       else settle()
     }
-    const idle = () => {
+    const empty = () => {
       if (!answered) resolve(null) // nothing left to do and no answer: Lambda gives null
     }
-    process.once('beforeExit', idle)
+    process.once('beforeExit', empty)
     const value = handler(event, context, (error, result) => done(error, result, true))
     if (typeof value?.then === 'function') value.then((v) => done(null, v, false), (e) => done(e ?? new Error('rejected'), undefined, false))
     else if (value !== undefined && handler.length < 3) done(null, value, false)

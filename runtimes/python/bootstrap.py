@@ -14,29 +14,61 @@ API = os.environ["AWS_LAMBDA_RUNTIME_API"]
 PREFIX = "/2018-06-01/runtime/"
 
 
+connection = None  # kept for the next request
+
+
 def request(method, path, body=b"", headers=()):
     """Sends one request and gives (status, headers in lower case, body)."""
     import socket
 
-    host, _, port = API.partition(":")
-    with socket.create_connection((host, int(port))) as s:
-        head = [f"{method} {PREFIX}{path} HTTP/1.1", f"Host: {API}", "Connection: close", f"Content-Length: {len(body)}"]
-        head += [f"{k}: {v}" for k, v in headers]
-        s.sendall("\r\n".join(head + ["", ""]).encode("latin-1"))
+    global connection
+    head = [f"{method} {PREFIX}{path} HTTP/1.1", f"Host: {API}", f"Content-Length: {len(body)}"]
+    head += [f"{k}: {v}" for k, v in headers]
+    head = "\r\n".join(head + ["", ""]).encode("latin-1")
+    kept, connection = connection, None
+    if kept:
         try:
+            return exchange(kept, head, body)
+        except OSError:
+            pass  # a function may close what it did not open
+    host, _, port = API.partition(":")
+    return exchange(socket.create_connection((host, int(port))), head, body)
+
+
+def exchange(s, head, body):
+    global connection
+    try:
+        if len(body) <= 1 << 16:
+            s.sendall(head + body)
+        else:
+            s.sendall(head)
             s.sendall(body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # too large: the answer says so
-        with s.makefile("rb") as f:
-            status = int(f.readline().split()[1])
-            got = {}
-            while True:
-                line = f.readline().strip()
-                if not line:
-                    break
-                name, _, value = line.decode("latin-1").partition(":")
-                got[name.lower()] = value.strip()
-            return status, got, f.read(int(got["content-length"])) if "content-length" in got else f.read()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # too large: the answer says so
+    got, end = b"", -1
+    while end < 0:
+        got += receive(s)
+        end = got.find(b"\r\n\r\n")
+    first, *lines = got[:end].decode("latin-1").split("\r\n")
+    fields = (line.partition(":") for line in lines)
+    headers = {name.lower(): value.strip() for name, _, value in fields}
+    parts = [got[end + 4 :]]
+    left = int(headers["content-length"]) - len(parts[0])
+    while left > 0:
+        parts.append(receive(s))
+        left -= len(parts[-1])
+    if headers.get("connection") == "close":
+        s.close()
+    else:
+        connection = s
+    return int(first.split()[1]), headers, b"".join(parts)
+
+
+def receive(s):
+    part = s.recv(1 << 16)
+    if not part:
+        raise ConnectionResetError("the Runtime API hung up")
+    return part
 
 
 def document(error, error_type=None, trace=None):

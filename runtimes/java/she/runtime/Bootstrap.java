@@ -8,6 +8,7 @@ import java.io.OutputStream;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -149,28 +150,60 @@ public final class Bootstrap {
         }
     }
 
+    /** What requests go over; kept for the next one. */
+    private static Socket connection;
+    private static InputStream replies;
+
     /** Sends one request to the Runtime API and gives what it said. */
     private static Reply request(String method, String path, byte[] body, String errorType) throws IOException {
-        int colon = API.lastIndexOf(':');
-        try (Socket s = new Socket(API.substring(0, colon), Integer.parseInt(API.substring(colon + 1)))) {
-            StringBuilder head = new StringBuilder(method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + API + "\r\nConnection: close\r\n");
-            if (body != null) {
-                head.append("Content-Type: application/json\r\nContent-Length: " + body.length + "\r\n");
-            }
-            if (errorType != null) {
-                head.append("Lambda-Runtime-Function-Error-Type: " + plain(errorType) + "\r\n");
-            }
-            OutputStream out = s.getOutputStream();
-            out.write(head.append("\r\n").toString().getBytes(StandardCharsets.ISO_8859_1));
-            try {
-                if (body != null) {
-                    out.write(body);
-                }
-            } catch (IOException tooLarge) {
-                // The reply says so, if it still can be read; the other side knows anyway.
-            }
-            return read(new BufferedInputStream(s.getInputStream()));
+        StringBuilder head = new StringBuilder(method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + API + "\r\n");
+        if (body != null) {
+            head.append("Content-Type: application/json\r\nContent-Length: " + body.length + "\r\n");
         }
+        if (errorType != null) {
+            head.append("Lambda-Runtime-Function-Error-Type: " + plain(errorType) + "\r\n");
+        }
+        byte[] first = head.append("\r\n").toString().getBytes(StandardCharsets.ISO_8859_1);
+        if (connection != null) {
+            try {
+                return exchange(first, body);
+            } catch (IOException e) {
+                hangUp(); // a function may close what it did not open
+            }
+        }
+        int colon = API.lastIndexOf(':');
+        connection = new Socket(API.substring(0, colon), Integer.parseInt(API.substring(colon + 1)));
+        connection.setTcpNoDelay(true);
+        replies = new BufferedInputStream(connection.getInputStream(), 1 << 16);
+        return exchange(first, body);
+    }
+
+    private static Reply exchange(byte[] head, byte[] body) throws IOException {
+        OutputStream out = connection.getOutputStream();
+        if (body != null && body.length <= 1 << 16) { // one packet wakes the other side once
+            byte[] both = Arrays.copyOf(head, head.length + body.length);
+            System.arraycopy(body, 0, both, head.length, body.length);
+            head = both;
+            body = null;
+        }
+        try {
+            out.write(head);
+            if (body != null) {
+                out.write(body);
+            }
+        } catch (IOException tooLarge) {
+            // The reply says so, if it still can be read; the other side knows anyway.
+        }
+        Reply r = read(replies);
+        if ("close".equals(r.headers.get("connection"))) {
+            hangUp();
+        }
+        return r;
+    }
+
+    private static void hangUp() throws IOException {
+        connection.close();
+        connection = null;
     }
 
     private static Reply read(InputStream in) throws IOException {
@@ -181,8 +214,7 @@ public final class Bootstrap {
                 r.headers.put(line.substring(0, colon).toLowerCase(Locale.ROOT), line.substring(colon + 1).trim());
             }
         }
-        String length = r.headers.get("content-length");
-        r.body = length == null ? in.readAllBytes() : in.readNBytes(Integer.parseInt(length));
+        r.body = in.readNBytes(Integer.parseInt(r.headers.get("content-length")));
         return r;
     }
 
