@@ -127,12 +127,13 @@ let n = 0
 exports.handler = async (event) => {
 	console.log('event', JSON.stringify(event))
 	if (event.die) process.exit(1)
-	return ++n
+	return Math.min(++n, 3)
 }`})
 	c.WarmUp = []byte(`{"warm":true}`)
 	wantStart(t, v, c, `1`, invoke.Cold)
 	v.Settle()
-	if a := wantStart(t, v, c, `2`, invoke.Parked); string(a.Log) != "event {}\n" {
+	// Once at least before the image was made, and once in the copy.
+	if a := wantStart(t, v, c, `3`, invoke.Parked); string(a.Log) != "event {}\n" {
 		t.Errorf("log %q", a.Log)
 	}
 
@@ -147,15 +148,29 @@ func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
 	slow(t)
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := golambda(t)
+	c.WarmUp = []byte(`{"n":7}`)
 	for _, want := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked} {
 		a, err := ask(t, v, c, `{"n":1}`)
-		if err != nil || a.Start != want {
-			t.Errorf("started %s, want %s: %v", a.Start, want, err)
+		if err != nil || a.Start != want || string(a.Log) != "seen 1\n" {
+			t.Errorf("started %s with the log %q, want %s: %v", a.Start, a.Log, want, err)
 		}
 		v.Settle()
 	}
 	if s := onlyStats(t, v); s.NoCopies == "" || s.ImageBytes != 0 {
 		t.Errorf("stats %+v", s)
+	}
+}
+
+func TestInstanceThatDiesOfItsRehearsal(t *testing.T) {
+	slow(t)
+	v := openInvoker(t, invoke.Config{})
+	c := golambda(t)
+	c.WarmUp = []byte(`{"fail":"panic"}`)
+	for _, want := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked} {
+		if a, err := ask(t, v, c, `{"n":1}`); err != nil || a.Start != want {
+			t.Errorf("started %s, want %s: %v", a.Start, want, err)
+		}
+		v.Settle()
 	}
 }
 

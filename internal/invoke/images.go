@@ -107,7 +107,8 @@ func (im *images) build(ctx context.Context, f *function) (reason string, err er
 	dir := filepath.Join(making, "image")
 	var rehearsal *sandbox.Call
 	if f.warm != nil {
-		rehearsal = &sandbox.Call{ID: uuid.NewString(), Deadline: time.Now().Add(f.program.Limits.Init), Event: f.warm}
+		call := f.rehearsal(f.program.Limits.Init)
+		rehearsal = &call
 	}
 	_, err = im.copier.Checkpoint(ctx, f.program, rehearsal, dir)
 	if err != nil && rehearsal != nil && ctx.Err() == nil {

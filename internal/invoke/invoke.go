@@ -34,8 +34,8 @@ type Code struct {
 	TmpMB     int               // 0 means DefaultTmpMB
 
 	// WarmUp is an event without anyone's data, such as a sample the author ships, on which the function rehearses
-	// once before copies of it are made, so that they answer sooner. It runs the author's code, and the copies keep
-	// what it left in memory; nil means no rehearsal.
+	// before copies of it are made and once in each instance before it waits, so that it answers sooner. It runs the
+	// author's code, and the instances keep what it left in memory; nil means no rehearsal.
 	WarmUp []byte
 }
 
@@ -358,7 +358,7 @@ func (v *Invoker) runOnce(ctx context.Context, instance sandbox.Instance, r Requ
 		}
 	}()
 	began := time.Now()
-	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code), Deadline: began.Add(r.Code.Timeout), Event: r.Event})
+	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code.Name), Deadline: began.Add(r.Code.Timeout), Event: r.Event})
 	a.Timing.Run = time.Since(began)
 	a.Payload, a.Log, a.Usage = result.Payload, result.Log, result.Usage
 	return err

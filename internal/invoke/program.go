@@ -148,8 +148,8 @@ func or(n, otherwise int) int {
 const region = "eu-west-1"
 
 // arn is the function's name in Amazon's form. There is no account.
-func arn(c Code) string {
-	return fmt.Sprintf("arn:aws:lambda:%s:000000000000:function:%s", region, c.Name)
+func arn(name string) string {
+	return fmt.Sprintf("arn:aws:lambda:%s:000000000000:function:%s", region, name)
 }
 
 // environment is what a function finds in its environment on Lambda, without credentials.

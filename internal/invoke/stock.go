@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"she/internal/sandbox"
 	"she/runtimes"
 )
@@ -55,6 +57,7 @@ type function struct {
 	memory  int64         // of a waiting instance, the last one seen
 	tested  bool          // its image was restored in this life of the server
 	gaveUp  string        // why it is not copied
+	fails   bool          // its rehearsal in an instance that is to wait: it dies of it, or takes too long
 
 	counts Counts
 }
@@ -76,6 +79,7 @@ type Counts struct {
 const (
 	demandWindow = 10 * time.Second // over which the rate is averaged
 	parkedAge    = 15 * time.Minute // after which a waiting instance is replaced
+	rehearsing   = 5 * time.Second  // what the rehearsal of an instance that is to wait may take
 )
 
 // find gives the function of a Code; nil for one that has no package digest, for then nothing says that two
@@ -250,19 +254,42 @@ func (s *stock) roomLocked(f *function, bytes int64) bool {
 
 // make makes one instance for stock: a copy where the function has an image or can get one.
 func (s *stock) make(f *function) sandbox.Instance {
-	if s.ctx.Err() != nil {
-		return nil
+	for s.ctx.Err() == nil {
+		i := s.restore(s.ctx, f, true)
+		if i == nil {
+			began := time.Now()
+			var err error
+			if i, _, err = f.start.Start(s.ctx, f.program); err != nil {
+				return nil // the next invocation will meet the same and say so
+			}
+			s.took(f, time.Since(began))
+		}
+		if s.rehearse(f, i) {
+			return i
+		}
+		_ = i.Close() // what could not be removed is Sweep's; the next one does not rehearse
 	}
-	if i := s.restore(s.ctx, f, true); i != nil {
-		return i
+	return nil
+}
+
+// rehearse lets an instance that is to wait try what its event will need: also of a copy nothing is mapped yet. One
+// that does not stand it is of no use.
+func (s *stock) rehearse(f *function, i sandbox.Instance) bool {
+	r, ok := i.(sandbox.Rehearser)
+	s.mu.Lock()
+	ok = ok && f.warm != nil && !f.fails
+	s.mu.Unlock()
+	if !ok || r.Rehearse(s.ctx, f.rehearsal(rehearsing)) == nil {
+		return true
 	}
-	began := time.Now()
-	i, _, err := f.start.Start(s.ctx, f.program)
-	if err != nil {
-		return nil // the next invocation will meet the same and say so
-	}
-	s.took(f, time.Since(began))
-	return i
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.fails = s.ctx.Err() == nil
+	return false
+}
+
+func (f *function) rehearsal(most time.Duration) sandbox.Call {
+	return sandbox.Call{ID: uuid.NewString(), ARN: arn(f.name), Deadline: time.Now().Add(most), Event: f.warm}
 }
 
 // restore copies an instance from the function's image; with build it makes the image first if there is none. It gives

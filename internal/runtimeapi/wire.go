@@ -64,7 +64,7 @@ type Invocation struct {
 	DeadlineMS int64  `json:"deadlineMs"` // Unix time
 	Trace      string `json:"trace,omitempty"`
 	Warm       bool   `json:"warm,omitempty"`  // a rehearsal: no answer goes out, and Ready is said again
-	Fresh      bool   `json:"fresh,omitempty"` // this is a copy: what was printed before is the original's
+	Fresh      bool   `json:"fresh,omitempty"` // what was printed before is of INIT or a rehearsal, perhaps of the instance this is a copy of
 }
 
 // Deadline is DeadlineMS as a time.

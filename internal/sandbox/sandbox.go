@@ -85,14 +85,23 @@ type Mechanism interface {
 // memory is in all of them: a Program whose runtime does not reseed its random generators must not be copied.
 type Copier interface {
 	Mechanism
-	// Checkpoint runs INIT, then the rehearsal unless it is nil, and keeps what is in memory then as an image in dir,
-	// which must not exist. The rehearsal runs the author's code on an event without data; that it fails does no harm
-	// as long as the program lives.
+	// Checkpoint runs INIT, then the rehearsal unless it is nil, several times if it is short, and keeps what is in
+	// memory then as an image in dir, which must not exist. The rehearsal runs the author's code on an event without
+	// data; that it fails does no harm as long as the program lives.
 	Checkpoint(ctx context.Context, p Program, rehearsal *Call, dir string) (Result, error)
 	// Stamp changes whenever images made before can't be trusted any more, as with another version of the mechanism.
 	Stamp() string
 	// Restore makes an Instance from an image of the same Program. The image may be removed when it has returned.
 	Restore(ctx context.Context, p Program, dir string) (Instance, error)
+}
+
+// A Rehearser is an Instance that can try an event without data before its own, so that what the event will need is in
+// memory and mapped when it comes. The answer and what is printed are nobody's.
+type Rehearser interface {
+	Instance
+	// Rehearse may be called before Run. That the program fails it does no harm as long as it lives; after an error the
+	// Instance can only be closed.
+	Rehearse(ctx context.Context, c Call) error
 }
 
 // ErrUnused says that an Instance failed before its program saw the event, so that another one may have it.

@@ -3,6 +3,7 @@ package sandboxtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,8 +104,8 @@ func copyLimits(t *testing.T, s *suite) {
 	wantFailure(t, err, sandbox.Author, sandbox.ResponseSizeTooLarge)
 }
 
-// rehearsal checks that a rehearsal happens before the image is made, and that its answer and its failure don't
-// matter.
+// rehearsal checks that rehearsals happen before the image is made, and in an instance before its event, and that
+// their answers, what they print and their failure don't matter.
 func rehearsal(t *testing.T, s *suite, m sandbox.Copier) {
 	for _, verb := range []string{"count", "count then fail"} {
 		dir := filepath.Join(t.TempDir(), "image")
@@ -119,12 +120,37 @@ func rehearsal(t *testing.T, s *suite, m sandbox.Copier) {
 		}
 		own := *s
 		own.m = copier{m, dir, p}
-		for range 2 {
-			if n := answer[int](t, &own, event{Do: "count"}); n != 2 {
-				t.Errorf("after a rehearsal with %q the first event of a copy is number %d", verb, n)
-			}
+		first := answer[int](t, &own, event{Do: "count"})
+		if again := answer[int](t, &own, event{Do: "count"}); first < 2 || again != first {
+			t.Errorf("after rehearsals with %q the first event of a copy is number %d, of another one %d", verb, first, again)
+		}
+		own.m = rehearser{copier{m, dir, p}, p, *c}
+		if n := answer[int](t, &own, event{Do: "count"}); n != first+1 {
+			t.Errorf("after one more with %q it is number %d, want %d", verb, n, first+1)
+		}
+		own.m = rehearser{m, p, *c}
+		if n := answer[int](t, &own, event{Do: "count"}); n != 2 {
+			t.Errorf("after a rehearsal with %q the first event of an instance is number %d", verb, n)
 		}
 	}
+}
+
+// rehearser is a mechanism whose instances have rehearsed.
+type rehearser struct {
+	sandbox.Mechanism
+	p    sandbox.Program
+	call sandbox.Call
+}
+
+func (r rehearser) Start(ctx context.Context, _ sandbox.Program) (sandbox.Instance, sandbox.Result, error) {
+	i, result, err := r.Mechanism.Start(ctx, r.p)
+	if err != nil {
+		return nil, result, err
+	}
+	if err := i.(sandbox.Rehearser).Rehearse(ctx, r.call); err != nil {
+		return nil, result, errors.Join(err, i.Close())
+	}
+	return i, result, nil
 }
 
 // copier is a mechanism whose instances are all copies of one.
