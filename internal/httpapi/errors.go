@@ -23,6 +23,7 @@ type apiError struct {
 	status     int
 	body       any
 	retryAfter string
+	link       string // to what tells more, for clients that may see it
 }
 
 type frameworkBody struct {
@@ -141,6 +142,10 @@ func (s *server) fail(w *recorder, r *http.Request, err error) {
 	}
 	if answer.retryAfter != "" {
 		h.Set("Retry-After", answer.retryAfter)
+	}
+	if answer.link != "" {
+		h.Set("Link", "<"+answer.link+`>; rel="describedby"`)
+		h.Set("Access-Control-Expose-Headers", tokenHeader+", Link")
 	}
 	if isOwn(r) {
 		writeProblem(w, answer)

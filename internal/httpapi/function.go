@@ -221,7 +221,15 @@ func (s *server) triggerFunction(w *recorder, q *request) error {
 		failed.retryAfter = "5"
 	}
 	var ran *engine.FailedError
-	if !errors.As(err, &ran) && failed.retryAfter == "" {
+	known := errors.As(err, &ran)
+	switch {
+	case !q.caller.May(access.SeeRuns()): // a service may trigger, and see no more than that
+	case known && ran.Run != (hat.RunID{}):
+		failed.link = ownAPI + "/runs/" + ran.Run.String()
+	default: // over quota, say, or busy
+		failed.link = ownAPI + "/functions/" + id.String() + "/why"
+	}
+	if !known && failed.retryAfter == "" {
 		s.Log.ErrorContext(q.Context(), "trigger failed", "function", name, "error", err)
 	}
 	return &failed

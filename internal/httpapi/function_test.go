@@ -202,6 +202,17 @@ func TestScenario58FailedRun(t *testing.T) {
 		if a.status != 500 || !sameJSON(a.body, failed) {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
+		// The answer's body is the contract's; which run it was is beside it.
+		link, described := strings.CutSuffix(a.header.Get("Link"), `>; rel="describedby"`)
+		var run wireRun
+		w.get("bob", strings.TrimPrefix(link, "<")).want(200).decode(&run)
+		if newest := w.get("bob", own+"/runs?limit=1").want(200); !described || !strings.HasPrefix(link, "<"+own+"/runs/") ||
+			run.Fault == nil || !strings.Contains(newest.body, run.ID) || !strings.Contains(a.header.Get("Access-Control-Expose-Headers"), "Link") {
+			t.Errorf("%s: it links to %s, which is %+v", name, link, run)
+		}
+		if a := w.get("hpp", functions+"/counter/trigger").want(500, failed); a.header.Get("Link") != "" {
+			t.Errorf("%s: a service is shown %s", name, a.header.Get("Link"))
+		}
 		if s := w.get("bob", functions+"/counter").functionStatus(); s.LastExecution != nil {
 			t.Errorf("%s: last execution %s", name, *s.LastExecution)
 		}
@@ -227,6 +238,9 @@ func TestScenario59Busy(t *testing.T) {
 		`{"message":"Function Execution Failed","cause":"Function counter execution errored with bob function counter failed"}`)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("busy without Retry-After")
+	}
+	if link := "<" + own + `/functions/counter/why>; rel="describedby"`; a.header.Get("Link") != link {
+		t.Errorf("busy links to %s", a.header.Get("Link"))
 	}
 	if s := w.get("bob", functions+"/counter").functionStatus(); s.ExecutionStarted == nil {
 		t.Errorf("running: %+v", s)
