@@ -31,8 +31,12 @@ func apart() *syscall.SysProcAttr {
 // scratch is where a worker may keep files until they are taken from it.
 const scratch = "/scratch"
 
-// emptyRoot leaves the host's files for a file system of its own with nothing in it but scratch.
-func emptyRoot() error {
+// enter makes the namespaces a worker is started in its own: a root with nothing in it but scratch, and no right that a
+// program it would start could get.
+func enter() error {
+	if err := boundCapabilities(); err != nil {
+		return err
+	}
 	const at = "/proc" // it is everywhere, and nobody in these namespaces needs it
 	for _, step := range []struct {
 		what string
@@ -81,17 +85,17 @@ func giveUp() error {
 	if err := closeDescriptors(); err != nil {
 		return err
 	}
-	threads(6)
-	if err := limitResources(); err != nil {
+	if err := giveUpCapabilities(); err != nil {
 		return err
 	}
-	return giveUpCapabilities()
+	threads(6)
+	return limitResources()
 }
 
 // closeDescriptors leaves standard input and output, and what Go's runtime waits with (an epoll and an eventfd, which
 // name nothing outside).
 func closeDescriptors() error {
-	for fd := 2; fd < 1024; fd++ {
+	for fd := 2; fd < 64; fd++ { // it has a handful; outside has passed on four
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); errors.Is(err, unix.EBADF) {
 			continue
@@ -137,35 +141,46 @@ func limitResources() error {
 	return nil
 }
 
-// giveUpCapabilities leaves no thread a right in its namespaces, nor a way to get one.
-func giveUpCapabilities() error {
-	all := func(what string, trap, a, b, c uintptr) error {
-		if _, _, errno := syscall.AllThreadsSyscall6(trap, a, b, c, 0, 0, 0); errno != 0 {
-			return fmt.Errorf("%s: %w", what, errno)
-		}
-		return nil
+// allThreads makes a system call in each thread: rights are a thread's.
+func allThreads(what string, trap, a, b, c uintptr) error {
+	if _, _, errno := syscall.AllThreadsSyscall6(trap, a, b, c, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("%s: %w", what, errno)
 	}
+	return nil
+}
+
+// boundCapabilities leaves a program it would start no capabilities. It comes first, while there are few threads.
+func boundCapabilities() error {
 	for capability := uintptr(0); ; capability++ {
 		if set, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, capability, 0, 0, 0); err != nil || set < 0 {
 			break // the kernel knows no more
 		}
-		if err := all("give up a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0); err != nil {
+		if err := allThreads("give up a capability", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, capability, 0); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// giveUpCapabilities leaves no thread a right in its namespaces, nor a way to get one.
+func giveUpCapabilities() error {
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	return errors.Join(
-		all("give up ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0),
-		all("give up capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(&none[0])), 0),
-		all("give up new privileges", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0),
-		all("be opaque to others", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0))
+		allThreads("give up ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0),
+		allThreads("give up capabilities", unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(&none[0])), 0),
+		allThreads("give up new privileges", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0),
+		allThreads("be opaque to others", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0))
 }
 
 // outside runs this program again, as mode, in namespaces of its own, on the same descriptors, and gives the status it
 // ended with.
 func outside(mode string) (int, error) {
 	runtime.LockOSThread() // the worker dies with this thread
+	// Whoever started the server may have left it descriptors that pass on.
+	if err := unix.CloseRange(4, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return 0, fmt.Errorf("keep descriptors back (Linux 5.11 or newer can): %w", err)
+	}
 	files := []uintptr{0, 1, 2, 3}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{"she-wasm", mode}, &syscall.ProcAttr{Env: environment, Files: files, Sys: apart()})
 	if err != nil {

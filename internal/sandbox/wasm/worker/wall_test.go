@@ -101,7 +101,7 @@ func try(walls, name, target string) {
 	runtime.LockOSThread()
 	var err error
 	if walls != none {
-		if err = emptyRoot(); err == nil {
+		if err = enter(); err == nil {
 			err = giveUp()
 		}
 		if err == nil && walls == full {

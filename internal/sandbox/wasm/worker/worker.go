@@ -72,7 +72,7 @@ func engine(ctx context.Context, cache string) (wazero.Runtime, error) {
 
 // compile makes an image.
 func compile(from io.Reader, to io.Writer) (status int, err error) {
-	if err := emptyRoot(); err != nil {
+	if err := enter(); err != nil {
 		return 0, err
 	}
 	module, err := io.ReadAll(io.LimitReader(from, wasm.MaxModule+1))
@@ -156,7 +156,7 @@ const collectAt = 16 << 20
 
 // serve takes an image to its event, and ends with an answer or a fault on the channel.
 func serve(image *os.File, stdin io.Reader, stdout io.Writer) error {
-	if err := emptyRoot(); err != nil {
+	if err := enter(); err != nil {
 		return err
 	}
 	in := runtimeapi.NewInside(stdin, stdout)
