@@ -1,10 +1,13 @@
 package invoke_test
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -117,6 +120,72 @@ func TestBrokenImageFallsBack(t *testing.T) {
 	}
 	v.Settle()
 	wantStart(t, v, c, `[1, 1, 1]`, invoke.Restored)
+}
+
+// TestDamagedImages: an image that an earlier life of the server left, and that is not what was written, is made again.
+func TestDamagedImages(t *testing.T) {
+	slow(t)
+	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
+	dir := t.TempDir()
+	life := func(do func(v *invoke.Invoker)) {
+		v := openInvoker(t, invoke.Config{Images: dir, WaitingBytes: 1}) // an image, but nothing waits
+		do(v)
+		v.Settle()
+		if err := v.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	life(func(v *invoke.Invoker) { wantStart(t, v, c, `[1, 1, 1]`, invoke.Cold) })
+	life(func(v *invoke.Invoker) { wantStart(t, v, c, `[1, 1, 1]`, invoke.Restored) })
+	for damage, do := range map[string]func(file string) error{
+		"pages that are zeros": func(file string) error {
+			f, err := os.OpenFile(file, os.O_RDWR, 0)
+			if err != nil {
+				return err
+			}
+			info, err := f.Stat()
+			if err == nil {
+				_, err = f.WriteAt(make([]byte, 4096), info.Size()/2)
+			}
+			return errors.Join(err, f.Close())
+		},
+		"a bit": func(file string) error {
+			b, err := os.ReadFile(file)
+			if err == nil && len(b) > 0 {
+				b[len(b)/2] ^= 1
+				err = os.WriteFile(file, b, 0o600)
+			}
+			return err
+		},
+		"cut off": func(file string) error { return os.Truncate(file, 1000) },
+		"nothing": func(file string) error { return os.Truncate(file, 0) },
+		"removed": os.Remove,
+	} {
+		files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+		if err != nil || len(files) < 2 {
+			t.Fatalf("no image: %v %v", files, err)
+		}
+		largest := slices.MaxFunc(files, func(a, b string) int { return cmp.Compare(size(t, a), size(t, b)) })
+		if err := do(largest); err != nil {
+			t.Fatal(err)
+		}
+		life(func(v *invoke.Invoker) {
+			wantStart(t, v, c, `[1, 1, 1]`, invoke.Cold)
+			if s := onlyStats(t, v); s.Fallbacks != 0 {
+				t.Errorf("%s: it was restored and failed: %+v", damage, s)
+			}
+		})
+		life(func(v *invoke.Invoker) { wantStart(t, v, c, `[1, 1, 1]`, invoke.Restored) })
+	}
+}
+
+func size(t *testing.T, file string) int64 {
+	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 func TestRehearsal(t *testing.T) {

@@ -2,8 +2,11 @@ package invoke
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,6 +21,10 @@ import (
 
 // images are the memory of instances after INIT, one directory for each function under its key. They hold no data of
 // anyone. They are hints: what is missing or broken is made again, so a crash in between costs nothing.
+//
+// gVisor notices an image that is cut off, not one whose pages are others: after a loss of power they may be zeros. A
+// function would run on with that memory. So each image has the digest of its files, and is read once in a life of the
+// server before it is used.
 type images struct {
 	copier sandbox.Copier
 	dir    string
@@ -27,6 +34,7 @@ type images struct {
 	mu       sync.Mutex
 	users    map[string]int // by key: restores under way
 	gone     map[string]bool
+	sound    map[string]bool // made or read in this life
 	building map[string]chan struct{}
 }
 
@@ -34,33 +42,84 @@ func openImages(c sandbox.Copier, dir string, budget int64, age time.Duration) (
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return &images{copier: c, dir: dir, budget: budget, age: age, users: map[string]int{}, gone: map[string]bool{}, building: map[string]chan struct{}{}}, nil
+	return &images{copier: c, dir: dir, budget: budget, age: age, users: map[string]int{}, gone: map[string]bool{}, sound: map[string]bool{}, building: map[string]chan struct{}{}}, nil
 }
 
-// use keeps an image from being removed until release is called.
+// use keeps an image from being removed until release is called. One that is not what was written is removed.
 func (im *images) use(key string) (dir string, release func(), ok bool) {
 	im.mu.Lock()
-	defer im.mu.Unlock()
 	dir = filepath.Join(im.dir, key)
-	if im.gone[key] {
-		return "", nil, false
-	}
 	now := time.Now()
-	if err := os.Chtimes(dir, now, now); err != nil { // its time is the time of its last use
+	if im.gone[key] || os.Chtimes(dir, now, now) != nil { // its time is the time of its last use
+		im.mu.Unlock()
 		return "", nil, false
 	}
 	im.users[key]++
-	return dir, func() {
-		im.mu.Lock()
-		defer im.mu.Unlock()
-		if im.users[key]--; im.users[key] == 0 {
-			delete(im.users, key)
-			if im.gone[key] {
-				delete(im.gone, key)
-				_ = os.RemoveAll(dir)
-			}
+	sound := im.sound[key]
+	im.mu.Unlock()
+	if !sound && !isSound(dir) {
+		im.release(key)
+		im.remove(key)
+		return "", nil, false
+	}
+	im.mu.Lock()
+	im.sound[key] = true
+	im.mu.Unlock()
+	return dir, func() { im.release(key) }, true
+}
+
+func (im *images) release(key string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	if im.users[key]--; im.users[key] == 0 {
+		delete(im.users, key)
+		if im.gone[key] {
+			im.drop(key)
 		}
-	}, true
+	}
+}
+
+// drop deletes an image. The lock is held.
+func (im *images) drop(key string) {
+	delete(im.gone, key)
+	delete(im.sound, key)
+	_ = os.RemoveAll(filepath.Join(im.dir, key))
+}
+
+// digestFile is in each image: the SHA-256 of its other files, as digestOf computes it.
+const digestFile = "sha256"
+
+func isSound(dir string) bool {
+	want, err := os.ReadFile(filepath.Join(dir, digestFile))
+	if err != nil {
+		return false
+	}
+	got, err := digestOf(dir)
+	return err == nil && got == string(want)
+}
+
+// digestOf reads an image.
+func digestOf(dir string) (string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.New()
+	for _, e := range entries {
+		if e.Name() == digestFile {
+			continue
+		}
+		f, err := os.Open(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return "", err
+		}
+		n, err := io.Copy(sum, f)
+		fmt.Fprintf(sum, "%q %d", e.Name(), n)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // remove removes an image, after the last that uses it.
@@ -71,7 +130,7 @@ func (im *images) remove(key string) {
 		im.gone[key] = true
 		return
 	}
-	_ = os.RemoveAll(filepath.Join(im.dir, key))
+	im.drop(key)
 }
 
 // build makes the image of a function, once however many ask. A function that fails its rehearsal by dying is tried
@@ -121,7 +180,14 @@ func (im *images) build(ctx context.Context, f *function) (reason string, err er
 		}
 		return "its image could not be made", err
 	}
-	if err := os.Rename(dir, filepath.Join(im.dir, f.key)); err != nil {
+	digest, err := digestOf(dir)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, digestFile), []byte(digest), 0o600)
+	}
+	if err == nil {
+		err = os.Rename(dir, filepath.Join(im.dir, f.key))
+	}
+	if err != nil {
 		return "its image could not be kept", err
 	}
 	im.evict(time.Now())
