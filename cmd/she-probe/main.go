@@ -7,12 +7,15 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -75,6 +78,9 @@ var verbs = map[string]func(event, call) any{
 	"foreign":         foreign,
 	"headers":         headers,
 	"unending":        unending,
+	"again":           again,
+	"broken":          broken,
+	"late":            late,
 	"error":           func(e event, c call) any { c.fail(e.Mark, e.Mark); return nil },
 	"count":           func(event, call) any { counted++; return counted },
 	"count then fail": func(_ event, c call) any { counted++; c.fail("Rehearsed", "badly"); return nil },
@@ -108,6 +114,8 @@ func main() {
 		os.WriteFile("/tmp/init", []byte("left in INIT"), 0o600)
 	case "eat":
 		eat(64 << 30)
+	case "dies": // between INIT and its event
+		time.AfterFunc(200*time.Millisecond, func() { os.Exit(5) })
 	}
 	for {
 		one()
@@ -130,7 +138,8 @@ func one() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	c := call{answer.Header.Get("Lambda-Runtime-Aws-Request-Id")}
+	deadline, _ := strconv.ParseInt(answer.Header.Get("Lambda-Runtime-Deadline-Ms"), 10, 64)
+	c := call{answer.Header.Get("Lambda-Runtime-Aws-Request-Id"), time.UnixMilli(deadline)}
 	var e event
 	if err := json.Unmarshal(body, &e); err != nil {
 		c.fail("Runtime.UnmarshalError", err.Error())
@@ -147,7 +156,10 @@ func one() {
 
 func base() string { return "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/" }
 
-type call struct{ id string }
+type call struct {
+	id       string
+	deadline time.Time
+}
 
 func (c call) post(what string, body []byte, header map[string]string) string {
 	return post("invocation/"+c.id+"/"+what, body, header)
@@ -197,6 +209,50 @@ func foreign(_ event, c call) any {
 
 func headers(_ event, c call) any {
 	return c.post("response", []byte(`"huge"`), map[string]string{"X-Huge": strings.Repeat("h", 8<<20)})
+}
+
+// again asks for an event before it has answered.
+func again(event, call) any {
+	answer, err := http.Get(base() + "invocation/next")
+	if err == nil {
+		answer.Body.Close()
+	}
+	return "was given another"
+}
+
+// late answers when its time is over, by as little as a clock tells.
+func late(_ event, c call) any {
+	time.Sleep(time.Until(c.deadline.Add(time.Millisecond)))
+	return "late"
+}
+
+// broken speaks HTTP badly, each time on a connection of its own, and gives the first lines of the replies.
+func broken(_ event, c call) any {
+	head := "POST /2018-06-01/runtime/invocation/" + c.id + "/response HTTP/1.1\r\nHost: x\r\n"
+	out := map[string]string{}
+	for name, request := range map[string]string{
+		"no http": "garbage\r\n\r\n", "nothing": "", "zeros": strings.Repeat("\x00", 1<<16), "endless line": "GET /" + strings.Repeat("a", 8<<20),
+		"a later version": "GET / HTTP/9.9\r\n\r\n", "no host": "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n",
+		"a header without a colon": head + "X\r\n\r\n", "a length below zero": head + "Content-Length: -1\r\n\r\n",
+		"two lengths": head + "Content-Length: 3\r\nContent-Length: 4\r\n\r\n\"a\"", "a length and chunks": head + "Content-Length: 3\r\nTransfer-Encoding: chunked, x\r\n\r\n\"a\"",
+		"a body that ends early": head + "Content-Length: 1000\r\n\r\n\"half", "a chunk of no length": head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+	} {
+		out[name] = rawly(request)
+	}
+	return out
+}
+
+func rawly(request string) string {
+	conn, err := net.Dial("tcp", os.Getenv("AWS_LAMBDA_RUNTIME_API"))
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, request)
+	_ = conn.(*net.TCPConn).CloseWrite()
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	line, _ := bufio.NewReader(conn).ReadString('\n')
+	return strings.TrimSpace(line)
 }
 
 type drip struct{}

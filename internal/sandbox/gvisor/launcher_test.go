@@ -4,9 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -106,6 +108,96 @@ func TestLauncherKilled(t *testing.T) {
 	if left := leftovers(t, state); len(left) > 0 {
 		t.Errorf("after Close: %s", strings.Join(left, "\n"))
 	}
+}
+
+// TestSandboxKilled ends a sandbox's processes from outside, as a machine without memory does: before the event, which
+// another instance may have then, and in the run. Another sandbox does not notice.
+func TestSandboxKilled(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for some sandboxes")
+	}
+	state := t.TempDir()
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		if left := leftovers(t, state); len(left) > 0 {
+			t.Errorf("after Close: %s", strings.Join(left, "\n"))
+		}
+	}()
+	p := sleeper(t)
+	start := func() (sandbox.Instance, []int) {
+		t.Helper()
+		before := sandboxed(t, state)
+		i, _, err := m.Start(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i, slices.DeleteFunc(sandboxed(t, state), func(pid int) bool { return slices.Contains(before, pid) })
+	}
+	kill := func(pids []int) {
+		if len(pids) == 0 {
+			t.Error("a sandbox without processes")
+		}
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGKILL) // one may end with another
+		}
+	}
+	other, _ := start()
+	for _, when := range []string{"before", "during"} {
+		i, pids := start()
+		if when == "before" {
+			kill(pids)
+		} else {
+			timer := time.AfterFunc(500*time.Millisecond, func() { kill(pids) })
+			defer timer.Stop()
+		}
+		_, err := i.Run(t.Context(), sandbox.Call{ID: "1", Deadline: time.Now().Add(20 * time.Second), Event: []byte("{}")})
+		var failure *sandbox.Failure
+		if !errors.As(err, &failure) || failure.Blame != sandbox.Engine || failure.Code != sandbox.ProtocolError {
+			t.Errorf("killed %s its event: %v", when, err)
+		}
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if other.Memory() == 0 {
+		t.Error("another sandbox ended too")
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// sandboxed are the processes in the cgroups of a state directory's sandboxes; the launcher's is not among them.
+func sandboxed(t *testing.T, state string) (pids []int) {
+	t.Helper()
+	groups, err := os.ReadFile(filepath.Join(state, "cgroups"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists, err := filepath.Glob(filepath.Join(strings.Fields(string(groups))[0], "*", "cgroup.procs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil || strings.Contains(list, "/launcher-") {
+			continue
+		}
+		for _, field := range strings.Fields(string(b)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // TestForeignProgram uses something for gVisor's program that is not ours.

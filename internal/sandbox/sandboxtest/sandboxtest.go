@@ -22,7 +22,7 @@ func Mechanism(t *testing.T, open func(t *testing.T) sandbox.Mechanism) {
 	s := &suite{dir: build(t), file: "bootstrap"}
 	s.each(t, open, []test{
 		{"Answers", answers}, {"Surroundings", surroundings}, {"Limits", limits}, {"Endings", processEndings}, {"RuntimeAPI", runtimeAPI},
-		{"Log", logs}, {"INIT", initFailures}, {"Cancel", cancel},
+		{"Log", logs}, {"INIT", initFailures}, {"Between", between}, {"Cancel", cancel},
 	})
 }
 

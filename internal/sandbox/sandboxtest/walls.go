@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"she/internal/sandbox"
 )
 
 // The channels that lead out of a sandbox or to another one are package seal's. Here is what a function finds around
@@ -70,5 +73,28 @@ func runtimeAPI(t *testing.T, s *suite) {
 	}
 	if status := answer[string](t, s, event{Do: "headers"}); !strings.HasPrefix(status, "431") && !strings.Contains(status, "connection reset") && !strings.Contains(status, "broken pipe") {
 		t.Errorf("8 MiB of headers were met with %s", status)
+	}
+	for what, reply := range answer[map[string]string](t, s, event{Do: "broken"}) {
+		if reply != "" && !strings.HasPrefix(reply, "HTTP/1.1 4") && !strings.HasPrefix(reply, "HTTP/1.1 5") {
+			t.Errorf("HTTP with %s was met with %q", what, reply)
+		}
+	}
+	_, err = s.run(t, s.program(), event{Do: "again"}, time.Second)
+	wantFailure(t, err, sandbox.Author, sandbox.Timedout)
+	if r, err := s.run(t, s.program(), event{Do: "late"}, time.Second); r.Payload != nil {
+		t.Errorf("an answer after the deadline came through: %s", r.Payload)
+	} else {
+		wantFailure(t, err, sandbox.Author, sandbox.Timedout)
+	}
+}
+
+// between: a program that ends after INIT, before it has its event or just as it gets it.
+func between(t *testing.T, s *suite) {
+	r, err := s.run(t, s.program("INIT=dies"), event{Do: "sleep", Millis: 10_000}, ample)
+	if err == nil || r.Payload != nil {
+		t.Errorf("a program that is gone answered %s", r.Payload)
+	}
+	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "status 5") {
+		t.Errorf("the text does not name the status: %s", f.Text)
 	}
 }
