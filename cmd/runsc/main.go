@@ -21,6 +21,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == launch.Command && os.Args[2] == launch.Version {
+		fmt.Println(launch.Stamp())
+		return
+	}
 	collectLate()
 	if len(os.Args) == 2 && os.Args[1] == launch.Command {
 		if err := serve(launch.Socket); err != nil {

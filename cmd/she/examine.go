@@ -180,6 +180,11 @@ func examineHelpers(machine) (all []finding) {
 		if theirs := vcs(built); !strings.HasSuffix(built.Main.Path, "/runsc") && own != "" && theirs != "" && theirs != own {
 			f = f.or(hint, "it was built from another revision than she: build and install them together")
 		}
+		if name == "runsc" {
+			if err := gvisor.Fits(path); err != nil {
+				f = f.or(problem, "no sandbox can start: build runsc and she together, and install both: make build")
+			}
+		}
 		all = append(all, f)
 	}
 	return all

@@ -15,6 +15,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,6 +27,7 @@ import (
 
 	"she/internal/sandbox"
 	"she/internal/sandbox/cgroup"
+	"she/internal/sandbox/gvisor/launch"
 )
 
 // Config says where things are. All paths are absolute.
@@ -58,7 +60,7 @@ type Mechanism struct {
 var _ sandbox.Copier = (*Mechanism)(nil)
 
 // New prepares the directories, and takes a lock on State so that no two servers sweep each other's sandboxes. It
-// starts nothing. The error of a missing helper says which.
+// starts no sandbox. The error of a missing helper says which, and so does that of a runsc that was built for another she.
 func New(c Config) (*Mechanism, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("sandboxes need root: cgroups and mounts are made for each")
@@ -70,6 +72,9 @@ func New(c Config) (*Mechanism, error) {
 			return nil, fmt.Errorf("%s is not at %s; build it with: make build", helper[0], helper[1])
 		}
 		stamp += fmt.Sprintf("%d.%d ", info.Size(), info.ModTime().UnixNano())
+	}
+	if err := Fits(c.Runsc); err != nil {
+		return nil, err
 	}
 	state, err := filepath.Abs(c.State)
 	if err != nil {
@@ -94,6 +99,18 @@ func New(c Config) (*Mechanism, error) {
 		return nil, errors.Join(err, m.lock.Close())
 	}
 	return m, nil
+}
+
+// Fits asks gVisor's program whether it was built with the channel this program speaks; if not, no sandbox would start.
+func Fits(runsc string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, runsc, launch.Command, launch.Version)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	if out, err := cmd.Output(); err != nil || strings.TrimSpace(string(out)) != launch.Stamp() {
+		return fmt.Errorf("%s was not built for this version of she: build and install them together (make build)", runsc)
+	}
+	return nil
 }
 
 func (m *Mechanism) prepare(c Config, name string) (err error) {

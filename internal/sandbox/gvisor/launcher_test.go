@@ -14,6 +14,7 @@ import (
 
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
+	"she/internal/sandbox/gvisor/launch"
 )
 
 // launcherOf finds the process that brings up the sandboxes of a state directory; 0 if there is none.
@@ -200,12 +201,20 @@ func sandboxed(t *testing.T, state string) (pids []int) {
 	return pids
 }
 
-// TestForeignProgram uses something for gVisor's program that is not ours.
+// TestForeignProgram uses something for gVisor's program that is not ours, from the start or put there later.
 func TestForeignProgram(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("sandboxes need root")
 	}
-	m, err := gvisor.New(gvisor.Config{Runsc: "/bin/true", Init: helpers.init, State: t.TempDir()})
+	c := gvisor.Config{Runsc: "/bin/true", Init: helpers.init, State: t.TempDir()}
+	if _, err := gvisor.New(c); err == nil || !strings.Contains(err.Error(), "/bin/true was not built for this version of she") || !strings.Contains(err.Error(), "make build") {
+		t.Errorf("with a program that does not fit: %v", err)
+	}
+	c.Runsc = filepath.Join(t.TempDir(), "runsc")
+	if err := os.WriteFile(c.Runsc, []byte("#!/bin/sh\n[ \"$2\" = version ] && echo "+launch.Stamp()), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m, err := gvisor.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
