@@ -215,6 +215,12 @@ func (s *Server) NothingLeft() error {
 	} else if err != nil {
 		return err
 	}
+	// Those of WebAssembly, where the server could run it.
+	modules, err := os.ReadFile(filepath.Join(s.Data, "run", "wasm", "cgroups"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	groups = append(groups, modules...)
 	names := []string{s.Data + "/"}
 	empty := []string{filepath.Join(sandboxes, "tmp")}
 	for dir := range strings.FieldsSeq(string(groups)) {

@@ -1,0 +1,3 @@
+module echo-wasm
+
+go 1.24
