@@ -47,6 +47,7 @@ import (
 //	as-nobody CMD ARG...  run a program without root; it must end with 1
 //	newer-data            make $DATA look as if a later version had written it
 //	setenv-from NAME FILE the variable NAME is what FILE says
+//	for-package PATH...   call each; no answer has a word of the package of packages.txtar
 //	tamper SQL            change the only vault of $DATA with another program
 func TestStories(t *testing.T) {
 	if testing.Short() {
@@ -97,6 +98,7 @@ func TestStories(t *testing.T) {
 			"as-nobody":     command((*story).asNobody),
 			"newer-data":    command((*story).newerData),
 			"tamper":        command((*story).tamper),
+			"for-package":   command((*story).forPackage),
 			"setenv-from":   command((*story).setenvFrom),
 		},
 	})
@@ -167,6 +169,21 @@ func (s *story) call(ts *testscript.TestScript, args []string) error {
 	}
 	_, err = fmt.Fprintf(ts.Stdout(), "%d\n%s\n", status, answer)
 	return err
+}
+
+func (s *story) forPackage(ts *testscript.TestScript, args []string) error {
+	word := strings.TrimSpace(ts.ReadFile("keeper/word.txt"))
+	for _, path := range args {
+		status, answer, err := s.client.Do("GET", path, nil)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintln(ts.Stdout(), status, path)
+		if bytes.Contains(answer, []byte(word)) {
+			return fmt.Errorf("%s shows what is in a package", path)
+		}
+	}
+	return nil
 }
 
 func (s *story) until(ts *testscript.TestScript, args []string) error {
