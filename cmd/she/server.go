@@ -143,7 +143,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	s.engine = engine.New(engine.Options{
 		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
-		Quota: o.config.Quota,
+		Quota: o.config.Quota, Ages: agesIn(o.data),
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{

@@ -1,11 +1,17 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"syscall"
@@ -26,18 +32,21 @@ var (
 	benchHATs    = flag.Int("hats", 200, "HATs of BenchmarkRuns; 1000 is what its target is about")
 	benchBacklog = flag.Int("backlog", 1000, "HATs of BenchmarkBacklog; 10000 is what its target is about")
 	benchPlaces  = flag.Int("places", 0, "vaults open at once in all benches; 0: the store's default")
+	benchIdle    = flag.Int("idle", 1000, "HATs of BenchmarkIdle; 10000 is what its target is about")
 	benchFlood   = flag.Int("flood", 2000, "records that one HAT writes at once in BenchmarkFairness; 10000 is what its target is about")
 )
 
 // A bench is real vaults and an engine in real time; its function answers at once and reports each run on started.
 type bench struct {
+	dir     string
 	store   *sqlite.Store
 	engine  *Engine
 	options Options
 	started chan begun
 	grant   access.Grant
 	hats    []string
-	owners  []access.Caller
+	owner   vault.User
+	caller  access.Caller
 	tenants map[string]int // which HAT a token of the running engine stands for
 }
 
@@ -68,33 +77,75 @@ func newBench(b *testing.B, dir string, hats int) *bench {
 	}
 	f := unloaded("f", "she/out")
 	f.Manifest = &m
-	store, err := sqlite.NewStore(dir, sqlite.Options{MaxOpen: *benchPlaces})
+	w := &bench{dir: dir, started: make(chan begun, hats+64)}
+	w.options = Options{Vaults: w, Invoker: w, Functions: []catalog.Function{f}, Log: slog.New(slog.DiscardHandler)}
+	grant, err := New(w.options).GrantFor(f.ID)
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := &bench{store: store, started: make(chan begun, hats+64)}
-	w.options = Options{Vaults: w, Invoker: w, Functions: []catalog.Function{f}, Log: slog.New(slog.DiscardHandler)}
-	if w.grant, err = New(w.options).GrantFor(f.ID); err != nil {
-		b.Fatal(err)
-	}
+	w.grant, w.owner = grant, vault.User{ID: hat.NewUserID(), Username: "owner", Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true}
+	w.caller = access.User(w.owner.ID, w.owner.Roles, access.TitleOwner)
 	for n := range hats {
-		id := fmt.Sprint("hat-", n)
-		owner := vault.User{ID: hat.NewUserID(), Username: id, Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true}
-		if err := store.Create(b.Context(), id, owner); err != nil {
+		w.hats = append(w.hats, fmt.Sprintf("hat-%08d", n))
+	}
+	w.open(b)
+	if hats > 0 {
+		if err := w.store.Create(b.Context(), w.hats[0], w.owner); err != nil {
 			b.Fatal(err)
 		}
-		w.hats, w.owners = append(w.hats, id), append(w.owners, access.User(owner.ID, owner.Roles, access.TitleOwner))
-		w.with(b, n, func(v vault.Vault) error {
-			_, err := v.Enable(b.Context(), w.owners[n], w.grant)
+		w.with(b, 0, func(v vault.Vault) error {
+			_, err := v.Enable(b.Context(), w.caller, w.grant)
+			return err
+		})
+		w.copies(b, nil)
+	}
+	b.Cleanup(func() { w.close(b) })
+	return w
+}
+
+func (w *bench) open(b *testing.B) {
+	var err error
+	if w.store, err = sqlite.NewStore(w.dir, sqlite.Options{MaxOpen: *benchPlaces}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (w *bench) close(b *testing.B) {
+	if err := w.store.Close(); err != nil {
+		b.Error(err)
+	}
+}
+
+// copies makes all other HATs' vaults as the first one's is, in the file nobody has open: under another id, and with at,
+// if there is one, as if what waits in it had been written then. Through the vault that would take minutes.
+func (w *bench) copies(b *testing.B, at func(n int) time.Time) {
+	var since time.Time
+	if at != nil {
+		w.with(b, 0, func(v vault.Vault) error {
+			due, err := v.Due(b.Context())
+			if err == nil {
+				since = due[0].Since
+			}
 			return err
 		})
 	}
-	b.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			b.Error(err)
+	w.close(b)
+	defer w.open(b)
+	path := func(n int) string { return filepath.Join(w.dir, w.hats[n]+".vault") }
+	first, err := os.ReadFile(path(0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	micros := func(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro())) } // as in a row
+	for n := range w.hats {
+		text := bytes.ReplaceAll(first, []byte(w.hats[0]), []byte(w.hats[n]))
+		if at != nil {
+			text = bytes.ReplaceAll(text, micros(since), micros(at(n)))
 		}
-	})
-	return w
+		if err := os.WriteFile(path(n), text, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // spent is time, and how much of it the processors worked for this process: what can be compared while others use the
@@ -150,7 +201,7 @@ func (w *bench) write(b *testing.B, n int, values ...string) time.Time {
 		drafts[i] = hat.Draft{Endpoint: endpoint("a/x"), Data: value2data(value)}
 	}
 	w.with(b, n, func(v vault.Vault) error {
-		_, err := v.Append(b.Context(), w.owners[n], drafts, false)
+		_, err := v.Append(b.Context(), w.caller, drafts, false)
 		return err
 	})
 	return time.Now()
@@ -198,7 +249,7 @@ func BenchmarkRuns(b *testing.B) {
 			w := newBench(b, dir, *benchHATs)
 			var engine, peer spent
 			rounds := 0
-			for ; b.Loop(); rounds++ {
+			round := func() {
 				for n := range w.hats {
 					w.write(b, n, fmt.Sprint("e", rounds))
 				}
@@ -219,6 +270,12 @@ func BenchmarkRuns(b *testing.B) {
 				began = now()
 				w.queue(b, work)
 				peer.since(began)
+			}
+			round() // vaults are opened, and statements prepared
+			engine, peer = spent{}, spent{}
+			for b.Loop() {
+				rounds++
+				round()
 			}
 			runs := float64(rounds * len(w.hats))
 			b.ReportMetric(runs/engine.wall.Seconds(), "runs/s")
@@ -248,34 +305,138 @@ func BenchmarkEventToRun(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// A server starts over HATs that all have work. How long until the first run, until the last, and how far a run was from
-// its place in the order of age: the first are begun before all HATs have been looked at.
+// A server starts over HATs that all have work, listed in no order of age. How long until the first run, until the last,
+// and how far a run was from its place in the order of age, on average and at most: where the former life has kept that
+// order, and where it is lost. Beside it the peer, which is told the order.
 func BenchmarkBacklog(b *testing.B) {
-	w := newBench(b, b.TempDir(), *benchBacklog)
-	var first, last, off time.Duration
-	rounds := 0
-	for ; b.Loop(); rounds++ {
-		for n := range w.hats {
-			w.write(b, n, fmt.Sprint(rounds))
-		}
-		began := time.Now()
-		stop := w.start()
-		sum := 0
-		for place := range w.hats {
-			r := <-w.started
-			if place == 0 {
-				first += r.at.Sub(began)
+	for _, place := range []string{"kept", "lost"} {
+		b.Run(place, func(b *testing.B) {
+			w := newBench(b, b.TempDir(), *benchBacklog)
+			places := rand.New(rand.NewPCG(1, 2)).Perm(len(w.hats)) // in the order of age
+			began := time.Now().Add(-time.Hour)
+			age := func(n int) time.Time { return began.Add(time.Duration(places[n]) * 100 * time.Millisecond) }
+			inOrder := make([]int, len(w.hats))
+			for n, place := range places {
+				inOrder[place] = n
 			}
-			sum += max(place-r.hat, r.hat-place)
-		}
-		last += time.Since(began)
-		off += time.Duration(sum / len(w.hats))
-		stop()
+			if place == "kept" {
+				kept := &memory{}
+				for n, id := range w.hats {
+					kept.all = append(kept.all, Aged{id, age(n)})
+				}
+				w.options.Ages = kept
+			}
+			var first, last time.Duration
+			var engine, peer spent
+			var off, furthest, rounds int
+			for ; b.Loop(); rounds++ {
+				b.StopTimer()
+				w.write(b, 0, fmt.Sprint(rounds))
+				w.copies(b, age)
+				b.StartTimer()
+				at := now()
+				stop := w.start()
+				for place := range w.hats {
+					r := <-w.started
+					if place == 0 {
+						first += r.at.Sub(time.Unix(0, int64(at.wall)))
+					}
+					distance := max(place-places[r.hat], places[r.hat]-place)
+					off, furthest = off+distance, max(furthest, distance)
+				}
+				stop()
+				engine.since(at)
+				last = engine.wall
+
+				b.StopTimer()
+				w.write(b, 0, fmt.Sprint("p", rounds))
+				w.copies(b, age)
+				work := make(chan int, len(w.hats))
+				for _, n := range inOrder {
+					work <- n
+				}
+				close(work)
+				at = now()
+				w.queue(b, work)
+				peer.since(at)
+				b.StartTimer()
+			}
+			runs := float64(rounds * len(w.hats))
+			b.ReportMetric(first.Seconds()*1000/float64(rounds), "first-ms")
+			b.ReportMetric(last.Seconds()*1000/float64(rounds), "last-ms")
+			b.ReportMetric(float64(off)/runs, "places-off")
+			b.ReportMetric(float64(furthest), "most-off")
+			b.ReportMetric(engine.cpu.Seconds()*1000/runs, "cpu-ms/run")
+			b.ReportMetric(peer.cpu.Seconds()*1000/runs, "peer-cpu-ms/run")
+			b.ReportMetric(engine.wall.Seconds()/peer.wall.Seconds(), "she/peer")
+			b.ReportMetric(0, "ns/op")
+		})
 	}
-	b.ReportMetric(first.Seconds()*1000/float64(rounds), "first-ms")
-	b.ReportMetric(last.Seconds()*1000/float64(rounds), "last-ms")
-	b.ReportMetric(float64(off)/float64(rounds), "places-off")
+}
+
+// What a HAT costs that nobody uses: of memory, and of descriptors, once it was looked at and is closed again. Beside it
+// what one takes that stays open after a run.
+func BenchmarkIdle(b *testing.B) {
+	w := newBench(b, b.TempDir(), *benchIdle)
+	w.close(b)
+	var closed, opened, files float64
+	for b.Loop() {
+		before, beforeFiles := resident(b), descriptors(b)
+		var err error
+		if w.store, err = sqlite.NewStore(w.dir, sqlite.Options{MaxOpen: *benchPlaces, IdleFor: time.Millisecond}); err != nil {
+			b.Fatal(err)
+		}
+		for n := range w.hats {
+			w.with(b, n, func(v vault.Vault) error {
+				_, err := v.Due(b.Context())
+				return err
+			})
+		}
+		for w.store.OpenVaults() > 0 {
+			runtime.Gosched()
+		}
+		closed = float64(resident(b)-before) / float64(len(w.hats))
+		files = float64(descriptors(b)-beforeFiles) / float64(len(w.hats))
+		w.close(b)
+
+		some := min(len(w.hats), 200)
+		w.open(b)
+		before = resident(b)
+		stop := w.start()
+		for n := range some {
+			w.write(b, n, "open")
+			w.engine.Wake(w.hats[n])
+			<-w.started
+		}
+		stop()
+		opened = float64(resident(b)-before) / float64(w.store.OpenVaults())
+	}
+	b.ReportMetric(closed, "B/idle-HAT")
+	b.ReportMetric(files, "files/idle-HAT")
+	b.ReportMetric(opened/1024, "KiB/open-HAT")
 	b.ReportMetric(0, "ns/op")
+}
+
+// resident is the memory of this process, after what can be given back was.
+func resident(b *testing.B) int {
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		b.Skip(err)
+	}
+	var all, pages int
+	if _, err := fmt.Sscan(string(text), &all, &pages); err != nil {
+		b.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+func descriptors(b *testing.B) int {
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		b.Skip(err)
+	}
+	return len(all)
 }
 
 // One HAT writes as fast as it can, and another one record now and then: how much later its run begins than when nobody

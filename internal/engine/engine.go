@@ -70,6 +70,7 @@ type Options struct {
 	// keep running for Owners who have granted them and not yet agreed to the current one. A function with a Manifest
 	// is available at once; others are asked for their configuration by Run.
 	Functions []catalog.Function
+	Ages      Ages         // of the HATs, from a former life of the server; nil: none are kept
 	Log       *slog.Logger // gets ids, codes, counts and durations, nothing that a function said or was shown
 
 	Now      func() time.Time // time.Now
@@ -97,6 +98,7 @@ type Engine struct {
 	grace    time.Duration
 	slack    time.Duration
 	quota    plan.Quota
+	kept     Ages
 	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
 
 	mu    sync.Mutex
@@ -127,7 +129,7 @@ func New(o Options) *Engine {
 		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
-		quota: o.Quota,
+		quota: o.Quota, kept: o.Ages,
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}

@@ -12,6 +12,9 @@ import (
 const (
 	// looksAtOnce bounds how many vaults are opened at once only to see whether something is due.
 	looksAtOnce = 4
+	// enough is how many HATs may wait with work that could start before a sweep goes on only as fast as runs end. So what
+	// it has opened to look at is still open when its run begins, and nobody is passed over for ever.
+	enough = 64
 	// lookAgain is the pause after a vault could not be looked at.
 	lookAgain = 30 * time.Second
 )
@@ -29,6 +32,8 @@ type loop struct {
 	timers             timers
 	pendulum           pendulum
 	census             census
+	ages               ages
+	freed              int // runs that ended since the sweep last looked at a HAT
 
 	ends  chan end
 	looks chan look
@@ -70,8 +75,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer e.atWork.Store(false)
 	l := &loop{
 		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(), census: newCensus(),
+		ages: ages{kept: e.kept},
 		ends: make(chan end), looks: make(chan look), lists: make(chan []string),
 	}
+	l.startAges()
 	// Runs outlive ctx by the grace time.
 	runs, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
@@ -82,6 +89,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer tick.Stop()
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
+	var keep <-chan time.Time
+	if e.kept != nil {
+		often := time.NewTicker(keepEvery)
+		defer often.Stop()
+		keep = often.C
+	}
 	for {
 		if now := l.now(); l.pendulum.setBack(now, time.Now()) {
 			// What waits here for its time waits too long. The vaults mend what they have when they are looked at.
@@ -119,6 +132,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 		case end := <-l.ends:
 			l.running--
+			l.freed++
 			l.census.done(end.task)
 			// First what is due now, then the end: the queue forgets a HAT that has neither, and with it that it was
 			// just served.
@@ -127,11 +141,13 @@ func (e *Engine) Run(ctx context.Context) error {
 			// Last: who asks again at once must not find the run still there.
 			end.answer()
 		case ids := <-l.lists:
-			for _, id := range ids {
+			for _, id := range l.inOrder(ids) {
 				l.background.add(id)
 			}
 		case <-tick.C:
 			l.startSweep(ctx)
+		case <-keep:
+			l.keepAges(ctx, false)
 		case <-alarm.C:
 			for _, id := range l.timers.due(e.now()) {
 				l.urgent.add(id)
@@ -142,6 +158,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // stop ends the loop: looks stop by themselves, runs get the grace time.
 func (l *loop) stop(giveUp func()) {
+	l.keepAges(context.Background(), true)
 	for _, r := range l.queue.drain() {
 		r.outcome <- ErrStopped
 	}
@@ -202,6 +219,10 @@ func (l *loop) startLooks(ctx context.Context) {
 	for len(l.looking) < looksAtOnce {
 		id, urgent := l.urgent.take()
 		if !urgent {
+			if len(l.queue.ready) >= enough && l.freed == 0 {
+				return
+			}
+			l.freed = 0
 			var ok bool
 			if id, ok = l.background.take(); !ok {
 				return
@@ -266,6 +287,9 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 // take puts what a look has found where it waits for its turn, or its time.
 func (l *loop) take(look look) {
 	l.census.see(look)
+	if look.err == nil || errors.Is(look.err, vault.ErrNotFound) {
+		delete(l.ages.before, look.hat)
+	}
 	switch {
 	case look.err == nil:
 		for _, t := range look.ready {
