@@ -21,13 +21,21 @@ type Grant struct {
 	InOrder  bool      // what fails holds up what came after it
 	Since    time.Time // records created before are never shown; zero: everything
 	Given    time.Time
+	// Ahead is the first position that was not taken when Since was chosen; 0: not known. What is created there or later is
+	// new, whatever the clock says: it may have been set back since. The vault fills it in.
+	Ahead hat.Seq
 	// Manifest is what the author said of it then, as the configuration clients are shown: texts and pictures, nothing
 	// that allows anything. Only the way into and out of the vault carries it.
 	Manifest []byte
 }
 
-// Shows says whether a record created then may be shown to the caller at all: a Function sees nothing older than its
-// Grant's Since. Where a record may be read is another question.
-func (c Caller) Shows(created time.Time) bool {
-	return c.kind != function || !created.Before(c.grant.Since)
+// Shows says whether a record created then, at that position, is not too old for the grant.
+func (g Grant) Shows(born hat.Seq, created time.Time) bool {
+	return !created.Before(g.Since) || g.Ahead > 0 && born >= g.Ahead
+}
+
+// Shows says whether such a record may be shown to the caller at all: a Function sees nothing that is too old for its Grant.
+// Where a record may be read is another question.
+func (c Caller) Shows(born hat.Seq, created time.Time) bool {
+	return c.kind != function || c.grant.Shows(born, created)
 }

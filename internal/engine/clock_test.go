@@ -260,6 +260,31 @@ func overQuota(w *world, _ *clocked) {
 	expect(w.t, w.at("alice", "she/out"), "1")
 }
 
+// The owner agreed to what is new. After the clock was set back new records are older than that by their time, and new.
+func TestNewDataIsShownWhateverTheClockSays(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		f := &clocked{}
+		w.options.Now = f.clock.now
+		w.install("f", individual, []string{"a/x"}, "she/out", f.do)
+		w.start()
+		w.addHAT("alice")
+		w.addHAT("bob")
+		w.write("alice", "a/x", "old")
+		w.pass(time.Hour)
+		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+			g, err := w.engine.GrantFor(functionID("f"))
+			if err == nil {
+				g.Since = f.clock.now().UTC()
+				_, err = v.Enable(t.Context(), owner, g)
+			}
+			return err
+		})
+		w.setClock(&f.clock, -day)
+		w.post("alice", "a/x", "new")
+		expect(t, w.at("alice", "she/out"), "new")
+	})
+}
+
 // Under load a HAT that was served before the clock was set back must not wait for all others until then.
 func TestALaneIsNotLeftBehindWhenTheClockIsSetBack(t *testing.T) {
 	q := newQueue(4)

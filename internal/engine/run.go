@@ -196,8 +196,8 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 		Available: true, Enabled: true, LastExecution: a.plan.LastExecution,
 	})
 	err = a.vault.Read(ctx, access.AsFunction(owner.ID, a.plan.Grant), func(src bundle.Source, _ hat.Seq) error {
-		if from := a.plan.Grant.Since; !from.IsZero() {
-			src = since{src, from}
+		if !a.plan.Grant.Since.IsZero() {
+			src = since{src, a.plan.Grant}
 		}
 		if !a.plan.Part.All() {
 			meant, err := a.plan.Part.Filter()
@@ -284,7 +284,7 @@ func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question bund
 // since is a source without what was created before a grant begins, links included.
 type since struct {
 	bundle.Source
-	from time.Time
+	grant access.Grant
 }
 
 func (s since) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle.Stream {
@@ -300,7 +300,7 @@ func (s since) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) iter
 func (s since) keep(records iter.Seq2[hat.Record, error]) iter.Seq2[hat.Record, error] {
 	return func(yield func(hat.Record, error) bool) {
 		for r, err := range records {
-			if (err != nil || !r.Created.Before(s.from)) && !yield(r, err) {
+			if (err != nil || s.grant.Shows(r.Born, r.Created)) && !yield(r, err) {
 				return
 			}
 		}

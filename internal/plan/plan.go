@@ -59,10 +59,15 @@ type Part struct {
 }
 
 // A Sight is what a grant could show, by the number that the vault has for the grant. A Part that is not of a Plan may lack
-// the bundle.
+// the grant itself.
 type Sight struct {
-	Grant  int64
-	Bundle bundle.Bundle
+	Grant int64
+	Of    access.Grant
+}
+
+func (s Sight) shows() (func(r hat.Record) bool, error) {
+	shows, err := s.Of.Bundle.Sight()
+	return func(r hat.Record) bool { return s.Of.Shows(r.Born, r.Created) && shows(r.Endpoint, r.Data) }, err
 }
 
 // All says that nothing is left out.
@@ -72,25 +77,24 @@ func (p Part) All() bool {
 
 // Filter answers whether a record is meant, to one goroutine at a time.
 func (p Part) Filter() (func(r hat.Record) bool, error) {
-	var under []func(hat.Endpoint, hat.Data) bool
+	var under []func(hat.Record) bool
 	for _, s := range p.Under {
-		shows, err := s.Bundle.Sight()
+		shows, err := s.shows()
 		if err != nil {
 			return nil, err
 		}
 		under = append(under, shows)
 	}
-	beyond := func(hat.Endpoint, hat.Data) bool { return false }
+	beyond := func(hat.Record) bool { return false }
 	if p.Beyond != nil {
 		var err error
-		if beyond, err = p.Beyond.Bundle.Sight(); err != nil {
+		if beyond, err = p.Beyond.shows(); err != nil {
 			return nil, err
 		}
 	}
 	return func(r hat.Record) bool {
 		return p.At(r.Endpoint) && !r.Created.Before(p.Since) && (p.Before.IsZero() || r.Created.Before(p.Before)) &&
-			!slices.ContainsFunc(under, func(shows func(hat.Endpoint, hat.Data) bool) bool { return !shows(r.Endpoint, r.Data) }) &&
-			!beyond(r.Endpoint, r.Data)
+			!slices.ContainsFunc(under, func(shows func(hat.Record) bool) bool { return !shows(r) }) && !beyond(r)
 	}, nil
 }
 
@@ -99,8 +103,8 @@ func (p Part) At(e hat.Endpoint) bool { return p.Only == nil || slices.Contains(
 
 // Granted is what of the part a grant covered that was given before: no endpoint, no time and no record that were granted
 // later. n is the vault's number of that grant, now the one that is given.
-func (p Part) Granted(n int64, g access.Grant, now bundle.Bundle) Part {
-	if len(bundle.Loosened(g.Bundle, now)) > 0 {
+func (p Part) Granted(n int64, g, now access.Grant) Part {
+	if now.Since.Before(g.Since) || len(bundle.Loosened(g.Bundle, now.Bundle)) > 0 {
 		p.Under = append(slices.Clone(p.Under), Sight{Grant: n})
 	}
 	granted := g.Bundle.Endpoints()
@@ -108,9 +112,6 @@ func (p Part) Granted(n int64, g access.Grant, now bundle.Bundle) Part {
 		p.Only = granted
 	} else {
 		p.Only = slices.DeleteFunc(slices.Clone(p.Only), func(e hat.Endpoint) bool { return !slices.Contains(granted, e) })
-	}
-	if g.Since.After(p.Since) {
-		p.Since = g.Since
 	}
 	return p
 }

@@ -20,6 +20,7 @@ type Event struct {
 	Endpoint hat.Endpoint
 	Chain    []hat.FunctionID // the functions behind the record, its writer last; empty: a person or plug wrote it
 	Created  time.Time        // of the record
+	Born     hat.Seq          // its position then
 }
 
 // A State is what the decision needs to know of an enabled function.
@@ -66,7 +67,7 @@ func Judge(s State, events []Event, now time.Time) Verdict {
 	var v Verdict
 	reads := s.Grant.Bundle.Endpoints()
 	for _, e := range events {
-		if !slices.Contains(reads, e.Endpoint) || writer(e.Chain) == s.Grant.Function || e.Created.Before(s.Grant.Since) {
+		if !slices.Contains(reads, e.Endpoint) || writer(e.Chain) == s.Grant.Function || !s.Grant.Shows(e.Born, e.Created) {
 			continue
 		}
 		switch stop := stopOf(s.Grant.Function, e.Chain); {

@@ -31,11 +31,12 @@ type grantText struct {
 	InOrder  bool           `json:"inOrder,omitempty"`
 	Since    time.Time      `json:"since,omitzero"`
 	Given    time.Time      `json:"given"`
+	Ahead    hat.Seq        `json:"ahead,omitempty"`
 }
 
 func encodeGrant(g access.Grant) (string, error) {
 	text, err := json.Marshal(grantText{
-		g.Function, g.Version, g.Digest, g.Bundle, g.Output, g.Mode, g.Trigger, g.InOrder, g.Since, g.Given,
+		g.Function, g.Version, g.Digest, g.Bundle, g.Output, g.Mode, g.Trigger, g.InOrder, g.Since, g.Given, g.Ahead,
 	})
 	return string(text), err
 }
@@ -47,13 +48,13 @@ func decodeGrant(text string) (access.Grant, error) {
 	}
 	return access.Grant{
 		Function: g.Function, Version: g.Version, Digest: g.Package, Bundle: g.Bundle, Output: g.Output, Mode: g.Mode,
-		Trigger: g.Trigger, InOrder: g.InOrder, Since: g.Since, Given: g.Given,
+		Trigger: g.Trigger, InOrder: g.InOrder, Since: g.Since, Given: g.Given, Ahead: g.Ahead,
 	}, nil
 }
 
 // sameGrant compares what was consented to, not when.
 func sameGrant(a, b access.Grant) bool {
-	a.Given, b.Given = time.Time{}, time.Time{}
+	a.Given, b.Given, a.Ahead, b.Ahead = time.Time{}, time.Time{}, 0, 0
 	left, leftErr := encodeGrant(a)
 	right, rightErr := encodeGrant(b)
 	return leftErr == nil && rightErr == nil && left == right
@@ -279,22 +280,26 @@ func (t *tx) stored(f function, s span) (v trigger.Verdict, since time.Time, err
 	if !s.part.Before.IsZero() {
 		before = sinceMicros(s.part.Before)
 	}
+	ahead := int64(math.MaxInt64)
+	if f.grant.Ahead > 0 {
+		ahead = int64(f.grant.Ahead)
+	}
 	for _, e := range f.grant.Bundle.Endpoints() {
 		if !s.part.At(e) {
 			continue
 		}
 		// One event for each chain of writers is as good as all of them.
 		err := t.each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
-			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND r.created >= ? AND r.created < ? GROUP BY r.chain`,
+			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND (r.created >= ? OR r.born >= ?) AND r.created >= ? AND r.created < ? GROUP BY r.chain`,
 			[]any{
 				e.String(), int64(s.after), e.String(), int64(s.after), int64(s.upto),
-				max(sinceMicros(f.grant.Since), sinceMicros(s.part.Since)), before,
+				sinceMicros(f.grant.Since), ahead, sinceMicros(s.part.Since), before,
 			}, func(scan func(...any) error) (err error) {
 				var (
 					chain  sql.NullString
 					oldest sql.NullInt64
 				)
-				ev := trigger.Event{Endpoint: e, Created: t.now}
+				ev := trigger.Event{Endpoint: e, Created: f.grant.Since} // not too old, as was asked
 				if err := scan(&chain, &ev.Seq, &oldest); err != nil {
 					return err
 				}
@@ -358,6 +363,9 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 		if !isNew && f.enabled && sameGrant(f.grant, g) {
 			state, err = stateOf(t.ctx, t.conn, f)
 			return err
+		}
+		if g.Ahead = f.grant.Ahead; isNew || g.Ahead == 0 || g.Since.After(f.grant.Since) {
+			g.Ahead = t.seq + 1
 		}
 		body, err := encodeGrant(g)
 		if err != nil {

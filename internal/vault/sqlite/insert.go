@@ -125,7 +125,7 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 			return err
 		}
 		ch.note(records[i].ID, records[i].Endpoint, trigger.Event{
-			Seq: records[i].Seq, Endpoint: records[i].Endpoint, Chain: by.chain, Created: t.now,
+			Seq: records[i].Seq, Endpoint: records[i].Endpoint, Chain: by.chain, Created: t.now, Born: records[i].Seq,
 		})
 	}
 	return nil

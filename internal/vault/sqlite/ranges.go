@@ -185,7 +185,7 @@ func (t *tx) sights(p plan.Part) (_ plan.Part, err error) {
 	fill := func(s plan.Sight) plan.Sight {
 		g, failed := grantOf(t.ctx, t.conn, t.v.grants, s.Grant)
 		err = cmp.Or(err, failed)
-		return plan.Sight{Grant: s.Grant, Bundle: g.Bundle}
+		return plan.Sight{Grant: s.Grant, Of: g}
 	}
 	if p.Beyond != nil {
 		s := fill(*p.Beyond)
@@ -304,15 +304,16 @@ func (t *tx) addGranted(f function, before function) error {
 	if err := t.addRange(f, plan.Part{Only: fresh}); err != nil {
 		return err
 	}
-	// What the former filters left out; what is older than the former window comes below, whatever they would have said.
-	loosened := plan.Part{Only: bundle.Loosened(before.grant.Bundle, f.grant.Bundle), Since: before.grant.Since, Beyond: sightOf(before.granted)}
-	if err := t.addRange(f, loosened); err != nil {
+	loosened := plan.Part{Only: bundle.Loosened(before.grant.Bundle, f.grant.Bundle), Beyond: sightOf(before.granted)}
+	was := before.grant.Since
+	longer := f.grant.Since.Before(was)
+	if longer {
+		loosened.Since = was // the rest of it is in the other
+	}
+	if err := t.addRange(f, loosened); err != nil || !longer {
 		return err
 	}
-	if was := before.grant.Since; f.grant.Since.Before(was) {
-		return t.addRange(f, plan.Part{Only: known, Before: was})
-	}
-	return nil
+	return t.addRange(f, plan.Part{Only: known, Before: was, Beyond: sightOf(before.granted)})
 }
 
 func (t *tx) addRange(f function, part plan.Part) error {
@@ -338,7 +339,7 @@ func (t *tx) renew(f function, before function) error {
 	granted := f.grant.Bundle.Endpoints()
 	for _, g := range all {
 		if !sameSight(f.grant, before.grant) {
-			g.part = g.part.Granted(before.granted, before.grant, f.grant.Bundle)
+			g.part = g.part.Granted(before.granted, before.grant, f.grant)
 			if !slices.ContainsFunc(granted, g.part.At) {
 				if err := t.dropRange(g.n); err != nil {
 					return err

@@ -134,7 +134,7 @@ func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r
 	switch {
 	case err != nil:
 		return hat.Record{}, err
-	case !found, !c.Shows(r.Created):
+	case !found, !c.Shows(r.Born, r.Created):
 		return hat.Record{}, fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
 	}
 	if err := c.Check(access.ReadRecords(r.Endpoint)); err != nil {
@@ -197,7 +197,7 @@ func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bun
 	if err != nil {
 		return bundle.Stream{Records: failing(err)}
 	}
-	if want.After > 0 || want.Upto > 0 || !s.caller.Shows(time.Time{}) {
+	if want.After > 0 || want.Upto > 0 || !s.caller.Shows(0, time.Time{}) {
 		want.Skip = 0 // a record must be looked at to know whether it counts
 	}
 	if w.ordered {
@@ -273,7 +273,7 @@ func (s *source) records(ctx context.Context, query string, args []any, extra ..
 		}
 		for rows.Next() {
 			r, err := s.names.scan(ctx, s.conn, scan)
-			if err == nil && !s.caller.Shows(r.Created) {
+			if err == nil && !s.caller.Shows(r.Born, r.Created) {
 				continue
 			}
 			if !yield(r, err) || err != nil {

@@ -334,7 +334,7 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 			if err != nil {
 				return err
 			}
-			ch.note(r.ID, s.at, trigger.Event{Seq: t.seq, Endpoint: s.at, Created: r.Created})
+			ch.note(r.ID, s.at, trigger.Event{Seq: t.seq, Endpoint: s.at, Created: r.Created, Born: r.Born})
 			records = append(records, r)
 		}
 		if err := t.raise(ch.events); err != nil {

@@ -323,7 +323,7 @@ func (t *tx) repeat(f function, r vault.Run, l *lease) ([]hat.RunID, error) {
 			if err := t.get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &granted); err != nil {
 				return nil, err
 			}
-			part = part.Granted(granted, p.Grant, f.grant.Bundle)
+			part = part.Granted(granted, p.Grant, f.grant)
 		}
 		g := &ground{
 			after: p.After, part: part, replaces: id, from: p.Window.From, executed: p.LastExecution,

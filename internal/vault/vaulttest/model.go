@@ -163,6 +163,10 @@ func modelRun(t *testing.T, p *person, r *rand.Rand) {
 			write()
 		case 3:
 			p.clock.move(time.Duration(r.IntN(200)) * time.Minute)
+			if r.IntN(10) == 0 {
+				p.clock.move(-day)
+			}
+			p.due() // as the engine asks
 		case 4:
 			version++
 			if len(committed) > 0 {
