@@ -19,42 +19,52 @@ import (
 // benchEvent is about as large as a day of one person's notes: 14 KB.
 var benchEvent = `{"data":{"notes":[` + strings.TrimSuffix(strings.Repeat(`{"recordId":"00000000-0000-4000-8000-000000000000","data":{"message":"words that are counted one by one"}},`, 130), ",") + `]}}`
 
-func benchFunctions(b *testing.B) map[string]invoke.Code {
-	return map[string]invoke.Code{
-		"python": function(b, "python3.11", "app.handler", map[string]string{"app.py": `
+// benchFunctions are the same work in each language, and benchAnswer what its answer to the event is.
+var benchFunctions = map[string]func(b *testing.B) invoke.Code{
+	"python": func(b *testing.B) invoke.Code {
+		return function(b, "python3.11", "app.handler", map[string]string{"app.py": `
 def handler(event, context):
     return sum(len(n["data"]["message"].split()) for n in event["data"]["notes"])
-`}),
-		"nodejs": function(b, "nodejs20.x", "app.handler", map[string]string{"app.js": `
+`})
+	},
+	"nodejs": func(b *testing.B) invoke.Code {
+		return function(b, "nodejs20.x", "app.handler", map[string]string{"app.js": `
 exports.handler = async (event) => event.data.notes.reduce((n, note) => n + note.data.message.split(' ').length, 0)
-`}),
-		"go": golambda(b),
-	}
+`})
+	},
+	"java":   func(b *testing.B) invoke.Code { return javaCode(b, javaClasses(b))("words.Words::handle") },
+	"dotnet": func(b *testing.B) invoke.Code { return dotnetCode(b, dotnetPackage(b), "Words::Tests.Words::Handle") },
+	"go":     func(b *testing.B) invoke.Code { return golambda(b) },
 }
+
+const benchAnswer = "910"
 
 // BenchmarkInvoke measures one invocation from event to nothing left: started cold, copied on demand, taken from
 // those that wait, and beside them the same handler in a fresh process of this host without any walls.
 func BenchmarkInvoke(b *testing.B) {
-	for name, c := range benchFunctions(b) {
-		b.Run(name+"/bare", func(b *testing.B) { bare(b, c) })
+	for name, code := range benchFunctions {
+		c := code(b)
+		if name != "java" && name != "dotnet" { // their bootstraps are not where they are looked for without walls
+			b.Run(name+"/bare", func(b *testing.B) { bare(b, c) })
+		}
 		b.Run(name+"/cold", func(b *testing.B) {
-			v := newInvoker(b)
+			v := openInvoker(b, invoke.Config{Find: testDotnet, WaitingBytes: -1})
 			measure(b, v, c, invoke.Cold)
 		})
 		if name != "go" { // custom runtimes are not copied
 			b.Run(name+"/restored", func(b *testing.B) {
-				v := openInvoker(b, invoke.Config{Images: b.TempDir(), WaitingBytes: -1})
+				v := openInvoker(b, invoke.Config{Find: testDotnet, Images: b.TempDir(), WaitingBytes: -1})
 				prepare(b, v, c)
 				measure(b, v, c, invoke.Restored)
 			})
 		}
 		b.Run(name+"/parked", func(b *testing.B) {
-			v := openInvoker(b, invoke.Config{Images: b.TempDir()})
+			v := openInvoker(b, invoke.Config{Find: testDotnet, Images: b.TempDir()})
 			prepare(b, v, c)
 			measure(b, v, c, invoke.Parked)
 		})
 		b.Run(name+"/parked and rehearsed", func(b *testing.B) {
-			v, c := openInvoker(b, invoke.Config{Images: b.TempDir()}), c
+			v, c := openInvoker(b, invoke.Config{Find: testDotnet, Images: b.TempDir()}), c
 			c.WarmUp = []byte(benchEvent)
 			prepare(b, v, c)
 			measure(b, v, c, invoke.Parked)

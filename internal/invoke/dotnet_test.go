@@ -52,8 +52,9 @@ func dotnetPackage(t testing.TB) string {
 	compile("Part", "Part.cs")
 	compile("Functions", "Functions.cs", "Amazon.Lambda.Core", "Part")
 	compile("Edges", "Edges.cs")
+	compile("Words", "Words.cs")
 	compile("Hostile", "Hostile.cs", "Amazon.Lambda.Core")
-	for _, assembly := range []string{"Functions", "Edges", "Hostile"} {
+	for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile"} {
 		if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
 			`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
 			t.Fatal(err)

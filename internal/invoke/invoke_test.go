@@ -231,6 +231,17 @@ func TestOfficialGoClient(t *testing.T) {
 	}
 }
 
+// TestProcessorsOfCustomRuntime: a program in Go has as many as it may use, or what its author says.
+func TestProcessorsOfCustomRuntime(t *testing.T) {
+	v, c := newInvoker(t), golambda(t)
+	for memory, want := range map[int]string{128: "1", 1769: "1", 1770: "2"} {
+		c.MemoryMB = memory
+		wantAnswer(t, v, c, `{"do":"processors"}`, want)
+	}
+	c.Env = map[string]string{"GOMAXPROCS": "3"}
+	wantAnswer(t, v, c, `{"do":"processors"}`, "3")
+}
+
 func TestCustomRuntimeThatCannotRun(t *testing.T) {
 	slow(t)
 	v := newInvoker(t)

@@ -38,7 +38,7 @@ func (v *Invoker) program(r Request) (p sandbox.Program, found runtimes.Runtime,
 		Dir: c.Dir, Command: f.runtime.Command, Env: environment(c, f.runtime),
 		Binds: []sandbox.Bind{{Source: v.runtimes, Target: runtimes.Dir}},
 		Limits: sandbox.Limits{
-			Memory: int64(c.MemoryMB) << 20, CPU: float64(c.MemoryMB) / 1769, Tmp: int64(or(c.TmpMB, DefaultTmpMB)) << 20,
+			Memory: int64(c.MemoryMB) << 20, CPU: float64(c.MemoryMB) / fullCPU, Tmp: int64(or(c.TmpMB, DefaultTmpMB)) << 20,
 			Processes: or(c.Processes, DefaultProcesses), Files: or(c.Files, DefaultFiles), Init: v.init,
 		},
 	}
@@ -144,6 +144,9 @@ func or(n, otherwise int) int {
 	return otherwise
 }
 
+// fullCPU is the memory in MB that goes with one CPU, as on Lambda.
+const fullCPU = 1769
+
 // region is where our functions say they are; clients insist on one.
 const region = "eu-west-1"
 
@@ -157,6 +160,13 @@ func environment(c Code, r runtimes.Runtime) []string {
 	env := map[string]string{}
 	for name, value := range c.Env {
 		env[name] = value
+	}
+	if len(r.Command) == 0 {
+		// A program in Go would have as many threads as the machine has processors for a share of one, and wake them
+		// for each other: the limit is kept outside, where it can't see it.
+		if _, ok := env["GOMAXPROCS"]; !ok {
+			env["GOMAXPROCS"] = fmt.Sprint((c.MemoryMB + fullCPU - 1) / fullCPU)
+		}
 	}
 	for _, pair := range r.Env {
 		name, value, _ := strings.Cut(pair, "=")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -17,6 +18,8 @@ func edge(e event) any {
 		return strings.Repeat("x", e.Size-2)
 	case "length":
 		return len(e.Text)
+	case "processors":
+		return runtime.GOMAXPROCS(0)
 	case "fill":
 		f, err := os.Create("/tmp/full")
 		done, block := 0, make([]byte, 65536)
