@@ -14,6 +14,7 @@ import (
 	_ "unsafe" // for go:linkname
 
 	"gvisor.dev/gvisor/pkg/log"
+	"gvisor.dev/gvisor/pkg/sentry/kernel"
 	_ "gvisor.dev/gvisor/pkg/sentry/seccheck"
 	"gvisor.dev/gvisor/runsc/cli/maincli"
 
@@ -35,6 +36,9 @@ func main() {
 	}
 	log.SetLevel(log.Warning) // it would be formatted for nobody
 	skipTracePoints()
+	// Inside a sandbox only the number of processes is limited by cgroups. The other six hierarchies would say nothing true,
+	// and be a tenth of what a copy has to load.
+	kernel.CgroupCtrls = []kernel.CgroupControllerType{kernel.CgroupControllerPIDs}
 	registerFilter(slices.Contains(os.Args, "gofer"))
 	maincli.Main()
 }
