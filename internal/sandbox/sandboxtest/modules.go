@@ -73,6 +73,17 @@ func moduleEndings(t *testing.T, s *suite) {
 	wantFailure(t, err, sandbox.Author, sandbox.ResponseSizeTooLarge)
 }
 
+// calls: what the host's side of a module leaves over is collected, by threads that are there already.
+func calls(t *testing.T, s *suite) {
+	r, err := s.run(t, s.program(), event{Do: "calls", Bytes: 100_000}, 3*ample)
+	if err != nil || string(r.Payload) != `"called"` {
+		t.Errorf("%.40q %v", r.Payload, err)
+	}
+	if r.Usage.MaxMemory > 192<<20 {
+		t.Errorf("it had %d MB", r.Usage.MaxMemory>>20)
+	}
+}
+
 // ahead: what a module does before it reads its event happens before there is one, and nothing it says before is an
 // answer.
 func ahead(t *testing.T, s *suite) {

@@ -32,7 +32,7 @@ func Modules(t *testing.T, open func(t *testing.T) sandbox.Mechanism) {
 	s := &suite{dir: buildModule(t), file: module}
 	s.each(t, open, []test{
 		{"Answers", answers}, {"Surroundings", surroundingsOfModule}, {"Limits", resources}, {"Endings", moduleEndings},
-		{"Log", logs}, {"INIT", initFailures}, {"Ahead", ahead}, {"Cancel", cancel}, {"Unfit", unfit},
+		{"Log", logs}, {"INIT", initFailures}, {"Ahead", ahead}, {"Calls", calls}, {"Cancel", cancel}, {"Unfit", unfit},
 	})
 }
 

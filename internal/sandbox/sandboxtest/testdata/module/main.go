@@ -90,6 +90,17 @@ func main() {
 		}
 		fmt.Fprintln(os.Stderr, "the tail", e.Mark)
 		fmt.Print(`"flooded"`)
+	case "calls":
+		random := make([]byte, 64)
+		for n := range e.Bytes {
+			rand.Read(random)
+			fmt.Fprintf(os.Stderr, "%d %x %s\n", n, random, time.Now())
+			os.Stat("/none")
+			if n%1000 == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		fmt.Print(`"called"`)
 	case "reach":
 		reach(e)
 	}
