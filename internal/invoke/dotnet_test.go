@@ -79,7 +79,7 @@ func TestDotnet(t *testing.T) {
 		if testing.Short() {
 			t.Skip("many sandboxes")
 		}
-		distinct(t, openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3, Find: testDotnet}), with("Draws::Handle"), 20)
+		distinct(t, openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3, Find: testDotnet}), with("Draws::Handle"), copiesToDraw())
 	})
 }
 

@@ -295,5 +295,5 @@ func javaCopies(t *testing.T, _ *invoke.Invoker, classes string) {
 		t.Skip("many sandboxes")
 	}
 	v := openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3})
-	distinct(t, v, javaCode(t, classes)("forms.Draws::handle"), 20)
+	distinct(t, v, javaCode(t, classes)("forms.Draws::handle"), copiesToDraw())
 }

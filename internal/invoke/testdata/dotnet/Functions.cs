@@ -213,7 +213,8 @@ namespace Tests
             var open = new byte[16];
             var drawn = new Dictionary<string, object> {
                 { "guid", Guid.NewGuid().ToString() }, { "new", Bytes(new Random()) }, { "static", Bytes(Shared) }, { "own", Bytes(own) },
-                { "within", Bytes(Within.Kept) }, { "clock", DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0 },
+                { "within", Bytes(Within.Kept) },
+                { "name", Path.GetRandomFileName() }, { "file", Path.GetTempFileName() }, { "clock", DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0 },
             };
             try
             {

@@ -3,9 +3,13 @@ package main
 
 import (
 	"context"
+	crand "crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"os"
 	"strings"
 	"time"
 
@@ -18,6 +22,8 @@ type event struct {
 	Fail string      `json:"fail"`
 
 	Data *notes `json:"data"` // of a benchmark
+
+	Draw bool `json:"draw"` // from what is random
 
 	Do   string `json:"do"` // of an edge
 	Size int    `json:"size"`
@@ -43,6 +49,9 @@ func handle(ctx context.Context, e event) (any, error) {
 	if e.Data != nil {
 		return e.Data.words(), nil
 	}
+	if e.Draw {
+		return draw(ctx)
+	}
 	if e.Do != "" {
 		return edge(e), nil
 	}
@@ -63,3 +72,24 @@ func handle(ctx context.Context, e event) (any, error) {
 }
 
 func main() { lambda.Start(handle) }
+
+var (
+	seeded = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) // in INIT, as many do
+	hashes = maphash.MakeSeed()
+)
+
+// draw gives something of each source of randomness.
+func draw(ctx context.Context) (any, error) {
+	c, _ := lambdacontext.FromContext(ctx)
+	folder, err := os.MkdirTemp("", "x")
+	if err != nil {
+		return nil, err
+	}
+	secret := make([]byte, 16)
+	_, _ = crand.Read(secret)
+	return map[string]any{
+		"global": fmt.Sprint(rand.Uint64()), "seeded": fmt.Sprint(seeded.Uint64()), "hash": fmt.Sprint(maphash.String(hashes, "x")), "text": crand.Text(),
+		"secret": fmt.Sprintf("%x", secret), "folder": folder, "request": c.AwsRequestID, "order": fmt.Sprint(rand.Perm(60)),
+		"clock": float64(time.Now().UnixMicro()) / 1e6,
+	}, nil
+}

@@ -47,6 +47,10 @@ public class Draws {
         drawn.put("drbg", drbg.nextLong() + "");
         drawn.put("splittable", new SplittableRandom().nextLong() + "");
         drawn.put("order", order.toString());
+        drawn.put("file", java.io.File.createTempFile("she", "").getName());
+        drawn.put("folder", java.nio.file.Files.createTempDirectory("she").toString());
+        java.security.KeyPairGenerator keys = java.security.KeyPairGenerator.getInstance("EC");
+        drawn.put("key", java.util.Base64.getEncoder().encodeToString(keys.generateKeyPair().getPublic().getEncoded()));
         drawn.put("clock", System.currentTimeMillis() / 1000.0);
         return drawn;
     }
