@@ -127,7 +127,11 @@ func printRun(w io.Writer, r runView, withLog bool) {
 	if r.SupersededBy != "" {
 		fmt.Fprintf(w, "\nrepeated   by run %s", r.SupersededBy)
 	}
-	fmt.Fprintf(w, "\nsandbox    %s\n", r.Stats.Start)
+	fmt.Fprintf(w, "\nsandbox    %s", r.Stats.Start)
+	if r.Stats.Warmed {
+		fmt.Fprint(w, ", warmed up")
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "steps      %s\n", steps(r))
 	for _, id := range r.Written {
 		fmt.Fprintf(w, "record     %s\n", id)

@@ -417,7 +417,7 @@ func (a *attempt) ask(ctx context.Context, what string, entry catalog.Entry, id 
 	answer, err := a.invoker.Invoke(ctx, invocation(a.function, entry, a.tenantOf(a.hat), id.String(), event))
 	a.stats.Timing.Queue += answer.Timing.Queue
 	a.stats.Timing.Sandbox += answer.Timing.Sandbox
-	a.stats.Start = string(answer.Start)
+	a.stats.Start, a.stats.Warmed = string(answer.Start), answer.Warmed
 	a.stats.MaxMemory = max(a.stats.MaxMemory, answer.Usage.MaxMemory)
 	a.said.add(what, answer.Log)
 	if err != nil {

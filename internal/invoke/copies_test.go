@@ -202,15 +202,17 @@ exports.handler = async (event) => {
 	wantStart(t, v, c, `1`, invoke.Cold)
 	v.Settle()
 	// Once at least before the image was made, and once in the copy.
-	if a := wantStart(t, v, c, `3`, invoke.Parked); string(a.Log) != "event {}\n" {
-		t.Errorf("log %q", a.Log)
+	if a := wantStart(t, v, c, `3`, invoke.Parked); string(a.Log) != "event {}\n" || !a.Warmed {
+		t.Errorf("warmed %t, log %q", a.Warmed, a.Log)
 	}
 
 	// A function that dies of its rehearsal is copied without.
 	c.WarmUp = []byte(`{"die":true}`)
 	wantStart(t, v, c, `1`, invoke.Cold)
 	v.Settle()
-	wantStart(t, v, c, `1`, invoke.Parked)
+	if a := wantStart(t, v, c, `1`, invoke.Parked); a.Warmed {
+		t.Error("it is said to be warmed")
+	}
 }
 
 func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
@@ -236,8 +238,8 @@ func TestInstanceThatDiesOfItsRehearsal(t *testing.T) {
 	c := golambda(t)
 	c.WarmUp = []byte(`{"fail":"panic"}`)
 	for _, want := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked} {
-		if a, err := ask(t, v, c, `{"n":1}`); err != nil || a.Start != want {
-			t.Errorf("started %s, want %s: %v", a.Start, want, err)
+		if a, err := ask(t, v, c, `{"n":1}`); err != nil || a.Start != want || a.Warmed {
+			t.Errorf("started %s, want %s, warmed %t: %v", a.Start, want, a.Warmed, err)
 		}
 		v.Settle()
 	}

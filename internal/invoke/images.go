@@ -171,7 +171,11 @@ func (im *images) build(ctx context.Context, f *function) (reason string, err er
 	}
 	_, err = im.copier.Checkpoint(ctx, f.program, rehearsal, dir)
 	if err != nil && rehearsal != nil && ctx.Err() == nil {
+		rehearsal = nil
 		_, err = im.copier.Checkpoint(ctx, f.program, nil, dir)
+	}
+	if err == nil && rehearsal != nil {
+		err = os.WriteFile(filepath.Join(dir, rehearsedFile), nil, 0o600)
 	}
 	if err != nil {
 		var failure *Failure
@@ -192,6 +196,14 @@ func (im *images) build(ctx context.Context, f *function) (reason string, err er
 	}
 	im.evict(time.Now())
 	return "its image was evicted at once", im.exists(f.key)
+}
+
+// rehearsedFile is beside the memory of an instance that has rehearsed.
+const rehearsedFile = "rehearsed"
+
+func (im *images) rehearsed(key string) bool {
+	_, err := os.Stat(filepath.Join(im.dir, key, rehearsedFile))
+	return err == nil
 }
 
 func (im *images) exists(key string) error {

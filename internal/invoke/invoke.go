@@ -85,6 +85,7 @@ type Answer struct {
 	Payload []byte
 	Log     []byte
 	Start   Start
+	Warmed  bool // the instance, or what it is a copy of, had tried Code.WarmUp
 	Timing  Timing
 	Usage   Usage
 }
@@ -323,10 +324,10 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 		defer v.stock.replenish(f)
 	}
 	began := time.Now()
-	instance, start := v.stock.obtain(ctx, f)
+	instance, start, warmed := v.stock.obtain(ctx, f)
 	a.Timing.Sandbox = time.Since(began)
 	if instance != nil {
-		a.Start = start
+		a.Start, a.Warmed = start, warmed
 		err := v.runOnce(ctx, instance, r, a)
 		// A copy that broke before its function saw the event, or for a reason of ours, is not the function's failure.
 		var failure *Failure
@@ -340,7 +341,7 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 	}
 	began = time.Now()
 	instance, failed, err := mechanism.Start(ctx, p)
-	a.Start, a.Timing.Sandbox, a.Timing.Init = Cold, time.Since(began), failed.Init
+	a.Start, a.Warmed, a.Timing.Sandbox, a.Timing.Init = Cold, false, time.Since(began), failed.Init
 	v.stock.count(f, Cold)
 	if err != nil {
 		a.Payload, a.Log = failed.Payload, failed.Log

@@ -64,6 +64,7 @@ type function struct {
 
 type parked struct {
 	sandbox.Instance
+	warmed bool // it rehearsed, or what it is a copy of
 	memory int64
 	since  time.Time
 }
@@ -122,7 +123,7 @@ func keyOf(c Code, p sandbox.Program, runtime, stamp string) string {
 }
 
 // take notes the demand and gives a waiting instance, if there is one.
-func (s *stock) take(f *function) (i sandbox.Instance, ok bool) {
+func (s *stock) take(f *function) (p *parked, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -136,24 +137,25 @@ func (s *stock) take(f *function) (i sandbox.Instance, ok bool) {
 			continue
 		}
 		s.countLocked(f, Counts{Parked: 1})
-		return p.Instance, true
+		return p, true
 	}
 	return nil, false
 }
 
-// obtain gives an instance of f that waited or could be copied now; nil if there is none.
-func (s *stock) obtain(ctx context.Context, f *function) (sandbox.Instance, Start) {
+// obtain gives an instance of f that waited or could be copied now, and says whether it is warmed up; nil if there is
+// none.
+func (s *stock) obtain(ctx context.Context, f *function) (i sandbox.Instance, start Start, warmed bool) {
 	if f == nil {
-		return nil, Cold
+		return nil, Cold, false
 	}
-	if i, ok := s.take(f); ok {
-		return i, Parked
+	if p, ok := s.take(f); ok {
+		return p.Instance, Parked, p.warmed
 	}
 	if i := s.restore(ctx, f, false); i != nil {
 		s.count(f, Restored)
-		return i, Restored
+		return i, Restored, s.images.rehearsed(f.key)
 	}
-	return nil, Cold
+	return nil, Cold, false
 }
 
 func (s *stock) count(f *function, start Start) {
@@ -218,12 +220,12 @@ func (s *stock) replenish(f *function) {
 				defer func() { <-s.makers }()
 			case <-s.ctx.Done():
 			}
-			i := s.make(f)
+			p := s.make(f)
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			f.making--
-			if i != nil {
-				s.parkLocked(f, i)
+			if p != nil {
+				s.parkLocked(f, p)
 			}
 		})
 	}
@@ -253,9 +255,10 @@ func (s *stock) roomLocked(f *function, bytes int64) bool {
 }
 
 // make makes one instance for stock: a copy where the function has an image or can get one.
-func (s *stock) make(f *function) sandbox.Instance {
+func (s *stock) make(f *function) *parked {
 	for s.ctx.Err() == nil {
 		i := s.restore(s.ctx, f, true)
+		warmed := i != nil && s.images.rehearsed(f.key)
 		if i == nil {
 			began := time.Now()
 			var err error
@@ -264,8 +267,12 @@ func (s *stock) make(f *function) sandbox.Instance {
 			}
 			s.took(f, time.Since(began))
 		}
-		if s.rehearse(f, i) {
-			return i
+		r, ok := i.(sandbox.Rehearser)
+		if !ok || !s.rehearses(f) {
+			return &parked{Instance: i, warmed: warmed}
+		}
+		if s.rehearse(f, r) {
+			return &parked{Instance: i, warmed: true}
 		}
 		_ = i.Close() // what could not be removed is Sweep's; the next one does not rehearse
 	}
@@ -274,18 +281,20 @@ func (s *stock) make(f *function) sandbox.Instance {
 
 // rehearse lets an instance that is to wait try what its event will need: also of a copy nothing is mapped yet. One
 // that does not stand it is of no use.
-func (s *stock) rehearse(f *function, i sandbox.Instance) bool {
-	r, ok := i.(sandbox.Rehearser)
-	s.mu.Lock()
-	ok = ok && f.warm != nil && !f.fails
-	s.mu.Unlock()
-	if !ok || r.Rehearse(s.ctx, f.rehearsal(rehearsing)) == nil {
+func (s *stock) rehearse(f *function, i sandbox.Rehearser) bool {
+	if i.Rehearse(s.ctx, f.rehearsal(rehearsing)) == nil {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.fails = s.ctx.Err() == nil
 	return false
+}
+
+func (s *stock) rehearses(f *function) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f.warm != nil && !f.fails
 }
 
 func (f *function) rehearsal(most time.Duration) sandbox.Call {
@@ -351,8 +360,8 @@ func (s *stock) took(f *function, d time.Duration) {
 	f.cost = (3*f.cost + d) / 4
 }
 
-func (s *stock) parkLocked(f *function, i sandbox.Instance) {
-	p := &parked{i, i.Memory(), time.Now()}
+func (s *stock) parkLocked(f *function, p *parked) {
+	p.memory, p.since = p.Memory(), time.Now()
 	f.memory = p.memory
 	if s.ctx.Err() != nil || s.functions[f.key] != f || !s.roomLocked(f, p.memory) {
 		s.discard(p)

@@ -104,7 +104,7 @@ func must[T any](v T, err error) T {
 
 func (s *stock) call(b *built, name string) *function {
 	f := s.find(Code{Name: name, Package: name}, sandbox.Program{}, b, runtimes.Runtime{}, "")
-	if i, start := s.obtain(context.Background(), f); i != nil {
+	if i, start, _ := s.obtain(context.Background(), f); i != nil {
 		_ = i.Close()
 	} else {
 		s.count(f, start)
