@@ -118,7 +118,7 @@ func TestHostile(t *testing.T) {
 					}
 				})
 			}
-			t.Run("rehearsed", func(t *testing.T) { rehearsed(t, c) })
+			t.Run("rehearsed", func(t *testing.T) { rehearsed(t, c, &marks) })
 			t.Logf("%d probes", n)
 
 			// Whatever was a person's is nowhere on the machine.
@@ -136,10 +136,10 @@ func TestHostile(t *testing.T) {
 }
 
 // rehearsed shows within the walls that the probes see what a process keeps: a copy has what the rehearsal left, which
-// had no data, and nothing of another copy.
-func rehearsed(t *testing.T, c invoke.Code) {
+// had no data, or a piece of it, and nothing of any run.
+func rehearsed(t *testing.T, c invoke.Code, marks *[]string) {
 	dir := t.TempDir()
-	h := hostile{t, openIn(t, dir, invoke.Config{Images: filepath.Join(dir, "images"), Find: testDotnet}), c, new([]string), nil}
+	h := hostile{t, openIn(t, dir, invoke.Config{Images: filepath.Join(dir, "images"), Find: testDotnet}), c, marks, nil}
 	rehearsal := newMark()
 	h.code.WarmUp = fmt.Appendf(nil, `{"do":"leave","mark":%q}`, rehearsal)
 	h.ready()
@@ -153,11 +153,11 @@ func rehearsed(t *testing.T, c invoke.Code) {
 		t.Fatal("this was no copy")
 	}
 	for name, text := range found {
-		if strings.Contains(text, left) {
+		switch {
+		case hasPiece(text, *h.marks...):
 			t.Errorf("%s is open: %s", name, text)
-		}
-		if !strings.Contains(text, rehearsal) {
-			t.Errorf("%s has %s", name, text)
+		case !hasPiece(text, rehearsal):
+			t.Errorf("%s has %s, and nobody left that", name, text)
 		}
 	}
 	if len(found) < len(places)-2 {
@@ -179,10 +179,77 @@ func (h hostile) ready() {
 
 type event map[string]any
 
+// A mark is tag, by which a probe knows one, and sixteen hexadecimal digits. No two have pieceLength of these in common,
+// so that what is left of one, perhaps not the whole, still tells whose it was.
+const (
+	tag         = "shemark"
+	pieceLength = 8
+)
+
+// pieces are those of all marks there are.
+var pieces = struct {
+	sync.Mutex
+	of map[string]bool
+}{of: map[string]bool{}}
+
 func newMark() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:])
-	return "shemark" + hex.EncodeToString(b[:])
+	pieces.Lock()
+	defer pieces.Unlock()
+	for {
+		var b [8]byte
+		_, _ = rand.Read(b[:])
+		mark := tag + hex.EncodeToString(b[:])
+		own := piecesOf(mark)
+		if slices.ContainsFunc(own, func(p string) bool { return pieces.of[p] }) {
+			continue
+		}
+		for _, p := range own {
+			pieces.of[p] = true
+		}
+		return mark
+	}
+}
+
+func piecesOf(mark string) (all []string) {
+	digits := strings.TrimPrefix(mark, tag)
+	for i := range len(digits) - pieceLength + 1 {
+		all = append(all, digits[i:i+pieceLength])
+	}
+	return all
+}
+
+// hasPiece says whether there is a piece of one of the marks in text.
+func hasPiece(text string, marks ...string) bool {
+	for _, mark := range marks {
+		if slices.ContainsFunc(piecesOf(mark), func(p string) bool { return strings.Contains(text, p) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestPieceOfAMark(t *testing.T) {
+	const one, other = tag + "0123456789abcdef", tag + "fedcba9876543210"
+	for text, want := range map[string][2]bool{
+		one:                           {true, false},
+		other:                         {false, true},
+		one + " " + other:             {true, true},
+		"/tmp/" + one + "/":           {true, false},
+		tag + "01234567":              {true, false},  // its end is missing
+		"89abcdef........":            {true, false},  // its beginning
+		"456789ab":                    {true, false},  // both
+		tag + "0123456":               {false, false}, // too short to say
+		tag + "a70fe25e2":             {false, false}, // nobody's
+		one[:len(tag)+7] + "fedcba98": {false, true},
+		"":                            {false, false},
+	} {
+		if got := [2]bool{hasPiece(text, one), hasPiece(text, other)}; got != want {
+			t.Errorf("%s is of these marks: %v, want %v", text, got, want)
+		}
+		if hasPiece(text) || hasPiece(text, one, other) != (want[0] || want[1]) {
+			t.Errorf("%s is of several marks or of none", text)
+		}
+	}
 }
 
 func (h hostile) mark() string {
@@ -219,9 +286,15 @@ func (h hostile) decode(tenant invoke.Tenant, e event, into any) invoke.Answer {
 	return a
 }
 
-// only keeps what has the mark.
-func only(found map[string]string, mark string) leaks {
-	maps.DeleteFunc(found, func(_, text string) bool { return !strings.Contains(text, mark) })
+// open keeps of what was found what has a piece of the mark of any run. Within the walls there is nothing else.
+func (h hostile) open(found map[string]string) leaks {
+	maps.DeleteFunc(found, func(name, text string) bool {
+		known := hasPiece(text, *h.marks...)
+		if !known && h.naive == nil {
+			h.t.Errorf("%s has %s, and nobody left that", name, text)
+		}
+		return !known
+	})
 	return found
 }
 
@@ -234,7 +307,7 @@ func (h hostile) next() leaks {
 	}
 	h.v.Settle()
 	h.decode("bob", event{"do": "find", "millis": 100}, &found)
-	found = only(found, m)
+	found = h.open(found)
 	if h.naive != nil && len(searchFor(m, h.naive.private)) == 0 {
 		h.t.Error("the search of the disk finds nothing without walls either")
 	}
@@ -253,7 +326,7 @@ func (h hostile) beside() leaks {
 	if until < alice.Left || until-a.Timing.Run.Seconds() > alice.Ended {
 		h.t.Errorf("the two did not meet: %+v, %f", alice, until)
 	}
-	return only(found, m)
+	return h.open(found)
 }
 
 // atTheEnd: what is to be done when the process ends is not done, as it is killed; if it ends by itself, it is in its

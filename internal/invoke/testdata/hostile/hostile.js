@@ -53,6 +53,12 @@ function children() {
   return found
 }
 function pool(mark) { for (let i = 0; i < 2000; i++) Buffer.from(mark.padEnd(40, '.')) }
+// All that is left there, also what has lost its beginning or its end, if it is long enough to tell whose it was.
+function pooled() {
+  const memory = Array.from({ length: 400 }, () => Buffer.allocUnsafe(4000).toString('latin1')).join('\n')
+  const left = new Set(memory.match(/shemark[0-9a-f]{8,}|[0-9a-f]{8,}(?=\.{8})/g))
+  return left.size ? 'shemark: ' + [...left].join(' ') : null
+}
 function openFile(mark) {
   kept.fd = fs.openSync('/tmp/she-deleted', 'w+')
   fs.writeSync(kept.fd, mark)
@@ -120,7 +126,7 @@ const places = {
   'interval': [(m) => setInterval(() => { kept.ticked = m }, 5).unref(), () => kept.ticked],
   'immediate': [(m) => { const again = () => { kept.turned = m; setTimeout(again, 5).unref() }; again() }, () => kept.turned],
   'worker': [work, askWorker],
-  'buffer-pool': [pool, () => /shemark[0-9a-f]+/.exec(Array.from({ length: 400 }, () => Buffer.allocUnsafe(4000).toString('latin1')).join(''))?.[0]],
+  'buffer-pool': [pool, pooled],
   'child': [child, children],
   'listener': [serve, connect],
   'open-file': [openFile, descriptors],
