@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -28,8 +29,9 @@ type Config struct {
 	// serverless.yml or template.yaml, or a .zip or .jar), namespace and endpoint (the only place it may write to),
 	// and may have stage ("dev" if not given), output (append, or replace: its newest result takes the place of the
 	// former), inOrder (false; true: data it fails on holds up what comes after), warmUp (true: the function is tried with
-	// an event without data before copies of it are made, so that they answer sooner) and experimental (false). An id may
-	// come again with another version: the last one is current.
+	// an event without data before copies of it are made, so that they answer sooner; {event: FILE}: with the sample in
+	// that file of its package) and experimental (false). An id may come again with another version: the last one is
+	// current.
 	Functions []catalog.Registered
 	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
 	Listen string
@@ -316,7 +318,7 @@ func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
 		"output":       parsed("output", func(s string) (err error) { f.Mode, err = hat.ParseOutputMode(s); return err }),
 		"inOrder":      func(n *yaml.Node) error { return r.flag(n, &f.InOrder) },
 		"experimental": func(n *yaml.Node) error { return r.flag(n, &f.Experimental) },
-		"warmUp":       func(n *yaml.Node) error { warmUp := true; err := r.flag(n, &warmUp); f.NoWarmUp = !warmUp; return err },
+		"warmUp":       func(n *yaml.Node) error { return r.warmUp(n, &f) },
 	})
 	if err != nil {
 		return f, err
@@ -330,4 +332,26 @@ func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
 		return f, r.errorf(at["endpoint"], "endpoint %.80q: want lower-case letters, digits and hyphens between single slashes", endpoint)
 	}
 	return f, nil
+}
+
+// warmUp reads whether a function is tried before copies of it are made, and with what.
+func (r configReader) warmUp(n *yaml.Node, f *catalog.Registered) error {
+	if n.Kind != yaml.MappingNode {
+		warmUp := true
+		if r.flag(n, &warmUp) != nil {
+			return r.errorf(n, "want true, false or {event: FILE}")
+		}
+		f.NoWarmUp = !warmUp
+		return nil
+	}
+	err := r.section(n, "warmUp", map[string]func(*yaml.Node) error{"event": func(n *yaml.Node) error { return r.text(n, &f.Sample) }})
+	switch {
+	case err != nil:
+		return err
+	case f.Sample == "":
+		return r.errorf(n, "warmUp has no event")
+	case !fs.ValidPath(f.Sample):
+		return r.errorf(n, "event %.80q: want a file of the package by its name there, such as events/sample.json", f.Sample)
+	}
+	return nil
 }

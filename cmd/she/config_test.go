@@ -31,6 +31,7 @@ functions:
     namespace: drops
     endpoint: insights/busy-hours
     experimental: true
+    warmUp: {event: events/sample.json}
   - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true, warmUp: false}
 trustProxy: true
 metrics: 127.0.0.1:9464
@@ -47,7 +48,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := catalog.Registered{Package: filepath.Join(dir, "busy-hours"), Stage: "prod", Experimental: true}
+	first := catalog.Registered{Package: filepath.Join(dir, "busy-hours"), Stage: "prod", Experimental: true, Sample: "events/sample.json"}
 	first.ID, _ = hat.ParseFunctionID("busy-hours")
 	first.Version, _ = hat.ParseVersion("1.0.0")
 	first.Output, _ = hat.ParseEndpoint("drops/insights/busy-hours")
@@ -85,8 +86,8 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{"listen: x\ndata: [\n", "she.yaml:"},
 		{"- a\n", "she.yaml:1: the configuration: want keys and values"},
 		{"listen: a\n---\nlisten: b\n", "a second document"},
-		{wholeConfig + "lisen: x\n", `she.yaml:20: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, metrics, otlp, trustProxy`},
-		{wholeConfig + "listen: x\n", "she.yaml:20: the configuration: key listen is given twice"},
+		{wholeConfig + "lisen: x\n", `she.yaml:21: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, metrics, otlp, trustProxy`},
+		{wholeConfig + "listen: x\n", "she.yaml:21: the configuration: key listen is given twice"},
 		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:10: a function has no key "verion"`},
 		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are reserveMB, runs, runsPerDay, secondsPerDay, vaults`},
 		{change("runs: 3", "runs: 0"), "she.yaml:7: want a whole number from 1 to 1024"},
@@ -95,11 +96,11 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("vaults: 2000", "vaults: 70000"), "she.yaml:7: want a whole number from 1 to 65536"},
 		{change("12", "many"), "she.yaml:5: want a whole number"},
 		{change("12", "100000"), "she.yaml:5: want a whole number"},
-		{change("trustProxy: true", "trustProxy: 1"), "she.yaml:17: want true or false"},
-		{change("trustProxy: true", `trustProxy: "true"`), "she.yaml:17: want true or false"},
-		{change("http://127.0.0.1:4318", "127.0.0.1:4318"), "she.yaml:19: want the address of a collector"},
-		{change("http://127.0.0.1:4318", "http://user:secret@host"), "she.yaml:19: want the address of a collector"},
-		{change("http://127.0.0.1:4318", "ftp://host"), "she.yaml:19: want the address of a collector"},
+		{change("trustProxy: true", "trustProxy: 1"), "she.yaml:18: want true or false"},
+		{change("trustProxy: true", `trustProxy: "true"`), "she.yaml:18: want true or false"},
+		{change("http://127.0.0.1:4318", "127.0.0.1:4318"), "she.yaml:20: want the address of a collector"},
+		{change("http://127.0.0.1:4318", "http://user:secret@host"), "she.yaml:20: want the address of a collector"},
+		{change("http://127.0.0.1:4318", "ftp://host"), "she.yaml:20: want the address of a collector"},
 		{change("warn", "loud"), "she.yaml:6: want debug, info, warn or error"},
 		{change("listen: 0.0.0.0:80", "listen: [a]"), "she.yaml:2: want text"},
 		{change("data: ../data", "data:"), "she.yaml:3: want text"},
@@ -110,14 +111,21 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("namespace: drops", "namespace: Drops"), "she.yaml:13: namespace"},
 		{change("insights/busy-hours", "/insights"), "she.yaml:14: endpoint"},
 		{change("experimental: true", "experimental: maybe"), "she.yaml:15: want true or false"},
-		{change("output: replace", "output: overwrite"), "she.yaml:16: output \"overwrite\": want append or replace"},
-		{change("inOrder: true", "inOrder: 1"), "she.yaml:16: want true or false"},
+		{change("output: replace", "output: overwrite"), "she.yaml:17: output \"overwrite\": want append or replace"},
+		{change("inOrder: true", "inOrder: 1"), "she.yaml:17: want true or false"},
+		{change("warmUp: false", "warmUp: 1"), "she.yaml:17: want true, false or {event: FILE}"},
+		{change("warmUp: false", "warmUp: [x]"), "she.yaml:17: want true, false or {event: FILE}"},
+		{change("{event: events/sample.json}", "{}"), "she.yaml:16: warmUp has no event"},
+		{change("{event: events/sample.json}", "{events: x}"), `she.yaml:16: warmUp has no key "events"; there are event`},
+		{change("{event: events/sample.json}", "{event: [x]}"), "she.yaml:16: want text"},
+		{change("events/sample.json", "../sample.json"), `she.yaml:16: event "../sample.json": want a file of the package`},
+		{change("events/sample.json", "/etc/passwd"), `she.yaml:16: event "/etc/passwd": want a file of the package`},
 		{change("    package: ./busy-hours\n", ""), "she.yaml:9: the function has no package"},
 		{change("    version: 1.0.0\n", ""), "the function has no version"},
 		{change("    namespace: drops\n", ""), "the function has no namespace"},
 		{change("    endpoint: insights/busy-hours\n", ""), "the function has no endpoint"},
 		{change("  - id: busy-hours\n    version", "  - version"), "the function has no id"},
-		{change("1.1.0", "1.0.0"), "she.yaml:16: version 1.0.0 of function busy-hours is registered in line 9 already"},
+		{change("1.1.0", "1.0.0"), "she.yaml:17: version 1.0.0 of function busy-hours is registered in line 9 already"},
 		{"functions: x\n", "she.yaml:1: functions: want a list"},
 		{"functions: [x]\n", "she.yaml:1: a function: want keys and values"},
 		{"listen: &a x\ndata: *a\n", "she.yaml:2: data: aliases are not read"},

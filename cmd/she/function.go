@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -41,7 +42,7 @@ func printFunctions(w io.Writer, functions []functionView) {
 				available = "not asked yet"
 			}
 		}
-		warmUp := "yes"
+		warmUp := cmp.Or(f.Sample, "yes")
 		if !f.WarmUp {
 			warmUp = "no"
 		}

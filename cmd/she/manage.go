@@ -46,7 +46,8 @@ type functionView struct {
 	Runtime   string   `json:"runtime"`
 	Digest    string   `json:"digest"`
 	Available bool     `json:"available"`
-	WarmUp    bool     `json:"warmUp"` // tried with an event without data before copies are made
+	WarmUp    bool     `json:"warmUp"`           // tried with an event without data before copies are made
+	Sample    string   `json:"sample,omitempty"` // the file of its package with that event
 	Trigger   string   `json:"trigger,omitempty"`
 	Reads     []string `json:"reads,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
@@ -259,7 +260,7 @@ func (n *node) listFunctions(*http.Request) (any, error) {
 	for _, f := range n.functions() {
 		v := functionView{
 			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
-			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Warnings: f.Warnings,
+			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Sample: f.Sample, Warnings: f.Warnings,
 		}
 		if f.Problem != nil {
 			v.Problem = f.Problem.Error()

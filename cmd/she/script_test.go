@@ -38,6 +38,7 @@ import (
 //	login NAME [as USER]  later calls are NAME's, or that user's of the HAT of NAME
 //	call METHOD PATH [FILE]        print status and body
 //	until METHOD PATH REGEXP       the same, again and again until the body matches (60 s)
+//	measured REGEXP       wait until the management socket's /metrics has such a line (2 min)
 //	expand FILE           replace $VARIABLES in it
 //	nothing-left          no sandbox, process, mount or cgroup of this data directory
 //	fails FUNCTION        enable it, trigger it, see it fail as the API says, disable it
@@ -89,6 +90,7 @@ func TestStories(t *testing.T) {
 			"login":         command((*story).login),
 			"call":          command((*story).call),
 			"until":         command((*story).until),
+			"measured":      command((*story).measured),
 			"expand":        command((*story).expand),
 			"nothing-left":  command((*story).nothingLeft),
 			"fails":         command((*story).fails),
@@ -194,6 +196,38 @@ func (s *story) until(ts *testscript.TestScript, args []string) error {
 	answer, err := s.client.Until(args[0], args[1], want)
 	_, _ = fmt.Fprintf(ts.Stdout(), "%s\n", answer)
 	return err
+}
+
+// measured waits for what no answer to an owner tells.
+func (s *story) measured(_ *testscript.TestScript, args []string) error {
+	want, err := regexp.Compile("(?m)^" + args[0])
+	if err != nil {
+		return err
+	}
+	m, err := manage(context.Background(), s.env.Getenv("DATA"), "")
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	deadline := time.After(2 * time.Minute)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		resp, err := m.client.Get("http://she/metrics")
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || want.Match(text) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return fmt.Errorf("no figure has become %s:\n%s", args[0], text)
+		}
+	}
 }
 
 func (s *story) expand(ts *testscript.TestScript, args []string) error {

@@ -35,6 +35,7 @@ const (
 	CodeProject     = "Package.Project"     // author: the project file is not understood, or lacks an entry
 	CodeRefused     = "Package.Refused"     // author: unsafe, too large, incomplete, changed while read
 	CodeHandler     = "Package.Handler"     // author: the package does not hold what a handler names
+	CodeSample      = "Package.Sample"      // author: the sample event is none; operator: there is no such file
 	CodeMissing     = "Package.Missing"     // operator: there is nothing at the configured path
 	CodeSlow        = "Package.Slow"        // operator: not read in time, or the server is stopping
 	CodeStore       = "Package.Store"       // operator: the store can't be read or written
@@ -93,7 +94,10 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 	}
 	f.Configuration, f.Bundle, f.Process = p.Configuration.Entry, p.Bundle.Entry, p.Process.Entry
 	f.Package = f.Process.Package
-	return nil
+	if f.Sample != "" {
+		f.SampleEvent, err = readSample(f.Package, f.Sample)
+	}
+	return err
 }
 
 // made is a package during one publish; entries that pack alike share it.

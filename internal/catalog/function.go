@@ -23,6 +23,8 @@ type Registered struct {
 	InOrder      bool // newer data waits for what failed
 	Experimental bool
 	NoWarmUp     bool // its copies are made without an event having been tried before
+	// Sample is the file of the package of Process that holds the event which is tried then: slash path, "" for none.
+	Sample string
 }
 
 // An Entry is one of a function's three entry points, ready to run.
@@ -50,6 +52,7 @@ type Function struct {
 	Bundle        Entry
 	Process       Entry
 	Warnings      []string // of reading the project: ignored keys, retired runtimes
+	SampleEvent   []byte   // what Sample holds: an event as Process is given, the author's and nobody's data; nil if there is none
 	// Manifest is what the configuration entry answered; nil until it has. Problem says why not, for people.
 	Manifest *contract.Manifest
 	Problem  *hat.Fault

@@ -48,6 +48,13 @@ func TestWarmUp(t *testing.T) {
 			t.Errorf("there are rows of %s in %s", property, got)
 		}
 	}
+	f.SampleEvent = []byte(`{"request":{"data":{"notes":[{}]}}}`)
+	if got := warmUp(f, f.Process); string(got) != string(f.SampleEvent) {
+		t.Errorf("the author's sample is not used, but %s", got)
+	}
+	if got := warmUp(f, f.Configuration); string(got) != `""` {
+		t.Errorf("with a sample the configuration entry is tried with %s", got)
+	}
 	f.NoWarmUp = true
 	for _, entry := range []catalog.Entry{f.Configuration, f.Bundle, f.Process} {
 		if got := warmUp(f, entry); got != nil {

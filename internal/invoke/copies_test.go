@@ -191,13 +191,14 @@ func size(t *testing.T, file string) int64 {
 func TestRehearsal(t *testing.T) {
 	slow(t)
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
-	c := function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": `
+	node := function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": `
 let n = 0
 exports.handler = async (event) => {
 	console.log('event', JSON.stringify(event))
 	if (event.die) process.exit(1)
 	return Math.min(++n, 3)
 }`})
+	c := node
 	c.WarmUp = []byte(`{"warm":true}`)
 	wantStart(t, v, c, `1`, invoke.Cold)
 	v.Settle()
@@ -206,7 +207,30 @@ exports.handler = async (event) => {
 		t.Errorf("warmed %t, log %q", a.Warmed, a.Log)
 	}
 
+	// Another event is another image, and what is left of it in the copies is of nothing else.
+	c = function(t, "python3.11", "app.handler", map[string]string{"app.py": `
+seen = set()
+def handler(event, context):
+    before = sorted(seen)
+    seen.update(r["data"]["text"] for records in event["request"]["data"].values() for r in records)
+    return before
+`})
+	sample := func(text string) string {
+		return fmt.Sprintf(`{"request":{"data":{"notes":[{"endpoint":"rumpel/notes","data":{"text":%q}}]}}}`, text)
+	}
+	for _, warmUp := range []string{"a sample", "another sample"} {
+		c.WarmUp = []byte(sample(warmUp))
+		for _, want := range []string{`[]`, fmt.Sprintf("[%q]", warmUp), fmt.Sprintf("[%q]", warmUp)} {
+			a, err := ask(t, v, c, sample("a person's"))
+			if err != nil || string(a.Payload) != want || a.Warmed != (want != `[]`) {
+				t.Errorf("tried with %s, started %s, it remembers %s, want %s: %v", warmUp, a.Start, a.Payload, want, err)
+			}
+			v.Settle()
+		}
+	}
+
 	// A function that dies of its rehearsal is copied without.
+	c = node
 	c.WarmUp = []byte(`{"die":true}`)
 	wantStart(t, v, c, `1`, invoke.Cold)
 	v.Settle()
