@@ -340,7 +340,7 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 		return context.Cause(ctx)
 	}
 	began = time.Now()
-	instance, failed, err := mechanism.Start(ctx, p)
+	instance, failed, err := v.stock.start(ctx, f, p, mechanism)
 	a.Start, a.Warmed, a.Timing.Sandbox, a.Timing.Init = Cold, false, time.Since(began), failed.Init
 	v.stock.count(f, Cold)
 	if err != nil {

@@ -74,7 +74,7 @@ type Counts struct {
 	Cold      int64 // instances started for their invocation
 	Restored  int64 // copied for their invocation
 	Parked    int64 // taken from those that waited
-	Fallbacks int64 // copies that failed, after which the invocation got a cold start
+	Fallbacks int64 // instances that broke before they had the event, after which the invocation got a cold start
 }
 
 const (
@@ -158,6 +158,17 @@ func (s *stock) obtain(ctx context.Context, f *function) (i sandbox.Instance, st
 	return nil, Cold, false
 }
 
+// start starts an instance for its invocation, and another one where the first broke before its program ran: nothing has
+// happened then that a second could repeat.
+func (s *stock) start(ctx context.Context, f *function, p sandbox.Program, m sandbox.Mechanism) (sandbox.Instance, sandbox.Result, error) {
+	i, failed, err := m.Start(ctx, p)
+	if errors.Is(err, sandbox.ErrUnused) && ctx.Err() == nil {
+		s.fellBack(f)
+		return m.Start(ctx, p)
+	}
+	return i, failed, err
+}
+
 func (s *stock) count(f *function, start Start) {
 	if f == nil {
 		return
@@ -186,6 +197,9 @@ func (c *Counts) add(more Counts) {
 }
 
 func (s *stock) fellBack(f *function) {
+	if f == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.countLocked(f, Counts{Fallbacks: 1})

@@ -20,6 +20,7 @@ import (
 type built struct {
 	takes      time.Duration // to start one
 	fails      atomic.Bool   // copies can't be restored
+	breaks     atomic.Int64  // how many break before their program runs
 	open, made atomic.Int64
 }
 
@@ -29,8 +30,11 @@ func (b *built) Start(ctx context.Context, _ sandbox.Program) (sandbox.Instance,
 	case <-ctx.Done():
 		return nil, sandbox.Result{}, context.Cause(ctx)
 	}
-	b.open.Add(1)
 	b.made.Add(1)
+	if b.breaks.Add(-1) >= 0 {
+		return nil, sandbox.Result{}, errors.Join(sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "broken"), sandbox.ErrUnused)
+	}
+	b.open.Add(1)
 	return &counted{b: b}, sandbox.Result{}, nil
 }
 
@@ -120,6 +124,25 @@ func wantWaiting(t *testing.T, s *stock, f *function, want int) {
 	defer s.mu.Unlock()
 	if len(f.waiting) != want {
 		t.Errorf("%d of %s wait, want %d", len(f.waiting), f.name, want)
+	}
+}
+
+func TestSandboxThatBreaksIsStartedOnceMore(t *testing.T) {
+	for breaks, want := range map[int64]struct{ made, fallbacks int64 }{0: {1, 0}, 1: {2, 1}, 2: {2, 1}} {
+		newStock(t, nil, func(t *testing.T, s *stock, b *built) {
+			b.breaks.Store(breaks)
+			f := s.find(Code{Name: "f", Package: "f"}, sandbox.Program{}, b, runtimes.Runtime{}, "")
+			i, _, err := s.start(t.Context(), f, sandbox.Program{}, b)
+			if (err != nil) != (breaks == 2) || (i == nil) != (err != nil) {
+				t.Errorf("%d break: %v", breaks, err)
+			}
+			if i != nil {
+				_ = i.Close()
+			}
+			if b.made.Load() != want.made || f.counts.Fallbacks != want.fallbacks {
+				t.Errorf("%d break: %d were made, %d fallbacks counted", breaks, b.made.Load(), f.counts.Fallbacks)
+			}
+		})
 	}
 }
 

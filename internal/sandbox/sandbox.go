@@ -72,7 +72,8 @@ type Usage struct {
 // A Mechanism builds sandboxes. Its methods may be called concurrently.
 type Mechanism interface {
 	// Start runs INIT to the point where the runtime asks for its event. On error nothing is left; the Result then
-	// carries the log and error document of a failed INIT.
+	// carries the log and error document of a failed INIT. ErrUnused is wrapped beside the Failure where the sandbox broke
+	// by itself before there was one to run the program in.
 	Start(ctx context.Context, p Program) (Instance, Result, error)
 	// Sweep removes whatever an earlier life of the server left: processes, mounts, cgroups, directories. It must
 	// not run beside Start.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -301,9 +303,25 @@ func (i *instance) launch(ctx context.Context, unable func(string, error) error,
 		if i.group.OutOfMemory() {
 			return unable("run gVisor", errors.New("the memory limit is too small for it"))
 		}
-		return unable("run gVisor", err)
+		if words := lastLine(complaints); words != "" {
+			err = fmt.Errorf("%w: %s", err, words)
+		}
+		return errors.Join(unable("run gVisor", err), sandbox.ErrUnused)
 	}
 	return nil
+}
+
+// lastLine is what gVisor said last before a sandbox was there; no function has run.
+func lastLine(file *os.File) string {
+	const most = 300
+	end, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return ""
+	}
+	tail := make([]byte, min(end, most))
+	n, _ := file.ReadAt(tail, end-int64(len(tail)))
+	lines := strings.Split(strings.TrimSpace(strings.ToValidUTF8(string(tail[:n]), "")), "\n")
+	return lines[len(lines)-1]
 }
 
 func (i *instance) run() string { return filepath.Join(i.box, "run") }
