@@ -17,18 +17,24 @@ import (
 	"she/internal/sandbox/gvisor/launch"
 )
 
-// launcherOf finds the process that brings up the sandboxes of a state directory; 0 if there is none.
-func launcherOf(t *testing.T, state string) int {
+// memberLists are the files that list the processes of a state directory's cgroups, of those whose name fits pattern.
+func memberLists(t *testing.T, state, pattern string) []string {
 	t.Helper()
 	groups, err := os.ReadFile(filepath.Join(state, "cgroups"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	lists, err := filepath.Glob(filepath.Join(strings.Fields(string(groups))[0], "launcher-*", "cgroup.procs"))
+	lists, err := filepath.Glob(filepath.Join(strings.Fields(string(groups))[0], pattern, "cgroup.procs"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, list := range lists {
+	return lists
+}
+
+// launcherOf finds the process that brings up the sandboxes of a state directory; 0 if there is none.
+func launcherOf(t *testing.T, state string) int {
+	t.Helper()
+	for _, list := range memberLists(t, state, "launcher-*") {
 		b, err := os.ReadFile(list)
 		if err != nil {
 			t.Fatal(err)
@@ -177,15 +183,7 @@ func TestSandboxKilled(t *testing.T) {
 // sandboxed are the processes in the cgroups of a state directory's sandboxes; the launcher's is not among them.
 func sandboxed(t *testing.T, state string) (pids []int) {
 	t.Helper()
-	groups, err := os.ReadFile(filepath.Join(state, "cgroups"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lists, err := filepath.Glob(filepath.Join(strings.Fields(string(groups))[0], "*", "cgroup.procs"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, list := range lists {
+	for _, list := range memberLists(t, state, "*") {
 		b, err := os.ReadFile(list)
 		if err != nil || strings.Contains(list, "/launcher-") {
 			continue

@@ -68,15 +68,7 @@ func kernelSeen(t *testing.T, runsc string) string {
 			t.Error(err)
 		}
 	}()
-	groups, err := os.ReadFile(filepath.Join(state, "cgroups"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	lists, err := filepath.Glob(filepath.Join(strings.Fields(string(groups))[0], "*", "cgroup.procs"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, list := range lists {
+	for _, list := range memberLists(t, state, "*") {
 		pids, err := os.ReadFile(list)
 		if err != nil {
 			t.Fatal(err)
