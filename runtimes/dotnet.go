@@ -182,7 +182,8 @@ func runtimeConfig(w framework) ([]byte, error) {
 		"frameworks": use,
 		"configProperties": map[string]bool{
 			"System.GC.Server": false, "System.GC.Concurrent": false,
-			"System.Globalization.Invariant": true, "System.Globalization.PredefinedCulturesOnly": false,
+			"System.Runtime.TieredCompilation": false,
+			"System.Globalization.Invariant":   true, "System.Globalization.PredefinedCulturesOnly": false,
 		},
 	}})
 }

@@ -79,7 +79,20 @@ func TestDotnet(t *testing.T) {
 		if testing.Short() {
 			t.Skip("many sandboxes")
 		}
-		distinct(t, openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3, Find: testDotnet}), with("Draws::Handle"), copiesToDraw())
+		v := openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3, Find: testDotnet})
+		distinct(t, v, with("Draws::Handle"), copiesToDraw())
+		late := with("LateDraws::Handle")
+		late.WarmUp = []byte("1")
+		distinct(t, v, late, 10)
+	})
+	t.Run("threads", func(t *testing.T) {
+		slow(t)
+		v, c := openInvoker(t, invoke.Config{Images: t.TempDir(), Find: testDotnet}), with("LateDraws::Threads")
+		c.WarmUp = []byte("1")
+		wantStart(t, v, c, "3", invoke.Cold)
+		v.Settle()
+		// Compilers in the background, which tried events would wake, are eight threads together with the rest.
+		wantStart(t, v, c, "3", invoke.Parked)
 	})
 }
 

@@ -38,10 +38,12 @@ namespace She.Runtime
         public static int Main()
         {
             Handler handler;
+            Fresh fresh;
             try
             {
                 handler = Handler.Find(Environment.GetEnvironmentVariable("_HANDLER"));
-                Warm(handler);
+                fresh = new Fresh(handler);
+                Warm(handler, fresh);
             }
             catch (Exception e)
             {
@@ -51,7 +53,7 @@ namespace She.Runtime
             for (;;)
             {
                 Reply next = Request("GET", "invocation/next");
-                Fresh.Randomness(handler);
+                fresh.Randomness();
                 AnswerOne(handler, next);
             }
         }
@@ -79,9 +81,9 @@ namespace She.Runtime
 
         /// <summary>Compiles before the event, and so before a copy is made, what will be needed after it. Runs nothing
         /// of the author's.</summary>
-        static void Warm(Handler handler)
+        static void Warm(Handler handler, Fresh fresh)
         {
-            Fresh.Randomness(handler);
+            fresh.Randomness();
             var document = new StringBuilder();
             Document(document, new Fault("", "", new IOException()));
             Text(new IOException());

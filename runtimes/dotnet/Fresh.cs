@@ -1,5 +1,5 @@
 using System;
-using System.IO;
+using System.Collections.Generic;
 using System.Linq;
 using System.Reflection;
 using System.Runtime.InteropServices;
@@ -8,66 +8,75 @@ namespace She.Runtime
 {
     /// <summary>
     /// Seeds again what was seeded before the event: this process may be one of many copies of one that waited, and no
-    /// two may draw the same numbers.
+    /// two may draw the same numbers. What is to be seeded is found before, since the event waits for the rest.
     ///
     /// What is reached: the platform's own generators as seen by the thread that calls the handler, OpenSSL's, and the
     /// Randoms that the handler's class, the classes around and within it and the handler's object hold. A Random kept
     /// elsewhere is out of reach; one made after the event is new. Guid.NewGuid asks the kernel each time.
     /// </summary>
-    static class Fresh
+    sealed class Fresh
     {
         const BindingFlags Statics = BindingFlags.Static | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly;
         const BindingFlags Fields = BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.DeclaredOnly;
 
-        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
-        delegate void RandAdd(byte[] seed, int length, double entropy);
+        /// <summary>What a Random consists of.</summary>
+        static readonly FieldInfo[] state = typeof(Random).GetFields(Fields);
 
-        public static void Randomness(Handler handler)
+        readonly object instance;
+        readonly List<FieldInfo> holders = new List<FieldInfo>();
+        readonly List<FieldInfo> ofThread = new List<FieldInfo>();
+
+        public Fresh(Handler handler)
         {
+            instance = handler.Instance;
             // What makes the seeds of new Randoms, and Random.Shared's part of this thread.
-            Own(typeof(Random), null);
+            Own(typeof(Random));
             foreach (Type t in typeof(Random).GetNestedTypes(BindingFlags.NonPublic))
             {
-                foreach (FieldInfo f in t.GetFields(Statics).Where(f => f.Name == "t_random"))
-                {
-                    f.SetValue(null, null);
-                }
+                ofThread.AddRange(t.GetFields(Statics).Where(f => f.Name == "t_random"));
             }
             Type outermost = handler.Type;
             while (outermost.DeclaringType != null)
             {
                 outermost = outermost.DeclaringType;
             }
-            Within(outermost, handler.Instance);
+            Within(outermost);
             for (Type t = handler.Type.BaseType; t != null && t != typeof(object); t = t.BaseType)
             {
-                Own(t, handler.Instance);
+                Own(t);
             }
-            OpenSsl();
         }
 
-        static void Within(Type t, object instance)
+        void Within(Type t)
         {
-            Own(t, instance);
+            Own(t);
             foreach (Type inner in t.GetNestedTypes(BindingFlags.Public | BindingFlags.NonPublic))
             {
-                Within(inner, instance);
+                Within(inner);
             }
         }
 
-        static void Own(Type t, object instance)
+        void Own(Type t)
         {
             if (t.ContainsGenericParameters)
             {
                 return;
             }
-            foreach (FieldInfo f in t.GetFields(Statics | Fields).Where(f => typeof(Random).IsAssignableFrom(f.FieldType)))
+            holders.AddRange(t.GetFields(Statics | Fields).Where(f =>
+                typeof(Random).IsAssignableFrom(f.FieldType) && (f.IsStatic || t.IsInstanceOfType(instance))));
+        }
+
+        public void Randomness()
+        {
+            foreach (FieldInfo f in ofThread)
             {
-                if (f.IsStatic || t.IsInstanceOfType(instance))
-                {
-                    Reseed(f.GetValue(f.IsStatic ? null : instance) as Random);
-                }
+                f.SetValue(null, null);
             }
+            foreach (FieldInfo f in holders)
+            {
+                Reseed(f.GetValue(f.IsStatic ? null : instance) as Random);
+            }
+            OpenSsl();
         }
 
         /// <summary>Gives a generator the state of a new one.</summary>
@@ -79,26 +88,63 @@ namespace She.Runtime
             }
             // From .NET 6 on a Random without a seed asks the kernel; before, it asked a generator in this process.
             Random fresh = Environment.Version.Major >= 6 ? new Random() : new Random(BitConverter.ToInt32(Guid.NewGuid().ToByteArray(), 0));
-            foreach (FieldInfo f in typeof(Random).GetFields(Fields))
+            foreach (FieldInfo f in state)
             {
                 f.SetValue(old, f.GetValue(fresh));
             }
         }
 
-        /// <summary>OpenSSL's generator, which RandomNumberGenerator uses, if it is in this process.</summary>
-        static void OpenSsl()
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        delegate void RandAdd(byte[] seed, int length, double entropy);
+
+        [UnmanagedFunctionPointer(CallingConvention.Cdecl)]
+        delegate int Visit(IntPtr info, IntPtr size, IntPtr data);
+
+        [DllImport("libc")]
+        static extern int dl_iterate_phdr(Visit visit, IntPtr data);
+
+        readonly List<RandAdd> openSsl = new List<RandAdd>();
+        long loaded = -1;
+
+        /// <summary>OpenSSL's generator, which RandomNumberGenerator uses, if it is in this process. Whether more was loaded
+        /// since we looked last, the loader says without asking the kernel.</summary>
+        void OpenSsl()
         {
-            string file = File.ReadLines("/proc/self/maps")
-                .Where(line => line.Contains("/libcrypto.so"))
-                .Select(line => line.Substring(line.IndexOf('/')))
-                .FirstOrDefault();
-            IntPtr library, add;
-            if (file == null || !NativeLibrary.TryLoad(file, out library) || !NativeLibrary.TryGetExport(library, "RAND_add", out add))
+            long now = loaded;
+            var files = new List<string>();
+            dl_iterate_phdr((info, size, data) =>
             {
-                return;
+                // struct dl_phdr_info { address; name; headers; their number; unsigned long long loads so far; … }
+                now = Marshal.ReadInt64(info, 4 * IntPtr.Size);
+                if (now == loaded)
+                {
+                    return 1;
+                }
+                string name = Marshal.PtrToStringAnsi(Marshal.ReadIntPtr(info, IntPtr.Size));
+                if (name.Contains("/libcrypto.so"))
+                {
+                    files.Add(name);
+                }
+                return 0;
+            }, IntPtr.Zero);
+            if (now != loaded)
+            {
+                loaded = now;
+                openSsl.Clear();
+                foreach (string file in files)
+                {
+                    IntPtr library, add;
+                    if (NativeLibrary.TryLoad(file, out library) && NativeLibrary.TryGetExport(library, "RAND_add", out add))
+                    {
+                        openSsl.Add(Marshal.GetDelegateForFunctionPointer<RandAdd>(add));
+                    }
+                }
             }
-            byte[] seed = Guid.NewGuid().ToByteArray().Concat(Guid.NewGuid().ToByteArray()).ToArray();
-            Marshal.GetDelegateForFunctionPointer<RandAdd>(add)(seed, seed.Length, seed.Length);
+            foreach (RandAdd add in openSsl)
+            {
+                byte[] seed = Guid.NewGuid().ToByteArray().Concat(Guid.NewGuid().ToByteArray()).ToArray();
+                add(seed, seed.Length, seed.Length);
+            }
         }
     }
 }

@@ -197,6 +197,22 @@ namespace Tests
         public object Handle(object e) { return e; }
     }
 
+    /// <summary>Draws from a library that no INIT has loaded, but a rehearsal; and says how many threads there are.</summary>
+    public class LateDraws
+    {
+        [DllImport("libcrypto.so.3")]
+        static extern int RAND_bytes(byte[] into, int n);
+
+        public Dictionary<string, string> Handle(object e)
+        {
+            var drawn = new byte[16];
+            RAND_bytes(drawn, drawn.Length);
+            return new Dictionary<string, string> { { "openssl", Convert.ToBase64String(drawn) } };
+        }
+
+        public int Threads(object e) { return Directory.GetDirectories("/proc/self/task").Length; }
+    }
+
     /// <summary>Draws from every generator there is; each was used before the event, so a copy would repeat.</summary>
     public class Draws
     {
