@@ -30,8 +30,8 @@ type Config struct {
 	// and may have stage ("dev" if not given), output (append, or replace: its newest result takes the place of the
 	// former), inOrder (false; true: data it fails on holds up what comes after), warmUp (true: the function is tried with
 	// an event without data before copies of it are made, so that they answer sooner; {event: FILE}: with the sample in
-	// that file of its package) and experimental (false). An id may come again with another version: the last one is
-	// current.
+	// that file of its package), copies (true; false: each of its instances is started anew, so that hash seeds differ too)
+	// and experimental (false). An id may come again with another version: the last one is current.
 	Functions []catalog.Registered
 	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
 	Listen string
@@ -319,6 +319,12 @@ func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
 		"inOrder":      func(n *yaml.Node) error { return r.flag(n, &f.InOrder) },
 		"experimental": func(n *yaml.Node) error { return r.flag(n, &f.Experimental) },
 		"warmUp":       func(n *yaml.Node) error { return r.warmUp(n, &f) },
+		"copies": func(n *yaml.Node) error {
+			copies := true
+			err := r.flag(n, &copies)
+			f.NoCopies = !copies
+			return err
+		},
 	})
 	if err != nil {
 		return f, err

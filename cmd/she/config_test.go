@@ -32,7 +32,7 @@ functions:
     endpoint: insights/busy-hours
     experimental: true
     warmUp: {event: events/sample.json}
-  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true, warmUp: false}
+  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true, warmUp: false, copies: false}
 trustProxy: true
 metrics: 127.0.0.1:9464
 otlp: http://127.0.0.1:4318
@@ -52,7 +52,7 @@ func TestConfig(t *testing.T) {
 	first.ID, _ = hat.ParseFunctionID("busy-hours")
 	first.Version, _ = hat.ParseVersion("1.0.0")
 	first.Output, _ = hat.ParseEndpoint("drops/insights/busy-hours")
-	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev", Mode: hat.ReplaceOutput, InOrder: true, NoWarmUp: true}
+	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev", Mode: hat.ReplaceOutput, InOrder: true, NoWarmUp: true, NoCopies: true}
 	second.Version, _ = hat.ParseVersion("1.1.0")
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{
@@ -115,6 +115,7 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("inOrder: true", "inOrder: 1"), "she.yaml:17: want true or false"},
 		{change("warmUp: false", "warmUp: 1"), "she.yaml:17: want true, false or {event: FILE}"},
 		{change("warmUp: false", "warmUp: [x]"), "she.yaml:17: want true, false or {event: FILE}"},
+		{change("copies: false", "copies: never"), "she.yaml:17: want true or false"},
 		{change("{event: events/sample.json}", "{}"), "she.yaml:16: warmUp has no event"},
 		{change("{event: events/sample.json}", "{events: x}"), `she.yaml:16: warmUp has no key "events"; there are event`},
 		{change("{event: events/sample.json}", "{event: [x]}"), "she.yaml:16: want text"},

@@ -53,5 +53,8 @@ func printFunctions(w io.Writer, functions []functionView) {
 		for _, warning := range f.Warnings {
 			fmt.Fprintf(w, "%s: %s\n", f.ID, warning)
 		}
+		if f.NoCopies != "" {
+			fmt.Fprintf(w, "%s: its instances are started anew, not copied: %s\n", f.ID, f.NoCopies)
+		}
 	}
 }

@@ -46,8 +46,9 @@ type functionView struct {
 	Runtime   string   `json:"runtime"`
 	Digest    string   `json:"digest"`
 	Available bool     `json:"available"`
-	WarmUp    bool     `json:"warmUp"`           // tried with an event without data before copies are made
-	Sample    string   `json:"sample,omitempty"` // the file of its package with that event
+	WarmUp    bool     `json:"warmUp"`             // tried with an event without data before copies are made
+	Sample    string   `json:"sample,omitempty"`   // the file of its package with that event
+	NoCopies  string   `json:"noCopies,omitempty"` // why its instances are started anew rather than copied, once it was called
 	Trigger   string   `json:"trigger,omitempty"`
 	Reads     []string `json:"reads,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
@@ -257,10 +258,17 @@ func (n *node) putPlatform(r *http.Request) (any, error) {
 
 func (n *node) listFunctions(*http.Request) (any, error) {
 	views := []functionView{}
+	noCopies := map[string]string{}
+	if n.instances != nil {
+		for _, f := range n.instances().Functions {
+			noCopies[f.Name+" "+f.Version] = f.NoCopies
+		}
+	}
 	for _, f := range n.functions() {
 		v := functionView{
 			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
 			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Sample: f.Sample, Warnings: f.Warnings,
+			NoCopies: noCopies[f.Process.Name+" "+f.Registered.Version.String()],
 		}
 		if f.Problem != nil {
 			v.Problem = f.Problem.Error()

@@ -9,6 +9,7 @@ import (
 	"she/internal/catalog"
 	"she/internal/directory"
 	"she/internal/engine"
+	"she/internal/invoke"
 	"she/internal/metrics"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
@@ -20,8 +21,9 @@ type node struct {
 	hats      *directory.Directory
 	vaults    *sqlite.Store
 	functions func() []catalog.Function
-	runner    *engine.Engine   // at work only while a server runs
-	metrics   *metrics.Metrics // nil: no server runs
+	runner    *engine.Engine      // at work only while a server runs
+	metrics   *metrics.Metrics    // nil: no server runs
+	instances func() invoke.Stats // of the functions that were called; nil: no server runs
 }
 
 // openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.

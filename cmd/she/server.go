@@ -159,7 +159,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, HATs: func() int { return len(s.node.hats.List()) },
 	}
 	if real, ok := s.invoker.(*invoke.Invoker); ok {
-		watched.Invoker = real.Stats
+		watched.Invoker, s.node.instances = real.Stats, real.Stats
 	}
 	s.metrics.Watch(watched)
 	if o.config.Metrics != "" {

@@ -23,6 +23,7 @@ type Registered struct {
 	InOrder      bool // newer data waits for what failed
 	Experimental bool
 	NoWarmUp     bool // its copies are made without an event having been tried before
+	NoCopies     bool // each of its instances is started, with an INIT and hash seeds of its own
 	// Sample is the file of the package of Process that holds the event which is tried then: slash path, "" for none.
 	Sample string
 }

@@ -37,6 +37,10 @@ type Code struct {
 	// before copies of it are made and once in each instance before it waits, so that it answers sooner. It runs the
 	// author's code, and the instances keep what it left in memory; nil means no rehearsal.
 	WarmUp []byte
+
+	// NoCopies has each instance started, with an INIT of its own, instead of copied from one. What a language drew before
+	// INIT and keeps for good, such as the seed of its hash tables, is then another in each.
+	NoCopies bool
 }
 
 // What a Code that says nothing gets, and the bounds of what it may say.

@@ -98,12 +98,14 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 		f = nil
 	}
 	if f == nil {
-		f = &function{key: key, program: p, start: m, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: r.Copies && s.images != nil, cost: time.Second}
+		f = &function{key: key, program: p, start: m, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: r.Copies && !c.NoCopies && s.images != nil, cost: time.Second}
 		switch {
 		case r.Name == runtimes.Wasm:
 			f.gaveUp = "a module is loaded anew for each event"
 		case !r.Copies:
 			f.gaveUp = "its runtime does not reseed random generators in a copy"
+		case c.NoCopies:
+			f.gaveUp = "it is registered with copies: false"
 		}
 		s.functions[key] = f
 	}
@@ -114,7 +116,7 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 func keyOf(c Code, p sandbox.Program, runtime, stamp string) string {
 	env := slices.Clone(p.Env)
 	slices.Sort(env)
-	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp})
+	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp, c.NoCopies})
 	if err != nil {
 		panic(err) // strings and numbers
 	}

@@ -69,6 +69,13 @@ func (h *HeadTail) Bytes() []byte {
 	return append(out, h.tailBytes()...)
 }
 
+// headIsFull says that what comes next is not in the head.
+func (h *HeadTail) headIsFull() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.head) == h.limit/2
+}
+
 // tailBytes puts the ring in order: once it is full, its oldest byte is at next.
 func (h *HeadTail) tailBytes() []byte {
 	return append(append([]byte{}, h.tail[h.next:]...), h.tail[:h.next]...)

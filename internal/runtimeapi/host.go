@@ -16,6 +16,7 @@ type Host struct {
 	r      io.Reader
 	answer int // limits in bytes
 	log    *HeadTail
+	whole  bool // the log is: the end was told
 }
 
 // NewHost speaks over w and r with a process 1 that keeps to the limits of setup.
@@ -71,8 +72,14 @@ func (h *Host) send(i Invocation, event []byte) error {
 	return nil
 }
 
-// Log is what the function printed so far: at most the limit, and a line where something was left out.
-func (h *Host) Log() []byte { return h.log.Bytes() }
+// Log is what the function printed so far: at most the limit, and a line where something was left out. A process 1 that
+// is killed has sent the head alone.
+func (h *Host) Log() []byte {
+	if !h.whole && h.log.headIsFull() {
+		return append(h.log.Bytes(), "\n[what was printed after this is lost: the sandbox was ended]\n"...)
+	}
+	return h.log.Bytes()
+}
 
 func (h *Host) receive(untilReady bool) ([]byte, error) {
 	var document []byte
@@ -98,7 +105,10 @@ func (h *Host) receive(untilReady bool) ([]byte, error) {
 			return nil, err
 		}
 		switch k {
-		case kindReady, kindAnswer:
+		case kindAnswer:
+			h.whole = true
+			return body, nil
+		case kindReady:
 			return body, nil
 		case kindLog:
 			// HeadTail bounds what a process 1 that has stopped counting may send.
@@ -115,6 +125,7 @@ func (h *Host) receive(untilReady bool) ([]byte, error) {
 			if err := decode(body, &f); err != nil {
 				return nil, err
 			}
+			h.whole = true
 			return nil, &FaultError{f, document}
 		}
 	}

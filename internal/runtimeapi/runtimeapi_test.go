@@ -276,6 +276,32 @@ func TestChannel(t *testing.T) {
 	}
 }
 
+// TestLogOfWhoIsKilled: what a process 1 has not sent when it is killed is lost, and the log says so.
+func TestLogOfWhoIsKilled(t *testing.T) {
+	const lost = "\n[what was printed after this is lost: the sandbox was ended]\n"
+	for printed, want := range map[int]string{49: strings.Repeat("x", 49), 50: strings.Repeat("x", 50) + lost, 500: strings.Repeat("x", 50) + lost} {
+		var fromInside bytes.Buffer
+		var setup bytes.Buffer
+		if err := writeMessages(&setup, message{kindSetup, encode(Setup{MaxLog: 100})}); err != nil {
+			t.Fatal(err)
+		}
+		in := NewInside(&setup, &fromInside)
+		if _, err := in.Setup(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Log().Write(bytes.Repeat([]byte("x"), printed)); err != nil {
+			t.Fatal(err)
+		}
+		host := NewHost(io.Discard, &fromInside, 10, 100)
+		if _, err := host.Invoke(Invocation{}, nil); !Ended(err) {
+			t.Errorf("got %v", err)
+		}
+		if got := string(host.Log()); got != want {
+			t.Errorf("of %d bytes the log has %q", printed, got)
+		}
+	}
+}
+
 // FuzzHost feeds arbitrary bytes to the host: it must stay within its bounds and fail in a known way.
 func FuzzHost(f *testing.F) {
 	message := func(k kind, body string) []byte {

@@ -217,7 +217,14 @@ namespace Tests
     public class Draws
     {
         static readonly Random Shared = new Random();
+        static readonly double ahead = Ahead();
         readonly Random own = new Random();
+
+        /// <summary>Of the monotonic clock, in seconds.</summary>
+        static double Ahead()
+        {
+            return DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0 - (double)System.Diagnostics.Stopwatch.GetTimestamp() / System.Diagnostics.Stopwatch.Frequency;
+        }
 
         [DllImport("libcrypto.so.3")]
         static extern int RAND_bytes(byte[] into, int n);
@@ -231,6 +238,7 @@ namespace Tests
                 { "guid", Guid.NewGuid().ToString() }, { "new", Bytes(new Random()) }, { "static", Bytes(Shared) }, { "own", Bytes(own) },
                 { "within", Bytes(Within.Kept) },
                 { "name", Path.GetRandomFileName() }, { "file", Path.GetTempFileName() }, { "clock", DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0 },
+                { "drift", Ahead() - ahead },
             };
             try
             {

@@ -15,7 +15,13 @@ import java.util.concurrent.ThreadLocalRandom;
 public class Draws {
     private static final Random STATIC = new Random();
     private static final SecureRandom SECURE = new SecureRandom();
+    private static final double AHEAD = ahead();
     private final Random own = new Random();
+
+    /** Of the monotonic clock, in seconds. */
+    private static double ahead() {
+        return System.currentTimeMillis() / 1e3 - System.nanoTime() / 1e9;
+    }
 
     static class Within {
         static final Random RANDOM = new Random();
@@ -52,6 +58,7 @@ public class Draws {
         java.security.KeyPairGenerator keys = java.security.KeyPairGenerator.getInstance("EC");
         drawn.put("key", java.util.Base64.getEncoder().encodeToString(keys.generateKeyPair().getPublic().getEncoded()));
         drawn.put("clock", System.currentTimeMillis() / 1000.0);
+        drawn.put("drift", ahead() - AHEAD);
         return drawn;
     }
 }
