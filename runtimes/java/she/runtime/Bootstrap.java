@@ -43,16 +43,18 @@ public final class Bootstrap {
 
     public static void main(String[] args) throws Exception {
         Handler handler = null;
+        Fresh fresh = null;
         try {
             handler = Handler.find(System.getenv("_HANDLER"));
-            warm(handler);
+            fresh = new Fresh(handler);
+            warm(fresh);
         } catch (Throwable e) {
             report("init/error", e);
             Runtime.getRuntime().halt(1);
         }
         for (;;) {
             Reply next = request("GET", "invocation/next", null, null);
-            Fresh.randomness(handler);
+            fresh.randomness();
             answerOne(handler, next);
         }
     }
@@ -73,8 +75,8 @@ public final class Bootstrap {
     }
 
     /** Loads before the event, and so before a copy is made, what will be needed after it. Runs nothing of the author's. */
-    private static void warm(Handler handler) throws Exception {
-        Fresh.randomness(handler);
+    private static void warm(Fresh fresh) throws Exception {
+        fresh.randomness();
         Map<?, ?> sample = (Map<?, ?>) Json.parse("{\"a\":[1,-2.5e3,true,null,\"\\u00e9\"],\"b\":{\"c\":12345678901234567890}}".getBytes(StandardCharsets.UTF_8));
         Json.write(Types.to(Json.parse(Json.write(sample)), Map.class));
         text(document(new Fault("", "", new IOException(new IOException()))));

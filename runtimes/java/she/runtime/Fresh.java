@@ -1,5 +1,6 @@
 package she.runtime;
 
+import java.io.BufferedInputStream;
 import java.io.DataInputStream;
 import java.io.FileInputStream;
 import java.io.IOException;
@@ -8,68 +9,94 @@ import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.security.GeneralSecurityException;
 import java.security.SecureRandom;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * Seeds again what was seeded before the event: this process may be one of many copies of one that waited, and no two
- * may draw the same numbers.
+ * may draw the same numbers. What is to be seeded is found before, since the event waits for the rest.
  *
  * What is reached: the platform's own generators, and those that the handler's class, the classes around and within it
  * and the handler's object hold. A java.util.Random kept elsewhere is out of reach; one made after the event is new.
  */
 final class Fresh {
-    private Fresh() {}
+    /** Seeds one generator. */
+    private interface Step {
+        void run(DataInputStream kernel) throws Exception;
+    }
 
-    static void randomness(Handler handler) throws IOException {
-        try (DataInputStream kernel = new DataInputStream(new FileInputStream("/dev/urandom"))) {
-            // One generator stands behind all SecureRandoms of such a name, UUID.randomUUID's among them.
-            for (String name : new String[] {"NativePRNG", "NativePRNGNonBlocking", "NativePRNGBlocking"}) {
-                try {
-                    SecureRandom.getInstance(name).setSeed(seed(kernel));
-                } catch (GeneralSecurityException e) {
-                    // This platform has none.
-                }
+    private interface Search {
+        void run() throws Exception;
+    }
+
+    /** More than all the seeds take, so that the kernel is asked once. */
+    private static final int ENOUGH = 1024;
+
+    private final List<Step> steps = new ArrayList<>();
+
+    Fresh(Handler handler) {
+        // One generator stands behind all SecureRandoms of such a name, UUID.randomUUID's among them.
+        for (String name : new String[] {"NativePRNG", "NativePRNGNonBlocking", "NativePRNGBlocking"}) {
+            try {
+                SecureRandom generator = SecureRandom.getInstance(name);
+                steps.add(kernel -> generator.setSeed(seed(kernel)));
+            } catch (GeneralSecurityException e) {
+                // This platform has none.
             }
-            // What seeds the SHA1PRNGs and DRBGs that are made from now on.
-            for (String name : new String[] {"sun.security.provider.SecureRandom$SeederHolder", "sun.security.provider.AbstractDrbg$SeederHolder"}) {
-                quietly(() -> {
-                    Object seeder = field(Class.forName(name), "seeder").get(null);
-                    seedEngine(seeder, kernel);
-                    for (Field f : seeder.getClass().getDeclaredFields()) { // or it is a function around one
-                        f.setAccessible(true);
-                        seedEngine(f.get(Modifier.isStatic(f.getModifiers()) ? null : seeder), kernel);
-                    }
-                });
-            }
-            counter("java.util.Random", "seedUniquifier", kernel);
-            counter("java.util.SplittableRandom", "defaultGen", kernel);
-            counter("java.util.concurrent.ThreadLocalRandom", "seeder", kernel);
+        }
+        // What seeds the SHA1PRNGs and DRBGs that are made from now on.
+        for (String name : new String[] {"sun.security.provider.SecureRandom$SeederHolder", "sun.security.provider.AbstractDrbg$SeederHolder"}) {
             quietly(() -> {
-                Field seed = field(Thread.class, "threadLocalRandomSeed");
+                Object seeder = field(Class.forName(name), "seeder").get(null);
+                engine(seeder);
+                for (Field f : seeder.getClass().getDeclaredFields()) { // or it is a function around one
+                    f.setAccessible(true);
+                    engine(f.get(Modifier.isStatic(f.getModifiers()) ? null : seeder));
+                }
+            });
+        }
+        counter("java.util.Random", "seedUniquifier");
+        counter("java.util.SplittableRandom", "defaultGen");
+        counter("java.util.concurrent.ThreadLocalRandom", "seeder");
+        quietly(() -> {
+            Field seed = field(Thread.class, "threadLocalRandomSeed");
+            steps.add(kernel -> {
                 for (Thread t : threads()) {
                     seed.setLong(t, kernel.readLong());
                 }
             });
-            quietly(() -> reseed(field(Class.forName("java.lang.Math$RandomNumberGeneratorHolder"), "randomNumberGenerator").get(null), kernel));
-            quietly(() -> reseed(field(java.util.Collections.class, "r").get(null), kernel));
-            Class<?> outermost = handler.type;
-            while (outermost.getEnclosingClass() != null) {
-                outermost = outermost.getEnclosingClass();
-            }
-            within(outermost, handler, kernel);
-            for (Class<?> c = handler.type.getSuperclass(); c != null; c = c.getSuperclass()) {
-                own(c, handler, kernel);
+        });
+        quietly(() -> held(field(Class.forName("java.lang.Math$RandomNumberGeneratorHolder"), "randomNumberGenerator"), null));
+        quietly(() -> held(field(java.util.Collections.class, "r"), null));
+        Class<?> outermost = handler.type;
+        while (outermost.getEnclosingClass() != null) {
+            outermost = outermost.getEnclosingClass();
+        }
+        within(outermost, handler.instance);
+        for (Class<?> c = handler.type.getSuperclass(); c != null; c = c.getSuperclass()) {
+            own(c, handler.instance);
+        }
+    }
+
+    void randomness() throws IOException {
+        // What is left in the buffer must not be there next time: that may be in a copy.
+        try (DataInputStream kernel = new DataInputStream(new BufferedInputStream(new FileInputStream("/dev/urandom"), ENOUGH))) {
+            for (Step s : steps) {
+                try {
+                    s.run(kernel);
+                } catch (IOException e) {
+                    throw e;
+                } catch (Exception | LinkageError e) {
+                    // As with what was not found: this Java has no such generator.
+                }
             }
         }
     }
 
-    private interface Step {
-        void run() throws Exception;
-    }
-
     /** A field that another Java has not is nothing to seed. */
-    private static void quietly(Step s) {
+    private static void quietly(Search s) {
         try {
             s.run();
         } catch (Exception | LinkageError e) {
@@ -83,12 +110,12 @@ final class Fresh {
         return b;
     }
 
-    private static void seedEngine(Object engine, DataInputStream kernel) throws Exception {
+    private void engine(Object engine) {
         for (Class<?> c = engine == null ? null : engine.getClass(); c != null; c = c.getSuperclass()) {
             for (Method m : c.getDeclaredMethods()) {
                 if (m.getName().equals("engineSetSeed") && m.getParameterCount() == 1 && m.getParameterTypes()[0] == byte[].class && !Modifier.isAbstract(m.getModifiers())) {
                     m.setAccessible(true);
-                    m.invoke(engine, (Object) seed(kernel));
+                    steps.add(kernel -> m.invoke(engine, (Object) seed(kernel)));
                     return;
                 }
             }
@@ -101,16 +128,23 @@ final class Fresh {
         return f;
     }
 
-    private static void counter(String c, String name, DataInputStream kernel) {
-        quietly(() -> ((AtomicLong) field(Class.forName(c), name).get(null)).set(kernel.readLong()));
+    private void counter(String c, String name) {
+        quietly(() -> {
+            AtomicLong counter = (AtomicLong) field(Class.forName(c), name).get(null);
+            steps.add(kernel -> counter.set(kernel.readLong()));
+        });
     }
 
-    private static void reseed(Object generator, DataInputStream kernel) throws IOException {
-        if (generator instanceof SecureRandom) {
-            ((SecureRandom) generator).setSeed(seed(kernel));
-        } else if (generator instanceof Random) {
-            ((Random) generator).setSeed(kernel.readLong());
-        }
+    /** Seeds what a field holds by then. */
+    private void held(Field f, Object in) {
+        steps.add(kernel -> {
+            Object generator = f.get(in);
+            if (generator instanceof SecureRandom) {
+                ((SecureRandom) generator).setSeed(seed(kernel));
+            } else if (generator instanceof Random) {
+                ((Random) generator).setSeed(kernel.readLong());
+            }
+        });
     }
 
     private static Thread[] threads() {
@@ -123,23 +157,23 @@ final class Fresh {
         return java.util.Arrays.copyOf(list, n);
     }
 
-    private static void within(Class<?> c, Handler handler, DataInputStream kernel) {
-        own(c, handler, kernel);
+    private void within(Class<?> c, Object instance) {
+        own(c, instance);
         quietly(() -> {
             for (Class<?> inner : c.getDeclaredClasses()) {
-                within(inner, handler, kernel);
+                within(inner, instance);
             }
         });
     }
 
-    /** Seeds the generators in c's static fields, and in the handler object's if it is a c. */
-    private static void own(Class<?> c, Handler handler, DataInputStream kernel) {
+    /** The generators in c's static fields, and in the handler object's if it is a c. */
+    private void own(Class<?> c, Object instance) {
         quietly(() -> {
             for (Field f : c.getDeclaredFields()) {
                 boolean isStatic = Modifier.isStatic(f.getModifiers());
-                if (Random.class.isAssignableFrom(f.getType()) && (isStatic || c.isInstance(handler.instance))) {
+                if (Random.class.isAssignableFrom(f.getType()) && (isStatic || c.isInstance(instance))) {
                     f.setAccessible(true);
-                    reseed(f.get(isStatic ? null : handler.instance), kernel);
+                    held(f, isStatic ? null : instance);
                 }
             }
         });
