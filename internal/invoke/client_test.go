@@ -14,6 +14,7 @@ import (
 // as the program of a custom runtime.
 func TestOfficialNodeClient(t *testing.T) {
 	needRoot(t)
+	t.Parallel()
 	if resolved, _, err := newInvoker(t).Supports("nodejs"); err != nil || resolved < "nodejs20" {
 		t.Skipf("the client wants Node.js 20 or newer, here is %s", resolved)
 	}

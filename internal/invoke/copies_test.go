@@ -53,6 +53,7 @@ func onlyStats(t *testing.T, v *invoke.Invoker) invoke.FunctionStats {
 
 func TestCopiesArePristine(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	dir := t.TempDir()
 	v := openInvoker(t, invoke.Config{Images: dir})
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
@@ -98,6 +99,7 @@ func TestCopiesArePristine(t *testing.T) {
 
 func TestBrokenImageFallsBack(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	dir := t.TempDir()
 	v := openInvoker(t, invoke.Config{Images: dir, WaitingBytes: 1}) // an image, but nothing waits
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
@@ -125,6 +127,7 @@ func TestBrokenImageFallsBack(t *testing.T) {
 // TestDamagedImages: an image that an earlier life of the server left, and that is not what was written, is made again.
 func TestDamagedImages(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
 	dir := t.TempDir()
 	life := func(do func(v *invoke.Invoker)) {
@@ -190,6 +193,7 @@ func size(t *testing.T, file string) int64 {
 
 func TestRehearsal(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	node := function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": `
 let n = 0
@@ -241,6 +245,7 @@ def handler(event, context):
 
 func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := golambda(t)
 	c.WarmUp = []byte(`{"n":7}`)
@@ -258,6 +263,7 @@ func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
 
 func TestInstanceThatDiesOfItsRehearsal(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{})
 	c := golambda(t)
 	c.WarmUp = []byte(`{"fail":"panic"}`)
@@ -271,6 +277,7 @@ func TestInstanceThatDiesOfItsRehearsal(t *testing.T) {
 
 func TestFailedINITIsNotCopied(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": "raise ValueError('secret')"})
 	for range 2 {
@@ -322,6 +329,7 @@ exports.handler = async (event, context) => ({
 // TestCopiesDontRepeat collects every source of randomness from many copies of one instance that has used each before.
 func TestCopiesDontRepeat(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	for name, c := range map[string]invoke.Code{
 		"python": function(t, "python3.11", "app.handler", map[string]string{"app.py": pythonRandom}),
 		"nodejs": function(t, "nodejs20.x", "app.handler", map[string]string{"app.js": nodeRandom}),

@@ -31,36 +31,33 @@ func dotnetPackage(t testing.TB) string {
 	if err != nil || len(references) == 0 {
 		missing(t, ".ci/dotnet (no reference assemblies)")
 	}
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	compile := func(assembly, source string, uses ...string) {
-		t.Helper()
-		args := []string{"-nologo", "-nostdlib", "-noconfig", "-debug-", "-target:library", "-out:" + filepath.Join(dir, assembly+".dll")}
-		for _, r := range references {
-			args = append(args, "-r:"+r)
+	return compileOnce(t, "dotnet", func(dir string) {
+		compile := func(assembly, source string, uses ...string) {
+			t.Helper()
+			args := []string{"-nologo", "-nostdlib", "-noconfig", "-debug-", "-target:library", "-out:" + filepath.Join(dir, assembly+".dll")}
+			for _, r := range references {
+				args = append(args, "-r:"+r)
+			}
+			for _, u := range uses {
+				args = append(args, "-r:"+filepath.Join(dir, u+".dll"))
+			}
+			if out, err := exec.Command(mcs, append(args, filepath.Join("testdata/dotnet", source))...).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
 		}
-		for _, u := range uses {
-			args = append(args, "-r:"+filepath.Join(dir, u+".dll"))
+		compile("Amazon.Lambda.Core", "Core.cs")
+		compile("Part", "Part.cs")
+		compile("Functions", "Functions.cs", "Amazon.Lambda.Core", "Part")
+		compile("Edges", "Edges.cs")
+		compile("Words", "Words.cs")
+		compile("Hostile", "Hostile.cs", "Amazon.Lambda.Core")
+		for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile"} {
+			if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
+				`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if out, err := exec.Command(mcs, append(args, filepath.Join("testdata/dotnet", source))...).CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
-	compile("Amazon.Lambda.Core", "Core.cs")
-	compile("Part", "Part.cs")
-	compile("Functions", "Functions.cs", "Amazon.Lambda.Core", "Part")
-	compile("Edges", "Edges.cs")
-	compile("Words", "Words.cs")
-	compile("Hostile", "Hostile.cs", "Amazon.Lambda.Core")
-	for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile"} {
-		if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
-			`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
+	})
 }
 
 func dotnetCode(t testing.TB, dir, handler string) invoke.Code {
@@ -70,6 +67,7 @@ func dotnetCode(t testing.TB, dir, handler string) invoke.Code {
 }
 
 func TestDotnet(t *testing.T) {
+	t.Parallel()
 	dir := dotnetPackage(t)
 	with := func(handler string) invoke.Code { return dotnetCode(t, dir, "Functions::Tests."+handler) }
 	v := openInvoker(t, invoke.Config{WaitingBytes: -1, Find: testDotnet})
@@ -156,6 +154,7 @@ func dotnetFailures(t *testing.T, v *invoke.Invoker, with func(string) invoke.Co
 
 // TestDotnetEcho runs the example as make functions leaves it.
 func TestDotnetEcho(t *testing.T) {
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{WaitingBytes: -1, Find: testDotnet})
 	if _, _, err := v.Supports("dotnetcore3.1"); err != nil {
 		missing(t, ".ci/dotnet ("+err.Error()+")")

@@ -38,10 +38,12 @@ var edgeFunctions = []struct {
 // TestEdges holds the limits at their exact edge, in every language: at it all is well, one beyond is refused.
 func TestEdges(t *testing.T) {
 	slow(t)
-	v := openInvoker(t, invoke.Config{WaitingBytes: -1, Find: testDotnet})
-	host := host(filepath.Dir(t.TempDir()))
+	t.Parallel()
 	for _, f := range edgeFunctions {
 		t.Run(f.language, func(t *testing.T) {
+			t.Parallel()
+			v := openInvoker(t, invoke.Config{WaitingBytes: -1, Find: testDotnet})
+			host := host(filepath.Dir(t.TempDir()))
 			c := f.code(t)
 			c.Timeout, c.MemoryMB, c.Processes = time.Minute, 512, f.processes
 			for name, test := range map[string]func(*testing.T, *invoke.Invoker, invoke.Code){

@@ -96,6 +96,7 @@ def remembers(event, context):
 
 func TestPython(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := newInvoker(t)
 	c := function(t, "python3.11", "", map[string]string{
 		"app.py": pythonApp, "vendored/__init__.py": "value = 'v'", "package/inner.py": "deep = 'd'\ndef handler(e, c): return __name__",
@@ -153,6 +154,7 @@ exports.value = 3
 
 func TestNode(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := newInvoker(t)
 	c := function(t, "nodejs20.x", "", map[string]string{
 		"index.js": nodeApp, "node_modules/dep/index.js": "exports.value = 'dep'",
@@ -198,13 +200,16 @@ func TestNode(t *testing.T) {
 func golambda(t testing.TB) invoke.Code {
 	t.Helper()
 	c := function(t, "provided.al2023", "bootstrap", nil)
-	if err := goBuild("testdata/golambda", filepath.Join(c.Dir, "bootstrap"), "."); err != nil {
-		t.Fatal(err)
-	}
+	c.Dir = compileOnce(t, "golambda", func(dir string) {
+		if err := goBuild("testdata/golambda", filepath.Join(dir, "bootstrap"), "."); err != nil {
+			t.Fatal(err)
+		}
+	})
 	return c
 }
 
 func TestOfficialGoClient(t *testing.T) {
+	t.Parallel()
 	v := newInvoker(t)
 	c := golambda(t)
 	a, err := ask(t, v, c, `{"n":12345678901234567890}`)
@@ -233,6 +238,7 @@ func TestOfficialGoClient(t *testing.T) {
 
 // TestProcessorsOfCustomRuntime: a program in Go has as many as it may use, or what its author says.
 func TestProcessorsOfCustomRuntime(t *testing.T) {
+	t.Parallel()
 	v, c := newInvoker(t), golambda(t)
 	for memory, want := range map[int]string{128: "1", 1769: "1", 1770: "2"} {
 		c.MemoryMB = memory
@@ -244,6 +250,7 @@ func TestProcessorsOfCustomRuntime(t *testing.T) {
 
 func TestCustomRuntimeThatCannotRun(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := newInvoker(t)
 	wantFailure(t, v, function(t, "provided.al2", "x", nil), `1`, invoke.Author, "Runtime.InvalidEntrypoint", "bootstrap")
 	c := function(t, "provided.al2023", "x", map[string]string{"bootstrap": "#!/bin/sh\n"})
@@ -251,15 +258,12 @@ func TestCustomRuntimeThatCannotRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFailure(t, v, c, `1`, invoke.Author, "Runtime.InvalidEntrypoint", "chmod")
-	c = golambda(t)
-	program, err := os.ReadFile(filepath.Join(c.Dir, "bootstrap"))
+	program, err := os.ReadFile(filepath.Join(golambda(t).Dir, "bootstrap"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	program[18], program[19] = byte(elf.EM_S390), 0 // e_machine: a machine no test of ours will meet
-	if err := os.WriteFile(filepath.Join(c.Dir, "bootstrap"), program, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	c = function(t, "provided.al2023", "bootstrap", map[string]string{"bootstrap": string(program)})
 	wantFailure(t, v, c, `1`, invoke.Author, "Runtime.InvalidEntrypoint", "built for s390")
 	wantFailure(t, v, function(t, "provided.al2023", "x", map[string]string{"bootstrap": "\x00\x01garbage"}), `1`, invoke.Author, "Runtime.InvalidEntrypoint", "")
 	wantFailure(t, v, function(t, "provided.al2023", "x", map[string]string{"bootstrap": "#!/bin/sh\nexit 6\n"}), `1`, invoke.Author, "Runtime.ExitError", "status 6")
@@ -268,6 +272,7 @@ func TestCustomRuntimeThatCannotRun(t *testing.T) {
 
 func TestRefusedBeforeItRuns(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := newInvoker(t)
 	c := function(t, "python3.11", "app.echo", map[string]string{"app.py": "def echo(e, c): return len(e)"})
 	wantAnswer(t, v, c, `"`+strings.Repeat("e", 6<<20-2)+`"`, fmt.Sprint(6<<20-2))
@@ -285,6 +290,7 @@ func TestRefusedBeforeItRuns(t *testing.T) {
 }
 
 func TestSupports(t *testing.T) {
+	t.Parallel()
 	v := newInvoker(t)
 	for name, want := range map[string]struct{ resolved, warning string }{
 		"python3.7": {"python3.", "python3.7 is run by python3."}, "nodejs12.x": {"nodejs", "nodejs12.x is run by nodejs"},
@@ -303,6 +309,7 @@ func TestSupports(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
+	t.Parallel()
 	v := newInvoker(t)
 	c := function(t, "python3.11", "app.sleep", map[string]string{"app.py": "import time\ndef sleep(e, c):\n    print('before')\n    time.sleep(1000)"})
 	c.Timeout = time.Second
@@ -321,6 +328,7 @@ func TestDeadline(t *testing.T) {
 
 func TestManyAtOnce(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := newInvoker(t)
 	c := function(t, "python3.11", "app.echo", map[string]string{"app.py": "def echo(e, c): return e"})
 	var wg sync.WaitGroup
@@ -336,6 +344,7 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 func TestCloseEndsWhatRuns(t *testing.T) {
+	t.Parallel()
 	v := newInvoker(t)
 	c := function(t, "python3.11", "app.sleep", map[string]string{"app.py": "import time\ndef sleep(e, c): time.sleep(1000)"})
 	ended := make(chan error)

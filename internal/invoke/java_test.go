@@ -22,9 +22,9 @@ import (
 func javaClasses(t testing.TB) string {
 	t.Helper()
 	needRoot(t)
-	dir := t.TempDir()
-	javac(t, dir, "testdata/java/src", "-implicit:none", "-sourcepath", "../../runtimes/java")
-	return dir
+	return compileOnce(t, "java", func(dir string) {
+		javac(t, dir, "testdata/java/src", "-implicit:none", "-sourcepath", "../../runtimes/java")
+	})
 }
 
 // javac compiles all that is below src into dir.
@@ -68,6 +68,7 @@ func javaCode(t testing.TB, dir string) func(handler string) invoke.Code {
 }
 
 func TestJava(t *testing.T) {
+	t.Parallel()
 	classes, v := javaClasses(t), newInvoker(t)
 	for name, test := range map[string]func(*testing.T, *invoke.Invoker, string){
 		"forms": javaForms, "failures": javaFailures, "layouts": javaLayouts, "copies": javaCopies,
@@ -196,6 +197,7 @@ func javaLayouts(t *testing.T, v *invoke.Invoker, classes string) {
 
 // TestJavaEcho runs the example as make functions leaves it.
 func TestJavaEcho(t *testing.T) {
+	t.Parallel()
 	c := function(t, "java17", "echo.Echo::process", nil)
 	c.Timeout = time.Minute
 	jar, err := zip.OpenReader("../../functions/testdata/echo-java/function.jar")
@@ -267,6 +269,7 @@ func pack(t *testing.T, file, dir string) {
 }
 
 func TestJavaSupports(t *testing.T) {
+	t.Parallel()
 	v := newInvoker(t)
 	if _, err := exec.LookPath("javac"); err != nil {
 		missing(t, "apt-get install default-jdk-headless")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,8 +20,35 @@ import (
 // helpers are programs the sandboxes need.
 var helpers struct{ runsc, init, wasm string }
 
+// compiled are programs in the languages that have a compiler, made once for all tests; nobody writes there.
+var compiled struct {
+	dir string
+	mu  sync.Mutex
+}
+
+// compileOnce gives the directory that compile has filled, for the first that asks.
+func compileOnce(t testing.TB, what string, compile func(dir string)) string {
+	t.Helper()
+	compiled.mu.Lock()
+	defer compiled.mu.Unlock()
+	dir := filepath.Join(compiled.dir, what)
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	work := dir + ".work"
+	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	compile(work)
+	if err := errors.Join(os.Chmod(work, 0o755), os.Rename(work, dir)); err != nil { // compilers may have made it anew
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "she-invoke-")
+	compiled.dir = dir
 	if err == nil {
 		err = build(dir)
 	}

@@ -41,6 +41,7 @@ func clangCode(t testing.TB) invoke.Code {
 
 func TestWasm(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{WaitingBytes: -1})
 	c := wasmCode(t)
 	for range 2 {
@@ -62,6 +63,7 @@ func TestWasm(t *testing.T) {
 // TestWasmEdges holds the limits at their exact edge, from C.
 func TestWasmEdges(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{WaitingBytes: -1})
 	c := clangCode(t)
 	c.Timeout = time.Minute
@@ -104,6 +106,7 @@ func TestWasmEdges(t *testing.T) {
 // TestWasmInstances: they wait ahead, are used once, and nothing is the same in two of them but the code.
 func TestWasmInstances(t *testing.T) {
 	slow(t)
+	t.Parallel()
 	v := openInvoker(t, invoke.Config{MaxInstances: 3})
 	c := clangCode(t)
 	ids := map[string]bool{}
