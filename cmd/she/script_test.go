@@ -68,7 +68,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("SHE", filepath.Join(bin, "she"))
 			env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("CANARY", "canary-"+strings.ReplaceAll(filepath.Base(env.WorkDir), "script-", "")+"-9d1c")
-			s := &story{env: env, server: shetest.Server{Data: env.Getenv("DATA")}}
+			s := &story{env: env, began: time.Now(), server: shetest.Server{Data: env.Getenv("DATA")}}
 			s.client = s.server.Client("")
 			env.Values[storyKey{}] = s
 			env.Defer(s.end)
@@ -111,6 +111,7 @@ type storyKey struct{}
 // A story is one script's server and who is logged in at it.
 type story struct {
 	env    *testscript.Env
+	began  time.Time
 	server shetest.Server
 	name   string
 	client *shetest.Client
@@ -456,7 +457,7 @@ func (s *story) end() {
 			except = append(except, path)
 		}
 	}
-	if err := s.server.FindOutsideVaults(s.env.Getenv("CANARY"), except...); err != nil {
+	if err := s.server.FindOutsideVaults(s.env.Getenv("CANARY"), s.began, except...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -271,33 +271,47 @@ func (s *Server) NothingLeft() error {
 }
 
 // FindOutsideVaults looks for a word that was stored as owner data everywhere but in the vaults: in the server's log,
-// the rest of the data directory, the directory for temporary files. except are files and folders that may hold it.
-func (s *Server) FindOutsideVaults(word string, except ...string) error {
+// the rest of the data directory, the directory for temporary files. No file of before since can hold it; except are
+// files and folders that may.
+func (s *Server) FindOutsideVaults(word string, since time.Time, except ...string) error {
 	if strings.Contains(s.Log.String(), word) {
 		return errors.New("owner data in the server's log")
 	}
 	var found error
-	look := func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // it went away, or can't be read by anybody
-		}
-		switch skip := path == filepath.Join(s.Data, "vaults") || strings.HasPrefix(d.Name(), "go-build") || slices.Contains(except, path); {
-		case skip && d.IsDir():
-			return fs.SkipDir
-		case skip || d.IsDir():
-			return nil
-		}
-		const large = 64 << 20
-		if info, err := d.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > large {
-			return nil
-		}
-		if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(word)) {
-			found = errors.Join(found, fmt.Errorf("owner data outside its vault, in %s", path))
-		}
-		return nil
-	}
 	for _, dir := range []string{s.Data, os.TempDir()} {
-		if err := filepath.WalkDir(dir, look); err != nil {
+		top, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // it went away, or can't be read by anybody
+			}
+			info, err := d.Info()
+			if err != nil {
+				return nil
+			}
+			// What is mounted there is somebody else's, and a /proc has files without end.
+			of := info.Sys().(*syscall.Stat_t)
+			foreign := of.Dev != top.Sys().(*syscall.Stat_t).Dev
+			switch skip := foreign || path == filepath.Join(s.Data, "vaults") || strings.HasPrefix(d.Name(), "go-build") || slices.Contains(except, path); {
+			case skip && d.IsDir():
+				return fs.SkipDir
+			case skip || d.IsDir():
+				return nil
+			}
+			// The time of the last change is the kernel's: unlike that of the content, no program sets it.
+			const large = 64 << 20
+			changed := time.Unix(of.Ctim.Unix())
+			if !info.Mode().IsRegular() || info.Size() > large || changed.Before(since.Add(-time.Second)) {
+				return nil
+			}
+			if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(word)) {
+				found = errors.Join(found, fmt.Errorf("owner data outside its vault, in %s", path))
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
