@@ -130,7 +130,10 @@ func (s *store) put(ctx context.Context, c *contents) (Package, error) {
 		return Package{}, err
 	}
 	fresh := filepath.Join(s.dir, "new-"+rand.Text())
-	err = s.write(ctx, fresh, c, all, list)
+	err = write(ctx, fresh, c, all, list)
+	if err == nil {
+		err = flush(fresh)
+	}
 	if err == nil {
 		err = s.install(ctx, fresh, digest)
 	}
@@ -246,8 +249,8 @@ func parseList(text []byte) ([]listed, error) {
 	return all, nil
 }
 
-// write builds a package in folder fresh. If we stop here, fresh is garbage for the next openStore.
-func (s *store) write(ctx context.Context, fresh string, c *contents, all []listed, list []byte) error {
+// write builds a package in folder fresh, not durably. If we stop here, fresh is garbage for the next openStore.
+func write(ctx context.Context, fresh string, c *contents, all []listed, list []byte) error {
 	files := filepath.Join(fresh, "files")
 	if err := os.MkdirAll(files, 0o700); err != nil {
 		return err
@@ -276,11 +279,13 @@ func (s *store) write(ctx context.Context, fresh string, c *contents, all []list
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(fresh, "list"), list, 0o444); err != nil {
-		return err
-	}
-	// One flush of the file system instead of one for each of thousands of files.
-	d, err := os.Open(fresh)
+	return os.WriteFile(filepath.Join(fresh, "list"), list, 0o444)
+}
+
+// flush makes all that was written to a folder durable: one flush of the file system instead of one for each of
+// thousands of files.
+func flush(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

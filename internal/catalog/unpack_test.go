@@ -3,8 +3,10 @@ package catalog
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,34 +38,42 @@ func TestLocalHeadersDoNotCount(t *testing.T) {
 	// A name that is said to be longer moves the content; its checksum tells.
 	longer := bytes.Clone(sound)
 	binary.LittleEndian.PutUint16(longer[at-4:], uint16(len("sub/xx")+1))
-	if _, err := unpack(t, t.TempDir(), longer, false); err == nil {
+	if err := unpack(t, t.TempDir(), longer, false); err == nil {
 		t.Error("content from another place was taken")
 	}
 }
 
-// unpack puts what the bytes of an archive hold into a store, as publishing would without a project file.
-func unpack(t *testing.T, dir string, archive []byte, jar bool) (Package, error) {
+// unpack writes what the bytes of an archive hold to dir/files, as publishing would without a project file, but not
+// durably: a flush takes longer than all else.
+func unpack(t *testing.T, dir string, archive []byte, jar bool) error {
 	t.Helper()
 	a, err := readArchive(bytes.NewReader(archive), int64(len(archive)), jar)
 	if err != nil {
-		return Package{}, err
+		return err
 	}
 	all, err := a.files(t.Context(), ".")
 	if err != nil {
-		return Package{}, err
+		return err
 	}
 	c, err := check(all, jar)
 	if err != nil {
-		return Package{}, err
+		return err
 	}
-	s, err := openStore(dir)
+	listed, err := sums(t.Context(), c)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	return s.put(t.Context(), c)
+	list := formatList(listed)
+	if err := write(t.Context(), dir, c, listed, list); err != nil {
+		return err
+	}
+	if err := verifyPackage(t.Context(), dir, fmt.Sprintf("sha256:%x", sha256.Sum256(list)), false); err != nil {
+		t.Errorf("what was just written is not what is listed: %v", err)
+	}
+	return nil
 }
 
-// FuzzUnpack reads arbitrary bytes as an archive. Whatever they are, nothing is written beside the store, what is in it
+// FuzzUnpack reads arbitrary bytes as an archive. Whatever they are, nothing is written beside the package, what is in it
 // are files, folders and links that stay within the package, with plain modes, and no more bytes than were allowed.
 func FuzzUnpack(f *testing.F) {
 	link := func(name, target string) entry {
@@ -80,17 +90,22 @@ func FuzzUnpack(f *testing.F) {
 		f.Add(archive, false)
 		f.Add(archive, true)
 	}
+	work := f.TempDir()
 	f.Fuzz(func(t *testing.T, archive []byte, jar bool) {
 		if len(archive) > 1<<16 {
 			return
 		}
-		around := t.TempDir()
-		dir := filepath.Join(around, "one", "two", "store")
+		around, err := os.MkdirTemp(work, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = removeTree(around) }()
+		dir := filepath.Join(around, "one", "two", "package")
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		p, err := unpack(t, dir, archive, jar)
-		t.Cleanup(func() { _ = removeTree(around) })
+		err = unpack(t, dir, archive, jar)
+		files := filepath.Join(dir, "files")
 		var refused *unsafeError
 		if err != nil && !errors.As(err, &refused) {
 			t.Errorf("an archive is refused with %v", err)
@@ -105,15 +120,15 @@ func FuzzUnpack(f *testing.F) {
 				return err
 			}
 			if !strings.HasPrefix(path, dir) && !d.IsDir() {
-				t.Errorf("%q was written beside the store", path)
+				t.Errorf("%q was written beside the package", path)
 			}
-			if p.Dir == "" || !strings.HasPrefix(path, p.Dir+"/") {
+			if refused != nil || !strings.HasPrefix(path, files+"/") {
 				return nil
 			}
 			switch mode := info.Mode(); {
 			case mode&fs.ModeSymlink != 0:
 				to, err := filepath.EvalSymlinks(path)
-				if err != nil || !strings.HasPrefix(to, p.Dir+"/") && to != p.Dir {
+				if err != nil || !strings.HasPrefix(to, files+"/") && to != files {
 					t.Errorf("link %q leads to %q, %v", path, to, err)
 				}
 			case mode != 0o444 && mode != 0o555 && mode != fs.ModeDir|0o555 && mode != fs.ModeDir|0o755:
