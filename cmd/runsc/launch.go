@@ -18,6 +18,7 @@ import (
 	"gvisor.dev/gvisor/runsc/flag"
 	"gvisor.dev/gvisor/runsc/specutils"
 
+	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor/launch"
 )
 
@@ -40,6 +41,9 @@ const idle = time.Second
 func serve(socket int) error {
 	log.SetTarget(log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	unix.CloseOnExec(socket)
+	if err := sandbox.BeExpendable(); err != nil { // every process of a sandbox is born of this one
+		return err
+	}
 	l := &launcher{socket: socket, tidy: time.AfterFunc(idle, debug.FreeOSMemory)}
 	for {
 		var job launch.Job

@@ -139,6 +139,8 @@ func effectiveCapabilities() (uint64, error) {
 func examineCgroups(machine) []finding {
 	kind, missing, err := cgroup.Kind()
 	switch {
+	case errors.Is(err, cgroup.ErrReadOnly):
+		return []finding{ok("cgroups", "%v", err).or(problem, "a container wants them writable, and of its own: podman or docker run --privileged --cgroupns=private")}
 	case err != nil:
 		return []finding{ok("cgroups", "%v", err).or(problem, "mount them: mount -t cgroup2 none /sys/fs/cgroup")}
 	case len(missing) > 0:
@@ -337,6 +339,23 @@ func examineClock(machine) []finding {
 	return []finding{ok("clock", "%s, kept right within %d ms", now.UTC().Format(time.RFC3339), t.Maxerror/1000)}
 }
 
+// examineShortage says who goes when the machine is out of memory: sandboxes, but two settings of the kernel choose others.
+func examineShortage() finding {
+	for _, setting := range [][2]string{
+		{"panic_on_oom", "the whole machine stops"},
+		{"oom_kill_allocating_task", "whoever asks for memory next is ended, the server or another"},
+	} {
+		b, err := os.ReadFile("/proc/sys/vm/" + setting[0])
+		if err == nil && strings.TrimSpace(string(b)) != "0" {
+			return ok("out of memory", "%s", setting[1]).or(hint, "sandboxes would be ended first, and their runs tried again, with: sysctl vm."+setting[0]+"=0")
+		}
+	}
+	if err := unix.Access("/proc/self/oom_score_adj", unix.W_OK); err != nil {
+		return ok("out of memory", "the order in which the kernel ends processes can't be set: %v", err).or(problem, "no sandbox can start: mount /proc writable")
+	}
+	return ok("out of memory", "sandboxes are ended first, and their runs tried again")
+}
+
 func examineMemory(m machine) (all []finding) {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
@@ -347,7 +366,7 @@ func examineMemory(m machine) (all []finding) {
 	if total < 1<<30 {
 		f = f.or(hint, "an instance takes its own memory and 64 MB: with less than 1 GB few wait ready")
 	}
-	all = append(all, f)
+	all = append(all, f, examineShortage())
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
 		want := uint64(5*m.vaults + 1024) // the default follows from the limit itself

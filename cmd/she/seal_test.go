@@ -88,7 +88,7 @@ func TestExamine(t *testing.T) {
 			t.Errorf("%+v says nothing to do", f)
 		}
 	}
-	for _, w := range []string{"kernel", "seccomp", "namespaces", "root", "cgroups", "runsc", "data directory", "free space", "disk sync", "clock", "memory", "open files", "address"} {
+	for _, w := range []string{"kernel", "seccomp", "namespaces", "root", "cgroups", "runsc", "data directory", "free space", "disk sync", "clock", "memory", "out of memory", "open files", "address"} {
 		if !what[w] {
 			t.Errorf("%s was not looked at", w)
 		}

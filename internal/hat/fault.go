@@ -8,7 +8,7 @@ type Who string
 const (
 	Owner    Who = "owner"    // revoked, disabled, over quota
 	Author   Who = "author"   // bad bundle, crash, timeout, too large, wrong address
-	Operator Who = "operator" // a sandbox could not start, the disk is full
+	Operator Who = "operator" // a sandbox could not start, the disk or the machine's memory is full
 	Engine   Who = "engine"   // our bug
 )
 

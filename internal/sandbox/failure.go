@@ -33,6 +33,7 @@ const (
 	RequestTooLarge      = "RequestEntityTooLarge"
 	StartFailed          = "Sandbox.StartFailed" // operator
 	ProtocolError        = "Sandbox.ProtocolError"
+	MachineOutOfMemory   = "Sandbox.MachineOutOfMemory" // operator
 	InvalidPackage       = "Function.InvalidPackage"
 )
 
@@ -76,6 +77,11 @@ func Reported(errorType string) *Failure {
 		errorType, text = Unhandled, texts[Unhandled]
 	}
 	return &Failure{Author, errorType, text}
+}
+
+// EndedForMemory is the Failure of an Instance that the kernel ended though it kept to its limit.
+func EndedForMemory() *Failure {
+	return Failed(Operator, MachineOutOfMemory, "the machine, or the service she runs as, was out of memory, and its kernel ended the sandbox; the function kept to its limit")
 }
 
 // Document is the payload Lambda gives for a Failure that left none of its own.

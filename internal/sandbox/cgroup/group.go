@@ -105,13 +105,37 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// OutOfMemory says whether the kernel killed something in the group for want of memory.
-func (g *Group) OutOfMemory() bool {
-	file := filepath.Join(g.dir("memory"), "memory.oom_control")
+// A Shortage is why the kernel killed something in a group for want of memory.
+type Shortage string
+
+const (
+	NoShortage      Shortage = ""
+	LimitReached    Shortage = "limit"   // the group's own
+	MachineExceeded Shortage = "machine" // the machine's memory, or a limit above the group's: of a service, of a container
+)
+
+// OutOfMemory says whether the kernel killed something in the group for want of memory, and of whose. Version 1 counts
+// only how much there was at most: who had been at the limit before, and gave up cached pages, looks as if that were
+// the reason.
+func (g *Group) OutOfMemory() Shortage {
+	var killed int64
+	var reached bool
 	if g.h.v2 != "" {
-		file = filepath.Join(g.h.v2, g.name, "memory.events")
+		file := filepath.Join(g.h.v2, g.name, "memory.events")
+		killed, reached = field(file, "oom_kill"), field(file, "oom") > 0
+	} else {
+		const most = 1 << 20 // that is asked for at once, and refused
+		dir := g.dir("memory")
+		killed = field(filepath.Join(dir, "memory.oom_control"), "oom_kill")
+		reached = number(filepath.Join(dir, "memory.max_usage_in_bytes"))+most > number(filepath.Join(dir, "memory.limit_in_bytes"))
 	}
-	return field(file, "oom_kill") > 0
+	switch {
+	case killed == 0:
+		return NoShortage
+	case reached:
+		return LimitReached
+	}
+	return MachineExceeded
 }
 
 // Usage is the highest memory and all CPU time so far; zero what the kernel does not tell.

@@ -1,16 +1,22 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
+// ErrReadOnly says that the cgroups are there and can't be used.
+var ErrReadOnly = errors.New("cgroups are mounted read-only")
+
 // Kind says what this machine has to hold limits with: "version 1", "version 2" or "hybrid", and which of the
-// controllers we need are not there. It changes nothing. On version 2 that a controller may be given to our groups is
-// known only when that is tried.
+// controllers we need are not there, or not given to the service this process is in. It changes nothing.
 func Kind() (kind string, missing []string, err error) {
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
@@ -29,9 +35,13 @@ func Kind() (kind string, missing []string, err error) {
 	case v1["memory"] == "" && v2 == place{}:
 		return "", nil, errors.New("no cgroup file system is mounted")
 	case v1["memory"] == "":
-		have, err := os.ReadFile(v2.mount + "/cgroup.controllers")
+		base := cmp.Or(delegated(v2), v2.mount)
+		have, err := os.ReadFile(filepath.Join(base, "cgroup.controllers"))
 		if err != nil {
 			return "", nil, err
+		}
+		if unix.Access(base, unix.W_OK) == unix.EROFS {
+			return "", nil, ErrReadOnly
 		}
 		return "version 2", absent(strings.Fields(string(have)), "memory", "cpu", "pids"), nil
 	}

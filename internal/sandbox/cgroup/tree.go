@@ -133,7 +133,7 @@ func find(name string) (*Tree, error) {
 			}
 		}
 	} else if v2 != (place{}) {
-		base, err := delegatedBase(v2)
+		base, err := makeBase(v2)
 		if err != nil {
 			return nil, err
 		}
@@ -199,34 +199,45 @@ func parseHierarchies(mountinfo, own io.Reader) (v1 map[string]string, v2 place,
 	return v1, v2, nil
 }
 
-// delegatedBase decides where on version 2 our groups may be.
-func delegatedBase(own place) (string, error) {
-	dir := filepath.Join(own.mount, own.path)
-	if own.path != "/" {
+// leaf is where the server steps aside to below a cgroup that was delegated to it.
+const leaf = "server"
+
+// delegated finds the cgroup that the service manager gave us to divide: our own, or the one above it, where we have
+// stepped aside already or were started in a leaf (systemd's DelegateSubgroup=). Empty if there is none.
+func delegated(own place) string {
+	for _, path := range []string{own.path, filepath.Dir(own.path)} {
+		if path == "/" {
+			break
+		}
 		var b [1]byte
 		for _, attr := range []string{"trusted.delegate", "user.delegate"} { // set by systemd for Delegate=yes
+			dir := filepath.Join(own.mount, path)
 			if n, err := unix.Getxattr(dir, attr, b[:]); err == nil && n == 1 && b[0] == '1' {
-				return dir, stepAside(dir)
+				return dir
 			}
 		}
-		dir = own.mount
 	}
-	if err := enable(dir); err != nil {
-		if !errors.Is(err, unix.EBUSY) {
-			return "", err
-		}
-		// The root of a container's own tree is no real root.
-		if err := stepAside(dir); err != nil {
-			return "", err
-		}
+	return ""
+}
+
+// makeBase decides where on version 2 our groups may be, and makes that a cgroup whose children have controllers.
+func makeBase(own place) (string, error) {
+	dir := delegated(own)
+	if dir != "" {
+		return dir, stepAside(dir)
 	}
-	return dir, nil
+	dir = own.mount
+	err := enable(dir)
+	if errors.Is(err, unix.EBUSY) { // the root of a container's own tree is no real root
+		err = stepAside(dir)
+	}
+	return dir, err
 }
 
 // stepAside moves all processes of a cgroup to a leaf below it, so that it can give controllers to its children.
 func stepAside(dir string) error {
-	leaf := filepath.Join(dir, "server")
-	if err := os.MkdirAll(leaf, 0o755); err != nil {
+	aside := filepath.Join(dir, leaf)
+	if err := os.MkdirAll(aside, 0o755); err != nil {
 		return err
 	}
 	for range 100 {
@@ -235,7 +246,7 @@ func stepAside(dir string) error {
 			return err
 		}
 		for _, pid := range pids {
-			if err := write(leaf, "cgroup.procs", strconv.Itoa(pid)); err != nil && !errors.Is(err, unix.ESRCH) {
+			if err := write(aside, "cgroup.procs", strconv.Itoa(pid)); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("move to a leaf cgroup: %w", err)
 			}
 		}

@@ -300,8 +300,11 @@ func (i *instance) launch(ctx context.Context, unable func(string, error) error,
 		Flags: i.m.runscArgs(i.run()), ID: id, Bundle: i.box, Image: image, Groups: i.group.Dirs(),
 	}, childIn, childOut, complaints)
 	if err != nil {
-		if i.group.OutOfMemory() {
+		switch i.group.OutOfMemory() {
+		case cgroup.LimitReached:
 			return unable("run gVisor", errors.New("the memory limit is too small for it"))
+		case cgroup.MachineExceeded:
+			return errors.Join(sandbox.EndedForMemory(), sandbox.ErrUnused)
 		}
 		if words := lastLine(complaints); words != "" {
 			err = fmt.Errorf("%w: %s", err, words)
@@ -380,7 +383,13 @@ func (i *instance) explain(ctx context.Context, c *sandbox.Call, err error) (san
 		return result, context.Cause(ctx)
 	case errors.As(err, &failure):
 		return result, failure
-	case oom && (!isReported || reported.Fault.Exited):
+	case oom == cgroup.MachineExceeded && (!isReported || reported.Fault.Exited):
+		failure := error(sandbox.EndedForMemory())
+		if c != nil && errors.Is(err, syscall.EPIPE) { // it waited, and process 1 never had the whole event
+			failure = errors.Join(failure, sandbox.ErrUnused)
+		}
+		return result, failure
+	case oom == cgroup.LimitReached && (!isReported || reported.Fault.Exited):
 		return result, sandbox.Failed(sandbox.Author, sandbox.OutOfMemory, "the function used more than its %d MB of memory", i.limits.Memory>>20)
 	case isReported:
 		err := fault(reported.Fault, c)

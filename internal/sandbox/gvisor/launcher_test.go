@@ -199,6 +199,47 @@ func sandboxed(t *testing.T, state string) (pids []int) {
 	return pids
 }
 
+// TestSandboxesGoFirst: when the machine is out of memory its kernel ends sandboxes, and what makes them, before anything
+// that has not asked for the same; the server's own score is nobody's business but its operator's.
+func TestSandboxesGoFirst(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for a sandbox")
+	}
+	state := t.TempDir()
+	score := func(pid int) string {
+		b, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "oom_score_adj"))
+		if err != nil {
+			t.Error(err)
+		}
+		return strings.TrimSpace(string(b))
+	}
+	own := score(os.Getpid())
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, _, err := m.Start(t.Context(), sleeper(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := append(sandboxed(t, state), launcherOf(t, state))
+	if len(pids) < 4 { // the launcher, the sandbox's kernel, its file server, the function's
+		t.Errorf("a sandbox has the processes %v", pids)
+	}
+	for _, pid := range pids {
+		if got := score(pid); got != strconv.Itoa(sandbox.Expendable) {
+			name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+			t.Errorf("oom_score_adj of %q is %s", name, got)
+		}
+	}
+	if now := score(os.Getpid()); now != own {
+		t.Errorf("the server's was %s and is %s", own, now)
+	}
+	if err := errors.Join(i.Close(), m.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestForeignProgram uses something for gVisor's program that is not ours, from the start or put there later.
 func TestForeignProgram(t *testing.T) {
 	if os.Geteuid() != 0 {

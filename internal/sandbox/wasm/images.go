@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"she/internal/sandbox"
+	"she/internal/sandbox/cgroup"
 )
 
 // What compiling one module may take: some engine work is more than proportional to the largest function.
@@ -232,7 +233,9 @@ func (im *images) compile(module, to *os.File) (err error) {
 		return errors.New("the mechanism is closed")
 	case ctx.Err() != nil:
 		return sandbox.Failed(sandbox.Author, sandbox.InvalidEntrypoint, "the module could not be compiled within %s", compileTime)
-	case w.group.OutOfMemory():
+	case w.group.OutOfMemory() == cgroup.MachineExceeded:
+		return sandbox.EndedForMemory()
+	case w.group.OutOfMemory() == cgroup.LimitReached:
 		return sandbox.Failed(sandbox.Author, sandbox.InvalidEntrypoint, "the module could not be compiled within %d MB of memory", compileMemory>>20)
 	case w.status == StatusInvalid:
 		return sandbox.Failed(sandbox.Author, sandbox.InvalidEntrypoint, "the module is no WASI command: it must be valid WebAssembly 2.0 with a function _start (GOOS=wasip1, wasm32-wasi)")

@@ -11,6 +11,7 @@ import (
 
 	"she/internal/runtimeapi"
 	"she/internal/sandbox"
+	"she/internal/sandbox/cgroup"
 )
 
 // overhead is what a worker may use on top of the module's memory and native code, in bytes.
@@ -98,7 +99,11 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 	}
 	select {
 	case <-i.exited: // it was killed while it waited
-		return sandbox.Result{}, errors.Join(sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker ended while it waited"), sandbox.ErrUnused)
+		failure := sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker ended while it waited")
+		if i.group.OutOfMemory() == cgroup.MachineExceeded {
+			failure = sandbox.EndedForMemory()
+		}
+		return sandbox.Result{}, errors.Join(failure, sandbox.ErrUnused)
 	default:
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline, sandbox.Failed(sandbox.Author, sandbox.Timedout,
@@ -136,8 +141,10 @@ func (i *instance) explain(ctx context.Context, err error) (sandbox.Result, erro
 	if ended := i.await(); ended != nil {
 		return result, ended
 	}
-	switch {
-	case i.group.OutOfMemory():
+	switch oom := i.group.OutOfMemory(); {
+	case oom == cgroup.MachineExceeded:
+		return result, sandbox.EndedForMemory()
+	case oom == cgroup.LimitReached:
 		return result, i.outOfMemory()
 	case i.status == signalled+sigsys:
 		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker was ended for a system call it may not make")

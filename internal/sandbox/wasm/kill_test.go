@@ -260,6 +260,9 @@ func TestWorkerHasNothing(t *testing.T) {
 		if env, err := os.ReadFile(proc(pid, "environ")); err != nil || bytes.Contains(env, []byte("SHE_TEST_SECRET")) {
 			t.Errorf("its environment is %q, %v", env, err)
 		}
+		if score, err := os.ReadFile(proc(pid, "oom_score_adj")); err != nil || string(score) != strconv.Itoa(sandbox.Expendable)+"\n" {
+			t.Errorf("when the machine is out of memory its score is %s, %v", score, err)
+		}
 	}
 	for _, space := range []string{"user", "pid", "mnt", "net", "ipc", "uts"} {
 		ours, err := os.Readlink("/proc/self/ns/" + space)

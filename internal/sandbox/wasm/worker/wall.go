@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"she/internal/sandbox"
 )
 
 // identity is who a worker is on the host: a user nothing else runs as. In there it has no name.
@@ -180,6 +182,9 @@ func outside(mode string) (int, error) {
 	// Whoever started the server may have left it descriptors that pass on.
 	if err := unix.CloseRange(4, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return 0, fmt.Errorf("keep descriptors back (Linux 5.11 or newer can): %w", err)
+	}
+	if err := sandbox.BeExpendable(); err != nil { // the inner half can't be reached for that before it has started
+		return 0, err
 	}
 	files := []uintptr{0, 1, 2, 3}
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{"she-wasm", mode}, &syscall.ProcAttr{Env: environment, Files: files, Sys: apart()})
