@@ -281,6 +281,8 @@ func TestHandlers(t *testing.T) {
 		{"provided.al2023", "x", map[string]string{"bootstrap*": elf(1, here)}, "is built for another one"},
 		{"provided.al2023", "x", map[string]string{"bootstrap*": "MZ"}, "neither a Linux executable nor a script"},
 		{"provided.al2023", "x", map[string]string{"bootstrap*": ""}, "is empty"},
+		{"provided.al2023", "x", map[string]string{"bootstrap*": "#!/bin/sh\r\nexit\r\n"}, "save it with LF"},
+		{"provided.al2023", "x", map[string]string{"bootstrap*": "#!/bin/sh\n\r\n" + strings.Repeat("x", 300)}, ""},
 	} {
 		text := "service: s\nprovider: {name: aws, runtime: " + c.runtime + ", timeout: 5}\nfunctions:\n  f-bundle: {handler: '" + c.handler +
 			"'}\n  f-configuration: {handler: '" + c.handler + "'}\n  f: {handler: '" + c.handler + "'}\n"

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -158,7 +159,7 @@ func checkNative(name string, c *contents) error {
 	head = head[:n]
 	switch {
 	case bytes.HasPrefix(head, []byte("#!")):
-		return nil
+		return checkScript(name, io.MultiReader(bytes.NewReader(head), r))
 	case n < 20 || !bytes.HasPrefix(head, []byte("\x7fELF")):
 		return refuse("%s is neither a Linux executable nor a script that begins with #!", name)
 	}
@@ -166,6 +167,21 @@ func checkNative(name string, c *contents) error {
 	machine := binary.LittleEndian.Uint16(head[18:])
 	if head[4] != 2 || head[5] != 1 || machine != elfMachines[runtime.GOARCH] {
 		return refuse("%s is built for %s, this machine is %s", name, machineName(head[4], machine), runtime.GOARCH)
+	}
+	return nil
+}
+
+// checkScript looks at the first line, up to what kernels read of it. One that was saved with line ends of Windows names a
+// program that ends in a carriage return.
+func checkScript(name string, r io.Reader) error {
+	first := make([]byte, 256)
+	n, err := io.ReadFull(r, first)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	line, _, whole := bytes.Cut(first[:n], []byte("\n"))
+	if whole && bytes.HasSuffix(line, []byte("\r")) {
+		return refuse("the lines of %s end as on Windows: save it with LF, not CR LF", name)
 	}
 	return nil
 }

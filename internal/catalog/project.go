@@ -220,6 +220,8 @@ var environmentPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 var reservedEnvironment = []string{
 	"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
 	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
+	"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_LOG_GROUP_NAME",
+	"AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_RUNTIME_API",
 }
 
 // environment adds the variables of v to env.
@@ -232,8 +234,11 @@ func (d *document) environment(env map[string]string, v value) error {
 		if !environmentPattern.MatchString(f.key) {
 			return f.at.errorf("environment variable %.80q: want letters, digits and _", f.key)
 		}
-		if slices.Contains(reservedEnvironment, f.key) || strings.HasPrefix(f.key, "AWS_LAMBDA_") {
+		switch {
+		case slices.Contains(reservedEnvironment, f.key):
 			return f.at.errorf("environment variable %s is reserved for the runtime", f.key)
+		case f.key == "AWS_LAMBDA_EXEC_WRAPPER":
+			return f.at.errorf("environment variable %s: scripts that start the runtime are not run here", f.key)
 		}
 		val, err := d.resolved(f.val)
 		if err != nil {

@@ -297,6 +297,8 @@ func TestProjectsThatFail(t *testing.T) {
 		{"image", change("h.f", "h.f, image: x"), "container images"},
 		{"layer", change("h.f", "h.f, layers: ['arn:x']"), "no layers"},
 		{"reserved variable", change("h.f", "h.f, environment: {AWS_REGION: x}"), "reserved"},
+		{"another one", change("h.f", "h.f, environment: {AWS_LAMBDA_RUNTIME_API: x}"), "reserved"},
+		{"a wrapper", change("h.f", "h.f, environment: {AWS_LAMBDA_EXEC_WRAPPER: x}"), "scripts that start the runtime"},
 		{"bad variable", change("h.f", "h.f, environment: {a-b: x}"), "serverless.yml:4: environment variable \"a-b\""},
 		{"large environment", change("h.f", "h.f, environment: {A: "+strings.Repeat("x", 5000)+"}"), "larger than 4096"},
 		{"long name", change("service: s", "service: "+strings.Repeat("s", 70)), "at most 64"},

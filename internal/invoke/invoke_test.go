@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -87,12 +88,35 @@ def exits(event, context):
 def unwritable(event, context):
     return {"a": object()}
 
+def logs(event, context):
+    import logging
+    logging.basicConfig(level=logging.DEBUG)  # of no effect, as on Lambda
+    logger = logging.getLogger()
+    logger.debug("not shown")
+    logger.warning("shown %d", 1)
+    logger.setLevel(logging.INFO)
+    logging.getLogger("library").info("shown too")
+
+def closes(event, context):
+    sys.stdout.close()
+    sys.stderr.close()
+    if event:
+        raise ValueError("closed")
+    return "closed"
+
+def zone(event, context):
+    import time
+    return time.strftime("%H %Z", time.localtime(0))
+
 def remembers(event, context):
     remembers.n = getattr(remembers, "n", 0) + 1
     with open("/tmp/n", "a") as f:
         f.write("x")
     return [remembers.n, os.path.getsize("/tmp/n")]
 `
+
+// logged is what Lambda makes of two messages to Python's logging.
+var logged = regexp.MustCompile(`^\[WARNING\]\t\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z\t[0-9a-f-]{36}\tshown 1\n\[INFO\]\t[^\t]+\t[0-9a-f-]{36}\tshown too\n$`)
 
 func TestPython(t *testing.T) {
 	slow(t)
@@ -116,6 +140,16 @@ func TestPython(t *testing.T) {
 	}
 	wantAnswer(t, v, with("package.inner.handler"), `1`, `"package.inner"`)
 	wantAnswer(t, v, with("package/inner.handler"), `1`, `"package.inner"`)
+	wantAnswer(t, v, with("app.echo"), `"half \ud800"`, `"half \ud800"`)
+	if a := wantAnswer(t, v, with("app.logs"), `1`, `null`); !logged.Match(a.Log) {
+		t.Errorf("logged %q", a.Log)
+	}
+	wantAnswer(t, v, with("app.closes"), `0`, `"closed"`)
+	wantFailure(t, v, with("app.closes"), `1`, invoke.Author, "Unhandled", "closed")
+	zoned := with("app.zone")
+	wantAnswer(t, v, zoned, `1`, `"00 UTC"`)
+	zoned.Env = map[string]string{"OWN": "", "TZ": "Europe/Vienna"}
+	wantAnswer(t, v, zoned, `1`, `"01 CET"`)
 	for range 2 { // nothing is left of the first
 		wantAnswer(t, v, with("app.remembers"), `null`, `[1, 1]`)
 	}
@@ -150,6 +184,13 @@ exports.exit = async () => process.exit(5)
 exports.nothing = () => {}
 exports.cycle = async () => { const a = {}; a.a = a; return a }
 exports.value = 3
+const { pipeline } = require('stream/promises')
+exports.streams = awslambda.streamifyResponse(async (event, stream, context) => {
+	stream.setContentType('application/json')
+	await pipeline([JSON.stringify(event).slice(0, 4), JSON.stringify(event).slice(4)], awslambda.HttpResponseStream.from(stream, {}))
+})
+exports.streamsLater = awslambda.streamifyResponse((event, stream) => { setTimeout(() => { stream.write('"late'); stream.write('r"') }, 20) })
+exports.streamFails = awslambda.streamifyResponse(async (event, stream) => { stream.write('half'); throw new Error('secret in stream') })
 `
 
 func TestNode(t *testing.T) {
@@ -170,6 +211,9 @@ func TestNode(t *testing.T) {
 	if a := wantAnswer(t, v, with("index.empty"), `1`, `"waited"`); string(a.Log) != "late\n" {
 		t.Errorf("a callback did not wait for the event loop: %q", a.Log)
 	}
+	wantAnswer(t, v, with("index.streams"), `{"text":"Grüße 😀"}`, `{"text":"Grüße 😀"}`)
+	wantAnswer(t, v, with("index.streamsLater"), `1`, `"later"`)
+	wantFailure(t, v, with("index.streamFails"), `1`, invoke.Author, "Unhandled", "secret in stream")
 	wantAnswer(t, v, with("index.hurry"), `1`, `"hurried"`)
 	wantAnswer(t, v, with("index.nested.deep.handler"), `1`, `"nested"`)
 	wantAnswer(t, v, with("index.nothing"), `1`, `null`)

@@ -175,7 +175,7 @@ func environment(c Code, r runtimes.Runtime) []string {
 		}
 	}
 	for name, value := range map[string]string{
-		"PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin", "LANG": "C.UTF-8", "HOME": "/tmp",
+		"PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin", "LANG": "C.UTF-8", "HOME": "/tmp", "TZ": ":UTC",
 		"LD_LIBRARY_PATH": "/var/task:/var/task/lib:/opt/lib",
 	} {
 		if _, ok := env[name]; !ok {
@@ -189,7 +189,7 @@ func environment(c Code, r runtimes.Runtime) []string {
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": fmt.Sprint(c.MemoryMB),
 		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + c.Name, "AWS_LAMBDA_LOG_STREAM_NAME": "she",
 		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-		"AWS_REGION":                     region, "AWS_DEFAULT_REGION": region, "TZ": ":UTC",
+		"AWS_REGION":                     region, "AWS_DEFAULT_REGION": region,
 		"AWS_EXECUTION_ENV": "AWS_Lambda_" + r.Name,
 	} {
 		env[name] = value

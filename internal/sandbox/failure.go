@@ -50,7 +50,7 @@ var texts = map[string]string{
 	UnhandledRejection:   "the function left a rejected promise unhandled",
 	OutOfMemory:          "the function used more memory than it may",
 	ExitError:            "the runtime ended without an answer",
-	InvalidEntrypoint:    "the runtime's entry point can't be run",
+	InvalidEntrypoint:    "the runtime's entry point can't be run: its format is unknown, or the interpreter or loader it names is not in the sandbox",
 	ResponseSizeTooLarge: fmt.Sprintf("the answer is larger than %d bytes", MaxAnswer),
 	Timedout:             "the function took longer than it may",
 }

@@ -5,6 +5,7 @@ import fs from 'node:fs'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
 import net from 'node:net'
 import path from 'node:path'
+import { Writable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 
 const { AWS_LAMBDA_RUNTIME_API: api, LAMBDA_TASK_ROOT: task, _HANDLER: handlerName } = process.env
@@ -95,7 +96,8 @@ function documentOf(error) {
 
 async function report(where, error) {
   const document = documentOf(error)
-  fs.writeSync(2, `ERROR\tInvoke Error\t${JSON.stringify({ ...document, stack: document.trace })}\n`)
+  const { trace: stack, ...shown } = document
+  fs.writeSync(2, `ERROR\tInvoke Error\t${JSON.stringify({ ...shown, stack })}\n`)
   const type = document.errorType.replace(/[^\w.]/g, '').slice(0, 100)
   await request('POST', where, JSON.stringify(document), {
     'Content-Type': 'application/json', 'Lambda-Runtime-Function-Error-Type': type,
@@ -204,6 +206,29 @@ function call(handler, event, headers) {
   })
 }
 
+// Handlers that write their answer to a stream mark themselves with awslambda.streamifyResponse. Here the answer is what
+// they wrote, as a whole. The status and headers of HttpResponseStream are for a gateway, and there is none.
+const streams = Symbol('streams')
+globalThis.awslambda = {
+  streamifyResponse: (handler) => Object.assign(handler, { [streams]: true }),
+  HttpResponseStream: { from: (stream) => stream },
+}
+
+async function collect(handler, event, headers) {
+  const parts = []
+  const stream = new Writable({ write: (part, _, done) => { parts.push(part); done() } })
+  stream.setContentType = () => {}
+  const written = new Promise((resolve, reject) => stream.on('finish', resolve).on('error', reject))
+  const empty = () => stream.end() // nothing left to do that could write more
+  process.once('beforeExit', empty)
+  try {
+    await Promise.all([handler(event, stream, contextOf(headers, () => {})), written])
+  } finally {
+    process.removeListener('beforeExit', empty)
+  }
+  return Buffer.concat(parts)
+}
+
 async function main() {
   let handler
   independentRandomness()
@@ -225,9 +250,10 @@ async function answerOne(handler, { headers, body }) {
   process.env._X_AMZN_TRACE_ID = headers['lambda-runtime-trace-id'] ?? ''
   let text
   try {
-    const answer = await call(handler, JSON.parse(body), headers)
+    const event = JSON.parse(body)
+    const answer = await (handler[streams] ? collect : call)(handler, event, headers)
     try {
-      text = JSON.stringify(answer === undefined ? null : answer)
+      text = handler[streams] ? answer : JSON.stringify(answer === undefined ? null : answer)
       if (text === undefined) throw new TypeError(`a ${typeof answer} has no JSON form`)
     } catch (e) {
       throw new RuntimeError('Runtime.MarshalError', e.message, e)

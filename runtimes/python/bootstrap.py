@@ -86,7 +86,10 @@ def document(error, error_type=None, trace=None):
 
 
 def report(path, doc):
-    print(f"[ERROR] {doc['errorType']}: {doc['errorMessage']}", *doc["stackTrace"], sep="\n", file=sys.stderr, flush=True)
+    try:
+        print(f"[ERROR] {doc['errorType']}: {doc['errorMessage']}", *doc["stackTrace"], sep="\n", file=sys.stderr, flush=True)
+    except Exception:
+        pass  # a function may close what it did not open
     request("POST", path, json.dumps(doc).encode(), [("Lambda-Runtime-Function-Error-Type", plain(doc["errorType"]))])
 
 
@@ -122,6 +125,28 @@ class Context:
 
     def log(self, message):
         sys.stdout.write(str(message))
+
+
+def forward_logging():
+    """Gives the root logger the handler it has on Lambda: to the log, with level, time and request id.
+
+    It must be there before the function's modules are: they find it, and logging.basicConfig leaves it alone.
+    """
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            try:
+                record.aws_request_id = Context.current_id or ""
+                sys.stdout.write(self.format(record) + "\n")
+            except Exception:
+                self.handleError(record)
+
+    lines = logging.Formatter("[%(levelname)s]\t%(asctime)s.%(msecs)dZ\t%(aws_request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S")
+    lines.converter = time.gmtime
+    handler = Handler()
+    handler.setFormatter(lines)
+    logging.getLogger().addHandler(handler)
 
 
 class InitError(Exception):
@@ -182,12 +207,16 @@ def encode(answer):
             return float(value)
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
-    return json.dumps(answer, ensure_ascii=False, default=extra).encode("utf-8", "surrogatepass")
+    try:
+        return json.dumps(answer, ensure_ascii=False, default=extra).encode()
+    except UnicodeEncodeError:  # half a surrogate pair: JSON has a way to write it, UTF-8 has none
+        return json.dumps(answer, default=extra).encode()
 
 
 def main():
     sys.path.insert(0, TASK)
     sys.stdout.reconfigure(line_buffering=True)
+    forward_logging()
     try:
         handler = load(os.environ["_HANDLER"])
     except InitError as e:
@@ -224,7 +253,10 @@ def answer_one(handler, headers, body):
     except Exception as e:
         report(path + "error", document(e, "Runtime.MarshalError"))
         return
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except Exception:
+        pass  # it was closed, or is something else now
     request("POST", path + "response", text, [("Content-Type", "application/json")])
 
 
