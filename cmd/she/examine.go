@@ -384,7 +384,12 @@ func examinePort(m machine) []finding {
 		return []finding{ok("server", "runs, and answers at its socket")}
 	}
 	l, err := net.Listen("tcp", m.listen)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return []finding{ok("address", "%s: %v", m.listen, err).or(problem, "ports below 1024 need root; choose another with --listen, or run doctor as the server runs")}
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return []finding{ok("address", "%s: %v", m.listen, err).or(problem, "this machine has no such address: choose another with --listen")}
+	case err != nil:
 		return []finding{ok("address", "%s: %v", m.listen, err).or(problem, "end what listens there, or choose another with --listen")}
 	}
 	_ = l.Close()

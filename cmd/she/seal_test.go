@@ -1,8 +1,10 @@
 package main
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"she/internal/httpapi"
@@ -91,6 +93,16 @@ func TestExamine(t *testing.T) {
 	for _, w := range []string{"kernel", "seccomp", "namespaces", "root", "cgroups", "runsc", "data directory", "free space", "disk sync", "clock", "memory", "out of memory", "open files", "address"} {
 		if !what[w] {
 			t.Errorf("%s was not looked at", w)
+		}
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for listen, want := range map[string]string{taken.Addr().String(): "end what listens there", "192.0.2.1:0": "no such address"} { // RFC 5737: nobody's
+		if f := examinePort(machine{listen: listen})[0]; f.Level != problem || !strings.Contains(f.Fix, want) {
+			t.Errorf("%s: %+v", listen, f)
 		}
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
