@@ -10,7 +10,7 @@ GOFLAGS_STATIC := -ldflags=-s\ -w
 STATICCHECK := go tool staticcheck
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: bin/runsc ## build bin/she, its helpers bin/she-init, bin/she-wasm, bin/she-probe, and bin/runsc, static
 	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init ./cmd/she-wasm ./cmd/she-probe
@@ -51,6 +51,9 @@ test: deps check functions clients functions-test ## everything: real sandboxes,
 	@go -C cmd/runsc vet ./... && go -C cmd/runsc test -vet=off ./...
 	@SHE_TEST_ALL=1 go test -vet=off -count=1 -timeout 30m ./...
 
+test-cgroup2: ## boot Debian 12 with cgroups of version 2 alone, emulated; run the doctor and the tests of cgroups there (STEPS="sandboxes modules server memory": those)
+	@.ci/cgroup2 $(STEPS)
+
 bench: build functions ## measure, beside peers in the same run
 	@SHE_TEST_ALL=1 go test -run '^$$' -bench . -benchtime 2s ./...
 	@go -C bench test -run '^$$' -bench . -timeout 60m .
@@ -58,4 +61,4 @@ bench: build functions ## measure, beside peers in the same run
 clean: ## remove what was built
 	@rm -rf bin .cache
 
-.PHONY: help build demo deps check test bench clean
+.PHONY: help build demo deps check test test-cgroup2 bench clean

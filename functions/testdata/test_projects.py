@@ -96,6 +96,9 @@ class Doings(unittest.TestCase):
     def test_slow(self):
         self.assertEqual([r["data"][0]["of"] for r in process("slow", {"seconds": 0.01}, 5)], [ONE, TWO])
 
+    def test_holds_memory(self):
+        self.assertEqual(process("holds-memory", {"mebibytes": 3})[0]["data"], [{"held": 3}])
+
     def test_raises_tells_what_it_was_given(self):
         with self.assertRaises(subprocess.CalledProcessError) as e:
             process("raises", {"secret": "canary"})

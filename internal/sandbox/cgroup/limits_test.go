@@ -206,6 +206,34 @@ func TestMemoryLimit(t *testing.T) {
 	f.end(g, cmd)
 }
 
+// A limit above the group's own stands for the machine's memory, which the kernel treats alike: who keeps to its limit is
+// not blamed.
+func TestMemoryAboveTheLimit(t *testing.T) {
+	f := openTree(t)
+	g, cmd, _ := f.start(roomy, many, 0, "wait")
+	file := "memory.max"
+	var above string
+	for _, dir := range g.Dirs() {
+		if _, err := os.Stat(filepath.Join(dir, "memory.limit_in_bytes")); err == nil {
+			above, file = filepath.Dir(dir), "memory.limit_in_bytes"
+		} else if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+			above = filepath.Dir(dir)
+		}
+	}
+	f.end(g, cmd)
+	if err := os.WriteFile(filepath.Join(above, file), []byte(strconv.Itoa(roomy/4)), 0); err != nil {
+		t.Fatal(err)
+	}
+	g, cmd, _ = f.start(roomy, many, 0, "eat")
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+		t.Fatalf("who eats more than there is ended with %v", err)
+	}
+	if why := g.OutOfMemory(); why != cgroup.MachineExceeded {
+		t.Errorf("it was killed for %q, want %q", why, cgroup.MachineExceeded)
+	}
+	f.end(g, cmd)
+}
+
 // The share is an upper bound; how much less a busy machine gives can't be tested.
 func TestThrottle(t *testing.T) {
 	f := openTree(t)
