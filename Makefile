@@ -55,7 +55,7 @@ test-cgroup2: ## boot Debian 12 with cgroups of version 2 alone, emulated; run t
 	@.ci/cgroup2 $(STEPS)
 
 bench: build functions ## measure, beside peers in the same run
-	@SHE_TEST_ALL=1 go test -run '^$$' -bench . -benchtime 2s ./...
+	@SHE_TEST_ALL=1 go test -run '^$$' -bench . -benchtime 2s -timeout 60m ./...
 	@go -C bench test -run '^$$' -bench . -timeout 60m .
 
 clean: ## remove what was built

@@ -31,4 +31,10 @@ namespace Tests
             return e.Data.Notes.Sum(note => note.Data.Message.Split(' ').Length);
         }
     }
+
+    // The same after an INIT of two seconds.
+    public class SlowWords : Words
+    {
+        public SlowWords() { System.Threading.Thread.Sleep(2000); }
+    }
 }
