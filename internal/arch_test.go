@@ -48,6 +48,7 @@ var table = map[string][]string{
 	"sandbox/cgroup":        {},
 	"sandbox/gvisor":        {"sandbox", "sandbox/cgroup", "runtimeapi", "sandbox/gvisor/launch"},
 	"sandbox/gvisor/launch": {},
+	"sandbox/gvisor/erofs":  {},
 	"sandbox/wasm":          {"sandbox", "sandbox/cgroup", "runtimeapi"},
 	"sandbox/wasm/worker":   {"sandbox", "sandbox/wasm", "runtimeapi"},
 	"sandbox/seal":          {"sandbox"},
