@@ -1,6 +1,6 @@
-// Command runsc is gVisor, as its authors publish it in their module, with two things of ours around it: it can stay
-// and bring up one sandbox after the other (launch.go), and its garbage collector is told that most of its processes
-// are short-lived. What is inside a sandbox, and the walls, are gVisor's alone.
+// Command runsc is gVisor, as its authors publish it in their module, with some things of ours around it: it can stay
+// and bring up one sandbox after the other (launch.go), and
+// what each of its short-lived processes would do anew and for nothing is left out. The walls are gVisor's alone.
 package main
 
 import (
@@ -39,6 +39,7 @@ func main() {
 	// Inside a sandbox only the number of processes is limited by cgroups. The other six hierarchies would say nothing true,
 	// and be a tenth of what a copy has to load.
 	kernel.CgroupCtrls = []kernel.CgroupControllerType{kernel.CgroupControllerPIDs}
+	keepProcessors()
 	registerFilter(slices.Contains(os.Args, "gofer"))
 	maincli.Main()
 }
