@@ -1,5 +1,5 @@
 // Command runsc is gVisor, as its authors publish it in their module, with some things of ours around it: it can stay
-// and bring up one sandbox after the other (launch.go), and
+// and bring up one sandbox after the other (launch.go), a sandbox's kernel lacks a few system calls (syscalls.go), and
 // what each of its short-lived processes would do anew and for nothing is left out. The walls are gVisor's alone.
 package main
 
@@ -40,6 +40,10 @@ func main() {
 	// and be a tenth of what a copy has to load.
 	kernel.CgroupCtrls = []kernel.CgroupControllerType{kernel.CgroupControllerPIDs}
 	keepProcessors()
+	if err := refuseSystemCalls(); err != nil {
+		fmt.Fprintln(os.Stderr, "runsc:", err)
+		os.Exit(1)
+	}
 	registerFilter(slices.Contains(os.Args, "gofer"))
 	maincli.Main()
 }

@@ -4,6 +4,7 @@
 //
 // The channel is a Unix socket of sequenced packets. A Job goes one way with three descriptors, a Reply comes back;
 // several jobs may be under way, and replies come in the order of being done. Both sides are ours and run as root.
+// The program at the other end also has the kernel of a sandbox without some system calls (ADR 0015).
 package launch
 
 import (
