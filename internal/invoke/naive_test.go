@@ -79,6 +79,8 @@ func openNaive(t *testing.T, reuse bool) (*invoke.Invoker, *naive) {
 const privately = `set -e
 mount --make-rprivate /
 private=$1; shift
+mkdir -p "$private/var"
+mount --rbind /var "$private/var"
 mount -t tmpfs none /var
 while [ "$1" != -- ]; do mkdir -p "$2"; mount --bind "$1" "$2"; shift 2; done; shift
 mount --bind "$private/shm" /dev/shm
@@ -118,10 +120,17 @@ func (m *naive) begin(p sandbox.Program) (*naiveProcess, error) {
 	}
 	n := &naiveProcess{events: make(chan sandbox.Call), asked: make(chan struct{}, 64), answers: make(chan naiveAnswer, 64), exited: make(chan struct{})}
 	n.web = &http.Server{Handler: n, MaxHeaderBytes: 64 << 20}
-	args := []string{"-c", privately, "sh", m.private, p.Dir, "/var/task"}
+	// The machine's own /var, where a checkout may be too, is to be had there meanwhile.
+	below := func(dir string) string {
+		if at, ok := strings.CutPrefix(dir, "/var/"); ok {
+			return filepath.Join(m.private, "var", at)
+		}
+		return dir
+	}
+	args := []string{"-c", privately, "sh", m.private, below(p.Dir), "/var/task"}
 	for _, b := range p.Binds {
-		if b.Source != b.Target {
-			args = append(args, b.Source, b.Target)
+		if source := below(b.Source); source != b.Target {
+			args = append(args, source, b.Target)
 		} else if at, hidden := strings.CutPrefix(b.Source, "/tmp/"); hidden {
 			args = append(args, b.Source, filepath.Join(m.private, "tmp", at))
 		}
