@@ -140,8 +140,8 @@ func (n *Node) names() []string {
 // Form is to be raised when the same tree gets another image.
 const Form = 1
 
-// Digest tells trees apart, as far as their images are not the same. With content it reads all files, and does not look at times; without, a file is known by its
-// size and time.
+// Digest tells trees apart, as far as their images are not the same. With content it reads all files, and does not look
+// at times; without, a file is known by its size and time.
 func (n *Node) Digest(content bool) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "form %d ", Form)
