@@ -46,7 +46,7 @@ var table = map[string][]string{
 	// The wall: what runs beside function code can't even name a Record. Bytes and an opaque token.
 	"sandbox":               {},
 	"sandbox/cgroup":        {},
-	"sandbox/gvisor":        {"sandbox", "sandbox/cgroup", "runtimeapi", "sandbox/gvisor/launch"},
+	"sandbox/gvisor":        {"sandbox", "sandbox/cgroup", "runtimeapi", "sandbox/gvisor/launch", "sandbox/gvisor/erofs"},
 	"sandbox/gvisor/launch": {},
 	"sandbox/gvisor/erofs":  {},
 	"sandbox/wasm":          {"sandbox", "sandbox/cgroup", "runtimeapi"},

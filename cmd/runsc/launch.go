@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/log"
+	"gvisor.dev/gvisor/pkg/sentry/pgalloc"
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/flag"
@@ -99,7 +100,16 @@ func (l *launcher) bringUp(job launch.Job, files []*os.File) (err error) {
 	if err := specutils.FixConfig(conf, spec); err != nil {
 		return err
 	}
-	c, err := l.new(conf, container.Args{ID: job.ID, Spec: spec, BundleDir: job.Bundle}, job, files)
+	args := container.Args{ID: job.ID, Spec: spec, BundleDir: job.Bundle}
+	if spec.Annotations["dev.gvisor.spec.rootfs.type"] == "erofs" {
+		tmp, err := pagesOf(spec.Annotations["dev.gvisor.spec.mount.tmp.source"])
+		if err != nil {
+			return fmt.Errorf("make a file for the pages of /tmp: %w", err)
+		}
+		defer tmp.Close()
+		args.PassFiles = map[int]*os.File{0: tmp}
+	}
+	c, err := l.new(conf, args, job, files)
 	if err != nil {
 		return err
 	}
@@ -107,6 +117,22 @@ func (l *launcher) bringUp(job launch.Job, files []*os.File) (err error) {
 		return c.Restore(conf, job.Image, false, false, nil)
 	}
 	return c.Start(conf)
+}
+
+// pagesOf makes the file that holds the pages of a sandbox's /tmp, in a directory that is there for it. gVisor makes one
+// only beside a file server, which a sandbox whose files are all in images has not. As gVisor can be handed no such file,
+// it is passed as one for the program inside, and cmd/runsc/enter, which is always ahead of such a sandbox's kernel,
+// changes what the kernel is told it is.
+func pagesOf(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	pgalloc.IMAWorkAroundForMemFile(f.Fd())
+	return f, nil
 }
 
 // new makes the processes of a sandbox. They are born in its cgroup, because this process is in there meanwhile: what

@@ -49,7 +49,7 @@ func testSeal(ctx context.Context, data string, progressTo io.Writer) (verdict h
 		return verdict, err
 	}
 	state := filepath.Join(data, "run", "seal")
-	walls, err := gvisor.New(gvisor.Config{Runsc: h.runsc, Init: h.init, State: state})
+	walls, err := gvisor.New(gvisor.Config{Runsc: h.runsc, Init: h.init, State: state, Files: gvisor.Files})
 	if err != nil {
 		return verdict, errors.Join(err, os.RemoveAll(dir))
 	}

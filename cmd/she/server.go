@@ -197,7 +197,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 // newInvoker makes what runs functions in sandboxes, instances at once, with its files below run. Functions leave that
 // many bytes of its disk free.
 func newInvoker(run string, h helpers, instances int, reserve int64) (*invoke.Invoker, error) {
-	walls, err := gvisor.New(gvisor.Config{Runsc: h.runsc, Init: h.init, State: filepath.Join(run, "sandboxes")})
+	walls, err := gvisor.New(gvisor.Config{Runsc: h.runsc, Init: h.init, State: filepath.Join(run, "sandboxes"), Files: gvisor.Files})
 	if err != nil {
 		return nil, err
 	}

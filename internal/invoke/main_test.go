@@ -131,7 +131,7 @@ func openInvoker(t testing.TB, c invoke.Config) *invoke.Invoker {
 func openIn(t testing.TB, dir string, c invoke.Config) *invoke.Invoker {
 	t.Helper()
 	needRoot(t)
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(dir, "state")})
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: filepath.Join(dir, "state"), Files: gvisor.Files})
 	if err != nil {
 		t.Fatal(err)
 	}

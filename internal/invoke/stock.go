@@ -450,6 +450,7 @@ func (s *stock) forget(pkg string) {
 		s.dropLocked(f)
 		if s.images != nil {
 			s.images.remove(key)
+			s.images.copier.Forget(f.program.Dir)
 		}
 	}
 }

@@ -40,6 +40,8 @@ func (b *built) Start(ctx context.Context, _ sandbox.Program) (sandbox.Instance,
 
 func (b *built) Stamp() string { return "1" }
 
+func (b *built) Forget(string) {}
+
 func (b *built) Checkpoint(_ context.Context, _ sandbox.Program, _ *sandbox.Call, dir string) (sandbox.Result, error) {
 	return sandbox.Result{}, errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "memory"), make([]byte, 1000), 0o600))
 }

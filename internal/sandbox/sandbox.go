@@ -40,7 +40,7 @@ type Bind struct{ Source, Target string }
 
 // A Program is what runs in an Instance: a runtime, and an author's package it loads.
 type Program struct {
-	Dir     string   // the unpacked package on the host, shown as /var/task
+	Dir     string   // the unpacked package on the host, shown as /var/task; it must not be changed any more
 	Binds   []Bind   // what the runtime needs besides
 	Command []string // the runtime's bootstrap and its arguments, as seen inside
 	Env     []string // NAME=value, complete: nothing of the host's environment is added
@@ -94,6 +94,8 @@ type Copier interface {
 	Stamp() string
 	// Restore makes an Instance from an image of the same Program. The image may be removed when it has returned.
 	Restore(ctx context.Context, p Program, dir string) (Instance, error)
+	// Forget removes what the mechanism keeps of a package's directory, which is about to be removed.
+	Forget(dir string)
 }
 
 // A Rehearser is an Instance that can try an event without data before its own, so that what the event will need is in

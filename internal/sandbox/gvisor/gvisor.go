@@ -35,7 +35,13 @@ type Config struct {
 	Runsc string // gVisor's program
 	Init  string // she-init
 	State string // a directory of our own; /tmp of functions is kept here, so it wants disk space
+	// Files is where images of runtimes' directories are kept, as large as these; several servers may share it. Without,
+	// each sandbox has a process that opens its files for it.
+	Files string
 }
+
+// Files is the usual Config.Files.
+const Files = "/var/cache/she/files"
 
 // Companion is the program that gVisor's, at runsc, starts ahead of each sandbox's kernel (cmd/runsc/enter). Its place and
 // name are gVisor's choice; without it gVisor does the same at more cost.
@@ -50,6 +56,7 @@ type Mechanism struct {
 	state string
 	run   string // short, because sockets live below it
 	root  *rootfs
+	lower *lower // nil if there are no images
 	cg    *cgroup.Tree
 	lock  *os.File
 	next  atomic.Uint64
@@ -82,7 +89,7 @@ func New(c Config) (*Mechanism, error) {
 	}
 	hash := sha256.Sum256([]byte(state))
 	name := "she-" + hex.EncodeToString(hash[:5])
-	m := &Mechanism{runsc: c.Runsc, stamp: stamp, state: state, run: filepath.Join("/run", name)}
+	m := &Mechanism{runsc: c.Runsc, stamp: stamp + layout, state: state, run: filepath.Join("/run", name)}
 	m.launchers.m = m
 	for _, dir := range []string{state, m.tmpDir(), m.run, m.boxDir(), m.sharedDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -120,9 +127,18 @@ func (m *Mechanism) prepare(c Config, name string) (err error) {
 	if m.cg, err = cgroup.Open(ctx, name, filepath.Join(m.state, "cgroups")); err != nil {
 		return err
 	}
-	m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init)
+	if m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init); err != nil || c.Files == "" {
+		return err
+	}
+	if _, err := os.Stat(Companion(c.Runsc)); err != nil {
+		return nil // a sandbox without a file server needs it
+	}
+	m.lower, err = openLower(m.state, c)
 	return err
 }
+
+// layout changes with what a sandbox is made of, so that images of memory made before are not used.
+const layout = "2"
 
 // sweepTimeout is what ending the processes of an earlier life may take.
 const sweepTimeout = 10 * time.Second
@@ -162,6 +178,7 @@ func (m *Mechanism) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 	defer cancel()
 	m.launchers.close()
+	m.lower.close()
 	return errors.Join(
 		m.cg.Close(ctx),
 		unmountBelow(m.run), os.RemoveAll(m.run),

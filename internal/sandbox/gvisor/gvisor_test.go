@@ -62,7 +62,7 @@ func open(t *testing.T) *gvisor.Mechanism {
 	if os.Geteuid() != 0 {
 		t.Skip("sandboxes need root")
 	}
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: t.TempDir()})
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: t.TempDir(), Files: gvisor.Files})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestSeal(t *testing.T) {
 		t.Skip("minutes of sandboxes")
 	}
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state, Files: gvisor.Files})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func BenchmarkResidual(b *testing.B) {
 	if os.Geteuid() != 0 || os.Getenv("SHE_TEST_ALL") == "" {
 		b.Skip("a minute of sandboxes, as root")
 	}
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: b.TempDir()})
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: b.TempDir(), Files: gvisor.Files})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -76,7 +76,12 @@ func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Insta
 
 // start is Start that leaves the instance its whole CPU.
 func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sandbox.Result, error) {
-	i, err := m.create(ctx, p, "")
+	return m.startOn(ctx, p, m.lower.find(ctx, p))
+}
+
+// startOn is start with the given images of files.
+func (m *Mechanism) startOn(ctx context.Context, p sandbox.Program, images []string) (*instance, sandbox.Result, error) {
+	i, err := m.create(ctx, p, images, "")
 	if err != nil {
 		return nil, sandbox.Result{}, err
 	}
@@ -160,7 +165,8 @@ func (i *instance) untilReady(ctx context.Context, limit time.Duration, step fun
 
 // Checkpoint implements sandbox.Copier.
 func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal *sandbox.Call, dir string) (result sandbox.Result, err error) {
-	i, result, err := m.start(ctx, p)
+	images := m.lower.await(ctx, p)
+	i, result, err := m.startOn(ctx, p, images)
 	if err != nil {
 		return result, err
 	}
@@ -181,6 +187,9 @@ func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return result, errors.Join(fmt.Errorf("make an image: %w: %.300s", err, out), os.RemoveAll(dir))
 	}
+	if err := writeNames(dir, images); err != nil {
+		return result, errors.Join(fmt.Errorf("make an image: %w", err), os.RemoveAll(dir))
+	}
 	return result, nil
 }
 
@@ -189,7 +198,11 @@ func (m *Mechanism) Stamp() string { return m.stamp }
 
 // Restore implements sandbox.Copier.
 func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) (sandbox.Instance, error) {
-	i, err := m.create(ctx, p, dir)
+	images := m.lower.soon(ctx, p)
+	if !sameNames(dir, images) {
+		return nil, errors.New("the image was made on other files than there are now")
+	}
+	i, err := m.create(ctx, p, images, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +211,13 @@ func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) 
 		return nil, err
 	}
 	return i, nil
+}
+
+// Forget implements sandbox.Copier.
+func (m *Mechanism) Forget(dir string) {
+	if m.lower != nil {
+		m.lower.packages.forget(dir)
+	}
 }
 
 // Rehearse implements sandbox.Rehearser. It is not throttled.
@@ -225,7 +245,7 @@ func (i *instance) rehearse(ctx context.Context, c sandbox.Call) (sandbox.Result
 
 // create brings a sandbox up, restored from an image if there is one: to the point where she-init waits for its setup,
 // or for its event.
-func (m *Mechanism) create(ctx context.Context, p sandbox.Program, image string) (i *instance, err error) {
+func (m *Mechanism) create(ctx context.Context, p sandbox.Program, images []string, image string) (i *instance, err error) {
 	name := m.newName()
 	i = &instance{m: m, limits: p.Limits, box: filepath.Join(m.boxDir(), name), tmp: filepath.Join(m.tmpDir(), name)}
 	defer func() {
@@ -248,12 +268,15 @@ func (m *Mechanism) create(ctx context.Context, p sandbox.Program, image string)
 	if err := os.Chmod(i.tmp, 0o1777); err != nil { // it becomes the mode of /tmp
 		return i, unable("make its directory", err)
 	}
-	for _, b := range p.Binds {
+	for _, b := range shown(p) {
+		if images != nil {
+			break
+		}
 		if err := m.root.mountPoint(b); err != nil {
 			return i, unable("prepare its files", err)
 		}
 	}
-	if err := writeSpec(i.box, m.root.spec(p, i.tmp)); err != nil {
+	if err := writeSpec(i.box, m.root.spec(p, i.tmp, images)); err != nil {
 		return i, unable("write its configuration", err)
 	}
 	// The kernel of the sandbox limits processes exactly; this is the backstop on the host, where each process inside

@@ -111,8 +111,10 @@ func (r *rootfs) mountPoint(b sandbox.Bind) error {
 
 // spec is the OCI configuration of one sandbox. Everything that differs between two runs of a function is outside of
 // it, so that a function can't tell them apart by it.
-func (r *rootfs) spec(p sandbox.Program, tmp string) *specs.Spec {
-	ro := []string{"bind", "ro", "nosuid", "nodev", "noatime"}
+//
+// With images, those of lower.find, there is nothing a process on the host would have to open; with none, the directories
+// are bound.
+func (r *rootfs) spec(p sandbox.Program, tmp string, images []string) *specs.Spec {
 	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=65536"}},
@@ -120,13 +122,27 @@ func (r *rootfs) spec(p sandbox.Program, tmp string) *specs.Spec {
 		// she-init sets the process limit here; to the function it is read-only by ownership.
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "nodev", "noexec"}},
 		{Destination: "/tmp", Type: "bind", Source: tmp, Options: []string{"bind", "rw", "nosuid", "nodev"}},
-		{Destination: "/var/task", Type: "bind", Source: p.Dir, Options: ro},
 	}
-	for _, b := range p.Binds {
-		mounts = append(mounts, specs.Mount{Destination: b.Target, Type: "bind", Source: b.Source, Options: ro})
+	for i, b := range shown(p) {
+		mount := specs.Mount{Destination: b.Target, Type: "bind", Source: b.Source, Options: []string{"bind", "ro", "nosuid", "nodev", "noatime"}}
+		if images != nil {
+			mount.Type, mount.Source, mount.Options = "erofs", images[1+i], mount.Options[1:]
+		}
+		mounts = append(mounts, mount)
 	}
 	identity := []string{"CAP_SETUID", "CAP_SETGID"} // she-init gives them up before the function's first instruction
-	const hint = "dev.gvisor.spec.mount.tmp."
+	const hint, root = "dev.gvisor.spec.mount.tmp.", "dev.gvisor.spec.rootfs."
+	// /tmp is gVisor's own file system with its pages in a file under tmp, so a full /tmp costs disk and not the memory the
+	// function paid for.
+	annotations := map[string]string{
+		hint + "source":  tmp,
+		hint + "type":    "tmpfs",
+		hint + "share":   "container",
+		hint + "options": fmt.Sprintf("size=%d", p.Limits.Tmp),
+	}
+	if images != nil {
+		annotations[root+"source"], annotations[root+"type"] = images[0], "erofs"
+	}
 	return &specs.Spec{
 		Version:  "1.0.2",
 		Hostname: "sandbox",
@@ -146,14 +162,7 @@ func (r *rootfs) spec(p sandbox.Program, tmp string) *specs.Spec {
 				{Type: "RLIMIT_CORE", Hard: 0, Soft: 0},
 			},
 		},
-		// /tmp is gVisor's own file system with its pages in a file under tmp, so a full /tmp costs disk and not the
-		// memory the function paid for.
-		Annotations: map[string]string{
-			hint + "source":  tmp,
-			hint + "type":    "tmpfs",
-			hint + "share":   "container",
-			hint + "options": fmt.Sprintf("size=%d", p.Limits.Tmp),
-		},
+		Annotations: annotations,
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
