@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -139,9 +140,27 @@ func differs(name string, r Runtime, asked, have string) string {
 	return fmt.Sprintf("%s is run by %s, which is installed here", name, r.Name)
 }
 
-// system is what every program of the host may need: its libraries and tools, not /usr/local, sources or servers.
+// system is what every program of the host may need: tools, libraries, and the modules of interpreters that come with the
+// system. It is the same for all runtimes, so that they can share it. Not in it are what servers and compilers are made of,
+// documentation, and /usr/local: no function needs to know what else is on this machine.
 func (f Finder) system() (paths [][2]string) {
-	for _, p := range []string{"/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share", "/etc/alternatives"} {
+	all := []string{"/usr/bin", "/usr/lib64", "/usr/libexec/coreutils", "/etc/alternatives"}
+	// https://wiki.debian.org/Multiarch: here libraries have a directory of their own; elsewhere they are /usr/lib64.
+	if libraries := multiarch[runtime.GOARCH]; libraries != "" && f.Exist(libraries) {
+		all = append(all, libraries)
+		for _, name := range []string{"locale", "nodejs", "node_modules", "python3", "ssl", "terminfo"} {
+			all = append(all, "/usr/lib/"+name)
+		}
+		for minor := 8; minor < 40; minor++ {
+			all = append(all, fmt.Sprintf("/usr/lib/python3.%d", minor))
+		}
+	} else {
+		all = append(all, "/usr/lib")
+	}
+	for _, name := range []string{"ca-certificates", "misc", "nodejs", "perl", "perl5", "python3", "terminfo", "zoneinfo"} {
+		all = append(all, "/usr/share/"+name)
+	}
+	for _, p := range all {
 		if f.Exist(p) {
 			paths = append(paths, [2]string{p, p})
 		}
@@ -154,6 +173,8 @@ func (f Finder) system() (paths [][2]string) {
 	}
 	return paths
 }
+
+var multiarch = map[string]string{"amd64": "/usr/lib/x86_64-linux-gnu", "arm64": "/usr/lib/aarch64-linux-gnu"}
 
 func (f Finder) custom() Runtime {
 	return Runtime{Name: "provided.al2023", Paths: f.system(), Version: "1"}

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"she/internal/sandbox"
 	"she/internal/sandbox/cgroup"
 	"she/internal/sandbox/gvisor"
 	"she/runtimes"
@@ -33,7 +34,7 @@ type machine struct {
 // examine looks at everything; it changes nothing but a file it writes to measure the disk, and removes.
 func examine(m machine) (all []finding) {
 	for _, look := range []func(machine) []finding{
-		examineKernel, examineRights, examineCgroups, examineHelpers, examineRuntimes, examineDisk, examineClock, examineMemory, examinePort,
+		examineKernel, examineRights, examineCgroups, examineHelpers, examineRuntimes, examineFiles, examineDisk, examineClock, examineMemory, examinePort,
 	} {
 		all = append(all, look(m)...)
 	}
@@ -232,6 +233,28 @@ func examineRuntimes(m machine) (all []finding) {
 		all = append(all, f)
 	}
 	return all
+}
+
+// examineFiles looks whether there is room for images of what sandboxes see of this machine.
+func examineFiles(machine) []finding {
+	system, _, err := runtimes.Finder{}.Find("provided.al2023")
+	if err != nil {
+		return []finding{ok("images of files", "%v", err).or(hint, "")}
+	}
+	var binds []sandbox.Bind
+	for _, path := range system.Paths {
+		binds = append(binds, sandbox.Bind{Source: path[0], Target: path[1]})
+	}
+	taken, wanted, free, enough, err := gvisor.Room(gvisor.Files, binds)
+	f := ok("images of files", "%d MB in %s", taken>>20, gvisor.Files)
+	switch {
+	case err != nil:
+		f = f.or(hint, err.Error())
+	case !enough:
+		f = f.or(hint, fmt.Sprintf("sandboxes take half as much CPU again without: one for the programs of this machine has %d MB and is made on a disk that has four times that free, this one has %d MB",
+			wanted>>20, free>>20))
+	}
+	return []finding{f}
 }
 
 // networks are file systems where SQLite's locks and syncs don't hold, by their number in statfs(2).

@@ -326,39 +326,45 @@ func (s *stock) restore(ctx context.Context, f *function, build bool) sandbox.In
 	if !may {
 		return nil
 	}
-	dir, release, ok := s.images.use(f.key)
-	if !ok && build {
-		reason, err := s.images.build(ctx, f)
-		if err != nil {
-			s.giveUp(ctx, f, reason)
+	for again := false; ; again = true {
+		dir, release, ok := s.images.use(f.key)
+		if !ok && build {
+			reason, err := s.images.build(ctx, f)
+			if err != nil {
+				s.giveUp(ctx, f, reason)
+				return nil
+			}
+			dir, release, ok = s.images.use(f.key)
+		}
+		if !ok {
 			return nil
 		}
-		dir, release, ok = s.images.use(f.key)
-	}
-	if !ok {
-		return nil
-	}
-	defer release()
-	began := time.Now()
-	i, err := s.images.copier.Restore(ctx, f.program, dir)
-	if err != nil {
+		began := time.Now()
+		i, err := s.images.copier.Restore(ctx, f.program, dir)
+		release()
+		if err == nil {
+			s.took(f, time.Since(began))
+			s.mu.Lock()
+			f.tested = true
+			s.mu.Unlock()
+			return i
+		}
 		s.images.remove(f.key)
+		stale := errors.Is(err, sandbox.ErrStale)
+		if stale && build && !again {
+			continue
+		}
 		s.mu.Lock()
 		tested := f.tested
 		s.countLocked(f, Counts{Fallbacks: 1})
 		s.mu.Unlock()
-		// An image of an earlier life may be stale: it is made again. One that was good a moment ago may have met a full
-		// disk or too little memory: it is made again too. One that never worked is not.
-		if build && !tested {
+		// One that was good a moment ago may have met a full disk or too little memory, and one that is stale the upgrade of
+		// this machine: they are made again. One that never worked is not.
+		if build && !tested && !stale {
 			s.giveUp(ctx, f, "its image could not be restored")
 		}
 		return nil
 	}
-	s.took(f, time.Since(began))
-	s.mu.Lock()
-	f.tested = true
-	s.mu.Unlock()
-	return i
 }
 
 func (s *stock) giveUp(ctx context.Context, f *function, reason string) {
@@ -482,6 +488,7 @@ type Stats struct {
 	ImageBytes   int64 // of these on disk
 	// Left counts instances of which something stayed on the host, though they ended; the next Sweep removes it.
 	Left      int64
+	Files     sandbox.Files // what sandboxes see of this machine, ready to be mapped
 	Functions []FunctionStats
 }
 
@@ -499,6 +506,9 @@ type FunctionStats struct {
 func (v *Invoker) Stats() Stats {
 	s := v.stock.stats()
 	s.Left, s.Busy = v.left.Load(), v.gate.busy()
+	if v.stock.images != nil {
+		s.Files = v.stock.images.copier.Files()
+	}
 	return s
 }
 

@@ -46,11 +46,13 @@ var (
 	held     = describe("she_instances_parked_bytes", "Memory of all instances that wait.")
 	images   = describe("she_image_bytes", "Memory images that instances of the function are copied from.", "faas_name")
 	starts   = describe("she_instance_starts_total", "Invocations by how their instance came to be; fallback: a copy that failed, in place of which one was started.", "faas_name", "start")
+	files    = describe("she_file_image_bytes", "Images of runtimes' and packages' files, which sandboxes map.")
+	served   = describe("she_file_image_failed", "1 while the last image of files could not be made: sandboxes that lack theirs have a file server each.")
 	left     = describe("she_instances_left_total", "Instances that could not be removed whole; the next start of the server tries again.")
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, unseen, vaults, hats, waiting, held, images, starts, left} {
+	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, unseen, vaults, hats, waiting, held, images, files, served, starts, left} {
 		ch <- d
 	}
 }
@@ -91,6 +93,12 @@ func (s *state) instances(ch chan<- prometheus.Metric, gauge func(*prometheus.De
 	stats := s.Invoker()
 	gauge(held, float64(stats.WaitingBytes))
 	count(left, stats.Left)
+	gauge(files, float64(stats.Files.Bytes))
+	failed := 0.0
+	if stats.Files.Problem != "" {
+		failed = 1
+	}
+	gauge(served, failed)
 	// A function may be there in several versions; its name is one.
 	byName := map[string]invoke.FunctionStats{}
 	for _, f := range stats.Functions {

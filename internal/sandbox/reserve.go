@@ -95,6 +95,8 @@ func (r reservedCopier) Stamp() string { return r.c.Stamp() }
 
 func (r reservedCopier) Forget(dir string) { r.c.Forget(dir) }
 
+func (r reservedCopier) Files() Files { return r.c.Files() }
+
 func (r reservedCopier) Checkpoint(ctx context.Context, p Program, rehearsal *Call, dir string) (Result, error) {
 	if err := r.room(p); err != nil {
 		return Result{}, err

@@ -92,10 +92,19 @@ type Copier interface {
 	Checkpoint(ctx context.Context, p Program, rehearsal *Call, dir string) (Result, error)
 	// Stamp changes whenever images made before can't be trusted any more, as with another version of the mechanism.
 	Stamp() string
-	// Restore makes an Instance from an image of the same Program. The image may be removed when it has returned.
+	// Restore makes an Instance from an image of the same Program. The image may be removed when it has returned. ErrStale
+	// says that no Instance can be made from it any more, and that nothing but that is wrong.
 	Restore(ctx context.Context, p Program, dir string) (Instance, error)
 	// Forget removes what the mechanism keeps of a package's directory, which is about to be removed.
 	Forget(dir string)
+	// Files tells what the mechanism keeps of the directories programs see.
+	Files() Files
+}
+
+// Files is what a mechanism keeps on disk of the directories programs see, so that no process has to open files for them.
+type Files struct {
+	Bytes   int64
+	Problem string // why the last of it could not be made, for the operator; empty if it could
 }
 
 // A Rehearser is an Instance that can try an event without data before its own, so that what the event will need is in
@@ -109,6 +118,9 @@ type Rehearser interface {
 
 // ErrUnused says that an Instance failed before its program saw the event, so that another one may have it.
 var ErrUnused = errors.New("the event was not handed out")
+
+// ErrStale says that the files an image of memory was made on are not those of today, as after an upgrade of the machine.
+var ErrStale = errors.New("the image was made on other files than there are now")
 
 // An Instance is one sandbox after INIT. Until it is given its event it gets next to no CPU. Run may be called once.
 type Instance interface {

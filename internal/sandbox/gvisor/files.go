@@ -1,6 +1,7 @@
 package gvisor
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -17,27 +18,41 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor/erofs"
 )
 
-// files are images of the directories sandboxes see. A sandbox maps an image into its memory, read-only and shared with
+// files are images of directories that sandboxes see. A sandbox maps an image into its memory, read-only and shared with
 // all others, and so needs no process on the host that opens files for it.
 //
-// An image is <hash of the directory's path>-<id>.erofs, where the id is that of its content. Beside it an index,
-// <hash>.json, says of which directory it is. What is
-// there under its name is whole: an image is renamed after it is durable, and the index after that. A crash in between
-// leaves a file that nothing names, which tidy removes. Several servers may share a directory of images.
+// An image is <key of its tree>-<id>.erofs, where the id is that of its content. Beside it an index, <key>.json, says what
+// it was made of. What is there under its name is whole: an image is renamed after it is durable, and the index after that.
+// A crash in between leaves a file that nothing names, which tidy removes. Several servers may share a directory of images.
 //
-// Directories may change under us, as when the machine is upgraded. Before an image is used a few hundred directories of
-// its tree are looked at, and now and then the whole tree; if anything is another the image is made again.
+// Directories of the machine may change under us, as when it is upgraded. Before an image is used a few hundred directories
+// of its tree are looked at, and now and then the whole tree; if anything is another the image is made again.
 type files struct {
-	dir string
+	dir    string
+	frozen bool // nothing in the trees changes: their content is what they are known by, not the times of their files
 
 	mu      sync.Mutex
-	flights map[string]*flight // by directory
+	flights map[string]*flight // by key
+	known   map[string]known   // by key
+	failure string             // the last one; empty after a success
 	work    sync.WaitGroup
 	ctx     context.Context
 	stop    context.CancelFunc
+}
+
+// tree is what an image is made of: directories of the host, and where each is in it.
+type tree []part
+
+// part is one directory of a tree. A later part may be inside an earlier one.
+type part struct {
+	Source string `json:",omitempty"`
+	At     string // "/" for the root
+	// Content is the hash of what is in there, if the tree is to be known by that, wherever it is and whatever its times.
+	Content string `json:",omitempty"`
 }
 
 // flight is the making of one image, or the look at its whole tree.
@@ -49,25 +64,39 @@ type flight struct {
 
 const (
 	lookAfter  = 10 * time.Minute    // a whole tree is looked at again, or after a failure
-	keepUnused = 30 * 24 * time.Hour // an image nobody asked for
+	keepUnused = 7 * 24 * time.Hour // an image nobody asked for
 	orphanAge  = time.Hour           // a file nobody names may be one that is about to be named
-	byContent  = 4 << 20             // bytes of a tree up to which its content says whether it is another, not its times
 	sizeShare  = 4                   // an image may take one of so many parts of the disk's free space
 	imageExt   = ".erofs"
 )
 
-// index says what image a directory has. It was last compared with the whole tree when its file was changed.
+// index says what image a tree has. It was last compared with the whole tree when its file was changed.
 type index struct {
-	Directory string
-	ID        string
-	Marks     string // of the directory and those in it, as marksOf finds them
+	Tree   tree
+	ID     string
+	Marked []string // directories of the tree that are looked at each time
+	Marks  string   // what was seen there
 }
 
-func openFiles(dir string) (*files, error) {
+// known is an index that was read.
+type known struct {
+	index
+	file fs.FileInfo
+}
+
+// when is when the image was last compared; a known that is none was never.
+func (x known) when() time.Time {
+	if x.file == nil {
+		return time.Time{}
+	}
+	return x.file.ModTime()
+}
+
+func openFiles(dir string, frozen bool) (*files, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f := &files{dir: dir, flights: map[string]*flight{}}
+	f := &files{dir: dir, frozen: frozen, flights: map[string]*flight{}, known: map[string]known{}}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f, nil
 }
@@ -78,63 +107,114 @@ func (f *files) close() {
 	f.work.Wait()
 }
 
-func (f *files) image(directory, id string) string {
-	return strings.TrimSuffix(f.indexOf(directory), ".json") + "-" + id + imageExt
+// key names a tree. Parts that are known by their content are the same wherever they are.
+func (t tree) key() string {
+	named := slices.Clone(t)
+	for i := range named {
+		if named[i].Content != "" {
+			named[i].Source = ""
+		}
+	}
+	b, err := json.Marshal(named)
+	if err != nil {
+		panic(err) // strings
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", erofs.Form, b)) // beside those of another version of ours
+	return hex.EncodeToString(sum[:16])
 }
 
-func (f *files) indexOf(directory string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", erofs.Form, directory)) // beside those of another version of ours
-	return filepath.Join(f.dir, hex.EncodeToString(sum[:16])+".json")
+// compose describes the tree as it is now; bytes is the content of all files.
+func (t tree) compose() (root *erofs.Node, bytes int64, err error) {
+	root = erofs.Directory()
+	for _, p := range t {
+		node, size, err := erofs.Walk(p.Source)
+		if err != nil {
+			return nil, 0, err
+		}
+		bytes += size
+		if p.At == "/" {
+			root = node
+		} else if err := root.Put(p.At, node); err != nil {
+			return nil, 0, err
+		}
+	}
+	return root, bytes, nil
 }
 
-// find gives a directory's image, if it has one that is as the directory is now.
-func (f *files) find(directory string) (image string, ok bool) {
-	at := f.indexOf(directory)
-	info, err := os.Stat(at)
-	if err != nil {
+func (f *files) image(key, id string) string { return filepath.Join(f.dir, key+"-"+id+imageExt) }
+func (f *files) indexOf(key string) string   { return filepath.Join(f.dir, key+".json") }
+
+// find gives a tree's image, if it has one that is as the tree is now.
+func (f *files) find(t tree) (image string, ok bool) {
+	key := t.key()
+	x, ok := f.read(key)
+	if !ok {
 		return "", false
 	}
-	b, err := os.ReadFile(at)
-	if err != nil {
+	if marks, err := marksOf(x.Marked); err != nil || marks != x.Marks {
 		return "", false
 	}
-	var x index
-	if json.Unmarshal(b, &x) != nil || x.Directory != directory {
-		return "", false
-	}
-	if marks, err := marksOf(directory); err != nil || marks != x.Marks {
-		return "", false
-	}
-	image = f.image(directory, x.ID)
+	image = f.image(key, x.ID)
 	if !erofs.Whole(image, x.ID) {
 		return "", false
 	}
-	if time.Since(info.ModTime()) > lookAfter {
-		f.begin(directory)
+	if !f.frozen && time.Since(x.when()) > lookAfter {
+		f.begin(t)
 	}
 	return image, true
 }
 
-// begin has the image of a directory made in the background, or the whole directory compared with it. After a failure
-// that is not tried again for a while.
-func (f *files) begin(directory string) *flight {
+// read gives the index of a tree.
+func (f *files) read(key string) (x known, ok bool) {
+	path := f.indexOf(key)
+	info, err := os.Stat(path)
+	if err != nil {
+		return x, false
+	}
+	f.mu.Lock()
+	x, ok = f.known[key]
+	f.mu.Unlock()
+	if ok && os.SameFile(info, x.file) && info.ModTime().Equal(x.file.ModTime()) {
+		return x, true
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return x, false
+	}
+	x = known{file: info}
+	if json.Unmarshal(b, &x.index) != nil || x.Tree.key() != key {
+		return x, false
+	}
+	f.mu.Lock()
+	f.known[key] = x
+	f.mu.Unlock()
+	return x, true
+}
+
+// begin has the image of a tree made in the background, or the whole tree compared with it. After a failure that is not
+// tried again for a while.
+func (f *files) begin(t tree) *flight {
+	key := t.key()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	last := f.flights[directory]
+	last := f.flights[key]
 	if last != nil && (last.ended.IsZero() || last.err != nil && time.Since(last.ended) < lookAfter) {
 		return last
 	}
 	now := &flight{done: make(chan struct{})}
-	f.flights[directory] = now
+	f.flights[key] = now
 	if f.ctx.Err() != nil {
 		now.err, now.ended = context.Cause(f.ctx), time.Now()
 		close(now.done)
 		return now
 	}
 	f.work.Go(func() {
-		err := f.make(f.ctx, directory)
+		err := f.make(f.ctx, t)
 		f.mu.Lock()
-		now.err, now.ended = err, time.Now()
+		now.err, now.ended, f.failure = err, time.Now(), ""
+		if err != nil && f.ctx.Err() == nil {
+			f.failure = err.Error()
+		}
 		f.mu.Unlock()
 		close(now.done)
 		f.tidy(time.Now())
@@ -142,13 +222,13 @@ func (f *files) begin(directory string) *flight {
 	return now
 }
 
-// await gives a directory's image and makes it first if need be.
-func (f *files) await(ctx context.Context, directory string) (image string, err error) {
+// await gives a tree's image and makes it first if need be.
+func (f *files) await(ctx context.Context, t tree) (image string, err error) {
 	for range 3 { // it may change again meanwhile
-		if image, ok := f.find(directory); ok {
+		if image, ok := f.find(t); ok {
 			return image, nil
 		}
-		flight := f.begin(directory)
+		flight := f.begin(t)
 		select {
 		case <-flight.done:
 			if flight.err != nil {
@@ -158,40 +238,42 @@ func (f *files) await(ctx context.Context, directory string) (image string, err 
 			return "", context.Cause(ctx)
 		}
 	}
-	return "", fmt.Errorf("%s changes all the time", directory)
+	return "", errors.New("the files of a runtime change all the time")
 }
 
-// make makes the image of a directory, unless the one it has is still right.
-func (f *files) make(ctx context.Context, directory string) (err error) {
-	at := f.indexOf(directory)
-	unlock, err := f.lock(ctx, strings.TrimSuffix(at, ".json")+".lock")
+// make makes the image of a tree, unless the one it has is still right.
+func (f *files) make(ctx context.Context, t tree) (err error) {
+	key := t.key()
+	unlock, err := f.lock(ctx, filepath.Join(f.dir, key+".lock"))
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	making := at + ".making"
+	making := f.indexOf(key) + ".making"
 	defer os.Remove(making) // also that of one who was killed
-	marks, err := marksOf(directory)
+	x := index{Tree: t}
+	if x.Marked, err = t.marked(); err != nil {
+		return err
+	}
+	if x.Marks, err = marksOf(x.Marked); err != nil {
+		return err
+	}
+	root, bytes, err := t.compose()
 	if err != nil {
 		return err
 	}
-	root, bytes, err := erofs.Walk(directory)
+	id, err := f.id(t, root)
 	if err != nil {
 		return err
 	}
-	digest, err := root.Digest(bytes <= byContent)
-	if err != nil {
-		return err
-	}
-	id := erofs.ID(digest[:])
-	x := index{Directory: directory, ID: hex.EncodeToString(id[:]), Marks: marks}
-	image := f.image(directory, x.ID)
+	x.ID = hex.EncodeToString(id[:])
+	image := f.image(key, x.ID)
 	if !erofs.Whole(image, x.ID) {
 		if err := f.room(bytes); err != nil {
 			return err
 		}
 		if err := writeDurably(making, func(file *os.File) error { return erofs.Write(ctx, file, root, id) }); err != nil {
-			return fmt.Errorf("make an image of %s: %w", directory, err)
+			return fmt.Errorf("make an image of a runtime's files: %w", err)
 		}
 		if err := os.Rename(making, image); err != nil {
 			return err
@@ -204,7 +286,18 @@ func (f *files) make(ctx context.Context, directory string) (err error) {
 	if err := writeDurably(making, func(file *os.File) error { _, err := file.Write(b); return err }); err != nil {
 		return err
 	}
-	return os.Rename(making, at)
+	return os.Rename(making, f.indexOf(key))
+}
+
+// id is what a tree's image is known by.
+func (f *files) id(t tree, root *erofs.Node) (erofs.ID, error) {
+	digest, err := root.Digest(f.frozen)
+	h := sha256.New()
+	h.Write(digest[:])
+	for _, p := range t {
+		fmt.Fprintf(h, "%q", p.Content)
+	}
+	return erofs.ID(h.Sum(nil)[:16]), err
 }
 
 // lock keeps other servers from making the same image at the same time.
@@ -231,54 +324,95 @@ func (f *files) lock(ctx context.Context, path string) (unlock func(), err error
 
 // room says whether there is place for an image of so many bytes.
 func (f *files) room(bytes int64) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(f.dir, &st); err != nil {
-		return err
-	}
-	if free := int64(st.Bavail) * st.Bsize; bytes > free/sizeShare {
-		return fmt.Errorf("an image of %d MB is too large for a disk with %d MB free", bytes>>20, free>>20)
+	if free, err := freeIn(f.dir); err != nil || bytes > free/sizeShare {
+		return errors.Join(err, fmt.Errorf("an image of %d MB is too large for a disk with %d MB free", bytes>>20, free>>20))
 	}
 	return nil
 }
 
-// forget removes the image of a directory.
+func freeIn(dir string) (int64, error) {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	return int64(st.Bavail) * st.Bsize, err
+}
+
+// Room tells how many bytes the images below dir take, how many one with these directories would, how many are free, and
+// whether it would be made: it may take a quarter of that. dir may be missing.
+func Room(dir string, binds []sandbox.Bind) (taken, wanted, free int64, enough bool, err error) {
+	f := files{dir: dir}
+	taken, _ = f.stats()
+	for _, b := range binds {
+		_, bytes, err := erofs.Walk(b.Source)
+		if err != nil {
+			return 0, 0, 0, false, err
+		}
+		wanted += bytes
+	}
+	for free, err = freeIn(dir); errors.Is(err, fs.ErrNotExist) && dir != "/"; free, err = freeIn(dir) {
+		dir = filepath.Dir(dir)
+	}
+	return taken, wanted, free, wanted <= free/sizeShare, err
+}
+
+// forget removes the images that have something of a directory.
 func (f *files) forget(directory string) {
-	at := f.indexOf(directory)
-	var x index
-	if b, err := os.ReadFile(at); err == nil && json.Unmarshal(b, &x) == nil && x.Directory == directory {
-		_ = os.Remove(at)
-		_ = os.Remove(f.image(directory, x.ID))
-		_ = os.Remove(strings.TrimSuffix(at, ".json") + ".lock")
+	for key, x := range f.indexes() {
+		if slices.ContainsFunc(x.Tree, func(p part) bool { return p.Source == directory }) {
+			f.remove(key, x.index)
+		}
 	}
 }
 
-// tidy removes images of directories that are gone, that nobody wanted for long, or that have a newer one. Sandboxes keep
-// what they have open.
+func (f *files) remove(key string, x index) {
+	_ = os.Remove(f.indexOf(key))
+	_ = os.Remove(f.image(key, x.ID))
+	_ = os.Remove(filepath.Join(f.dir, key+".lock"))
+	f.mu.Lock()
+	delete(f.known, key)
+	f.mu.Unlock()
+}
+
+// indexes are those of all images that are there.
+func (f *files) indexes() map[string]known {
+	all := map[string]known{}
+	paths, _ := filepath.Glob(f.indexOf("*"))
+	for _, path := range paths {
+		key := strings.TrimSuffix(filepath.Base(path), ".json")
+		if x, ok := f.read(key); ok {
+			all[key] = x
+		}
+	}
+	return all
+}
+
+// tidy removes images of trees of which something is gone or was replaced, that nobody wanted for long, or that have a newer
+// one. Sandboxes keep what they have open.
 func (f *files) tidy(now time.Time) {
-	entries, err := os.ReadDir(f.dir)
-	if err != nil {
-		return
+	all := f.indexes()
+	latest := map[string]known{} // by the place of what is known by its content
+	for _, x := range all {
+		for _, p := range x.Tree {
+			if p.Content != "" && !x.when().Before(latest[p.Source].when()) {
+				latest[p.Source] = x
+			}
+		}
 	}
 	named := map[string]bool{}
-	for _, e := range entries {
-		if filepath.Ext(e.Name()) != ".json" {
+	for key, x := range all {
+		over := slices.ContainsFunc(x.Tree, func(p part) bool {
+			if p.Content != "" {
+				return !slices.Contains(latest[p.Source].Tree, p)
+			}
+			_, err := os.Lstat(p.Source)
+			return errors.Is(err, fs.ErrNotExist)
+		})
+		if over || now.Sub(x.when()) > keepUnused {
+			f.remove(key, x.index)
 			continue
 		}
-		var x index
-		b, err := os.ReadFile(filepath.Join(f.dir, e.Name()))
-		if err != nil || json.Unmarshal(b, &x) != nil {
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			continue
-		}
-		if _, gone := os.Lstat(x.Directory); errors.Is(gone, fs.ErrNotExist) || now.Sub(info.ModTime()) > keepUnused {
-			f.forget(x.Directory)
-			continue
-		}
-		named[filepath.Base(f.image(x.Directory, x.ID))] = true
+		named[filepath.Base(f.image(key, x.ID))] = true
 	}
+	entries, _ := os.ReadDir(f.dir)
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && filepath.Ext(e.Name()) == imageExt && !named[e.Name()] && now.Sub(info.ModTime()) > orphanAge {
 			_ = os.Remove(filepath.Join(f.dir, e.Name()))
@@ -286,31 +420,36 @@ func (f *files) tidy(now time.Time) {
 	}
 }
 
-// marksOf looks at a directory and the directories in it, when they were changed: a package that is installed, upgraded
-// or removed leaves a mark there nearly always.
-func marksOf(directory string) (string, error) {
-	h := sha256.New()
-	mark := func(path string) error {
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
+// marked are the directories in which a package that is installed, upgraded or removed leaves a mark nearly always: those
+// of a tree's parts, and those directly in them.
+func (t tree) marked() (directories []string, err error) {
+	for _, p := range t {
+		if p.Content != "" {
+			continue
 		}
-		fmt.Fprintf(h, "%q %d %d %d.%d ", path, st.Dev, st.Ino, st.Mtim.Sec, st.Mtim.Nsec)
-		return nil
-	}
-	if err := mark(directory); err != nil {
-		return "", err
-	}
-	entries, err := os.ReadDir(directory)
-	if err != nil {
-		return "", err
-	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := mark(filepath.Join(directory, e.Name())); err != nil {
-				return "", err
+		directories = append(directories, p.Source)
+		entries, err := os.ReadDir(p.Source)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				directories = append(directories, filepath.Join(p.Source, e.Name()))
 			}
 		}
+	}
+	return directories, nil
+}
+
+// marksOf says when directories were changed.
+func marksOf(directories []string) (string, error) {
+	h := sha256.New()
+	for _, path := range directories {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%q %d %d %d.%d ", path, st.Dev, st.Ino, st.Mtim.Sec, st.Mtim.Nsec)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
@@ -326,46 +465,21 @@ func writeDurably(path string, write func(*os.File) error) error {
 	return errors.Join(err, f.Close())
 }
 
-// rootImages are images of the skeleton with the places a program's directories are mounted on, by these places. They
-// are made anew in each life.
-type rootImages struct {
-	skeleton, dir string
-	mu            sync.Mutex
-	made          map[string]string // images
-}
-
-func (r *rootImages) find(ctx context.Context, targets []string) (image string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	targets = slices.Sorted(slices.Values(targets))
-	key := strings.Join(targets, "\x00")
-	if image := r.made[key]; image != "" {
-		return image, nil
-	}
-	root, _, err := erofs.Walk(r.skeleton)
-	if err != nil {
-		return "", err
-	}
-	for _, t := range targets {
-		if err := root.PutDir(t); err != nil {
-			return "", err
+// stats are what all images take on disk, and why the last one that was tried could not be made.
+func (f *files) stats() (bytes int64, failure string) {
+	entries, _ := os.ReadDir(f.dir)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && filepath.Ext(e.Name()) == imageExt {
+			bytes += info.Size()
 		}
 	}
-	// The same in each life, so that copies made of an earlier one's can be restored.
-	digest, err := root.Digest(true)
-	if err != nil {
-		return "", err
-	}
-	id := erofs.ID(digest[:])
-	image = filepath.Join(r.dir, hex.EncodeToString(id[:])+imageExt)
-	making := image + ".making"
-	defer os.Remove(making)
-	if err := writeDurably(making, func(f *os.File) error { return erofs.Write(ctx, f, root, id) }); err != nil {
-		return "", err
-	}
-	if err := os.Rename(making, image); err != nil {
-		return "", err
-	}
-	r.made[key] = image
-	return image, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return bytes, f.failure
+}
+
+// sorted is a tree with what is inside another part behind it.
+func (t tree) sorted() tree {
+	slices.SortFunc(t, func(a, b part) int { return cmp.Compare(a.At, b.At) })
+	return t
 }

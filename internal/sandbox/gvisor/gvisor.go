@@ -89,7 +89,7 @@ func New(c Config) (*Mechanism, error) {
 	}
 	hash := sha256.Sum256([]byte(state))
 	name := "she-" + hex.EncodeToString(hash[:5])
-	m := &Mechanism{runsc: c.Runsc, stamp: stamp + layout, state: state, run: filepath.Join("/run", name)}
+	m := &Mechanism{stamp: stamp + layout, state: state, run: filepath.Join("/run", name)}
 	m.launchers.m = m
 	for _, dir := range []string{state, m.tmpDir(), m.run, m.boxDir(), m.sharedDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -102,8 +102,11 @@ func New(c Config) (*Mechanism, error) {
 	if err := unix.Flock(int(m.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("another server uses %s", state), m.lock.Close())
 	}
-	if err := m.prepare(c, name); err != nil {
-		return nil, errors.Join(err, m.lock.Close())
+	if m.runsc, err = reach(c.Runsc, m.run); err == nil {
+		err = m.prepare(c, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, unmountBelow(m.run), m.lock.Close())
 	}
 	return m, nil
 }
@@ -163,7 +166,7 @@ func (m *Mechanism) runscArgs(run string) []string {
 func (m *Mechanism) Sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	problems := []error{m.cg.Sweep(ctx), unmountBelow(m.run), unmountBelow(m.state)}
+	problems := []error{m.cg.Sweep(ctx), unmountBelow(m.boxDir()), unmountBelow(m.sharedDir()), unmountBelow(m.state)}
 	for _, dir := range []string{m.boxDir(), m.tmpDir(), m.sharedDir()} {
 		problems = append(problems, empty(dir))
 	}

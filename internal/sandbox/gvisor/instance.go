@@ -80,8 +80,8 @@ func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sa
 }
 
 // startOn is start with the given images of files.
-func (m *Mechanism) startOn(ctx context.Context, p sandbox.Program, images []string) (*instance, sandbox.Result, error) {
-	i, err := m.create(ctx, p, images, "")
+func (m *Mechanism) startOn(ctx context.Context, p sandbox.Program, files images) (*instance, sandbox.Result, error) {
+	i, err := m.create(ctx, p, files, "")
 	if err != nil {
 		return nil, sandbox.Result{}, err
 	}
@@ -165,8 +165,8 @@ func (i *instance) untilReady(ctx context.Context, limit time.Duration, step fun
 
 // Checkpoint implements sandbox.Copier.
 func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal *sandbox.Call, dir string) (result sandbox.Result, err error) {
-	images := m.lower.await(ctx, p)
-	i, result, err := m.startOn(ctx, p, images)
+	files := m.lower.await(ctx, p)
+	i, result, err := m.startOn(ctx, p, files)
 	if err != nil {
 		return result, err
 	}
@@ -187,7 +187,7 @@ func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return result, errors.Join(fmt.Errorf("make an image: %w: %.300s", err, out), os.RemoveAll(dir))
 	}
-	if err := writeNames(dir, images); err != nil {
+	if err := files.writeNames(dir); err != nil {
 		return result, errors.Join(fmt.Errorf("make an image: %w", err), os.RemoveAll(dir))
 	}
 	return result, nil
@@ -198,11 +198,11 @@ func (m *Mechanism) Stamp() string { return m.stamp }
 
 // Restore implements sandbox.Copier.
 func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) (sandbox.Instance, error) {
-	images := m.lower.soon(ctx, p)
-	if !sameNames(dir, images) {
-		return nil, errors.New("the image was made on other files than there are now")
+	files := m.lower.find(ctx, p)
+	if !files.sameNames(dir) {
+		return nil, sandbox.ErrStale
 	}
-	i, err := m.create(ctx, p, images, dir)
+	i, err := m.create(ctx, p, files, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -214,11 +214,10 @@ func (m *Mechanism) Restore(ctx context.Context, p sandbox.Program, dir string) 
 }
 
 // Forget implements sandbox.Copier.
-func (m *Mechanism) Forget(dir string) {
-	if m.lower != nil {
-		m.lower.packages.forget(dir)
-	}
-}
+func (m *Mechanism) Forget(dir string) { m.lower.forget(dir) }
+
+// Files implements sandbox.Copier.
+func (m *Mechanism) Files() sandbox.Files { return m.lower.stats() }
 
 // Rehearse implements sandbox.Rehearser. It is not throttled.
 func (i *instance) Rehearse(ctx context.Context, c sandbox.Call) error {
@@ -245,7 +244,7 @@ func (i *instance) rehearse(ctx context.Context, c sandbox.Call) (sandbox.Result
 
 // create brings a sandbox up, restored from an image if there is one: to the point where she-init waits for its setup,
 // or for its event.
-func (m *Mechanism) create(ctx context.Context, p sandbox.Program, images []string, image string) (i *instance, err error) {
+func (m *Mechanism) create(ctx context.Context, p sandbox.Program, files images, image string) (i *instance, err error) {
 	name := m.newName()
 	i = &instance{m: m, limits: p.Limits, box: filepath.Join(m.boxDir(), name), tmp: filepath.Join(m.tmpDir(), name)}
 	defer func() {
@@ -268,15 +267,14 @@ func (m *Mechanism) create(ctx context.Context, p sandbox.Program, images []stri
 	if err := os.Chmod(i.tmp, 0o1777); err != nil { // it becomes the mode of /tmp
 		return i, unable("make its directory", err)
 	}
-	for _, b := range shown(p) {
-		if images != nil {
-			break
-		}
-		if err := m.root.mountPoint(b); err != nil {
-			return i, unable("prepare its files", err)
+	if !files.there() {
+		for _, b := range shown(p) {
+			if err := m.root.mountPoint(b); err != nil {
+				return i, unable("prepare its files", err)
+			}
 		}
 	}
-	if err := writeSpec(i.box, m.root.spec(p, i.tmp, images)); err != nil {
+	if err := writeSpec(i.box, m.root.spec(p, i.tmp, files)); err != nil {
 		return i, unable("write its configuration", err)
 	}
 	// The kernel of the sandbox limits processes exactly; this is the backstop on the host, where each process inside

@@ -112,9 +112,8 @@ func (r *rootfs) mountPoint(b sandbox.Bind) error {
 // spec is the OCI configuration of one sandbox. Everything that differs between two runs of a function is outside of
 // it, so that a function can't tell them apart by it.
 //
-// With images, those of lower.find, there is nothing a process on the host would have to open; with none, the directories
-// are bound.
-func (r *rootfs) spec(p sandbox.Program, tmp string, images []string) *specs.Spec {
+// With images there is nothing a process on the host would have to open; without, the directories are bound.
+func (r *rootfs) spec(p sandbox.Program, tmp string, files images) *specs.Spec {
 	mounts := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "nodev", "noexec"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=65536"}},
@@ -123,12 +122,13 @@ func (r *rootfs) spec(p sandbox.Program, tmp string, images []string) *specs.Spe
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "nodev", "noexec"}},
 		{Destination: "/tmp", Type: "bind", Source: tmp, Options: []string{"bind", "rw", "nosuid", "nodev"}},
 	}
-	for i, b := range shown(p) {
-		mount := specs.Mount{Destination: b.Target, Type: "bind", Source: b.Source, Options: []string{"bind", "ro", "nosuid", "nodev", "noatime"}}
-		if images != nil {
-			mount.Type, mount.Source, mount.Options = "erofs", images[1+i], mount.Options[1:]
+	ro := []string{"ro", "nosuid", "nodev", "noatime"}
+	if files.there() {
+		mounts = append(mounts, specs.Mount{Destination: own, Type: "erofs", Source: files.own, Options: ro})
+	} else {
+		for _, b := range shown(p) {
+			mounts = append(mounts, specs.Mount{Destination: b.Target, Type: "bind", Source: b.Source, Options: append([]string{"bind"}, ro...)})
 		}
-		mounts = append(mounts, mount)
 	}
 	identity := []string{"CAP_SETUID", "CAP_SETGID"} // she-init gives them up before the function's first instruction
 	const hint, root = "dev.gvisor.spec.mount.tmp.", "dev.gvisor.spec.rootfs."
@@ -140,8 +140,8 @@ func (r *rootfs) spec(p sandbox.Program, tmp string, images []string) *specs.Spe
 		hint + "share":   "container",
 		hint + "options": fmt.Sprintf("size=%d", p.Limits.Tmp),
 	}
-	if images != nil {
-		annotations[root+"source"], annotations[root+"type"] = images[0], "erofs"
+	if files.there() {
+		annotations[root+"source"], annotations[root+"type"] = files.root, "erofs"
 	}
 	return &specs.Spec{
 		Version:  "1.0.2",

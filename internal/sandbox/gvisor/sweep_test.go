@@ -15,6 +15,7 @@ import (
 
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
+	"she/runtimes"
 )
 
 // lifeEnv makes this test program a server that starts sandboxes and waits to be killed.
@@ -152,8 +153,12 @@ func sleeper(t *testing.T) sandbox.Program {
 		Dir: dir, Command: []string{"/var/task/bootstrap"}, Env: []string{"PATH=/bin:/usr/bin"},
 		Limits: sandbox.Limits{Memory: 128 << 20, CPU: 1, Tmp: 1 << 20, Processes: 64, Files: 64, Init: 30 * time.Second},
 	}
-	for _, d := range []string{"/usr/bin", "/usr/lib", "/usr/lib64"} {
-		p.Binds = append(p.Binds, sandbox.Bind{Source: d, Target: d})
+	system, _, err := runtimes.Finder{}.Find("provided.al2023")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range system.Paths {
+		p.Binds = append(p.Binds, sandbox.Bind{Source: path[0], Target: path[1]})
 	}
 	return p
 }

@@ -30,7 +30,7 @@ type Node struct {
 	Sec    int64  // of the last change of the content, since 1970
 	Nsec   uint32
 	Size   int64  // of a file's content
-	Source string // where a file's content is on the host
+	Source string // where a file's content is on the host; none if it is not shown
 	Target string // of a symbolic link
 
 	entries map[string]*Node // of a directory; two names of one file are one Node
@@ -42,23 +42,35 @@ type Node struct {
 	sizes []int  // of a directory's blocks, in bytes
 }
 
-// PutDir makes a directory at a path below n, with those on the way, where there is none.
-func (n *Node) PutDir(path string) error {
-	for name := range strings.SplitSeq(strings.Trim(filepath.Clean("/"+path), "/"), "/") {
-		if n.Mode&unix.S_IFMT != unix.S_IFDIR {
-			return fmt.Errorf("%s leads through what is no directory", path)
+// Directory is an empty one that is root's.
+func Directory() *Node {
+	return &Node{Mode: unix.S_IFDIR | 0o755, entries: map[string]*Node{}}
+}
+
+// Put puts a tree at a path below n, in place of what is there. Directories on the way are made where there are none; a
+// link on the way is an error.
+func (n *Node) Put(path string, tree *Node) error {
+	names := strings.Split(strings.Trim(filepath.Clean("/"+path), "/"), "/")
+	for i, name := range names {
+		if n.Mode&unix.S_IFMT != unix.S_IFDIR || name == "" {
+			return fmt.Errorf("%q leads through what is no directory", path)
+		}
+		if i == len(names)-1 {
+			n.entries[name] = tree
+			return nil
 		}
 		if n.entries[name] == nil {
-			n.entries[name] = &Node{Mode: unix.S_IFDIR | 0o755, entries: map[string]*Node{}}
+			n.entries[name] = Directory()
 		}
 		n = n.entries[name]
 	}
 	return nil
 }
 
-// Walk describes a directory of the host with all that is in it, as one who may read everything sees it. Directories on
-// another file system are shown empty, and so are left out devices, sockets and pipes: what a read-only bind of the
-// directory alone would be good for. Bytes is the content of all files.
+// Walk describes a directory of the host with all that is in it. Directories on another file system are shown empty, and
+// so are those that only their owner may list; a file that only its owner may read is shown without content: who maps an
+// image can read all of it, whatever the modes in it say. Left out are devices, sockets and pipes. Bytes is the content of
+// all files.
 func Walk(dir string) (root *Node, bytes int64, err error) {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
@@ -95,7 +107,7 @@ func (w *walker) fill(n *Node, dir string) error {
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFDIR:
 			child.entries = map[string]*Node{}
-			if st.Dev == w.device {
+			if st.Dev == w.device && st.Mode&0o005 != 0 {
 				if err := w.fill(child, path); err != nil {
 					return err
 				}
@@ -105,8 +117,10 @@ func (w *walker) fill(n *Node, dir string) error {
 				child = known
 				break
 			}
-			child.Source, child.Size = path, st.Size
-			w.bytes += st.Size
+			if st.Mode&0o005 != 0 {
+				child.Source, child.Size = path, st.Size
+				w.bytes += st.Size
+			}
 			if st.Nlink > 1 {
 				w.files[st.Ino] = child
 			}
@@ -158,7 +172,7 @@ func (n *Node) digest(h hash.Hash, content bool) error {
 		return err
 	}
 	_, _ = io.WriteString(h, n.Target)
-	if content && n.Mode&unix.S_IFMT == unix.S_IFREG {
+	if content && n.Source != "" {
 		f, err := n.open()
 		if err != nil {
 			return err
