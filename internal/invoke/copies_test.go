@@ -54,8 +54,8 @@ func onlyStats(t *testing.T, v *invoke.Invoker) invoke.FunctionStats {
 func TestCopiesArePristine(t *testing.T) {
 	slow(t)
 	t.Parallel()
-	dir, state := t.TempDir(), t.TempDir()
-	v := openIn(t, state, invoke.Config{Images: dir})
+	dir := t.TempDir()
+	v := openInvoker(t, invoke.Config{Images: dir})
 	c := function(t, "python3.11", "app.handler", map[string]string{"app.py": remembering})
 	a := wantStart(t, v, c, `[1, 1, 1]`, invoke.Cold)
 	if string(a.Log) != "printed in INIT\nprinted in the run\n" || a.Timing.Init <= 0 || a.Timing.Init > a.Timing.Sandbox {
@@ -89,7 +89,7 @@ func TestCopiesArePristine(t *testing.T) {
 	}
 
 	// A later life of the server has the images.
-	v = openIn(t, state, invoke.Config{Images: dir})
+	v = openInvoker(t, invoke.Config{Images: dir})
 	wantStart(t, v, c, `[1, 1, 1]`, invoke.Restored)
 	v.Forget(c.Package)
 	if s := v.Stats(); len(s.Functions) != 0 {

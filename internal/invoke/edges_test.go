@@ -81,6 +81,7 @@ func edgeOfRequest(t *testing.T, v *invoke.Invoker, c invoke.Code) {
 // edgeOfTmp: full inside; outside, the space it took is free again.
 func (h host) edgeOfTmp(t *testing.T, v *invoke.Invoker, c invoke.Code) {
 	c.TmpMB = 48
+	wantAnswer(t, v, c, `{"do":"length","text":"e"}`, "1") // from now on the image of its package is there
 	before := h.stateBytes(t)
 	if n, said := edge(t, v, c, `{"do":"fill"}`); said != "ENOSPC" || n > 48<<20 || n < 47<<20 {
 		t.Errorf("48 MiB of /tmp took %d bytes, then %q", n, said)

@@ -58,6 +58,7 @@ func await(t *testing.T, f *files, dir string) (id string) {
 
 func kept(t *testing.T, f *files) (images []string) {
 	t.Helper()
+	f.work.Wait()
 	images, err := filepath.Glob(filepath.Join(f.dir, "*"+imageExt))
 	if err != nil {
 		t.Fatal(err)

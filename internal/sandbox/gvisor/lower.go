@@ -173,4 +173,9 @@ func (im images) sameNames(dir string) bool {
 	return err == nil && json.Unmarshal(b, &names) == nil && slices.Equal(names, im.names())
 }
 
-func (im images) names() []string { return []string{filepath.Base(im.root), filepath.Base(im.own)} }
+// names are the ids, for the same content may be elsewhere in another life.
+func (im images) names() []string {
+	_, root, _ := strings.Cut(filepath.Base(im.root), "-")
+	_, own, _ := strings.Cut(filepath.Base(im.own), "-")
+	return []string{root, own}
+}
