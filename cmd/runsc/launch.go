@@ -61,62 +61,71 @@ func serve(socket int) error {
 
 func (l *launcher) do(job launch.Job, files []*os.File) {
 	reply := launch.Reply{Number: job.Number}
-	if err := l.bringUp(job, files); err != nil {
+	ended, err := l.bringUp(job, files)
+	if err != nil {
 		reply.Error = err.Error()
 	}
 	launch.Close(files)
 	l.tidy.Reset(idle)
+	l.reply(reply)
+	if err == nil {
+		end := <-ended
+		l.reply(launch.Reply{Number: job.Number, Ended: &end})
+	}
+}
+
+func (l *launcher) reply(r launch.Reply) {
 	l.send.Lock()
 	defer l.send.Unlock()
-	if launch.Send(l.socket, reply) != nil {
+	if launch.Send(l.socket, r) != nil {
 		os.Exit(1) // nobody listens any more
 	}
 }
 
-// bringUp does one job. What it leaves behind on an error is in the sandbox's cgroup and directories, which the
-// server removes.
-func (l *launcher) bringUp(job launch.Job, files []*os.File) (err error) {
+// bringUp does one job, and tells when and how the sandbox's kernel ended. What it leaves behind on an error is in the
+// sandbox's cgroup and directories, which the server removes.
+func (l *launcher) bringUp(job launch.Job, files []*os.File) (ended <-chan launch.End, err error) {
 	defer func() { // gVisor panics on what it deems impossible; that is one sandbox's failure, not every one's
 		if p := recover(); p != nil {
 			err = fmt.Errorf("gVisor panicked: %.300v", p)
 		}
 	}()
 	if len(files) != 3 || len(job.Groups) != len(job.Waits) {
-		return errors.New("the job is incomplete")
+		return nil, errors.New("the job is incomplete")
 	}
 	set := flag.NewFlagSet("runsc", flag.ContinueOnError)
 	config.RegisterFlags(set)
 	if err := set.Parse(job.Flags); err != nil {
-		return err
+		return nil, err
 	}
 	conf, err := config.NewFromFlags(set)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	spec, err := specutils.ReadSpec(job.Bundle, conf)
 	if err != nil {
-		return fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	if err := specutils.FixConfig(conf, spec); err != nil {
-		return err
+		return nil, err
 	}
 	args := container.Args{ID: job.ID, Spec: spec, BundleDir: job.Bundle}
 	if spec.Annotations["dev.gvisor.spec.rootfs.type"] == "erofs" {
 		tmp, err := pagesOf(spec.Annotations["dev.gvisor.spec.mount.tmp.source"])
 		if err != nil {
-			return fmt.Errorf("make a file for the pages of /tmp: %w", err)
+			return nil, fmt.Errorf("make a file for the pages of /tmp: %w", err)
 		}
 		defer tmp.Close()
 		args.PassFiles = map[int]*os.File{0: tmp}
 	}
-	c, err := l.new(conf, args, job, files)
+	c, ended, err := l.new(conf, args, job, files)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if job.Image != "" {
-		return c.Restore(conf, job.Image, false, false, nil)
+		return ended, c.Restore(conf, job.Image, false, false, nil)
 	}
-	return c.Start(conf)
+	return ended, c.Start(conf)
 }
 
 // pagesOf makes the file that holds the pages of a sandbox's /tmp, in a directory that is there for it. gVisor makes one
@@ -138,7 +147,7 @@ func pagesOf(dir string) (*os.File, error) {
 // new makes the processes of a sandbox. They are born in its cgroup, because this process is in there meanwhile: what
 // they use counts as the sandbox's from the first page on. Moved later, it would count here until they end, and many
 // sandboxes together would be more than this process may have.
-func (l *launcher) new(conf *config.Config, args container.Args, job launch.Job, files []*os.File) (*container.Container, error) {
+func (l *launcher) new(conf *config.Config, args container.Args, job launch.Job, files []*os.File) (*container.Container, <-chan launch.End, error) {
 	l.create.Lock()
 	defer l.create.Unlock()
 	defer func() {
@@ -149,28 +158,33 @@ func (l *launcher) new(conf *config.Config, args container.Args, job launch.Job,
 		}
 	}()
 	if err := enter(job.Groups); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	in, out, complaints := os.Stdin, os.Stdout, os.Stderr
 	os.Stdin, os.Stdout, os.Stderr = files[0], files[1], files[2]
 	defer func() { os.Stdin, os.Stdout, os.Stderr = in, out, complaints }()
 	c, err := container.New(conf, args)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, pid := range []int{c.SandboxPid(), c.GoferPid.Load()} {
-		go reap(pid)
-	}
-	return c, nil
+	ended := make(chan launch.End, 1)
+	go func() { ended <- reap(c.SandboxPid()) }()
+	go reap(c.GoferPid.Load())
+	return c, ended, nil
 }
 
 // reap waits for the end of a child, whenever that is. Its parent is this process, and nobody else asks.
-func reap(pid int) {
+func reap(pid int) (end launch.End) {
+	var status unix.WaitStatus
 	for pid > 0 {
-		if _, err := unix.Wait4(pid, nil, 0, nil); !errors.Is(err, unix.EINTR) {
-			return
+		if _, err := unix.Wait4(pid, &status, 0, nil); !errors.Is(err, unix.EINTR) {
+			break
 		}
 	}
+	if status.Signaled() {
+		return launch.End{Signal: int(status.Signal())}
+	}
+	return launch.End{Status: status.ExitStatus()}
 }
 
 // enter makes this process, with all its threads, a member of one cgroup in each hierarchy.

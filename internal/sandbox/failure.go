@@ -34,6 +34,7 @@ const (
 	StartFailed          = "Sandbox.StartFailed" // operator
 	ProtocolError        = "Sandbox.ProtocolError"
 	MachineOutOfMemory   = "Sandbox.MachineOutOfMemory" // operator
+	Killed               = "Sandbox.Killed"             // operator
 	InvalidPackage       = "Function.InvalidPackage"
 )
 
@@ -82,6 +83,11 @@ func Reported(errorType string) *Failure {
 // EndedForMemory is the Failure of an Instance that the kernel ended though it kept to its limit.
 func EndedForMemory() *Failure {
 	return Failed(Operator, MachineOutOfMemory, "the machine, or the service she runs as, was out of memory, and its kernel ended the sandbox; the function kept to its limit")
+}
+
+// EndedFromOutside is the Failure of an Instance that something else on the machine ended.
+func EndedFromOutside() *Failure {
+	return Failed(Operator, Killed, "the sandbox was killed from outside: by a person or a program of this machine, not by the function or by she")
 }
 
 // Document is the payload Lambda gives for a Failure that left none of its own.

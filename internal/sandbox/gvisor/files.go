@@ -63,10 +63,10 @@ type flight struct {
 }
 
 const (
-	lookAfter  = 10 * time.Minute    // a whole tree is looked at again, or after a failure
+	lookAfter  = 10 * time.Minute   // a whole tree is looked at again, or after a failure
 	keepUnused = 7 * 24 * time.Hour // an image nobody asked for
-	orphanAge  = time.Hour           // a file nobody names may be one that is about to be named
-	sizeShare  = 4                   // an image may take one of so many parts of the disk's free space
+	orphanAge  = time.Hour          // a file nobody names may be one that is about to be named
+	sizeShare  = 4                  // an image may take one of so many parts of the disk's free space
 	imageExt   = ".erofs"
 )
 

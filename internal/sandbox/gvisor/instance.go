@@ -53,7 +53,8 @@ type instance struct {
 	stdin  *os.File
 	stdout *os.File
 	host   *runtimeapi.Host
-	fresh  bool // restored from an image, or rehearsed: what was printed so far is not of its event
+	ended  <-chan launch.End // how the sandbox's kernel ended
+	fresh  bool              // restored from an image, or rehearsed: what was printed so far is not of its event
 
 	wake    context.CancelFunc // ends settle
 	settled sync.WaitGroup
@@ -317,7 +318,7 @@ func (i *instance) launch(ctx context.Context, unable func(string, error) error,
 	}
 	defer complaints.Close()
 
-	err = i.m.launchers.bringUp(ctx, launch.Job{
+	i.ended, err = i.m.launchers.bringUp(ctx, launch.Job{
 		Flags: i.m.runscArgs(i.run()), ID: id, Bundle: i.box, Image: image, Groups: i.group.Dirs(),
 	}, childIn, childOut, complaints)
 	if err != nil {
@@ -418,11 +419,39 @@ func (i *instance) explain(ctx context.Context, c *sandbox.Call, err error) (san
 			err = errors.Join(err, sandbox.ErrUnused)
 		}
 		return result, err
-	case runtimeapi.Ended(err):
-		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the sandbox ended without a word")
+	case runtimeapi.Ended(err) || errors.Is(err, syscall.EPIPE):
+		failure := error(i.howEnded())
+		if c != nil && errors.Is(err, syscall.EPIPE) {
+			failure = errors.Join(failure, sandbox.ErrUnused)
+		}
+		return result, failure
 	default:
 		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "%v", err)
 	}
+}
+
+// howEnded is about a sandbox that ended without a word, which it has but for moments.
+func (i *instance) howEnded() *sandbox.Failure {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case end, seen := <-i.ended:
+		return endOf(end, seen)
+	case <-timer.C:
+		return sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the sandbox hung up and did not end")
+	}
+}
+
+// endOf says who must act when a sandbox's kernel ended and memory was not the reason. It does not end itself with signal 9,
+// and nothing inside can have it sent one. If nobody saw it, that one was ended too.
+func endOf(end launch.End, seen bool) *sandbox.Failure {
+	switch {
+	case !seen || end.Signal == int(syscall.SIGKILL):
+		return sandbox.EndedFromOutside()
+	case end.Signal > 0:
+		return sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the sandbox's kernel was ended by signal %d", end.Signal)
+	}
+	return sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the sandbox ended without a word, with status %d", end.Status)
 }
 
 // fault puts what process 1 reported into our words.

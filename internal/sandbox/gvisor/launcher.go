@@ -27,13 +27,19 @@ type launchers struct {
 	closed bool
 }
 
-// launcher is one such process. The lock of launchers guards waiting; it is nil once the process is known to be gone.
+// launcher is one such process. The lock of launchers guards jobs; it is nil once the process is known to be gone.
 type launcher struct {
-	cmd     *exec.Cmd
-	group   *cgroup.Group
-	socket  *os.File
-	waiting map[uint64]chan launch.Reply
-	gone    chan struct{} // closed when nothing of it is left
+	cmd    *exec.Cmd
+	group  *cgroup.Group
+	socket *os.File
+	jobs   map[uint64]job
+	gone   chan struct{} // closed when nothing of it is left
+}
+
+// job is a sandbox that is made, or runs. Both channels are closed if the launcher dies.
+type job struct {
+	reply chan launch.Reply
+	ended chan launch.End
 }
 
 var errLauncherGone = errors.New("gVisor's launcher ended; is bin/runsc of this version? (make build)")
@@ -45,29 +51,30 @@ const (
 )
 
 // bringUp has a sandbox made and its program started, or restored. When it returns, with or without an error, nobody
-// is making anything for the job any more; what an unfinished job left is in its cgroup and directories.
-func (l *launchers) bringUp(ctx context.Context, job launch.Job, files ...*os.File) error {
-	reply, p, err := l.send(job, files)
+// is making anything for the job any more; what an unfinished job left is in its cgroup and directories. Of a sandbox that
+// is up, ended tells how its kernel ended, or is closed if nobody saw it.
+func (l *launchers) bringUp(ctx context.Context, sandbox launch.Job, files ...*os.File) (ended <-chan launch.End, err error) {
+	j, p, err := l.send(sandbox, files)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	select {
-	case r, ok := <-reply:
-		return outcome(r, ok)
+	case r, ok := <-j.reply:
+		return j.ended, outcome(r, ok)
 	case <-ctx.Done():
 	}
 	// A sandbox is up in a fraction of a second: better to let it be than to kill what makes those of others.
 	select {
-	case r, ok := <-reply:
+	case r, ok := <-j.reply:
 		if err := outcome(r, ok); err != nil {
-			return err
+			return nil, err
 		}
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	case <-time.After(patience):
 	}
 	_ = p.cmd.Process.Kill()
-	<-reply
-	return context.Cause(ctx)
+	<-j.reply
+	return nil, context.Cause(ctx)
 }
 
 func outcome(r launch.Reply, ok bool) error {
@@ -80,30 +87,30 @@ func outcome(r launch.Reply, ok bool) error {
 	return nil
 }
 
-// send hands the job to the launcher; the reply's channel is closed if the launcher dies.
-func (l *launchers) send(job launch.Job, files []*os.File) (<-chan launch.Reply, *launcher, error) {
+// send hands a job to the launcher.
+func (l *launchers) send(sandbox launch.Job, files []*os.File) (j job, p *launcher, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, nil, errors.New("the mechanism is closed")
+		return j, nil, errors.New("the mechanism is closed")
 	}
 	if l.now == nil {
 		p, err := l.start()
 		if err != nil {
-			return nil, nil, fmt.Errorf("start gVisor's launcher: %w", err)
+			return j, nil, fmt.Errorf("start gVisor's launcher: %w", err)
 		}
 		l.now = p
 	}
-	p := l.now
+	p = l.now
 	l.number++
-	job.Number, job.Waits = l.number, p.group.Dirs()
-	reply := make(chan launch.Reply, 1)
-	p.waiting[job.Number] = reply
-	if err := launch.Send(int(p.socket.Fd()), job, files...); err != nil {
-		delete(p.waiting, job.Number)
-		return nil, nil, fmt.Errorf("%w: %w", errLauncherGone, err)
+	sandbox.Number, sandbox.Waits = l.number, p.group.Dirs()
+	j = job{reply: make(chan launch.Reply, 1), ended: make(chan launch.End, 1)}
+	p.jobs[sandbox.Number] = j
+	if err := launch.Send(int(p.socket.Fd()), sandbox, files...); err != nil {
+		delete(p.jobs, sandbox.Number)
+		return j, nil, fmt.Errorf("%w: %w", errLauncherGone, err)
 	}
-	return reply, p, nil
+	return j, p, nil
 }
 
 // start starts a launcher. The lock is held.
@@ -131,7 +138,7 @@ func (l *launchers) start() (_ *launcher, err error) {
 	if err := group.Start(cmd); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
-	p := &launcher{cmd: cmd, group: group, socket: ours, waiting: map[uint64]chan launch.Reply{}, gone: make(chan struct{})}
+	p := &launcher{cmd: cmd, group: group, socket: ours, jobs: map[uint64]job{}, gone: make(chan struct{})}
 	go l.listen(p)
 	return p, nil
 }
@@ -147,9 +154,14 @@ func (l *launchers) listen(p *launcher) {
 		}
 		launch.Close(files)
 		l.mu.Lock()
-		if reply := p.waiting[r.Number]; reply != nil {
-			reply <- r
-			delete(p.waiting, r.Number)
+		if j, ok := p.jobs[r.Number]; ok && r.Ended != nil {
+			j.ended <- *r.Ended
+			delete(p.jobs, r.Number)
+		} else if ok {
+			j.reply <- r
+			if r.Error != "" {
+				delete(p.jobs, r.Number)
+			}
 		}
 		l.mu.Unlock()
 	}
@@ -165,10 +177,11 @@ func (l *launchers) listen(p *launcher) {
 	_ = p.group.Remove(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, reply := range p.waiting {
-		close(reply)
+	for _, j := range p.jobs {
+		close(j.reply)
+		close(j.ended)
 	}
-	p.waiting = nil
+	p.jobs = nil
 	_ = p.socket.Close()
 }
 

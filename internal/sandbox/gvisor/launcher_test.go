@@ -165,7 +165,7 @@ func TestSandboxKilled(t *testing.T) {
 		}
 		_, err := i.Run(t.Context(), sandbox.Call{ID: "1", Deadline: time.Now().Add(20 * time.Second), Event: []byte("{}")})
 		var failure *sandbox.Failure
-		if !errors.As(err, &failure) || failure.Blame != sandbox.Engine || failure.Code != sandbox.ProtocolError {
+		if !errors.As(err, &failure) || failure.Blame != sandbox.Operator || failure.Code != sandbox.Killed {
 			t.Errorf("killed %s its event: %v", when, err)
 		}
 		if err := i.Close(); err != nil {

@@ -99,7 +99,7 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 	}
 	select {
 	case <-i.exited: // it was killed while it waited
-		failure := sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker ended while it waited")
+		failure := endOf(i.status)
 		if i.group.OutOfMemory() == cgroup.MachineExceeded {
 			failure = sandbox.EndedForMemory()
 		}
@@ -146,12 +146,8 @@ func (i *instance) explain(ctx context.Context, err error) (sandbox.Result, erro
 		return result, sandbox.EndedForMemory()
 	case oom == cgroup.LimitReached:
 		return result, i.outOfMemory()
-	case i.status == signalled+sigsys:
-		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker was ended for a system call it may not make")
-	case i.status > signalled:
-		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker was ended by signal %d", i.status-signalled)
-	case i.status < 0: // its outer half
-		return result, sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker was ended by a signal")
+	case i.status > signalled || i.status < 0:
+		return result, endOf(i.status)
 	}
 	return result, unable(i.complaint())
 }
@@ -201,6 +197,21 @@ func (i *instance) Close() error {
 const (
 	signalled = 128
 	sigsys    = int(syscall.SIGSYS)
+	sigkill   = int(syscall.SIGKILL)
 )
+
+// endOf says who must act when a worker ended with that status and memory was not the reason. Neither half kills itself or
+// the other one while the server lives; below 0 the outer one was ended by a signal, and no module has a part in that.
+func endOf(status int) *sandbox.Failure {
+	switch {
+	case status == signalled+sigsys:
+		return sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker was ended for a system call it may not make")
+	case status == signalled+sigkill || status < 0:
+		return sandbox.EndedFromOutside()
+	case status > signalled:
+		return sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker was ended by signal %d", status-signalled)
+	}
+	return sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the worker ended by itself, with status %d", status)
+}
 
 func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }

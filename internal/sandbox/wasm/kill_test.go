@@ -147,7 +147,7 @@ func TestKilledWhileItWaits(t *testing.T) {
 		}
 		_, err := run(t, i, "event")
 		var f *sandbox.Failure
-		if !errors.As(err, &f) || f.Blame != sandbox.Engine || f.Code != sandbox.ProtocolError {
+		if !errors.As(err, &f) || f.Blame != sandbox.Operator || f.Code != sandbox.Killed {
 			t.Errorf("the %s half was killed: %v", half, err)
 		}
 		if err := i.Close(); err != nil {

@@ -52,10 +52,18 @@ type Job struct {
 	Waits  []string `json:"waits"`           // the launcher's own, where it goes back to
 }
 
-// A Reply says that a Job's sandbox runs, or why not. Error is gVisor's text about paths and kernel calls of the host.
+// A Reply says that a Job's sandbox runs, or why not. Error is gVisor's text about paths and kernel calls of the host. For a
+// sandbox that runs there is another Reply, with Ended, when the process that is its kernel is gone.
 type Reply struct {
 	Number uint64 `json:"number"`
 	Error  string `json:"error,omitempty"`
+	Ended  *End   `json:"ended,omitempty"`
+}
+
+// An End is how a process ended: by a signal, or by itself with a status.
+type End struct {
+	Signal int `json:"signal,omitempty"`
+	Status int `json:"status,omitempty"`
 }
 
 // Send writes v as one packet, with copies of the given files.
