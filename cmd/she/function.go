@@ -53,6 +53,9 @@ func printFunctions(w io.Writer, functions []functionView) {
 		for _, warning := range f.Warnings {
 			fmt.Fprintf(w, "%s: %s\n", f.ID, warning)
 		}
+		for line := range strings.Lines(f.Said) {
+			fmt.Fprintf(w, "%s said: %s\n", f.ID, printable(line))
+		}
 		if f.NoCopies != "" {
 			fmt.Fprintf(w, "%s: its instances are started anew, not copied: %s\n", f.ID, f.NoCopies)
 		}

@@ -52,6 +52,7 @@ type functionView struct {
 	Trigger   string   `json:"trigger,omitempty"`
 	Reads     []string `json:"reads,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
+	Said      string   `json:"said,omitempty"` // what it printed and reported instead of its configuration, before there was data
 	Warnings  []string `json:"warnings,omitempty"`
 }
 
@@ -271,7 +272,7 @@ func (n *node) listFunctions(*http.Request) (any, error) {
 			NoCopies: noCopies[f.Process.Name+" "+f.Registered.Version.String()],
 		}
 		if f.Problem != nil {
-			v.Problem = f.Problem.Error()
+			v.Problem, v.Said = f.Problem.Error(), string(bytes.ToValidUTF8(f.Said, []byte("\uFFFD")))
 		}
 		if f.Manifest != nil {
 			v.Trigger = string(f.Manifest.Trigger.Kind)

@@ -57,6 +57,9 @@ type Function struct {
 	// Manifest is what the configuration entry answered; nil until it has. Problem says why not, for people.
 	Manifest *contract.Manifest
 	Problem  *hat.Fault
+	// Said is what the function printed and reported when it was asked for its configuration and could not answer: no data of
+	// anybody is near it then. It is foreign text of any bytes, and short.
+	Said []byte
 }
 
 // Available says whether the function can run: its manifest is known and fits what is registered.

@@ -139,7 +139,7 @@ const (
 // A function that can't answer is no reason for anything else to stop: it is shown as not available.
 func (e *Engine) load(ctx context.Context, f catalog.Function) {
 	for pause := firstReload; ; pause = min(2*pause, longestReload) {
-		f.Manifest, f.Problem = e.askConfiguration(ctx, f)
+		f.Manifest, f.Said, f.Problem = e.askConfiguration(ctx, f)
 		if ctx.Err() != nil {
 			return
 		}
@@ -160,8 +160,12 @@ func (e *Engine) load(ctx context.Context, f catalog.Function) {
 	}
 }
 
-// askConfiguration is the first of the three questions. No HAT and no data is involved.
-func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *contract.Manifest, fault *hat.Fault) {
+// maxSaid bounds what is kept of what a function said instead of its configuration, in bytes.
+const maxSaid = 2 << 10
+
+// askConfiguration is the first of the three questions. No HAT and no data is involved, so that what the function says if it
+// can't answer is the author's and the operator's to read.
+func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *contract.Manifest, said []byte, fault *hat.Fault) {
 	// One package that meets a bug of ours must not end the server at every start.
 	defer func() {
 		if recover() != nil {
@@ -171,21 +175,25 @@ func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *c
 	ctx, cancel := context.WithTimeout(ctx, f.Configuration.Timeout+e.slack)
 	defer cancel()
 	answer, err := e.invoker.Invoke(ctx, invocation(f, f.Configuration, "", hat.NewRunID().String(), contract.ConfigurationEvent()))
+	var words transcript
+	words.add("printed", answer.Log)
+	words.add("answered", answer.Payload)
+	said = middleDropped(words.bytes(), maxSaid)
 	if err != nil {
-		return nil, faultOf(err)
+		return nil, said, faultOf(err)
 	}
 	m, fault := contract.ParseConfiguration(answer.Payload)
 	switch {
 	case fault != nil:
-		return nil, fault
+		return nil, said, fault
 	case m.ID != f.ID:
-		return nil, hat.NewFault(hat.Operator, CodeWrongID, "registered as "+f.ID.String()+", but its configuration says "+m.ID.String())
+		return nil, nil, hat.NewFault(hat.Operator, CodeWrongID, "registered as "+f.ID.String()+", but its configuration says "+m.ID.String())
 	case m.Version != f.Version:
-		return &m, hat.NewFault(hat.Operator, CodeWrongVersion, "registered as version "+f.Version.String()+", but its configuration says "+m.Version.String())
+		return &m, nil, hat.NewFault(hat.Operator, CodeWrongVersion, "registered as version "+f.Version.String()+", but its configuration says "+m.Version.String())
 	case !m.Available:
-		return &m, hat.NewFault(hat.Author, CodeWithdrawn, "its own configuration says that it is not available")
+		return &m, nil, hat.NewFault(hat.Author, CodeWithdrawn, "its own configuration says that it is not available")
 	}
-	return &m, nil
+	return &m, nil, nil
 }
 
 // sleep waits, and says whether it did so to the end.
