@@ -122,7 +122,7 @@ func dotnetFailures(t *testing.T, v *invoke.Invoker, with func(string) invoke.Co
 			`"cause":{"errorMessage":"inner","errorType":"InvalidOperationException","stackTrace":[]}}`},
 		{"Fails::RaisesLater", `1`, "Unhandled", "secret later"},
 		{"Fails::Exits", `1`, "Runtime.ExitError", "status 4"},
-		{"Fails::Beside", `1`, "Runtime.ExitError", "signal 6"},
+		{"Fails::Beside", `1`, "Runtime.ExitError", "Runtime exited with error: signal: aborted"},
 		{"Fails::FillsHeap", `1`, "Runtime.OutOfMemory", "OutOfMemoryException"},
 		{"Fails::FillsBeside", `1`, "Runtime.OutOfMemory", "256 MB"},
 		{"Fails::Cycle", `1`, "Runtime.MarshalError", "JSON"},
@@ -147,7 +147,7 @@ func dotnetFailures(t *testing.T, v *invoke.Invoker, with func(string) invoke.Co
 	for _, handler := range []string{"Fails::Sleeps", "Fails::Spins"} {
 		c := with(handler)
 		c.Timeout = time.Second
-		wantFailure(t, v, c, `1`, invoke.Author, "Sandbox.Timedout", "deadline")
+		wantFailure(t, v, c, `1`, invoke.Author, "Sandbox.Timedout", "Task timed out after")
 	}
 	wantAnswer(t, v, with("Fails::Lingers"), `1`, `"answered"`)
 }

@@ -363,7 +363,7 @@ func (v *Invoker) runOnce(ctx context.Context, instance sandbox.Instance, r Requ
 		}
 	}()
 	began := time.Now()
-	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code.Name), Deadline: began.Add(r.Code.Timeout), Event: r.Event})
+	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code.Name), Deadline: began.Add(r.Code.Timeout), Limit: r.Code.Timeout, Event: r.Event})
 	a.Timing.Run = time.Since(began)
 	a.Payload, a.Log, a.Usage = result.Payload, result.Log, result.Usage
 	return err

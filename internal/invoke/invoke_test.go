@@ -154,7 +154,7 @@ func TestPython(t *testing.T) {
 		wantAnswer(t, v, with("app.remembers"), `null`, `[1, 1]`)
 	}
 	wantFailure(t, v, with("app.fails"), `{"n":"canary"}`, invoke.Author, "Unhandled", "secret canary")
-	wantFailure(t, v, with("app.exits"), `null`, invoke.Author, "Runtime.ExitError", "status 4")
+	wantFailure(t, v, with("app.exits"), `null`, invoke.Author, "Runtime.ExitError", "Error: Runtime exited with error: exit status 4")
 	wantFailure(t, v, with("app.unwritable"), `null`, invoke.Author, "Runtime.MarshalError", "not JSON serializable")
 	wantFailure(t, v, with("app.nothing"), `null`, invoke.Author, "Runtime.HandlerNotFound", "nothing")
 	wantFailure(t, v, with("app"), `null`, invoke.Author, "Runtime.MalformedHandlerName", "app")
@@ -359,7 +359,7 @@ func TestDeadline(t *testing.T) {
 	c.Timeout = time.Second
 	a, err := ask(t, v, c, `1`)
 	var f *invoke.Failure
-	if !errors.As(err, &f) || f.Code != "Sandbox.Timedout" {
+	if !errors.As(err, &f) || f.Code != "Sandbox.Timedout" || f.Text != "Task timed out after 1.00 seconds" {
 		t.Errorf("got %v", err)
 	}
 	if string(a.Log) != "before\n" {

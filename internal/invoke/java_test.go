@@ -140,7 +140,7 @@ func javaFailures(t *testing.T, v *invoke.Invoker, classes string) {
 	for _, handler := range []string{"fails.Fails::sleeps", "fails.Fails::spins"} {
 		c := with(handler)
 		c.Timeout = time.Second
-		wantFailure(t, v, c, `1`, invoke.Author, "Sandbox.Timedout", "deadline")
+		wantFailure(t, v, c, `1`, invoke.Author, "Sandbox.Timedout", "Task timed out after")
 	}
 	wantAnswer(t, v, with("fails.Fails::lingers"), `1`, `"answered"`)
 }

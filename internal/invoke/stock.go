@@ -314,7 +314,7 @@ func (s *stock) rehearses(f *function) bool {
 }
 
 func (f *function) rehearsal(most time.Duration) sandbox.Call {
-	return sandbox.Call{ID: uuid.NewString(), ARN: arn(f.name), Deadline: time.Now().Add(most), Event: f.warm}
+	return sandbox.Call{ID: uuid.NewString(), ARN: arn(f.name), Deadline: time.Now().Add(most), Limit: most, Event: f.warm}
 }
 
 // restore copies an instance from the function's image; with build it makes the image first if there is none. It gives

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"encoding/json"
 	"fmt"
+	"syscall"
 )
 
 // Blame says who must act to mend a Failure.
@@ -78,6 +79,18 @@ func Reported(errorType string) *Failure {
 		errorType, text = Unhandled, texts[Unhandled]
 	}
 	return &Failure{Author, errorType, text}
+}
+
+// Exited is the Failure of a runtime that ended by itself, or by a signal where that is not 0, in Lambda's words: tools of
+// authors look for them.
+func Exited(status, signal int) *Failure {
+	switch {
+	case signal > 0:
+		return Failed(Author, ExitError, "Runtime exited with error: signal: %s", syscall.Signal(signal))
+	case status == 0:
+		return Failed(Author, ExitError, "Runtime exited without providing a reason")
+	}
+	return Failed(Author, ExitError, "Runtime exited with error: exit status %d", status)
 }
 
 // EndedForMemory is the Failure of an Instance that the kernel ended though it kept to its limit.

@@ -49,10 +49,16 @@ type Program struct {
 
 // A Call is the one event of an Instance.
 type Call struct {
-	ID       string    // the Lambda request id, a UUID
-	ARN      string    // the invoked function's name in Amazon's form; clients parse it
-	Deadline time.Time // when the Instance is killed with everything in it
+	ID       string        // the Lambda request id, a UUID
+	ARN      string        // the invoked function's name in Amazon's form; clients parse it
+	Deadline time.Time     // when the Instance is killed with everything in it
+	Limit    time.Duration // how long it had until then, for the text of the Failure
 	Event    []byte
+}
+
+// Timedout is the Failure of a Call that was not done by its Deadline, in Lambda's words.
+func (c Call) Timedout() *Failure {
+	return Failed(Author, Timedout, "Task timed out after %.2f seconds", c.Limit.Seconds())
 }
 
 // A Result is what came back. It is filled as far as it is known also when Run returns an error.

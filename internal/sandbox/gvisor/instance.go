@@ -233,7 +233,7 @@ func (i *instance) Rehearse(ctx context.Context, c sandbox.Call) error {
 }
 
 func (i *instance) rehearse(ctx context.Context, c sandbox.Call) (sandbox.Result, error) {
-	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), timedout(c))
+	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), c.Timedout())
 	defer cancel()
 	defer i.killOn(ctx)()
 	i.fresh = true
@@ -361,7 +361,7 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 	if err := i.group.Throttle(i.limits.CPU); err != nil {
 		return sandbox.Result{}, sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "limit a sandbox's CPU: %v", err)
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), timedout(c))
+	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), c.Timedout())
 	defer cancel()
 	stop := i.killOn(ctx)
 	payload, err := i.host.Invoke(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli(), Fresh: i.fresh}, c.Event)
@@ -372,11 +372,6 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 	}
 	result.Usage.MaxMemory, result.Usage.CPU = i.group.Usage()
 	return result, err
-}
-
-func timedout(c sandbox.Call) error {
-	return sandbox.Failed(sandbox.Author, sandbox.Timedout, "the function was not done by its deadline, %s",
-		c.Deadline.UTC().Format("15:04:05.000"))
 }
 
 // killOn kills everything inside at the end of ctx; the reader of our pipe then sees the end of the stream.
@@ -458,11 +453,9 @@ func endOf(end launch.End, seen bool) *sandbox.Failure {
 func fault(f runtimeapi.Fault, c *sandbox.Call) error {
 	switch {
 	case f.Type == sandbox.Timedout && c != nil:
-		return timedout(*c)
-	case f.Exited && f.Signal > 0:
-		return sandbox.Failed(sandbox.Author, sandbox.ExitError, "the runtime was ended by signal %d", f.Signal)
+		return c.Timedout()
 	case f.Exited:
-		return sandbox.Failed(sandbox.Author, sandbox.ExitError, "the runtime exited with status %d", f.Status)
+		return sandbox.Exited(f.Status, f.Signal)
 	}
 	return sandbox.Reported(f.Type)
 }

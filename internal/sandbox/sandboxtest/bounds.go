@@ -136,7 +136,7 @@ func endings(t *testing.T, s *suite) {
 func processEndings(t *testing.T, s *suite) {
 	endings(t, s)
 	_, err := s.run(t, s.program(), event{Do: "signal"}, ample)
-	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "signal 9") {
+	if f := wantFailure(t, err, sandbox.Author, sandbox.ExitError); !strings.Contains(f.Text, "signal: killed") {
 		t.Errorf("the text does not name the signal: %s", f.Text)
 	}
 	// A child that lives on, and prints on, does not hold up the answer.

@@ -106,8 +106,7 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 		return sandbox.Result{}, errors.Join(failure, sandbox.ErrUnused)
 	default:
 	}
-	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline, sandbox.Failed(sandbox.Author, sandbox.Timedout,
-		"the function was not done by its deadline, %s", c.Deadline.UTC().Format("15:04:05.000")))
+	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline, c.Timedout())
 	defer cancel()
 	stop := i.killOn(ctx)
 	payload, err := i.host.Invoke(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli()}, c.Event)
@@ -174,7 +173,7 @@ func (i *instance) fault(f runtimeapi.Fault) error {
 	case f.Type == sandbox.OutOfMemory:
 		return i.outOfMemory()
 	case f.Exited:
-		return sandbox.Failed(sandbox.Author, sandbox.ExitError, "the program exited with status %d", f.Status)
+		return sandbox.Exited(f.Status, 0)
 	}
 	return sandbox.Reported(f.Type)
 }
