@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -319,4 +320,42 @@ func FuzzArchive(f *testing.F) {
 			}
 		}
 	})
+}
+
+// streamed writes a project as an archive to a pipe, so that sizes come behind each entry, and with sizes and places of 64
+// bits everywhere, as archives beyond 4 GB have.
+const streamed = `
+import sys, zipfile
+if sys.argv[1] == "64":
+    zipfile.ZIP64_LIMIT = 1
+with zipfile.ZipFile(sys.stdout.buffer, "w", zipfile.ZIP_DEFLATED) as z:
+    for name, content in zip(sys.argv[2::2], sys.argv[3::2]):
+        with z.open(zipfile.ZipInfo(name), "w", force_zip64=sys.argv[1] == "64") as f:
+            f.write(content.encode())
+`
+
+func TestStreamedArchives(t *testing.T) {
+	c := open(t)
+	want := mustPublish(t, c, zipFile(t, "f.zip", makeZip(t, base()...)), "f")
+	for _, bits := range []string{"32", "64"} {
+		archive, err := exec.Command("python3", "-I", "-c", streamed, bits, "serverless.yml", smallest, "h.py", "# code").Output()
+		if err != nil {
+			t.Skip("no Python: ", err)
+		}
+		if is64 := bytes.Contains(archive, []byte("PK\x06\x06")); is64 != (bits == "64") {
+			t.Fatalf("an archive of %s bits is not", bits)
+		}
+		if f := mustPublish(t, c, zipFile(t, "f.zip", archive), "f"); f.Package != want.Package {
+			t.Errorf("%s bits: %q", bits, stored(t, f.Package))
+		}
+		if bits == "64" { // what the directory says in 64 bits is checked too
+			directory := archive[bytes.Index(archive, []byte("PK\x01\x02")):]
+			at := bytes.Index(directory, []byte{1, 0, 24, 0}) // sizes and a place
+			if at < 0 {
+				t.Fatal("the archive's directory has no sizes of 64 bits")
+			}
+			binary.LittleEndian.PutUint64(directory[at+4:], 1<<40)
+			refused(t, c, zipFile(t, "f.zip", archive), "f", hat.Author, CodeRefused, "larger than")
+		}
+	}
 }
