@@ -6,7 +6,10 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -29,6 +32,10 @@ func spawn(args ...string) *exec.Cmd {
 // child is what this program is when it has started itself.
 func child(args []string) {
 	switch args[0] {
+	case "spin": // milliseconds, threads
+		millis, _ := strconv.Atoi(args[1])
+		threads, _ := strconv.Atoi(args[2])
+		spin(event{Bytes: millis, Threads: threads}, call{})
 	case "end":
 	case "abort":
 		mark := []byte(strings.Join(args[1:], " "))
@@ -162,10 +169,19 @@ func eat(most int) any {
 	return len(eaten) * 8 << 20
 }
 
+// spin computes for e.Bytes milliseconds, in so many threads.
 func spin(e event, _ call) any {
 	end := time.Now().Add(time.Duration(e.Bytes) * time.Millisecond)
-	for time.Now().Before(end) {
+	threads := max(1, e.Threads)
+	runtime.GOMAXPROCS(threads)
+	var all sync.WaitGroup
+	for range threads {
+		all.Go(func() {
+			for time.Now().Before(end) {
+			}
+		})
 	}
+	all.Wait()
 	return "dizzy"
 }
 

@@ -30,6 +30,7 @@ type event struct {
 	Pid     int               `json:"pid"`
 	Address uint64            `json:"address"`
 	Millis  int               `json:"millis"`
+	Threads int               `json:"threads"`
 }
 
 // managed is the answer of an attempt: what succeeded, by the name of the probe, and how it showed.

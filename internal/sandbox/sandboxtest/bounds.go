@@ -5,9 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"she/internal/sandbox"
 )
@@ -51,7 +58,77 @@ func limits(t *testing.T, s *suite) {
 			t.Errorf("filling a /tmp larger than the memory: %s %v", r.Payload, err)
 		}
 	})
+	t.Run("neighbours", func(t *testing.T) { neighbours(t, s) })
 	resources(t, s)
+}
+
+// neighbours has four functions for each CPU compute with many threads beside one with a single thread: it gets about as
+// much CPU as each of them, however many threads they have. As processes of one cgroup it gets next to nothing.
+func neighbours(t *testing.T, s *suite) {
+	if testing.Short() {
+		t.Skip("keeps all CPUs busy for seconds")
+	}
+	const threads, millis, fair = 24, 1500, 0.5
+	greedy := 4 * runtime.NumCPU()
+	used := make([]time.Duration, greedy+1) // the last is the modest one
+	events := make([]event, len(used))
+	for i := range events {
+		events[i] = event{Do: "spin", Bytes: millis, Threads: threads}
+	}
+	events[greedy].Threads = 1
+	share := func() float64 {
+		var theirs time.Duration
+		for _, u := range used[:greedy] {
+			theirs += u
+		}
+		return float64(used[greedy]) / float64(theirs) * float64(greedy)
+	}
+
+	var all sync.WaitGroup
+	for i, e := range events {
+		p := s.program()
+		instance, _, err := s.m.Start(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := instance.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		body, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() {
+			r, err := instance.Run(t.Context(), sandbox.Call{ID: uuid.NewString(), Deadline: time.Now().Add(4 * ample), Event: body})
+			if err != nil {
+				t.Error(err)
+			}
+			used[i] = r.Usage.CPU
+		})
+	}
+	all.Wait()
+	walled := share()
+
+	for i, e := range events {
+		all.Go(func() {
+			cmd := exec.Command(filepath.Join(s.dir, s.file), "spin", strconv.Itoa(e.Bytes), strconv.Itoa(e.Threads))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v %s", err, out)
+			}
+			used[i] = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+		})
+	}
+	all.Wait()
+	bare := share()
+	t.Logf("of what each of %d neighbours with %d threads got, one with one thread had %.2f; without walls %.2f", greedy, threads, walled, bare)
+	if bare > fair {
+		t.Error("without walls it gets as much: the test proves nothing")
+	}
+	if walled < fair {
+		t.Error("neighbours take another's share of the CPU")
+	}
 }
 
 // resources are limits of every kind of program.

@@ -95,6 +95,8 @@ type event struct {
 	Bytes  int      `json:"bytes,omitempty"`
 	Millis int      `json:"millis,omitempty"`
 
+	Threads int `json:"threads,omitempty"`
+
 	Pid     int    `json:"pid,omitempty"`     // bytes, for the measurements of caches
 	Address uint64 `json:"address,omitempty"` // when they begin, in ms since 1970
 }
