@@ -8,10 +8,4 @@ import (
 	"she/internal/sandbox/wasm/worker"
 )
 
-func main() {
-	mode := ""
-	if len(os.Args) == 2 {
-		mode = os.Args[1]
-	}
-	os.Exit(worker.Main(mode))
-}
+func main() { os.Exit(worker.Main(os.Args[1:])) }

@@ -50,8 +50,8 @@ func doctorCommand() *cobra.Command {
 		Short: "Check this machine, and prove that the walls hold on it",
 		Long: "Looks at what she needs of this machine and says what to do about what is missing. It changes nothing and works " +
 			"beside a running server, without one, and as far as possible without root.\n\n" +
-			"With --seal it lets hostile functions try every known channel, in real sandboxes and, to show that each attempt would be " +
-			"noticed, without walls: as plain processes that aim only at observers of the test's own. Takes some minutes; the " +
+			"With --seal it lets hostile functions try every known channel, in real sandboxes and WebAssembly workers and, to show that " +
+			"each attempt would be noticed, without walls: as plain processes that aim only at observers of the test's own. Takes some minutes; the " +
 			"verdict is kept in the data directory and shown by GET /api/she/v1/seal.\n\n" +
 			"Ends with 1 if there is a problem, or a probe came through.",
 		Example: "  she doctor --data /var/lib/she\n  she doctor --data /var/lib/she --seal",

@@ -71,23 +71,44 @@ func testSeal(ctx context.Context, data string, progressTo io.Writer) (verdict h
 	if err != nil {
 		return verdict, err
 	}
-	verdict = httpapi.Seal{At: time.Now().UTC().Truncate(time.Second), Mechanism: "gvisor", Versions: versions}
-	for _, f := range findings {
-		if f.Outcome == seal.Blocked {
-			verdict.Blocked++
-		}
-		if f.Outcome != seal.Unprovable {
-			verdict.Provable++
-		}
-		verdict.Probes = append(verdict.Probes, httpapi.SealProbe{
-			Name: f.Name, Channel: f.Channel, Tries: f.Tries, Observer: f.Observer, Outcome: string(f.Outcome), Evidence: f.Evidence,
-		})
+	probes := make([]httpapi.SealProbe, len(findings))
+	for i, f := range findings {
+		probes[i] = sealProbe(f)
 	}
-	verdict.Text = fmt.Sprintf("%d of %d probes blocked, %s", verdict.Blocked, verdict.Provable, verdict.At.Format(time.DateOnly))
-	if n := len(findings) - verdict.Provable; n > 0 {
-		verdict.Text += fmt.Sprintf("; %d more can't be proved here", n)
+	mechanisms := "gvisor"
+	if h.wasm != "" {
+		of, err := sealWorkers(ctx, h.wasm, filepath.Join(data, "run", "seal-wasm"))
+		if err != nil {
+			return verdict, err
+		}
+		probes, mechanisms = append(probes, of...), "gvisor, wasm"
 	}
+	verdict = verdictOn(probes, time.Now())
+	verdict.Mechanism, verdict.Versions = mechanisms, versions
 	return verdict, keep(filepath.Join(data, sealFile), verdict)
+}
+
+func sealProbe(f seal.Finding) httpapi.SealProbe {
+	return httpapi.SealProbe{Name: f.Name, Channel: f.Channel, Tries: f.Tries, Observer: f.Observer, Outcome: string(f.Outcome), Evidence: f.Evidence}
+}
+
+// verdictOn counts probes, and puts it in words.
+func verdictOn(probes []httpapi.SealProbe, now time.Time) httpapi.Seal {
+	v := httpapi.Seal{At: now.UTC().Truncate(time.Second), Probes: probes}
+	for _, p := range probes {
+		switch seal.Outcome(p.Outcome) {
+		case seal.Unprovable:
+			continue
+		case seal.Blocked:
+			v.Blocked++
+		}
+		v.Provable++
+	}
+	v.Text = fmt.Sprintf("%d of %d probes blocked, %s", v.Blocked, v.Provable, v.At.Format(time.DateOnly))
+	if n := len(probes) - v.Provable; n > 0 {
+		v.Text += fmt.Sprintf("; %d more can't be proved here", n)
+	}
+	return v
 }
 
 // keep writes v so that either the old or the new file is there whatever happens, and the new one once it returns.
@@ -144,10 +165,10 @@ func sealReader(data string) func() (httpapi.Seal, error) {
 	}
 }
 
-// stale says what has changed since a test; empty if nothing has.
+// stale says what has changed since a test; empty if nothing has. A machine without she-wasm runs no modules.
 func stale(tested, now map[string]string) string {
-	for _, what := range []string{"kernel", "runsc", "she-init", "she-probe"} {
-		if tested[what] == "" || tested[what] != now[what] {
+	for _, what := range []string{"kernel", "runsc", "she-init", "she-probe", "she-wasm"} {
+		if tested[what] != now[what] || tested[what] == "" && what != "she-wasm" {
 			return what + " is not the one that was tested"
 		}
 	}
@@ -165,7 +186,7 @@ func sealVersions(d *digests) (map[string]string, error) {
 		return nil, err
 	}
 	versions := map[string]string{"kernel": unix.ByteSliceToString(name.Release[:]) + " " + unix.ByteSliceToString(name.Version[:])}
-	for what, paths := range map[string][]string{"runsc": {h.runsc, gvisor.Companion(h.runsc)}, "she-init": {h.init}, "she-probe": {h.probe}} {
+	for what, paths := range map[string][]string{"runsc": {h.runsc, gvisor.Companion(h.runsc)}, "she-init": {h.init}, "she-probe": {h.probe}, "she-wasm": {h.wasm}} {
 		for _, path := range paths {
 			sum, err := d.of(path)
 			if errors.Is(err, fs.ErrNotExist) {

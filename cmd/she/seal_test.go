@@ -11,19 +11,22 @@ import (
 )
 
 func TestStaleSeal(t *testing.T) {
-	tested := map[string]string{"kernel": "k", "runsc": "r", "she-init": "i", "she-probe": "p"}
+	tested := map[string]string{"kernel": "k", "runsc": "r", "she-init": "i", "she-probe": "p", "she-wasm": "w"}
 	if why := stale(tested, tested); why != "" {
 		t.Error(why)
 	}
 	for what := range tested {
-		now := map[string]string{"kernel": "k", "runsc": "r", "she-init": "i", "she-probe": "p"}
+		now := map[string]string{"kernel": "k", "runsc": "r", "she-init": "i", "she-probe": "p", "she-wasm": "w"}
 		now[what] = "other"
 		if stale(tested, now) == "" {
 			t.Errorf("another %s does not count", what)
 		}
 		delete(now, what)
-		if stale(tested, now) == "" || stale(now, now) == "" {
+		if stale(tested, now) == "" || stale(now, tested) == "" {
 			t.Errorf("a missing %s does not count", what)
+		}
+		if without := stale(now, now); (without == "") != (what == "she-wasm") {
+			t.Errorf("without %s at all: %q", what, without)
 		}
 	}
 }

@@ -12,9 +12,9 @@ type Seal struct {
 	Stale     string            `json:"stale,omitempty"` // why it says nothing about the machine as it is now
 	At        time.Time         `json:"at"`
 	Blocked   int               `json:"blocked"`
-	Provable  int               `json:"provable"` // those that succeed here without the walls
-	Mechanism string            `json:"mechanism"`
-	Versions  map[string]string `json:"versions"` // of the kernel, and digests of the programs
+	Provable  int               `json:"provable"`  // those that succeed here without the walls
+	Mechanism string            `json:"mechanism"` // those that were tested: "gvisor, wasm"
+	Versions  map[string]string `json:"versions"`  // of the kernel, and digests of the programs
 	Probes    []SealProbe       `json:"probes"`
 }
 

@@ -179,27 +179,45 @@ func giveUpCapabilities() error {
 // ended with.
 func outside(mode string) (int, error) {
 	runtime.LockOSThread() // the worker dies with this thread
-	// Whoever started the server may have left it descriptors that pass on.
-	if err := unix.CloseRange(4, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return 0, fmt.Errorf("keep descriptors back (Linux 5.11 or newer can): %w", err)
-	}
-	if err := sandbox.BeExpendable(); err != nil { // the inner half can't be reached for that before it has started
+	if err := beOuter(); err != nil {
 		return 0, err
 	}
-	files := []uintptr{0, 1, 2, 3}
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{"she-wasm", mode}, &syscall.ProcAttr{Env: environment, Files: files, Sys: apart()})
+	pid, err := spawn([]uintptr{0, 1, 2, 3}, apart(), mode)
 	if err != nil {
 		return 0, err
 	}
 	for fd := range 4 {
 		_ = unix.Close(fd) // they are the worker's
 	}
+	return await(pid)
+}
+
+// beOuter prepares a process for starting others that give up more than it does.
+func beOuter() error {
+	// Whoever started the server may have left it descriptors that pass on.
+	if err := unix.CloseRange(4, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep descriptors back (Linux 5.11 or newer can): %w", err)
+	}
+	return sandbox.BeExpendable() // the inner half can't be reached for that before it has started
+}
+
+// spawn starts this program again.
+func spawn(files []uintptr, sys *syscall.SysProcAttr, arguments ...string) (pid int, err error) {
+	return syscall.ForkExec("/proc/self/exe", append([]string{"she-wasm"}, arguments...), &syscall.ProcAttr{Env: environment, Files: files, Sys: sys})
+}
+
+// await gives the status a process ends with: 128 and the signal, if one ended it.
+func await(pid int) (int, error) {
 	for {
 		var status syscall.WaitStatus
 		switch _, err := syscall.Wait4(pid, &status, 0, nil); {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
 			return 0, err
+		case status.Stopped(): // it asked to be traced
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				return 0, err
+			}
 		case status.Signaled():
 			return 128 + int(status.Signal()), nil
 		default:

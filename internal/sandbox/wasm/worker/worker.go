@@ -36,10 +36,14 @@ const inner = "inner-"
 // statusBroken is that of a process that says on standard error what went wrong.
 const statusBroken = 1
 
-// Main runs a mode and gives the status to exit with.
-func Main(mode string) int {
+// Main runs a mode, the first of the arguments, and gives the status to exit with.
+func Main(arguments []string) int {
 	var status int
 	var err error
+	mode, rest := "", arguments
+	if len(arguments) > 0 {
+		mode, rest = arguments[0], arguments[1:]
+	}
 	switch mode {
 	case wasm.Compile, wasm.Serve:
 		status, err = outside(inner + mode)
@@ -47,6 +51,12 @@ func Main(mode string) int {
 		status, err = compile(os.NewFile(3, "module"), os.Stdout)
 	case inner + wasm.Serve:
 		err = serve(os.NewFile(3, "image"), os.Stdin, os.Stdout)
+	case wasm.Prove:
+		err = prove(os.Stdout)
+	case inner + wasm.Prove:
+		err = try(rest, os.Stdout)
+	case hasSucceeded: // another program, as one that tries to become that sees it
+		_, err = fmt.Print(hasSucceeded)
 	default:
 		err = errors.New("this program is for she")
 	}
