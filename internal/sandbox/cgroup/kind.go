@@ -3,6 +3,7 @@ package cgroup
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -44,6 +45,15 @@ func Kind() (kind string, missing []string, err error) {
 			return "", nil, ErrReadOnly
 		}
 		return "version 2", absent(strings.Fields(string(have)), "memory", "cpu", "pids"), nil
+	}
+	for _, dir := range v1 {
+		switch err := unix.Access(dir, unix.W_OK); err {
+		case nil, unix.EACCES:
+		case unix.EROFS:
+			return "", nil, ErrReadOnly
+		default: // something else may be mounted above
+			return "", nil, fmt.Errorf("%s: %w", dir, err)
+		}
 	}
 	kind = "version 1"
 	if v2 != (place{}) {
