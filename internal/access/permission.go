@@ -127,18 +127,14 @@ func ManageUsers() Permission {
 // ManageAccount changes the password and issues tokens in the Owner's name.
 func ManageAccount() Permission { return Permission{noApps: true} }
 
-// ListApplications shows the catalogue of applications.
+// ListApplications asks for the list of applications. Which of them are in it is asked for each: ManageApplication.
 func ListApplications() Permission {
-	return Permission{users: []Role{{TitleListApps, ""}}, apps: []Role{{TitleListApps, ""}}}
+	return Permission{apps: []Role{{TitleListApps, ""}}}
 }
 
-// SeeApplication shows one application and whether it is set up.
+// SeeApplication shows one application and whether it is set up: to who manages it, and to the application itself.
 func SeeApplication(id string) Permission {
-	return Permission{
-		users: []Role{{TitleAppStatusRead, ""}},
-		apps:  []Role{{TitleAppStatusRead, ""}, {TitleManageApp, id}, {TitleListApps, ""}},
-		self:  id,
-	}
+	return Permission{apps: []Role{{TitleManageApp, id}}, self: id}
 }
 
 // ManageApplication sets one up or disables it.

@@ -90,10 +90,15 @@ func fixedLength(p hat.Period) (time.Duration, bool) {
 	return length, p.After(february).Sub(february) == length && p.After(march).Sub(march) == length
 }
 
+// Ended says whether the terms are over at an instant. Terms that were cancelled at once stay so when the clock is set back.
+func (p Permissions) Ended(now time.Time) bool {
+	end, none := p.End()
+	return p.AtOnce && !p.CanceledAt.IsZero() || !none && !end.After(now)
+}
+
 // Active says whether the terms hold at an instant.
 func (p Permissions) Active(now time.Time) bool {
-	end, none := p.End()
-	return p.Accepted && !p.Start.After(now) && (none || end.After(now))
+	return p.Accepted && !p.Start.After(now) && !p.Ended(now)
 }
 
 // Latest are the newest terms, accepted or not.
@@ -129,11 +134,13 @@ func (d Debit) Accept() Debit {
 	return d
 }
 
-// Cancel ends all terms that hold: now, or when their period is over.
+// Cancel ends all terms that have not ended: now, or when their period is over. Terms that have not begun are over before
+// they begin, either way: a debit that is withdrawn before its start never shares anything. Those that were not accepted are
+// cancelled too, and wait for the Owner as before.
 func (d Debit) Cancel(atPeriodEnd bool, now time.Time) Debit {
 	d.Permissions = slices.Clone(d.Permissions)
 	for i := range d.Permissions {
-		if p := &d.Permissions[i]; p.Active(now) {
+		if p := &d.Permissions[i]; !p.Ended(now) {
 			p.CanceledAt, p.AtOnce = now, !atPeriodEnd
 		}
 	}

@@ -114,6 +114,51 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// What was withdrawn before it began never shares, whichever way it was withdrawn, and however often terms were proposed.
+func TestWithdrawnBeforeItBegan(t *testing.T) {
+	terms := Permissions{Purpose: "later", Start: day(10), Period: week, Bundle: asked}
+	once := terms
+	once.CancelAtPeriodEnd = true
+	never := func(name string, d Debit) {
+		t.Helper()
+		for n := range 40 {
+			if p := d.Active(day(n)); p != nil {
+				t.Fatalf("%s: it shares on day %d as %q", name, n, p.Purpose)
+			}
+		}
+	}
+	for _, atPeriodEnd := range []bool{false, true} {
+		for name, p := range map[string]Permissions{"rolling": terms, "one period": once} {
+			accepted := Debit{Key: "dd"}.Propose(p, day(0)).Accept()
+			withdrawn := accepted.Cancel(atPeriodEnd, day(1))
+			never(name, withdrawn)
+			never(name+", twice", withdrawn.Cancel(!atPeriodEnd, day(2)))
+			never(name+", other terms wait", withdrawn.Propose(p, day(3)))
+			if withdrawn.Accept().Active(day(11)) == nil {
+				t.Errorf("%s: the Owner can't change their mind", name)
+			}
+			if accepted.Active(day(11)) == nil {
+				t.Errorf("%s: the value before was changed", name)
+			}
+			// Not accepted yet: cancelled too.
+			if proposed := (Debit{Key: "dd"}).Propose(p, day(0)).Cancel(atPeriodEnd, day(1)); !proposed.Latest().Ended(day(10)) {
+				t.Errorf("%s: what was proposed only goes on", name)
+			}
+		}
+	}
+	// Terms in force that were to end with their period end at once when the Owner says so, and those that follow them too.
+	running := Debit{Key: "dd"}.Propose(Permissions{Purpose: "now", Start: day(0), Period: week, Bundle: asked}, day(0)).Accept()
+	both := running.Propose(terms, day(1)).Cancel(true, day(2))
+	if both.Active(day(6)) == nil || both.Active(day(7)) != nil || !both.Latest().Ended(day(10)) {
+		t.Error("cancelled at the period's end")
+	}
+	never("at once after all", both.Cancel(false, day(3)).Propose(terms, day(3)))
+	// A clock that is set back revives nothing.
+	if running.Cancel(false, day(5)).Active(day(4)) != nil {
+		t.Error("cancelled at once, and it shares when the clock is set back")
+	}
+}
+
 func TestStore(t *testing.T) {
 	terms := Permissions{
 		Purpose: "p", Start: start, Period: month, Bundle: asked, Conditions: &bundle.Bundle{Name: "c", Properties: asked.Properties},

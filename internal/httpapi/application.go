@@ -170,15 +170,18 @@ func appendApplication(b []byte, a Application, state setup, found bool) []byte 
 		found, state.Enabled, state.Enabled, found && state.Version != a.Version)
 }
 
-// listApplications: GET /applications.
+// listApplications: GET /applications. An application is shown those it manages, the Owner all.
 func (s *server) listApplications(w *recorder, q *request) error {
 	documents, err := q.vault.Documents(q.Context(), q.caller, vault.Setups)
 	if err != nil {
 		return err
 	}
 	b := []byte{'['}
-	for i, a := range s.Applications {
-		if i > 0 {
+	for _, a := range s.Applications {
+		if !q.caller.May(access.ManageApplication(a.ID)) {
+			continue
+		}
+		if len(b) > 1 {
 			b = append(b, ',')
 		}
 		var state setup

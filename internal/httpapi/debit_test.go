@@ -253,6 +253,27 @@ func TestScenario49Disable(t *testing.T) {
 	w.get("bob", dd+"/values").want(400, notEnabled)
 }
 
+// A debit that is withdrawn before its start never shares anything.
+func TestDisabledBeforeItsStart(t *testing.T) {
+	for _, how := range []string{"false", "true"} {
+		w := newWorld(t)
+		w.post("bob", notes, `1`).want(201)
+		w.post("bob", dd, debitBody("start", `"2026-03-05T09:00:00+0000"`)).want(201)
+		w.get("bob", dd+"/enable").want(200)
+		d := w.get("bob", dd+"/disable?atPeriodEnd="+how).want(200).debit()
+		if d.Active || d.End == nil {
+			t.Errorf("%+v", d)
+		}
+		for range 10 {
+			w.get("bob", dd+"/values").want(400, notEnabled)
+			w.advance(24 * time.Hour)
+			w.login("bob", "testing").want(200)
+		}
+		w.get("bob", dd+"/enable").want(200)
+		w.get("bob", dd+"/values").shares("1")
+	}
+}
+
 func TestScenario50Conditions(t *testing.T) {
 	w := newWorld(t)
 	w.post("bob", notes, `1`).want(201)

@@ -44,7 +44,7 @@ func (k DocumentKind) Writing(id string) access.Permission {
 	}
 }
 
-// Listing is the permission to read all of the kind.
+// Listing is the permission to ask for all of the kind. Those that the caller may not read are left out.
 func (k DocumentKind) Listing() access.Permission {
 	switch k {
 	case Debits:
@@ -69,7 +69,7 @@ type Document struct {
 type Documents interface {
 	// Document answers ErrNotFound, access.ErrDenied.
 	Document(ctx context.Context, c access.Caller, k DocumentKind, id string) (Document, error)
-	// Documents are all of a kind, the newest first.
+	// Documents are those of a kind that the caller may read, the newest first.
 	Documents(ctx context.Context, c access.Caller, k DocumentKind) ([]Document, error)
 	// EditDocuments runs edit in one transaction: all it put is durable on return, or, if it answers an error, nothing
 	// is. Other writers wait meanwhile, so edit must be quick. The error is edit's own, access.ErrDenied, ErrFull.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"she/internal/access"
 	"she/internal/hat"
@@ -60,7 +61,7 @@ func (v *Vault) Documents(ctx context.Context, c access.Caller, k vault.Document
 		all, err = documents(ctx, conn, k, newestFirst)
 		return err
 	})
-	return all, err
+	return slices.DeleteFunc(all, func(d vault.Document) bool { return !c.May(k.Reading(d.ID)) }), err
 }
 
 // EditDocuments: see vault.Documents.
