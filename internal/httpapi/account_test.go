@@ -280,7 +280,8 @@ func TestPlatformGivesNoMoreThanPartnersHave(t *testing.T) {
 		var made struct{ UserID string }
 		w.post("bob", users, body(email, `[`+role+`]`)).want(201).decode(&made)
 		// Neither its password, to log in as it, nor anything else of it.
-		w.put("hpp", users+"/"+made.UserID+"/update", body("mine", `[]`)).want(403, refused)
+		w.put("hpp", users+"/"+made.UserID+"/update", body("mine", `[]`)).want(403)
+		w.put("hpp", users+"/"+made.UserID+"/update", `{"email":"mine","roles":[]}`).want(403, refused)
 		for _, verb := range []string{"enable", "disable", "delete"} {
 			w.put("hpp", users+"/"+made.UserID+"/"+verb, "").want(403, refused)
 		}
@@ -291,8 +292,22 @@ func TestPlatformGivesNoMoreThanPartnersHave(t *testing.T) {
 	var made struct{ UserID string }
 	w.post("hpp", users, body("partner", `[{"role":"validate"},{"role":"datacredit"},{"role":"datadebit"}]`)).want(201).decode(&made)
 	w.put("hpp", users+"/"+made.UserID+"/update", body("partner", `[{"role":"namespaceread","detail":"rumpel"}]`)).want(403, refused)
-	w.put("hpp", users+"/"+made.UserID+"/update", body("partner", `[{"role":"datacredit"}]`)).want(200)
+	update := users + "/" + made.UserID + "/update"
+	const withoutPass = `{"email":"partner","name":"N","roles":[{"role":"datacredit"}]}`
+	w.put("hpp", update, withoutPass).want(200)
 	w.put("hpp", users+"/"+made.UserID+"/disable", "").want(200)
+	w.put("hpp", users+"/"+made.UserID+"/enable", "").want(200)
+
+	// A password that a platform sets would let it log in as the partner. The Owner may set one.
+	const ownersOnly = `{"message":"Forbidden","cause":"Only the owner sets the password of another user"}`
+	hash := string(must(bcrypt.GenerateFromPassword([]byte("stolen by a platform"), bcrypt.MinCost)))
+	for _, pass := range []string{"stolen by a platform", hash} {
+		w.put("hpp", update, fmt.Sprintf(`{"email":"partner","pass":%q,"roles":[{"role":"datacredit"}]}`, pass)).want(403, ownersOnly)
+		w.login("partner", url.QueryEscape("stolen by a platform")).want(401)
+	}
+	w.login("partner", url.QueryEscape("correct horse battery")).want(200)
+	w.put("bob", update, `{"email":"partner","pass":"a gift from the owner","roles":[{"role":"datacredit"}]}`).want(200)
+	w.login("partner", url.QueryEscape("a gift from the owner")).want(200)
 }
 
 func TestScenario88Feed(t *testing.T) {

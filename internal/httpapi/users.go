@@ -49,9 +49,15 @@ func invalidUser(cause string) *apiError {
 	return controller(http.StatusBadRequest, "Invalid User", cause)
 }
 
+// Whose body userBody reads.
+const (
+	ofNew      = false
+	ofExisting = true
+)
+
 // userBody reads the body of create and update: {userId,email,pass,name,role|roles}. name is not kept: a user is
 // known by the username, which the original calls email.
-func (s *server) userBody(w *recorder, q *request) (u vault.User, err error) {
+func (s *server) userBody(w *recorder, q *request, existing bool) (u vault.User, err error) {
 	text, err := q.body(w)
 	if err != nil {
 		return u, err
@@ -84,6 +90,9 @@ func (s *server) userBody(w *recorder, q *request) (u vault.User, err error) {
 	pass, err := o.optionalText("pass")
 	if err != nil || pass == "" {
 		return u, err
+	}
+	if existing && !q.caller.IsOwner() {
+		return u, controller(http.StatusForbidden, "Forbidden", "Only the owner sets the password of another user")
 	}
 	u.PasswordHash, err = s.passwordHash(q, o, pass)
 	return u, err
@@ -144,7 +153,7 @@ func (s *server) listUsers(w *recorder, q *request) error {
 
 // createUser: POST /users/user. The user may do what the roles in the body say, and nothing by default.
 func (s *server) createUser(w *recorder, q *request) error {
-	u, err := s.userBody(w, q)
+	u, err := s.userBody(w, q, ofNew)
 	if err != nil {
 		return err
 	}
@@ -210,9 +219,10 @@ func (s *server) deleteUser(w *recorder, q *request) error {
 	})
 }
 
-// updateUser: PUT /users/user/{user}/update. Without pass the password stays.
+// updateUser: PUT /users/user/{user}/update. Without pass the password stays. With one, only the Owner may: whoever sets
+// a partner's password can log in as the partner.
 func (s *server) updateUser(w *recorder, q *request) error {
-	wanted, err := s.userBody(w, q)
+	wanted, err := s.userBody(w, q, ofExisting)
 	if err != nil {
 		return err
 	}
