@@ -17,8 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"she/internal/access"
@@ -255,6 +257,11 @@ func invocation(f catalog.Function, entry catalog.Entry, tenant, id string, even
 	}
 }
 
+// outages are errors of the machine that no run is to blame for.
+var outages = []error{
+	syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN,
+}
+
 // faultOf says who must act on an error of a run. What has no name is the engine's own; its text is for the server's
 // log, not for the fault.
 func faultOf(err error) *hat.Fault {
@@ -277,10 +284,14 @@ func faultOf(err error) *hat.Fault {
 		return hat.NewFault(who, failure.Code, failure.Text)
 	case errors.Is(err, vault.ErrFull):
 		return hat.NewFault(hat.Operator, "Vault.Full", "no room left on the disk")
+	case errors.Is(err, vault.ErrMachine):
+		return hat.NewFault(hat.Operator, "Vault.Unusable", "the machine refuses what the vault needs: its disk, its file, a descriptor or memory; see the server's log")
 	case errors.Is(err, vault.ErrDamaged):
 		return hat.NewFault(hat.Operator, "Vault.Damaged", "the vault's file is damaged")
 	case errors.Is(err, access.ErrDenied):
 		return hat.NewFault(hat.Owner, "Grant.Denied", "the grant does not allow it")
+	case slices.ContainsFunc(outages, func(e error) bool { return errors.Is(err, e) }):
+		return hat.NewFault(hat.Operator, "Machine.Trouble", "the machine lacks room, memory or descriptors, or its disk fails; see the server's log")
 	case errors.Is(err, context.DeadlineExceeded):
 		return hat.NewFault(hat.Operator, "Run.OutOfTime", "the lease ran out before the run ended; the machine may be overloaded")
 	}

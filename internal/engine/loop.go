@@ -51,6 +51,7 @@ type look struct {
 	blocked time.Time // the oldest event that is due for a function that can't run now; zero: none
 	counted bool      // parked is known
 	parked  int
+	stalled int
 }
 
 // An end is a run that has ended, with a fresh look at its HAT: what it wrote may have made other functions due.
@@ -233,7 +234,7 @@ func (l *loop) startLooks(ctx context.Context) {
 			continue
 		}
 		l.looking[id] = false
-		_, parked := l.census.parked[id]
+		_, parked := l.census.held[id]
 		l.wg.Go(func() { l.looks <- l.lookAt(ctx, id, !urgent || parked) })
 	}
 }
@@ -250,7 +251,7 @@ func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 	defer release()
 	l := e.lookInto(ctx, id, v)
 	if count && l.err == nil {
-		l.parked, l.err = v.Parked(ctx)
+		l.parked, l.stalled, l.err = v.Parked(ctx)
 		l.counted = true
 	}
 	return l

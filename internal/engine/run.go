@@ -66,8 +66,8 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	e.watchers.ring(t.hat)
 	l := e.lookInto(ctx, t.hat, v)
 	var failed *FailedError
-	if errors.As(err, &failed) && l.err == nil {
-		l.parked, l.err = v.Parked(ctx)
+	if (errors.As(err, &failed) || a.plan.Attempt > 1) && l.err == nil {
+		l.parked, l.stalled, l.err = v.Parked(ctx)
 		l.counted = true
 	}
 	return l, err

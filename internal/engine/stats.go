@@ -17,6 +17,7 @@ type Stats struct {
 	Blocked  int // HATs with work that is due for a function that can't run now
 	InFlight int // runs
 	Parked   int // pieces of work that wait for a person, as of the last look at each HAT
+	Stalled  int // pieces of work that failed for a reason of the operator's and are tried again, as of the same look
 	Unseen   int // HATs that wait to be looked at
 }
 
@@ -38,8 +39,11 @@ func (e *Engine) Stats() (Stats, bool) {
 type census struct {
 	flying  map[workAt]time.Time // runs because of data: the oldest event each may cover
 	blocked map[string]time.Time // HATs with work for functions that can't run: its oldest event
-	parked  map[string]int       // HATs with parked work
+	held    map[string]heldWork  // HATs with work that is parked or stalled
 }
+
+// heldWork counts pieces of work of one HAT: see vault.Work.
+type heldWork struct{ parked, stalled int }
 
 type workAt struct {
 	hat      string
@@ -47,7 +51,7 @@ type workAt struct {
 }
 
 func newCensus() census {
-	return census{flying: make(map[workAt]time.Time), blocked: make(map[string]time.Time), parked: make(map[string]int)}
+	return census{flying: make(map[workAt]time.Time), blocked: make(map[string]time.Time), held: make(map[string]heldWork)}
 }
 
 func (c *census) begun(t task) {
@@ -66,14 +70,14 @@ func (c *census) done(t task) {
 func (c *census) see(l look) {
 	if errors.Is(l.err, vault.ErrNotFound) {
 		delete(c.blocked, l.hat)
-		delete(c.parked, l.hat)
+		delete(c.held, l.hat)
 	}
 	if l.err != nil {
 		return
 	}
 	keep(c.blocked, l.hat, l.blocked, !l.blocked.IsZero())
 	if l.counted {
-		keep(c.parked, l.hat, l.parked, l.parked > 0)
+		keep(c.held, l.hat, heldWork{l.parked, l.stalled}, l.parked+l.stalled > 0)
 	}
 }
 
@@ -107,8 +111,9 @@ func (l *loop) stats() Stats {
 	for _, since := range l.census.blocked {
 		older(since)
 	}
-	for _, n := range l.census.parked {
-		s.Parked += n
+	for _, n := range l.census.held {
+		s.Parked += n.parked
+		s.Stalled += n.stalled
 	}
 	return s
 }

@@ -39,6 +39,7 @@ var (
 	blocked  = describe("she_pending_blocked", "HATs with work that is due for functions that can't run now.")
 	inFlight = describe("she_runs_in_flight", "Runs under way.")
 	parkedAt = describe("she_parked", "Pieces of work that failed too often and wait for a person, as of the last look at each HAT.")
+	stalled  = describe("she_stalled", "Pieces of work whose last attempt failed for a reason of the operator's and that are tried again, as of the last look at each HAT.")
 	unseen   = describe("she_hats_unseen", "HATs that wait to be looked at for work: while it is above 0 after a start, the figures of what is pending grow.")
 	vaults   = describe("she_vaults_open", "Vaults whose files are open.")
 	hats     = describe("she_hats", "HATs of this server.")
@@ -52,7 +53,7 @@ var (
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, unseen, vaults, hats, waiting, held, images, files, served, starts, left} {
+	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, hats, waiting, held, images, files, served, starts, left} {
 		ch <- d
 	}
 }
@@ -72,6 +73,7 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 			gauge(blocked, float64(e.Blocked))
 			gauge(inFlight, float64(e.InFlight))
 			gauge(parkedAt, float64(e.Parked))
+			gauge(stalled, float64(e.Stalled))
 			gauge(unseen, float64(e.Unseen))
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // A patience is how a kind of fault is met: the first pause, what each further one is multiplied with, the longest,
-// and after how many failed attempts nothing more is tried without a person.
+// and after how many failed attempts nothing more is tried without a person; 0: after any number it is tried again.
 type patience struct {
 	first, longest time.Duration
 	factor         float64
@@ -18,8 +18,9 @@ type patience struct {
 var patienceWith = map[hat.Who]patience{
 	// Mostly the same code will fail the same way on the same data; a few more tries catch what was not.
 	hat.Author: {first: 10 * time.Second, factor: 6, longest: 2 * time.Hour, attempts: 5},
-	// A full disk or a missing runtime passes when somebody has seen to it; the work should then go on by itself.
-	hat.Operator: {first: time.Second, factor: 2, longest: 5 * time.Minute, attempts: 40},
+	// A full disk or a missing runtime passes when somebody has seen to it, in a minute or after a long weekend. The work
+	// then goes on by itself: no data waits for a person because of a machine.
+	hat.Operator: {first: time.Second, factor: 2, longest: 5 * time.Minute},
 	hat.Engine:   {first: time.Second, factor: 3, longest: 10 * time.Minute, attempts: 12},
 	// Only the Owner can lift it.
 	hat.Owner: {longest: time.Hour, attempts: 1},
@@ -32,15 +33,39 @@ func patienceOf(f *hat.Fault) patience {
 	return patienceWith[hat.Engine]
 }
 
-// Retry says how long to wait after the given failed attempt (1 is the first) and whether to park: to try it no more
-// until somebody asks. What is too large for any request is parked at once. random in [0, 1) spreads pauses by ±20 %, so that a common cause
-// does not bring everybody back at once.
-func Retry(f *hat.Fault, attempt int, random float64) (pause time.Duration, park bool) {
+// Tries says how often an item of work has failed, and how many of these failures were the operator's. A full disk says
+// nothing about a function: its failures don't use up the attempts that the function has.
+type Tries struct {
+	Failed   int
+	Operator int
+}
+
+// After counts one more failure.
+func (t Tries) After(f *hat.Fault) Tries {
+	t.Failed++
+	if f.Who == hat.Operator {
+		t.Operator++
+	}
+	return t
+}
+
+// of is how many failures count for a fault: the operator's for one of the operator's, all others for any other.
+func (t Tries) of(f *hat.Fault) int {
+	if f.Who == hat.Operator {
+		return t.Operator
+	}
+	return t.Failed - t.Operator
+}
+
+// Retry says how long to wait after the last of these failures, f, and whether to park: to try it no more until
+// somebody asks. What the operator must mend is never parked. What is too large for any request is parked at once.
+// random in [0, 1) spreads pauses by ±20 %, so that a common cause does not bring everybody back at once.
+func Retry(f *hat.Fault, tries Tries, random float64) (pause time.Duration, park bool) {
 	p := patienceOf(f)
-	if attempt >= p.attempts || Oversize(f) {
+	if p.attempts > 0 && tries.of(f) >= p.attempts || Oversize(f) {
 		return jitter(p.longest, random), true
 	}
-	return jitter(p.grown(attempt), random), false
+	return jitter(p.grown(tries.of(f)), random), false
 }
 
 // grown is the pause after so many failures, before jitter.
@@ -53,10 +78,10 @@ func (p patience) grown(attempt int) time.Duration {
 // Latest is the latest time that work can have been told to wait for, having failed so many times, the last time with f:
 // what a store says beyond it was written by a clock that has been set back since, and is cut to it. next is when the work
 // would be due had it only come now (trigger.NotBefore); zero: by itself never.
-func Latest(f *hat.Fault, attempt int, next, now time.Time) time.Time {
+func Latest(f *hat.Fault, tries Tries, next, now time.Time) time.Time {
 	switch {
-	case attempt > 0 && f != nil:
-		return now.Add(jitter(patienceOf(f).grown(attempt), 1))
+	case tries.Failed > 0 && f != nil:
+		return now.Add(jitter(patienceOf(f).grown(tries.of(f)), 1))
 	case f != nil || next.Before(now):
 		return now // in parts, after an answer that was too large; or somebody has asked
 	}

@@ -7,10 +7,10 @@ import (
 )
 
 func TestWhatIsTooLargeIsParkedAtOnce(t *testing.T) {
-	if _, park := Retry(hat.NewFault(hat.Author, CodeRequestTooLarge, ""), 1, 0); !park {
+	if _, park := Retry(hat.NewFault(hat.Author, CodeRequestTooLarge, ""), Tries{Failed: 1}, 0); !park {
 		t.Error("what no request can hold is tried again")
 	}
-	if _, park := Retry(hat.NewFault(hat.Author, "Answer.TooLarge", ""), 1, 0); park {
+	if _, park := Retry(hat.NewFault(hat.Author, "Answer.TooLarge", ""), Tries{Failed: 1}, 0); park {
 		t.Error("an answer of a function may be another next time")
 	}
 }

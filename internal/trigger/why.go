@@ -145,6 +145,9 @@ func why(s Situation, now time.Time) Answer {
 		return Answer{Code: WaitingForRequest, Text: "there is data for it; it runs when somebody asks"}
 	case !w.NotBefore.After(now):
 		return Answer{Code: Due, Text: "it is due and waits for its turn"}
+	case w.Attempt > 0 && w.Fault != nil && w.Fault.Who == hat.Operator:
+		return Answer{Code: WaitingForRetry, Until: w.NotBefore, Fault: w.Fault, Run: w.Run, Text: fmt.Sprintf(
+			"it failed %s and is tried again after a pause, until the operator has mended the reason: %s", times(w.Attempt), w.Fault.Text)}
 	case w.Attempt > 0:
 		return Answer{Code: WaitingForRetry, Until: w.NotBefore, Fault: w.Fault, Run: w.Run,
 			Text: fmt.Sprintf("it failed %s and is tried again after a pause", times(w.Attempt))}

@@ -35,6 +35,7 @@ var (
 	ErrEnded      = errors.New("the run has ended")
 	ErrStale      = errors.New("another claim has replaced this one, or the grant is gone")
 	ErrFull       = errors.New("no room left on the disk")
+	ErrMachine    = errors.New("the machine refuses what the vault needs: its disk, its file, a descriptor or memory")
 	ErrDamaged    = errors.New("the vault's file is damaged")
 	ErrNewer      = errors.New("the vault was written by a newer version")
 	ErrClosed     = errors.New("the vault is closed")
@@ -242,15 +243,17 @@ type Work interface {
 	// was claimed leaves the rest. ErrStale: nothing was written and nothing must be; a second Commit of a run is ErrStale
 	// too.
 	Commit(ctx context.Context, p plan.Plan, out Output) (Committed, error)
-	// Fail ends the attempt: the work stays until retry, or is parked, and the run is kept with its fault. What is parked
+	// Fail ends the attempt: the work stays until retry, or is parked, and the run is kept with its fault. A fault of the
+	// operator's never parks, and does not count among the attempts that park for another. What is parked
 	// makes way for what is newer unless the grant says InOrder: it becomes a range, as far as it has failed from its first
 	// attempt on, and the cursor moves behind it. A plan with a smaller Most than it was claimed with is tried again at
 	// once, so many records at a time; that attempt does not count. ErrStale as above.
 	Fail(ctx context.Context, p plan.Plan, out Output, f *hat.Fault) error
 	// Abandon gives a claim back untouched, for a clean stop.
 	Abandon(ctx context.Context, p plan.Plan) error
-	// Parked counts pieces of work of enabled functions that wait for a person.
-	Parked(ctx context.Context) (n int, err error)
+	// Parked counts pieces of work of enabled functions that wait for a person; stalled are those whose last attempt failed
+	// for a reason of the operator's, and that are tried again.
+	Parked(ctx context.Context) (parked, stalled int, err error)
 	// Used is what runs of the function that were claimed from then to the end of the day have taken. access.ErrDenied.
 	Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (plan.Used, error)
 }

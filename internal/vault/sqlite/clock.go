@@ -87,7 +87,7 @@ func cut(f *function, p *front, ranges []*ground, now time.Time) (some bool) {
 		if !w.replay {
 			next = trigger.NotBefore(f.state(), now)
 		}
-		sooner(&w.notBefore, plan.Latest(w.fault, w.attempt, next, now))
+		sooner(&w.notBefore, plan.Latest(w.fault, w.tries(), next, now))
 	}
 	if p != nil {
 		item(&p.work)

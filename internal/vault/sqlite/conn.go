@@ -262,6 +262,8 @@ func named(path string, err error) error {
 		return fmt.Errorf("%w: %w", vault.ErrFull, err)
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
 		return fmt.Errorf("%w: %s: %w", vault.ErrDamaged, path, err)
+	case lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN, lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_NOMEM, lib.SQLITE_BUSY, lib.SQLITE_PROTOCOL:
+		return fmt.Errorf("%w: %w", vault.ErrMachine, err)
 	case lib.SQLITE_INTERRUPT:
 		return fmt.Errorf("%w: %w", context.Canceled, err)
 	}

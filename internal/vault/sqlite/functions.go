@@ -133,23 +133,23 @@ func oneFunction(ctx context.Context, c *conn, known map[int64]access.Grant, id 
 }
 
 // frontFields are what a frontRow takes, of pending p and chains c.
-const frontFields = "p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path, p.tried, p.most, p.last_run"
+const frontFields = "p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path, p.tried, p.most, p.last_run, p.outages"
 
 // A frontRow is a row of table pending, or nothing where there is none.
 type frontRow struct {
-	upto, since, notBefore, attempt, tried, most sql.NullInt64
-	parked, replay                               sql.NullBool
-	fault, chain                                 sql.NullString
-	last                                         []byte
+	upto, since, notBefore, attempt, tried, most, outages sql.NullInt64
+	parked, replay                                        sql.NullBool
+	fault, chain                                          sql.NullString
+	last                                                  []byte
 }
 
 func (r *frontRow) into() []any {
-	return []any{&r.upto, &r.since, &r.notBefore, &r.attempt, &r.fault, &r.parked, &r.replay, &r.chain, &r.tried, &r.most, &r.last}
+	return []any{&r.upto, &r.since, &r.notBefore, &r.attempt, &r.fault, &r.parked, &r.replay, &r.chain, &r.tried, &r.most, &r.last, &r.outages}
 }
 
 func (r *frontRow) front() (p *front, err error) {
 	p = &front{tried: hat.Seq(r.tried.Int64), work: work{
-		upto: hat.Seq(r.upto.Int64), since: fromMicros(r.since), notBefore: fromMicros(r.notBefore), attempt: int(r.attempt.Int64),
+		upto: hat.Seq(r.upto.Int64), since: fromMicros(r.since), notBefore: fromMicros(r.notBefore), attempt: int(r.attempt.Int64), outages: int(r.outages.Int64),
 		parked: r.parked.Bool, replay: r.replay.Bool, most: int(r.most.Int64),
 	}}
 	if p.fault, err = parseFault(r.fault); err != nil {
@@ -181,10 +181,10 @@ func (t *tx) savePending(function int64, p *front) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run, outages)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		function, int64(p.upto), p.since.UnixMicro(), micros(p.notBefore), p.attempt, faultText(p.fault), p.parked, p.replay, chain,
-		int64(p.tried), p.most, runBytes(p.last))
+		int64(p.tried), p.most, runBytes(p.last), p.outages)
 	return err
 }
 

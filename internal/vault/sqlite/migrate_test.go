@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"slices"
@@ -121,6 +122,41 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 	}))
 	if !slices.Equal(left, []string{`"one"`, `"more"`}) {
 		t.Errorf("there are %v", left)
+	}
+	vaulttest.CheckHAT(t, v)
+}
+
+// What an earlier version parked for a reason of the operator's goes on by itself.
+func TestWhatAnOutageHadParkedGoesOn(t *testing.T) {
+	text, err := os.ReadFile("testdata/schema5.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := bytes.ReplaceAll(text, []byte(`{"who":"author"`), []byte(`{"who":"operator"`))
+	if bytes.Equal(full, text) {
+		t.Fatal("no fault is the author's")
+	}
+	now := time.Date(2024, 3, 3, 12, 0, 0, 0, time.UTC)
+	s := newStore(t, t.TempDir(), Options{Now: func() time.Time { return now }})
+	if err := os.WriteFile(s.path("alice"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := withFile(t.Context(), s.path("alice"), func(ctx context.Context, c *conn) error {
+		_, err := c.c.ExecContext(ctx, "PRAGMA journal_mode = wal;"+string(full))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	v, _ := openVault(t, s, "alice")
+	due, err := v.Due(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(due, func(d vault.Due) bool { return d.Function.String() == "bad" && !d.At.After(now) }) {
+		t.Errorf("due are %+v", due)
+	}
+	if parked, stalled, err := v.Parked(t.Context()); err != nil || parked != 0 || stalled != 1 {
+		t.Errorf("%d parked, %d stalled, %v", parked, stalled, err)
 	}
 	vaulttest.CheckHAT(t, v)
 }

@@ -35,12 +35,13 @@ func usedOf(ctx context.Context, c *conn, f hat.FunctionID, from time.Time) (u p
 }
 
 // Parked: see vault.Work.
-func (v *Vault) Parked(ctx context.Context) (n int, err error) {
+func (v *Vault) Parked(ctx context.Context) (parked, stalled int, err error) {
 	err = v.read(ctx, func(c *conn) error {
-		return c.get(ctx, `SELECT count(*) FROM (SELECT function FROM pending WHERE parked UNION ALL SELECT function FROM ranges WHERE parked) w
-			JOIN functions f ON f.n = w.function WHERE f.enabled`, nil, &n)
+		return c.get(ctx, `SELECT COALESCE(sum(parked), 0), COALESCE(sum(NOT parked AND json_extract(fault, '$.who') = ?), 0)
+			FROM (SELECT function, parked, fault FROM pending UNION ALL SELECT function, parked, fault FROM ranges) w
+			JOIN functions f ON f.n = w.function WHERE f.enabled AND (parked OR fault IS NOT NULL)`, []any{string(hat.Operator)}, &parked, &stalled)
 	})
-	return n, err
+	return parked, stalled, err
 }
 
 // Used: see vault.Work.

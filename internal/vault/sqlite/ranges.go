@@ -22,7 +22,8 @@ type work struct {
 	upto      hat.Seq
 	since     time.Time
 	notBefore time.Time // zero: only when somebody asks
-	attempt   int
+	attempt   int       // failed so far
+	outages   int       // of these, for a reason of the operator's
 	fault     *hat.Fault
 	parked    bool
 	replay    bool // somebody asked for it once more
@@ -34,8 +35,11 @@ type work struct {
 // again makes it due as if it had never failed.
 func (w *work) again(now time.Time, replay bool) {
 	w.notBefore, w.parked, w.replay = now, false, replay
-	w.attempt, w.fault = 0, nil
+	w.attempt, w.outages, w.fault = 0, 0, nil
 }
+
+// tries is how often it has failed.
+func (w *work) tries() plan.Tries { return plan.Tries{Failed: w.attempt, Operator: w.outages} }
 
 // due says whether it may be claimed without anybody asking.
 func (w *work) due(now time.Time) bool {
@@ -61,7 +65,7 @@ type ground struct {
 }
 
 const rangeColumns = `SELECT r.n, r.after, r.only, r.made_since, r.made_before, r.aside, r.replaces, r.from_date, r.last_execution,
-	r.upto, r.since, r.not_before, r.attempt, r.fault, r.parked, r.replay, c.path, r.most, r.last_run, r.under, r.beyond
+	r.upto, r.since, r.not_before, r.attempt, r.fault, r.parked, r.replay, c.path, r.most, r.last_run, r.under, r.beyond, r.outages
 	FROM ranges r LEFT JOIN chains c ON c.n = r.chain `
 
 // rangesOf are the ranges of a function, the oldest ground first.
@@ -76,7 +80,7 @@ func rangesOf(ctx context.Context, c *conn, function int64) (all []*ground, err 
 			g                            = &ground{}
 		)
 		if err := scan(&g.n, &g.after, &only, &made, &before, &g.aside, &replaces, &from, &executed, &g.upto, &since, &notBefore,
-			&g.attempt, &fault, &g.parked, &g.replay, &chain, &g.most, &last, &under, &beyond); err != nil {
+			&g.attempt, &fault, &g.parked, &g.replay, &chain, &g.most, &last, &under, &beyond, &g.outages); err != nil {
 			return err
 		}
 		g.part.Since, g.part.Before, g.from, g.executed = fromMicros(made), fromMicros(before), fromMicros(from), fromMicros(executed)
@@ -145,10 +149,10 @@ func (t *tx) saveRange(function int64, g *ground) error {
 		beyond = g.part.Beyond.Grant
 	}
 	_, err = t.exec(t.ctx, `REPLACE INTO ranges (n, function, after, only, made_since, made_before, aside, replaces, from_date, last_execution,
-		upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run, under, beyond)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run, under, beyond, outages)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		n, function, int64(g.after), only, micros(g.part.Since), micros(g.part.Before), g.aside, runBytes(g.replaces), micros(g.from), micros(g.executed), int64(g.upto),
-		g.since.UnixMicro(), micros(g.notBefore), g.attempt, faultText(g.fault), g.parked, g.replay, chain, g.most, runBytes(g.last), under, beyond)
+		g.since.UnixMicro(), micros(g.notBefore), g.attempt, faultText(g.fault), g.parked, g.replay, chain, g.most, runBytes(g.last), under, beyond, g.outages)
 	return err
 }
 

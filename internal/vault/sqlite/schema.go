@@ -192,6 +192,13 @@ ALTER TABLE ranges ADD COLUMN beyond INTEGER REFERENCES grants (n);
 -- Which runs took the place of something at an endpoint, without reading the data.
 DROP INDEX superseded_at;
 CREATE INDEX superseded_at ON superseded (endpoint, by_run);
+`, `
+-- How many of the failed attempts were for a reason of the operator's, such as a full disk: these never park work. What
+-- was parked for one goes on.
+ALTER TABLE pending ADD COLUMN outages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE ranges ADD COLUMN outages INTEGER NOT NULL DEFAULT 0;
+UPDATE pending SET parked = 0 WHERE parked AND not_before IS NOT NULL AND json_extract(fault, '$.who') = 'operator';
+UPDATE ranges SET parked = 0 WHERE parked AND not_before IS NOT NULL AND json_extract(fault, '$.who') = 'operator';
 `}
 
 // applicationID marks the files as ours: "SHE1".

@@ -416,8 +416,9 @@ func (t *tx) failed(f function, planned, ran plan.Plan, fault *hat.Fault) error 
 		// Fewer records at a time are something else: the attempt does not count.
 		w.most, w.fault, w.notBefore = ran.Most, fault, t.now
 	} else {
-		pause, park := plan.Retry(fault, ran.Attempt, rand.Float64())
-		w.attempt, w.fault = ran.Attempt, fault
+		tries := plan.Tries{Failed: ran.Attempt - 1, Operator: w.outages}.After(fault)
+		pause, park := plan.Retry(fault, tries, rand.Float64())
+		w.attempt, w.outages, w.fault = tries.Failed, tries.Operator, fault
 		onlyAsked := f.grant.Trigger.Kind == hat.Manual || w.notBefore.IsZero()
 		// Where nothing of the front was tried, its own turn comes first.
 		tried := g != nil || ran.Upto > f.cursor

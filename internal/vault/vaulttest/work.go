@@ -368,6 +368,60 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		}
 	})
 
+	run("that fails for a reason of the operator's is tried again until it is mended", func(t *testing.T, p *person, g access.Grant) {
+		p.enable(g)
+		in := p.write("a/x", `1`)
+		full := hat.NewFault(hat.Operator, "Vault.Full", "no room left on the disk")
+		exited := hat.NewFault(hat.Author, "Runtime.ExitError", "it exited")
+		held := func(parked, stalled int) {
+			t.Helper()
+			if gotParked, gotStalled, err := p.v.Parked(p.ctx()); err != nil || gotParked != parked || gotStalled != stalled {
+				t.Errorf("%d parked, %d stalled, %v; want %d and %d", gotParked, gotStalled, err, parked, stalled)
+			}
+		}
+		held(0, 0)
+		attempts := 0
+		again := func(f *hat.Fault) {
+			t.Helper()
+			attempts++
+			pl := p.claim(g.Function)
+			if pl.Attempt != attempts || pl.After != 0 {
+				t.Fatalf("attempt %d is number %d after %d", attempts, pl.Attempt, pl.After)
+			}
+			p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, f))
+			s := p.state(g.Function)
+			if s.Pending == nil || s.Pending.Parked || s.Ranges != nil {
+				t.Fatalf("after attempt %d it waits for a person: %+v", attempts, s)
+			}
+			pause := s.Pending.NotBefore.Sub(p.clock.now())
+			if pause <= 0 || f == full && pause > 10*time.Minute {
+				t.Errorf("after attempt %d the pause is %v", attempts, pause)
+			}
+			p.clock.move(pause)
+		}
+		for range 100 {
+			again(full)
+		}
+		held(0, 1)
+		p.restart()
+		held(0, 1)
+		for range 4 { // of the function's own; one more is its last
+			again(exited)
+			held(0, 0)
+			again(full)
+			held(0, 1)
+		}
+		p.must(p.v.Fail(p.ctx(), p.claim(g.Function), vault.Output{}, exited))
+		held(1, 0)
+		p.grounds(g.Function, fmt.Sprintf("0-%d parked", in[0].Seq))
+		p.write("a/x", `2`)
+		p.clock.move(time.Hour)
+		p.runOnceAfter(g.Function, `"newer"`)
+		p.must(p.v.Replay(p.ctx(), p.owner, p.state(g.Function).Ranges[0].Run))
+		p.runOnceAfter(g.Function, `"mended"`)
+		held(0, 0)
+	})
+
 	run("of a periodic function waits for its time, not for more data", func(t *testing.T, p *person, _ access.Grant) {
 		g := p.grant("daily", daily(t), "she/daily", "a/x")
 		p.enable(g)
