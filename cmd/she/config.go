@@ -62,6 +62,13 @@ type Config struct {
 	// `limits.reserveMB`, 1 to 1048576; 0 is 1024. A function that would run with less, its whole /tmp counted, fails as
 	// the operator's fault and is tried again later, so that the vaults always have room to commit.
 	ReserveMB int
+	// Connections bounds how many connections clients may have open at once, key `limits.connections`, 16 to 1048576; 0 is
+	// one for each 512 KB of memory, but no more than a quarter of the descriptors the process may have; 256 at least and
+	// 16384 at most. When there are as many, a new one takes the place of the one that has waited longest for a request.
+	Connections int
+	// ConnectionsPerAddress bounds those from one address (of IPv6, one /64), key `limits.connectionsPerAddress`, 4 to 1048576;
+	// 0 is a quarter of Connections. With trustProxy all come from the proxy, and there is no bound unless it is given.
+	ConnectionsPerAddress int
 	// Quota bounds what one function may do at one HAT from midnight to midnight UTC: its runs, key `limits.runsPerDay`, 1
 	// to 1000000, and the seconds its entries take, key `limits.secondsPerDay`, 1 to 86400. Zero: no bound.
 	Quota plan.Quota
@@ -75,6 +82,7 @@ const (
 	maxVaults     = 65536
 	maxReserveMB  = 1 << 20
 	maxRunsPerDay = 1_000_000
+	maxOpen       = 1 << 20 // connections
 	secondsOfDay  = 86400
 )
 
@@ -134,9 +142,13 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 		"otlp":         func(n *yaml.Node) error { return r.collector(n, &c.OTLP) },
 		"limits": func(n *yaml.Node) error {
 			return r.section(n, "limits", map[string]func(*yaml.Node) error{
-				"runs":       func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
-				"vaults":     func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
-				"reserveMB":  func(n *yaml.Node) error { return r.count(n, &c.ReserveMB, maxReserveMB) },
+				"runs":        func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
+				"vaults":      func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
+				"reserveMB":   func(n *yaml.Node) error { return r.count(n, &c.ReserveMB, maxReserveMB) },
+				"connections": func(n *yaml.Node) error { return r.from(n, &c.Connections, 16, maxOpen) },
+				"connectionsPerAddress": func(n *yaml.Node) error {
+					return r.from(n, &c.ConnectionsPerAddress, 4, maxOpen)
+				},
 				"runsPerDay": func(n *yaml.Node) error { return r.count(n, &c.Quota.Runs, maxRunsPerDay) },
 				"secondsPerDay": func(n *yaml.Node) error {
 					var seconds int
@@ -235,10 +247,12 @@ func (r configReader) collector(n *yaml.Node, into *string) error {
 	return nil
 }
 
-func (r configReader) count(n *yaml.Node, into *int, most int) error {
+func (r configReader) count(n *yaml.Node, into *int, most int) error { return r.from(n, into, 1, most) }
+
+func (r configReader) from(n *yaml.Node, into *int, least, most int) error {
 	v, err := strconv.Atoi(n.Value)
-	if n.Kind != yaml.ScalarNode || err != nil || v < 1 || v > most {
-		return r.errorf(n, "want a whole number from 1 to %d", most)
+	if n.Kind != yaml.ScalarNode || err != nil || v < least || v > most {
+		return r.errorf(n, "want a whole number from %d to %d", least, most)
 	}
 	*into = v
 	return nil

@@ -37,6 +37,7 @@ type server struct {
 	metrics *metrics.Metrics
 
 	public, management *http.Server
+	front              *gate        // of public
 	scraped            *http.Server // nil: metrics are on the socket only
 	socket             net.Listener
 	stopEngine         context.CancelFunc
@@ -76,6 +77,15 @@ const (
 	exportEvery   = 30 * time.Second
 )
 
+const (
+	// fewConnections is for the management socket and the address of metrics.
+	fewConnections = 128
+	// maxManagementBody is bytes of a request of a command.
+	maxManagementBody = 1 << 20
+	// heavyHeaders is how many requests with large headers are read at once.
+	heavyHeaders = 64
+)
+
 // startServer opens the data directory, sweeps what an earlier life left, and listens. The server runs until stop.
 func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	var helpers helpers
@@ -105,6 +115,9 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		}
 	}()
 	begun = append(begun, listener.Close)
+	connections, ofOne := connectionBounds(o.config)
+	s.front = newGate(listener, connections, ofOne)
+	s.front.heavy = slots(heavyHeaders)
 
 	if s.node, err = openNode(o.data, o.config, sqlite.Options{AtCommit: o.atCommit, Now: o.now}); err != nil {
 		return nil, err
@@ -149,11 +162,13 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Seal: sealReader(o.data), Now: o.now,
+			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	s.management = &http.Server{Handler: s.node.management(), ReadHeaderTimeout: headerTimeout}
+	s.management = &http.Server{
+		Handler: http.MaxBytesHandler(s.node.management(), maxManagementBody), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+	}
 
 	watched := metrics.Sources{
 		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, HATs: func() int { return len(s.node.hats.List()) },
@@ -170,14 +185,14 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics.Handler())
 		s.scraped = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, WriteTimeout: headerTimeout, IdleTimeout: idleTimeout}
-		s.part("metrics", func() error { return s.scraped.Serve(scraped) })
+		s.part("metrics", func() error { return newGate(scraped, fewConnections, 0).serve(s.scraped) })
 	}
 
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopEngine = stopEngine
 	s.part("engine", func() error { return s.engine.Run(engineCtx) })
-	s.part("public HTTP", func() error { return s.public.Serve(listener) })
-	s.part("management", func() error { return s.management.Serve(s.socket) })
+	s.part("public HTTP", func() error { return s.front.serve(s.public) })
+	s.part("management", func() error { return newGate(s.socket, fewConnections, 0).serve(s.management) })
 	if o.config.OTLP != "" {
 		exporter := s.metrics.Exporter(o.config.OTLP, rand.Text())
 		s.part("otlp", func() error {

@@ -11,14 +11,44 @@ import (
 	"os"
 	"time"
 
+	"she/internal/bundle"
 	"she/internal/hat"
 )
 
+// Bounds on the bodies of requests, in bytes. A route that stores records takes maxBody.
 const (
 	maxBody = 10 << 20
+	// maxOpenBody is for whoever has no token.
+	maxOpenBody = 4 << 10
+	// maxFormBody is for what has a handful of fields, or the ids of many runs.
+	maxFormBody = 64 << 10
+	// maxQueryBody is for a bundle, which has a bound of its own below this.
+	maxQueryBody = bundle.MaxDocument + 256<<10
+	// maxTermsBody is for the two bundles of a data debit.
+	maxTermsBody = 2*bundle.MaxDocument + 256<<10
 	// maxRecords of one request, links included: ten megabytes of "[0,0,0,…]" would be five million.
 	maxRecords = 50_000
 )
+
+// mostBody is how many bytes the body of a request for this route may have.
+func (r *route) mostBody() int64 {
+	switch {
+	case r.needs == nil:
+		return maxOpenBody
+	case r.body > 0:
+		return r.body
+	}
+	return maxFormBody
+}
+
+// tooLarge says how much a body may have.
+func tooLarge(most int64) *apiError {
+	if most == maxBody {
+		return errTooLarge
+	}
+	return framework(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
+		fmt.Sprintf("Request body exceeds the maximum size of %d KB", most>>10))
+}
 
 // body reads a JSON request's bytes.
 func (q *request) body(w *recorder) ([]byte, error) {
@@ -26,25 +56,62 @@ func (q *request) body(w *recorder) ([]byte, error) {
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || kind != "application/json" && kind != "text/json" {
 		return nil, errMediaType
 	}
-	if q.ContentLength > maxBody {
-		return nil, errTooLarge
+	most := q.route.mostBody()
+	if q.ContentLength > most {
+		return nil, tooLarge(most)
 	}
 	// Not every ResponseWriter has a connection; without one there is nobody to wait for.
-	if w.conn.SetReadDeadline(time.Now().Add(bodyTime)) == nil {
-		defer func() { _ = w.conn.SetReadDeadline(time.Time{}) }()
-	}
+	began := time.Now()
+	timed := w.conn.SetReadDeadline(began.Add(bodyGrace)) == nil
 	// The reader underneath closes the connection of a client that sends on; it must be the server's own writer.
-	text, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, q.Body, maxBody))
-	var tooLarge *http.MaxBytesError
+	text, err := q.readBody(http.MaxBytesReader(w.ResponseWriter, q.Body, most), func(had int) {
+		if timed {
+			_ = w.conn.SetReadDeadline(began.Add(min(bodyTime, bodyGrace+time.Duration(had)*time.Second/bodyRate)))
+		}
+	})
+	var tooMuch *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, errTooLarge
+	case errors.As(err, &tooMuch):
+		return nil, tooLarge(most)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, errTooSlow
 	case err != nil:
 		return nil, badRequest("The request body ended too early")
 	}
+	w.unread = false
+	if timed {
+		_ = w.conn.SetReadDeadline(time.Time{})
+	}
 	return text, nil
+}
+
+const firstPiece = 64 << 10 // of a body; each further piece is as large as all before it
+
+// readBody reads to the end. Room is made as the body comes, so that one that is only announced takes none, and a body
+// of known length is copied twice at most. had is told how much has come before each read that may have to wait.
+func (q *request) readBody(from io.Reader, had func(int)) ([]byte, error) {
+	room := firstPiece
+	if q.ContentLength >= 0 {
+		room = min(room, int(q.ContentLength)+1) // one more, to see the end
+	}
+	text := make([]byte, 0, room)
+	for {
+		n, err := from.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		if err == io.EOF {
+			return text, nil
+		} else if err != nil {
+			return nil, err
+		}
+		if len(text) == cap(text) {
+			room := 4 * len(text)
+			if q.ContentLength >= 0 {
+				room = min(room, int(q.ContentLength)+1)
+			}
+			text = append(make([]byte, 0, max(room, len(text)+1)), text...)
+		}
+		had(len(text))
+	}
 }
 
 // elements splits a JSON array into its elements, unparsed; isArray is false if the text is any other value.

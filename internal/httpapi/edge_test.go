@@ -26,7 +26,7 @@ func (c *timedConn) SetReadDeadline(t time.Time) error  { c.reads = append(c.rea
 // Whoever takes or sends at a drip loses the connection, and the next request on it begins without a deadline.
 func TestClientsAreNotWaitedForForEver(t *testing.T) {
 	conn := &timedConn{ResponseRecorder: httptest.NewRecorder()}
-	w := newRecorder(conn)
+	w := newRecorder(conn, httptest.NewRequest("GET", "/", nil))
 	text := bytes.Repeat([]byte("x"), 3*pieceSize+1)
 	if n, err := w.Write(text); n != len(text) || err != nil || !bytes.Equal(conn.Body.Bytes(), text) {
 		t.Fatalf("%d, %v", n, err)
@@ -35,12 +35,12 @@ func TestClientsAreNotWaitedForForEver(t *testing.T) {
 	if len(conn.writes) != 5 || conn.writes[0].IsZero() || !conn.writes[4].IsZero() {
 		t.Errorf("a deadline for each of four pieces, then none: %v", conn.writes)
 	}
-	q := &request{Request: httptest.NewRequest("POST", "/", strings.NewReader("{}"))}
+	q := &request{route: &route{}, Request: httptest.NewRequest("POST", "/", strings.NewReader("{}"))}
 	q.Header.Set("Content-Type", "application/json")
 	if _, err := q.body(w); err != nil {
 		t.Fatal(err)
 	}
-	if len(conn.reads) != 2 || conn.reads[0].IsZero() || !conn.reads[1].IsZero() {
+	if n := len(conn.reads); n < 2 || conn.reads[0].IsZero() || !conn.reads[n-1].IsZero() {
 		t.Errorf("a deadline for the body, then none: %v", conn.reads)
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"io"
 	"net/http"
 	"time"
 )
@@ -10,27 +11,37 @@ import (
 type recorder struct {
 	http.ResponseWriter
 	conn    *http.ResponseController
+	request *http.Request
 	started bool
 	timed   bool // a deadline is set
+	// unread: the request has a body that no handler has read to its end. known: the request's token is valid.
+	unread, known bool
 
 	route  string // the pattern of the request's route; "": none
 	status int    // 0: no answer has begun
 }
 
-// A client must take each piece, and send a body, in this time: some 17 KB and 170 KB per second.
+// A client must take each piece, and send a body, in this time: some 17 KB and 170 KB per second. bodyGrace is what it
+// has for the beginning of a body; from then on at least bodyRate bytes must have come for each second.
 const (
 	pieceSize = 512 << 10
 	pieceTime = 30 * time.Second
 	bodyTime  = time.Minute
+	bodyGrace = 10 * time.Second
+	bodyRate  = 4 << 10
+	// drainTime and drainSize are for a body that no handler wanted, of a caller with a valid token.
+	drainTime = 5 * time.Second
+	drainSize = 256 << 10
 )
 
-func newRecorder(w http.ResponseWriter) *recorder {
-	return &recorder{ResponseWriter: w, conn: http.NewResponseController(w)}
+func newRecorder(w http.ResponseWriter, r *http.Request) *recorder {
+	return &recorder{ResponseWriter: w, conn: http.NewResponseController(w), request: r, unread: r.ContentLength != 0}
 }
 
 func (w *recorder) WriteHeader(status int) {
 	if !w.started {
 		w.status = status
+		w.leaveBody()
 	}
 	w.started = true
 	w.ResponseWriter.WriteHeader(status)
@@ -39,6 +50,7 @@ func (w *recorder) WriteHeader(status int) {
 func (w *recorder) Write(b []byte) (written int, err error) {
 	if !w.started {
 		w.status = http.StatusOK
+		w.leaveBody()
 	}
 	w.started = true
 	for {
@@ -49,6 +61,23 @@ func (w *recorder) Write(b []byte) (written int, err error) {
 			return written, err
 		}
 	}
+}
+
+// leaveBody keeps net/http from reading, before and after an answer, a body that nobody wanted: of a stranger not a
+// byte, and the connection ends with the answer; of others a little, so that it may go on.
+func (w *recorder) leaveBody() {
+	if !w.unread {
+		return
+	}
+	w.unread = false
+	if w.known && w.request.ContentLength <= drainSize && w.conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {
+		if _, err := io.CopyN(io.Discard, w.request.Body, drainSize+1); err == io.EOF {
+			_ = w.conn.SetReadDeadline(time.Time{})
+			return
+		}
+	}
+	w.Header().Set("Connection", "close")
+	_ = w.conn.SetReadDeadline(time.Now())
 }
 
 // Unwrap lets http.ResponseController reach the connection.

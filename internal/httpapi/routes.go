@@ -16,7 +16,9 @@ type route struct {
 	in      prefixes
 	// needs is the permission; a nil function means that nobody has to say who they are, a nil permission that any
 	// valid token will do.
-	needs   func(*request) (*access.Permission, error)
+	needs func(*request) (*access.Permission, error)
+	// body is how many bytes the request's body may have; 0: few. Without a token it is maxOpenBody, whatever stands here.
+	body    int64
 	limited bool // counted for the client's address at this HAT
 	// vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
 	vaultless bool
@@ -184,24 +186,24 @@ func (s *server) table() routes {
 		{method: put, pattern: "/users/user/{user}/update", needs: needs(access.ManageUsers()), do: s.updateUser},
 
 		{method: get, pattern: "/data/{namespace}/{endpoint...}", in: inAPI, needs: ofEndpoint(access.ReadRecords), do: s.getData},
-		{method: post, pattern: "/data/{namespace}/{endpoint...}", in: inAPI, needs: ofEndpoint(access.WriteRecords), do: s.postData},
+		{method: post, pattern: "/data/{namespace}/{endpoint...}", in: inAPI, needs: ofEndpoint(access.WriteRecords), body: maxBody, do: s.postData},
 
 		{method: del, pattern: "/data/{namespace}/{endpoint...}", in: inAPI, needs: ofEndpoint(access.WriteRecords), do: s.deleteEndpoint},
-		{method: post, pattern: "/data-batch", in: inAPI, needs: needs(access.UseBatches()), do: s.postBatch},
-		{method: put, pattern: "/data", in: inAPI, needs: needs(access.UseBatches()), do: s.putData},
+		{method: post, pattern: "/data-batch", in: inAPI, needs: needs(access.UseBatches()), body: maxBody, do: s.postBatch},
+		{method: put, pattern: "/data", in: inAPI, needs: needs(access.UseBatches()), body: maxBody, do: s.putData},
 		{method: del, pattern: "/data", in: inAPI, needs: needs(access.UseBatches()), do: s.deleteRecords},
 		{method: post, pattern: "/data-link", in: inAPI, needs: needs(access.UseBatches()), do: s.linkRecords},
 		{method: get, pattern: "/data/sources", in: inAPI, needs: needs(access.ListEndpoints()), do: s.sources},
 		{method: get, pattern: "/data-record/{record}", in: inV26, needs: anyToken, do: s.getRecord},
 
-		{method: post, pattern: "/combinator/{combinator...}", in: inAPI, needs: needs(access.ManageQueries()), do: s.postCombinator},
+		{method: post, pattern: "/combinator/{combinator...}", in: inAPI, needs: needs(access.ManageQueries()), body: maxQueryBody, do: s.postCombinator},
 		{method: get, pattern: "/combinator/{combinator...}", in: inAPI, needs: needs(access.ManageQueries()), do: s.getCombinator},
-		{method: post, pattern: "/data-bundle/{bundle}", in: inAPI, needs: needs(access.ManageQueries()), do: s.postBundle},
+		{method: post, pattern: "/data-bundle/{bundle}", in: inAPI, needs: needs(access.ManageQueries()), body: maxQueryBody, do: s.postBundle},
 		{method: get, pattern: "/data-bundle/{bundle}", in: inAPI, needs: needs(access.ManageQueries()), do: s.getBundle},
 		{method: get, pattern: "/data-bundle/{bundle}/structure", in: inAPI, needs: needs(access.ManageQueries()), do: s.getBundleStructure},
 
-		{method: post, pattern: "/data-debit/{debit}", in: inV26, needs: needs(access.ProposeDebit()), do: s.postDebit},
-		{method: put, pattern: "/data-debit/{debit}", in: inV26, needs: ofParam("debit", access.UseDebit), do: s.putDebit},
+		{method: post, pattern: "/data-debit/{debit}", in: inV26, needs: needs(access.ProposeDebit()), body: maxTermsBody, do: s.postDebit},
+		{method: put, pattern: "/data-debit/{debit}", in: inV26, needs: ofParam("debit", access.UseDebit), body: maxTermsBody, do: s.putDebit},
 		{method: get, pattern: "/data-debit", in: inV26, needs: needs(access.DecideDebits()), do: s.listDebits},
 		{method: get, pattern: "/data-debit/{debit}", in: inV26, needs: ofParam("debit", access.UseDebit), do: s.getDebit},
 		{method: get, pattern: "/data-debit/{debit}/values", in: inV26, needs: ofParam("debit", access.UseDebit), do: s.debitValues},

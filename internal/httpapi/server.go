@@ -61,6 +61,9 @@ type Options struct {
 	// none), the status (0: the connection was cut), and how long it took. Nothing of it is anybody's data.
 	Observe func(method, route string, status int, took time.Duration)
 
+	// Known, if set, is told that the request with this context has a valid token.
+	Known func(ctx context.Context)
+
 	heartbeat time.Duration // of event streams; shorter in tests
 }
 
@@ -100,6 +103,7 @@ func New(o Options) http.Handler {
 type request struct {
 	*http.Request
 	hat   directory.HAT
+	route *route
 	vault vault.Vault
 	// release gives the vault back before the handler returns: for one that waits long and no longer needs it.
 	release func()
@@ -112,11 +116,11 @@ type request struct {
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	allowOrigins(w.Header())
+	out := newRecorder(w, r)
 	if isPreflight(r) {
-		answerPreflight(w)
+		answerPreflight(out)
 		return
 	}
-	out := newRecorder(w)
 	if s.Observe != nil {
 		began := time.Now()
 		defer func() { s.Observe(r.Method, out.route, out.status, time.Since(began)) }()
@@ -143,7 +147,7 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 		w.route = route.pattern
 	}
 	if route != nil && route.hatless {
-		return route.do(w, &request{Request: r, now: s.Now()})
+		return route.do(w, &request{Request: r, route: route, now: s.Now()})
 	}
 	h, err := s.hatOf(r)
 	if err != nil {
@@ -152,7 +156,7 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 	if route == nil {
 		return noHandler(r)
 	}
-	q := &request{Request: r, hat: h, params: params, now: s.Now()}
+	q := &request{Request: r, route: route, hat: h, params: params, now: s.Now()}
 	if route.limited {
 		if err := s.limitLogins(q); err != nil {
 			return err
@@ -175,6 +179,10 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 	if route.needs != nil {
 		if err := s.authenticate(w, q); err != nil {
 			return err
+		}
+		w.known = true
+		if s.Known != nil {
+			s.Known(r.Context())
 		}
 		p, err := route.needs(q)
 		if err != nil {

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Bounds on what a client may send before anybody knows who it is.
+const (
+	// maxHeader is bytes of a request's line and headers: the longest query the HAT API takes, and 8 KB.
+	maxHeader = 72 << 10
+	// maxHeaderLines bounds their number: a map of ten thousand headers takes ten times their bytes.
+	maxHeaderLines = 128
+	// freeHeader is what every connection may send; more than that takes heavyHeader of the budget.
+	freeHeader  = 8 << 10
+	heavyHeader = 4 * maxHeader
+)
+
+// Raw answers to whoever never becomes a request.
+const (
+	rawBusy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json\r\nContent-Length: 73\r\nConnection: close\r\n\r\n" +
+		`{"error":"Service Unavailable","message":"Too many connections are open"}`
+	rawHeaders = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+// A gate is a listener that bounds how many connections are open, in all and from one address. When there are as many as
+// may be, a new one takes the place of the one that has waited longest for a request, or in the headers of one: of those
+// that never showed a valid token, if there are any. A connection whose request is being answered is never closed for
+// another. So neither open connections nor slow ones keep anybody out.
+type gate struct {
+	net.Listener
+	most, perAddress int // perAddress 0: no bound
+	// heavy acquires memory for headers beyond freeHeader; nil: there is enough.
+	heavy func(ctx context.Context, bytes int64) (release func(), err error)
+
+	mu        sync.Mutex
+	open      int
+	waiting   waiters
+	addresses map[netip.Prefix]*address
+	refused   int64
+	evicted   int64
+}
+
+// An address is a client's, as far as connections are counted for it.
+type address struct {
+	open    int
+	waiting waiters
+}
+
+// waiters are connections without a request, the oldest first: first those of strangers, then those that showed a token.
+type waiters [2]list.List
+
+func (w *waiters) oldest() *connection {
+	for i := range w {
+		if first := w[i].Front(); first != nil {
+			return first.Value.(*connection)
+		}
+	}
+	return nil
+}
+
+func newGate(l net.Listener, most, perAddress int) *gate {
+	return &gate{Listener: l, most: most, perAddress: perAddress, addresses: map[netip.Prefix]*address{}}
+}
+
+// A connection is one that the gate let in.
+type connection struct {
+	net.Conn
+	gate *gate
+	from netip.Prefix
+
+	// Of the goroutine that serves it.
+	header  bool // what is read belongs to the headers of a request
+	read    int  // bytes of them
+	lines   int
+	partial int    // bytes of the line that is not over
+	release func() // memory of large headers; nil: none
+
+	// Guarded by the gate's mutex.
+	closed     bool
+	known      bool // showed a valid token
+	all, local *list.Element
+	group      int // index of the waiters it is among
+}
+
+// Accept answers the next connection for which there is room.
+func (g *gate) Accept() (net.Conn, error) {
+	for {
+		inner, err := g.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := g.admit(inner); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// admit makes room, or turns the connection away.
+func (g *gate) admit(inner net.Conn) *connection {
+	c := &connection{Conn: inner, gate: g, from: clientOf(inner), header: true}
+	g.mu.Lock()
+	a := g.addresses[c.from]
+	if a == nil {
+		a = &address{}
+		g.addresses[c.from] = a
+	}
+	var victim *connection
+	full := true
+	switch {
+	case g.perAddress > 0 && a.open >= g.perAddress:
+		victim = a.waiting.oldest()
+	case g.open >= g.most:
+		victim = g.waiting.oldest()
+	default:
+		full = false
+	}
+	if full && victim == nil {
+		g.refused++
+		if a.open == 0 {
+			delete(g.addresses, c.from)
+		}
+		g.mu.Unlock()
+		_ = inner.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(inner, rawBusy)
+		_ = inner.Close()
+		return nil
+	}
+	if victim != nil {
+		g.evicted++
+		g.forgetLocked(victim)
+	}
+	g.addresses[c.from] = a // the victim may have been its only one
+	a.open++
+	g.open++
+	g.waitLocked(c)
+	g.mu.Unlock()
+	if victim != nil {
+		_ = victim.Conn.Close() // its goroutine notices, and closes it again
+	}
+	return c
+}
+
+func (g *gate) waitLocked(c *connection) {
+	if c.closed || c.all != nil {
+		return
+	}
+	c.group = 0
+	if c.known {
+		c.group = 1
+	}
+	c.all = g.waiting[c.group].PushBack(c)
+	c.local = g.addresses[c.from].waiting[c.group].PushBack(c)
+}
+
+func (g *gate) busyLocked(c *connection) {
+	if c.all != nil {
+		g.waiting[c.group].Remove(c.all)
+		g.addresses[c.from].waiting[c.group].Remove(c.local)
+		c.all, c.local = nil, nil
+	}
+}
+
+func (g *gate) forgetLocked(c *connection) {
+	if c.closed {
+		return
+	}
+	g.busyLocked(c)
+	c.closed = true
+	g.open--
+	a := g.addresses[c.from]
+	if a.open--; a.open == 0 {
+		delete(g.addresses, c.from)
+	}
+}
+
+// state is http.Server.ConnState.
+func (g *gate) state(conn net.Conn, state http.ConnState) {
+	c, ours := conn.(*connection)
+	if !ours {
+		return
+	}
+	switch state {
+	case http.StateActive:
+		c.header = false
+		g.mu.Lock()
+		g.busyLocked(c)
+		g.mu.Unlock()
+	case http.StateIdle:
+		c.letGo()
+		c.header, c.read, c.lines, c.partial = true, 0, 0, 0
+		g.mu.Lock()
+		g.waitLocked(c)
+		g.mu.Unlock()
+	case http.StateClosed, http.StateHijacked:
+		c.letGo()
+	}
+}
+
+type connectionKey struct{}
+
+// context is http.Server.ConnContext; known finds the connection again.
+func (g *gate) context(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// known notes that the request of this context has a valid token.
+func (g *gate) known(ctx context.Context) {
+	if c, ours := ctx.Value(connectionKey{}).(*connection); ours {
+		g.mu.Lock()
+		c.known = true
+		g.mu.Unlock()
+	}
+}
+
+type gateStats struct {
+	open             int
+	refused, evicted int64
+}
+
+func (g *gate) stats() gateStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return gateStats{g.open, g.refused, g.evicted}
+}
+
+// serve makes an HTTP server's connections the gate's.
+func (g *gate) serve(s *http.Server) error {
+	s.ConnState, s.ConnContext = g.state, g.context
+	s.MaxHeaderBytes = maxHeader
+	return s.Serve(g)
+}
+
+func (c *connection) Close() error {
+	c.gate.mu.Lock()
+	c.gate.forgetLocked(c)
+	c.gate.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets net/http end an answer before the connection.
+func (c *connection) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+var errHeaders = errors.New("too many headers, or no memory for them")
+
+// Read counts what belongs to the headers of a request, and ends the connection of a client that sends too many.
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if !c.header || n == 0 {
+		return n, err
+	}
+	c.count(b[:n])
+	if c.lines > maxHeaderLines {
+		return 0, c.end(rawHeaders)
+	}
+	if c.header && c.read > freeHeader && c.release == nil && c.gate.heavy != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), headerTimeout/2)
+		release, heavyErr := c.gate.heavy(ctx, heavyHeader)
+		cancel()
+		if heavyErr != nil {
+			return 0, c.end(rawBusy)
+		}
+		c.release = release
+	}
+	return n, err
+}
+
+// count follows the lines up to the empty one that ends the headers.
+func (c *connection) count(b []byte) {
+	for _, ch := range b {
+		c.read++
+		switch {
+		case ch != '\n':
+			if ch != '\r' {
+				c.partial++
+			}
+		case c.partial == 0 && c.lines > 0:
+			c.header = false // what follows is a body, until the next request
+			return
+		case c.partial > 0:
+			c.lines++
+			c.partial = 0
+		}
+	}
+}
+
+// end answers outside HTTP's own machinery, and says that the client is gone.
+func (c *connection) end(answer string) error {
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(c.Conn, answer)
+	_ = c.CloseWrite()
+	return &net.OpError{Op: "read", Net: "tcp", Err: errHeaders}
+}
+
+func (c *connection) letGo() {
+	if c.release != nil {
+		c.release()
+		c.release = nil
+	}
+}
+
+// clientOf is whose connection it is: an address, of IPv6 the network, because one customer has a whole one. Sockets
+// without addresses have one client.
+func clientOf(conn net.Conn) netip.Prefix {
+	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	network, _ := ip.Prefix(bits)
+	return network
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A gated server answers its path; /known shows a valid token, /held says that it began and waits for hold to be closed.
+func gated(t *testing.T, most, ofOne int) (g *gate, address string, began, hold chan struct{}) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	began, hold = make(chan struct{}, 100), make(chan struct{})
+	g = newGate(l, most, ofOne)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/known":
+			g.known(r.Context())
+		case "/held":
+			began <- struct{}{}
+			<-hold
+		}
+		body, _ := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%d%s", len(body), r.URL.Path)
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- g.serve(s) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return g, l.Addr().String(), began, hold
+}
+
+type rawClient struct {
+	t *testing.T
+	net.Conn
+	in *bufio.Reader
+}
+
+func dialGate(t *testing.T, address string) *rawClient {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	return &rawClient{t, conn, bufio.NewReader(conn)}
+}
+
+func (c *rawClient) send(text string) { _, _ = io.WriteString(c, text) }
+
+// answer is the status and body of the next answer, or "cut".
+func (c *rawClient) answer() string {
+	r, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return "cut"
+	}
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return "cut"
+	}
+	return fmt.Sprint(r.StatusCode, " ", string(b))
+}
+
+func (c *rawClient) get(path string) string {
+	c.send("GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
+	return c.answer()
+}
+
+func (c *rawClient) want(got, want string) {
+	c.t.Helper()
+	if got != want {
+		c.t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// untilWaiting returns when so many connections of strangers and of others wait for a request.
+func (g *gate) untilWaiting(strangers, known int) {
+	for done := false; !done; runtime.Gosched() {
+		g.mu.Lock()
+		done = g.waiting[0].Len() == strangers && g.waiting[1].Len() == known
+		g.mu.Unlock()
+	}
+}
+
+// With as many connections as there may be, the one that waited longest makes room: a stranger's before one that showed a
+// token, and never one that is being answered.
+func TestNewConnectionsTakeThePlaceOfThoseThatWait(t *testing.T) {
+	for name, bounds := range map[string][2]int{"in all": {3, 0}, "from one address": {100, 3}} {
+		t.Run(name, func(t *testing.T) {
+			g, address, began, hold := gated(t, bounds[0], bounds[1])
+			owner, slow := dialGate(t, address), dialGate(t, address)
+			owner.want(owner.get("/known"), "200 0/known")
+			slow.send("GET /slow HTTP/1.1\r\nHost: x\r\nX-Drip: ") // and no more
+			g.untilWaiting(1, 1)
+			working := dialGate(t, address)
+			working.send("GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+			<-began
+			for range 50 { // each takes the place of the stranger before it
+				c := dialGate(t, address)
+				c.want(c.get("/x"), "200 0/x")
+				g.untilWaiting(1, 1)
+			}
+			owner.want(owner.get("/known"), "200 0/known")
+			slow.want(slow.answer(), "cut")
+			close(hold)
+			working.want(working.answer(), "200 0/held")
+			if s := g.stats(); s.evicted < 49 || s.refused != 0 || s.open > 3 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// If all connections are being answered, one more is told to come back.
+func TestConnectionsBeyondTheBoundAreToldSo(t *testing.T) {
+	_, address, began, hold := gated(t, 2, 0)
+	var busy []*rawClient
+	for range 2 {
+		c := dialGate(t, address)
+		c.send("POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+		<-began
+		busy = append(busy, c)
+	}
+	c := dialGate(t, address)
+	if got := c.answer(); !strings.HasPrefix(got, "503 ") {
+		t.Errorf("got %q", got)
+	}
+	close(hold)
+	for _, c := range busy {
+		c.want(c.answer(), "200 0/held")
+	}
+	c = dialGate(t, address)
+	c.want(c.get("/x"), "200 0/x")
+}
+
+// Headers are bounded in bytes and in lines, in the first request of a connection and in later ones; bodies are not.
+func TestHeadersAreBounded(t *testing.T) {
+	_, address, _, _ := gated(t, 100, 0)
+	many := func(n int) string { return "GET /x HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a: b\r\n", n) + "\r\n" }
+	large := func(n int) string {
+		return "GET /x HTTP/1.1\r\nHost: x\r\na: " + strings.Repeat("x", n) + "\r\n\r\n"
+	}
+	for _, warm := range []bool{false, true} {
+		begin := func() *rawClient {
+			c := dialGate(t, address)
+			if warm {
+				c.want(c.get("/first"), "200 0/first")
+			}
+			return c
+		}
+		c := begin()
+		c.send(many(maxHeaderLines - 2))
+		c.want(c.answer(), "200 0/x")
+		c.send(large(freeHeader))
+		c.want(c.answer(), "200 0/x")
+		c.send(many(maxHeaderLines))
+		if got := c.answer(); !strings.HasPrefix(got, "431") {
+			t.Errorf("many headers: %q", got)
+		}
+		c = begin()
+		c.send(large(maxHeader + 8<<10))
+		if got := c.answer(); !strings.HasPrefix(got, "431") && got != "cut" {
+			t.Errorf("large headers: %q", got)
+		}
+		c = begin()
+		body := strings.Repeat("line\n", 10*maxHeaderLines)
+		c.send(fmt.Sprintf("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+		c.want(c.answer(), fmt.Sprintf("200 %d/x", len(body)))
+		c.want(c.get("/next"), "200 0/next")
+	}
+}
+
+// Large headers wait for memory, and are refused without; small ones never are.
+func TestLargeHeadersTakeMemory(t *testing.T) {
+	g, address, _, hold := gated(t, 100, 0)
+	g.heavy = func(context.Context, int64) (func(), error) { return nil, errors.New("none") }
+	released := make(chan int64, 1)
+	large := "Host: x\r\na: " + strings.Repeat("x", freeHeader) + "\r\n\r\n"
+	c := dialGate(t, address)
+	c.send("GET /x HTTP/1.1\r\n" + large)
+	if got := c.answer(); !strings.HasPrefix(got, "503 ") {
+		t.Errorf("got %q", got)
+	}
+	c = dialGate(t, address)
+	c.want(c.get("/x"), "200 0/x")
+	g.heavy = func(_ context.Context, n int64) (func(), error) { return func() { released <- n }, nil }
+	c = dialGate(t, address)
+	c.send("GET /held HTTP/1.1\r\n" + large)
+	select {
+	case <-released:
+		t.Error("memory is given back while the request is answered")
+	default:
+	}
+	close(hold)
+	c.want(c.answer(), "200 0/held")
+	if n := <-released; n != heavyHeader {
+		t.Errorf("%d bytes", n)
+	}
+}
+
+func TestConnectionsOfAMachine(t *testing.T) {
+	for _, c := range []struct {
+		config        Config
+		files, memory uint64
+		all, ofOne    int
+	}{
+		{Config{}, 1 << 20, 64 << 30, 16384, 4096},
+		{Config{}, 1 << 20, 1536 << 20, 3072, 768},
+		{Config{}, 1024, 64 << 30, 256, 64},
+		{Config{}, 1 << 20, 0, 256, 64},
+		{Config{TrustProxy: true}, 1 << 20, 64 << 30, 16384, 0},
+		{Config{Connections: 100}, 1 << 20, 64 << 30, 100, 25},
+		{Config{TrustProxy: true, ConnectionsPerAddress: 7}, 1 << 20, 64 << 30, 16384, 7},
+	} {
+		if all, ofOne := connectionsFor(c.config, c.files, c.memory); all != c.all || ofOne != c.ofOne {
+			t.Errorf("%+v: %d and %d", c, all, ofOne)
+		}
+	}
+}

@@ -1,0 +1,143 @@
+package httpapi
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// dial opens a connection of its own to the server; it is closed with the test.
+func (w *world) dial() net.Conn {
+	w.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	return conn
+}
+
+// Nothing of a stranger's body is waited for: the answer comes while the body does not, and ends the connection.
+func TestStrangersBodiesAreNotRead(t *testing.T) {
+	w := newWorld(t, withApplications(catalogue), withFunctions(count, functionNamed("counter")))
+	routes := append(w.routesForFuzzing(),
+		route{method: "POST", pattern: "/nowhere"}, route{method: "PUT", pattern: "/healthz"}, route{method: "BREW", pattern: notes},
+		route{method: "OPTIONS", pattern: notes}, route{method: "POST", pattern: "/control/v2/auth/nothing"})
+	for _, r := range routes {
+		for _, length := range []string{"Content-Length: 10000000", "Content-Length: 200000", "Transfer-Encoding: chunked"} {
+			if strings.HasPrefix(r.pattern, "/control/v2/auth/") && strings.HasPrefix(length, "Transfer") && r.method == "POST" {
+				continue // at most 4 KB of it are read; see below
+			}
+			conn := w.dial()
+			preflight := ""
+			if r.method == "OPTIONS" {
+				preflight = "Access-Control-Request-Method: POST\r\n"
+			}
+			fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: bob.test:9000\r\nContent-Type: application/json\r\n%s%s\r\n\r\n", r.method, r.pattern, preflight, length)
+			answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.method})
+			if err != nil {
+				t.Errorf("%s %s, %s: %v", r.method, r.pattern, length, err)
+				continue
+			}
+			_, _ = io.Copy(io.Discard, answer.Body)
+			if !answer.Close {
+				t.Errorf("%s %s, %s: %s, and the connection goes on", r.method, r.pattern, length, answer.Status)
+			}
+			_ = conn.Close()
+			w.advance(20 * time.Second) // logins get their tries back
+		}
+	}
+}
+
+// Where no token is needed a body has at most 4 KB, whether its length is announced or not.
+func TestBodiesWithoutAToken(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"passwordReset", "claim", "request-verification"} {
+		path = "/control/v2/auth/" + path
+		body := func(n int) string {
+			const open, shut = `{"email":"a@b.c","x":"`, `"}`
+			return open + strings.Repeat("x", n-len(open+shut)) + shut
+		}
+		w.call("POST", path, "", body(maxOpenBody)).want(200)
+		w.call("POST", path, "", body(maxOpenBody+1)).want(413)
+		r := must(http.NewRequestWithContext(t.Context(), "POST", w.url+path, io.MultiReader(strings.NewReader(body(maxOpenBody+1)))))
+		r.Host = "bob.test:9000"
+		r.Header.Set("Content-Type", "application/json")
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != 413 || !answer.Close {
+			t.Errorf("%s: %s", path, answer.Status)
+		}
+		w.advance(time.Minute)
+	}
+	// A token does not make more of it.
+	w.call("POST", "/control/v2/auth/claim", w.token("bob"), strings.Repeat(" ", maxOpenBody+1)).want(413)
+}
+
+// Each kind of request has its own bound, and the connection of a caller with a token goes on after a body nobody wanted.
+func TestBodiesOfEachRoute(t *testing.T) {
+	w := newWorld(t)
+	large := func(n int) string { return `{"x":"` + strings.Repeat("x", n) + `"}` }
+	w.post("bob", "/users/user", large(maxFormBody)).want(413)
+	w.post("bob", api+"/data-bundle/b", large(int(maxQueryBody))).want(413)
+	w.post("bob", dd, large(int(maxTermsBody))).want(413)
+	w.post("bob", notes, large(1<<20)).want(201)
+
+	conn := w.dial()
+	in := bufio.NewReader(conn)
+	for range 2 {
+		fmt.Fprintf(conn, "GET /users/access_token/validate HTTP/1.1\r\nHost: bob.test:9000\r\n%s: %s\r\nContent-Length: 2\r\n\r\n{}", tokenHeader, w.token("bob"))
+		answer, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		if answer.StatusCode != 200 || answer.Close {
+			t.Errorf("%s, closed: %v", answer.Status, answer.Close)
+		}
+	}
+}
+
+// Of a body that comes at a drip the rest is waited for only as long as enough of it comes.
+func TestBodiesMustCome(t *testing.T) {
+	pieces := []int{maxOpenBody / 2, maxOpenBody / 2}
+	q := &request{route: &route{}, Request: must(http.NewRequest("POST", "/", nil))}
+	q.ContentLength = -1
+	var had []int
+	text, err := q.readBody(readerFunc(func(b []byte) (int, error) {
+		if len(pieces) == 0 {
+			return 0, io.EOF
+		}
+		n := pieces[0]
+		pieces = pieces[1:]
+		return n, nil
+	}), func(n int) { had = append(had, n) })
+	if err != nil || len(text) != maxOpenBody || fmt.Sprint(had) != fmt.Sprint([]int{maxOpenBody / 2, maxOpenBody}) {
+		t.Errorf("%d bytes, deadlines after %v, %v", len(text), had, err)
+	}
+	for n := range 3 * firstPiece {
+		if n > 300 && n%firstPiece > 2 {
+			continue
+		}
+		for _, length := range []int64{int64(n), -1} {
+			q.ContentLength = length
+			text, err := q.readBody(strings.NewReader(strings.Repeat("x", n)), func(int) {})
+			if err != nil || len(text) != n || length >= 0 && cap(text) > n+firstPiece {
+				t.Fatalf("%d of %d bytes, room for %d, %v", len(text), n, cap(text), err)
+			}
+		}
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
