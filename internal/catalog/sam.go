@@ -59,7 +59,7 @@ func readSAM(in projectReader) (*Project, error) {
 	if s.stage == "" {
 		s.stage = "dev"
 	}
-	s.eval = s.evaluate
+	s.eval, s.dialect = s.evaluate, samText
 	fields, err := s.fields(root)
 	if err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func readServerless(in projectReader) (*Project, error) {
 		read:  func(name string) ([]byte, error) { return in.src.read(name, maxYAML) },
 		files: make(map[string]value), busy: make(map[*yaml.Node]bool),
 	}
-	s.eval = vars.eval
+	s.eval, s.dialect = vars.eval, frameworkText
 	if in.stage != "" {
 		vars.opt["stage"], vars.stage = in.stage, in.stage
 	}

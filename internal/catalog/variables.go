@@ -69,7 +69,7 @@ func (vs *variables) template(at value, parts []part) (value, error) {
 			if v.isNull() || v.node.Kind != yaml.ScalarNode {
 				return value{}, at.errorf("${%s…} gives no text, so it can't be part of a longer one", p.alternatives[0].source)
 			}
-			s = v.node.Value
+			s = vs.doc.dialect.spelled(v)
 		}
 		if b.Len()+len(s) > maxVariableText {
 			return value{}, at.errorf("the text grows beyond %d bytes", maxVariableText)
@@ -178,7 +178,7 @@ func (vs *variables) plain(at value, parts []part) (string, error) {
 	if v.node.Kind != yaml.ScalarNode {
 		return "", at.errorf("the inside of a variable must be text")
 	}
-	return strings.TrimSpace(v.node.Value), nil
+	return strings.TrimSpace(vs.doc.dialect.spelled(v)), nil
 }
 
 func (vs *variables) self(at value, address string) (value, error) {

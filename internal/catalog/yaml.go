@@ -98,6 +98,7 @@ func yamlError(file string, err error) error {
 // in eval: it is asked once for every value that is really used, so that what nobody needs may be beyond us.
 type document struct {
 	eval     func(value) (value, error)
+	dialect  dialect // how plain scalars are read
 	steps    int
 	warnings []string
 }
@@ -217,7 +218,7 @@ func (d *document) items(v value) ([]value, error) {
 	return all, nil
 }
 
-// text reads a scalar as it is spelled; numbers and booleans are text too.
+// text reads a scalar; numbers and booleans are text too, as the file's dialect writes them.
 func (d *document) text(v value) (string, error) {
 	v, err := d.resolved(v)
 	if err != nil {
@@ -226,7 +227,7 @@ func (d *document) text(v value) (string, error) {
 	if v.isNull() || v.node.Kind != yaml.ScalarNode || !strings.HasPrefix(v.node.ShortTag(), "!!") {
 		return "", v.errorf("want text here")
 	}
-	return v.node.Value, nil
+	return d.dialect.spelled(v), nil
 }
 
 func (d *document) integer(v value) (int, error) {
