@@ -56,10 +56,10 @@ const (
 )
 
 // The project files that are read, in order of preference.
-var projectFiles = []string{"serverless.yml", "serverless.yaml", "template.yaml", "template.yml"}
+var projectFiles = []string{"serverless.yml", "serverless.yaml", "serverless.json", "template.yaml", "template.yml", "template.json"}
 
 // ReadProject reads the project of function id from a directory or from a .zip or .jar: serverless.yml of the
-// Serverless Framework, or template.yaml of SAM. An archive without a project file takes the one beside it and is
+// Serverless Framework, or template.yaml of SAM or CloudFormation, or their forms in JSON. An archive without a project file takes the one beside it and is
 // itself the package. Nothing of the project is run.
 //
 // stage chooses what ${opt:stage} is; "" leaves it to the file, else "dev". env is all that ${env:NAME} can see.
@@ -128,7 +128,7 @@ func readProject(src source, archive, stage string, id hat.FunctionID, env map[s
 		}
 		return p, nil
 	}
-	for _, name := range []string{"serverless.json", "serverless.js", "serverless.ts", "serverless.cjs", "serverless.mjs"} {
+	for _, name := range []string{"serverless.js", "serverless.ts", "serverless.cjs", "serverless.mjs"} {
 		if src.has(name) {
 			return nil, &ProjectError{name, 0, "only YAML is read: programs are not run to read a project; write it as serverless.yml"}
 		}
@@ -136,7 +136,7 @@ func readProject(src source, archive, stage string, id hat.FunctionID, env map[s
 	if archive != "" {
 		return nil, &ProjectError{archive, 0, "there is no serverless.yml or template.yaml in the archive or beside it"}
 	}
-	return nil, &ProjectError{"serverless.yml", 0, "the project has neither serverless.yml nor template.yaml"}
+	return nil, &ProjectError{"serverless.yml", 0, "the project has neither serverless.yml nor template.yaml (nor one of them as .json)"}
 }
 
 type projectReader struct {
@@ -242,6 +242,10 @@ func (d *document) environment(env map[string]string, v value) error {
 		}
 		val, err := d.resolved(f.val)
 		if err != nil {
+			at := (*ProjectError)(nil)
+			if function, _ := call(f.val); function != "" && errors.As(err, &at) {
+				err = &ProjectError{at.File, at.Line, "environment variable " + f.key + ": " + at.Text}
+			}
 			return err
 		}
 		if val.isNull() { // the framework's way to take a variable of the provider away
@@ -266,12 +270,25 @@ func (d *document) checkKeys(where string, fields []field, read []string, ignore
 	got := make(map[string]value)
 	for _, f := range fields {
 		if slices.Contains(read, f.key) {
+			if name, _ := call(f.val); name != "" { // it may say that there is no value
+				v, err := d.resolved(f.val)
+				if err != nil {
+					return nil, err
+				}
+				if v.isNoValue() {
+					continue
+				}
+			}
 			got[f.key] = f.val
 			continue
 		}
 		why, known := ignored[f.key]
-		if !known {
+		if meant := similar(f.key, read, ignored); !known && meant != "" {
+			return nil, f.at.errorf("%s has no key %.80q that is understood here; did you mean %s?", where, f.key, meant)
+		} else if !known && len(d.plugins) == 0 {
 			return nil, f.at.errorf("%s has no key %.80q that is understood here", where, f.key)
+		} else if !known {
+			why = fmt.Sprintf("it is not known here, and no plugin is run (%.200s)", strings.Join(d.plugins, ", "))
 		}
 		if why != "" {
 			d.warnf(f.at, "%s is ignored: %s", f.key, why)
@@ -280,14 +297,35 @@ func (d *document) checkKeys(where string, fields []field, read []string, ignore
 	return got, nil
 }
 
+// similar finds the key that an unknown one is a slip of the pen for; "" if there is none.
+func similar(key string, read []string, ignored map[string]string) string {
+	for _, known := range append(slices.Sorted(maps.Keys(ignored)), read...) {
+		if strings.EqualFold(key, known) || len(known) >= 5 && len(key) <= len(known)+1 && oneSlip(key, known) {
+			return known
+		}
+	}
+	return ""
+}
+
+// oneSlip says whether one letter added, left out or changed, or two exchanged, makes a to b.
+func oneSlip(a, b string) bool {
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return len(a) <= 1 && len(b) <= 1 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
+}
+
 // missing says which entry is not in the project, and what is.
-func missing(at value, key string, have []string) error {
+func missing(at value, key string, have []string) *ProjectError {
 	if len(have) == 0 {
-		return at.errorf("there is no function %s", key)
+		return at.problem("there is no function %s", key)
 	}
 	slices.Sort(have)
 	list := strings.Join(have[:min(len(have), 12)], ", ")
-	return at.errorf("there is no function %s; there is %.400s", key, list)
+	return at.problem("there is no function %s; there is %.400s", key, list)
 }
 
 // insideName cleans a path that a project file gives, and refuses one that leads out of the project.

@@ -8,15 +8,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// SAM templates: AWS::Serverless::Function with Globals, Parameters (their defaults), Ref and Sub. Form: "AWS SAM
-// template anatomy" and the resource reference of AWS::Serverless::Function.
+// SAM templates: AWS::Serverless::Function with Globals, Parameters (their defaults), Mappings and Conditions; and
+// AWS::Lambda::Function, as the AWS CDK writes it. Form: "AWS SAM template anatomy" and the resource references of the
+// two types.
 
-const samFunction = "AWS::Serverless::Function"
+const (
+	samFunction   = "AWS::Serverless::Function"
+	plainFunction = "AWS::Lambda::Function"
+	samTransform  = "AWS::Serverless-2016-10-31"
+	forEach       = "Fn::ForEach"
+)
 
 var (
 	ignoredTemplate = map[string]string{
-		"AWSTemplateFormatVersion": "", "Description": "", "Metadata": "", "Outputs": "", "Conditions": "", "Rules": "",
-		"Mappings": "",
+		"AWSTemplateFormatVersion": "", "Description": "", "Metadata": "", "Outputs": "", "Rules": "", "Hooks": "",
 	}
 	ignoredGlobals = map[string]string{
 		"Api": "", "HttpApi": "", "SimpleTable": "", "StateMachine": "", "LayerVersion": "", "CapacityProvider": "", "WebSocketApi": "",
@@ -39,14 +44,19 @@ var (
 		"FunctionName", "CodeUri", "Handler", "Runtime", "MemorySize", "Timeout", "Environment", "Layers", "PackageType",
 		"InlineCode", "ImageUri", "ImageConfig",
 	}
+	readPlainProperties = []string{
+		"FunctionName", "Code", "Handler", "Runtime", "MemorySize", "Timeout", "Environment", "Layers", "PackageType",
+		"ImageConfig",
+	}
 )
 
 type sam struct {
 	document
 	in      projectReader
 	stage   string
-	depth   int              // of Sub within Sub
-	params  map[string]value // by name: the default, or a null
+	cloud   *cloudFormation
+	isSAM   bool
+	loops   bool // Fn::ForEach makes resources, which are not read
 	globals map[string]value
 }
 
@@ -55,23 +65,28 @@ func readSAM(in projectReader) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sam{in: in, stage: in.stage, params: make(map[string]value)}
+	s := &sam{in: in, stage: in.stage}
 	if s.stage == "" {
 		s.stage = "dev"
 	}
-	s.eval, s.dialect = s.evaluate, samText
+	s.cloud = newCloudFormation(&s.document, in.id.String()+"-"+s.stage)
+	s.eval, s.dialect = s.cloud.evaluate, samText
 	fields, err := s.fields(root)
 	if err != nil {
 		return nil, err
 	}
-	top, err := s.checkKeys("the template", fields, []string{"Transform", "Globals", "Parameters", "Resources"}, ignoredTemplate)
+	top, err := s.checkKeys("the template", fields, []string{"Transform", "Globals", "Parameters", "Mappings", "Conditions", "Resources"}, ignoredTemplate)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.readTransform(root, top["Transform"]); err != nil {
+	if err := s.readTransform(top["Transform"]); err != nil {
 		return nil, err
 	}
-	if err := s.readParameters(top["Parameters"]); err != nil {
+	if err := s.cloud.readParameters(top["Parameters"], in.stage); err != nil {
+		return nil, err
+	}
+	s.cloud.mappings = top["Mappings"]
+	if err := s.cloud.readConditions(top["Conditions"]); err != nil {
 		return nil, err
 	}
 	if err := s.readGlobals(top["Globals"]); err != nil {
@@ -85,48 +100,13 @@ func readSAM(in projectReader) (*Project, error) {
 	return p, nil
 }
 
-func (s *sam) readTransform(root, v value) error {
-	if v.node != nil {
-		names, _, err := s.texts(v)
-		if err != nil {
-			return err
-		}
-		if slices.Contains(names, "AWS::Serverless-2016-10-31") {
-			return nil
-		}
-	}
-	return root.errorf("this is no SAM template: want Transform: AWS::Serverless-2016-10-31")
-}
-
-// readParameters keeps the defaults. A parameter named Stage is the stage the function is registered with.
-func (s *sam) readParameters(v value) error {
+func (s *sam) readTransform(v value) error {
 	if v.node == nil {
 		return nil
 	}
-	all, err := s.fields(v)
-	if err != nil {
-		return err
-	}
-	for _, p := range all {
-		fields, err := s.fields(p.val)
-		if err != nil {
-			return err
-		}
-		s.params[p.key] = p.at.scalar("!!null", "")
-		for _, f := range fields {
-			if f.key == "Default" {
-				text, err := s.text(f.val)
-				if err != nil {
-					return err
-				}
-				s.params[p.key] = f.val.scalar("!!str", text)
-			}
-		}
-		if strings.EqualFold(p.key, "Stage") && s.in.stage != "" {
-			s.params[p.key] = p.at.scalar("!!str", s.stage)
-		}
-	}
-	return nil
+	names, _, err := s.texts(v)
+	s.isSAM = slices.Contains(names, samTransform)
+	return err
 }
 
 func (s *sam) readGlobals(v value) error {
@@ -148,12 +128,15 @@ func (s *sam) readGlobals(v value) error {
 	return err
 }
 
-// samResource is one AWS::Serverless::Function of the template.
+// samResource is one function of the template.
 type samResource struct {
 	logical    string
+	plain      bool   // AWS::Lambda::Function
 	name       string // FunctionName, "" if not given
 	at         value
 	properties value
+	asset      value // where the AWS CDK put its code
+	condition  value // under which it exists; no node: always
 }
 
 func (s *sam) readResources(root, v value, p *Project) error {
@@ -166,34 +149,16 @@ func (s *sam) readResources(root, v value, p *Project) error {
 	}
 	var functions []samResource
 	for _, f := range all {
-		r := samResource{logical: f.key, at: f.at}
-		fields, err := s.fields(f.val)
+		r, ok, err := s.resource(f)
 		if err != nil {
 			return err
 		}
-		kind := ""
-		for _, g := range fields {
-			switch g.key {
-			case "Type":
-				if kind, err = s.text(g.val); err != nil {
-					return err
-				}
-			case "Properties":
-				r.properties = g.val
-			}
+		if ok {
+			functions = append(functions, r)
 		}
-		if kind != samFunction {
-			s.warnf(f.at, "%.80s is not a function: nothing is created in a cloud", f.key)
-			continue
-		}
-		if r.properties.node == nil {
-			return f.at.errorf("function %.80q has no Properties", f.key)
-		}
-		// The names first: a function that is not ours may use what we don't understand.
-		if r.name, err = s.functionName(r.properties); err != nil {
-			return err
-		}
-		functions = append(functions, r)
+	}
+	if !s.isSAM && !slices.ContainsFunc(functions, func(r samResource) bool { return r.plain }) {
+		return root.errorf("this is no SAM template: want Transform: %s", samTransform)
 	}
 	for i, key := range entryKeys(s.in.id) {
 		r, err := s.entryFor(v, key, functions)
@@ -205,6 +170,62 @@ func (s *sam) readResources(root, v value, p *Project) error {
 		}
 	}
 	return nil
+}
+
+// resource reads what is needed to know which function a resource is; ok is false if it is none.
+func (s *sam) resource(f field) (r samResource, ok bool, err error) {
+	r = samResource{logical: f.key, at: f.at}
+	if strings.HasPrefix(f.key, forEach) {
+		s.loops = true
+		s.warnf(f.at, "%.80s is not read: functions that it makes are passed over", f.key)
+		return r, false, nil
+	}
+	node := f.val.node
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	kind := ""
+	if name, _ := call(f.val.at(node)); name == "" && node.Kind == yaml.MappingNode {
+		fields, err := s.fields(f.val)
+		if err != nil {
+			return r, false, err
+		}
+		for _, g := range fields {
+			switch g.key {
+			case "Type":
+				if kind, err = s.text(g.val); err != nil {
+					return r, false, err
+				}
+			case "Properties":
+				r.properties = g.val
+			case "Condition":
+				r.condition = g.val
+			case "Metadata":
+				if r.asset, err = s.cloud.member(g.val, "aws:asset:path"); err != nil {
+					return r, false, err
+				}
+			}
+		}
+	}
+	if r.plain = kind == plainFunction; kind != samFunction && !r.plain {
+		s.warnf(f.at, "%.80s is not a function: nothing is created in a cloud", f.key)
+		return r, false, nil
+	}
+	if r.properties.node == nil {
+		return r, false, f.at.errorf("function %.80q has no Properties", f.key)
+	}
+	if r.condition.node != nil {
+		// What can't be worked out is left to the moment the function is used.
+		if name, err := s.text(r.condition); err == nil {
+			if exists, err := s.cloud.condition(r.condition, name); err == nil && !exists {
+				s.warnf(f.at, "function %.80s is passed over: its condition %.80s is false", f.key, name)
+				return r, false, nil
+			}
+		}
+	}
+	// The names first: a function that is not ours may use what we don't understand.
+	r.name, err = s.functionName(r.properties)
+	return r, err == nil, err
 }
 
 func (s *sam) functionName(properties value) (string, error) {
@@ -248,9 +269,17 @@ func (s *sam) entryFor(at value, key string, functions []samResource) (samResour
 	}
 	var have []string
 	for _, r := range functions {
-		have = append(have, r.logical)
+		name := r.logical
+		if r.name != "" {
+			name += " (" + r.name + ")"
+		}
+		have = append(have, name)
 	}
-	return samResource{}, missing(at, key, have)
+	err := missing(at, key, have)
+	if s.loops {
+		err.Text += "; what " + forEach + " makes is not read: write that function out"
+	}
+	return samResource{}, err
 }
 
 func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
@@ -258,7 +287,16 @@ func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
 	if err != nil {
 		return err
 	}
-	own, err := s.checkKeys("function "+r.logical, fields, readProperties, ignoredProperties)
+	if r.condition.node != nil {
+		if _, err := s.cloud.holdsNamed(r.condition); err != nil {
+			return err
+		}
+	}
+	read, globals := readProperties, s.globals
+	if r.plain {
+		read, globals = readPlainProperties, nil
+	}
+	own, err := s.checkKeys("function "+r.logical, fields, read, ignoredProperties)
 	if err != nil {
 		return err
 	}
@@ -266,7 +304,7 @@ func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
 		if v := own[key]; v.node != nil {
 			return v
 		}
-		return s.globals[key]
+		return globals[key]
 	}
 	for _, key := range []string{"ImageUri", "ImageConfig"} {
 		if v := get(key); v.node != nil {
@@ -283,7 +321,7 @@ func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
 	if v := get("InlineCode"); v.node != nil {
 		return v.errorf("InlineCode is not read; put the code into a file and give its folder as CodeUri")
 	}
-	for _, v := range []value{own["Layers"], s.globals["Layers"]} { // SAM joins the two lists
+	for _, v := range []value{own["Layers"], globals["Layers"]} { // SAM joins the two lists
 		if v.node == nil {
 			continue
 		}
@@ -311,15 +349,41 @@ func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
 		}
 	}
 	e.Env = mergedEnv(nil)
-	for _, v := range []value{s.globals["Environment"], own["Environment"]} {
+	for _, v := range []value{globals["Environment"], own["Environment"]} {
 		if err := s.readEnvironment(e.Env, v); err != nil {
 			return err
 		}
 	}
-	if e.Packing, err = s.packing(r, get("CodeUri")); err != nil {
+	code := get("CodeUri")
+	if r.plain {
+		if code, err = s.plainCode(r, own["Code"]); err != nil {
+			return err
+		}
+	}
+	if e.Packing, err = s.packing(r, code); err != nil {
 		return err
 	}
 	return s.checkEntry(e, r.at, get("MemorySize"), get("Timeout"))
+}
+
+// plainCode is where the code of an AWS::Lambda::Function is: the folder that the AWS CDK names in the metadata, or a
+// path in place of the bucket, as before "aws cloudformation package".
+func (s *sam) plainCode(r samResource, code value) (value, error) {
+	if r.asset.node != nil {
+		return r.asset, nil
+	}
+	if code.node == nil {
+		return value{}, r.at.errorf("function %.80q has no Code", r.logical)
+	}
+	v, err := s.resolved(code)
+	if err != nil {
+		return value{}, err
+	}
+	if v.node.Kind != yaml.ScalarNode {
+		return value{}, code.errorf("Code: code in a bucket, an image or the template can't be fetched; give the folder as Code: ./folder, "+
+			"or write an %s with CodeUri", samFunction)
+	}
+	return v, nil
 }
 
 func (s *sam) readEnvironment(env map[string]string, v value) error {
@@ -366,118 +430,4 @@ func (s *sam) packing(r samResource, uri value) (Packing, error) {
 		p.Rules = append(p.Rules, Rule{Pattern: pattern})
 	}
 	return p, nil
-}
-
-// evaluate resolves Ref and Sub, in their short and their long form. Other functions of CloudFormation need a
-// stack and are errors where a value is really used.
-func (s *sam) evaluate(v value) (value, error) {
-	node := v.node
-	if v.final {
-		return v, nil
-	}
-	switch {
-	case node.Tag == "!Ref" && node.Kind == yaml.ScalarNode:
-		return s.ref(v, node.Value)
-	case node.Tag == "!Sub":
-		return s.sub(v, s.untagged(v))
-	case strings.HasPrefix(node.Tag, "!") && !strings.HasPrefix(node.Tag, "!!"):
-		return value{}, v.errorf("%.40s can't be worked out without a cloud; only Ref and Sub are read", node.Tag)
-	case node.Kind == yaml.MappingNode && len(node.Content) == 2:
-		key, inner := node.Content[0].Value, v.at(node.Content[1])
-		switch {
-		case key == "Ref" && inner.node.Kind == yaml.ScalarNode:
-			return s.ref(v, inner.node.Value)
-		case key == "Fn::Sub":
-			return s.sub(v, inner)
-		case strings.HasPrefix(key, "Fn::"):
-			return value{}, v.errorf("%.40s can't be worked out without a cloud; only Ref and Sub are read", key)
-		}
-	}
-	return v, nil
-}
-
-func (s *sam) untagged(v value) value {
-	plain := *v.node
-	plain.Tag = ""
-	return v.at(&plain)
-}
-
-func (s *sam) ref(at value, name string) (value, error) {
-	if p, ok := s.params[name]; ok {
-		if p.isNull() {
-			return value{}, at.errorf("parameter %.80q has no Default", name)
-		}
-		return at.scalar("!!str", p.node.Value), nil
-	}
-	switch name {
-	case "AWS::Partition":
-		return at.scalar("!!str", "aws"), nil
-	case "AWS::URLSuffix":
-		return at.scalar("!!str", "amazonaws.com"), nil
-	case "AWS::StackName":
-		return at.scalar("!!str", s.in.id.String()+"-"+s.stage), nil
-	}
-	return value{}, at.errorf("%.80q is no parameter of this template; things in a cloud can't be referred to", name)
-}
-
-// sub fills ${Name} into a text; the long form is a list of the text and its own names.
-func (s *sam) sub(at, v value) (value, error) {
-	if s.depth++; s.depth > maxEvaluate { // an alias can point back
-		return value{}, at.errorf("Sub nests deeper than %d", maxEvaluate)
-	}
-	defer func() { s.depth-- }()
-	own := make(map[string]value)
-	if v.node.Kind == yaml.SequenceNode {
-		if len(v.node.Content) != 2 {
-			return value{}, at.errorf("Sub: want a text and its names")
-		}
-		fields, err := s.fields(v.at(v.node.Content[1]))
-		if err != nil {
-			return value{}, err
-		}
-		for _, f := range fields {
-			own[f.key] = f.val
-		}
-		v = v.at(v.node.Content[0])
-	}
-	if v.node.Kind != yaml.ScalarNode {
-		return value{}, at.errorf("Sub: want a text")
-	}
-	var b strings.Builder
-	for rest := v.node.Value; rest != ""; {
-		before, after, found := strings.Cut(rest, "${")
-		b.WriteString(before)
-		if !found {
-			break
-		}
-		name, tail, closed := strings.Cut(after, "}")
-		if !closed {
-			return value{}, at.errorf("Sub: a ${ is not closed")
-		}
-		rest = tail
-		if literal, ok := strings.CutPrefix(name, "!"); ok {
-			b.WriteString("${" + literal + "}")
-			continue
-		}
-		var text string
-		name = strings.TrimSpace(name)
-		if f, ok := own[name]; ok {
-			inner, err := s.text(f)
-			if err != nil {
-				return value{}, err
-			}
-			text = inner
-		} else {
-			p, err := s.ref(at, name)
-			if err != nil {
-				return value{}, err
-			}
-			text = p.node.Value
-		}
-		if b.Len()+len(text) > maxVariableText {
-			return value{}, at.errorf("the text grows beyond %d bytes", maxVariableText)
-		}
-		b.WriteString(text)
-	}
-	return at.scalar("!!str", b.String()), nil
 }

@@ -87,7 +87,15 @@ func readServerless(in projectReader) (*Project, error) {
 		read:  func(name string) ([]byte, error) { return in.src.read(name, maxYAML) },
 		files: make(map[string]value), busy: make(map[*yaml.Node]bool),
 	}
-	s.eval, s.dialect = vars.eval, frameworkText
+	cloud := newCloudFormation(&s.document, "")
+	s.dialect = frameworkText
+	s.eval = func(v value) (value, error) {
+		v, err := vars.eval(v)
+		if err != nil {
+			return value{}, err
+		}
+		return cloud.evaluate(v)
+	}
 	if in.stage != "" {
 		vars.opt["stage"], vars.stage = in.stage, in.stage
 	}
@@ -95,7 +103,14 @@ func readServerless(in projectReader) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	top, err := s.checkKeys("serverless.yml", fields, []string{"service", "provider", "functions", "package", "plugins"}, ignoredTop)
+	for _, f := range fields {
+		if f.key == "plugins" {
+			if err := s.readPlugins(f.val); err != nil {
+				return nil, err
+			}
+		}
+	}
+	top, err := s.checkKeys(in.file, fields, []string{"service", "provider", "functions", "package", "plugins"}, ignoredTop)
 	if err != nil {
 		return nil, err
 	}
@@ -103,18 +118,21 @@ func readServerless(in projectReader) (*Project, error) {
 		return nil, err
 	}
 	vars.stage = s.stage
+	if s.service, err = s.readService(root, top["service"]); err != nil {
+		return nil, err
+	}
+	cloud.stackName = s.service + "-" + s.stage
+	for _, f := range fields {
+		if f.key == "resources" {
+			cloud.readResources(f.val)
+		}
+	}
 	if s.env = mergedEnv(nil); s.base["environment"].node != nil {
 		if err := s.environment(s.env, s.base["environment"]); err != nil {
 			return nil, err
 		}
 	}
-	if s.service, err = s.readService(root, top["service"]); err != nil {
-		return nil, err
-	}
 	if s.pack, err = s.readPackage(top["package"]); err != nil {
-		return nil, err
-	}
-	if err := s.readPlugins(top["plugins"]); err != nil {
 		return nil, err
 	}
 	p := &Project{File: in.file, Service: s.service, Stage: s.stage}
@@ -301,6 +319,7 @@ func (s *serverless) readPlugins(v value) error {
 	if err != nil {
 		return err
 	}
+	s.plugins = names
 	for i, name := range names {
 		switch {
 		case slices.Contains(harmlessPlugins, name):

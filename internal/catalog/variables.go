@@ -50,7 +50,13 @@ func (vs *variables) eval(v value) (value, error) {
 	if err != nil {
 		return value{}, v.errorf("%v", err)
 	}
-	return vs.template(v, parts)
+	whole, err := vs.template(v, parts)
+	if tag := v.node.Tag; err == nil && whole.node.Kind == yaml.ScalarNode && strings.HasPrefix(tag, "!") && !strings.HasPrefix(tag, "!!") {
+		// A function of CloudFormation goes on with the text.
+		whole = v.scalar(tag, vs.doc.dialect.spelled(whole))
+		whole.final = false
+	}
+	return whole, err
 }
 
 // template joins parts; a single variable keeps the type of its value.
@@ -346,6 +352,9 @@ func (p *templateParser) parts(stop string, depth int) ([]part, error) {
 		case strings.HasPrefix(rest, `\${`): // escaped: the framework leaves it to CloudFormation
 			text.WriteString("${")
 			p.i += 3
+		case strings.HasPrefix(rest, "${AWS::"): // a pseudo parameter, for CloudFormation's Sub
+			text.WriteString("${")
+			p.i += 2
 		case strings.HasPrefix(rest, "${"):
 			flush()
 			p.i += 2
@@ -439,9 +448,6 @@ func (p *templateParser) alternative(depth int) (a alternative, err error) {
 		}
 	case p.i < len(p.s) && p.s[p.i] == ':':
 		p.i++
-		if p.i < len(p.s) && p.s[p.i] == ':' { // AWS::Region is CloudFormation's, known only in the cloud
-			return a, errVariable
-		}
 		a.source = word
 		a.address, err = p.parts(",}", depth+1)
 	default:

@@ -39,7 +39,9 @@ type value struct {
 	final bool // made by an evaluation: a "${" in it is text
 }
 
-func (v value) errorf(format string, args ...any) error {
+func (v value) errorf(format string, args ...any) error { return v.problem(format, args...) }
+
+func (v value) problem(format string, args ...any) *ProjectError {
 	line := 0
 	if v.node != nil {
 		line = v.node.Line
@@ -52,11 +54,20 @@ func (v value) isNull() bool {
 }
 
 // at is a node of v's file.
-func (v value) at(n *yaml.Node) value { return value{node: n, file: v.file} }
+func (v value) at(n *yaml.Node) value { return value{node: n, file: v.file, final: v.final} }
 
 // scalar makes a value that stands where v stood.
 func (v value) scalar(tag, text string) value {
 	return value{&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text, Line: v.node.Line}, v.file, true}
+}
+
+// sequence makes a list of texts that stands where v stood.
+func (v value) sequence(texts []string) value {
+	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: v.node.Line}
+	for _, text := range texts {
+		list.Content = append(list.Content, v.scalar("!!str", text).node)
+	}
+	return value{list, v.file, true}
 }
 
 // parseYAML reads the one document of a file.
@@ -98,7 +109,8 @@ func yamlError(file string, err error) error {
 // in eval: it is asked once for every value that is really used, so that what nobody needs may be beyond us.
 type document struct {
 	eval     func(value) (value, error)
-	dialect  dialect // how plain scalars are read
+	dialect  dialect  // how plain scalars are read
+	plugins  []string // that may have keys of their own
 	steps    int
 	warnings []string
 }
