@@ -53,7 +53,8 @@ func checkPython(handler string, c *contents) error {
 	return refuse("handler %q: the package has no file %s.py", handler, module)
 }
 
-// checkNode wants file.export; the file may be a folder with an index, as for require.
+// checkNode wants file.export; the file may be a folder with an index, as for require. Where it is not there, Lambda has
+// require look for its last part: in node_modules there and above, and at the root.
 func checkNode(handler string, c *contents) error {
 	dir, base := path.Split(handler)
 	stem, export, ok := strings.Cut(base, ".")
@@ -64,6 +65,20 @@ func checkNode(handler string, c *contents) error {
 	for _, name := range []string{module, module + ".js", module + ".mjs", module + ".cjs", module + "/index.js", module + "/package.json"} {
 		if c.isFile(name) {
 			return nil
+		}
+	}
+	var places []string
+	for at := path.Clean(dir); ; at = path.Dir(at) {
+		places = append(places, path.Join(at, "node_modules", stem))
+		if at == "." || at == "/" {
+			break
+		}
+	}
+	for _, place := range append(places, stem) {
+		for _, suffix := range []string{".js", "/index.js", "/package.json"} {
+			if c.isFile(place + suffix) {
+				return nil
+			}
 		}
 	}
 	hint := ""

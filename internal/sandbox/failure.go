@@ -42,12 +42,14 @@ const (
 // texts are our words for what a runtime may report about its function. A report that is not in here is Unhandled:
 // the name itself comes from the function and could carry data.
 var texts = map[string]string{
-	Unhandled:            "the function raised an error",
-	ImportModuleError:    "the function's module could not be loaded",
+	Unhandled: "the function raised an error",
+	ImportModuleError: "the function's module could not be loaded: its log says why; what Lambda's images hold beside the language " +
+		"(boto3, the aws-sdk) is not here and must be in the package",
 	HandlerNotFound:      "the function's module has no such handler",
 	UserCodeSyntaxError:  "the function's code has a syntax error",
 	MalformedHandlerName: "the handler is not written as this runtime wants it",
-	MarshalError:         "the function's answer can't be written as JSON",
+	MarshalError:         "the function's answer can't be written as JSON; its log says what of it",
+	marshalNaN:           "the function's answer holds NaN or Infinity, which JSON has not; its log says where",
 	UnmarshalError:       "the function can't read its event",
 	UnhandledRejection:   "the function left a rejected promise unhandled",
 	OutOfMemory:          "the function used more memory than it may",
@@ -56,6 +58,9 @@ var texts = map[string]string{
 	ResponseSizeTooLarge: fmt.Sprintf("the answer is larger than %d bytes", MaxAnswer),
 	Timedout:             "the function took longer than it may",
 }
+
+// marshalNaN is a MarshalError in the words of our bootstraps, for a number that JSON has not.
+const marshalNaN = MarshalError + ".NaN"
 
 // A Failure is why there is no answer. Text is in our words: a function's own message is Owner data and stays in the
 // Result.
@@ -77,6 +82,9 @@ func Reported(errorType string) *Failure {
 	text, ok := texts[errorType]
 	if !ok {
 		errorType, text = Unhandled, texts[Unhandled]
+	}
+	if errorType == marshalNaN {
+		errorType = MarshalError
 	}
 	return &Failure{Author, errorType, text}
 }

@@ -1,38 +1,79 @@
 """Runs an AWS Lambda handler written in Python: asks the Runtime API for the event, calls the handler, reports.
 
-The Runtime API is spoken over a plain socket, so that as little as possible is imported beside the function.
+It lives in the function's process, whose code may replace or set anything there: default time-outs, the json module,
+signal handlers, standard streams. So all that is used after the function's code is loaded was taken before, the Runtime
+API is spoken over the interpreter's own kind of socket, and what is set for the whole process is not relied on.
 Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
+import _socket
+import importlib
 import json
+import logging
+import marshal
 import os
 import sys
 import time
+import traceback
 
 TASK = os.environ["LAMBDA_TASK_ROOT"]
 API = os.environ["AWS_LAMBDA_RUNTIME_API"]
 PREFIX = "/2018-06-01/runtime/"
 
 
+class own:
+    """What was taken before the function's code. Tools that replace, say, time.time look for it in modules, not here."""
+
+    environ = dict(os.environ)
+    stdout = sys.stdout
+    modules = sys.modules
+    now, gmtime = time.time, time.gmtime
+    write, urandom, exit = os.write, os.urandom, os._exit
+    socket = _socket.socket
+    dumps = marshal.dumps
+    extract_tb, format_list = traceback.extract_tb, traceback.format_list
+    read = json.JSONDecoder().scan_once
+    import_module = importlib.import_module
+
+
+def writer(ascii):
+    """Gives json.dumps without its module: an encoder of its own, which nobody else can change."""
+    encoder = json.JSONEncoder(ensure_ascii=ascii, allow_nan=False, default=extra)
+    chunks = encoder.iterencode
+    return lambda value: "".join(chunks(value, True)).encode()
+
+
 connection = None  # kept for the next request
+
+
+def connect():
+    """Opens a connection that waits as long as it takes, whatever socket.setdefaulttimeout says."""
+    host, _, port = API.partition(":")
+    low = []  # where the function closed a standard stream, its print would go into our connection
+    s = own.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    while s.fileno() <= 2:
+        low.append(s)
+        s = own.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+    for unused in low:
+        unused.close()
+    s.settimeout(None)
+    s.connect((host, int(port)))
+    return s
 
 
 def request(method, path, body=b"", headers=()):
     """Sends one request and gives (status, headers in lower case, body)."""
-    import socket
-
     global connection
     head = [f"{method} {PREFIX}{path} HTTP/1.1", f"Host: {API}", f"Content-Length: {len(body)}"]
     head += [f"{k}: {v}" for k, v in headers]
-    head = "\r\n".join(head + ["", ""]).encode("latin-1")
+    head = "\r\n".join(head + ["", ""]).encode("latin-1", "replace")
     kept, connection = connection, None
     if kept:
         try:
             return exchange(kept, head, body)
         except OSError:
             pass  # a function may close what it did not open
-    host, _, port = API.partition(":")
-    return exchange(socket.create_connection((host, int(port))), head, body)
+    return exchange(connect(), head, body)
 
 
 def exchange(s, head, body):
@@ -65,36 +106,68 @@ def exchange(s, head, body):
 
 
 def receive(s):
-    part = s.recv(1 << 16)
+    while True:
+        try:
+            part = s.recv(1 << 16)
+            break
+        except OSError as e:
+            if e.errno is not None:
+                raise
+            # Raised by a signal handler of the function, as is what is caught below: not in its call, so for nobody.
+        except BaseException:
+            pass
     if not part:
         raise ConnectionResetError("the Runtime API hung up")
     return part
 
 
+def text_of(error):
+    try:
+        return str(error)
+    except Exception:
+        return "(its text can't be had: __str__ raises)"
+
+
 def document(error, error_type=None, trace=None):
     """A function's error in Lambda's form."""
-    import traceback
-
     if trace is None:
-        trace = traceback.format_list([f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__])
+        try:
+            trace = own.format_list([f for f in own.extract_tb(error.__traceback__) if f.filename != __file__])
+        except Exception:
+            trace = []
     return {
-        "errorMessage": str(error),
+        "errorMessage": text_of(error),
         "errorType": error_type or type(error).__name__,
         "requestId": Context.current_id or "",
-        "stackTrace": trace,
+        "stackTrace": list(trace),
     }
 
 
-def report(path, doc):
+def report(path, doc, kind=None):
+    flush()
+    lines = [f"[ERROR] {doc['errorType']}: {doc['errorMessage']}", *doc["stackTrace"], ""]
     try:
-        print(f"[ERROR] {doc['errorType']}: {doc['errorMessage']}", *doc["stackTrace"], sep="\n", file=sys.stderr, flush=True)
-    except Exception:
+        left = "\n".join(lines).encode("utf-8", "backslashreplace")
+        while left:
+            left = left[own.write(2, left) :]
+    except OSError:
         pass  # a function may close what it did not open
-    request("POST", path, json.dumps(doc).encode(), [("Lambda-Runtime-Function-Error-Type", plain(doc["errorType"]))])
+    request("POST", path, in_ascii(doc), [("Lambda-Runtime-Function-Error-Type", kind or plain(doc["errorType"]))])
 
 
 def plain(name):
+    """An error's name for a header, which has no letters beyond ASCII; without one the document's counts."""
+    if not name.isascii():
+        return "Unhandled"
     return "".join(c for c in name if c.isalnum() or c in "._")[:100]
+
+
+def flush():
+    for stream in (sys.stdout, sys.stderr, own.stdout):
+        try:
+            stream.flush()
+        except Exception:
+            pass  # it was closed, or is something else now
 
 
 class Identity:
@@ -108,7 +181,7 @@ class Context:
     current_id = None
 
     def __init__(self, headers):
-        env = os.environ.get
+        env = own.environ.get
         self.aws_request_id = headers["lambda-runtime-aws-request-id"]
         self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn", "")
         self.function_name = env("AWS_LAMBDA_FUNCTION_NAME")
@@ -121,7 +194,7 @@ class Context:
         self._deadline = int(headers["lambda-runtime-deadline-ms"])
 
     def get_remaining_time_in_millis(self):
-        return max(0, self._deadline - int(time.time() * 1000))
+        return max(0, self._deadline - int(own.now() * 1000))
 
     def log(self, message):
         sys.stdout.write(str(message))
@@ -132,7 +205,6 @@ def forward_logging():
 
     It must be there before the function's modules are: they find it, and logging.basicConfig leaves it alone.
     """
-    import logging
 
     class Handler(logging.Handler):
         def emit(self, record):
@@ -143,7 +215,7 @@ def forward_logging():
                 self.handleError(record)
 
     lines = logging.Formatter("[%(levelname)s]\t%(asctime)s.%(msecs)dZ\t%(aws_request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S")
-    lines.converter = time.gmtime
+    lines.converter = own.gmtime
     handler = Handler()
     handler.setFormatter(lines)
     logging.getLogger().addHandler(handler)
@@ -157,76 +229,168 @@ class InitError(Exception):
 
 def load(handler):
     """Finds module.function, where the module may be in packages: a.b.function or a/b.function."""
-    import importlib
-    import traceback
-
     module_name, dot, function = handler.rpartition(".")
     if not dot or not module_name or not function:
         raise InitError("Runtime.MalformedHandlerName", f"Bad handler '{handler}': want module.function")
     module_name = module_name.replace("/", ".")
     try:
-        module = importlib.import_module(module_name)
+        module = own.import_module(module_name)
     except ImportError as e:
-        raise InitError("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {e}") from e
+        raise InitError("Runtime.ImportModuleError", f"Unable to import module '{module_name}': {text_of(e)}{absent(e)}") from e
     except SyntaxError as e:
         where = f'  File "{e.filename}" Line {e.lineno}\n    {e.text}'
         raise InitError("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module_name}': {e}", [where]) from e
     except Exception as e:
-        raise InitError(type(e).__name__, str(e), traceback.format_tb(e.__traceback__)) from e
+        raise InitError(type(e).__name__, text_of(e), document(e)["stackTrace"]) from e
     found = getattr(module, function, None)
     if not callable(found):
         raise InitError("Runtime.HandlerNotFound", f"Handler '{function}' missing on module '{module_name}'")
     return found
 
 
+# Modules that Lambda's images hold beside Python.
+LAMBDAS = ("boto3", "botocore", "s3transfer", "jmespath", "awslambdaric")
+
+
+def absent(error):
+    """Advice on an import that would have worked on Lambda."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    return f" ({name} is in Lambda's images and not here: add it to the package)" if name in LAMBDAS else ""
+
+
 def fresh_randomness():
     """This process may be a copy of one that waited for its event: generators seeded before must not repeat.
 
     What asks the kernel each time (os.urandom, secrets, uuid4) needs nothing. A generator that the function made and
-    seeded itself is left alone.
+    seeded itself is left alone. A module of the function may have one of these names.
     """
-    random = sys.modules.get("random")
-    if random:
-        random.seed()
-    numpy = sys.modules.get("numpy.random")
-    if numpy:
-        numpy.seed()
-    tempfile = sys.modules.get("tempfile")
-    if tempfile:
-        tempfile._name_sequence = None
-    ssl = sys.modules.get("ssl")
-    if ssl:
-        ssl.RAND_add(os.urandom(64), 64.0)
+    for name, reseed in (
+        ("random", lambda m: m.seed()),
+        ("numpy.random", lambda m: m.seed()),
+        ("tempfile", lambda m: setattr(m, "_name_sequence", None)),
+        ("ssl", lambda m: m.RAND_add(own.urandom(64), 64.0)),
+    ):
+        module = own.modules.get(name)
+        if module:
+            try:
+                reseed(module)
+            except Exception:
+                pass
+
+
+class NoJSON(ValueError):
+    """NaN or an infinity, which Python writes and nobody may read."""
 
 
 def encode(answer):
-    def extra(value):
-        import decimal
-
-        if isinstance(value, decimal.Decimal):
-            return float(value)
-        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
-
+    """Writes the answer as Lambda's client does: with simplejson, so that named tuples are objects, bytes are text and a
+    Decimal keeps its digits."""
+    if isinstance(answer, bytes):
+        return answer
+    numbers = []
+    mark = own.urandom(16).hex()
     try:
-        return json.dumps(answer, ensure_ascii=False, default=extra).encode()
+        own.dumps(answer, 2)  # takes nothing but plain lists, dicts, text and numbers
+    except Exception:
+        try:
+            answer = simple(answer, mark, numbers)
+        except RecursionError:
+            raise ValueError("it holds itself, or is nested too deeply") from None
+    try:
+        text = in_utf8(answer)
     except UnicodeEncodeError:  # half a surrogate pair: JSON has a way to write it, UTF-8 has none
-        return json.dumps(answer, default=extra).encode()
+        text = in_ascii(answer)
+    except TypeError:  # bytes as a key
+        text = in_utf8(simple(answer, mark, numbers))
+    except ValueError:
+        found = out_of_range(answer)
+        if found is None:
+            raise
+        raise NoJSON("%s is no JSON, at %s" % found) from None
+    if numbers:
+        first, *rest = text.split(f'"{mark}'.encode())
+        text = b"".join([first] + [number + part[1:] for number, part in zip(numbers, rest)])
+    return text
+
+
+def simple(value, mark, numbers):
+    """Makes what json would write otherwise than Lambda's client into what it writes alike. In place of a Decimal is the
+    mark, and its digits are in numbers."""
+    if isinstance(value, (str, int, float)) or value is None:
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        return extra(value)
+    if isinstance(value, list):
+        return [simple(v, mark, numbers) for v in value]
+    fields = getattr(value, "_asdict", None)
+    if callable(fields):
+        value = fields()
+    if isinstance(value, tuple):
+        return [simple(v, mark, numbers) for v in value]
+    if isinstance(value, dict):
+        return {k.decode() if isinstance(k, bytes) else k: simple(v, mark, numbers) for k, v in value.items()}
+    kind = type(value)
+    if any((c.__module__, c.__name__) == ("decimal", "Decimal") for c in kind.__mro__):
+        if not value.is_finite():
+            return float("nan") if value.is_nan() else float(value)
+        numbers.append(str(value).encode())
+        return mark
+    return value
+
+
+def extra(value):
+    if isinstance(value, bytes):
+        return value.decode()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+
+
+def out_of_range(value):
+    """Finds the first number that is none, and where it is, as a JSON pointer."""
+    left = [("", value)]
+    while left:
+        at, value = left.pop()
+        if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+            return ("NaN" if value != value else "Infinity" if value > 0 else "-Infinity"), at or "/"
+        if isinstance(value, dict):
+            inner = [(str(k).replace("~", "~0").replace("/", "~1"), v) for k, v in value.items()]
+        elif isinstance(value, (list, tuple)):
+            inner = list(enumerate(value))
+        else:
+            continue
+        left += [(f"{at}/{k}", v) for k, v in reversed(inner)]
+    return None
+
+
+in_utf8, in_ascii = writer(False), writer(True)
+
+
+def decode(body):
+    text = body.decode("utf-8", "surrogatepass").strip(" \t\n\r")
+    try:
+        value, end = own.read(text, 0)
+    except StopIteration as e:
+        raise ValueError(f"Expecting value: char {e.value}") from None
+    if end != len(text):
+        raise ValueError(f"Extra data: char {end}")
+    return value
 
 
 def main():
+    global connection
     sys.path.insert(0, TASK)
     sys.stdout.reconfigure(line_buffering=True)
     forward_logging()
+    connection = connect()  # before a function can close a standard stream and have its number taken
     try:
-        handler = load(os.environ["_HANDLER"])
+        handler = load(own.environ["_HANDLER"])
     except InitError as e:
         report("init/error", document(e, e.error_type, e.trace))
-        sys.exit(1)
+        own.exit(1)
     except SystemExit:
         raise
     except BaseException as e:
         report("init/error", document(e))
-        sys.exit(1)
+        own.exit(1)
 
     while True:
         _, headers, body = request("GET", "invocation/next")
@@ -236,10 +400,13 @@ def main():
 
 def answer_one(handler, headers, body):
     request_id = Context.current_id = headers["lambda-runtime-aws-request-id"]
-    os.environ["_X_AMZN_TRACE_ID"] = headers.get("lambda-runtime-trace-id", "")
+    try:
+        os.environ["_X_AMZN_TRACE_ID"] = headers.get("lambda-runtime-trace-id", "")
+    except Exception:
+        pass  # the function put something else there
     path = f"invocation/{request_id}/"
     try:
-        event = json.loads(body)
+        event = decode(body)
     except ValueError as e:
         report(path + "error", document(e, "Runtime.UnmarshalError", []))
         return
@@ -251,12 +418,10 @@ def answer_one(handler, headers, body):
     try:
         text = encode(answer)
     except Exception as e:
-        report(path + "error", document(e, "Runtime.MarshalError"))
+        kind = "Runtime.MarshalError"
+        report(path + "error", document(e, kind), kind + ".NaN" if isinstance(e, NoJSON) else None)
         return
-    try:
-        sys.stdout.flush()
-    except Exception:
-        pass  # it was closed, or is something else now
+    flush()
     request("POST", path + "response", text, [("Content-Type", "application/json")])
 
 
