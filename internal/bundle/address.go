@@ -63,9 +63,11 @@ func (l *lexer) hostDomainSecond(i int) site {
 }
 
 func (l *lexer) hostDomain(i int) site {
+	from := i
 	for l.isLetter(i) {
 		i++
 	}
+	l.ahead += i - from
 	var longer site
 	switch c := l.at(i); {
 	case l.isDigit(i):
@@ -96,9 +98,11 @@ func (l *lexer) hostFirst(i int) site {
 }
 
 func (l *lexer) host(i int) site {
+	from := i
 	for l.isPlain(i) {
 		i++
 	}
+	l.ahead += i - from
 	switch l.at(i) {
 	case '@':
 		return site{end: l.email(i + 1)}
@@ -124,13 +128,17 @@ func (l *lexer) email(i int) int {
 	return found.end
 }
 
-// url is where the path that begins with the slash at i ends.
+// url is where the path that begins with the slash at i ends. Behind an @ there is none, and looking for its end would be
+// for nothing.
 func (l *lexer) url(i int) site {
+	if l.at(i) != '/' || l.inEmail {
+		return site{}
+	}
 	end := i + 1
 	for end < len(l.s) && urlByte(l.s[end]) {
 		end++
 	}
-	if l.at(i) != '/' || end == i+1 {
+	if end == i+1 {
 		return site{}
 	}
 	return site{end: end, host: i}

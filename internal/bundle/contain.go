@@ -32,8 +32,11 @@ func newConstant(text string) *constant {
 
 // in says whether value contains the constant (value @> c). At the top, and only there, an array contains a scalar that
 // is one of its elements.
-func (c *constant) in(value string) bool {
+func (c *constant) in(value string) bool { return c.inside(nil, value) }
+
+func (c *constant) inside(m *meter, value string) bool {
 	if c.kind.scalar() && kindOf(value) == kindArray {
+		m.spend(len(value))
 		for e := range elements(value) {
 			if e == c.text {
 				return true
@@ -41,19 +44,21 @@ func (c *constant) in(value string) bool {
 		}
 		return false
 	}
-	return c.within(value)
+	return c.within(m, value)
 }
 
-func (c *constant) within(value string) bool {
+func (c *constant) within(m *meter, value string) bool {
+	m.spend(costQuery)
 	if c.kind != kindOf(value) {
 		return false
 	}
 	switch c.kind {
 	case kindObject:
+		m.spend(len(value))
 		found := 0
 		for key, v := range members(value) {
-			if m := c.members[key]; m != nil {
-				if !m.within(v) {
+			if wanted := c.members[key]; wanted != nil {
+				if !wanted.within(m, v) {
 					return false
 				}
 				found++
@@ -61,16 +66,17 @@ func (c *constant) within(value string) bool {
 		}
 		return found == len(c.members)
 	case kindArray:
-		return c.scalarsIn(value) && c.innerIn(value)
+		return c.scalarsIn(m, value) && c.innerIn(m, value)
 	}
 	return c.text == value
 }
 
-func (c *constant) scalarsIn(array string) bool {
+func (c *constant) scalarsIn(m *meter, array string) bool {
 	left := len(c.scalars)
 	if left == 0 {
 		return true
 	}
+	m.spend(len(array) + left/64)
 	var small [4]uint64
 	seen := small[:]
 	if left > 64*len(small) {
@@ -89,11 +95,12 @@ func (c *constant) scalarsIn(array string) bool {
 	return false
 }
 
-func (c *constant) innerIn(array string) bool {
+func (c *constant) innerIn(m *meter, array string) bool {
 next:
 	for _, want := range c.inner {
+		m.spend(len(array))
 		for e := range elements(array) {
-			if want.within(e) {
+			if want.within(m, e) {
 				continue next
 			}
 		}
@@ -103,22 +110,28 @@ next:
 }
 
 // has says whether the constant contains value (value <@ c), the mirror image of in.
-func (c *constant) has(value string) bool {
+func (c *constant) has(value string) bool { return c.holds(nil, value) }
+
+func (c *constant) holds(m *meter, value string) bool {
 	if c.kind == kindArray && kindOf(value).scalar() {
 		_, ok := c.scalars[value]
 		return ok
 	}
-	return c.around(value)
+	return c.around(m, value)
 }
 
-func (c *constant) around(value string) bool {
+func (c *constant) around(m *meter, value string) bool {
+	m.spend(costQuery)
 	if c.kind != kindOf(value) {
 		return false
+	}
+	if !c.kind.scalar() {
+		m.spend(len(value))
 	}
 	switch c.kind {
 	case kindObject:
 		for key, v := range members(value) {
-			if m := c.members[key]; m == nil || !m.around(v) {
+			if around := c.members[key]; around == nil || !around.around(m, v) {
 				return false
 			}
 		}
@@ -133,7 +146,7 @@ func (c *constant) around(value string) bool {
 				continue
 			}
 			for _, inner := range c.inner {
-				if inner.around(e) {
+				if inner.around(m, e) {
 					continue next
 				}
 			}

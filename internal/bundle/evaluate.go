@@ -69,6 +69,8 @@ type Within struct {
 	Upto  hat.Seq        // only records with Seq <= Upto: the snapshot of a run; 0: no bound
 	NotBy hat.FunctionID // without what this Function wrote; zero: all
 	Keep  func(hat.Record) bool
+	// Attributes are conditions on the data beside the filters of the query.
+	Attributes []Attribute
 	// Hold bounds the bytes of data an evaluation holds while it sorts; 0: DefaultHold. Lists that come in order are
 	// streamed and hold next to nothing.
 	Hold int64
@@ -121,25 +123,22 @@ type Counts struct {
 	More bool
 }
 
-// Evaluate yields the rows of one property in order. Nothing is yielded after an error, which is the source's, ctx's,
-// yield's own (unwrapped), ErrTooMuch, or ErrMappedTooLarge. The limit of the query applies before the page: of the
-// rows up to limit, those from Skip on, at most Take.
+// Evaluate asks a question of one property, which has no name; see Question.Evaluate.
 func Evaluate(ctx context.Context, q PropertyQuery, src Source, within Within, yield func(Row) error) (Counts, error) {
-	e, err := prepare(q, within)
-	if err != nil {
-		return Counts{}, err
-	}
-	e.src, e.yield = src, yield
-	err = e.run(ctx)
-	return e.counts, err
+	return Ask(map[string]PropertyQuery{"": q}, nil).Evaluate(ctx, "", src, within, yield)
 }
 
 // EvaluateBundle evaluates each property by itself, in order of their names. A property without rows yields nothing; it
 // is in the answer all the same, as it is in Counts.
 func EvaluateBundle(ctx context.Context, b Bundle, src Source, within Within, yield func(property string, r Row) error) (map[string]Counts, error) {
-	counts := make(map[string]Counts, len(b.Properties))
-	for _, name := range b.Names() {
-		c, err := Evaluate(ctx, b.Properties[name], src, within, func(r Row) error { return yield(name, r) })
+	return Ask(b.Properties, nil).EvaluateAll(ctx, src, within, yield)
+}
+
+// EvaluateAll evaluates each property of the question by itself, as EvaluateBundle does.
+func (q *Question) EvaluateAll(ctx context.Context, src Source, within Within, yield func(property string, r Row) error) (map[string]Counts, error) {
+	counts := make(map[string]Counts, len(q.properties))
+	for _, name := range q.Names() {
+		c, err := q.Evaluate(ctx, name, src, within, func(r Row) error { return yield(name, r) })
 		counts[name] = c
 		if err != nil {
 			return counts, err
@@ -158,6 +157,7 @@ type place struct {
 type query struct {
 	wanted trie // the values the tests read, and last the sort key if sorted
 	tests  []test
+	shared []int // by test: the number the memo has for the filter; -1: nobody else has it. nil: none is shared
 	values []string
 	sorted bool
 	filter []Filter
@@ -166,13 +166,13 @@ type query struct {
 	links  []*place
 }
 
-func places(queries []EndpointQuery, orderBy string, withLinks bool) ([]*place, error) {
+func places(queries []EndpointQuery, orderBy string, withLinks bool, m *meter) ([]*place, error) {
 	var all []*place
 	for _, q := range queries {
 		if q.Endpoint.IsZero() {
 			return nil, errors.New("a query has no endpoint")
 		}
-		compiled, err := newQuery(q, orderBy, withLinks)
+		compiled, err := newQuery(q, orderBy, withLinks, m)
 		if err != nil {
 			return nil, fmt.Errorf("query on %s: %w", q.Endpoint, err)
 		}
@@ -186,10 +186,20 @@ func places(queries []EndpointQuery, orderBy string, withLinks bool) ([]*place, 
 	return all, nil
 }
 
-func newQuery(q EndpointQuery, orderBy string, withLinks bool) (*query, error) {
+func newQuery(q EndpointQuery, orderBy string, withLinks bool, m *meter) (*query, error) {
 	c := &query{filter: q.Filters}
 	for i, f := range q.Filters {
-		t, err := f.compile()
+		var words *dictionary
+		if m != nil {
+			words = m.known.words[f.Field]
+			if n := m.known.number(f); n >= 0 {
+				if c.shared == nil {
+					c.shared = slices.Repeat([]int{-1}, len(q.Filters))
+				}
+				c.shared[i] = n
+			}
+		}
+		t, err := f.compile(words)
 		if err != nil {
 			return nil, err
 		}
@@ -205,23 +215,42 @@ func newQuery(q EndpointQuery, orderBy string, withLinks bool) (*query, error) {
 		c.values = append(c.values, "")
 	}
 	var err error
-	if c.mapper, err = q.Mapping.compile(); err != nil {
+	if c.mapper, err = q.Mapping.compileFor(m); err != nil {
 		return nil, err
 	}
 	if withLinks {
-		c.links, err = places(q.Links, "", false)
+		c.links, err = places(q.Links, "", false, m)
 	}
 	return c, err
 }
 
 // matches answers the sort key too, "" if there is none.
-func (q *query) matches(text string) (key string, ok bool) {
+func (q *query) matches(m *meter, text string) (key string, ok bool) {
 	if len(q.values) == 0 {
 		return "", true
 	}
-	q.wanted.find(text, q.values)
-	for i, passes := range q.tests {
-		if v := q.values[i]; v == "" || !passes(v) {
+	shared := q.shared
+	if len(text) < memoFrom {
+		shared = nil
+	}
+	if shared != nil {
+		if passes, all := q.known(m); !passes || all && !q.sorted {
+			return "", passes
+		}
+	}
+	q.wanted.find(m, text, q.values)
+	for i, test := range q.tests {
+		number := -1
+		if shared != nil {
+			number = shared[i]
+		}
+		passes, known := m.verdict(number)
+		if !known {
+			v := q.values[i]
+			passes = v != "" && test(m, v)
+			m.keep(number, passes)
+		}
+		if !passes {
 			return "", false
 		}
 	}
@@ -231,13 +260,31 @@ func (q *query) matches(text string) (key string, ok bool) {
 	return key, true
 }
 
-// first is the first query of the place that the record matches, nil if none does.
-func (p *place) first(text string) (q *query, key string) {
+// known is what is known of the record at hand from queries before: that it fails one of the tests, or that it passes
+// those that are known, which may be all.
+func (q *query) known(m *meter) (passes, all bool) {
+	all = true
+	for _, n := range q.shared {
+		passed, known := m.verdict(n)
+		if known && !passed {
+			return false, false
+		}
+		all = all && known
+	}
+	return true, all
+}
+
+// first is the first query of the place that the record at hand matches, nil if none does.
+func (p *place) first(m *meter, text string) (q *query, key string) {
+	before := m.begins(filtering)
 	for _, q := range p.queries {
-		if key, ok := q.matches(text); ok {
+		m.spend(costQuery)
+		if key, ok := q.matches(m, text); ok {
+			m.begins(before)
 			return q, key
 		}
 	}
+	m.begins(before)
 	return nil, ""
 }
 
@@ -246,7 +293,9 @@ func (q *query) data(d hat.Data, scratch *[]byte) (hat.Data, error) {
 	if q.mapper == nil {
 		return d, nil
 	}
+	before := q.mapper.meter.begins(mapping)
 	*scratch = q.mapper.apply((*scratch)[:0], d.JSON())
+	q.mapper.meter.begins(before)
 	if *q.mapper.tooLarge {
 		return hat.Data{}, ErrMappedTooLarge
 	}

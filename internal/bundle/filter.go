@@ -10,11 +10,12 @@ import (
 
 // A test says whether the value a filter's field has in one record passes. The value is there: a missing one never
 // passes, and the evaluator sees to that.
-type test func(value string) bool
+type test func(m *meter, value string) bool
 
-// compile checks a filter once more, because one may have been made in code, and makes its test.
-func (f Filter) compile() (test, error) {
-	operator, err := f.Operator.compile()
+// compile checks a filter once more, because one may have been made in code, and makes its test. words is what other
+// searches look for in the same field too; nil: there are none.
+func (f Filter) compile(words *dictionary) (test, error) {
+	operator, err := f.Operator.compile(words)
 	if err != nil {
 		return nil, err
 	}
@@ -36,17 +37,18 @@ func (f Filter) compile() (test, error) {
 	if f.Transformation.Kind == TimestampExtract {
 		read = readTimeNumber
 	}
-	return func(value string) bool {
+	return func(m *meter, value string) bool {
+		m.spend(costTime)
 		t, ok := read(value)
 		if !ok {
 			return false
 		}
 		number, ok := t.part(part)
-		return ok && operator(number)
+		return ok && operator(m, number)
 	}, nil
 }
 
-func (o Operator) compile() (test, error) {
+func (o Operator) compile(words *dictionary) (test, error) {
 	for _, operand := range o.operands() {
 		if operand.value.IsZero() {
 			return nil, fmt.Errorf("operator %s has no %s", o.Kind, operand.name)
@@ -54,16 +56,20 @@ func (o Operator) compile() (test, error) {
 	}
 	switch o.Kind {
 	case Contains:
-		return newConstant(o.Value.JSON()).in, nil
+		return newConstant(o.Value.JSON()).inside, nil
 	case In:
-		return newConstant(o.Value.JSON()).has, nil
+		return newConstant(o.Value.JSON()).holds, nil
 	case Between:
 		lower, upper := o.Lower.JSON(), o.Upper.JSON()
-		return func(value string) bool {
-			return compareTop(value, lower) >= 0 && compareTop(value, upper) <= 0
+		return func(m *meter, value string) bool {
+			return m.compareTop(value, lower) >= 0 && m.compareTop(value, upper) <= 0
 		}, nil
 	case Find:
-		return newSearch(o.Search).matches, nil
+		if s := newSearch(o.Search); words != nil {
+			return words.among(s), nil
+		} else {
+			return s.matches, nil
+		}
 	}
 	return nil, fmt.Errorf("unknown operator %.60q", string(o.Kind))
 }
@@ -71,61 +77,10 @@ func (o Operator) compile() (test, error) {
 // Match says whether the data passes the filter. To test many records, evaluate a query instead: it prepares its
 // filters once.
 func (f Filter) Match(d hat.Data) (bool, error) {
-	passes, err := f.compile()
+	passes, err := f.compile(nil)
 	if err != nil {
 		return false, err
 	}
 	value, ok := ValueAt(d.JSON(), f.Field)
-	return ok && passes(value), nil
-}
-
-// An Attribute is the filter of GET /data/{namespace}/{endpoint}?name=value. A Name without a dot is looked up as a key
-// at any depth; a string found there, or one in an array found there, must equal one of Values. A Name with a dot is a
-// path from the root; the value must be a string and equal one of Values. Whatever else is found doesn't match.
-type Attribute struct {
-	Name   string
-	Values []string
-}
-
-// Match says whether the data has the attribute.
-func (a Attribute) Match(d hat.Data) bool {
-	if strings.Contains(a.Name, ".") {
-		text, ok := ValueAt(d.JSON(), a.Name)
-		return ok && a.equals(text)
-	}
-	return a.search(d.JSON(), quoted(a.Name))
-}
-
-func (a Attribute) search(text, key string) bool {
-	switch kindOf(text) {
-	case kindObject:
-		for k, value := range members(text) {
-			if k == key && a.equalsAny(value) || a.search(value, key) {
-				return true
-			}
-		}
-	case kindArray:
-		for value := range elements(text) {
-			if a.search(value, key) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (a Attribute) equalsAny(text string) bool {
-	if kindOf(text) != kindArray {
-		return a.equals(text)
-	}
-	for e := range elements(text) {
-		if a.equals(e) {
-			return true
-		}
-	}
-	return false
-}
-
-func (a Attribute) equals(text string) bool {
-	return kindOf(text) == kindString && slices.Contains(a.Values, unquoted(text))
+	return ok && passes(nil, value), nil
 }

@@ -33,7 +33,7 @@ func (v value) mapping() (Mapping, error) {
 	}
 	m := Mapping{string(text)}
 	if kindOf(m.text) == kindObject {
-		_, err = compileMapping(value{m.text, v.path})
+		_, err = compileMapping(value{m.text, v.path}, nil)
 	}
 	return m, err
 }
@@ -113,6 +113,7 @@ type mapper struct {
 	values   []string // what sources found in the record at hand, by entry
 	shape    *shape   // nil if two destinations meet, so that order matters
 	tooLarge *bool    // shared with inner mappers
+	meter    *meter
 }
 
 // An entry copies the value it reads, or applies inner to it, or to each of its elements.
@@ -124,15 +125,18 @@ type entry struct {
 }
 
 // compile answers nil for a mapping that changes nothing.
-func (m Mapping) compile() (*mapper, error) {
+func (m Mapping) compile() (*mapper, error) { return m.compileFor(nil) }
+
+// compileFor is compile for an evaluation with a meter.
+func (m Mapping) compileFor(meter *meter) (*mapper, error) {
 	if kindOf(m.text) != kindObject {
 		return nil, nil
 	}
-	return compileMapping(value{m.text, "mapping"})
+	return compileMapping(value{m.text, "mapping"}, meter)
 }
 
-func compileMapping(v value) (*mapper, error) {
-	c := &compiler{tooLarge: new(bool)}
+func compileMapping(v value, m *meter) (*mapper, error) {
+	c := &compiler{tooLarge: new(bool), meter: m}
 	compiled, err := c.mapper(v, 0)
 	if err != nil {
 		return nil, err
@@ -147,6 +151,7 @@ type compiler struct {
 	entries   int
 	malformed bool
 	tooLarge  *bool
+	meter     *meter
 }
 
 const maxMappingDepth = 16
@@ -162,7 +167,7 @@ func (c *compiler) mapper(v value, depth int) (*mapper, error) {
 	if depth > maxMappingDepth {
 		return nil, v.wrong(fmt.Sprintf("mappings nest deeper than %d levels", maxMappingDepth))
 	}
-	m := &mapper{tooLarge: c.tooLarge}
+	m := &mapper{tooLarge: c.tooLarge, meter: c.meter}
 	for _, name := range f.names {
 		e, err := c.entry(name, f.values[name], depth)
 		if err != nil {
@@ -301,14 +306,16 @@ func (m *mapper) apply(b []byte, text string) []byte {
 	if m.nothing || kindOf(text) != kindObject {
 		return append(b, "{}"...)
 	}
-	m.sources.find(text, m.values)
+	m.sources.find(m.meter, text, m.values)
+	m.meter.spend(costEntry * len(m.entries))
 	if m.shape != nil {
 		return m.appendShape(b, m.shape)
 	}
-	root := &node{kids: map[string]*node{}}
+	root := &node{kids: map[string]*node{}, meter: m.meter}
 	for i := range m.entries {
 		if got, ok := m.appendEntry(nil, i); ok {
-			root.put(m.entries[i].to, &node{text: string(got)})
+			m.meter.spend(len(got))
+			root.put(m.entries[i].to, &node{text: string(got), meter: m.meter})
 		}
 	}
 	return root.append(b, m)
@@ -348,10 +355,12 @@ func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
 		*m.tooLarge = true
 		return append(b, "null"...), true
 	case e.inner == nil:
+		m.meter.spend(len(text) / costBytes)
 		return append(b, text...), true
 	case !e.list:
 		return e.inner.apply(b, text), true
 	}
+	m.meter.spend(len(text))
 	b = append(b, '[')
 	first := true
 	for element := range elements(text) {
@@ -369,16 +378,19 @@ func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
 
 // A node is an answer in the making whose entries meet: JSON text, or an object that was opened to be merged into.
 type node struct {
-	text string
-	kids map[string]*node // by key as written between the quotes
+	text  string
+	kids  map[string]*node // by key as written between the quotes
+	meter *meter
 }
 
 // open makes an object's text its kids, and answers false for anything else.
 func (n *node) open() bool {
 	if n.kids == nil && kindOf(n.text) == kindObject {
 		n.kids = make(map[string]*node)
+		n.meter.spend(len(n.text))
 		for key, text := range members(n.text) {
-			n.kids[key] = &node{text: text}
+			n.meter.spend(costNode)
+			n.kids[key] = &node{text: text, meter: n.meter}
 		}
 	}
 	return n.kids != nil
@@ -389,7 +401,7 @@ func (n *node) put(path []string, v *node) {
 	for _, key := range path[:len(path)-1] {
 		next := n.kids[key]
 		if next == nil || !next.open() {
-			next = &node{kids: make(map[string]*node)}
+			next = &node{kids: make(map[string]*node), meter: n.meter}
 			n.kids[key] = next
 		}
 		n = next
@@ -406,6 +418,7 @@ func (n *node) merge(key string, v *node) {
 	}
 	old.open()
 	for k, member := range v.kids {
+		n.meter.spend(costNode)
 		old.merge(k, member)
 	}
 }
@@ -419,6 +432,7 @@ func (n *node) append(b []byte, m *mapper) []byte {
 		return append(b, n.text...)
 	}
 	keys := make([]string, 0, len(n.kids))
+	m.meter.spend(costNode * len(n.kids))
 	for key := range n.kids {
 		keys = append(keys, key)
 	}

@@ -14,9 +14,9 @@ import (
 // < boolean < array < object; shorter arrays and smaller objects first, then member by member. That an empty array comes
 // before everything holds at the top only; inside another value it is an array like any other. The answer is -1, 0 or 1,
 // and 0 exactly when the values are equal.
-func Compare(a, b hat.Data) int { return compareTop(a.JSON(), b.JSON()) }
+func Compare(a, b hat.Data) int { return (*meter)(nil).compareTop(a.JSON(), b.JSON()) }
 
-func compareTop(a, b string) int {
+func (m *meter) compareTop(a, b string) int {
 	if a == b {
 		return 0
 	}
@@ -26,10 +26,10 @@ func compareTop(a, b string) int {
 	case b == "[]":
 		return 1
 	}
-	return compare(a, b)
+	return m.compare(a, b)
 }
 
-func compare(a, b string) int {
+func (m *meter) compare(a, b string) int {
 	if a == b {
 		return 0
 	}
@@ -39,18 +39,20 @@ func compare(a, b string) int {
 	}
 	switch ka {
 	case kindString:
-		return compareStrings(a[1:max(1, len(a)-1)], b[1:max(1, len(b)-1)])
+		return m.compareStrings(a[1:max(1, len(a)-1)], b[1:max(1, len(b)-1)])
 	case kindNumber:
+		m.spend(len(a) + len(b))
 		return compareNumbers(a, b)
 	case kindBool:
 		return cmp.Compare(a, b) // "false" < "true"
 	case kindArray, kindObject:
-		return compareContainers(ka, a, b)
+		m.spend(2 * (len(a) + len(b))) // at each level once more
+		return m.compareContainers(ka, a, b)
 	}
 	return 0
 }
 
-func compareContainers(k kind, a, b string) int {
+func (m *meter) compareContainers(k kind, a, b string) int {
 	if c := cmp.Compare(count(a), count(b)); c != 0 {
 		return c
 	}
@@ -60,7 +62,7 @@ func compareContainers(k kind, a, b string) int {
 	if k == kindArray {
 		for left := range elements(a) {
 			end := valueEnd(b, i)
-			if c := compare(left, b[i:end]); c != 0 {
+			if c := m.compare(left, b[i:end]); c != 0 {
 				return c
 			}
 			i = min(end+1, len(b))
@@ -69,11 +71,11 @@ func compareContainers(k kind, a, b string) int {
 	}
 	for key, left := range members(a) {
 		keyEnd := stringEnd(b, i)
-		if c := compareStrings(key, b[i+1:keyEnd-1]); c != 0 {
+		if c := m.compareStrings(key, b[i+1:keyEnd-1]); c != 0 {
 			return c
 		}
 		end := valueEnd(b, keyEnd+1)
-		if c := compare(left, b[keyEnd+1:end]); c != 0 {
+		if c := m.compare(left, b[keyEnd+1:end]); c != 0 {
 			return c
 		}
 		i = min(end+1, len(b))
@@ -82,8 +84,10 @@ func compareContainers(k kind, a, b string) int {
 }
 
 // compareStrings takes the insides of two JSON strings. Where neither has an escape their bytes are their content.
-func compareStrings(a, b string) int {
+func (m *meter) compareStrings(a, b string) int {
+	m.spend((len(a) + len(b)) / costBytes)
 	if strings.IndexByte(a, '\\') >= 0 || strings.IndexByte(b, '\\') >= 0 {
+		m.spend(costEscaped * (len(a) + len(b)))
 		return cmp.Compare(unescaped(a), unescaped(b))
 	}
 	return cmp.Compare(a, b)

@@ -99,30 +99,40 @@ func (t *trie) kid(key string) *trie {
 }
 
 // find sets values[slot] to the text at each path, "" where there is nothing; values is long enough for all slots.
-func (t *trie) find(text string, values []string) {
+func (t *trie) find(m *meter, text string, values []string) {
+	m.spend(costQuery + len(text) + len(values)/4)
 	clear(values)
-	left := len(values)
-	t.walk(text, 0, values, &left)
+	t.walk(text, 0, &finding{meter: m, values: values, left: len(values)})
+}
+
+// A finding is one pass of a trie over a text.
+type finding struct {
+	*meter
+	values []string
+	left   int
 }
 
 // walk reads the value that starts at i and answers where it ends, or, when nothing is left to find, anything.
-func (t *trie) walk(s string, i int, values []string, left *int) int {
+func (t *trie) walk(s string, i int, f *finding) int {
 	end := -1
 	if len(t.slots) > 0 {
 		end = valueEnd(s, i)
 		for _, slot := range t.slots {
-			values[slot] = s[i:end]
+			f.values[slot] = s[i:end]
 		}
-		if *left -= len(t.slots); *left == 0 {
+		if f.left -= len(t.slots); f.left == 0 {
 			return end
+		}
+		if len(t.kids) > 0 {
+			f.spend(end - i) // it is passed over once more for what is inside
 		}
 	}
 	if i < len(s) && len(t.kids) > 0 {
 		switch s[i] {
 		case '{':
-			end = t.walkObject(s, i, values, left)
+			end = t.walkObject(s, i, f)
 		case '[':
-			end = t.walkArray(s, i, values, left)
+			end = t.walkArray(s, i, f)
 		}
 	}
 	if end < 0 {
@@ -131,7 +141,7 @@ func (t *trie) walk(s string, i int, values []string, left *int) int {
 	return end
 }
 
-func (t *trie) walkObject(s string, i int, values []string, left *int) int {
+func (t *trie) walkObject(s string, i int, f *finding) int {
 	for i++; i < len(s) && s[i] == '"'; i++ {
 		keyEnd := stringEnd(s, i)
 		if keyEnd+1 >= len(s) {
@@ -140,7 +150,7 @@ func (t *trie) walkObject(s string, i int, values []string, left *int) int {
 		kid := t.kid(s[i+1 : keyEnd-1])
 		if i = keyEnd + 1; kid == nil {
 			i = valueEnd(s, i)
-		} else if i = kid.walk(s, i, values, left); *left == 0 {
+		} else if i = kid.walk(s, i, f); f.left == 0 {
 			return i
 		}
 		if i < len(s) && s[i] == '}' {
@@ -150,7 +160,7 @@ func (t *trie) walkObject(s string, i int, values []string, left *int) int {
 	return min(i+1, len(s))
 }
 
-func (t *trie) walkArray(s string, i int, values []string, left *int) int {
+func (t *trie) walkArray(s string, i int, f *finding) int {
 	end, highest, fromEnd := -1, -1, false
 	for _, e := range t.kids {
 		if e.byIndex {
@@ -160,6 +170,7 @@ func (t *trie) walkArray(s string, i int, values []string, left *int) int {
 	size := math.MaxInt
 	if fromEnd {
 		end = valueEnd(s, i)
+		f.spend(2 * (end - i))
 		size = count(s[i:end])
 		highest = size
 	}
@@ -167,9 +178,11 @@ func (t *trie) walkArray(s string, i int, values []string, left *int) int {
 	for i++; i < len(s) && s[i] != ']' && n <= highest; i++ {
 		from := i
 		i = valueEnd(s, i)
+		f.spend(len(t.kids))
 		for _, e := range t.kids {
 			if e.byIndex && (e.index == n || e.index+size == n) {
-				if e.to.walk(s, from, values, left); *left == 0 {
+				f.spend(i - from)
+				if e.to.walk(s, from, f); f.left == 0 {
 					return i
 				}
 			}
@@ -196,7 +209,7 @@ func ValueAt(canonical, field string) (text string, ok bool) {
 	var t trie
 	var found [1]string
 	t.add(fieldPath(field), 0)
-	t.find(canonical, found[:])
+	t.find(nil, canonical, found[:])
 	return found[0], found[0] != ""
 }
 

@@ -18,6 +18,8 @@ import (
 // far, without one all of them.
 type evaluation struct {
 	within     Within
+	attributes *attributes
+	meter      *meter
 	places     []*place
 	sorted     bool // by a field; otherwise by creation
 	descending bool
@@ -35,8 +37,8 @@ type evaluation struct {
 // lookahead is how many records more an evaluation reads, once it has all it needs, to learn whether its limit hid any.
 const lookahead = 256
 
-func prepare(q PropertyQuery, within Within) (*evaluation, error) {
-	e := &evaluation{within: within, sorted: q.OrderBy != "", descending: q.Descending(), end: -1}
+func prepare(q PropertyQuery, within Within, m *meter) (*evaluation, error) {
+	e := &evaluation{within: within, attributes: newAttributes(within.Attributes), meter: m, sorted: q.OrderBy != "", descending: q.Descending(), end: -1}
 	if within.Skip < 0 || within.Take != nil && *within.Take < 0 || q.Limit != nil && *q.Limit < 0 {
 		return nil, errors.New("neither skip, take nor limit may be negative")
 	}
@@ -50,7 +52,7 @@ func prepare(q PropertyQuery, within Within) (*evaluation, error) {
 		e.within.Hold = DefaultHold
 	}
 	var err error
-	e.places, err = places(q.Endpoints, q.OrderBy, true)
+	e.places, err = places(q.Endpoints, q.OrderBy, true, m)
 	return e, err
 }
 
@@ -63,6 +65,7 @@ func (e *evaluation) run(ctx context.Context) error {
 	ordered := true
 	for i, p := range e.places {
 		want := e.want(p)
+		e.meter.spend(costScan)
 		streams[i] = e.src.Scan(ctx, p.endpoint, want)
 		// Order of creation, ascending, is what every stream comes in.
 		streams[i].InOrder = want.Order != nil && (streams[i].InOrder || *want.Order == Order{})
@@ -89,7 +92,7 @@ func (e *evaluation) want(p *place) Want {
 	}
 	if len(p.queries) == 1 {
 		w.Filters = p.queries[0].filter
-		if within := e.within; len(e.places) == 1 && len(w.Filters) == 0 && within.NotBy.IsZero() && within.Keep == nil {
+		if within := e.within; len(e.places) == 1 && len(w.Filters) == 0 && within.NotBy.IsZero() && within.Keep == nil && e.attributes == nil {
 			w.Skip = within.Skip
 		}
 	}
@@ -114,7 +117,8 @@ func (e *evaluation) compare(a, b *candidate) int {
 			return c
 		}
 	} else {
-		c = compareTop(a.key, b.key)
+		e.meter.spend(costCompare)
+		c = e.meter.compareTop(a.key, b.key)
 	}
 	if c != 0 {
 		if e.descending {
@@ -131,7 +135,8 @@ func (e *evaluation) compare(a, b *candidate) int {
 func (e *evaluation) keeps(r *hat.Record) bool {
 	w := &e.within
 	return r.Seq > w.After && (w.Upto == 0 || r.Seq <= w.Upto) &&
-		(w.NotBy.IsZero() || r.Function != w.NotBy) && (w.Keep == nil || w.Keep(*r))
+		(w.NotBy.IsZero() || r.Function != w.NotBy) && (w.Keep == nil || w.Keep(*r)) &&
+		e.attributes.match(e.meter, r.Data.JSON())
 }
 
 // full says that no further row is needed.
@@ -155,10 +160,11 @@ func (e *evaluation) matching(ctx context.Context, p *place, s Stream) iter.Seq2
 					return
 				}
 			}
+			e.meter.take(r.Born, r.Data.Len())
 			if r.Endpoint != p.endpoint || !e.keeps(&r) {
 				continue
 			}
-			q, key := p.first(r.Data.JSON())
+			q, key := p.first(e.meter, r.Data.JSON())
 			if q == nil {
 				continue
 			}
@@ -280,7 +286,9 @@ func (e *evaluation) collect(ctx context.Context, streams []Stream) error {
 			}
 		}
 	}
+	e.meter.begins(sorting)
 	slices.SortFunc(worst.items, func(a, b candidate) int { return e.compare(&a, &b) })
+	e.meter.begins(reading)
 	if e.byLimit {
 		e.counts.Hidden = matched - len(worst.items)
 	}
@@ -331,15 +339,19 @@ func (e *evaluation) row(ctx context.Context, c *candidate) error {
 }
 
 func (e *evaluation) links(ctx context.Context, c *candidate) (rows []Row, err error) {
+	before := e.meter.begins(linking)
+	defer e.meter.begins(before)
 	for _, p := range c.query.links {
+		e.meter.spend(costLinked)
 		for r, err := range e.src.Linked(ctx, c.ID, p.endpoint) {
 			if err != nil {
 				return nil, fmt.Errorf("links of %s at %s: %w", c.ID, p.endpoint, err)
 			}
+			e.meter.take(r.Born, r.Data.Len())
 			if r.Endpoint != p.endpoint || r.ID == c.ID || e.within.Upto > 0 && r.Born > e.within.Upto {
 				continue
 			}
-			q, _ := p.first(r.Data.JSON())
+			q, _ := p.first(e.meter, r.Data.JSON())
 			if q == nil {
 				continue
 			}

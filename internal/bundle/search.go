@@ -26,13 +26,13 @@ func newSearch(words hat.Data) search {
 	return s
 }
 
-func (s search) matches(value string) bool {
+func (s search) matches(m *meter, value string) bool {
 	left := len(s.lexemes)
 	if left == 0 {
 		return false
 	}
 	seen := make([]bool, left)
-	for lexeme := range lexemes(searchText(value)) {
+	for lexeme := range m.lexemes(value) {
 		if n, wanted := s.lexemes[lexeme]; wanted && !seen[n] {
 			seen[n] = true
 			if left--; left == 0 {
@@ -80,15 +80,24 @@ func spaced(text string) string {
 // maxLexeme is the longest word, in bytes, that PostgreSQL indexes; longer ones are left out.
 const maxLexeme = 2046
 
+// lexemes are the words of a value, for the meter.
+func (m *meter) lexemes(value string) iter.Seq[string] {
+	m.spend(costSearched * len(value))
+	return m.words(searchText(value))
+}
+
 // lexemes are the words of a text in their basic form, as to_tsvector('english', …) has them, repeated ones repeated.
-func lexemes(text string) iter.Seq[string] {
+func lexemes(text string) iter.Seq[string] { return (*meter)(nil).words(text) }
+
+func (m *meter) words(text string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for t := range tokens(text) {
+		for t := range m.tokens(text) {
 			lexeme := strings.ToLower(t.text)
 			if t.natural {
 				if stopWords[lexeme] {
 					continue
 				}
+				m.spend(costStem)
 				lexeme = stem(lexeme)
 			}
 			if len(lexeme) <= maxLexeme && !yield(lexeme) {

@@ -13,7 +13,7 @@ func (b Bundle) Sight() (func(e hat.Endpoint, d hat.Data) bool, error) {
 	queries := map[hat.Endpoint][]*query{}
 	for _, p := range b.Properties {
 		for _, q := range p.Endpoints {
-			compiled, err := newQuery(EndpointQuery{Filters: slices.DeleteFunc(slices.Clone(q.Filters), Filter.moves)}, "", false)
+			compiled, err := newQuery(EndpointQuery{Filters: slices.DeleteFunc(slices.Clone(q.Filters), Filter.moves)}, "", false, nil)
 			if err != nil {
 				return nil, err
 			}
@@ -22,7 +22,7 @@ func (b Bundle) Sight() (func(e hat.Endpoint, d hat.Data) bool, error) {
 	}
 	return func(e hat.Endpoint, d hat.Data) bool {
 		return slices.ContainsFunc(queries[e], func(q *query) bool {
-			_, ok := q.matches(d.JSON())
+			_, ok := q.matches(nil, d.JSON())
 			return ok
 		})
 	}, nil

@@ -181,7 +181,8 @@ func daysInMonth(year, month int64) int64 {
 
 // readTimeText reads a JSON string as PostgreSQL reads a timestamp with time zone.
 func readTimeText(text string) (instant, bool) {
-	if kindOf(text) != kindString {
+	const longestEscape = len(`\u0000`)
+	if kindOf(text) != kindString || len(text) > longestEscape*maxTimeText+len(`""`) {
 		return 0, false
 	}
 	return parseTime(unquoted(text))

@@ -22,11 +22,14 @@ type token struct {
 // What differs: hosts and addresses end after 256 bytes, so that hostile text can't make the parser look ahead again
 // and again; what stands between <script> tags is read; which characters outside ASCII are letters follows Go's Unicode
 // tables, not the C library's.
-func tokens(text string) iter.Seq[token] {
+func (m *meter) tokens(text string) iter.Seq[token] {
 	return func(yield func(token) bool) {
 		l := lexer{s: text}
 		for i := 0; i < len(text); {
 			next := l.next(i, yield)
+			// What was looked at ahead counts as often as it was.
+			m.spend(costToken + l.ahead)
+			l.ahead = 0
 			if next < 0 {
 				return
 			}
@@ -39,6 +42,7 @@ type lexer struct {
 	s       string
 	limit   int // no host goes beyond
 	inEmail bool
+	ahead   int // bytes looked at to find out that no host, address or file is there
 	// No comment ends behind the place that was looked at, so that a text full of "<!--" isn't searched for each.
 	endless bool
 }

@@ -28,6 +28,7 @@ const (
 	CodeWider    = "Bundle.WiderThanGranted"
 	CodeTooLarge = plan.CodeRequestTooLarge
 	CodeTooMuch  = "Bundle.TooMuchToSort"
+	CodeFuel     = "Bundle.TooMuchWork"
 	CodeRevoked  = "Grant.Revoked"
 	CodePanic    = "Engine.Panic"
 )
@@ -206,8 +207,9 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 			}
 			src = part{src, a.plan.Part, meant}
 		}
+		asked := bundle.Ask(question.Properties, nil)
 		for try := 0; ; try++ {
-			answer, err := a.evaluate(ctx, src, question, configuration)
+			answer, err := a.evaluate(ctx, src, asked, configuration)
 			if err != nil {
 				return err
 			}
@@ -230,7 +232,10 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 			}
 		}
 	})
+	var fuel *bundle.FuelError
 	switch {
+	case errors.As(err, &fuel):
+		return nil, hat.NewFault(hat.Author, CodeFuel, fuel.Error())
 	case errors.Is(err, bundle.ErrTooMuch):
 		return nil, hat.NewFault(hat.Author, CodeTooMuch, "it asks for more sorted data than can be held; its bundle needs a limit")
 	case errors.Is(err, bundle.ErrMappedTooLarge):
@@ -253,13 +258,15 @@ type rowSize struct {
 	size int
 }
 
-func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question bundle.Bundle, configuration []byte) (answered, error) {
+func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question *bundle.Question, configuration []byte) (answered, error) {
 	var out answered
 	event := contract.NewEvent(configuration, question.Names())
 	if a.plan.Upto > 0 { // else the HAT was empty when the run was planned, and 0 means no bound to an evaluation
 		within := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
-		counts, err := bundle.EvaluateBundle(ctx, question, src, within, func(property string, r bundle.Row) error {
-			out.rows = append(out.rows, rowSize{r.Seq, event.Add(property, r)})
+		counts, err := question.EvaluateAll(ctx, src, within, func(property string, r bundle.Row) error {
+			size := event.Add(property, r)
+			question.Spend(size)
+			out.rows = append(out.rows, rowSize{r.Seq, size})
 			if event.TooLarge() {
 				out.ids = nil // nobody will be shown them
 				return nil

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -102,7 +103,11 @@ func (s *server) getData(w *recorder, q *request) error {
 		return err
 	}
 	property.Endpoints = []bundle.EndpointQuery{{Endpoint: e}}
-	return q.answerList(w, property, bundle.Within{Page: page, Keep: keep(values)})
+	within := bundle.Within{Page: page, Keep: keep(values["recordId"])}
+	if within.Attributes, err = attributes(values, "take", "skip", "orderBy", "ordering", "recordId"); err != nil {
+		return err
+	}
+	return q.answerList(w, property, within)
 }
 
 // pageOf reads skip and take.
@@ -124,16 +129,30 @@ func sorted(values url.Values) (bundle.PropertyQuery, error) {
 	return q, nil
 }
 
-// keep makes the attribute filters of a query into a condition on records; nil if there are none. recordId, which the
-// older clients send, is the record's own id.
-func keep(values url.Values) func(hat.Record) bool {
-	all := attributes(values, "take", "skip", "orderBy", "ordering", "recordId")
-	ids := values["recordId"]
-	if len(all) == 0 && ids == nil {
+// keep makes a condition of recordId, which older clients send: the record's own id; nil if there is none.
+func keep(ids []string) func(hat.Record) bool {
+	if ids == nil {
 		return nil
 	}
-	return func(r hat.Record) bool {
-		return (ids == nil || slices.ContainsFunc(ids, func(id string) bool { return strings.EqualFold(id, r.ID.String()) })) &&
-			matchesAll(all, r.Data)
+	wanted := make(map[hat.RecordID]bool, len(ids))
+	for _, text := range ids {
+		if id, err := hat.ParseRecordID(text); err == nil {
+			wanted[id] = true
+		}
 	}
+	return func(r hat.Record) bool { return wanted[r.ID] }
+}
+
+// attributes are the HAT API's little filters on GET data: query parameters that are none of its own, such as ?k=v. All of
+// them must hold. What the call itself understands is in known.
+func attributes(values url.Values, known ...string) (all []bundle.Attribute, err error) {
+	for name, wanted := range values {
+		if slices.Contains(known, name) || strings.EqualFold(name, tokenHeader) {
+			continue
+		}
+		if all = append(all, bundle.Attribute{Name: name, Values: wanted}); len(all) > bundle.MaxAttributes {
+			return nil, badRequest(fmt.Sprintf("More than %d attributes in one request", bundle.MaxAttributes))
+		}
+	}
+	return all, nil
 }

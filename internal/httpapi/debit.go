@@ -439,8 +439,9 @@ func (s *server) debitValues(w *recorder, q *request) error {
 		out.text("{")
 		if terms.Conditions != nil {
 			out.text(`"conditions":{`)
-			for i, name := range terms.Conditions.Names() {
-				holds, err := q.anyRecord(terms.Conditions.Properties[name], src)
+			conditions := bundle.Ask(terms.Conditions.Properties, nil)
+			for i, name := range conditions.Names() {
+				holds, err := q.anyRecord(conditions, name, src)
 				if err != nil {
 					return err
 				}
@@ -456,7 +457,7 @@ func (s *server) debitValues(w *recorder, q *request) error {
 			out.text("},")
 		}
 		out.text(`"bundle":`)
-		if err := q.properties(out, shared, src); err != nil {
+		if err := q.properties(out, bundle.Ask(shared, nil), src); err != nil {
 			return err
 		}
 		out.text("}")
@@ -472,9 +473,9 @@ func (s *server) debitValues(w *recorder, q *request) error {
 	return out.end()
 }
 
-func (q *request) anyRecord(property bundle.PropertyQuery, src bundle.Source) (bool, error) {
+func (q *request) anyRecord(conditions *bundle.Question, name string, src bundle.Source) (bool, error) {
 	one := 1
-	counts, err := bundle.Evaluate(q.Context(), property, src, bundle.Within{Page: bundle.Page{Take: &one}},
+	counts, err := conditions.Evaluate(q.Context(), name, src, bundle.Within{Page: bundle.Page{Take: &one}},
 		func(bundle.Row) error { return nil })
 	return counts.Rows > 0, err
 }

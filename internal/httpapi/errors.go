@@ -104,6 +104,10 @@ func answerTo(err error) (answer *apiError, known bool) {
 	if errors.Is(err, hat.ErrNotJSON) {
 		return badRequest("Invalid Json: " + err.Error()), true // hat says where, never what
 	}
+	var fuel *bundle.FuelError
+	if errors.As(err, &fuel) {
+		return controller(http.StatusBadRequest, "Bad Request", fuel.Error()), true
+	}
 	for _, row := range byCause {
 		if errors.Is(err, row.cause) {
 			return row.answer, true

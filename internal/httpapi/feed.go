@@ -17,6 +17,7 @@ const (
 	// maxItems of one answer, the newest; of a source more than that are not even looked at.
 	maxItems = 10_000
 	maxFeed  = 32 << 20 // bytes of records that became items
+	costItem = 10       // fuel for each byte of a record that is read as an item
 )
 
 // errFeedFull ends the reading of a source; what was found so far is the answer.
@@ -44,7 +45,9 @@ func (s *server) getFeed(w *recorder, q *request) error {
 			newest := bundle.PropertyQuery{
 				Endpoints: []bundle.EndpointQuery{{Endpoint: source.Endpoint}}, Ordering: "descending", Limit: &most,
 			}
-			_, err := bundle.Evaluate(q.Context(), newest, src, bundle.Within{}, func(r bundle.Row) error {
+			question := bundle.Ask(map[string]bundle.PropertyQuery{"": newest}, nil)
+			_, err := question.Evaluate(q.Context(), "", src, bundle.Within{}, func(r bundle.Row) error {
+				question.Spend(costItem * r.Data.Len())
 				if item, ok := source.Item(r.Data, from, to); ok {
 					items = append(items, item)
 					if size += r.Data.Len(); size > maxFeed {

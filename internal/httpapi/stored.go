@@ -76,16 +76,16 @@ func (q *request) answerList(w *recorder, property bundle.PropertyQuery, within 
 	return out.end()
 }
 
-// properties writes the answers of a bundle as an object of arrays.
-func (q *request) properties(out *spool, all map[string]bundle.PropertyQuery, src bundle.Source) error {
+// properties writes the answers of a question as an object of arrays.
+func (q *request) properties(out *spool, all *bundle.Question, src bundle.Source) error {
 	out.text("{")
-	for i, name := range (bundle.Bundle{Properties: all}).Names() {
+	for i, name := range all.Names() {
 		if i > 0 {
 			out.text(",")
 		}
 		out.name(name)
 		err := out.list(func(yield func(bundle.Row) error) error {
-			_, err := bundle.Evaluate(q.Context(), all[name], src, bundle.Within{}, yield)
+			_, err := all.Evaluate(q.Context(), name, src, bundle.Within{}, yield)
 			return err
 		})
 		if err != nil {
@@ -137,7 +137,7 @@ func (s *server) getBundle(w *recorder, q *request) error {
 	}
 	out := &spool{w: w}
 	err = q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
-		return q.properties(out, b.Properties, src)
+		return q.properties(out, bundle.Ask(b.Properties, nil), src)
 	})
 	if err != nil {
 		return err
