@@ -13,6 +13,7 @@ import (
 	"she/internal/access"
 	"she/internal/engine"
 	"she/internal/hat"
+	"she/internal/httpapi"
 	"she/internal/vault"
 )
 
@@ -40,14 +41,15 @@ func consentCommand(data *string) *cobra.Command {
 
 func enableCommand(data *string) *cobra.Command {
 	var (
-		hatName, window, pkg string
-		passwordStdin        bool
+		hatName, window, pkg, terms string
+		passwordStdin               bool
 	)
 	c := &cobra.Command{
 		Use:   "enable FUNCTION",
 		Short: "Agree, as the owner of a HAT, to what a function asks for, and switch it on",
 		Long: "Stores what the function asks for at this moment, see she function consent, and switches it on. Only the owner " +
-			"can agree: their password is asked for. --window says from when on records are shown: new ones only, those of the " +
+			"can agree: the terms are shown and their password is asked for. With --password-stdin it is agreed to what --terms names; " +
+			"without it, to what she function consent showed last, or to terms that never changed. --window says from when on records are shown: new ones only, those of the " +
 			"last months, or everything; without it that stays as it was granted before, or else is everything.",
 		Example: "  she function enable busy-hours --window \"6 months\" --hat alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the function's id"),
@@ -63,6 +65,21 @@ func enableCommand(data *string) *cobra.Command {
 			}
 			defer m.close()
 			request := enableRequest{Window: window, Package: pkg}
+			if terms != "" {
+				if request.Terms, err = hat.ParseTermsDigest(terms); err != nil {
+					return usageError{err}
+				}
+			} else if !passwordStdin {
+				// Who types the password has read what it is for.
+				var c access.Consent
+				if err := m.call(cmd.Context(), http.MethodGet, functionPath(hatName, args[0])+"/consent", nil, &c); err != nil {
+					return err
+				}
+				printConsent(cmd.ErrOrStderr(), c)
+				if c.Asks != nil {
+					request.Terms = c.Asks.Digest
+				}
+			}
 			if request.Password, err = readPassword(cmd, passwordStdin); err != nil {
 				return err
 			}
@@ -76,6 +93,7 @@ func enableCommand(data *string) *cobra.Command {
 	c.Flags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	c.Flags().StringVar(&window, "window", "", `new, everything, or months, as in "6 months"`)
 	c.Flags().StringVar(&pkg, "package", "", "only if this is the digest of what is installed")
+	c.Flags().StringVar(&terms, "terms", "", "only if this is the digest of what the function asks for, as she function consent shows it")
 	c.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
 	return c
 }
@@ -88,6 +106,8 @@ type enableRequest struct {
 	Password string `json:"password"`
 	Window   string `json:"window,omitempty"`
 	Package  string `json:"package,omitempty"`
+	// Terms are those the owner has read; zero: those this socket showed last.
+	Terms hat.TermsDigest `json:"terms,omitzero"`
 }
 
 func printConsent(w io.Writer, c access.Consent) {
@@ -154,6 +174,9 @@ func printTerms(w io.Writer, t access.Terms) {
 		fmt.Fprintf(w, "  since    %s\n", t.Since)
 	}
 	fmt.Fprintf(w, "  writes   %s, output %s\n", t.Writes, t.Output)
+	if !t.Digest.IsZero() && t.Given == "" {
+		fmt.Fprintf(w, "  terms    %s\n", t.Digest)
+	}
 	if t.Given != "" {
 		fmt.Fprintf(w, "  given    %s\n", t.Given)
 	}
@@ -161,7 +184,7 @@ func printTerms(w io.Writer, t access.Terms) {
 
 // consent answers with what a function asks for and was granted at a HAT.
 func (n *node) consent(r *http.Request) (any, error) {
-	v, release, err := n.vaultOf(r)
+	h, v, release, err := n.open(r)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +193,31 @@ func (n *node) consent(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if asked != nil {
+		n.shown.Show(h.ID, socketLogin, httpapi.FunctionTerms, asked.Function.String(), access.TermsOf(*asked).Digest)
+	}
 	return consentOf(r, asked, state)
+}
+
+// socketLogin stands for whoever may reach the management socket, which knows no logins.
+const socketLogin = "socket"
+
+// agreed says whether a command agrees to what the function asks for now: what it names, or what was shown here last.
+func (n *node) agreed(hatID string, named hat.TermsDigest, asked access.Grant) error {
+	id, terms := asked.Function.String(), access.TermsOf(asked).Digest
+	changed, err := n.hats.Propose(httpapi.FunctionTerms, id, terms)
+	if err != nil {
+		return err
+	}
+	a := access.Agreement{
+		Named:   named,
+		Shown:   n.shown.Last(hatID, socketLogin, httpapi.FunctionTerms, id),
+		Changed: changed,
+	}
+	if err := a.To(terms); err != nil {
+		return fmt.Errorf("%w; she function consent %s shows the present ones", err, id)
+	}
+	return nil
 }
 
 // enable agrees for the owner, who proves it with the password.
@@ -188,7 +235,7 @@ func (n *node) enable(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	asked, state, err := n.terms(r, v)
+	asked, _, err := n.terms(r, v)
 	if err != nil {
 		return nil, err
 	}
@@ -198,17 +245,23 @@ func (n *node) enable(r *http.Request) (any, error) {
 	if req.Package != "" && req.Package != asked.Digest {
 		return nil, errors.New("another package is installed by now; read again what it asks for")
 	}
-	if state != nil {
-		asked.Since = state.Grant.Since
-	}
+	var start access.Start
 	if req.Window != "" {
-		start, err := access.ParseStart(req.Window)
-		if err != nil {
+		if start, err = access.ParseStart(req.Window); err != nil {
 			return nil, err
 		}
-		asked.Since = start.Since(asked.Given, asked.Since)
 	}
-	given, err := v.Enable(r.Context(), owner, *asked)
+	if err := n.agreed(h.ID, req.Terms, *asked); err != nil {
+		return nil, err
+	}
+	given, err := v.Agree(r.Context(), owner, asked.Function, func(saved *vault.FunctionState) (access.Grant, error) {
+		grant := *asked
+		if saved != nil {
+			grant.Since = saved.Grant.Since
+		}
+		grant.Since = start.Since(grant.Given, grant.Since)
+		return grant, nil
+	})
 	if err != nil {
 		return nil, err
 	}

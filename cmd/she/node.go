@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
+	"she/internal/access"
 	"she/internal/catalog"
 	"she/internal/directory"
 	"she/internal/engine"
+	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/metrics"
 	"she/internal/vault"
@@ -24,6 +27,16 @@ type node struct {
 	runner    *engine.Engine      // at work only while a server runs
 	metrics   *metrics.Metrics    // nil: no server runs
 	instances func() invoke.Stats // of the functions that were called; nil: no server runs
+	shown     httpapi.TermsShown  // to who sits at the management socket
+}
+
+// proposed has the directory know what functions ask for, before anybody is shown it.
+func (n *node) proposed(log *slog.Logger) func(access.Grant) {
+	return func(g access.Grant) {
+		if _, err := n.hats.Propose(httpapi.FunctionTerms, g.Function.String(), access.TermsOf(g).Digest); err != nil {
+			log.Error("what a function asks for can't be noted", "function", g.Function, "error", err)
+		}
+	}
 }
 
 // openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.

@@ -156,13 +156,13 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	s.engine = engine.New(engine.Options{
 		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
-		Quota: o.config.Quota, Ages: agesIn(o.data),
+		Quota: o.config.Quota, Ages: agesIn(o.data), Proposed: s.node.proposed(log),
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
+			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

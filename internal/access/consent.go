@@ -95,13 +95,25 @@ type Terms struct {
 	Output  string           `json:"output"`            // append, or replace
 	InOrder bool             `json:"inOrder,omitempty"` // what it fails on holds up newer data
 	Given   string           `json:"given,omitempty"`   // when the Owner agreed
+	// Digest names what is asked for: all of the above but since and given, the bundle to the last filter, and what the
+	// author says of the function. Whoever agrees names it.
+	Digest hat.TermsDigest `json:"digest,omitzero"`
 }
 
-func termsOf(g Grant) *Terms {
-	return &Terms{
+// TermsOf writes out a grant for a person to read. What is read and what is agreed to is one thing: the same function makes the
+// digest.
+func TermsOf(g Grant) *Terms {
+	t := &Terms{
 		Version: g.Version.String(), Package: g.Digest, Trigger: g.Trigger, Reads: g.Bundle.Readings(),
-		Since: wireTime(g.Since), Writes: g.Output, Output: g.Mode.String(), InOrder: g.InOrder, Given: wireTime(g.Given),
+		Writes: g.Output, Output: g.Mode.String(), InOrder: g.InOrder,
 	}
+	if words, err := json.Marshal(t); err == nil {
+		exact := g.Bundle.Digest()
+		t.Digest = hat.DigestTerms([]byte(g.Function.String()), words, exact[:], g.Manifest)
+	}
+	// When it was given and since when records are shown is the Owner's own choice.
+	t.Since, t.Given = wireTime(g.Since), wireTime(g.Given)
+	return t
 }
 
 func wireTime(t time.Time) string {
@@ -144,12 +156,12 @@ const maxChanges = 200
 func ConsentTo(f hat.FunctionID, enabled bool, asked, granted *Grant) Consent {
 	c := Consent{Function: f, Enabled: enabled}
 	if asked != nil {
-		c.Asks = termsOf(*asked)
+		c.Asks = TermsOf(*asked)
 		c.Asks.Given = ""
 		c.Needed = granted == nil
 	}
 	if granted != nil {
-		c.Granted = termsOf(*granted)
+		c.Granted = TermsOf(*granted)
 	}
 	if asked == nil || granted == nil {
 		return c

@@ -50,6 +50,49 @@ type Permissions struct {
 	AtOnce bool
 }
 
+// TimeFormat is how data debits write times for people and clients.
+const TimeFormat = "2006-01-02T15:04:05-0700"
+
+// Terms are what a person reads before agreeing.
+type Terms struct {
+	Purpose           string         `json:"purpose"`
+	Start             string         `json:"start"`
+	Period            int64          `json:"period"` // milliseconds
+	CancelAtPeriodEnd bool           `json:"cancelAtPeriodEnd"`
+	TermsURL          string         `json:"termsUrl"`
+	Conditions        *bundle.Bundle `json:"conditions,omitempty"`
+	Bundle            bundle.Bundle  `json:"bundle"`
+	// Digest names all of these and who asks. Whoever agrees names it.
+	Digest hat.TermsDigest `json:"termsDigest,omitzero"`
+}
+
+// Terms writes out one set of terms of the debit for a person to read. What is read and what is agreed to is one thing: the same
+// function makes the digest.
+func (d Debit) Terms(p Permissions) Terms {
+	t := Terms{
+		Purpose:           p.Purpose,
+		Start:             p.Start.Format(TimeFormat),
+		Period:            p.Period.After(p.Start).Sub(p.Start).Milliseconds(),
+		CancelAtPeriodEnd: p.CancelAtPeriodEnd,
+		TermsURL:          p.TermsURL,
+		Conditions:        p.Conditions,
+		Bundle:            p.Bundle,
+	}
+	client, err1 := json.Marshal(d.Client)
+	words, err2 := json.Marshal(t)
+	if err1 == nil && err2 == nil {
+		// The words have whole seconds, and a month as so many days.
+		t.Digest = hat.DigestTerms([]byte(d.Key), client, words, []byte(p.Start.Format(time.RFC3339Nano)), []byte(p.Period.String()))
+	}
+	return t
+}
+
+// Proposed names the newest terms. changed says that others were proposed before them.
+func (d Debit) Proposed() (newest hat.TermsDigest, changed bool) {
+	newest = d.Terms(*d.Latest()).Digest
+	return newest, slices.ContainsFunc(d.Permissions, func(p Permissions) bool { return d.Terms(p).Digest != newest })
+}
+
 // End is when the terms end: at once if they were cancelled at once; at the end of the period during which they were
 // cancelled; after one period if they were to end by themselves. none means that they roll on.
 func (p Permissions) End() (end time.Time, none bool) {

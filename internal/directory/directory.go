@@ -52,6 +52,16 @@ CREATE TABLE hats (
 	created INTEGER NOT NULL  -- microseconds since 1970
 ) STRICT, WITHOUT ROWID`
 
+// proposed is made beside the tables of the format: an earlier she that opens the directory misses nothing.
+const proposedSchema = `
+CREATE TABLE IF NOT EXISTS proposed (
+	kind    TEXT NOT NULL,
+	id      TEXT NOT NULL,
+	terms   TEXT NOT NULL,     -- digest of the last ones
+	changed INTEGER NOT NULL,  -- there were others before
+	PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID`
+
 // A HAT is one entry of the directory.
 type HAT struct {
 	ID      string // random; names the vault's file; says nothing about the person
@@ -69,6 +79,15 @@ type Directory struct {
 	mu       sync.RWMutex
 	byDomain map[hat.Domain]*entry
 	byID     map[string]*entry
+	proposed map[proposedKey]proposal
+}
+
+// A proposedKey names what can be agreed to: a function, an application.
+type proposedKey struct{ kind, id string }
+
+type proposal struct {
+	terms   hat.TermsDigest
+	changed bool
 }
 
 // An entry's HAT gets its key on first use, once.
@@ -88,7 +107,7 @@ func Open(dir string) (*Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	d := &Directory{dir: dir, lock: lock, byDomain: map[hat.Domain]*entry{}, byID: map[string]*entry{}}
+	d := &Directory{dir: dir, lock: lock, byDomain: map[hat.Domain]*entry{}, byID: map[string]*entry{}, proposed: map[proposedKey]proposal{}}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrInUse
@@ -120,6 +139,9 @@ func (d *Directory) open() error {
 	}
 	d.db.SetMaxOpenConns(1)
 	if err := d.migrate(); err != nil {
+		return fmt.Errorf("open node.db: %w", err)
+	}
+	if _, err := d.db.Exec(proposedSchema); err != nil {
 		return fmt.Errorf("open node.db: %w", err)
 	}
 	return d.load()
@@ -167,7 +189,55 @@ func (d *Directory) load() error {
 		}
 		d.add(&entry{HAT: HAT{ID: id, Domain: parsed, Created: time.UnixMicro(created).UTC()}})
 	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return d.loadProposed()
+}
+
+func (d *Directory) loadProposed() error {
+	rows, err := d.db.Query("SELECT kind, id, terms, changed FROM proposed")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var (
+			key   proposedKey
+			terms string
+			p     proposal
+		)
+		if err := rows.Scan(&key.kind, &key.id, &terms, &p.changed); err != nil {
+			return err
+		}
+		if p.terms, err = hat.ParseTermsDigest(terms); err != nil {
+			p.changed = true // whatever they were, nobody can tell any more
+		}
+		d.proposed[key] = p
+	}
 	return rows.Err()
+}
+
+// Propose notes which terms of something can be agreed to from now on, and says whether they have ever been others. What it
+// answers is durable.
+func (d *Directory) Propose(kind, id string, terms hat.TermsDigest) (changed bool, err error) {
+	key := proposedKey{kind, id}
+	d.mu.RLock()
+	before, known := d.proposed[key]
+	d.mu.RUnlock()
+	if known && before.terms == terms {
+		return before.changed, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	before, known = d.proposed[key]
+	now := proposal{terms, before.changed || known && before.terms != terms}
+	_, err = d.db.Exec("INSERT OR REPLACE INTO proposed (kind, id, terms, changed) VALUES (?, ?, ?, ?)", kind, id, terms.String(), now.changed)
+	if err != nil {
+		return true, fmt.Errorf("note the terms of %s %s: %w", kind, id, err)
+	}
+	d.proposed[key] = now
+	return now.changed, nil
 }
 
 func (d *Directory) add(e *entry) {

@@ -127,3 +127,47 @@ func TestOthersCanReadNothing(t *testing.T) {
 		}
 	}
 }
+
+// Whether terms were ever others is known for good.
+func TestPropose(t *testing.T) {
+	dir := t.TempDir()
+	one, two := hat.DigestTerms([]byte("one")), hat.DigestTerms([]byte("two"))
+	propose := func(d *Directory, kind, id string, terms hat.TermsDigest, want bool) {
+		t.Helper()
+		if changed, err := d.Propose(kind, id, terms); err != nil || changed != want {
+			t.Errorf("%s %s: changed %v, %v", kind, id, changed, err)
+		}
+	}
+	reopened := func(d *Directory) *Directory {
+		t.Helper()
+		if d != nil {
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := reopened(nil)
+	propose(d, "function", "f", one, false)
+	propose(d, "function", "f", one, false)
+	propose(d, "application", "f", two, false)
+	d = reopened(d)
+	propose(d, "function", "f", one, false)
+	d = reopened(d)
+	propose(d, "function", "f", two, true)
+	propose(d, "function", "f", two, true)
+	propose(d, "application", "f", two, false)
+	d = reopened(d)
+	propose(d, "function", "f", two, true)
+	propose(d, "function", "f", one, true) // back again is not "never"
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := d.Propose("function", "g", one); err == nil || !changed {
+		t.Error("what could not be noted counts as never changed")
+	}
+}

@@ -82,6 +82,8 @@ type Options struct {
 	Grace    time.Duration    // how long runs in flight may go on after a stop: 10 seconds
 	// Quota bounds what a function may do at a HAT in a day; zero: nothing does.
 	Quota plan.Quota
+	// Proposed, if not nil, is told what the current version of a function asks for, before anybody can be shown it or agree to it.
+	Proposed func(access.Grant)
 	// Slack is what a run may take besides the time limits of its function: waiting for a sandbox, starting it,
 	// reading and saving. Past it the lease lapses and the run is given up: 2 minutes.
 	Slack time.Duration
@@ -101,6 +103,7 @@ type Engine struct {
 	slack    time.Duration
 	quota    plan.Quota
 	kept     Ages
+	proposed func(access.Grant)
 	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
 
 	mu    sync.Mutex
@@ -131,7 +134,7 @@ func New(o Options) *Engine {
 		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
-		quota: o.Quota, kept: o.Ages,
+		quota: o.Quota, kept: o.Ages, proposed: o.Proposed,
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}
@@ -139,6 +142,11 @@ func New(o Options) *Engine {
 		e.now = time.Now
 	}
 	_, _ = rand.Read(e.tenant[:]) // never fails
+	for _, f := range e.registry.current() {
+		if f.Available() {
+			e.propose(f)
+		}
+	}
 	return e
 }
 
@@ -233,11 +241,16 @@ func (e *Engine) GrantFor(id hat.FunctionID) (access.Grant, error) {
 	case !f.Available():
 		return access.Grant{}, ErrNotAvailable
 	}
+	return e.GrantOf(f), nil
+}
+
+// GrantOf is what switching this function on would grant. It has to have a manifest.
+func (e *Engine) GrantOf(f catalog.Function) access.Grant {
 	return access.Grant{
 		Function: f.ID, Version: f.Version, Digest: f.Digest(),
 		Bundle: f.Manifest.Bundle.Normalised(), Output: f.Output, Mode: f.Mode, Trigger: f.Manifest.Trigger, InOrder: f.InOrder,
 		Given: e.now().UTC(), Manifest: contract.Configuration(*f.Manifest, contract.Status{}),
-	}, nil
+	}
 }
 
 // tenantOf is the token by which the other side of the wall tells HATs apart without knowing any.

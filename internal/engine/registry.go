@@ -143,6 +143,9 @@ func (e *Engine) load(ctx context.Context, f catalog.Function) {
 		if ctx.Err() != nil {
 			return
 		}
+		if f.Problem == nil {
+			e.propose(f)
+		}
 		e.registry.set(f)
 		if f.Problem == nil {
 			e.log.Info("function available", "function", f.ID, "version", f.Version, "digest", f.Digest())
@@ -157,6 +160,14 @@ func (e *Engine) load(ctx context.Context, f catalog.Function) {
 		if !sleep(ctx, pause) {
 			return
 		}
+	}
+}
+
+// propose tells of what the current version asks for, before anybody can be shown it.
+func (e *Engine) propose(f catalog.Function) {
+	current, _ := e.registry.function(f.ID)
+	if e.proposed != nil && current.Version == f.Version && current.Digest() == f.Digest() {
+		e.proposed(e.GrantOf(f))
 	}
 }
 

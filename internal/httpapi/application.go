@@ -21,6 +21,8 @@ type Application struct {
 	ID      string
 	Version string
 	Roles   []access.Role
+	// Plugs are the applications it depends on.
+	Plugs []string
 	// homes are the places it lives at; tokens made at a login go to no other.
 	homes []place
 	// Description is the whole entry as clients are shown it, canonical JSON.
@@ -54,6 +56,9 @@ func ParseApplications(text []byte) ([]Application, error) {
 			Permissions struct {
 				Roles []access.Role `json:"rolesGranted"`
 			} `json:"permissions"`
+			Dependencies struct {
+				Plugs []string `json:"plugs"`
+			} `json:"dependencies"`
 			Setup map[string]any `json:"setup"`
 		}
 		if err := json.Unmarshal(element, &a); err != nil {
@@ -69,7 +74,10 @@ func ParseApplications(text []byte) ([]Application, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, Application{a.ID, a.Info.Version, a.Permissions.Roles, homesIn(a.Setup), description})
+		all = append(all, Application{
+			ID: a.ID, Version: a.Info.Version, Roles: a.Permissions.Roles, Plugs: a.Dependencies.Plugs,
+			homes: homesIn(a.Setup), Description: description,
+		})
 	}
 	return all, nil
 }
@@ -162,12 +170,27 @@ func setupOf(q *request, c access.Caller, id string) (state setup, found bool, e
 	return state, true, nil
 }
 
+// termsOf names what setting the application up agrees to: what the catalogue says of it and of what it depends on.
+func (s *server) termsOf(a Application) hat.TermsDigest {
+	parts := [][]byte{a.Description.Bytes()}
+	for _, id := range a.Plugs {
+		plug, _ := s.application(id) // one that is not there has no words
+		parts = append(parts, []byte(id), plug.Description.Bytes())
+	}
+	return hat.DigestTerms(parts...)
+}
+
+func (s *server) didShowApplication(q *request, a Application) {
+	terms := s.termsOf(a)
+	s.didShow(q, applicationTerms, a.ID, terms, s.changed(applicationTerms, a.ID, terms))
+}
+
 // appendApplication writes one as clients see it: the catalogue's description and what is true of it at this HAT.
-func appendApplication(b []byte, a Application, state setup, found bool) []byte {
+func (s *server) appendApplication(b []byte, a Application, state setup, found bool) []byte {
 	b = append(b, `{"application":`...)
 	b = append(b, a.Description.JSON()...)
-	return fmt.Appendf(b, `,"setup":%t,"enabled":%t,"active":%t,"needsUpdating":%t}`,
-		found, state.Enabled, state.Enabled, found && state.Version != a.Version)
+	return fmt.Appendf(b, `,"setup":%t,"enabled":%t,"active":%t,"needsUpdating":%t,"termsDigest":%q}`,
+		found, state.Enabled, state.Enabled, found && state.Version != a.Version, s.termsOf(a))
 }
 
 // listApplications: GET /applications. An application is shown those it manages, the Owner all.
@@ -189,9 +212,12 @@ func (s *server) listApplications(w *recorder, q *request) error {
 		if at >= 0 && json.Unmarshal(documents[at].Body, &state) != nil {
 			return errors.New("the stored setup of an application can't be read")
 		}
-		b = appendApplication(b, a, state, at >= 0)
+		b = s.appendApplication(b, a, state, at >= 0)
 	}
 	writeBytes(w, http.StatusOK, append(b, ']'))
+	for _, a := range s.Applications {
+		s.didShowApplication(q, a) // as far as the caller manages it, which is what was listed
+	}
 	return nil
 }
 
@@ -211,12 +237,23 @@ func (s *server) getApplication(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	writeBytes(w, http.StatusOK, appendApplication(nil, a, state, found))
+	writeBytes(w, http.StatusOK, s.appendApplication(nil, a, state, found))
+	s.didShowApplication(q, a)
 	return nil
 }
 
-// setupApplication: GET /applications/{application}/setup. It switches on no function: each is a consent of its own.
+// setupApplication: GET /applications/{application}/setup?terms=. It switches on no function: each is a consent of its own.
 func (s *server) setupApplication(w *recorder, q *request) error {
+	named, err := q.named()
+	if err != nil {
+		return err
+	}
+	if a, known := s.application(q.params["application"]); known {
+		terms := s.termsOf(a)
+		if err := s.agrees(q, applicationTerms, a.ID, named, terms, s.changed(applicationTerms, a.ID, terms)); err != nil {
+			return err
+		}
+	}
 	return s.changeSetup(w, q, func(a Application, _ setup) setup { return setup{true, a.Version} })
 }
 
@@ -251,7 +288,8 @@ func (s *server) changeSetup(w *recorder, q *request, change func(Application, s
 	if err != nil {
 		return err
 	}
-	writeBytes(w, http.StatusOK, appendApplication(nil, a, state, true))
+	writeBytes(w, http.StatusOK, s.appendApplication(nil, a, state, true))
+	s.didShowApplication(q, a)
 	return nil
 }
 

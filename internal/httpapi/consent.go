@@ -20,15 +20,16 @@ func (s *server) consent(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	writeConsent(w, id, asked, state)
+	s.writeConsent(w, q, id, asked, state)
 	return nil
 }
 
-// agree: POST /functions/{id}/enable {"window":…,"package":…}.
+// agree: POST /functions/{id}/enable {"window":…,"package":…,"terms":…}.
 func (s *server) agree(w *recorder, q *request) error {
 	var choice struct {
-		Window  access.Start `json:"window"`
-		Package string       `json:"package"`
+		Window  access.Start    `json:"window"`
+		Package string          `json:"package"`
+		Terms   hat.TermsDigest `json:"terms"`
 	}
 	if err := q.ownBody(w, &choice); err != nil {
 		return err
@@ -37,7 +38,7 @@ func (s *server) agree(w *recorder, q *request) error {
 	if err != nil {
 		return noFunction()
 	}
-	asked, state, err := s.terms(q, id)
+	asked, _, err := s.terms(q, id)
 	switch {
 	case err != nil:
 		return err
@@ -46,16 +47,22 @@ func (s *server) agree(w *recorder, q *request) error {
 	case choice.Package != "" && choice.Package != asked.Digest:
 		return problem(http.StatusConflict, "Another Package", "another package is installed by now; read again what it asks for")
 	}
-	if state != nil {
-		asked.Since = state.Grant.Since
+	if err := s.agreesToFunction(q, choice.Terms, *asked); err != nil {
+		return err
 	}
-	asked.Since = choice.Window.Since(q.now, asked.Since)
-	given, err := q.vault.Enable(q.Context(), q.caller, *asked)
+	given, err := q.vault.Agree(q.Context(), q.caller, id, func(saved *vault.FunctionState) (access.Grant, error) {
+		grant := *asked
+		if saved != nil {
+			grant.Since = saved.Grant.Since
+		}
+		grant.Since = choice.Window.Since(q.now, grant.Since)
+		return grant, nil
+	})
 	if err != nil {
 		return err
 	}
 	s.wake(q)
-	writeConsent(w, id, asked, &given)
+	s.writeConsent(w, q, id, asked, &given)
 	return nil
 }
 
@@ -80,7 +87,7 @@ func (s *server) terms(q *request, id hat.FunctionID) (asked *access.Grant, stat
 	return asked, state, nil
 }
 
-func writeConsent(w *recorder, id hat.FunctionID, asked *access.Grant, state *vault.FunctionState) {
+func (s *server) writeConsent(w *recorder, q *request, id hat.FunctionID, asked *access.Grant, state *vault.FunctionState) {
 	var (
 		granted *access.Grant
 		enabled bool
@@ -89,4 +96,7 @@ func writeConsent(w *recorder, id hat.FunctionID, asked *access.Grant, state *va
 		granted, enabled = &state.Grant, state.Enabled
 	}
 	writeJSON(w, http.StatusOK, access.ConsentTo(id, enabled, asked, granted))
+	if asked != nil {
+		s.didShowFunction(q, *asked)
+	}
 }

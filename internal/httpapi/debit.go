@@ -15,10 +15,8 @@ import (
 	"she/internal/vault"
 )
 
-// debitTime is how data debits write times; they read any ISO 8601 with a zone.
-const debitTime = "2006-01-02T15:04:05-0700"
-
-var debitTimes = []string{debitTime, time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700"}
+// debitTimes are how data debits read times: any ISO 8601 with a zone.
+var debitTimes = []string{debit.TimeFormat, time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700"}
 
 // proposal reads the body of POST and PUT data-debit: who asks, and for what.
 //
@@ -117,51 +115,42 @@ type wireDebit struct {
 }
 
 type wirePermissions struct {
-	Created           string         `json:"dateCreated"`
-	Purpose           string         `json:"purpose"`
-	Start             string         `json:"start"`
-	Period            int64          `json:"period"` // milliseconds
-	CancelAtPeriodEnd bool           `json:"cancelAtPeriodEnd"`
-	CanceledAt        string         `json:"canceledAt,omitempty"`
-	TermsURL          string         `json:"termsUrl"`
-	Conditions        *bundle.Bundle `json:"conditions,omitempty"`
-	Bundle            bundle.Bundle  `json:"bundle"`
-	Accepted          bool           `json:"accepted"`
-	Active            bool           `json:"active"`
-	End               *string        `json:"end"`
+	debit.Terms
+	Created    string  `json:"dateCreated"`
+	CanceledAt string  `json:"canceledAt,omitempty"`
+	Accepted   bool    `json:"accepted"`
+	Active     bool    `json:"active"`
+	End        *string `json:"end"`
 }
 
 func onWire(d debit.Debit, now time.Time) wireDebit {
 	wire := wireDebit{
-		Key: d.Key, Created: d.Created.Format(debitTime),
+		Key: d.Key, Created: d.Created.Format(debit.TimeFormat),
 		Name: d.Client.Name, URL: d.Client.URL, LogoURL: d.Client.LogoURL,
 		ApplicationID: d.Client.ApplicationID, Description: d.Client.Description,
-		PermissionsLatest: permissionsOnWire(*d.Latest(), now),
+		PermissionsLatest: permissionsOnWire(d, *d.Latest(), now),
 	}
 	for _, p := range slices.Backward(d.Permissions) {
-		wire.Permissions = append(wire.Permissions, permissionsOnWire(p, now))
+		wire.Permissions = append(wire.Permissions, permissionsOnWire(d, p, now))
 	}
 	inForce := wire.PermissionsLatest
 	if p := d.Active(now); p != nil {
-		inForce = permissionsOnWire(*p, now)
+		inForce = permissionsOnWire(d, *p, now)
 		wire.PermissionsActive = &inForce
 	}
 	wire.Active, wire.Accepted, wire.Start, wire.End = inForce.Active, inForce.Accepted, inForce.Start, inForce.End
 	return wire
 }
 
-func permissionsOnWire(p debit.Permissions, now time.Time) wirePermissions {
+func permissionsOnWire(d debit.Debit, p debit.Permissions, now time.Time) wirePermissions {
 	wire := wirePermissions{
-		Created: p.Created.Format(debitTime), Purpose: p.Purpose, Start: p.Start.Format(debitTime),
-		Period:            p.Period.After(p.Start).Sub(p.Start).Milliseconds(),
-		CancelAtPeriodEnd: p.CancelAtPeriodEnd, TermsURL: p.TermsURL, Conditions: p.Conditions, Bundle: p.Bundle,
-		Accepted: p.Accepted, Active: p.Active(now),
+		Terms: d.Terms(p), Created: p.Created.Format(debit.TimeFormat), Accepted: p.Accepted, Active: p.Active(now),
 	}
 	if !p.CanceledAt.IsZero() {
-		wire.CanceledAt = p.CanceledAt.Format(debitTime)
+		wire.CanceledAt = p.CanceledAt.Format(debit.TimeFormat)
 	}
 	if end, none := p.End(); !none {
-		text := end.Format(debitTime)
+		text := end.Format(debit.TimeFormat)
 		wire.End = &text
 	}
 	return wire
@@ -283,6 +272,7 @@ func (s *server) postDebit(w *recorder, q *request) error {
 		return err
 	}
 	writeJSON(w, http.StatusCreated, onWire(d, q.now))
+	s.didShowDebit(q, d)
 	return nil
 }
 
@@ -334,6 +324,7 @@ func (s *server) putDebit(w *recorder, q *request) error {
 		return err
 	}
 	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	s.didShowDebit(q, d)
 	return nil
 }
 
@@ -352,6 +343,9 @@ func (s *server) listDebits(w *recorder, q *request) error {
 		wire[i] = onWire(d, q.now)
 	}
 	writeJSON(w, http.StatusOK, wire)
+	for _, d := range all {
+		s.didShowDebit(q, d)
+	}
 	return nil
 }
 
@@ -377,16 +371,29 @@ func (s *server) getDebit(w *recorder, q *request) error {
 		return controller(http.StatusNotFound, "Not Found", fmt.Sprintf("Data Debit %s not found", q.params["debit"]))
 	}
 	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	s.didShowDebit(q, d)
 	return nil
 }
 
-// enableDebit: GET /data-debit/{debit}/enable.
+// enableDebit: GET /data-debit/{debit}/enable?terms=. The terms are compared with those the caller has seen or names, and
+// accepted, in one transaction.
 func (s *server) enableDebit(w *recorder, q *request) error {
-	d, err := q.changeDebit(errNoSuchDebit, func(_ vault.Edit, d debit.Debit) (debit.Debit, error) { return d.Accept(), nil })
+	named, err := q.named()
+	if err != nil {
+		return err
+	}
+	d, err := q.changeDebit(errNoSuchDebit, func(_ vault.Edit, d debit.Debit) (debit.Debit, error) {
+		terms, changed := d.Proposed()
+		if err := s.agrees(q, debitTerms, d.Key, named, terms, changed); err != nil {
+			return d, err
+		}
+		return d.Accept(), nil
+	})
 	if err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	s.didShowDebit(q, d)
 	return nil
 }
 
@@ -410,6 +417,7 @@ func (s *server) disableDebit(w *recorder, q *request) error {
 		return err
 	}
 	writeJSON(w, http.StatusOK, onWire(d, q.now))
+	s.didShowDebit(q, d)
 	return nil
 }
 

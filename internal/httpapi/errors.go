@@ -72,7 +72,9 @@ var (
 		body: frameworkBody{"Service Unavailable", "The HAT's storage is being opened anew"},
 	}
 	errTooMuch = controller(http.StatusBadRequest, "Bad Request", bundle.ErrTooMuch.Error())
-	errNoRoom  = framework(http.StatusInsufficientStorage, "Insufficient Storage", "No room left to store data")
+	errTerms   = controller(http.StatusConflict, "Terms Changed",
+		"What would be agreed to is not what was shown last; read it again, then agree")
+	errNoRoom = framework(http.StatusInsufficientStorage, "Insufficient Storage", "No room left to store data")
 )
 
 // byCause is the one table from what went wrong to what the client is told. Handlers whose clients expect a text of
@@ -83,6 +85,7 @@ var byCause = []struct {
 }{
 	{directory.ErrNotFound, errNoHAT},
 	{access.ErrDenied, errForbidden},
+	{access.ErrTermsChanged, errTerms},
 	{vault.ErrFull, errNoRoom},
 	{vault.ErrClosed, errClosed},
 	{bundle.ErrTooMuch, errTooMuch},

@@ -21,6 +21,7 @@ type Functions interface {
 	Functions() []catalog.Function
 	Function(f hat.FunctionID) (catalog.Function, bool)
 	GrantFor(f hat.FunctionID) (access.Grant, error)
+	GrantOf(f catalog.Function) access.Grant
 	Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error
 	Wake(hatID string)
 	Cancel(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
@@ -100,7 +101,17 @@ func (s *server) listFunctions(w *recorder, q *request) error {
 		}
 	}
 	writeBytes(w, http.StatusOK, append(b, ']'))
+	for _, f := range registered {
+		s.didShowConfiguration(q, f)
+	}
 	return nil
+}
+
+// didShowConfiguration notes that a function's configuration has been sent, if that is what it asks for now.
+func (s *server) didShowConfiguration(q *request, f catalog.Function) {
+	if f.Available() {
+		s.didShowFunction(q, s.Functions.GrantOf(f))
+	}
 }
 
 // found is the function of the path with its state at this HAT, nil if it was never switched on.
@@ -131,33 +142,43 @@ func (s *server) getFunction(w *recorder, q *request) error {
 	}
 	body, _ := configuration(f, registered, state)
 	writeBytes(w, http.StatusOK, body)
+	s.didShowConfiguration(q, f)
 	return nil
 }
 
-// enableFunction: GET /she/function/{id}/enable. What is stored is what the function is at this moment; what it asks
-// for later is another consent. From when on it is shown records stays as it was granted before: a client that knows no
+// enableFunction: GET /she/function/{id}/enable?terms=. What is stored is what the function is at this moment, and what the
+// caller has seen or names; what it asks for later is another consent. From when on it is shown records stays as it was granted before: a client that knows no
 // windows can't widen one.
 func (s *server) enableFunction(w *recorder, q *request) error {
-	f, registered, saved, err := s.found(q)
+	named, err := q.named()
 	if err != nil {
 		return err
 	}
-	grant, err := s.Functions.GrantFor(f.ID)
-	if errors.Is(err, engine.ErrNotAvailable) || errors.Is(err, engine.ErrFunctionNotFound) {
-		return notAvailable(q.params["function"]) // saved once, or not yet loaded
-	} else if err != nil {
+	f, registered, _, err := s.found(q)
+	if err != nil {
 		return err
 	}
-	if saved != nil {
-		grant.Since = saved.Grant.Since
+	if !registered || !f.Available() {
+		return notAvailable(q.params["function"]) // saved once, or not yet loaded
 	}
-	state, err := q.vault.Enable(q.Context(), q.caller, grant)
+	grant := s.Functions.GrantOf(f)
+	if err := s.agreesToFunction(q, named, grant); err != nil {
+		return err
+	}
+	state, err := q.vault.Agree(q.Context(), q.caller, f.ID, func(saved *vault.FunctionState) (access.Grant, error) {
+		given := grant
+		if saved != nil {
+			given.Since = saved.Grant.Since
+		}
+		return given, nil
+	})
 	if err != nil {
 		return err
 	}
 	s.wake(q)
 	body, _ := configuration(f, registered, &state)
 	writeBytes(w, http.StatusOK, body)
+	s.didShowConfiguration(q, f)
 	return nil
 }
 
@@ -176,6 +197,7 @@ func (s *server) disableFunction(w *recorder, q *request) error {
 	}
 	body, _ := configuration(f, registered, state)
 	writeBytes(w, http.StatusOK, body)
+	s.didShowConfiguration(q, f)
 	return nil
 }
 

@@ -47,6 +47,8 @@ type Options struct {
 	Functions Functions
 	// Applications is the catalogue of applications; ParseApplications reads it.
 	Applications []Application
+	// Proposals tells terms that have changed from those that never did; nil: as far as this server has seen.
+	Proposals Proposals
 	// Seal is what the last test of the walls found; ErrNoSeal if there was none. nil: there never is.
 	Seal func() (Seal, error)
 	Log  *slog.Logger     // never sees Owner data; nil discards
@@ -75,6 +77,7 @@ type server struct {
 	tokens  *tokens
 	crypt   *crypt
 	streams streams
+	shown   *TermsShown
 }
 
 // New is the handler for all paths of the HAT API and for /healthz. It starts no goroutine.
@@ -94,6 +97,13 @@ func New(o Options) http.Handler {
 		names:   newLimiter(nameBurst, loginEvery),
 		tokens:  newTokens(),
 		crypt:   newCrypt(o.BcryptCost),
+		shown:   new(TermsShown),
+	}
+	if s.Proposals == nil {
+		s.Proposals = &heldProposals{first: map[[2]string]hat.TermsDigest{}}
+	}
+	for _, a := range s.Applications {
+		s.changed(applicationTerms, a.ID, s.termsOf(a)) // noted before anybody is shown it
 	}
 	s.routes = s.table()
 	return s

@@ -47,6 +47,7 @@ type world struct {
 	engine     *engine.Engine
 	stopEngine func()
 	tokens     *tokens
+	replaced   *replacedFunctions
 
 	mu   sync.Mutex
 	now  time.Time
@@ -169,8 +170,15 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	for _, set := range settings {
 		set(&o, &eo)
 	}
+	if replaced, ok := o.Functions.(*replacedFunctions); ok {
+		w.replaced = replaced
+	}
 	w.engine = engine.New(eo)
 	o.Functions = w.engine
+	if w.replaced != nil {
+		w.replaced.Engine = w.engine
+		o.Functions = w.replaced
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stopEngine = stop
 	ended := make(chan error, 1)
@@ -219,7 +227,8 @@ func (w *world) addUser(name string, roles ...access.Role) {
 	w.users[name] = u
 }
 
-// token is one for a user of bob's HAT (or for eve of hers), as a login gives it.
+// token is one for a user of bob's HAT (or for eve of hers), of the one login that they have in a test, as it is given at this
+// moment.
 func (w *world) token(name string) string {
 	w.t.Helper()
 	h := w.bob
@@ -227,7 +236,16 @@ func (w *world) token(name string) string {
 		h = w.eve
 	}
 	u := w.users[name]
-	return must(w.tokens.sign(h, userClaims(h, u, h.Domain.String(), scopeOf(u.Roles), w.clock())))
+	c := userClaims(h, u, h.Domain.String(), scopeOf(u.Roles), w.clock())
+	c.ID = "the login of " + name
+	return must(w.tokens.sign(h, c))
+}
+
+// another is the token of another login of the user.
+func (w *world) another(name string) string {
+	w.t.Helper()
+	u := w.users[name]
+	return must(w.tokens.sign(w.bob, userClaims(w.bob, u, w.bob.Domain.String(), scopeOf(u.Roles), w.clock())))
 }
 
 // appToken is one for an application at bob's HAT, which it sets up first.

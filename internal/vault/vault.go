@@ -149,6 +149,9 @@ type Functions interface {
 	// that has run, what is stored at endpoints that were not granted before, or from before the former window, becomes a
 	// range. Failures of before count no more.
 	Enable(ctx context.Context, c access.Caller, g access.Grant) (FunctionState, error)
+	// Agree is Enable for what decide makes of the state, in one transaction with it; nil: it was never enabled. decide must be quick.
+	// The error may be decide's own.
+	Agree(ctx context.Context, c access.Caller, f hat.FunctionID, decide func(*FunctionState) (access.Grant, error)) (FunctionState, error)
 	// Disable keeps the state; a run in flight is not saved. ErrNotFound if it was never enabled.
 	Disable(ctx context.Context, c access.Caller, f hat.FunctionID) (FunctionState, error)
 	Function(ctx context.Context, c access.Caller, f hat.FunctionID) (FunctionState, error)

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -347,18 +348,44 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 	if err := c.Check(access.SwitchFunctions()); err != nil {
 		return state, err
 	}
-	g.Bundle = g.Bundle.Normalised()
+	// Before the transaction: nobody waits for what can't be stored.
 	if err := checkGrant(g); err != nil {
 		return state, fmt.Errorf("enable %s: %w", g.Function, err)
 	}
+	return v.Agree(ctx, c, g.Function, func(*vault.FunctionState) (access.Grant, error) { return g, nil })
+}
+
+// Agree: see vault.Functions.
+func (v *Vault) Agree(
+	ctx context.Context, c access.Caller, id hat.FunctionID, decide func(*vault.FunctionState) (access.Grant, error),
+) (state vault.FunctionState, err error) {
+	if err := c.Check(access.SwitchFunctions()); err != nil {
+		return state, err
+	}
 	err = v.write(ctx, "enable", func(t *tx) error {
-		if g.Given.IsZero() {
-			g.Given = t.now
-		}
-		f, err := oneFunction(t.ctx, t.conn, t.v.grants, g.Function)
+		f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
 		isNew := errors.Is(err, vault.ErrNotFound)
 		if err != nil && !isNew {
 			return err
+		}
+		var saved *vault.FunctionState
+		if !isNew {
+			state, err := stateOf(t.ctx, t.conn, f)
+			if err != nil {
+				return err
+			}
+			saved = &state
+		}
+		g, err := decide(saved)
+		if err != nil {
+			return err
+		}
+		g.Bundle = g.Bundle.Normalised()
+		if err := checkGrant(g); err != nil || g.Function != id {
+			return fmt.Errorf("enable %s: %w", id, cmp.Or(err, errors.New("the grant is another function's")))
+		}
+		if g.Given.IsZero() {
+			g.Given = t.now
 		}
 		if !isNew && f.enabled && sameGrant(f.grant, g) {
 			state, err = stateOf(t.ctx, t.conn, f)
