@@ -12,7 +12,22 @@ STATICCHECK := go tool staticcheck
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: bin/runsc ## build bin/she, its helpers bin/she-init, bin/she-wasm, bin/she-probe, and bin/runsc, static
+# AWS's own reading and writing of values in Java: part of the binary, and not of this repository.
+SERIALIZATION := runtimes/java/lib/aws-lambda-java-serialization.jar
+SERIALIZATION_VERSION := 1.4.1
+SERIALIZATION_SHA256 := 0ab04580117a1a326c7abea912331c77bec1292ce0c22285eb2d40563145dd9b
+
+$(SERIALIZATION): Makefile
+	@if echo "$(SERIALIZATION_SHA256)  $@" | sha256sum --check --status 2>/dev/null; then touch $@; exit 0; fi; \
+	 if ! command -v mvn >/dev/null; then echo "left out $@: no mvn (apt-get install maven); functions in Java can't be run"; exit 0; fi; \
+	 echo "fetching $@"; mkdir -p .cache/maven; \
+	 mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -DoutputDirectory=$(CURDIR)/.cache/maven \
+	   -Dartifact=com.amazonaws:aws-lambda-java-serialization:$(SERIALIZATION_VERSION); \
+	 jar=.cache/maven/aws-lambda-java-serialization-$(SERIALIZATION_VERSION).jar; \
+	 echo "$(SERIALIZATION_SHA256)  $$jar" | sha256sum --check --status || { echo "$$jar is not what was pinned"; exit 1; }; \
+	 cp $$jar $@
+
+build: bin/runsc $(SERIALIZATION) ## build bin/she, its helpers bin/she-init, bin/she-wasm, bin/she-probe, and bin/runsc, static
 	@go build $(GOFLAGS_STATIC) -o bin/ ./cmd/she ./cmd/she-init ./cmd/she-wasm ./cmd/she-probe
 
 # gVisor is large: it is built again only when its module list changes, or what we put around it.

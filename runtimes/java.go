@@ -2,6 +2,7 @@ package runtimes
 
 import (
 	"fmt"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -11,6 +12,9 @@ import (
 
 // Both forms: "openjdk 17.0.15 2025-04-15" and "java 21 2023-09-19 LTS".
 var javaVersion = regexp.MustCompile(`^(?:openjdk|java) ([0-9]+)[^\n]*`)
+
+// serialization is AWS's library that reads events and writes answers on Lambda. It is fetched when the program is built.
+const serialization = "java/lib/aws-lambda-java-serialization.jar"
 
 // java finds a JVM, one of the version asked for before another, and the class files of our bootstrap, which is
 // compiled here the first time: class files are no source, and every JDK can make them.
@@ -88,9 +92,13 @@ func (f Finder) classes(home string) (string, error) {
 			return "", fmt.Errorf("%w: Java is here, its compiler is not (apt-get install default-jdk-headless)", ErrMissing)
 		}
 	}
+	if _, err := bootstraps.Open(serialization); err != nil {
+		return "", fmt.Errorf("%w: this program was built without AWS's serialisation for Java (make build fetches it)", ErrMissing)
+	}
 	// Plain string building needs no code generated at run time, so it starts sooner and works when memory is out.
 	return f.compiled("java", ".java", stamp("javac", javac), func(src string, names []string, out string) error {
-		_, err := f.Run(javac, append([]string{"-J-XX:TieredStopAtLevel=1", "--release", "11", "-encoding", "UTF-8", "-proc:none", "-XDstringConcat=inline", "-nowarn", "-d", out}, names...)...)
+		_, err := f.Run(javac, append([]string{"-J-XX:TieredStopAtLevel=1", "--release", "11", "-encoding", "UTF-8", "-proc:none", "-XDstringConcat=inline", "-nowarn",
+			"-cp", filepath.Join(src, "lib", path.Base(serialization)), "-d", out}, names...)...)
 		return err
 	})
 }

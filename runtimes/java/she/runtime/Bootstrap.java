@@ -77,8 +77,8 @@ public final class Bootstrap {
     /** Loads before the event, and so before a copy is made, what will be needed after it. Runs nothing of the author's. */
     private static void warm(Fresh fresh) throws Exception {
         fresh.randomness();
-        Map<?, ?> sample = (Map<?, ?>) Json.parse("{\"a\":[1,-2.5e3,true,null,\"\\u00e9\"],\"b\":{\"c\":12345678901234567890}}".getBytes(StandardCharsets.UTF_8));
-        Json.write(Types.to(Json.parse(Json.write(sample)), Map.class));
+        Values any = Values.of(Map.class, Bootstrap.class.getClassLoader());
+        any.write(any.read("{\"a\":[1,-2.5e3,true,null,\"\\u00e9\"],\"b\":{\"c\":12345678901234567890}}".getBytes(StandardCharsets.UTF_8)));
         text(document(new Fault("", "", new IOException(new IOException()))));
         new Invocation(new HashMap<>()).getRemainingTimeInMillis();
     }

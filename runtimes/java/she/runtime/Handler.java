@@ -9,7 +9,6 @@ import java.lang.reflect.Constructor;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
-import java.lang.reflect.Type;
 import java.util.LinkedHashSet;
 import java.util.Set;
 
@@ -17,8 +16,8 @@ import java.util.Set;
  * The author's method and how it wants to be called. Forms, each of an instance or static:
  *
  * <pre>
- *   (InputStream, OutputStream[, Context])   bytes in, bytes out
- *   ([value][, Context]) → value             by JSON: see Types
+ *   ([InputStream][, OutputStream][, Context])   bytes in, bytes out; at least one of the streams
+ *   ([value][, Context]) → value                 by JSON: see Values
  * </pre>
  *
  * "package.Class::method" names it; "package.Class" stands for its handleRequest, Lambda's two interfaces among them.
@@ -27,11 +26,20 @@ final class Handler {
     final Class<?> type;
     final Object instance; // null for a static method
     private final Method method;
+    private final Values event; // null: the method takes none, or bytes
+    private final Values answer; // null: the method gives none, or bytes
 
-    private Handler(Class<?> type, Object instance, Method method) {
+    private Handler(Class<?> type, Object instance, Method method) throws Bootstrap.Fault {
         this.type = type;
         this.instance = instance;
         this.method = method;
+        Class<?>[] p = method.getParameterTypes();
+        boolean streams = streams(p);
+        boolean takes = !streams && p.length > 0 && p[0] != Context.class;
+        boolean gives = !streams && method.getReturnType() != void.class && method.getReturnType() != Void.class;
+        ClassLoader loader = type.getClassLoader();
+        this.event = takes ? Values.of(Values.resolve(method.getGenericParameterTypes()[0], type), loader) : null;
+        this.answer = gives ? Values.of(Values.resolve(method.getGenericReturnType(), type), loader) : null;
     }
 
     static Handler find(String name) throws Throwable {
@@ -110,45 +118,53 @@ final class Handler {
         Class<?>[] p = m.getParameterTypes();
         boolean context = p.length > 0 && p[p.length - 1] == Context.class;
         int plain = context ? p.length - 1 : p.length;
-        boolean streams = plain == 2 && p[0] == InputStream.class && p[1] == OutputStream.class;
-        return plain <= 1 || streams ? 1 + 2 * p.length + (context ? 1 : 0) : 0;
+        return plain <= 1 || plain == 2 && p[0] == InputStream.class && p[1] == OutputStream.class ? 1 + 2 * p.length + (context ? 1 : 0) : 0;
+    }
+
+    private static boolean streams(Class<?>[] p) {
+        return p.length > 0 && (p[0] == InputStream.class || p[0] == OutputStream.class);
     }
 
     /** The answer to one event, as it goes out. */
-    byte[] call(byte[] event, Context context) throws Throwable {
+    byte[] call(byte[] json, Context context) throws Throwable {
         Class<?>[] p = method.getParameterTypes();
         Object[] args = new Object[p.length];
-        ByteArrayOutputStream out = new ByteArrayOutputStream();
+        ByteArrayOutputStream out = null;
         for (int i = 0; i < p.length; i++) {
             if (i == p.length - 1 && p[i] == Context.class) {
                 args[i] = context;
-            } else if (p.length > 1 && p[1] == OutputStream.class) {
-                args[i] = i == 0 ? new ByteArrayInputStream(event) : out;
+            } else if (p[i] == OutputStream.class) {
+                args[i] = out = new ByteArrayOutputStream();
+            } else if (p[i] == InputStream.class) {
+                args[i] = new ByteArrayInputStream(json);
             } else {
-                args[i] = value(event, Types.resolve(method.getGenericParameterTypes()[i], type));
+                args[i] = read(json);
             }
         }
-        Object answer;
+        Object given;
         try {
-            answer = method.invoke(instance, args);
+            given = method.invoke(instance, args);
         } catch (InvocationTargetException e) {
             throw e.getCause();
         }
-        if (p.length > 1 && p[1] == OutputStream.class) {
+        if (out != null) {
             return out.toByteArray();
         }
+        if (answer == null) {
+            return new byte[] {'n', 'u', 'l', 'l'};
+        }
         try {
-            return Json.write(answer);
-        } catch (Exception | StackOverflowError e) {
+            return answer.write(given);
+        } catch (Exception | StackOverflowError | LinkageError e) {
             throw new Bootstrap.Fault("Runtime.MarshalError", "The answer has no JSON form: " + e.getMessage(), e);
         }
     }
 
-    private static Object value(byte[] event, Type wanted) throws Bootstrap.Fault {
+    private Object read(byte[] json) throws Bootstrap.Fault {
         try {
-            return Types.to(Json.parse(event), wanted);
-        } catch (Exception e) {
-            throw new Bootstrap.Fault("Runtime.UnmarshalError", "The event is no " + wanted.getTypeName() + ": " + e.getMessage(), e);
+            return event.read(json);
+        } catch (Exception | StackOverflowError | LinkageError e) {
+            throw new Bootstrap.Fault("Runtime.UnmarshalError", "The event is no " + method.getGenericParameterTypes()[0].getTypeName() + ": " + e.getMessage(), e);
         }
     }
 }

@@ -83,8 +83,18 @@ public class Fails {
         return l;
     }
 
-    public Object thread(Object event) {
-        return Thread.currentThread();
+    public static class Broken {
+        public String getValue() {
+            throw new IllegalStateException("no value");
+        }
+    }
+
+    public Object getter(Object event) {
+        return new Broken();
+    }
+
+    public Object any(Object event) {
+        return event;
     }
 
     public int whole(int n) {
