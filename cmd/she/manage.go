@@ -16,11 +16,10 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
-
 	"she/internal/access"
 	"she/internal/directory"
 	"she/internal/hat"
+	"she/internal/httpapi"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
 )
@@ -152,7 +151,6 @@ func (n *node) listHATs(*http.Request) (any, error) {
 type createRequest struct{ Name, Domain, Password string }
 
 const (
-	bcryptCost    = 12 // as the original
 	leastPassword = 8
 	mostPassword  = 72 // bcrypt ignores what follows, so it is refused instead
 )
@@ -170,7 +168,7 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	hash, err := hashOf(req.Password)
+	hash, err := n.hashOf(r.Context(), domain.String(), req.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -197,11 +195,11 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 	return hatView{Domain: h.Domain.String(), ID: h.ID, Username: name.String(), Created: h.Created}, nil
 }
 
-func hashOf(password string) ([]byte, error) {
+func (n *node) hashOf(ctx context.Context, hatID, password string) ([]byte, error) {
 	if len(password) < leastPassword || len(password) > mostPassword {
 		return nil, fmt.Errorf("the password must have %d to %d bytes, this one has %d", leastPassword, mostPassword, len(password))
 	}
-	return bcrypt.GenerateFromPassword([]byte(password), bcryptCost)
+	return n.logins.Hash(ctx, hatID, password)
 }
 
 type platformRequest struct {
@@ -232,7 +230,7 @@ func (n *node) putPlatform(r *http.Request) (any, error) {
 	defer release()
 	var hash []byte
 	if !req.Off {
-		if hash, err = hashOf(req.Password); err != nil {
+		if hash, err = n.hashOf(r.Context(), h.ID, req.Password); err != nil {
 			return nil, err
 		}
 	}
@@ -378,8 +376,15 @@ func (n *node) provenOwner(r *http.Request, v vault.Vault, password, why string)
 	if err != nil {
 		return access.Caller{}, err
 	}
-	if !owner.Enabled || bcrypt.CompareHashAndPassword(owner.PasswordHash, []byte(password)) != nil {
-		return access.Caller{}, errors.New("this is not the owner's password; " + why)
+	h, err := n.hatOf(r)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	switch err := n.logins.Prove(r.Context(), h.ID, owner, password); {
+	case errors.Is(err, httpapi.ErrWrongPassword):
+		return access.Caller{}, fmt.Errorf("%w; %s", err, why)
+	case err != nil:
+		return access.Caller{}, fmt.Errorf("the owner's password was not tried: %w", err)
 	}
 	return access.User(owner.ID, owner.Roles, access.TitleOwner), nil
 }

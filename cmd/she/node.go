@@ -23,6 +23,7 @@ import (
 type node struct {
 	hats      *directory.Directory
 	vaults    *sqlite.Store
+	logins    *httpapi.Logins // for the public address and the operator's commands together
 	functions func() []catalog.Function
 	runner    *engine.Engine      // at work only while a server runs
 	metrics   *metrics.Metrics    // nil: no server runs
@@ -55,7 +56,13 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}
-	return &node{hats: hats, vaults: vaults, functions: func() []catalog.Function { return nil }, runner: engine.New(engine.Options{})}, nil
+	return &node{
+		hats:      hats,
+		vaults:    vaults,
+		logins:    httpapi.NewLogins(0, o.Now),
+		functions: func() []catalog.Function { return nil },
+		runner:    engine.New(engine.Options{}),
+	}, nil
 }
 
 // load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages

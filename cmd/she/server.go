@@ -162,7 +162,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Observe: s.metrics.Request, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
+			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

@@ -20,6 +20,8 @@ type Permission struct {
 	noApps bool
 	// self: the application of this id may, whatever it was granted.
 	self string
+	// ownUser: the user of this id may, whatever their roles and scope.
+	ownUser string
 	// operator: the Operator may, too. Nothing that shows data has it.
 	operator bool
 }
@@ -124,6 +126,9 @@ func ManageUsers() Permission {
 	return Permission{users: []Role{{TitlePlatform, ""}}, noApps: true}
 }
 
+// RememberLogin reads and writes what is remembered of a user's logins: the user's own.
+func RememberLogin(userID string) Permission { return Permission{noApps: true, ownUser: userID} }
+
 // ManageAccount changes the password and issues tokens in the Owner's name.
 func ManageAccount() Permission { return Permission{noApps: true} }
 
@@ -151,7 +156,7 @@ func IssueApplicationToken(id string) Permission {
 func (c Caller) May(p Permission) bool {
 	switch c.kind {
 	case user:
-		return c.scopeHolds() && (c.has(TitleOwner) || c.hasOneOf(p.users))
+		return c.scopeHolds() && (c.has(TitleOwner) || c.hasOneOf(p.users)) || p.ownUser != "" && p.ownUser == c.user.String()
 	case application:
 		return !p.noApps && (c.has(TitleOwner) && !p.explicit || c.hasOneOf(p.apps)) || p.self != "" && p.self == c.app
 	case function:

@@ -50,19 +50,22 @@ func (s *server) changePassword(w *recorder, q *request) error {
 	if old == "" {
 		return invalidPassword("Old password missing")
 	}
-	ok, err := s.crypt.matches(q, q.user.PasswordHash, old)
-	if err != nil {
-		return err
+	if err := s.Logins.admitToken(q.hat.ID, q.user); err != nil {
+		return refused(q, err)
 	}
-	if !ok {
+	p, err := s.Logins.login(q.Context(), try{hat: q.hat.ID}, known, q.user.PasswordHash, 0, old)
+	if err != nil {
+		return refused(q, err)
+	}
+	if !p.right {
 		return invalidPassword("Old password invalid")
 	}
 	if err := checkPassword(o, "newPassword", fresh, q.user.Username, q.hat.Domain.String()); err != nil {
 		return err
 	}
-	hash, err := s.crypt.hash(q, fresh)
+	hash, err := s.Logins.Hash(q.Context(), q.hat.ID, fresh)
 	if err != nil {
-		return err
+		return refused(q, err)
 	}
 	var from time.Time
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {

@@ -41,3 +41,26 @@ func BenchmarkRequests(b *testing.B) {
 		})
 	}
 }
+
+// What a stranger can make the server do with a token that somebody else signed, beside a request without any.
+func BenchmarkStrangers(b *testing.B) {
+	w := newWorld(b)
+	forged := w.eve
+	forged.Domain, forged.Key = w.bob.Domain, otherKey
+	for name, token := range map[string]string{
+		"no token": "", "forged": must(w.tokens.sign(forged, userClaims(forged, w.users["bob"], "x", "owner", w.clock()))),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				r := httptest.NewRequest("GET", notes, nil)
+				r.Host = "bob.test:9000"
+				r.Header.Set(tokenHeader, token)
+				rec := httptest.NewRecorder()
+				w.handler.ServeHTTP(rec, r)
+				if rec.Code != 401 {
+					b.Fatal(rec.Code, rec.Body)
+				}
+			}
+		})
+	}
+}

@@ -258,11 +258,11 @@ func TestB42BothTextsOfDuplicates(t *testing.T) {
 func TestB46MailTokensAreNotToldToStrangers(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/control/v2/auth/passwordReset", "/control/v2/auth/claim"} {
-		w.advance(loginEvery)
+		w.advance(pairEvery)
 		want := w.post("", path, `{"email":"nobody"}`).want(200).body
 		for _, query := range []string{"?sendEmailToUser=false", "?sendEmailToUser=true", ""} {
 			for _, email := range []string{"bob", "bob@bob.test", "nobody"} {
-				w.advance(loginEvery) // or the rate is what refuses
+				w.advance(pairEvery) // or the rate is what refuses
 				a := w.post("", path+query, fmt.Sprintf(`{"email":%q}`, email)).want(200, want)
 				if a.header.Get(tokenHeader) != "" || a.header.Get("Location") != "" || len(a.header.Values("Set-Cookie")) > 0 {
 					t.Errorf("%s: %v", a.call, a.header)
@@ -334,7 +334,7 @@ func TestB54TokensInHeadersOnly(t *testing.T) {
 	w.get(app, notes).want(200)
 	// The body clients know, when tries are too many.
 	var last answer
-	for range loginBurst + 1 {
+	for range pairBurst + 1 {
 		last = w.login("bob", "wrong")
 	}
 	last.want(400, `{"message":"Request rate exceeded","cause":"Rate of requests from your IP exceeded","details":["Request to /users/access_token"]}`)

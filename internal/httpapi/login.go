@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 	"unicode/utf8"
 
 	"she/internal/access"
@@ -91,25 +93,57 @@ func (s *server) accessToken(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.limitName(q, username); err != nil {
-		return err
-	}
 	u, err := q.vault.UserByName(q.Context(), username)
 	if errors.Is(err, vault.ErrNotFound) {
 		u = vault.User{}
 	} else if err != nil {
 		return err
 	}
-	q.release() // others wait for a vault; a comparison may wait for its turn
-	ok, err := s.crypt.matches(q, u.PasswordHash, password)
+	origins, err := q.knownOrigins(q.Context(), u)
 	if err != nil {
 		return err
 	}
+	highest, err := q.vault.PasswordCost(q.Context())
+	if err != nil {
+		return err
+	}
+	t := try{hat: q.hat.ID, name: username, from: s.origin(q.Request)}
+	var used time.Time
+	if t.from != nowhere {
+		used, t.known = origins.find(originDigest(q.hat, u.ID, t.from.network), u.TokensFrom, q.now)
+	}
+	r, err := s.Logins.admit(t)
+	if err != nil {
+		return refused(q, err)
+	}
+	q.release() // others wait for a vault; a comparison may wait for its turn
+	p, err := s.Logins.login(q.Context(), t, r, u.PasswordHash, highest, password)
+	if err != nil {
+		return refused(q, err)
+	}
 	// The comparison runs for disabled and unknown users too: nobody learns from the time which names there are.
-	if !ok || !u.Enabled {
+	if !p.right || !u.Enabled {
 		return errNotAuthenticated
 	}
+	if p.fresh != nil || !t.known || used.Add(knownAgain).Before(q.now) {
+		s.rememberLogin(q, u, t, p)
+	}
 	return s.answerToken(w, q, u, userClaims(q.hat, u, q.hat.Domain.String(), scopeOf(u.Roles), q.now))
+}
+
+// rememberLogin is for the next login. This one is right even if there is no room to remember it.
+func (s *server) rememberLogin(q *request, u vault.User, t try, p proof) {
+	ctx := context.WithoutCancel(q.Context())
+	v, release, err := s.Vaults.Open(ctx, q.hat.ID)
+	if err == nil {
+		defer release()
+		err = remember(ctx, v, q.hat, u, t, p, q.now)
+	}
+	if err != nil {
+		s.Log.WarnContext(ctx, "a login can't be remembered", "hat", q.hat.Domain.String(), "error", err)
+		return
+	}
+	s.Logins.becomesKnown(t)
 }
 
 func (s *server) answerToken(w *recorder, q *request, u vault.User, c claims) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/crypto/bcrypt"
 
 	"she/internal/access"
 	"she/internal/directory"
@@ -167,32 +165,6 @@ func TestScenario5LoginRate(t *testing.T) {
 	w.get("bob", "/users/access_token/validate").want(200)
 }
 
-// What one client does at one HAT does not close the others, and tries for one name are bounded wherever they come from.
-func TestLoginRateOfHATAndName(t *testing.T) {
-	const exceeded = `{"message":"Request rate exceeded","cause":"Rate of requests from your IP exceeded","details":["Request to /users/access_token"]}`
-	w := newWorld(t, func(o *Options, _ *engine.Options) { o.TrustProxy = true })
-	from := func(address, host, name string) answer {
-		w.t.Helper()
-		return w.call("GET", "/users/access_token", "", "", "username", name, "password", "wrong",
-			"X-Forwarded-For", address, "X-Forwarded-Host", host)
-	}
-	for range loginBurst {
-		from("10.0.0.1", "bob.test:9000", "bob").want(401)
-	}
-	from("10.0.0.1", "bob.test:9000", "bob").want(400, exceeded)
-	from("10.0.0.1", "eve.test:9000", "eve").want(401)
-
-	for i := range nameBurst - loginBurst {
-		from(fmt.Sprintf("10.0.1.%d", i), "bob.test:9000", "bob").want(401)
-	}
-	from("10.0.2.1", "bob.test:9000", "bob").want(400, exceeded)
-	from("10.0.2.2", "bob.test:9000", "hpp").want(401)
-	from("10.0.2.3", "eve.test:9000", "bob").want(401)
-	w.advance(loginEvery)
-	from("10.0.2.4", "bob.test:9000", "bob").want(401)
-	from("10.0.2.5", "bob.test:9000", "bob").want(400, exceeded)
-}
-
 func TestScenario6ValidateRefreshes(t *testing.T) {
 	w := newWorld(t)
 	first := w.token("bob")
@@ -315,8 +287,12 @@ func TestLoginWaitsWithoutVault(t *testing.T) {
 	v := &countedVaults{}
 	w := newWorld(t, func(o *Options, _ *engine.Options) { v.Vaults, o.Vaults = o.Vaults, v })
 	srv := w.handler.(*server)
-	for range cap(srv.crypt.slots) {
-		srv.crypt.slots <- struct{}{}
+	for range srv.Logins.turns.places + 1 {
+		leave, err := srv.Logins.turns.take(t.Context(), known, "another HAT", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -419,29 +395,4 @@ func TestScenario12DisabledUser(t *testing.T) {
 	}
 	w.get(token, "/api/v2.6/data/rumpel/notes").want(401, notAuthenticated).refreshed(false)
 	w.login("partner", "testing").want(401, notAuthenticated)
-}
-
-// An unknown name costs a comparison too, so that the time an answer takes says nothing.
-func TestUnknownUserCostsAComparison(t *testing.T) {
-	if c := newCrypt(0); c.cost != 12 {
-		t.Errorf("passwords cost %d, want 12 as in the original", c.cost)
-	}
-	c := newCrypt(bcrypt.MinCost + 1)
-	q := &request{Request: httptest.NewRequest("GET", "/", nil)}
-	if ok, err := c.matches(q, nil, "x"); ok || err != nil {
-		t.Fatalf("matches = %v, %v", ok, err)
-	}
-	cost, err := bcrypt.Cost(c.decoy())
-	if err != nil || cost != c.cost {
-		t.Errorf("the decoy costs %d, %v", cost, err)
-	}
-	// A comparison waits for its turn only as long as the client does.
-	for range cap(c.slots) {
-		c.slots <- struct{}{}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := c.matches(&request{Request: q.WithContext(ctx)}, nil, "x"); err == nil {
-		t.Error("no turn, and yet an answer")
-	}
 }

@@ -177,44 +177,24 @@ func TestScopeIsTheFirstRoleInOrder(t *testing.T) {
 	}
 }
 
-func TestLoginLimit(t *testing.T) {
-	l := newLimiter(10, 2*time.Second)
-	now := morning
-	for i := range 10 {
-		if !l.allow("10.0.0.1", now) {
-			t.Fatalf("try %d refused", i+1)
-		}
-	}
-	if l.allow("10.0.0.1", now) {
-		t.Error("the eleventh try at once is allowed")
-	}
-	if !l.allow("10.0.0.2", now) {
-		t.Error("another client pays for the first")
-	}
-	if now = now.Add(2 * time.Second); !l.allow("10.0.0.1", now) || l.allow("10.0.0.1", now) {
-		t.Error("two seconds must give one try back")
-	}
-	for i := range maxClients + 10 {
-		l.allow(fmt.Sprint("client ", i), now)
-	}
-	if len(l.of) > maxClients {
-		t.Errorf("%d clients remembered, at most %d wanted", len(l.of), maxClients)
-	}
-}
-
-func TestClientAddress(t *testing.T) {
+func TestOrigin(t *testing.T) {
 	for _, c := range []struct {
 		remote, forwarded string
 		trust             bool
-		want              string
+		network, site     string
 	}{
-		{"10.1.2.3:99", "", false, "10.1.2.3"},
-		{"10.1.2.3:99", "1.1.1.1", false, "10.1.2.3"},
-		{"10.1.2.3:99", "6.6.6.6, 1.1.1.1", true, "1.1.1.1"},
-		{"[2001:db8:1:2:3::4]:99", "", false, "2001:db8:1:2::/64"},
-		{"[::ffff:10.1.2.3]:99", "", false, "10.1.2.3"},
-		{"[fe80::1%eth0]:99", "", false, "fe80::/64"},
-		{"@", "", false, "unknown"},
+		{"10.1.2.3:99", "", false, "10.1.2.3", "10.1.2.3"},
+		{"10.1.2.3:99", "1.1.1.1", false, "10.1.2.3", "10.1.2.3"},
+		{"10.1.2.3:99", "6.6.6.6, 1.1.1.1", true, "1.1.1.1", "1.1.1.1"},
+		{"10.1.2.3:99", "6.6.6.6, 1.1.1.1:4711", true, "1.1.1.1", "1.1.1.1"},
+		{"10.1.2.3:99", "6.6.6.6,[2001:db8:1:2:3::4]:4711", true, "2001:db8:1:2::/64", "2001:db8:1::/48"},
+		{"10.1.2.3:99", "[2001:db8:1:2:3::4]", true, "2001:db8:1:2::/64", "2001:db8:1::/48"},
+		{"10.1.2.3:99", "1.1.1.1, _hidden", true, "unknown", "unknown"},
+		{"10.1.2.3:99", "1.1.1.1,", true, "unknown", "unknown"},
+		{"[2001:db8:1:2:3::4]:99", "", false, "2001:db8:1:2::/64", "2001:db8:1::/48"},
+		{"[::ffff:10.1.2.3]:99", "", false, "10.1.2.3", "10.1.2.3"},
+		{"[fe80::1%eth0]:99", "", false, "fe80::/64", "fe80::/48"},
+		{"@", "", false, "unknown", "unknown"},
 	} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.RemoteAddr = c.remote
@@ -222,9 +202,15 @@ func TestClientAddress(t *testing.T) {
 			r.Header.Set("X-Forwarded-For", c.forwarded)
 		}
 		s := &server{Options: Options{TrustProxy: c.trust}}
-		if got := s.clientIP(r); got != c.want {
-			t.Errorf("%s forwarded for %q, trust %v: %s, want %s", c.remote, c.forwarded, c.trust, got, c.want)
+		if got := s.origin(r); got != (origin{c.network, c.site}) {
+			t.Errorf("%s forwarded for %q, trust %v: %v, want %s, %s", c.remote, c.forwarded, c.trust, got, c.network, c.site)
 		}
+	}
+	// Of several headers the last entry of the last counts, which the trusted proxy wrote.
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Header["X-Forwarded-For"] = []string{"1.1.1.1", "2.2.2.2, 3.3.3.3"}
+	if got := (&server{Options: Options{TrustProxy: true}}).origin(r); got.network != "3.3.3.3" {
+		t.Errorf("of two headers: %v", got)
 	}
 }
 

@@ -19,7 +19,7 @@ type route struct {
 	needs func(*request) (*access.Permission, error)
 	// body is how many bytes the request's body may have; 0: few. Without a token it is maxOpenBody, whatever stands here.
 	body    int64
-	limited bool // counted for the client's address at this HAT
+	limited bool // takes a token sent by mail, or asks for one: counted for the client's address at this HAT
 	// vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
 	vaultless bool
 	hatless   bool // about the server, whatever the Host
@@ -166,12 +166,12 @@ func (s *server) table() routes {
 		{method: get, pattern: "/openapi.json", hatless: true, do: s.getOpenAPI},
 		{method: get, pattern: "/docs", hatless: true, do: s.getDocs},
 		{method: get, pattern: "/publickey", vaultless: true, do: s.publicKey},
-		{method: get, pattern: "/users/access_token", limited: true, do: s.accessToken},
+		{method: get, pattern: "/users/access_token", do: s.accessToken},
 		{method: get, pattern: "/users/access_token/validate", needs: anyToken, do: s.validate},
 
 		{method: get, pattern: "/users/application_token", needs: needs(access.ManageAccount()), do: s.serviceToken},
 		{method: get, pattern: "/control/v2/auth/hatlogin", needs: needs(access.ManageAccount()), do: s.hatLogin},
-		{method: post, pattern: "/control/v2/auth/password", needs: needs(access.ManageAccount()), limited: true, do: s.changePassword},
+		{method: post, pattern: "/control/v2/auth/password", needs: needs(access.ManageAccount()), do: s.changePassword},
 		{method: post, pattern: "/control/v2/auth/passwordReset", limited: true, vaultless: true, do: s.requestByMail},
 		{method: post, pattern: "/control/v2/auth/passwordreset/confirm/{mailtoken}", limited: true, vaultless: true, do: s.confirmReset},
 		{method: post, pattern: "/control/v2/auth/claim", limited: true, vaultless: true, do: s.requestByMail},

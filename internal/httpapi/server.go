@@ -56,6 +56,8 @@ type Options struct {
 	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of
 	// X-Forwarded-For. Set it only if every request passes a proxy that writes both.
 	TrustProxy bool
+	// Logins compares passwords, for the operator's commands too; nil: NewLogins(BcryptCost, Now).
+	Logins *Logins
 	// BcryptCost of passwords that are set from now on; 0: 12, as in the original.
 	BcryptCost int
 
@@ -72,10 +74,7 @@ type Options struct {
 type server struct {
 	Options
 	routes  routes
-	logins  *limiter // of an address at a HAT
-	names   *limiter // of a username at a HAT
 	tokens  *tokens
-	crypt   *crypt
 	streams streams
 	shown   *TermsShown
 }
@@ -88,15 +87,15 @@ func New(o Options) http.Handler {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Logins == nil {
+		o.Logins = NewLogins(o.BcryptCost, o.Now)
+	}
 	if o.heartbeat == 0 {
 		o.heartbeat = heartbeat
 	}
 	s := &server{
 		Options: o,
-		logins:  newLimiter(loginBurst, loginEvery),
-		names:   newLimiter(nameBurst, loginEvery),
 		tokens:  newTokens(),
-		crypt:   newCrypt(o.BcryptCost),
 		shown:   new(TermsShown),
 	}
 	if s.Proposals == nil {
@@ -168,8 +167,8 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 	}
 	q := &request{Request: r, route: route, hat: h, params: params, now: s.Now()}
 	if route.limited {
-		if err := s.limitLogins(q); err != nil {
-			return err
+		if err := s.Logins.admitReset(h.ID, s.origin(r)); err != nil {
+			return refused(q, err)
 		}
 	}
 	// Before the vault: strangers shall not be able to have it opened.
@@ -237,27 +236,6 @@ func isLoopback(host string) bool {
 	}
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return err == nil && ip.IsLoopback()
-}
-
-// clientIP is the address logins are counted for; of IPv6 the network, because one customer has a whole one.
-func (s *server) clientIP(r *http.Request) string {
-	text := r.RemoteAddr
-	if host, _, err := net.SplitHostPort(text); err == nil {
-		text = host
-	}
-	if list := r.Header.Values("X-Forwarded-For"); s.TrustProxy && len(list) > 0 {
-		last := list[len(list)-1]
-		text = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-	}
-	ip, err := netip.ParseAddr(text)
-	if err != nil {
-		return "unknown"
-	}
-	if ip = ip.Unmap(); ip.Is6() {
-		network, _ := ip.WithZone("").Prefix(64)
-		return network.String()
-	}
-	return ip.String()
 }
 
 // panicSite is the innermost place of ours on the stack of a panic.

@@ -137,7 +137,7 @@ type tokens struct {
 	mu     sync.Mutex
 	second int64
 	signed map[signedKey]string // of this second; at most maxSigned
-	known  map[knownKey]claims  // at most maxKnown
+	known  generations
 }
 
 type signedKey struct {
@@ -155,14 +155,14 @@ const (
 )
 
 func newTokens() *tokens {
-	return &tokens{signed: map[signedKey]string{}, known: map[knownKey]claims{}}
+	return &tokens{signed: map[signedKey]string{}}
 }
 
 // read is check, but for the signature of a token that is known.
 func (t *tokens) read(h directory.HAT, text string, now time.Time) (claims, error) {
 	key := knownKey{h.ID, text}
 	t.mu.Lock()
-	c, found := t.known[key]
+	c, found := t.known.get(key)
 	t.mu.Unlock()
 	if found {
 		if err := c.hold(h, now); err != nil {
@@ -180,12 +180,27 @@ func (t *tokens) read(h directory.HAT, text string, now time.Time) (claims, erro
 	return c, nil
 }
 
-// knowLocked begins anew when it is full: to find the oldest would cost more than the few checks it saves.
-func (t *tokens) knowLocked(key knownKey, c claims) {
-	if len(t.known) >= maxKnown {
-		clear(t.known)
+func (t *tokens) knowLocked(key knownKey, c claims) { t.known.put(key, c) }
+
+// generations keep what was used lately, at most maxKnown: what is young, and what was before the young were last too
+// many. So nobody makes all be forgotten by having many tokens.
+type generations struct{ young, old map[knownKey]claims }
+
+func (g *generations) get(key knownKey) (c claims, found bool) {
+	if c, found = g.young[key]; found {
+		return c, true
 	}
-	t.known[key] = c
+	if c, found = g.old[key]; found {
+		g.put(key, c)
+	}
+	return c, found
+}
+
+func (g *generations) put(key knownKey, c claims) {
+	if g.young == nil || len(g.young) >= maxKnown/2 {
+		g.old, g.young = g.young, map[knownKey]claims{}
+	}
+	g.young[key] = c
 }
 
 func (t *tokens) sign(h directory.HAT, c claims) (string, error) {

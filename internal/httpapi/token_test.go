@@ -50,12 +50,18 @@ func TestKnownTokensAreNotVerifiedAgain(t *testing.T) {
 	}
 }
 
+// However many tokens come, those in use stay known.
 func TestKnownTokensAreBounded(t *testing.T) {
 	tokens := newTokens()
+	used := knownKey{"bob-id", "used"}
+	tokens.knowLocked(used, claims{})
 	for i := range 2*maxKnown + 1 {
 		tokens.knowLocked(knownKey{"bob-id", fmt.Sprint(i)}, claims{})
+		if _, found := tokens.known.get(used); !found {
+			t.Fatalf("a token in use is forgotten after %d others", i)
+		}
 	}
-	if n := len(tokens.known); n == 0 || n > maxKnown {
+	if n := len(tokens.known.young) + len(tokens.known.old); n == 0 || n > maxKnown {
 		t.Errorf("%d tokens are kept, want at most %d", n, maxKnown)
 	}
 }

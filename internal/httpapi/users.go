@@ -109,7 +109,11 @@ func (s *server) passwordHash(q *request, o object, pass string) ([]byte, error)
 	if err := checkPassword(o, "pass", pass, q.hat.Domain.String()); err != nil {
 		return nil, err
 	}
-	return s.crypt.hash(q, pass)
+	hash, err := s.Logins.Hash(q.Context(), q.hat.ID, pass)
+	if err != nil {
+		return nil, refused(q, err)
+	}
+	return hash, nil
 }
 
 // maxCost keeps somebody's hash from costing minutes at each login.

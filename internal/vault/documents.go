@@ -17,6 +17,7 @@ const (
 	Bundles     DocumentKind = "bundle"
 	Debits      DocumentKind = "debit"       // with bundles of their own, which no stored bundle can change
 	Setups      DocumentKind = "application" // which applications the Owner has set up
+	Logins      DocumentKind = "login"       // by a user's id: what is remembered of their logins
 )
 
 // Reading is the permission to read a document of the kind. What a bundle or debit shares is another question: that
@@ -27,6 +28,8 @@ func (k DocumentKind) Reading(id string) access.Permission {
 		return access.UseDebit(id)
 	case Setups:
 		return access.SeeApplication(id)
+	case Logins:
+		return access.RememberLogin(id)
 	default:
 		return access.ManageQueries()
 	}
@@ -39,6 +42,8 @@ func (k DocumentKind) Writing(id string) access.Permission {
 		return access.ChangeDebit(id)
 	case Setups:
 		return access.ManageApplication(id)
+	case Logins:
+		return access.RememberLogin(id)
 	default:
 		return access.ManageQueries()
 	}

@@ -76,6 +76,8 @@ type Users interface {
 	UserByName(ctx context.Context, username string) (User, error)
 	UserByID(ctx context.Context, id hat.UserID) (User, error)
 	Users(ctx context.Context) ([]User, error)
+	// PasswordCost is the highest bcrypt cost among the hashes of the users' passwords; 0 if there is none.
+	PasswordCost(ctx context.Context) (int, error)
 	// Owner is the one user with role owner.
 	Owner(ctx context.Context) (User, error)
 }

@@ -151,6 +151,14 @@ func (v *Vault) Users(ctx context.Context) (all []vault.User, err error) {
 	return all, err
 }
 
+// PasswordCost: see vault.Users. A hash is "$2a$12$" and what follows, 60 bytes.
+func (v *Vault) PasswordCost(ctx context.Context) (cost int, err error) {
+	const highest = `SELECT COALESCE(MAX(CAST(substr(password, 5, 2) AS INTEGER)), 0) FROM users
+		WHERE length(password) = 60 AND substr(password, 1, 2) = CAST('$2' AS BLOB)`
+	err = v.read(ctx, func(c *conn) error { return c.get(ctx, highest, nil, &cost) })
+	return cost, err
+}
+
 const userColumns = "SELECT id, username, password, roles, enabled, tokens_from FROM users "
 
 func (v *Vault) user(ctx context.Context, where string, args ...any) (u vault.User, err error) {

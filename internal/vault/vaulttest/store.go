@@ -139,6 +139,25 @@ func testUsers(t *testing.T, fresh func(testing.TB) Opener) {
 	if all, err := p.v.Users(p.ctx()); err != nil || len(all) != 2 || all[1].ID != bob.ID {
 		t.Errorf("%d users, %v", len(all), err)
 	}
+
+	cost := func(want int) {
+		t.Helper()
+		if got, err := p.v.PasswordCost(p.ctx()); err != nil || got != want {
+			t.Errorf("the highest cost of a password is %d, %v; want %d", got, err, want)
+		}
+	}
+	cost(0) // what is no bcrypt hash has none
+	const rest = "$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
+	for _, c := range []string{"10", "13", "09"} {
+		bob.PasswordHash = []byte("$2a$" + c + rest)
+		p.must(p.v.UpdateUser(p.ctx(), bob))
+		cost(map[string]int{"10": 10, "13": 13, "09": 9}[c])
+	}
+	carol := vault.User{ID: hat.NewUserID(), Username: "carol", PasswordHash: []byte("$2b$11" + rest), Roles: bob.Roles}
+	p.must(p.v.CreateUser(p.ctx(), carol))
+	cost(11)
+	p.must(p.v.CreateUser(p.ctx(), vault.User{ID: hat.NewUserID(), Username: "dave", Roles: bob.Roles}))
+	cost(11)
 }
 
 func testDocuments(t *testing.T, fresh func(testing.TB) Opener) {

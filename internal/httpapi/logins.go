@@ -1,0 +1,276 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"she/internal/vault"
+)
+
+// The budgets of tries. docs/threat-model.md says what they add up to.
+const (
+	// One address at one name, as in the original; also somebody with a token at the password that must be given again.
+	pairBurst = 10
+	pairEvery = 2 * time.Second
+	// One address at all names of a HAT.
+	addressBurst = 30
+	addressEvery = time.Second
+	// The first tries of an address at a name are counted apart, and those of an address in all: who guesses uses them
+	// up, and then leaves room for somebody who comes from a new place.
+	freshBurst, freshEvery        = 3, time.Hour
+	freshOfAllBurst, freshOfAll   = 20, time.Minute
+	freshOfNameBurst, freshOfName = 4096, 2 * time.Second
+	againOfNameBurst, againOfName = 30, 4 * time.Second
+	resetBurst, resetEvery        = 10, 2 * time.Second // of routes that take a token sent by mail, by address
+	defaultCost                   = 12
+	// maxPassword is what bcrypt reads; a longer password would be cut in silence.
+	maxPassword = 72
+)
+
+// Logins compares passwords for everything in a process that asks for one, so that all of it together has one budget
+// of processor time: each comparison takes a quarter of a second, and anybody may ask. It keeps no password.
+type Logins struct {
+	cost  int
+	now   func() time.Time
+	turns *turns
+	// compare is bcrypt's.
+	compare func(hash, password []byte) error
+
+	mu          sync.Mutex
+	ofKnown     *meter // user and address that are known; strangers have no part in it
+	ofPair      *meter // name and address
+	ofAddress   *meter // address at a HAT
+	fresh       *meter // name and site
+	freshOfSite *meter
+	freshOfName *meter
+	againOfName *meter
+	ofToken     *meter // user with a token, or the operator
+	ofReset     *meter // address at a HAT
+}
+
+// NewLogins makes one. cost is that of passwords set from now on, 0 is 12 as in the original; a nil clock is time.Now.
+func NewLogins(cost int, now func() time.Time) *Logins {
+	if cost == 0 {
+		cost = defaultCost
+	}
+	if now == nil {
+		now = time.Now
+	}
+	return &Logins{
+		cost:        cost,
+		now:         now,
+		turns:       newTurns(max(1, runtime.NumCPU()/2)),
+		compare:     bcrypt.CompareHashAndPassword,
+		ofKnown:     newMeter(pairBurst, pairEvery, meterCells),
+		ofPair:      newMeter(pairBurst, pairEvery, meterCells),
+		ofAddress:   newMeter(addressBurst, addressEvery, meterCells),
+		fresh:       newMeter(freshBurst, freshEvery, meterCellsLong),
+		freshOfSite: newMeter(freshOfAllBurst, freshOfAll, meterCells),
+		freshOfName: newMeter(freshOfNameBurst, freshOfName, meterCells),
+		againOfName: newMeter(againOfNameBurst, againOfName, meterCells),
+		ofToken:     newMeter(pairBurst, pairEvery, meterCells),
+		ofReset:     newMeter(resetBurst, resetEvery, meterCells),
+	}
+}
+
+// A try is one of a password that proves who somebody is.
+type try struct {
+	hat   string
+	name  string
+	from  origin
+	known bool // the user has logged in from there before
+}
+
+// meterKey joins words to the key of a meter. The lengths keep apart what differs.
+func meterKey(words ...string) string {
+	var b strings.Builder
+	for _, w := range words {
+		fmt.Fprintf(&b, "%d:%s", len(w), w)
+	}
+	return b.String()
+}
+
+// errTooOften is that of a try over its budget.
+var errTooOften = errors.New("too many tries of a password")
+
+// admit counts the try and says how it ranks, or errTooOften. What is refused costs nothing.
+func (l *Logins) admit(t try) (rank, error) {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pair := meterKey(t.hat, t.name, t.from.network)
+	if t.known {
+		if !l.ofKnown.has(pair, now) {
+			return 0, errTooOften
+		}
+		l.ofKnown.spend(pair, now)
+		return known, nil
+	}
+	address, name := meterKey(t.hat, t.from.network), meterKey(t.hat, t.name)
+	if !l.ofPair.has(pair, now) || !l.ofAddress.has(address, now) {
+		return 0, errTooOften
+	}
+	site := meterKey(t.hat, t.name, t.from.site)
+	r := again
+	switch {
+	case l.fresh.has(site, now) && l.freshOfSite.has(t.from.site, now) && l.freshOfName.has(name, now):
+		r = fresh
+		l.fresh.spend(site, now)
+		l.freshOfSite.spend(t.from.site, now)
+		l.freshOfName.spend(name, now)
+	case l.againOfName.has(name, now):
+		l.againOfName.spend(name, now)
+	default:
+		return 0, errTooOften
+	}
+	l.ofPair.spend(pair, now)
+	l.ofAddress.spend(address, now)
+	return r, nil
+}
+
+// becomesKnown carries the tries of an address over to its own budget: the login that made it known is one of them.
+func (l *Logins) becomesKnown(t try) {
+	now := l.now().UnixNano()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pair := meterKey(t.hat, t.name, t.from.network)
+	l.ofKnown.raise(pair, now, l.ofPair.until(pair, now))
+}
+
+// admitReset counts a try of a token sent by mail.
+func (l *Logins) admitReset(hatID string, from origin) error {
+	return l.admitTo(l.ofReset, meterKey(hatID, from.network))
+}
+
+// admitToken counts a try of the present password by somebody who is logged in, which strangers have no part in.
+func (l *Logins) admitToken(hatID string, u vault.User) error {
+	return l.admitTo(l.ofToken, meterKey("token", hatID, u.ID.String()))
+}
+
+func (l *Logins) admitTo(m *meter, key string) error {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !m.has(key, now) {
+		return errTooOften
+	}
+	m.spend(key, now)
+	return nil
+}
+
+// ErrWrongPassword is Prove's.
+var ErrWrongPassword = errors.New("this is not the owner's password")
+
+// Prove compares the Owner's password for the operator's commands. Wrong ones are counted, so that a script with the
+// right one may run as often as it likes.
+func (l *Logins) Prove(ctx context.Context, hatID string, owner vault.User, password string) error {
+	leave, err := l.turns.take(ctx, known, hatID, "")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	k := meterKey("operator", hatID, owner.ID.String())
+	l.mu.Lock()
+	left := l.ofToken.has(k, l.now())
+	l.mu.Unlock()
+	if !left {
+		return fmt.Errorf("%w: wait %s", errTooOften, pairEvery)
+	}
+	if !l.right(owner.PasswordHash, 0, password) || !owner.Enabled {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.ofToken.spend(k, l.now())
+		return ErrWrongPassword
+	}
+	return nil
+}
+
+// right compares with all the work that the highest cost among the HAT's users needs, whatever the hash costs and
+// whether or not there is one: nobody learns from the time an answer takes which names there are.
+func (l *Logins) right(hash []byte, highest int, password string) bool {
+	cost, err := bcrypt.Cost(hash)
+	exists := err == nil
+	if !exists {
+		cost = max(highest, l.cost)
+		hash = decoy(cost)
+	}
+	right := l.compare(hash, []byte(password)) == nil && exists
+	for _, c := range padding(cost, highest) {
+		_ = l.compare(decoy(c), []byte(password))
+	}
+	return right
+}
+
+// padding are the costs of comparisons that make one of cost as much work as one of highest: each step of the cost
+// doubles it, so 10 becomes 12 with another 10 and an 11.
+func padding(cost, highest int) (costs []int) {
+	for ; cost < highest; cost++ {
+		costs = append(costs, cost)
+	}
+	return costs
+}
+
+// decoy is a hash of the cost that no password is known for. To compare with it is as much work as with any other.
+func decoy(cost int) []byte {
+	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat("she.", 13)+".")
+}
+
+// Hash makes the hash of a new password of somebody with a token.
+func (l *Logins) Hash(ctx context.Context, hatID, password string) ([]byte, error) {
+	leave, err := l.turns.take(ctx, known, hatID, "")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return bcrypt.GenerateFromPassword([]byte(password), l.cost)
+}
+
+// A proof is what a login found.
+type proof struct {
+	right bool
+	// fresh is the password at the present cost, if the stored hash has another one.
+	fresh []byte
+}
+
+// login compares a stranger's password with the hash of the user they name, nil if there is none. highest is the
+// highest cost among the HAT's users.
+func (l *Logins) login(ctx context.Context, t try, r rank, hash []byte, highest int, password string) (p proof, err error) {
+	leave, err := l.turns.take(ctx, r, t.hat, t.from.network)
+	if err != nil {
+		return p, err
+	}
+	defer leave()
+	p.right = l.right(hash, max(highest, l.cost), password)
+	if cost, err := bcrypt.Cost(hash); p.right && err == nil && cost != l.cost && len(password) <= maxPassword {
+		if p.fresh, err = bcrypt.GenerateFromPassword([]byte(password), l.cost); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// refused is the answer to a try that was not made. A budget that is used up is 400, as in the original and as its
+// clients expect, where 429 would be usual.
+func refused(q *request, err error) error {
+	switch {
+	case errors.Is(err, errTooOften):
+		return controller(http.StatusBadRequest, "Request rate exceeded", "Rate of requests from your IP exceeded",
+			"Request to "+q.URL.EscapedPath())
+	case errors.Is(err, errCrowded):
+		return errCrowdedOut
+	}
+	return err
+}
+
+var errCrowdedOut = &apiError{
+	status: http.StatusServiceUnavailable, retryAfter: "5",
+	body: frameworkBody{"Service Unavailable", "Too many logins at once, try again in a few seconds"},
+}
