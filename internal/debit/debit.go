@@ -20,6 +20,8 @@ type Debit struct {
 	Key     string
 	Created time.Time
 	Client  Client
+	// Partner is who proposed it first, as the server tells callers apart; "" if that was before it was kept.
+	Partner string
 	// Permissions are the terms as they were proposed, the oldest first. There is at least one.
 	Permissions []Permissions
 }
@@ -222,6 +224,7 @@ type stored struct {
 	Key         string              `json:"dataDebitKey"`
 	Created     time.Time           `json:"dateCreated"`
 	Client      Client              `json:"client"`
+	Partner     string              `json:"partner,omitempty"`
 	Permissions []storedPermissions `json:"permissions"`
 }
 
@@ -241,7 +244,7 @@ type storedPermissions struct {
 
 // Store is the text to keep.
 func (d Debit) Store() ([]byte, error) {
-	s := stored{Key: d.Key, Created: d.Created, Client: d.Client}
+	s := stored{Key: d.Key, Created: d.Created, Client: d.Client, Partner: d.Partner}
 	for _, p := range d.Permissions {
 		s.Permissions = append(s.Permissions, storedPermissions(p))
 	}
@@ -257,7 +260,7 @@ func FromStore(text []byte) (Debit, error) {
 	if len(s.Permissions) == 0 {
 		return Debit{}, errors.New("a stored data debit has no terms")
 	}
-	d := Debit{Key: s.Key, Created: s.Created, Client: s.Client}
+	d := Debit{Key: s.Key, Created: s.Created, Client: s.Client, Partner: s.Partner}
 	for _, p := range s.Permissions {
 		d.Permissions = append(d.Permissions, Permissions(p))
 	}

@@ -167,54 +167,73 @@ var (
 	errNoSuchDebit  = controller(http.StatusBadRequest, "Not Found", "Data Debit with this ID does not exist")
 )
 
-// debits are all that a vault has, the newest first.
-func debits(documents []vault.Document) ([]debit.Debit, error) {
-	all := make([]debit.Debit, len(documents))
-	for i, d := range documents {
-		var err error
-		if all[i], err = debit.FromStore(d.Body); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+// DebitLimits bound what partners may pile up. All debits of a HAT are listed, and each is kept whole.
+type DebitLimits struct {
+	Debits, DebitsOfPartner int
+	Bytes, BytesOfPartner   int64 // as they are stored, with all their former terms
+	BytesOfDebit            int
+	Terms                   int // of one debit, former ones included
 }
 
-// otherDebits are those of a transaction but for one.
-func otherDebits(e vault.Edit, id string) ([]debit.Debit, error) {
-	documents, err := e.All(vault.Debits)
+// defaultDebitLimits let a partner propose a debit for each of its services and change it for years.
+var defaultDebitLimits = DebitLimits{
+	Debits: 500, DebitsOfPartner: 100,
+	Bytes: 32 << 20, BytesOfPartner: 4 << 20, BytesOfDebit: 256 << 10,
+	Terms: 100,
+}
+
+// partnerOf tells those who propose apart: an application of the Owner is another one than the Owner.
+func partnerOf(c access.Caller) string { return c.UserID().String() + "/" + c.ApplicationID() }
+
+// roomFor refuses a proposal that makes a debit larger than partners may pile up. before is what of it is stored already.
+func (l DebitLimits) roomFor(e vault.Edit, d debit.Debit, before []byte) error {
+	if len(d.Permissions) > l.Terms {
+		return malformed("Too many changes of one Data Debit")
+	}
+	body, err := d.Store()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all, err := debits(documents)
-	return slices.DeleteFunc(all, func(d debit.Debit) bool { return d.Key == id }), err
+	if len(body) > l.BytesOfDebit {
+		return malformed("Too large, with all its former terms")
+	}
+	of, all, err := e.DebitUse(d.Partner)
+	if err != nil {
+		return err
+	}
+	more := int64(len(body) - len(before))
+	known := d.Partner != "" // those of before partners were kept are nobody's
+	switch {
+	case before == nil && known && of.Debits >= l.DebitsOfPartner:
+		return malformed(fmt.Sprintf("Too many Data Debits: one partner may propose %d", l.DebitsOfPartner))
+	case before == nil && all.Debits >= l.Debits:
+		return malformed(fmt.Sprintf("Too many Data Debits: a HAT may have %d", l.Debits))
+	case known && of.Bytes+more > l.BytesOfPartner:
+		return malformed(fmt.Sprintf("Too large, with all Data Debits of the partner: they may have %d bytes", l.BytesOfPartner))
+	case all.Bytes+more > l.Bytes:
+		return malformed(fmt.Sprintf("Too large, with all Data Debits of the HAT: they may have %d bytes", l.Bytes))
+	}
+	return nil
 }
 
-// takenBy finds one of the names among the bundles of debits.
-func takenBy(all []debit.Debit, names []string) (name string, taken bool) {
+// takenBy finds one of the names among the bundles of other debits.
+func takenBy(e vault.Edit, id string, names []string) (name string, taken bool, err error) {
 	for _, name := range names {
-		for _, d := range all {
-			if slices.Contains(d.BundleNames(), name) {
-				return name, true
-			}
+		other, err := e.DebitWith(name)
+		if err != nil {
+			return "", false, err
+		}
+		if other != "" && other != id {
+			return name, true, nil
 		}
 	}
-	return "", false
+	return "", false, nil
 }
-
-// Bounds on what partners may pile up: all debits are read where one is proposed, and each is kept whole.
-const (
-	maxDebits    = 500
-	maxDebitSize = 2 << 20 // bytes
-	maxTerms     = 100
-)
 
 func storeDebit(e vault.Edit, d debit.Debit) error {
 	body, err := d.Store()
 	if err != nil {
 		return err
-	}
-	if len(body) > maxDebitSize {
-		return malformed("Too large, with all its former terms")
 	}
 	return e.Put(vault.Debits, d.Key, body)
 }
@@ -230,21 +249,19 @@ func (s *server) postDebit(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	d := debit.Debit{Key: id, Created: q.now.UTC(), Client: client}.Propose(terms, q.now.UTC())
+	d := debit.Debit{Key: id, Created: q.now.UTC(), Client: client, Partner: partnerOf(q.caller)}.Propose(terms, q.now.UTC())
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
 		if _, err := e.Find(vault.Debits, id); err == nil {
 			return errDebitExists
 		} else if !errors.Is(err, vault.ErrNotFound) {
 			return err
 		}
-		others, err := otherDebits(e, id)
-		if err != nil {
+		if err := s.Debits.roomFor(e, d, nil); err != nil {
 			return err
 		}
-		if len(others) >= maxDebits {
-			return malformed("Too many Data Debits")
-		}
-		if _, taken := takenBy(others, terms.BundleNames()); taken {
+		if _, taken, err := takenBy(e, id, terms.BundleNames()); err != nil {
+			return err
+		} else if taken {
 			return errBundleExists
 		}
 		for _, name := range terms.BundleNames() {
@@ -308,17 +325,17 @@ func (s *server) putDebit(w *recorder, q *request) error {
 		return err
 	}
 	d, err := q.changeDebit(errDebitMissing, func(e vault.Edit, d debit.Debit) (debit.Debit, error) {
-		others, err := otherDebits(e, d.Key)
+		if name, taken, err := takenBy(e, d.Key, terms.BundleNames()); err != nil {
+			return d, err
+		} else if taken {
+			return d, malformed(fmt.Sprintf("Bundle %s already linked and could not be reassigned to a different data debit", name))
+		}
+		before, err := d.Store()
 		if err != nil {
 			return d, err
 		}
-		if name, taken := takenBy(others, terms.BundleNames()); taken {
-			return d, malformed(fmt.Sprintf("Bundle %s already linked and could not be reassigned to a different data debit", name))
-		}
-		if len(d.Permissions) >= maxTerms {
-			return d, malformed("Too many changes of one Data Debit")
-		}
-		return d.Propose(terms, q.now.UTC()), nil
+		changed := d.Propose(terms, q.now.UTC())
+		return changed, s.Debits.roomFor(e, changed, before)
 	})
 	if err != nil {
 		return err
@@ -328,23 +345,37 @@ func (s *server) putDebit(w *recorder, q *request) error {
 	return nil
 }
 
-// listDebits: GET /data-debit.
+// listDebits: GET /data-debit. One after the other: there is never more than one in memory beside what waits to be sent.
 func (s *server) listDebits(w *recorder, q *request) error {
-	documents, err := q.vault.Documents(q.Context(), q.caller, vault.Debits)
+	type terms struct {
+		id      string
+		newest  hat.TermsDigest
+		changed bool
+	}
+	var listed []terms
+	out := &spool{w: w}
+	out.text("[")
+	err := q.vault.EachDocument(q.Context(), q.caller, vault.Debits, func(document vault.Document) error {
+		d, err := debit.FromStore(document.Body)
+		if err != nil {
+			return err
+		}
+		if len(listed) > 0 {
+			out.text(",")
+		}
+		newest, changed := d.Proposed()
+		listed = append(listed, terms{d.Key, newest, changed})
+		return out.value(onWire(d, q.now))
+	})
 	if err != nil {
 		return err
 	}
-	all, err := debits(documents)
-	if err != nil {
+	out.text("]")
+	if err := out.end(); err != nil {
 		return err
 	}
-	wire := make([]wireDebit, len(all))
-	for i, d := range all {
-		wire[i] = onWire(d, q.now)
-	}
-	writeJSON(w, http.StatusOK, wire)
-	for _, d := range all {
-		s.didShowDebit(q, d)
+	for _, t := range listed {
+		s.didShow(q, debitTerms, t.id, t.newest, t.changed)
 	}
 	return nil
 }
@@ -361,6 +392,14 @@ func (q *request) debit() (d debit.Debit, found bool, err error) {
 	return d, err == nil, err
 }
 
+func noDebit(id string) *apiError {
+	return controller(http.StatusNotFound, "Not Found", fmt.Sprintf("Data Debit %s not found", id))
+}
+
+func notEnabledDebit(id string) *apiError {
+	return controller(http.StatusBadRequest, "Bad Request", fmt.Sprintf("Data Debit %s not enabled", id))
+}
+
 // getDebit: GET /data-debit/{debit}.
 func (s *server) getDebit(w *recorder, q *request) error {
 	d, found, err := q.debit()
@@ -368,7 +407,7 @@ func (s *server) getDebit(w *recorder, q *request) error {
 		return err
 	}
 	if !found {
-		return controller(http.StatusNotFound, "Not Found", fmt.Sprintf("Data Debit %s not found", q.params["debit"]))
+		return noDebit(q.params["debit"])
 	}
 	writeJSON(w, http.StatusOK, onWire(d, q.now))
 	s.didShowDebit(q, d)
@@ -432,14 +471,23 @@ func (s *server) debitValues(w *recorder, q *request) error {
 	if found {
 		terms = d.Active(q.now)
 	}
+	if !found {
+		return noDebit(q.params["debit"])
+	}
 	if terms == nil {
-		return controller(http.StatusBadRequest, "Bad Request", fmt.Sprintf("Data Debit %s not enabled", q.params["debit"]))
+		return notEnabledDebit(d.Key)
 	}
 	reader := access.UnderDebit(q.caller.UserID(), terms.Endpoints())
 	out := &spool{w: w}
 	if !q.caller.IsOwner() || q.caller.ApplicationID() != "" {
 		out.shown = &shown{entry: func(records []hat.RecordID, endpoints []hat.Endpoint) error {
-			return q.vault.Disclose(q.Context(), q.caller, vault.Disclosure{Debit: d.Key, Records: records, Endpoints: endpoints})
+			err := q.vault.Disclose(q.Context(), q.caller, vault.Disclosure{
+				Debit: d.Key, Terms: d.Terms(*terms).Digest, Records: records, Endpoints: endpoints,
+			})
+			if errors.Is(err, vault.ErrStale) {
+				return notEnabledDebit(d.Key)
+			}
+			return err
 		}}
 	}
 	err = q.vault.Read(q.Context(), reader, func(src bundle.Source, _ hat.Seq) error {

@@ -11,8 +11,12 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/debit"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/receipt"
+	"she/internal/vault"
 )
 
 const dd = api + "/data-debit/dd-1"
@@ -119,7 +123,7 @@ func TestScenario46And47Debit(t *testing.T) {
 	}
 	const none = `{"message":"Not Found","cause":"Data Debit none not found"}`
 	w.get("bob", api+"/data-debit/none").want(404, none)
-	w.get("bob", api+"/data-debit/none/values").want(400, `{"message":"Bad Request","cause":"Data Debit none not enabled"}`)
+	w.get("bob", api+"/data-debit/none/values").want(404, none)
 	const unknown = `{"message":"Not Found","cause":"Data Debit with this ID does not exist"}`
 	w.get("bob", api+"/data-debit/none/enable").want(400, unknown)
 	w.get("bob", api+"/data-debit/none/disable?atPeriodEnd=false").want(400, unknown)
@@ -341,7 +345,7 @@ func TestDebitBodies(t *testing.T) {
 func TestDebitsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	w.post("bob", dd, debitBody()).want(201)
-	for range maxTerms - 1 {
+	for range defaultDebitLimits.Terms - 1 {
 		w.put("bob", dd, debitBody()).want(200)
 	}
 	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too many changes of one Data Debit"}`)
@@ -358,4 +362,153 @@ func TestDebitsAreBounded(t *testing.T) {
 		last = w.put("bob", api+"/data-debit/large", debitBody("bundle", wide(i)))
 	}
 	last.want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too large, with all its former terms"}`)
+}
+
+// wide is a bundle of about so many kilobytes.
+func wide(name string, kb int) string {
+	queries := strings.Repeat(`{"endpoint":"a/`+strings.Repeat("x", 490)+`"},`, 2*kb)
+	return fmt.Sprintf(`{"name":%q,"bundle":{"p":{"endpoints":[%s]}}}`, name, strings.TrimSuffix(queries, ","))
+}
+
+func withDebits(l DebitLimits) setting {
+	return func(o *Options, _ *engine.Options) { o.Debits = l }
+}
+
+// What partners may pile up is counted for each of them and for the HAT; what is over it is refused with a word of it, and takes
+// nothing from the owner.
+func TestPartnersAreBounded(t *testing.T) {
+	limits := defaultDebitLimits
+	limits.DebitsOfPartner, limits.Debits, limits.Terms = 2, 4, 3
+	limits.BytesOfPartner, limits.Bytes = 60<<10, 90<<10
+	w := newWorld(t, withDebits(limits), withApplications(catalogue))
+	for _, name := range []string{"ann", "ben", "cid"} {
+		w.addUser(name, access.Role{Title: access.TitleDataDebit})
+	}
+	refused := func(why string) string {
+		return `{"message":"Bad Request","cause":"Data Debit request malformed: ` + why + `"}`
+	}
+	n := 0
+	propose := func(who string, more ...string) answer {
+		t.Helper()
+		n++
+		return w.post(who, fmt.Sprintf("%s/data-debit/d%d", api, n),
+			debitBody(append([]string{"bundle", bundleNamed(fmt.Sprint("b", n), "a/b")}, more...)...))
+	}
+	propose("ann").want(201)
+	propose("ann").want(201)
+	propose("ann").want(400, refused("Too many Data Debits: one partner may propose 2"))
+	w.post("ann", api+"/data-debit/d1", debitBody()).want(400, refused("Data Debit with such ID already exists"))
+	propose("ben").want(201)
+	// The owner and their application are two.
+	propose("bob").want(201)
+	propose(w.appToken("pds")).want(400, refused("Too many Data Debits: a HAT may have 4"))
+	propose("cid").want(400, refused("Too many Data Debits: a HAT may have 4"))
+
+	const long, short = 25, 1
+	change := func(who, id string, kb int) answer {
+		t.Helper()
+		return w.put(who, api+"/data-debit/"+id, debitBody("bundle", wide("of-"+id, kb)))
+	}
+	change("ann", "d1", long).want(200)
+	change("ann", "d2", long).want(200)
+	change("ann", "d2", long).want(400, refused("Too large, with all Data Debits of the partner: they may have 61440 bytes"))
+	change("bob", "d2", long).want(400, refused("Too large, with all Data Debits of the partner: they may have 61440 bytes"))
+	change("ben", "d4", long).want(200)
+	change("bob", "d5", long).want(400, refused("Too large, with all Data Debits of the HAT: they may have 92160 bytes"))
+	change("ben", "d4", short).want(200)
+	change("ben", "d4", short).want(400, refused("Too many changes of one Data Debit"))
+	// What is there is decided about all the same.
+	w.get("bob", api+"/data-debit").want(200)
+	for _, id := range []string{"d1", "d2", "d4"} {
+		w.get("bob", api+"/data-debit/"+id+"/enable").want(200)
+		w.get("bob", api+"/data-debit/"+id+"/disable?atPeriodEnd=false").want(200)
+	}
+}
+
+// A debit that was stored with more than is allowed now is still the owner's to accept and to take back.
+func TestALargeDebitIsDecidedAbout(t *testing.T) {
+	limits := defaultDebitLimits
+	limits.BytesOfDebit = 2 << 10
+	w := newWorld(t, withDebits(limits))
+	d := debit.Debit{Key: "dd-1", Created: w.clock()}.Propose(debit.Permissions{
+		Purpose: strings.Repeat("x", 4<<10), Start: w.clock(), Period: must(hat.ParsePeriod("P7D")), Bundle: must(bundle.Parse([]byte(bundleNamed("b", "rumpel/notes")))),
+	}, w.clock())
+	v, release := w.open(w.bob)
+	defer release()
+	owner := access.User(w.users["bob"].ID, w.users["bob"].Roles, "")
+	if err := v.EditDocuments(t.Context(), owner, func(e vault.Edit) error { return storeDebit(e, d) }); err != nil {
+		t.Fatal(err)
+	}
+	w.get("bob", dd+"/enable").want(200)
+	w.get("bob", dd+"/disable?atPeriodEnd=false").want(200)
+	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too large, with all its former terms"}`)
+}
+
+// A proposal reads no other debit: not even one that can't be read stands in its way. Names are found all the same.
+func TestAProposalReadsNoOthers(t *testing.T) {
+	w := newWorld(t)
+	v, release := w.open(w.bob)
+	defer release()
+	owner := access.User(w.users["bob"].ID, w.users["bob"].Roles, "")
+	if err := v.EditDocuments(t.Context(), owner, func(e vault.Edit) error { return e.Put(vault.Debits, "broken", []byte(`{}`)) }); err != nil {
+		t.Fatal(err)
+	}
+	w.post("bob", dd, debitBody("conditions", bundleNamed("c", "rumpel/notes"))).want(201)
+	w.put("bob", dd, debitBody()).want(200)
+	taken := malformed("Data bundle with such ID already exists").body.(controllerBody)
+	for _, name := range []string{"b", "c"} {
+		for _, body := range []string{
+			debitBody("bundle", bundleNamed(name, "a/b")),
+			debitBody("bundle", bundleNamed("fresh", "a/b"), "conditions", bundleNamed(name, "a/b")),
+		} {
+			w.post("bob", api+"/data-debit/dd-2", body).want(400, fmt.Sprintf(`{"message":%q,"cause":%q}`, taken.Message, taken.Cause))
+		}
+	}
+	// Its own former names stay its own.
+	w.put("bob", dd, debitBody("bundle", bundleNamed("other", "a/b"))).want(200)
+	w.put("bob", dd, debitBody("bundle", bundleNamed("c", "a/b"))).want(200)
+}
+
+// A list of more than is collected in memory comes debit by debit, the newest first, and counts as shown.
+func TestALongListOfDebits(t *testing.T) {
+	w := newWorld(t)
+	w.addUser("client", access.Role{Title: access.TitleDataDebit})
+	const debits = 16
+	for i := range debits {
+		id := fmt.Sprintf("%s/data-debit/d%d", api, i)
+		body := debitBody("bundle", wide(fmt.Sprint("b", i), 100))
+		w.post("client", id, body).want(201)
+		w.put("client", id, debitBody("bundle", bundleNamed(fmt.Sprint("b", i), "a/b"))).want(200)
+	}
+	a := w.get("bob", api+"/data-debit").want(200)
+	if a.header.Get("Content-Length") != "" && len(a.body) > spoolSize {
+		t.Errorf("%d bytes were collected before the first was sent", len(a.body))
+	}
+	var all []gotDebit
+	a.decode(&all)
+	if len(all) != debits || all[0].DataDebitKey != "d15" || all[debits-1].DataDebitKey != "d0" {
+		t.Errorf("%d debits", len(all))
+	}
+	for i := range debits {
+		w.get("bob", fmt.Sprintf("%s/data-debit/d%d/enable", api, i)).want(200)
+	}
+}
+
+// Proposals beside a hundred others: what each costs does not grow with them.
+func BenchmarkProposal(b *testing.B) {
+	for _, others := range []int{0, 400} {
+		b.Run(fmt.Sprint(others, " others"), func(b *testing.B) {
+			limits := defaultDebitLimits
+			limits.Debits, limits.DebitsOfPartner, limits.Bytes, limits.BytesOfPartner, limits.Terms = 1<<30, 1<<30, 1<<40, 1<<40, 1<<30
+			w := newWorld(b, withDebits(limits))
+			for i := range others {
+				w.post("bob", fmt.Sprintf("%s/data-debit/o%d", api, i), debitBody("bundle", wide(fmt.Sprint("o", i), 100))).want(201)
+			}
+			i := 0
+			for b.Loop() {
+				i++
+				w.post("bob", fmt.Sprintf("%s/data-debit/d%d", api, i), debitBody("bundle", bundleNamed(fmt.Sprint("b", i), "a/b"))).want(201)
+			}
+		})
+	}
 }

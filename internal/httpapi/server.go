@@ -49,6 +49,8 @@ type Options struct {
 	Applications []Application
 	// Proposals tells terms that have changed from those that never did; nil: as far as this server has seen.
 	Proposals Proposals
+	// Debits bound what partners may propose; the zero value means the defaults.
+	Debits DebitLimits
 	// Seal is what the last test of the walls found; ErrNoSeal if there was none. nil: there never is.
 	Seal func() (Seal, error)
 	Log  *slog.Logger     // never sees Owner data; nil discards
@@ -97,6 +99,9 @@ func New(o Options) http.Handler {
 		Options: o,
 		tokens:  newTokens(),
 		shown:   new(TermsShown),
+	}
+	if s.Debits == (DebitLimits{}) {
+		s.Debits = defaultDebitLimits
 	}
 	if s.Proposals == nil {
 		s.Proposals = &heldProposals{first: map[[2]string]hat.TermsDigest{}}

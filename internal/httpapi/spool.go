@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"bytes"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -31,6 +33,20 @@ func (s *spool) row(r bundle.Row) error {
 	s.buf = r.AppendJSON(s.buf)
 	s.shown.add(r)
 	if len(s.buf) < spoolSize {
+		return nil
+	}
+	return s.flush()
+}
+
+// value writes a value of our own types.
+func (s *spool) value(v any) error {
+	b := bytes.NewBuffer(s.buf)
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	if s.buf = b.Bytes(); len(s.buf) < spoolSize {
 		return nil
 	}
 	return s.flush()

@@ -66,6 +66,7 @@ type Document struct {
 	Kind    DocumentKind
 	ID      string
 	Body    []byte
+	Number  int64     // in order of creation
 	Created time.Time // of the first text under this id
 	Updated time.Time
 }
@@ -76,17 +77,28 @@ type Documents interface {
 	Document(ctx context.Context, c access.Caller, k DocumentKind, id string) (Document, error)
 	// Documents are those of a kind that the caller may read, the newest first.
 	Documents(ctx context.Context, c access.Caller, k DocumentKind) ([]Document, error)
+	// EachDocument calls f with those of a kind that the caller may read, the newest first, one at a time: there is never more than
+	// one in memory, and f may take its time. What is stored meanwhile may be among them or not.
+	EachDocument(ctx context.Context, c access.Caller, k DocumentKind, f func(Document) error) error
 	// EditDocuments runs edit in one transaction: all it put is durable on return, or, if it answers an error, nothing
 	// is. Other writers wait meanwhile, so edit must be quick. The error is edit's own, access.ErrDenied, ErrFull.
 	EditDocuments(ctx context.Context, c access.Caller, edit func(Edit) error) error
+}
+
+// DebitUse is what some data debits take.
+type DebitUse struct {
+	Debits int
+	Bytes  int64 // as they are stored, with all their terms
 }
 
 // An Edit is one transaction over documents and users.
 type Edit interface {
 	// Find answers ErrNotFound. What is found is for deciding, not for showing: it asks for no permission.
 	Find(k DocumentKind, id string) (Document, error)
-	// All are the documents of a kind, the newest first; as Find.
-	All(k DocumentKind) ([]Document, error)
+	// DebitUse is what data debits take: those of a partner, and all. It is counted, not read.
+	DebitUse(partner string) (of, all DebitUse, err error)
+	// DebitWith is the data debit with a bundle of that name; "" if none has one.
+	DebitWith(bundle string) (id string, err error)
 	// Put stores the text under the id, whether or not there is one.
 	Put(k DocumentKind, id string, body []byte) error
 	// ChangeUser stores what change makes of a user. ErrNotFound, ErrExists, or change's own error.

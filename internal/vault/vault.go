@@ -374,7 +374,8 @@ var answerCodes = []string{"Answer", "Bundle", "Configuration", "Response"}
 
 // A Disclosure is what was shown to somebody else than the Owner: ids, not content.
 type Disclosure struct {
-	Debit     string // under which data debit; empty: none
+	Debit     string          // under which data debit; empty: none
+	Terms     hat.TermsDigest // of the data debit: those the records were read under
 	Records   []hat.RecordID
 	Endpoints []hat.Endpoint
 }
@@ -388,6 +389,7 @@ type Receipts interface {
 	Checkpoints(ctx context.Context, c access.Caller) ([]receipt.Checkpoint, error)
 	// KeepCheckpoint stores one; of one number the first stays. access.ErrDenied, ErrFull.
 	KeepCheckpoint(ctx context.Context, c access.Caller, p receipt.Checkpoint) error
-	// Disclose appends an entry: the caller was shown the records. It is durable before anything should be sent.
+	// Disclose appends an entry: the caller was shown the records. It is durable before anything should be sent. ErrStale if the
+	// terms of the data debit are not in force any more.
 	Disclose(ctx context.Context, c access.Caller, d Disclosure) error
 }

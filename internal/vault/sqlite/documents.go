@@ -3,21 +3,24 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"she/internal/access"
+	"she/internal/debit"
 	"she/internal/hat"
 	"she/internal/vault"
 )
 
-const documentColumns = "SELECT id, body, created, updated FROM documents WHERE kind = ? "
+const documentColumns = "SELECT n, id, body, created, updated FROM documents WHERE kind = ? "
 
 func documents(ctx context.Context, c *conn, k vault.DocumentKind, where string, args ...any) (all []vault.Document, err error) {
 	err = c.each(ctx, documentColumns+where, append([]any{string(k)}, args...), func(scan func(...any) error) error {
 		d := vault.Document{Kind: k}
 		var made, updated sql.NullInt64
-		if err := scan(&d.ID, &d.Body, &made, &updated); err != nil {
+		if err := scan(&d.Number, &d.ID, &d.Body, &made, &updated); err != nil {
 			return err
 		}
 		d.Created, d.Updated = fromMicros(made), fromMicros(updated)
@@ -64,6 +67,29 @@ func (v *Vault) Documents(ctx context.Context, c access.Caller, k vault.Document
 	return slices.DeleteFunc(all, func(d vault.Document) bool { return !c.May(k.Reading(d.ID)) }), err
 }
 
+// EachDocument: see vault.Documents. Each is read in a snapshot of its own: a slow reader keeps none.
+func (v *Vault) EachDocument(ctx context.Context, c access.Caller, k vault.DocumentKind, f func(vault.Document) error) error {
+	if err := c.Check(k.Listing()); err != nil {
+		return err
+	}
+	for below := int64(math.MaxInt64); ; {
+		var next []vault.Document
+		err := v.read(ctx, func(conn *conn) (err error) {
+			next, err = documents(ctx, conn, k, "AND n < ? ORDER BY n DESC LIMIT 1", below)
+			return err
+		})
+		if err != nil || len(next) == 0 {
+			return err
+		}
+		if below = next[0].Number; !c.May(k.Reading(next[0].ID)) {
+			continue
+		}
+		if err := f(next[0]); err != nil {
+			return err
+		}
+	}
+}
+
 // EditDocuments: see vault.Documents.
 func (v *Vault) EditDocuments(ctx context.Context, c access.Caller, edit func(vault.Edit) error) error {
 	return v.write(ctx, "documents", func(t *tx) error { return edit(documentEdit{t, c}) })
@@ -78,8 +104,41 @@ func (e documentEdit) Find(k vault.DocumentKind, id string) (vault.Document, err
 	return oneDocument(e.t.ctx, e.t.conn, k, id)
 }
 
-func (e documentEdit) All(k vault.DocumentKind) ([]vault.Document, error) {
-	return documents(e.t.ctx, e.t.conn, k, newestFirst)
+func (e documentEdit) DebitUse(partner string) (of, all vault.DebitUse, err error) {
+	const use = "SELECT count(*), coalesce(sum(bytes), 0) FROM debits "
+	if err = e.t.get(e.t.ctx, use+"WHERE partner = ?", []any{partner}, &of.Debits, &of.Bytes); err == nil {
+		err = e.t.get(e.t.ctx, use, nil, &all.Debits, &all.Bytes)
+	}
+	return of, all, err
+}
+
+func (e documentEdit) DebitWith(bundle string) (id string, err error) {
+	err = e.t.get(e.t.ctx, "SELECT debit FROM debit_bundles WHERE name = ?", []any{bundle}, &id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, err
+}
+
+// countDebit keeps the tables that say what a debit takes, so that nobody has to read it for that.
+func (t *tx) countDebit(id string, body []byte) error {
+	d, err := debit.FromStore(body)
+	if err != nil {
+		d = debit.Debit{} // one that can't be read has no names, and takes its room all the same
+	}
+	if _, err := t.exec(t.ctx, `INSERT INTO debits (id, partner, bytes) VALUES (?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET partner = excluded.partner, bytes = excluded.bytes`, id, d.Partner, len(body)); err != nil {
+		return err
+	}
+	if _, err := t.exec(t.ctx, "DELETE FROM debit_bundles WHERE debit = ?", id); err != nil {
+		return err
+	}
+	for _, name := range d.BundleNames() {
+		if _, err := t.exec(t.ctx, "INSERT OR IGNORE INTO debit_bundles (name, debit) VALUES (?, ?)", name, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
@@ -92,6 +151,11 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 		string(k), id, string(body), now, now)
 	if err != nil {
 		return err
+	}
+	if k == vault.Debits {
+		if err := e.t.countDebit(id, body); err != nil {
+			return err
+		}
 	}
 	return e.t.declare(string(k), id, documentFields(k, body))
 }

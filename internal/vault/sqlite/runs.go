@@ -11,6 +11,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/bundle"
+	"she/internal/debit"
 	"she/internal/hat"
 	"she/internal/receipt"
 	"she/internal/vault"
@@ -177,9 +178,31 @@ func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f fu
 	})
 }
 
+// inForce refuses what would be shown under terms of a data debit that were withdrawn or replaced since they were looked at.
+func (t *tx) inForce(d vault.Disclosure) error {
+	if d.Terms.IsZero() {
+		return nil
+	}
+	document, err := oneDocument(t.ctx, t.conn, vault.Debits, d.Debit)
+	if err != nil {
+		return err
+	}
+	now, err := debit.FromStore(document.Body)
+	if err != nil {
+		return err
+	}
+	if terms := now.Active(t.now); terms == nil || now.Terms(*terms).Digest != d.Terms {
+		return fmt.Errorf("data debit %s: %w", d.Debit, vault.ErrStale)
+	}
+	return nil
+}
+
 // Disclose: see vault.Receipts.
 func (v *Vault) Disclose(ctx context.Context, c access.Caller, d vault.Disclosure) error {
 	return v.write(ctx, "disclose", func(t *tx) error {
+		if err := t.inForce(d); err != nil {
+			return err
+		}
 		ch := change{places: slices.Clone(d.Endpoints)}
 		return t.receipt(receipt.Fact{
 			Kind: receipt.Disclosure, User: c.UserID(), Application: c.ApplicationID(), Debit: d.Debit,

@@ -199,7 +199,7 @@ ALTER TABLE pending ADD COLUMN outages INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE ranges ADD COLUMN outages INTEGER NOT NULL DEFAULT 0;
 UPDATE pending SET parked = 0 WHERE parked AND not_before IS NOT NULL AND json_extract(fault, '$.who') = 'operator';
 UPDATE ranges SET parked = 0 WHERE parked AND not_before IS NOT NULL AND json_extract(fault, '$.who') = 'operator';
-`}
+`, debitSchema}
 
 // applicationID marks the files as ours: "SHE1".
 const applicationID = 0x53484531
