@@ -70,7 +70,7 @@ type Config struct {
 	// 0 is a quarter of Connections. With trustProxy all come from the proxy, and there is no bound unless it is given.
 	ConnectionsPerAddress int
 	// Quota bounds what one function may do at one HAT from midnight to midnight UTC: its runs, key `limits.runsPerDay`, 1
-	// to 1000000, and the seconds its entries take, key `limits.secondsPerDay`, 1 to 86400. Zero: no bound.
+	// to 1000000, and the seconds its entries and its bundle take, key `limits.secondsPerDay`, 1 to 86400. Zero: no bound.
 	Quota plan.Quota
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level

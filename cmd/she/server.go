@@ -154,15 +154,18 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if o.vaults != nil {
 		vaults = o.vaults(vaults)
 	}
+	shares := engine.NewShares(0)
 	s.engine = engine.New(engine.Options{
 		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
 		Quota: o.config.Quota, Ages: agesIn(o.data), Proposed: s.node.proposed(log),
+		Shares: shares,
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
 			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
+			Shares: shares,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
@@ -171,7 +174,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 
 	watched := metrics.Sources{
-		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, HATs: func() int { return len(s.node.hats.List()) },
+		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, Waiting: shares.Waiting, HATs: func() int { return len(s.node.hats.List()) },
 	}
 	if real, ok := s.invoker.(*invoke.Invoker); ok {
 		watched.Invoker, s.node.instances = real.Stats, real.Stats

@@ -84,6 +84,8 @@ type Options struct {
 	Quota plan.Quota
 	// Proposed, if not nil, is told what the current version of a function asks for, before anybody can be shown it or agree to it.
 	Proposed func(access.Grant)
+	// Shares of the processor, for evaluations of bundles; nil: the engine has its own.
+	Shares *Shares
 	// Slack is what a run may take besides the time limits of its function: waiting for a sandbox, starting it,
 	// reading and saving. Past it the lease lapses and the run is given up: 2 minutes.
 	Slack time.Duration
@@ -104,6 +106,7 @@ type Engine struct {
 	quota    plan.Quota
 	kept     Ages
 	proposed func(access.Grant)
+	shares   *Shares
 	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
 
 	mu    sync.Mutex
@@ -134,12 +137,15 @@ func New(o Options) *Engine {
 		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
-		quota: o.Quota, kept: o.Ages, proposed: o.Proposed,
+		quota: o.Quota, kept: o.Ages, proposed: o.Proposed, shares: o.Shares,
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}
 	if e.now == nil {
 		e.now = time.Now
+	}
+	if e.shares == nil {
+		e.shares = NewShares(0)
 	}
 	_, _ = rand.Read(e.tenant[:]) // never fails
 	for _, f := range e.registry.current() {

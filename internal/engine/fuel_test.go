@@ -5,8 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
 )
 
 // costly is a bundle that does far too much with each byte of one endpoint.
@@ -41,5 +46,76 @@ func TestBundleThatCostsTooMuch(t *testing.T) {
 		}
 		w.post("alice", "a/y", "1")
 		expect(t, w.at("alice", "she/out"), "did 1")
+	})
+}
+
+// The time limit of a run bounds its evaluation too; what it waits for others is not its own.
+func TestEvaluationWithinTheTimeLimitOfARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewShares(1)
+		l := limited{s.Of("alice"), time.Now(), time.Minute}
+		other := s.Of("bob")
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(l.Turn(t.Context(), 10))
+		time.Sleep(50 * time.Second)
+		go func() {
+			must(other.Turn(t.Context(), 0))
+			time.Sleep(time.Hour)
+			must(other.Turn(t.Context(), 100))
+			other.Rest()
+		}()
+		synctest.Wait()
+		must(l.Turn(t.Context(), 10))
+		if l.used() != 50*time.Second || l.Waited() != time.Hour {
+			t.Errorf("it used %v and waited %v", l.used(), l.Waited())
+		}
+		time.Sleep(11 * time.Second)
+		if err := l.Turn(t.Context(), 10); err != errTooLong {
+			t.Errorf("after 61 s of its own: %v", err)
+		}
+		l.Rest()
+		synctest.Wait()
+	})
+}
+
+// An evaluation that takes too long is its author's fault, and its time is counted, also that of a run that failed.
+func TestEvaluationThatTakesTooLong(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.installBundle("slow", manual, strings.Replace(reading("a/x"), `"a/x"}]`, `"a/x","filters":[{"field":"v","transformation":{"transformation":"searchable"},"operator":{"operator":"find","search":"nothing"}}]}]`, 1), "she/out", silent)
+		for i := range w.functions {
+			w.functions[i].Process.Timeout = time.Second
+		}
+		w.options.Shares = NewShares(1)
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "slow")
+		w.write("alice", "a/x", strings.Repeat("the river was quiet ", 50_000))
+		w.breaks(func(op string, _ bool) error { // a slow disk
+			if op == "read" {
+				time.Sleep(5 * time.Second)
+			}
+			return nil
+		})
+		var failed *FailedError
+		if err := w.trigger("alice", "slow", false); !errors.As(err, &failed) || failed.Fault.Who != hat.Author || failed.Fault.Code != CodeTooLong {
+			t.Errorf("got %v", err)
+		}
+		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+			runs, err := v.Runs(t.Context(), owner, functionID("slow"), hat.RunID{}, 0)
+			if err == nil && (len(runs) != 1 || runs[0].Stats.Timing.Query < 5*time.Second) {
+				t.Errorf("its run: %+v", runs)
+			}
+			from, _ := plan.Day(time.Now())
+			used, err := v.Used(t.Context(), owner, functionID("slow"), from)
+			if used.Compute < 5*time.Second {
+				t.Errorf("used is %+v", used)
+			}
+			return err
+		})
 	})
 }

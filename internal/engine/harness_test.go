@@ -512,6 +512,10 @@ func (b brittleVault) Abandon(ctx context.Context, p planOf) error {
 	return b.around("abandon", func() error { return b.Vault.Abandon(ctx, p) })
 }
 
+func (b brittleVault) Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error {
+	return b.around("read", func() error { return b.Vault.Read(ctx, c, f) })
+}
+
 func (b brittleVault) Due(ctx context.Context) (due []vault.Due, err error) {
 	err = b.around("due", func() (err error) { due, err = b.Vault.Due(ctx); return err })
 	return due, err

@@ -29,6 +29,7 @@ const (
 	CodeTooLarge = plan.CodeRequestTooLarge
 	CodeTooMuch  = "Bundle.TooMuchToSort"
 	CodeFuel     = "Bundle.TooMuchWork"
+	CodeTooLong  = "Bundle.TooLong"
 	CodeRevoked  = "Grant.Revoked"
 	CodePanic    = "Engine.Panic"
 )
@@ -187,8 +188,13 @@ func listed(beyond []bundle.Difference) string {
 
 // query reads what the question asks for, out of one snapshot, as the function and within the plan.
 func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []byte, err error) {
-	started := a.now()
-	defer func() { a.stats.Timing.Query = a.now().Sub(started) }()
+	// Waiting for other HATs is nothing that the function used.
+	turns := limited{a.shares.Of(a.hat), time.Now(), a.function.Process.Timeout}
+	defer turns.Rest()
+	defer func() {
+		used := turns.used()
+		a.stats.Timing.Query, a.stats.Timing.Queue = used, a.stats.Timing.Queue+turns.Waited()
+	}()
 	owner, err := a.vault.Owner(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the owner: %w", err)
@@ -207,7 +213,7 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 			}
 			src = part{src, a.plan.Part, meant}
 		}
-		asked := bundle.Ask(question.Properties, nil)
+		asked := bundle.Ask(question.Properties, turns)
 		for try := 0; ; try++ {
 			answer, err := a.evaluate(ctx, src, asked, configuration)
 			if err != nil {
@@ -236,12 +242,36 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 	switch {
 	case errors.As(err, &fuel):
 		return nil, hat.NewFault(hat.Author, CodeFuel, fuel.Error())
+	case errors.Is(err, errTooLong):
+		return nil, hat.NewFault(hat.Author, CodeTooLong,
+			fmt.Sprintf("its bundle takes longer to evaluate than the %v that a run may take", turns.most))
 	case errors.Is(err, bundle.ErrTooMuch):
 		return nil, hat.NewFault(hat.Author, CodeTooMuch, "it asks for more sorted data than can be held; its bundle needs a limit")
 	case errors.Is(err, bundle.ErrMappedTooLarge):
 		return nil, hat.NewFault(hat.Author, CodeTooLarge, "a mapping of its bundle makes a record larger than any request may be")
 	}
 	return event, err
+}
+
+// limited are the turns of an evaluation that may not take longer than a run of its function may.
+type limited struct {
+	*Turns
+	began time.Time // by the process's own clock, which nobody sets
+	most  time.Duration
+}
+
+var errTooLong = errors.New("the evaluation takes too long")
+
+func (l limited) used() time.Duration { return max(0, time.Since(l.began)-l.Waited()) }
+
+func (l limited) Turn(ctx context.Context, units int64) error {
+	if err := l.Turns.Turn(ctx, units); err != nil {
+		return err
+	}
+	if l.used() > l.most {
+		return errTooLong
+	}
+	return nil
 }
 
 // An answered question: the event for the process entry, or only its size.

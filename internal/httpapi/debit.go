@@ -495,7 +495,7 @@ func (s *server) debitValues(w *recorder, q *request) error {
 		out.text("{")
 		if terms.Conditions != nil {
 			out.text(`"conditions":{`)
-			conditions := bundle.Ask(terms.Conditions.Properties, nil)
+			conditions := q.ask(terms.Conditions.Properties)
 			for i, name := range conditions.Names() {
 				holds, err := q.anyRecord(conditions, name, src)
 				if err != nil {
@@ -513,7 +513,7 @@ func (s *server) debitValues(w *recorder, q *request) error {
 			out.text("},")
 		}
 		out.text(`"bundle":`)
-		if err := q.properties(out, bundle.Ask(shared, nil), src); err != nil {
+		if err := q.properties(out, q.ask(shared), src); err != nil {
 			return err
 		}
 		out.text("}")

@@ -45,7 +45,7 @@ func (s *server) getFeed(w *recorder, q *request) error {
 			newest := bundle.PropertyQuery{
 				Endpoints: []bundle.EndpointQuery{{Endpoint: source.Endpoint}}, Ordering: "descending", Limit: &most,
 			}
-			question := bundle.Ask(map[string]bundle.PropertyQuery{"": newest}, nil)
+			question := q.ask(map[string]bundle.PropertyQuery{"": newest})
 			_, err := question.Evaluate(q.Context(), "", src, bundle.Within{}, func(r bundle.Row) error {
 				question.Spend(costItem * r.Data.Len())
 				if item, ok := source.Item(r.Data, from, to); ok {
@@ -87,7 +87,7 @@ func (s *server) getStatic(w *recorder, q *request) error {
 		Endpoints: []bundle.EndpointQuery{{Endpoint: profile.Endpoint}}, Ordering: "descending", Limit: &one,
 	}
 	err := q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
-		_, err := bundle.Evaluate(q.Context(), newest, src, bundle.Within{}, func(r bundle.Row) error {
+		_, err := q.ask(map[string]bundle.PropertyQuery{"": newest}).Evaluate(q.Context(), "", src, bundle.Within{}, func(r bundle.Row) error {
 			if values, ok := profile.Values(r.Data); ok {
 				all = append(all, wireProfile{profile.Name, values})
 			}

@@ -17,6 +17,9 @@ type recorder struct {
 	// unread: the request has a body that no handler has read to its end. known: the request's token is valid.
 	unread, known bool
 
+	// waits is called before a piece is sent: the client may take its time. nil: nobody needs to know.
+	waits func()
+
 	route  string // the pattern of the request's route; "": none
 	status int    // 0: no answer has begun
 }
@@ -53,6 +56,9 @@ func (w *recorder) Write(b []byte) (written int, err error) {
 		w.leaveBody()
 	}
 	w.started = true
+	if w.waits != nil {
+		w.waits()
+	}
 	for {
 		piece := b[written:min(written+pieceSize, len(b))]
 		w.timed = w.conn.SetWriteDeadline(time.Now().Add(pieceTime)) == nil || w.timed

@@ -24,6 +24,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/directory"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/vault"
 )
@@ -67,6 +68,8 @@ type Options struct {
 	// none), the status (0: the connection was cut), and how long it took. Nothing of it is anybody's data.
 	Observe func(method, route string, status int, took time.Duration)
 
+	// Shares of the processor, for evaluations; nil: the server has its own.
+	Shares *engine.Shares
 	// Known, if set, is told that the request with this context has a valid token.
 	Known func(ctx context.Context)
 
@@ -91,6 +94,9 @@ func New(o Options) http.Handler {
 	}
 	if o.Logins == nil {
 		o.Logins = NewLogins(o.BcryptCost, o.Now)
+	}
+	if o.Shares == nil {
+		o.Shares = engine.NewShares(0)
 	}
 	if o.heartbeat == 0 {
 		o.heartbeat = heartbeat
@@ -121,6 +127,7 @@ type request struct {
 	vault vault.Vault
 	// release gives the vault back before the handler returns: for one that waits long and no longer needs it.
 	release func()
+	turns   *engine.Turns // at the processor, for evaluations
 	caller  access.Caller
 	user    vault.User // whose token it is
 	claims  claims
@@ -170,7 +177,9 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 	if route == nil {
 		return noHandler(r)
 	}
-	q := &request{Request: r, route: route, hat: h, params: params, now: s.Now()}
+	q := &request{Request: r, route: route, hat: h, params: params, now: s.Now(), turns: s.Shares.Of(h.ID)}
+	w.waits = q.turns.Rest
+	defer q.turns.Rest()
 	if route.limited {
 		if err := s.Logins.admitReset(h.ID, s.origin(r)); err != nil {
 			return refused(q, err)

@@ -60,12 +60,17 @@ func (s *server) getCombinator(w *recorder, q *request) error {
 	return q.answerList(w, property, bundle.Within{Page: page})
 }
 
+// ask begins a question, which takes its turns with those of other HATs.
+func (q *request) ask(properties map[string]bundle.PropertyQuery) *bundle.Question {
+	return bundle.Ask(properties, q.turns)
+}
+
 // answerList evaluates a property and sends its rows as an array.
 func (q *request) answerList(w *recorder, property bundle.PropertyQuery, within bundle.Within) error {
 	out := &spool{w: w}
 	err := q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
 		return out.list(func(yield func(bundle.Row) error) error {
-			_, err := bundle.Evaluate(q.Context(), property, src, within, yield)
+			_, err := q.ask(map[string]bundle.PropertyQuery{"": property}).Evaluate(q.Context(), "", src, within, yield)
 			return err
 		})
 	})
@@ -137,7 +142,7 @@ func (s *server) getBundle(w *recorder, q *request) error {
 	}
 	out := &spool{w: w}
 	err = q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
-		return q.properties(out, bundle.Ask(b.Properties, nil), src)
+		return q.properties(out, q.ask(b.Properties), src)
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ type Sources struct {
 	Engine     func() (engine.Stats, bool) // false: the engine is not at work
 	Invoker    func() invoke.Stats
 	OpenVaults func() int
+	Waiting    func() int // evaluations that take long and wait for their turn
 	HATs       func() int
 	Now        func() time.Time // nil: time.Now
 }
@@ -42,6 +43,7 @@ var (
 	stalled  = describe("she_stalled", "Pieces of work whose last attempt failed for a reason of the operator's and that are tried again, as of the last look at each HAT.")
 	unseen   = describe("she_hats_unseen", "HATs that wait to be looked at for work: while it is above 0 after a start, the figures of what is pending grow.")
 	vaults   = describe("she_vaults_open", "Vaults whose files are open.")
+	turns    = describe("she_evaluations_waiting", "Evaluations of bundles and lists that take long and wait for their turn at the processor.")
 	hats     = describe("she_hats", "HATs of this server.")
 	waiting  = describe("she_instances_parked", "Instances that have done their INIT and wait for an event.", "faas_name")
 	held     = describe("she_instances_parked_bytes", "Memory of all instances that wait.")
@@ -53,7 +55,7 @@ var (
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, hats, waiting, held, images, files, served, starts, left} {
+	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, turns, hats, waiting, held, images, files, served, starts, left} {
 		ch <- d
 	}
 }
@@ -79,6 +81,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.OpenVaults != nil {
 		gauge(vaults, float64(s.OpenVaults()))
+	}
+	if s.Waiting != nil {
+		gauge(turns, float64(s.Waiting()))
 	}
 	if s.HATs != nil {
 		gauge(hats, float64(s.HATs()))

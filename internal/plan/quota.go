@@ -11,7 +11,7 @@ import (
 // protects the machine from a function, and other people's runs from one person's. Zero: no bound.
 type Quota struct {
 	Runs    int
-	Compute time.Duration // of the bundle and the process entry, by the clock
+	Compute time.Duration // of the bundle and the process entry and of evaluating the bundle in between, by the clock
 }
 
 // None says that nothing is bounded.

@@ -12,7 +12,8 @@ import (
 
 // usedQuery finds runs by the time they were claimed, which their plan tells to the second and further. A chain that was
 // stopped has no figures and was never planned. COALESCE: a run in flight has none yet.
-const usedQuery = `SELECT count(*), COALESCE(sum(COALESCE(json_extract(stats, '$.timing.bundle'), 0) + COALESCE(json_extract(stats, '$.timing.process'), 0)), 0)
+const usedQuery = `SELECT count(*), COALESCE(sum(COALESCE(json_extract(stats, '$.timing.bundle'), 0) +
+	COALESCE(json_extract(stats, '$.timing.query'), 0) + COALESCE(json_extract(stats, '$.timing.process'), 0)), 0)
 	FROM runs WHERE function = ? AND id >= ? AND json_extract(plan, '$.claimed') >= ? AND json_extract(plan, '$.claimed') < ?
 	AND state <> ? AND (state = ? OR stats IS NOT NULL)`
 

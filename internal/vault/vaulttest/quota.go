@@ -54,13 +54,13 @@ func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 	pl, err := claim(plan.ByData)
 	p.must(err)
 	out := output(t, pl.Grant)
-	out.Stats.Timing.Bundle, out.Stats.Timing.Process, out.Stats.Timing.Query = time.Second, 2*time.Second, time.Hour
+	out.Stats.Timing.Bundle, out.Stats.Timing.Process, out.Stats.Timing.Query = time.Second, 2*time.Second, 4*time.Second
 	_, err = p.v.Commit(p.ctx(), pl, out)
 	p.must(err)
-	used(plan.Used{Runs: 1, Compute: 3 * time.Second})
+	used(plan.Used{Runs: 1, Compute: 7 * time.Second})
 	second := begin()
 	p.must(p.v.Fail(p.ctx(), second, vault.Output{}, hat.NewFault(hat.Author, "Test", "a failure")))
-	used(plan.Used{Runs: 2, Compute: 3 * time.Second})
+	used(plan.Used{Runs: 2, Compute: 7 * time.Second})
 
 	// Over: the work waits as it did, a failure more or less is not one, and others go on.
 	p.write("a/x", `"late"`)

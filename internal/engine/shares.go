@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Shares divides the processor among the HATs whose evaluations take long. Only so many of those go on at once; the others
+// wait, and the next place goes to the HAT that has used least. An evaluation is asked every few milliseconds, so that one
+// which has just begun to take long waits for no other one's end. What is over within its first turn never comes here.
+type Shares struct {
+	mu      sync.Mutex
+	free    int   // places
+	now     int64 // what the HAT had used that got a place last: no HAT that comes anew has used less
+	tenants map[string]*tenant
+}
+
+// A tenant is a HAT with evaluations that take long.
+type tenant struct {
+	used    int64 // units of fuel, counted from Shares.now when it came
+	holds   int   // places
+	waiting []*waiter
+}
+
+type waiter struct {
+	tenant *tenant
+	ready  chan struct{} // closed with a place
+}
+
+// NewShares has so many places; 0: one processor less than there are, and at least one.
+func NewShares(places int) *Shares {
+	if places <= 0 {
+		places = max(1, runtime.NumCPU()-1)
+	}
+	return &Shares{free: places, tenants: make(map[string]*tenant)}
+}
+
+// Of begins an evaluation for a HAT. Rest must be called when it has ended.
+func (s *Shares) Of(hat string) *Turns { return &Turns{shares: s, hat: hat} }
+
+// Turns are one evaluation's, a bundle.Pace. One goroutine at a time uses them.
+type Turns struct {
+	shares *Shares
+	hat    string
+	holds  bool
+	waited time.Duration
+}
+
+// Turn takes or keeps a place, or waits for one. The error is ctx's.
+func (t *Turns) Turn(ctx context.Context, units int64) error {
+	s := t.shares
+	s.mu.Lock()
+	me := s.tenant(t.hat)
+	me.used += units
+	if t.holds {
+		if next := s.next(); next == nil || next.used > me.used {
+			s.now = max(s.now, min(me.used, s.least()))
+			s.mu.Unlock()
+			return nil
+		}
+		me.holds--
+		t.holds = false
+		s.free++
+	}
+	w := &waiter{me, make(chan struct{})}
+	me.waiting = append(me.waiting, w)
+	s.grant()
+	s.mu.Unlock()
+	select {
+	case <-w.ready:
+		t.holds = true
+		return nil
+	default:
+	}
+	began := time.Now()
+	defer func() { t.waited += time.Since(began) }()
+	select {
+	case <-w.ready:
+		t.holds = true
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-w.ready: // at the same time
+		me.holds--
+		s.free++
+		s.grant()
+	default:
+		me.waiting = slices.DeleteFunc(me.waiting, func(other *waiter) bool { return other == w })
+	}
+	return ctx.Err()
+}
+
+// Rest gives the place back: at the end of the evaluation, and before it waits for something else than the processor. The
+// next Turn takes one again.
+func (t *Turns) Rest() {
+	if t == nil || !t.holds {
+		return
+	}
+	s := t.shares
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tenants[t.hat].holds--
+	t.holds = false
+	s.free++
+	s.grant()
+}
+
+// Waiting is how many evaluations wait for a place.
+func (s *Shares) Waiting() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tenants {
+		n += len(t.waiting)
+	}
+	return n
+}
+
+// Waited is how long the evaluation has waited for others.
+func (t *Turns) Waited() time.Duration { return t.waited }
+
+// tenant is the HAT's, which is forgotten when nothing of it is under way and it has used no more than others.
+func (s *Shares) tenant(hat string) *tenant {
+	t := s.tenants[hat]
+	if t == nil {
+		const many = 64
+		if len(s.tenants) >= many {
+			for name, t := range s.tenants {
+				if t.holds == 0 && len(t.waiting) == 0 && t.used <= s.now {
+					delete(s.tenants, name)
+				}
+			}
+		}
+		t = &tenant{}
+		s.tenants[hat] = t
+	}
+	if t.holds == 0 && len(t.waiting) == 0 {
+		t.used = max(t.used, s.now)
+	}
+	return t
+}
+
+// next is the waiting HAT that has used least; nil: none waits.
+func (s *Shares) next() (least *tenant) {
+	for _, t := range s.tenants {
+		if len(t.waiting) > 0 && (least == nil || t.used < least.used) {
+			least = t
+		}
+	}
+	return least
+}
+
+// least is what the HAT with a place has used that has used least.
+func (s *Shares) least() int64 {
+	least := int64(-1)
+	for _, t := range s.tenants {
+		if t.holds > 0 && (least < 0 || t.used < least) {
+			least = t.used
+		}
+	}
+	return max(least, 0)
+}
+
+// grant gives free places away.
+func (s *Shares) grant() {
+	for s.free > 0 {
+		t := s.next()
+		if t == nil {
+			return
+		}
+		s.now = max(s.now, t.used)
+		w := t.waiting[0]
+		t.waiting = t.waiting[1:]
+		t.holds++
+		s.free--
+		close(w.ready)
+	}
+}

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// working takes turns of an evaluation for a HAT, each of some time and fuel, and writes down each with its name.
+func working(t *testing.T, s *Shares, hat string, turns int, log *[]string) {
+	at := s.Of(hat)
+	defer at.Rest()
+	for range turns {
+		if err := at.Turn(t.Context(), turnUnits); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Millisecond) // of the bubble: the work
+		*log = append(*log, hat)
+	}
+}
+
+const turnUnits = 1 << 22
+
+// With one place, a HAT with many heavy evaluations leaves every other one its turn: who comes later with little is done
+// long before it.
+func TestSharesAreFairToEachHAT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewShares(1)
+		var log []string
+		for range 10 {
+			go working(t, s, "big", 100, &log)
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		before := len(log)
+		go working(t, s, "small", 5, &log)
+		go working(t, s, "other", 5, &log)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(log) != 1010 {
+			t.Fatalf("%d turns", len(log))
+		}
+		// By turns, three HATs: what the small ones need is done within three times five turns, and a turn to begin with.
+		after := strings.Join(log[before:before+17], " ")
+		if strings.Count(after, "small") != 5 || strings.Count(after, "other") != 5 {
+			t.Errorf("after the small ones came: %s", after)
+		}
+		if s.free != 1 || len(s.tenants) != 3 {
+			t.Errorf("%d places are free, %d HATs are known", s.free, len(s.tenants))
+		}
+	})
+}
+
+// A HAT that has waited is not given everything that it did not use meanwhile, nor is one that comes back again and again
+// given more than its share.
+func TestSharesForgetNothingAndSaveNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewShares(1)
+		var log []string
+		working(t, s, "late", 1, &log)
+		working(t, s, "big", 1000, &log)
+		log = nil
+		go working(t, s, "big", 100, &log)
+		go working(t, s, "late", 100, &log)
+		go func() {
+			for range 100 {
+				working(t, s, "again", 1, &log)
+			}
+		}()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		begin := strings.Join(log[:60], " ")
+		for _, hat := range []string{"big", "late", "again"} {
+			if n := strings.Count(begin, hat); n < 10 || n > 35 {
+				t.Errorf("of the first 60 turns %s had %d: %s", hat, n, begin)
+			}
+		}
+	})
+}
+
+// Whoever gives up waiting, at whatever moment, leaves the place to others.
+func TestSharesWhenSomebodyGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewShares(2)
+		first, second := s.Of("a"), s.Of("b")
+		for _, at := range []*Turns{first, second} {
+			if err := at.Turn(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := s.Of("c")
+		ended := make(chan error, 1)
+		go func() { ended <- gone.Turn(ctx, 1) }()
+		time.Sleep(time.Second)
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) || gone.Waited() != time.Second {
+			t.Errorf("%v after %v", err, gone.Waited())
+		}
+		gone.Rest()
+		// Cancelled and given a place at the same time, again and again.
+		for range 1000 {
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { ended <- gone.Turn(ctx, 1) }()
+			synctest.Wait()
+			go cancel()
+			first.Rest()
+			err := <-ended
+			if err == nil != gone.holds {
+				t.Fatalf("%v, holds: %v", err, gone.holds)
+			}
+			gone.Rest()
+			if err := first.Turn(t.Context(), 1); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+		}
+		first.Rest()
+		first.Rest()
+		second.Rest()
+		if s.free != 2 {
+			t.Errorf("%d places are free", s.free)
+		}
+	})
+}
+
+// What is known of HATs does not grow with how many there are.
+func TestSharesAreBounded(t *testing.T) {
+	s := NewShares(1)
+	for i := range 10_000 {
+		at := s.Of(fmt.Sprint(i))
+		if err := at.Turn(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		at.Rest()
+	}
+	if n := len(s.tenants); n > 100 {
+		t.Errorf("%d HATs are known", n)
+	}
+}
