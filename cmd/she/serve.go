@@ -40,11 +40,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "listening on http://%s\n", s.address)
-			select {
-			case <-cmd.Context().Done():
-			case err = <-s.failed:
-			}
-			return errors.Join(err, s.stop())
+			return s.untilStopped(cmd.Context(), cmd.ErrOrStderr())
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data directory; made if it isn't there")

@@ -73,7 +73,7 @@ type serverOptions struct {
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
-	drainTimeout  = 15 * time.Second
+	drainTimeout  = graceTime
 	exportEvery   = 30 * time.Second
 )
 
@@ -84,6 +84,13 @@ const (
 	maxManagementBody = 1 << 20
 	// heavyHeaders is how many requests with large headers are read at once.
 	heavyHeaders = 64
+)
+
+// A server that is told to stop ends in the middle of what it does after hardStop. Before that, requests and runs in flight
+// have graceTime to end; after it they are cut off and given back, and what holds files is closed.
+const (
+	hardStop  = 9 * time.Second
+	graceTime = 5 * time.Second
 )
 
 // startServer opens the data directory, sweeps what an earlier life left, and listens. The server runs until stop.
@@ -158,7 +165,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.engine = engine.New(engine.Options{
 		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
 		Quota: o.config.Quota, Ages: agesIn(o.data), Proposed: s.node.proposed(log),
-		Shares: shares,
+		Shares: shares, Grace: graceTime,
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
@@ -255,6 +262,28 @@ func (s *server) part(name string, run func() error) {
 			}
 		}
 	})
+}
+
+// untilStopped serves until ctx ends or a part of the server does, and stops.
+func (s *server) untilStopped(ctx context.Context, stderr io.Writer) error {
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-s.failed:
+	}
+	return endWithin(hardStop, func() error { return errors.Join(err, s.stop()) }, func() {
+		fmt.Fprintf(stderr, "she: stopping takes longer than %v; the server ends in the middle of it. Nothing that was answered is lost, "+
+			"and the next start takes up what was under way.\n", hardStop)
+		os.Exit(exitFailed)
+	})
+}
+
+// endWithin stops, and calls exit if that takes too long: an evaluation, a disk or a sandbox may not return. What is
+// committed survives an end at any moment; leases and sandboxes of this life are taken back by the next one.
+func endWithin(most time.Duration, stop func() error, exit func()) error {
+	late := time.AfterFunc(most, exit)
+	defer late.Stop()
+	return stop()
 }
 
 // stop lets requests in flight end, finishes or abandons runs, and closes everything.

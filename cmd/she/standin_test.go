@@ -29,7 +29,7 @@ import (
 
 // What the test's own program is told when it is started as a server.
 const (
-	standInServes = "SHE_TEST_SERVE" // how functions behave: "steady", or "moody" for some that fail
+	standInServes = "SHE_TEST_SERVE" // how functions behave: "steady", "moody" for some that fail, or "stuck" for bundles whose evaluation never returns
 	standInDies   = "SHE_TEST_DIES"  // "commit 3 after": kill yourself right after the third commit of a vault that holds one
 	standInClock  = "SHE_TEST_CLOCK" // how far its clock is ahead of the host's: "-24h"
 )
@@ -78,7 +78,10 @@ func serveStandIn(how string, args []string) error {
 		now:     func() time.Time { return time.Now().Add(ahead).Round(0) },
 		invoker: goFunctions{moody: moody},
 		vaults: func(v engine.Vaults) engine.Vaults {
-			if !moody {
+			switch how {
+			case "stuck":
+				return stuck{v}
+			case "steady":
 				return v
 			}
 			return &haunted{Vaults: v, dead: map[string]lateCommit{}}
@@ -89,11 +92,7 @@ func serveStandIn(how string, args []string) error {
 		return err
 	}
 	fmt.Printf("listening on http://%s\n", s.address)
-	select {
-	case <-ctx.Done():
-	case err = <-s.failed:
-	}
-	return errors.Join(err, s.stop())
+	return s.untilStopped(ctx, os.Stderr)
 }
 
 // dieAt makes what ends this process at a commit, "" never; with a fourth word, the name of a file, it fills the file's

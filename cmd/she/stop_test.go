@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/engine"
+	"she/internal/hat"
+	"she/internal/shetest"
+	"she/internal/vault"
+)
+
+func TestEndWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		exits := 0
+		exit := func() { exits++ }
+		broken := errors.New("broken")
+		if err := endWithin(time.Second, func() error { time.Sleep(900 * time.Millisecond); return broken }, exit); err != broken {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(time.Hour)
+		if exits != 0 {
+			t.Error("a stop in time ended in the middle")
+		}
+		began := time.Now()
+		_ = endWithin(hardStop, func() error {
+			for exits == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			return nil
+		}, exit)
+		if took := time.Since(began); exits != 1 || took > 10*time.Second {
+			t.Errorf("%d exits after %v", exits, took)
+		}
+	})
+}
+
+// stuck are vaults whose evaluations never return, whatever becomes of their context.
+type stuck struct{ engine.Vaults }
+
+func (s stuck) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+	v, release, err := s.Vaults.Open(ctx, id)
+	return stuckVault{v}, release, err
+}
+
+type stuckVault struct{ vault.Vault }
+
+func (v stuckVault) Read(ctx context.Context, c access.Caller, _ func(bundle.Source, hat.Seq) error) error {
+	return v.Vault.Read(ctx, c, func(bundle.Source, hat.Seq) error {
+		fmt.Println("an evaluation never returns")
+		select {}
+	})
+}
+
+// A server ends although an evaluation does not return; what was stored is there, and the next life does the work.
+func TestStopWhileAnEvaluationDoesNotReturn(t *testing.T) {
+	dir := t.TempDir()
+	config, err := install(dir, standIns[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &shetest.Server{Data: filepath.Join(dir, "data"), Config: config, Program: standIn("stuck", "")}
+	makePeople(t, s.Data, []string{"alice"})
+	start(t, s)
+	alice := s.Client("alice")
+	ok := func(_ []byte, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ok(nil, alice.Login())
+	const f = "/api/v2.6/she/function/each"
+	ok(alice.Until("GET", f, regexp.MustCompile(`"available":true`)))
+	ok(alice.Must("GET", f+"/enable", nil))
+	ok(alice.Must("POST", "/api/v2.6/data/in/a", []byte(`{"n":1,"v":1}`)))
+	ok(nil, s.UntilLog(regexp.MustCompile("an evaluation never returns")))
+	var exit *exec.ExitError
+	if err := s.Stop(); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Errorf("it ended with %v", err)
+	}
+	if log := s.Log.String(); strings.Count(log, "stopping takes longer than 9s") != 1 {
+		t.Errorf("it printed %s", log)
+	}
+	s.Program = standIn("steady", "")
+	ok(nil, s.Start())
+	alice.Follow(s)
+	ok(alice.Until("GET", "/api/v2.6/data/out/each", regexp.MustCompile(`"n":1`)))
+	ok(nil, s.Stop())
+}
