@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"she/internal/access"
 	"she/internal/catalog"
@@ -25,6 +26,7 @@ type node struct {
 	vaults    *sqlite.Store
 	logins    *httpapi.Logins // for the public address and the operator's commands together
 	functions func() []catalog.Function
+	former    []catalog.Function  // published once and replaced since; grants may name them
 	runner    *engine.Engine      // at work only while a server runs
 	metrics   *metrics.Metrics    // nil: no server runs
 	instances func() invoke.Stats // of the functions that were called; nil: no server runs
@@ -76,6 +78,13 @@ func (n *node) load(ctx context.Context, dir string, config Config, wall invoker
 		c.Supports, c.Gone = wall.Supports, wall.Forget
 	}
 	loaded := c.Load(ctx, config.Functions)
+	if wall != nil {
+		// Where nothing can run, what is registered is all there is to see.
+		if n.former, err = c.Former(ctx, loaded); err != nil {
+			return nil, fmt.Errorf("read what was published before: %w", err)
+		}
+		loaded = append(slices.Clone(n.former), loaded...) // the last of an id is the current one
+	}
 	n.functions = func() []catalog.Function { return loaded }
 	return c, nil
 }

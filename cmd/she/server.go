@@ -201,6 +201,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopEngine = stopEngine
 	s.part("engine", func() error { return s.engine.Run(engineCtx) })
+	s.part("former versions", func() error { s.node.forgetFormer(engineCtx, installed, log); return nil })
 	s.part("public HTTP", func() error { return s.front.serve(s.public) })
 	s.part("management", func() error { return newGate(s.socket, fewConnections, 0).serve(s.management) })
 	if o.config.OTLP != "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -27,7 +28,8 @@ type Catalog struct {
 	// Patience bounds the reading and copying of one function's packages.
 	Patience time.Duration
 
-	store *store
+	store    *store
+	releases string // folder of what was published: see release
 }
 
 // Codes of the Faults that Publish gives.
@@ -51,7 +53,11 @@ func Open(dir string) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
-	return &Catalog{Patience: defaultPatience, store: s}, nil
+	releases := filepath.Join(dir, "releases")
+	if err := os.MkdirAll(releases, 0o700); err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
+	return &Catalog{Patience: defaultPatience, store: s, releases: releases}, nil
 }
 
 // Publish reads the project of one registered function and stores its packages. When it returns without error the
@@ -176,6 +182,11 @@ func (c *Catalog) Load(ctx context.Context, registered []Registered) []Function 
 				f.Problem = hat.FaultOf(err)
 			} else {
 				f.Problem = claim(owner, f)
+			}
+			if f.Problem == nil {
+				if err := c.remember(f, time.Now()); err != nil {
+					f.Warnings = append(f.Warnings, "grants of this package end when it is replaced: it can't be remembered: "+err.Error())
+				}
 			}
 		}
 		all = append(all, f)

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"she/internal/access"
+	"she/internal/catalog"
+	"she/internal/hat"
+)
+
+// forgetFormer looks once which former versions of functions no grant names any more, and has the catalog forget them; their
+// packages go at the next start. It is not urgent: after each HAT it rests for as long as the look took. If one vault can't
+// be read everything stays.
+func (n *node) forgetFormer(ctx context.Context, c *catalog.Catalog, log *slog.Logger) {
+	former := make(map[named]catalog.Function)
+	for _, f := range n.former {
+		former[named{f.ID, f.Digest()}] = f
+	}
+	if len(former) == 0 {
+		return
+	}
+	ids, err := n.HATs(ctx)
+	if err != nil {
+		return
+	}
+	for _, id := range ids {
+		began := time.Now()
+		granted, err := n.granted(ctx, id)
+		if err != nil {
+			if ctx.Err() == nil {
+				log.Warn("former versions of functions are kept: a vault can't be read", "hat", id, "error", err)
+			}
+			return
+		}
+		for _, g := range granted {
+			delete(former, g)
+		}
+		if len(former) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Since(began)):
+		}
+	}
+	for _, f := range former {
+		if err := c.Forget(f); err != nil {
+			log.Warn("a former version of a function can't be forgotten", "function", f.ID, "version", f.Version, "error", err)
+			continue
+		}
+		log.Info("a former version of a function is forgotten: no grant names it", "function", f.ID, "version", f.Version, "digest", f.Digest())
+	}
+}
+
+// named is what a grant says of the code it was given for.
+type named struct {
+	function hat.FunctionID
+	digest   string
+}
+
+// granted is which code the grants in force at a HAT name.
+func (n *node) granted(ctx context.Context, id string) (all []named, err error) {
+	v, release, err := n.vaults.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	states, err := v.FunctionStates(ctx, access.Operator())
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range states {
+		if s.Enabled {
+			all = append(all, named{s.Grant.Function, s.Grant.Digest})
+		}
+	}
+	return all, nil
+}
