@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Lang is where bootstraps that were compiled on this host are inside a sandbox.
+// Lang is where bootstraps that were compiled on this host are inside a sandbox, and the links to a runtime's program.
 const Lang = "/var/lang"
 
 // compiled gives the directory with the compiled bootstrap of a language, and compiles it if that was not done yet
@@ -37,13 +37,9 @@ func (f Finder) compiled(language, ext, compiler string, build func(src string, 
 	if err != nil {
 		return "", err
 	}
-	cache := f.Compiled
-	if cache == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("compile the %s bootstrap: no directory for the result: %w", language, err)
-		}
-		cache = filepath.Join(user, "she", "runtimes")
+	cache, err := f.cache()
+	if err != nil {
+		return "", fmt.Errorf("compile the %s bootstrap: %w", language, err)
 	}
 	dir := filepath.Join(cache, language+"-"+hex.EncodeToString(sum.Sum(nil)[:12]))
 	if _, err := os.Stat(dir); err == nil {
@@ -76,6 +72,18 @@ func (f Finder) compiled(language, ext, compiler string, build func(src string, 
 		}
 	}
 	return dir, nil
+}
+
+// cache is where results are kept.
+func (f Finder) cache() (string, error) {
+	if f.Compiled != "" {
+		return f.Compiled, nil
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no directory for the result: %w", err)
+	}
+	return filepath.Join(user, "she", "runtimes"), nil
 }
 
 // complaint adds the first line a failed program wrote.

@@ -62,11 +62,15 @@ func (f Finder) dotnet(asked string) (Runtime, error) {
 		if err != nil {
 			return Runtime{}, err
 		}
+		links, err := f.linked(program, "dotnet")
+		if err != nil {
+			return Runtime{}, err
+		}
 		return Runtime{
 			Name: w.name(),
 			// The shell computes the size of the heap, and becomes the runtime.
-			Command: []string{"/bin/sh", Dir + "/dotnet/start", program},
-			Paths:   append(paths, [2]string{assembly, Lang + "/dotnet"}),
+			Command: []string{f.sh(), Dir + "/dotnet/start", program},
+			Paths:   append(append(paths, links...), [2]string{assembly, Lang + "/dotnet"}),
 			Env:     []string{"DOTNET_ROOT=" + root},
 			Version: stamp(w.version, program) + " " + filepath.Base(assembly),
 			Copies:  true,

@@ -164,7 +164,7 @@ func TestHomesAreNotShown(t *testing.T) {
 	} {
 		prints := prefix + "/bin/node"
 		f := Finder{
-			Passwd: passwd, Exist: func(string) bool { return false },
+			Passwd: passwd, Compiled: t.TempDir(), Exist: func(string) bool { return false },
 			Look: func(program string) (string, error) {
 				if program == "node" {
 					return prints, nil

@@ -53,11 +53,15 @@ func (f Finder) java(asked string) (Runtime, error) {
 		if err != nil {
 			return Runtime{}, err
 		}
+		links, err := f.linked(program, "java")
+		if err != nil {
+			return Runtime{}, err
+		}
 		return Runtime{
 			Name: "java" + m[1],
 			// The shell computes the size of the heap and the class path, and becomes the JVM.
-			Command: []string{"/bin/sh", Dir + "/java/start", program},
-			Paths:   append(paths, [2]string{classes, Lang + "/java"}),
+			Command: []string{f.sh(), Dir + "/java/start", program},
+			Paths:   append(append(paths, links...), [2]string{classes, Lang + "/java"}),
 			Env:     []string{"JAVA_HOME=" + home},
 			Version: stamp(m[0], program) + " " + filepath.Base(classes),
 			Copies:  true,

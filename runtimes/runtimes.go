@@ -22,7 +22,7 @@ import (
 	"strings"
 )
 
-//go:embed python nodejs java dotnet
+//go:embed python nodejs java dotnet locale
 var bootstraps embed.FS
 
 // Dir is where the bootstraps are inside a sandbox: LAMBDA_RUNTIME_DIR.
@@ -130,6 +130,10 @@ func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	if err != nil {
 		return Runtime{}, "", err
 	}
+	if r.Name != Wasm {
+		paths, env := f.locale()
+		r.Paths, r.Env = append(r.Paths, paths...), append(r.Env, env...)
+	}
 	return r, warning, nil
 }
 
@@ -171,7 +175,70 @@ func (f Finder) system() (paths [][2]string) {
 			paths = append(paths, [2]string{p, p})
 		}
 	}
-	return paths
+	return append(paths, f.shell(paths)...)
+}
+
+// shell shows bash as /bin/sh, which it is on Amazon Linux: bootstraps written for there have its options and commands.
+func (f Finder) shell(paths [][2]string) [][2]string {
+	for _, dir := range []string{"/bin", "/usr/bin"} {
+		sh, bash := dir+"/sh", dir+"/bash"
+		if !shown(paths, sh) || !f.Exist(sh) || !f.Exist(bash) {
+			continue
+		}
+		is, err := filepath.EvalSymlinks(sh)
+		if err != nil {
+			continue
+		}
+		if want, err := filepath.EvalSymlinks(bash); err == nil && is != want {
+			return [][2]string{{want, sh}}
+		}
+	}
+	return nil
+}
+
+// sh is the shell that our own scripts are started with: the small one, if there is one.
+func (f Finder) sh() string {
+	if f.Exist("/usr/bin/dash") {
+		return "/usr/bin/dash"
+	}
+	return "/bin/sh"
+}
+
+// linked makes a directory of links, which Lambda has at /var/lang/bin: the runtime's program under its usual names,
+// wherever it is on this host.
+func (f Finder) linked(program string, names ...string) ([][2]string, error) {
+	cache, err := f.cache()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q", program, names))
+	dir := filepath.Join(cache, "bin-"+hex.EncodeToString(sum[:12]))
+	bound := [][2]string{{dir, Lang + "/bin"}}
+	if _, err := os.Stat(dir); err == nil {
+		return bound, nil
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp(cache, ".link-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(work)
+	for _, name := range names {
+		if err := os.Symlink(program, filepath.Join(work, name)); err != nil {
+			return nil, err
+		}
+	}
+	if err := os.Chmod(work, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(work, dir); err != nil {
+		if _, there := os.Stat(dir); there != nil {
+			return nil, err
+		}
+	}
+	return bound, nil
 }
 
 var multiarch = map[string]string{"amd64": "/usr/lib/x86_64-linux-gnu", "arm64": "/usr/lib/aarch64-linux-gnu"}
@@ -208,10 +275,14 @@ func (f Finder) python() (Runtime, error) {
 			crowded = err
 			continue
 		}
+		links, err := f.linked(executable, "python", "python3", "python"+m[1])
+		if err != nil {
+			return Runtime{}, err
+		}
 		return Runtime{
 			Name:    "python" + m[1],
 			Command: []string{executable, Dir + "/python/bootstrap.py"},
-			Paths:   paths,
+			Paths:   append(paths, links...),
 			// No byte code can be written beside a read-only module.
 			Env:     []string{"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=/var/runtime"},
 			Version: stamp(lines[0], executable),
@@ -259,10 +330,14 @@ func (f Finder) node() (Runtime, error) {
 		if copies {
 			command = slices.Insert(command, 1, "--openssl-config="+Dir+"/nodejs/openssl.cnf")
 		}
+		links, err := f.linked(executable, "node")
+		if err != nil {
+			return Runtime{}, err
+		}
 		return Runtime{
 			Name:    "nodejs" + m[1] + ".x",
 			Command: command,
-			Paths:   paths,
+			Paths:   append(paths, links...),
 			Env:     []string{"NODE_PATH=/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
 			Version: stamp(lines[0], executable),
 			Copies:  copies,

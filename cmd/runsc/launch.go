@@ -42,7 +42,8 @@ const idle = time.Second
 func serve(socket int) error {
 	log.SetTarget(log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	unix.CloseOnExec(socket)
-	if err := sandbox.BeExpendable(); err != nil { // every process of a sandbox is born of this one
+	// Every process of a sandbox is born of this one.
+	if err := errors.Join(sandbox.BeExpendable(), sandbox.LeaveNoCore()); err != nil {
 		return err
 	}
 	l := &launcher{socket: socket, tidy: time.AfterFunc(idle, debug.FreeOSMemory)}

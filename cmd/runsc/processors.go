@@ -19,7 +19,11 @@ type systrap struct{ platform.Constructor }
 // of them for some milliseconds, stopping the world before and after, for reads that the page cache answers.
 func (s systrap) New(o platform.Options) (platform.Platform, error) {
 	processors = 0
-	return s.Constructor.New(o)
+	p, err := s.Constructor.New(o)
+	if err != nil {
+		return nil, err
+	}
+	return watched{p}, nil
 }
 
 // keepProcessors puts systrap in front of gVisor's.

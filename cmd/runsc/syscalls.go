@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/errors"
@@ -47,7 +48,38 @@ func refuseSystemCalls() error {
 		if err != nil {
 			return err
 		}
+		if err := refuseSharedMemory(table); err != nil {
+			return err
+		}
 		table.Init() // for its table by number
+	}
+	return nil
+}
+
+// sharedMemory is where a C library keeps named semaphores and shared memory. Lambda has none.
+const sharedMemory = "/dev/shm/"
+
+// refuseSharedMemory answers the making of a file there as Lambda does, with ENOSYS: programs ask for that error, such as
+// Python's multiprocessing, and do without. Where the flags are, by the number of the argument, and the path before them.
+func refuseSharedMemory(table *kernel.SyscallTable) error {
+	for name, flags := range map[string]int{"open": 1, "openat": 2} {
+		if _, err := table.LookupNo(name); err != nil {
+			continue // arm64 has no open
+		}
+		err := replace(table, name, func(open kernel.SyscallFn) kernel.SyscallFn {
+			return func(t *kernel.Task, number uintptr, args arch.SyscallArguments) (uintptr, *kernel.SyscallControl, error) {
+				if args[flags].Uint()&linux.O_CREAT != 0 {
+					path, err := t.CopyInString(args[flags-1].Pointer(), linux.PATH_MAX)
+					if err == nil && strings.HasPrefix(path, sharedMemory) {
+						return 0, nil, linuxerr.ENOSYS
+					}
+				}
+				return open(t, number, args)
+			}
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -131,8 +131,13 @@ func limitProcesses(n int) error {
 
 // start runs the function's runtime and gives away the right to be anyone else. What it prints goes to logTo.
 func start(s runtimeapi.Setup, logTo io.Writer, server *runtimeapi.Server) (*output, error) {
-	out, err := newOutput(logTo)
+	var out *output
+	err := as(s.UID, func() (err error) { out, err = newOutput(logTo); return err })
 	if err != nil {
+		return nil, err
+	}
+	// On Lambda there is none: a C library says then that it has no named semaphores, which Python's multiprocessing meets.
+	if err := os.Remove("/dev/shm"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	null, err := os.Open(os.DevNull)
@@ -168,6 +173,22 @@ func start(s runtimeapi.Setup, logTo io.Writer, server *runtimeapi.Server) (*out
 		reapUntil(-1)
 	}()
 	return out, nil
+}
+
+// as does something under another effective identity, so that what it makes is that user's: a pipe can be opened again,
+// as /dev/stdout, only by its owner. It holds for this thread alone, and for no longer than do.
+func as(uid int, do func() error) error {
+	const same = ^uintptr(0)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
+		return fmt.Errorf("act as the function: %w", errno)
+	}
+	err := do()
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(os.Getuid()), same); errno != 0 {
+		return fmt.Errorf("act as process 1 again: %w", errno)
+	}
+	return err
 }
 
 // become drops every capability by leaving root for good; it holds for all threads.

@@ -12,10 +12,16 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"she/internal/sandbox"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	if err := sandbox.LeaveNoCore(); err != nil { // vaults are in this process's memory, and its children hold events
+		fmt.Fprintln(os.Stderr, "she:", err)
+		os.Exit(exitFailed)
+	}
 	code := run(ctx, os.Stdin, os.Stdout, os.Stderr, os.Args[1:])
 	stop()
 	os.Exit(code)

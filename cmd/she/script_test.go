@@ -139,9 +139,25 @@ func (s *story) hat(ts *testscript.TestScript, args []string) error {
 
 func (s *story) serve(ts *testscript.TestScript, args []string) error {
 	s.server.Config = ts.MkAbs("she.yaml")
-	err := s.server.Start(args...)
+	if err := s.server.Start(args...); err != nil {
+		return err
+	}
 	ts.Setenv("ADDRESS", s.server.Address)
-	return err
+	return leavesNoCore(s.server.PID())
+}
+
+// leavesNoCore looks at what a server would leave of its memory, which holds vaults, if it crashed.
+func leavesNoCore(pid int) error {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	limits, err := os.ReadFile(dir + "limits")
+	filter, err2 := os.ReadFile(dir + "coredump_filter")
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	if !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) || strings.Trim(string(filter), "0\n") != "" {
+		return fmt.Errorf("the server would leave its memory in a core dump: filter %s%s", filter, limits)
+	}
+	return nil
 }
 
 func (s *story) stop(*testscript.TestScript, []string) error { return s.server.Stop() }

@@ -82,7 +82,7 @@ private=$1; shift
 mkdir -p "$private/var"
 mount --rbind /var "$private/var"
 mount -t tmpfs none /var
-while [ "$1" != -- ]; do mkdir -p "$2"; mount --bind "$1" "$2"; shift 2; done; shift
+while [ "$1" != -- ]; do [ ! -d "$1" ] || mkdir -p "$2"; mount --bind "$1" "$2"; shift 2; done; shift
 mount --bind "$private/shm" /dev/shm
 mount --rbind "$private/tmp" /tmp
 mount -t proc proc /proc

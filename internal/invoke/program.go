@@ -175,7 +175,7 @@ func environment(c Code, r runtimes.Runtime) []string {
 		}
 	}
 	for name, value := range map[string]string{
-		"PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin", "LANG": "C.UTF-8", "HOME": "/tmp", "TZ": ":UTC",
+		"PATH": "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin", "LANG": "C.UTF-8", "HOME": "/tmp", "TZ": ":UTC",
 		"LD_LIBRARY_PATH": "/var/task:/var/task/lib:/opt/lib",
 	} {
 		if _, ok := env[name]; !ok {

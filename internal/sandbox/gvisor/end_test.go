@@ -20,6 +20,7 @@ func TestWhoMustActWhenASandboxEnds(t *testing.T) {
 		{launch.End{}, false, sandbox.Operator, sandbox.Killed}, // with the launcher, which would have seen it
 		{launch.End{Signal: int(syscall.SIGSEGV)}, true, sandbox.Engine, sandbox.ProtocolError},
 		{launch.End{Signal: int(syscall.SIGSYS)}, true, sandbox.Engine, sandbox.ProtocolError},
+		{launch.End{Status: 137}, true, sandbox.Operator, sandbox.Killed}, // its file server was
 		{launch.End{Status: 2}, true, sandbox.Engine, sandbox.ProtocolError},
 		{launch.End{}, true, sandbox.Engine, sandbox.ProtocolError},
 	} {

@@ -47,7 +47,7 @@ type files struct {
 // tree is what an image is made of: directories of the host, and where each is in it.
 type tree []part
 
-// part is one directory of a tree. A later part may be inside an earlier one.
+// part is one directory of a tree, or one file. A later part may be inside an earlier one.
 type part struct {
 	Source string `json:",omitempty"`
 	At     string // "/" for the root
@@ -421,7 +421,7 @@ func (f *files) tidy(now time.Time) {
 }
 
 // marked are the directories in which a package that is installed, upgraded or removed leaves a mark nearly always: those
-// of a tree's parts, and those directly in them.
+// of a tree's parts, and those directly in them; and parts that are files.
 func (t tree) marked() (directories []string, err error) {
 	for _, p := range t {
 		if p.Content != "" {
@@ -429,6 +429,9 @@ func (t tree) marked() (directories []string, err error) {
 		}
 		directories = append(directories, p.Source)
 		entries, err := os.ReadDir(p.Source)
+		if errors.Is(err, unix.ENOTDIR) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

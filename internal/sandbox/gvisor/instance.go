@@ -437,11 +437,15 @@ func (i *instance) howEnded() *sandbox.Failure {
 	}
 }
 
-// endOf says who must act when a sandbox's kernel ended and memory was not the reason. It does not end itself with signal 9,
-// and nothing inside can have it sent one. If nobody saw it, that one was ended too.
+// lostServer is the status of a sandbox's kernel whose file server, or another process it can't do without, was killed.
+const lostServer = 128 + int(syscall.SIGKILL)
+
+// endOf says who must act when a sandbox's kernel ended and memory was not the reason. Nothing inside can have it sent
+// signal 9; it sends it to itself when a process of the host in which the function's code runs was killed (cmd/runsc). If
+// nobody saw it, that one was ended too.
 func endOf(end launch.End, seen bool) *sandbox.Failure {
 	switch {
-	case !seen || end.Signal == int(syscall.SIGKILL):
+	case !seen || end.Signal == int(syscall.SIGKILL) || end.Signal == 0 && end.Status == lostServer:
 		return sandbox.EndedFromOutside()
 	case end.Signal > 0:
 		return sandbox.Failed(sandbox.Engine, sandbox.ProtocolError, "the sandbox's kernel was ended by signal %d", end.Signal)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,6 +177,96 @@ func TestSandboxKilled(t *testing.T) {
 		t.Error("another sandbox ended too")
 	}
 	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// working is sleeper's program with an answer: it computes, and makes system calls and processes, for a while.
+const working = `#!/bin/bash
+exec 3<>/dev/tcp/127.0.0.1/9001
+printf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n' >&3
+read -r -u 3 line
+end=$((SECONDS + 2))
+while [ $SECONDS -lt $end ]; do for n in 1 2 3 4 5 6 7 8 9; do :; done; /bin/true; done
+exec 4<>/dev/tcp/127.0.0.1/9001
+printf 'POST /2018-06-01/runtime/invocation/1/response HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n1' >&4
+sleep 1000
+`
+
+// TestOneProcessOfASandboxKilled ends one process after the other, each of another sandbox, while the function works: its
+// kernel, its file server, those its code runs in. Whichever it is, the function answers or the operator must act.
+func TestOneProcessOfASandboxKilled(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for some sandboxes")
+	}
+	state := t.TempDir()
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	p := sleeper(t)
+	if err := os.WriteFile(filepath.Join(p.Dir, "bootstrap"), []byte(working), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for which, of := 0, 1; which < of; which++ {
+		i, _, err := m.Start(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids := sandboxed(t, state)
+		if of = len(pids); of < 4 { // a kernel, a file server, process 1, the function
+			t.Errorf("a sandbox has the processes %v", pids)
+		}
+		pid := pids[min(which, of-1)]
+		name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		timer := time.AfterFunc(500*time.Millisecond, func() { _ = unix.Kill(pid, unix.SIGKILL) })
+		_, err = i.Run(t.Context(), sandbox.Call{ID: "1", Deadline: time.Now().Add(20 * time.Second), Limit: 20 * time.Second, Event: []byte("{}")})
+		timer.Stop()
+		var failure *sandbox.Failure
+		switch {
+		case err == nil:
+		case errors.As(err, &failure) && failure.Blame == sandbox.Operator && failure.Code == sandbox.Killed:
+			killed++
+		default:
+			t.Errorf("process %d of %d, %.40q, is killed: %v", which, of, name, err)
+		}
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if killed < 3 { // the kernel, process 1, the function
+		t.Errorf("only %d of the sandboxes ended", killed)
+	}
+}
+
+// TestSandboxesLeaveNoCore: what crashes leaves no image of its memory, neither in a file nor with a program of the machine.
+func TestSandboxesLeaveNoCore(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for a sandbox")
+	}
+	state := t.TempDir()
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, _, err := m.Start(t.Context(), sleeper(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range append(sandboxed(t, state), launcherOf(t, state)) {
+		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		limits, filter := string(content(t, filepath.Join(dir, "limits"))), content(t, filepath.Join(dir, "coredump_filter"))
+		if !regexp.MustCompile(`Max core file size +0 +0 `).MatchString(limits) || strings.Trim(string(filter), "0\n") != "" {
+			t.Errorf("%q may leave its memory: filter %s%s", content(t, filepath.Join(dir, "cmdline")), filter, limits)
+		}
+	}
+	if err := errors.Join(i.Close(), m.Close()); err != nil {
 		t.Error(err)
 	}
 }

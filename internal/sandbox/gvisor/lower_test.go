@@ -3,6 +3,7 @@ package gvisor_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -125,8 +126,11 @@ func look(t *testing.T, files string, p sandbox.Program, copied bool) (seen stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(r.Payload), serverRan
+	// bash is shown as /bin/sh: an image has it in the place of the link, a file server behind the link.
+	return shells.ReplaceAllString(string(r.Payload), ""), serverRan
 }
+
+var shells = regexp.MustCompile(`(?m)^/(usr/)?bin/(sh|dash) .*\n`)
 
 func difference(a, b string) string {
 	in, of := strings.Split(a, "\n"), strings.Split(b, "\n")

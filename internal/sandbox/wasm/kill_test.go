@@ -121,6 +121,27 @@ func processes(t testing.TB, state string) (outer, inner []int) {
 	return outer, inner
 }
 
+// TestWorkersLeaveNoCore: neither half leaves an image of its memory when it crashes.
+func TestWorkersLeaveNoCore(t *testing.T) {
+	m, state := opened(t)
+	start(t, m, program(t, echo))
+	outer, inner := processes(t, state)
+	if len(outer) != 1 || len(inner) != 1 {
+		t.Fatalf("one instance has the processes %v and %v", outer, inner)
+	}
+	for _, pid := range append(outer, inner...) {
+		dir := filepath.Join("/proc", strconv.Itoa(pid))
+		limits, err := os.ReadFile(filepath.Join(dir, "limits"))
+		filter, err2 := os.ReadFile(filepath.Join(dir, "coredump_filter"))
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`Max core file size +0 +0 `).Match(limits) || strings.Trim(string(filter), "0\n") != "" {
+			t.Errorf("process %d may leave its memory: filter %s%s", pid, filter, limits)
+		}
+	}
+}
+
 // TestKilledWhileItWaits: the event was not handed out, so another instance may have it.
 func TestKilledWhileItWaits(t *testing.T) {
 	m, state := opened(t)

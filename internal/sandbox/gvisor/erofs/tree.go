@@ -67,23 +67,38 @@ func (n *Node) Put(path string, tree *Node) error {
 	return nil
 }
 
-// Walk describes a directory of the host with all that is in it. Directories on another file system are shown empty, and
-// so are those that only their owner may list; a file that only its owner may read is shown without content: who maps an
-// image can read all of it, whatever the modes in it say. Left out are devices, sockets and pipes. Bytes is the content of
-// all files.
+// Walk describes a directory of the host with all that is in it, or a single file. Who maps an image can read all of it,
+// whatever the modes in it say, so it holds only what everyone on the host may read: a directory that others may not list
+// and enter is shown empty, as is one on another file system; a file that others may not read is shown without content,
+// and is left out if they may run it: it would be a program that does nothing. What mode dir itself has is not asked, for
+// whoever names it wants it shown. Left out are devices, sockets and pipes. Bytes is the content of all files.
 func Walk(dir string) (root *Node, bytes int64, err error) {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return nil, 0, fmt.Errorf("look at %s: %w", dir, err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return nil, 0, fmt.Errorf("%s is no directory", dir)
-	}
-	w := walker{device: st.Dev, files: map[uint64]*Node{}}
 	root = nodeOf(&st)
-	err = w.fill(root, dir)
-	return root, w.bytes, err
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		w := walker{device: st.Dev, files: map[uint64]*Node{}}
+		err = w.fill(root, dir)
+		return root, w.bytes, err
+	case unix.S_IFREG:
+		if st.Mode&othersRead == 0 {
+			return nil, 0, fmt.Errorf("%s may not be read by others", dir)
+		}
+		real, err := filepath.EvalSymlinks(dir)
+		root.Source, root.Size, root.Links = real, st.Size, 1
+		return root, st.Size, err
+	}
+	return nil, 0, fmt.Errorf("%s is neither a directory nor a file", dir)
 }
+
+// What others may do with a file, or a directory.
+const (
+	othersRead = 0o004
+	othersRun  = 0o001
+)
 
 type walker struct {
 	device uint64
@@ -107,7 +122,7 @@ func (w *walker) fill(n *Node, dir string) error {
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFDIR:
 			child.entries = map[string]*Node{}
-			if st.Dev == w.device && st.Mode&0o005 != 0 {
+			if st.Dev == w.device && st.Mode&othersRead != 0 && st.Mode&othersRun != 0 {
 				if err := w.fill(child, path); err != nil {
 					return err
 				}
@@ -117,9 +132,11 @@ func (w *walker) fill(n *Node, dir string) error {
 				child = known
 				break
 			}
-			if st.Mode&0o005 != 0 {
+			if st.Mode&othersRead != 0 {
 				child.Source, child.Size = path, st.Size
 				w.bytes += st.Size
+			} else if st.Mode&othersRun != 0 {
+				continue
 			}
 			if st.Nlink > 1 {
 				w.files[st.Ino] = child
@@ -152,7 +169,7 @@ func (n *Node) names() []string {
 }
 
 // Form is to be raised when the same tree gets another image.
-const Form = 1
+const Form = 2
 
 // Digest tells trees apart, as far as their images are not the same. With content it reads all files, and does not look
 // at times; without, a file is known by its size and time.

@@ -198,7 +198,7 @@ func beOuter() error {
 	if err := unix.CloseRange(4, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("keep descriptors back (Linux 5.11 or newer can): %w", err)
 	}
-	return sandbox.BeExpendable() // the inner half can't be reached for that before it has started
+	return errors.Join(sandbox.BeExpendable(), sandbox.LeaveNoCore()) // the inner half can't be reached for that before it has started
 }
 
 // spawn starts this program again.
