@@ -152,6 +152,9 @@ func (m *meter) more() {
 
 // take notes that a record was read.
 func (m *meter) take(born hat.Seq, bytes int) {
+	if m == nil {
+		return
+	}
 	m.record = born
 	units := costRecord + bytes
 	if m.read.add(uint64(born)) {

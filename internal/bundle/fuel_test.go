@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -407,4 +408,113 @@ func anywhere(v any, name string, values []string) bool {
 		}
 	}
 	return false
+}
+
+// A key that is cut is the beginning of the whole one, whatever the value.
+func TestKeysUpto(t *testing.T) {
+	mk := maker{rand.New(rand.NewPCG(8, 9))}
+	long := strings.Repeat(`,"0123456789"`, 2_000)
+	for range 400 {
+		// The large part comes behind, so that the key has to do with the small ones.
+		for _, text := range []string{
+			`[` + mk.value(3) + `,` + mk.value(2) + long + `]`,
+			`{"a":` + mk.value(3) + `,"b":[` + mk.value(1) + `,{"c":` + mk.value(2) + `}],"long":[0` + long + `]}`,
+			strings.Repeat("[", 90) + mk.value(1) + long + strings.Repeat("]", 90),
+		} {
+			d := data(t, text)
+			const most = 512
+			whole, cut := AppendKey(nil, d.JSON()), AppendKeyUpto([]byte("before"), d.JSON(), most)
+			cut = bytes.TrimPrefix(cut, []byte("before"))
+			if len(cut) < most || !bytes.Equal(cut[:most], whole[:most]) {
+				t.Fatalf("%s: the key begins with %x, cut it is %x", d.JSON()[:100], whole[:most], cut)
+			}
+		}
+	}
+	// Nothing but JSON is promised a key, and everything is survived.
+	for _, text := range []string{`[`, `{`, `{"`, `{"a"`, `{"a":`, `[,`, `[]]`, `{"a":1]`, `[[[}`, `"`, `{"a\`} {
+		AppendKeyUpto(nil, text+strings.Repeat(" ", 1<<14), 512)
+		AppendKeyUpto(nil, strings.Repeat(text, 1<<13), 512)
+	}
+}
+
+// Where a long path goes through nested arrays, each level is not passed over once more.
+func TestDeepIndices(t *testing.T) {
+	inner := strings.Repeat("1,", 100_000) + "1"
+	d := data(t, `{"v":`+strings.Repeat("[", 200)+inner+strings.Repeat("]", 200)+`}`)
+	m := newMeter(nil)
+	m.begin(t.Context())
+	var at trie
+	var found [1]string
+	at.add(fieldPath("v"+strings.Repeat(".0", 199)), 0)
+	if at.find(m, d.JSON(), found[:]); found[0] != "["+inner+"]" {
+		t.Fatalf("found %d bytes", len(found[0]))
+	}
+	if used := slice - m.left + int(m.used); used > 2*d.Len() {
+		t.Errorf("%d units for %d bytes", used, d.Len())
+	}
+}
+
+// What an error says of a place in a document doesn't grow with the document.
+func TestPathsInErrorsAreCut(t *testing.T) {
+	name := strings.Repeat("n", 50)
+	text := strings.Repeat(`{"`+name+`":`, 200) + `[1,{"a":}]` + strings.Repeat(`}`, 200)
+	v := value{text: strings.Replace(text, `"a":`, `"a":1`, 1), path: "obj"}
+	for kindOf(v.text) == kindObject {
+		f, err := v.object()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, inner := range f.values {
+			v = inner
+		}
+		if len(v.path) > 1_200 {
+			t.Fatalf("a path of %d bytes", len(v.path))
+		}
+	}
+	if !strings.HasSuffix(v.path, "…") {
+		t.Errorf("a path that was cut ends with %s", v.path[len(v.path)-20:])
+	}
+}
+
+// seeing is a source without what a bundle could show, as a run over what was granted later reads.
+type seeing struct {
+	Source
+	shows func(hat.Record) bool
+}
+
+func (s seeing) Scan(ctx context.Context, e hat.Endpoint, want Want) Stream {
+	stream := s.Source.Scan(ctx, e, want)
+	all := stream.Records
+	stream.Records = func(yield func(hat.Record, error) bool) {
+		for r, err := range all {
+			if (err != nil || !s.shows(r)) && !yield(r, err) {
+				return
+			}
+		}
+	}
+	return stream
+}
+
+// What a source asks about a former grant counts as well, and a large HAT does not run out of it.
+func TestSightUsesFuel(t *testing.T) {
+	plain := properties(t, `{"p":`+plainOnA+`}`)
+	ask := func(former string, src Source) (int64, error) {
+		t.Helper()
+		q := Ask(plain, nil)
+		shows, err := q.Sight(Bundle{Properties: properties(t, former)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q.Used(), asked(t.Context(), q, seeing{src, shows})
+	}
+	large := many(t, 1, func(int) string { return `{"text":"` + prose(1<<20) + `"}` })
+	var fuel *FuelError
+	if used, err := ask(often(900, strings.ReplaceAll(findOnA, "%s", "nothing%d")), large); !errors.As(err, &fuel) {
+		t.Errorf("got %v after %d units", err, used)
+	}
+	lot := many(t, 200_000, func(i int) string { return fmt.Sprintf(`{"n":%d,"text":"%s"}`, i, prose(120)) })
+	former := often(20, `{"endpoints":[{"endpoint":"a/a","filters":[{"field":"n","operator":{"operator":"between","lower":-%d,"upper":1000000}}]}]}`)
+	if used, err := ask(former, bare(lot.records)); err != nil {
+		t.Errorf("got %v after %d units", err, used)
+	}
 }

@@ -185,6 +185,107 @@ func AppendKey(b []byte, canonical string) []byte {
 	return appendKey(b, canonical)
 }
 
+// AppendKeyUpto is AppendKey for a store that keeps only the first most bytes of a key: those are appended, and it may be
+// more. However deep a large value nests, it is passed over twice.
+func AppendKeyUpto(b []byte, canonical string, most int) []byte {
+	const large = 1 << 14
+	if len(canonical) < large || kindOf(canonical).scalar() {
+		return AppendKey(b, canonical)
+	}
+	k := keyWriter{s: canonical, end: len(b) + most}
+	// A container that is reached takes five bytes of the key.
+	k.count(most/5 + 1)
+	b, _ = k.append(b, 0)
+	return b
+}
+
+// A keyWriter writes the key of a value in the order of its text.
+type keyWriter struct {
+	s      string
+	sizes  []uint32 // of the first arrays and objects in the order in which they begin
+	opened int      // of them
+	end    int      // of what is kept
+}
+
+// count finds how many elements or members the first so many arrays and objects have.
+func (k *keyWriter) count(most int) {
+	type open struct {
+		number int
+		some   bool
+		commas uint32
+	}
+	var stack []open
+	for i := 0; i < len(k.s); i++ {
+		switch k.s[i] {
+		case ']', '}':
+			if len(stack) > 0 {
+				if top := stack[len(stack)-1]; top.some && top.number < most {
+					k.sizes[top.number] = top.commas + 1
+				}
+				stack = stack[:len(stack)-1]
+			}
+			continue
+		case ',':
+			if len(stack) > 0 {
+				stack[len(stack)-1].commas++
+			}
+			continue
+		}
+		if len(stack) > 0 {
+			stack[len(stack)-1].some = true
+		}
+		switch k.s[i] {
+		case '"':
+			i = stringEnd(k.s, i) - 1
+		case '[', '{':
+			stack = append(stack, open{number: k.opened})
+			if k.opened++; k.opened <= most {
+				k.sizes = append(k.sizes, 0)
+			}
+		}
+	}
+	k.opened = 0
+}
+
+// append writes the key of the value that begins at i and answers where that ends, unless the key is long enough.
+func (k *keyWriter) append(b []byte, i int) ([]byte, int) {
+	if i >= len(k.s) {
+		return b, len(k.s)
+	}
+	first := k.s[i]
+	if first != '[' && first != '{' {
+		end := valueEnd(k.s, i)
+		return appendKey(b, k.s[i:end]), end
+	}
+	mark, size := byte(keyArray), uint32(0)
+	if first == '{' {
+		mark = keyObject
+	}
+	if k.opened < len(k.sizes) {
+		size = k.sizes[k.opened]
+	}
+	k.opened++
+	b = binary.BigEndian.AppendUint32(append(b, mark), size)
+	for i++; i < len(k.s) && k.s[i] != ']' && k.s[i] != '}' && len(b) < k.end; {
+		if first == '{' {
+			keyEnd := stringEnd(k.s, i)
+			if keyEnd >= len(k.s) || keyEnd-1 <= i {
+				return b, len(k.s)
+			}
+			b = append(append(b, unescaped(k.s[i+1:keyEnd-1])...), 0)
+			i = keyEnd + 1
+		}
+		before := i
+		if b, i = k.append(b, i); i <= before {
+			return b, len(k.s) // no JSON
+		}
+		if i < len(k.s) && k.s[i] == ',' {
+			i++
+		}
+	}
+	return b, min(i+1, len(k.s))
+}
+
 func appendKey(b []byte, text string) []byte {
 	switch kindOf(text) {
 	case kindNull:

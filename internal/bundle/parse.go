@@ -128,7 +128,20 @@ func document(text []byte) (value, error) {
 func (v value) wrong(message string) error { return &hat.FieldError{Path: v.path, Message: message} }
 
 // at is a place inside v, for errors; a name is cut so that no error is as long as the document.
-func (v value) at(name string) value { return value{path: v.path + "." + brief(name)} }
+func (v value) at(name string) value { return value{path: v.inside("." + brief(name))} }
+
+// inside is the path of something in v. Deep down it is cut, so that a document which nests long names doesn't cost the
+// square of its size.
+func (v value) inside(what string) string {
+	const most = 1 << 10
+	switch {
+	case len(v.path) < most:
+		return v.path + what
+	case strings.HasSuffix(v.path, "…"):
+		return v.path
+	}
+	return v.path + "…"
+}
 
 // brief is what an error may quote of a name.
 func brief(name string) string {
@@ -205,7 +218,7 @@ func (v value) array() (items []value, err error) {
 		return nil, v.wrong("error.expected.jsarray")
 	}
 	for text := range elements(v.text) {
-		items = append(items, value{text, v.path + "[" + strconv.Itoa(len(items)) + "]"})
+		items = append(items, value{text, v.inside("[" + strconv.Itoa(len(items)) + "]")})
 	}
 	return items, nil
 }

@@ -177,15 +177,20 @@ func (t *trie) walkArray(s string, i int, f *finding) int {
 	n := 0
 	for i++; i < len(s) && s[i] != ']' && n <= highest; i++ {
 		from := i
-		i = valueEnd(s, i)
+		i = -1
 		f.spend(len(t.kids))
 		for _, e := range t.kids {
 			if e.byIndex && (e.index == n || e.index+size == n) {
-				f.spend(i - from)
-				if e.to.walk(s, from, f); f.left == 0 {
+				if i >= 0 {
+					f.spend(i - from)
+				}
+				if i = e.to.walk(s, from, f); f.left == 0 {
 					return i
 				}
 			}
+		}
+		if i < 0 {
+			i = valueEnd(s, from)
 		}
 		if n++; i >= len(s) || s[i] == ']' {
 			return min(i+1, len(s))

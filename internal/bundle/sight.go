@@ -9,7 +9,13 @@ import (
 // Sight answers whether a bundle can show a record by itself, not as another's link: one of its queries is on the endpoint
 // and the record passes its filters. Limits are no matter, and neither are windows of dates, which move from run to run (see
 // Covers). The answer may be asked by one goroutine at a time.
-func (b Bundle) Sight() (func(e hat.Endpoint, d hat.Data) bool, error) {
+func (b Bundle) Sight() (func(r hat.Record) bool, error) { return b.sight(nil) }
+
+// Sight is the bundle's for a source that the question is asked of: it uses the question's fuel, and the evaluation may end
+// in it.
+func (q *Question) Sight(b Bundle) (func(r hat.Record) bool, error) { return b.sight(q.meter) }
+
+func (b Bundle) sight(m *meter) (func(r hat.Record) bool, error) {
 	queries := map[hat.Endpoint][]*query{}
 	for _, p := range b.Properties {
 		for _, q := range p.Endpoints {
@@ -20,9 +26,14 @@ func (b Bundle) Sight() (func(e hat.Endpoint, d hat.Data) bool, error) {
 			queries[q.Endpoint] = append(queries[q.Endpoint], compiled)
 		}
 	}
-	return func(e hat.Endpoint, d hat.Data) bool {
-		return slices.ContainsFunc(queries[e], func(q *query) bool {
-			_, ok := q.matches(nil, d.JSON())
+	return func(r hat.Record) bool {
+		// Without the memo, which belongs to the question's own queries.
+		m.take(r.Born, r.Data.Len())
+		before := m.begins(filtering)
+		defer m.begins(before)
+		return slices.ContainsFunc(queries[r.Endpoint], func(q *query) bool {
+			m.spend(costQuery)
+			_, ok := q.matches(m, r.Data.JSON())
 			return ok
 		})
 	}, nil

@@ -64,10 +64,10 @@ func TestLoosenedAndSight(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := shows(at, d); got != c.saw {
+		if got := shows(hat.Record{Endpoint: at, Data: d}); got != c.saw {
 			t.Errorf("%s: the former one showed it: %t", c.says, got)
 		}
-		if other, _ := hat.ParseEndpoint("a/other"); shows(other, d) {
+		if other, _ := hat.ParseEndpoint("a/other"); shows(hat.Record{Endpoint: other, Data: d}) {
 			t.Errorf("%s: the former one shows another endpoint", c.says)
 		}
 	}

@@ -203,17 +203,17 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 		Available: true, Enabled: true, LastExecution: a.plan.LastExecution,
 	})
 	err = a.vault.Read(ctx, access.AsFunction(owner.ID, a.plan.Grant), func(src bundle.Source, _ hat.Seq) error {
+		asked := bundle.Ask(question.Properties, turns)
 		if !a.plan.Grant.Since.IsZero() {
 			src = since{src, a.plan.Grant}
 		}
 		if !a.plan.Part.All() {
-			meant, err := a.plan.Part.Filter()
+			meant, err := a.plan.Part.Filter(asked.Sight)
 			if err != nil {
 				return fmt.Errorf("what the plan covers: %w", err)
 			}
 			src = part{src, a.plan.Part, meant}
 		}
-		asked := bundle.Ask(question.Properties, turns)
 		for try := 0; ; try++ {
 			answer, err := a.evaluate(ctx, src, asked, configuration)
 			if err != nil {

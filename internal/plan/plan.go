@@ -65,10 +65,13 @@ type Sight struct {
 	Of    access.Grant
 }
 
-func (s Sight) shows() (func(r hat.Record) bool, error) {
-	shows, err := s.Of.Bundle.Sight()
-	return func(r hat.Record) bool { return s.Of.Shows(r.Born, r.Created) && shows(r.Endpoint, r.Data) }, err
+func (s Sight) shows(sight Seer) (func(r hat.Record) bool, error) {
+	shows, err := sight(s.Of.Bundle)
+	return func(r hat.Record) bool { return s.Of.Shows(r.Born, r.Created) && shows(r) }, err
 }
+
+// A Seer says what a bundle can show: bundle.Bundle.Sight, or that of a question, which counts what it takes.
+type Seer func(bundle.Bundle) (func(r hat.Record) bool, error)
 
 // All says that nothing is left out.
 func (p Part) All() bool {
@@ -76,10 +79,10 @@ func (p Part) All() bool {
 }
 
 // Filter answers whether a record is meant, to one goroutine at a time.
-func (p Part) Filter() (func(r hat.Record) bool, error) {
+func (p Part) Filter(sight Seer) (func(r hat.Record) bool, error) {
 	var under []func(hat.Record) bool
 	for _, s := range p.Under {
-		shows, err := s.shows()
+		shows, err := s.shows(sight)
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +91,7 @@ func (p Part) Filter() (func(r hat.Record) bool, error) {
 	beyond := func(hat.Record) bool { return false }
 	if p.Beyond != nil {
 		var err error
-		if beyond, err = p.Beyond.shows(); err != nil {
+		if beyond, err = p.Beyond.shows(sight); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,9 @@ const (
 // maxKey bounds a key in bytes; longer ones are cut to it. It lets most rows of the index stay within their page.
 const maxKey = 512
 
+// maxFieldDepth is how many parts a path with an index may have: looking for its value passes over the data once for each.
+const maxFieldDepth = 16
+
 // noKey stands for a record without a value at the path. No key of a value is empty.
 var noKey = []byte{}
 
@@ -26,7 +29,7 @@ func fieldKey(data, path string) (key []byte, cut bool) {
 	if !ok {
 		return noKey, false
 	}
-	return cutKey(bundle.AppendKey(nil, value))
+	return cutKey(bundle.AppendKeyUpto(nil, value, maxKey))
 }
 
 func cutKey(key []byte) ([]byte, bool) {

@@ -348,8 +348,8 @@ func keyRanges(f bundle.Filter) []keyRange {
 	}
 	var ranges []keyRange
 	add := func(from, to string) {
-		low, _ := cutKey(bundle.AppendKey(nil, from))
-		high, _ := cutKey(bundle.AppendKey(nil, to))
+		low, _ := cutKey(bundle.AppendKeyUpto(nil, from, maxKey))
+		high, _ := cutKey(bundle.AppendKeyUpto(nil, to, maxKey))
 		ranges = append(ranges, keyRange{low, high})
 	}
 	const leastArray, beyondArrays = "[null]", "{}" // of arrays that aren't empty

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"she/internal/bundle"
 	"she/internal/debit"
@@ -24,7 +25,9 @@ func useful(b bundle.Bundle) []bundle.Field {
 		}
 		own.Properties[name] = p
 	}
-	fields := slices.DeleteFunc(own.Fields(), func(f bundle.Field) bool { return f.Path == "" || len(f.Path) > bundle.MaxText })
+	fields := slices.DeleteFunc(own.Fields(), func(f bundle.Field) bool {
+		return f.Path == "" || len(f.Path) > bundle.MaxText || strings.Count(f.Path, ".") >= maxFieldDepth
+	})
 	rank := func(f bundle.Field) int {
 		switch {
 		case f.Ordered:
