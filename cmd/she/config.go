@@ -72,6 +72,13 @@ type Config struct {
 	// Quota bounds what one function may do at one HAT from midnight to midnight UTC: its runs, key `limits.runsPerDay`, 1
 	// to 1000000, and the seconds its entries and its bundle take, key `limits.secondsPerDay`, 1 to 86400. Zero: no bound.
 	Quota plan.Quota
+	// HATMB is how much one HAT may hold, in megabytes of its vault's file that are in use, key `limits.hatMB`, 1 to
+	// 1048576, or 0 for as much as the disk has room for. nil is 1024. All that is stored counts: records, documents, consents,
+	// runs with what they printed, receipts. What would make a HAT hold more is refused with 507; its functions wait.
+	HATMB *int
+	// HATRecords is how many records one HAT may have, key `limits.hatRecords`, 1 to 1000000000, or 0 for any number. nil is
+	// 5000000.
+	HATRecords *int
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
 }
@@ -83,7 +90,10 @@ const (
 	maxReserveMB  = 1 << 20
 	maxRunsPerDay = 1_000_000
 	maxOpen       = 1 << 20 // connections
+	maxHATRecords = 1_000_000_000
 	secondsOfDay  = 86400
+
+	defaultHATMB, defaultHATRecords = 1024, 5_000_000
 )
 
 // loadConfig reads she.yaml strictly: what is not understood is an error with its line, "she.yaml:12: …". No file
@@ -150,6 +160,8 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 					return r.from(n, &c.ConnectionsPerAddress, 4, maxOpen)
 				},
 				"runsPerDay": func(n *yaml.Node) error { return r.count(n, &c.Quota.Runs, maxRunsPerDay) },
+				"hatMB":      func(n *yaml.Node) error { return r.orNone(n, &c.HATMB, maxReserveMB) },
+				"hatRecords": func(n *yaml.Node) error { return r.orNone(n, &c.HATRecords, maxHATRecords) },
 				"secondsPerDay": func(n *yaml.Node) error {
 					var seconds int
 					err := r.count(n, &seconds, secondsOfDay)
@@ -163,6 +175,17 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// storage is what one HAT may hold.
+func (c Config) storage() plan.Storage {
+	or := func(v *int, otherwise int64) int64 {
+		if v == nil {
+			return otherwise
+		}
+		return int64(*v)
+	}
+	return plan.Storage{Bytes: or(c.HATMB, defaultHATMB) << 20, Records: or(c.HATRecords, defaultHATRecords)}
 }
 
 type configReader struct{ file, dir string }
@@ -255,6 +278,16 @@ func (r configReader) from(n *yaml.Node, into *int, least, most int) error {
 		return r.errorf(n, "want a whole number from %d to %d", least, most)
 	}
 	*into = v
+	return nil
+}
+
+// orNone reads a bound, or 0 for none.
+func (r configReader) orNone(n *yaml.Node, into **int, most int) error {
+	v, err := strconv.Atoi(n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil || v < 0 || v > most {
+		return r.errorf(n, "want a whole number from 1 to %d, or 0 for no limit", most)
+	}
+	*into = &v
 	return nil
 }
 

@@ -22,7 +22,7 @@ data: ../data
 applications: apps.json
 instances: 12
 log: warn
-limits: {runs: 3, vaults: 2000, reserveMB: 500, runsPerDay: 500, secondsPerDay: 3600, connections: 900, connectionsPerAddress: 90}
+limits: {runs: 3, vaults: 2000, reserveMB: 500, hatMB: 256, hatRecords: 0, runsPerDay: 500, secondsPerDay: 3600, connections: 900, connectionsPerAddress: 90}
 functions:
   - id: busy-hours
     version: 1.0.0
@@ -57,7 +57,7 @@ func TestConfig(t *testing.T) {
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{
 		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
-		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, ReserveMB: 500, Connections: 900, ConnectionsPerAddress: 90, Log: slog.LevelWarn, TrustProxy: true,
+		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, ReserveMB: 500, HATMB: new(256), HATRecords: new(0), Connections: 900, ConnectionsPerAddress: 90, Log: slog.LevelWarn, TrustProxy: true,
 		Quota: plan.Quota{Runs: 500, Compute: time.Hour}, Metrics: "127.0.0.1:9464", OTLP: "http://127.0.0.1:4318/v1/metrics",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -79,6 +79,23 @@ func TestConfigOfNothing(t *testing.T) {
 	}
 }
 
+// A HAT has a limit unless she.yaml says that it has none.
+func TestConfigOfWhatAHATMayHold(t *testing.T) {
+	for text, want := range map[string]plan.Storage{
+		"":                                        {Bytes: 1 << 30, Records: 5_000_000},
+		"limits: {runs: 1}":                       {Bytes: 1 << 30, Records: 5_000_000},
+		"limits: {hatMB: 0}":                      {Records: 5_000_000},
+		"limits: {hatRecords: 0}":                 {Bytes: 1 << 30},
+		"limits: {hatMB: 20, hatRecords: 100}":    {Bytes: 20 << 20, Records: 100},
+		"limits: {hatMB: 0, hatRecords: 0}":       {},
+		"limits: {hatMB: 1048576, hatRecords: 1}": {Bytes: 1 << 40, Records: 1},
+	} {
+		if c, err := parseConfig("she.yaml", "/", []byte(text)); err != nil || c.storage() != want {
+			t.Errorf("%q: %+v, %v", text, c.storage(), err)
+		}
+	}
+}
+
 func TestConfigThatIsWrong(t *testing.T) {
 	change := func(old, new string) string { return strings.Replace(wholeConfig, old, new, 1) }
 	for _, c := range []struct{ text, want string }{
@@ -89,10 +106,13 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{wholeConfig + "lisen: x\n", `she.yaml:21: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, metrics, otlp, trustProxy`},
 		{wholeConfig + "listen: x\n", "she.yaml:21: the configuration: key listen is given twice"},
 		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:10: a function has no key "verion"`},
-		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are connections, connectionsPerAddress, reserveMB, runs, runsPerDay, secondsPerDay, vaults`},
+		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are connections, connectionsPerAddress, hatMB, hatRecords, reserveMB, runs, runsPerDay, secondsPerDay, vaults`},
 		{change("runs: 3", "runs: 0"), "she.yaml:7: want a whole number from 1 to 1024"},
 		{change("runsPerDay: 500", "runsPerDay: -1"), "she.yaml:7: want a whole number from 1 to 1000000"},
 		{change("secondsPerDay: 3600", "secondsPerDay: 86401"), "she.yaml:7: want a whole number from 1 to 86400"},
+		{change("hatMB: 256", "hatMB: -1"), "she.yaml:7: want a whole number from 1 to 1048576, or 0 for no limit"},
+		{change("hatMB: 256", "hatMB: none"), "she.yaml:7: want a whole number from 1 to 1048576, or 0 for no limit"},
+		{change("hatRecords: 0", "hatRecords: 1000000001"), "she.yaml:7: want a whole number from 1 to 1000000000, or 0 for no limit"},
 		{change("vaults: 2000", "vaults: 70000"), "she.yaml:7: want a whole number from 1 to 65536"},
 		{change("12", "many"), "she.yaml:5: want a whole number"},
 		{change("12", "100000"), "she.yaml:5: want a whole number"},

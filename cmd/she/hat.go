@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,18 +54,50 @@ func hatCommand() *cobra.Command {
 				return err
 			}
 			return show(cmd, hats, func(w io.Writer) {
-				t := newTable(w, "DOMAIN", "CREATED")
+				t := newTable(w, "DOMAIN", "CREATED", "DISK MB")
 				for _, h := range hats {
-					t.row(h.Domain, h.Created.Format("2006-01-02 15:04"))
+					t.row(h.Domain, h.Created.Format("2006-01-02 15:04"), tenths(h.File))
 				}
 				t.flush()
 			})
 		},
 	}
-	c := group("hat", "Create and list HATs, and who serves them", create, platform, list)
+	var configFile string
+	showOne := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show how much a HAT holds and may hold",
+		Long: "Shows how much of its vault's file a HAT uses, how many records it has, and what it may have at most (limits.hatMB and " +
+			"limits.hatRecords). A HAT that is full takes no more records and runs no functions until something is erased.",
+		Example: "  she hat show alice.localhost:7777 --data /var/lib/she",
+		Args:    exactArgs(1, "the HAT's domain, or its name if only one has it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var h hatView
+			if err := ask(cmd.Context(), data, configFile, "GET", hatPath(args[0]), nil, &h); err != nil {
+				return err
+			}
+			return show(cmd, h, func(w io.Writer) {
+				of := func(limit int64, text string) string {
+					if limit == 0 {
+						return "no limit"
+					}
+					return "limit " + text
+				}
+				used, limit := h.Storage.Used, h.Storage.Limit
+				fmt.Fprintf(w, "HAT      %s, created %s\n", h.Domain, h.Created.Format("2006-01-02 15:04"))
+				fmt.Fprintf(w, "used     %s MB, %s\n", tenths(used.Bytes), of(limit.Bytes, tenths(limit.Bytes)+" MB"))
+				fmt.Fprintf(w, "records  %d, %s\n", used.Records, of(limit.Records, strconv.FormatInt(limit.Records, 10)))
+				fmt.Fprintf(w, "on disk  %s MB\n", tenths(h.File))
+			})
+		},
+	}
+	showOne.Flags().StringVar(&configFile, "config", "", "she.yaml, for its limits; a running server has its own")
+	c := group("hat", "Create, list and show HATs, and who serves them", create, platform, list, showOne)
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	return c
 }
+
+// tenths writes bytes in MB of 1,048,576 with a tenth.
+func tenths(n int64) string { return fmt.Sprintf("%d.%d", n>>20, n%(1<<20)*10>>20) }
 
 // platformCommand makes she hat platform. No route of the API makes, changes or removes such a user: they come with the
 // HAT, so their operator is who decides.

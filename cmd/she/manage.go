@@ -20,6 +20,7 @@ import (
 	"she/internal/directory"
 	"she/internal/hat"
 	"she/internal/httpapi"
+	"she/internal/plan"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
 )
@@ -36,6 +37,15 @@ type hatView struct {
 	ID       string    `json:"id"`
 	Username string    `json:"username,omitempty"`
 	Created  time.Time `json:"created"`
+	// Storage is only of one HAT that is shown; File, what its vault takes of the disk, is in lists too.
+	Storage *storageView `json:"storage,omitempty"`
+	File    int64        `json:"file,omitempty"`
+}
+
+// A storageView is what a HAT holds and may hold. A limit of 0 is none.
+type storageView struct {
+	Used  plan.Held `json:"used"`
+	Limit plan.Held `json:"limit"`
 }
 
 type functionView struct {
@@ -119,6 +129,7 @@ func (n *node) management() http.Handler {
 	}
 	handle("GET /hats", n.listHATs)
 	handle("POST /hats", n.createHAT)
+	handle("GET /hats/{domain}", n.showHAT)
 	handle("POST /hats/{domain}/platforms", n.putPlatform)
 	handle("GET /functions", n.listFunctions)
 	handle("GET /hats/{domain}/runs", n.listRuns)
@@ -143,9 +154,22 @@ func (n *node) management() http.Handler {
 func (n *node) listHATs(*http.Request) (any, error) {
 	views := []hatView{}
 	for _, h := range n.hats.List() {
-		views = append(views, hatView{Domain: h.Domain.String(), ID: h.ID, Created: h.Created})
+		views = append(views, hatView{Domain: h.Domain.String(), ID: h.ID, Created: h.Created, File: n.vaults.FileSize(h.ID)})
 	}
 	return views, nil
+}
+
+func (n *node) showHAT(r *http.Request) (any, error) {
+	h, v, release, err := n.open(r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	held, limit, err := v.Storage(r.Context(), access.Operator())
+	return hatView{
+		Domain: h.Domain.String(), ID: h.ID, Created: h.Created, File: n.vaults.FileSize(h.ID),
+		Storage: &storageView{Used: held, Limit: plan.Held(limit)},
+	}, err
 }
 
 type createRequest struct{ Name, Domain, Password string }

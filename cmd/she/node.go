@@ -15,6 +15,7 @@ import (
 	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/metrics"
+	"she/internal/plan"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
 )
@@ -54,6 +55,7 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 		return nil, err
 	}
 	o.MaxOpen = places(config)
+	o.Storage = func(string) plan.Storage { return config.storage() } // of each HAT the same, until one can have its own
 	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())

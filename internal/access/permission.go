@@ -109,6 +109,12 @@ func TriggerFunction(f hat.FunctionID) Permission {
 	}
 }
 
+// SeeStorage reads how much a HAT holds and may hold.
+func SeeStorage() Permission {
+	platform := []Role{{TitlePlatform, ""}}
+	return Permission{users: platform, apps: platform, operator: true}
+}
+
 // SeeRuns reads what functions did: ids, counts, times, faults.
 func SeeRuns() Permission { return Permission{noApps: true, operator: true} }
 

@@ -289,7 +289,7 @@ func faultOf(err error) *hat.Fault {
 		failure *invoke.Failure
 	)
 	switch {
-	case errors.As(err, &fault):
+	case errors.As(err, &fault): // a *vault.QuotaError has its own, too
 		return fault
 	case errors.As(err, &failure):
 		who := hat.Engine

@@ -48,7 +48,7 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	var over *vault.QuotaError
 	switch {
 	case errors.As(err, &over):
-		// Its work waits as it did, and is looked at when the day is over.
+		// Its work waits as it did, and is looked at when the day is over, or when the HAT may have room.
 		return look{hat: t.hat, later: over.Until}, &FailedError{Fault: over.Fault}
 	case errors.Is(err, vault.ErrNothingDue):
 		return look{hat: t.hat}, nil

@@ -77,6 +77,13 @@ func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, 
 		}
 		s.Quota, s.QuotaEnds = e.quota.Over(used, e.now())
 	}
+	if s.Quota == nil {
+		held, limit, err := v.Storage(ctx, c)
+		if err != nil {
+			return s, err
+		}
+		s.Quota = limit.Full(held)
+	}
 	for _, r := range state.Ranges {
 		s.Ranges = append(s.Ranges, waiting(r.Pending))
 	}

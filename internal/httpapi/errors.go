@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"she/internal/access"
 	"she/internal/bundle"
@@ -104,6 +105,10 @@ func answerTo(err error) (answer *apiError, known bool) {
 	if errors.As(err, &field) {
 		return badField(field), true
 	}
+	var over *vault.QuotaError
+	if errors.As(err, &over) {
+		return framework(http.StatusInsufficientStorage, "Insufficient Storage", sentence(over.Fault.Text)), true
+	}
 	if errors.Is(err, hat.ErrNotJSON) {
 		return badRequest("Invalid Json: " + err.Error()), true // hat says where, never what
 	}
@@ -118,6 +123,14 @@ func answerTo(err error) (answer *apiError, known bool) {
 	}
 	id := rand.Text()[:10]
 	return framework(http.StatusInternalServerError, "Internal Server error", "Server error occurred: "+id), false
+}
+
+// sentence is a text with a capital letter.
+func sentence(text string) string {
+	if text == "" {
+		return text
+	}
+	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // badField is the framework's form for a JSON document that does not fit: path → what is wrong there.

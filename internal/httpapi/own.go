@@ -17,6 +17,7 @@ func (s *server) ownRoutes() routes {
 	const get, post = http.MethodGet, http.MethodPost
 	return routes{
 		{method: get, pattern: ownAPI + "/seal", needs: needs(access.SeeRuns()), do: s.getSeal},
+		{method: get, pattern: ownAPI + "/storage", needs: needs(access.SeeStorage()), do: s.getStorage},
 		{method: get, pattern: ownAPI + "/receipts", needs: needs(access.SeeRuns()), do: s.exportReceipts},
 		{method: post, pattern: ownAPI + "/receipts/verify", needs: needs(access.SeeRuns()), do: s.verifyReceipts},
 		{method: get, pattern: ownAPI + "/functions/{function}/why", needs: needs(access.SeeRuns()), do: s.why},

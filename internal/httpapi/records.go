@@ -193,6 +193,7 @@ func (s *server) deleteRecords(w *recorder, q *request) error {
 	case err != nil:
 		return err
 	}
+	s.wake(q) // work may have waited for room
 	writeJSON(w, http.StatusOK, message("All records deleted"))
 	return nil
 }
@@ -206,6 +207,7 @@ func (s *server) deleteEndpoint(w *recorder, q *request) error {
 	if err := q.vault.EraseEndpoint(q.Context(), q.caller, e); err != nil {
 		return err
 	}
+	s.wake(q) // work may have waited for room
 	writeJSON(w, http.StatusOK, message("All records deleted"))
 	return nil
 }

@@ -219,6 +219,8 @@ func (s *server) table() routes {
 		{method: get, pattern: "/she/feed/{prefix...}", in: inAPI, needs: needs(access.ReadFeed()), do: s.getFeed},
 		{method: get, pattern: "/she/static/{prefix...}", in: inV26, needs: needs(access.ReadFeed()), do: s.getStatic},
 
+		{method: get, pattern: "/system/status", in: inAPI, needs: needs(access.SeeStorage()), do: s.systemStatus},
+
 		{method: get, pattern: "/applications", in: inAPI, needs: needs(access.ListApplications()), do: s.listApplications},
 		{method: get, pattern: "/applications/{application}", in: inAPI, needs: ofParam("application", access.SeeApplication), do: s.getApplication},
 		{method: get, pattern: "/applications/{application}/setup", in: inAPI, needs: ofParam("application", access.ManageApplication), do: s.setupApplication},

@@ -23,6 +23,7 @@ import (
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/invoke"
+	"she/internal/plan"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
 )
@@ -49,10 +50,11 @@ type world struct {
 	tokens     *tokens
 	replaced   *replacedFunctions
 
-	mu   sync.Mutex
-	now  time.Time
-	logs bytes.Buffer
-	fail func(ops []string, persisted bool) error // of the disk
+	mu    sync.Mutex
+	now   time.Time
+	logs  bytes.Buffer
+	fail  func(ops []string, persisted bool) error // of the disk
+	limit plan.Storage                             // of each HAT
 }
 
 func (w *world) clock() time.Time {
@@ -137,6 +139,11 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	w := &world{t: t, now: morning, users: map[string]vault.User{}, tokens: newTokens()}
 	w.store = must(sqlite.NewStore(t.TempDir(), sqlite.Options{
 		Now: w.clock,
+		Storage: func(string) plan.Storage {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.limit
+		},
 		AtCommit: func(ops []string, persisted bool) error {
 			w.mu.Lock()
 			fail := w.fail

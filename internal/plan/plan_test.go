@@ -112,7 +112,7 @@ func TestLatest(t *testing.T) {
 	} {
 		tries := Tries{Failed: c.attempt}
 		if c.fault == operator {
-			tries.Operator = c.attempt
+			tries.Outages = c.attempt
 		}
 		if got := Latest(c.fault, tries, c.next, now).Sub(now); got != c.want {
 			t.Errorf("%s: %v, want %v", c.says, got, c.want)

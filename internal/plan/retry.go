@@ -22,43 +22,54 @@ var patienceWith = map[hat.Who]patience{
 	// then goes on by itself: no data waits for a person because of a machine.
 	hat.Operator: {first: time.Second, factor: 2, longest: 5 * time.Minute},
 	hat.Engine:   {first: time.Second, factor: 3, longest: 10 * time.Minute, attempts: 12},
-	// Only the Owner can lift it.
+	// Only the Owner can lift it. What a HAT has no room for is another matter: see forRoom.
 	hat.Owner: {longest: time.Hour, attempts: 1},
 }
 
+// forRoom is for output that a HAT has no room for. Erasing makes it due at once; a higher limit is found soon.
+var forRoom = patience{first: 10 * time.Second, factor: 6, longest: StoragePause}
+
 func patienceOf(f *hat.Fault) patience {
+	if OverStorage(f) {
+		return forRoom
+	}
 	if p, known := patienceWith[f.Who]; known {
 		return p
 	}
 	return patienceWith[hat.Engine]
 }
 
-// Tries says how often an item of work has failed, and how many of these failures were the operator's. A full disk says
-// nothing about a function: its failures don't use up the attempts that the function has.
+// Tries says how often an item of work has failed, and how many of these failures were for want of something around the
+// function: the operator's faults, and a HAT without room. A full disk says nothing about a function: its failures don't
+// use up the attempts that the function has.
 type Tries struct {
-	Failed   int
-	Operator int
+	Failed  int
+	Outages int
 }
+
+// outage says that a fault is of the kind that Outages counts.
+func outage(f *hat.Fault) bool { return f.Who == hat.Operator || OverStorage(f) }
 
 // After counts one more failure.
 func (t Tries) After(f *hat.Fault) Tries {
 	t.Failed++
-	if f.Who == hat.Operator {
-		t.Operator++
+	if outage(f) {
+		t.Outages++
 	}
 	return t
 }
 
-// of is how many failures count for a fault: the operator's for one of the operator's, all others for any other.
+// of is how many failures count for a fault.
 func (t Tries) of(f *hat.Fault) int {
-	if f.Who == hat.Operator {
-		return t.Operator
+	if outage(f) {
+		return t.Outages
 	}
-	return t.Failed - t.Operator
+	return t.Failed - t.Outages
 }
 
 // Retry says how long to wait after the last of these failures, f, and whether to park: to try it no more until
-// somebody asks. What the operator must mend is never parked. What is too large for any request is parked at once.
+// somebody asks. What the operator must mend, and what
+// waits for room in the HAT, is never parked. What is too large for any request is parked at once.
 // random in [0, 1) spreads pauses by ±20 %, so that a common cause does not bring everybody back at once.
 func Retry(f *hat.Fault, tries Tries, random float64) (pause time.Duration, park bool) {
 	p := patienceOf(f)

@@ -20,7 +20,8 @@ type Situation struct {
 	Outdated *hat.Fault
 	// Wider is an installed version that asks for more than was granted; zero: none. The granted one goes on meanwhile.
 	Wider hat.Version
-	// Quota is why the HAT may have no run now, however much waits; nil: it may.
+	// Quota is why the HAT may have no run now, however much waits; nil: it may. QuotaEnds is zero if no time ends it: the HAT
+	// is full.
 	Quota     *hat.Fault
 	QuotaEnds time.Time
 

@@ -90,6 +90,10 @@ type Change struct {
 }
 
 // Records is the log and what it says now.
+//
+// What makes a HAT hold more than it may is refused with a *QuotaError, whoever asks: records, documents, users, consents
+// and what functions derive. Over the limit all of this goes on: erasing, disabling, the ends of runs, and changes that
+// take no room, with the receipts of them. So do, as far as plan.Storage.Beyond, receipts of what was shown.
 type Records interface {
 	// Append is T1: it stores the drafts and their links in order, or none of them, raises the pending work of
 	// every enabled function that reads one of the endpoints, and returns the records with their links. With
@@ -108,6 +112,8 @@ type Records interface {
 	Record(ctx context.Context, c access.Caller, id hat.RecordID) (hat.Record, error)
 	// Endpoints are those that hold a record, sorted.
 	Endpoints(ctx context.Context, c access.Caller) ([]hat.Endpoint, error)
+	// Storage is what the HAT holds, and what it may hold. access.ErrDenied.
+	Storage(ctx context.Context, c access.Caller) (plan.Held, plan.Storage, error)
 	// Read calls f with one consistent snapshot of the records, which is gone when f returns. Scanning an endpoint
 	// the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot. f must not call the
 	// vault: it holds one of a bounded number of snapshots.
@@ -178,11 +184,11 @@ type Claim struct {
 	Quota    plan.Quota
 }
 
-// A QuotaError is a claim that comes too early: the function has had what it may have at this HAT in a day. Its work
-// waits as it did.
+// A QuotaError is a claim that comes too early: the function has had what it may have at this HAT in a day, or the HAT
+// is full; its work waits as it did. Or it is a change that the HAT has no room for; nothing of it is stored.
 type QuotaError struct {
 	Fault *hat.Fault
-	Until time.Time
+	Until time.Time // when to look again; zero: no time alone ends it
 }
 
 func (e *QuotaError) Error() string { return e.Fault.Error() }
@@ -241,7 +247,8 @@ type Work interface {
 	Due(ctx context.Context) ([]Due, error)
 	// Claim is T2: lease and Plan are stored together. The plan covers one item of what waits: of what is due, the item
 	// that is due longest; on request the front, and what is parked right before it. ErrNotEnabled, ErrBusy, ErrNothingDue
-	// (ByData only), *QuotaError: what runs of today have taken is counted in the same transaction.
+	// (ByData only), *QuotaError: what runs of today have taken is counted in the same transaction, and so is what the HAT
+	// holds.
 	Claim(ctx context.Context, c Claim) (plan.Plan, error)
 	// Commit is T3: derived records, groups, pending work of their readers, cursor or range, run and receipt land together
 	// or not at all; what the result takes the place of is superseded in the same commit. A plan whose Upto is lower than it

@@ -39,6 +39,7 @@ func (v *Vault) KeepCheckpoint(ctx context.Context, c access.Caller, p receipt.C
 		return err
 	}
 	return v.write(ctx, "checkpoint", func(t *tx) error {
+		t.grows = traces
 		_, err := t.exec(t.ctx, "INSERT INTO checkpoints (number, hash, at, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
 			p.Number, p.Hash[:], p.At, p.Signature)
 		return err

@@ -145,8 +145,16 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	if err := e.c.Check(k.Writing(id)); err != nil {
 		return err
 	}
+	var had int
+	err := e.t.get(e.t.ctx, "SELECT octet_length(body) FROM documents WHERE kind = ? AND id = ?", []any{string(k), id}, &had)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if err != nil || len(body)-had > smallChange {
+		e.t.grows = fully
+	}
 	now := e.t.now.UnixMicro()
-	_, err := e.t.exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
+	_, err = e.t.exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, updated = excluded.updated`,
 		string(k), id, string(body), now, now)
 	if err != nil {

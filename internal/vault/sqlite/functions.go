@@ -391,6 +391,7 @@ func (v *Vault) Agree(
 			state, err = stateOf(t.ctx, t.conn, f)
 			return err
 		}
+		t.grows = fully
 		if g.Ahead = f.grant.Ahead; isNew || g.Ahead == 0 || g.Since.After(f.grant.Since) {
 			g.Ahead = t.seq + 1
 		}

@@ -120,6 +120,7 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 		return fmt.Errorf("write %s: %w", drafts[0].Endpoint, err)
 	}
 	t.seq += hat.Seq(len(drafts))
+	t.records += int64(len(drafts))
 	for i := range records {
 		if err := t.indexRecord(&records[i]); err != nil {
 			return err

@@ -39,7 +39,7 @@ func (w *work) again(now time.Time, replay bool) {
 }
 
 // tries is how often it has failed.
-func (w *work) tries() plan.Tries { return plan.Tries{Failed: w.attempt, Operator: w.outages} }
+func (w *work) tries() plan.Tries { return plan.Tries{Failed: w.attempt, Outages: w.outages} }
 
 // due says whether it may be claimed without anybody asking.
 func (w *work) due(now time.Time) bool {

@@ -99,6 +99,7 @@ func (v *Vault) Append(ctx context.Context, c access.Caller, drafts []hat.Draft,
 	}
 	var records []hat.Record
 	err := v.write(ctx, appending, func(t *tx) error {
+		t.grows = fully
 		by, err := t.person(c)
 		if err != nil {
 			return err
@@ -254,6 +255,7 @@ func (t *tx) group(records []int64) error {
 // A stored record as far as changing it needs.
 type stored struct {
 	born, endpoint, user int64
+	size                 int // of its data, in bytes
 	at                   hat.Endpoint
 	id                   hat.RecordID
 	created              int64
@@ -269,9 +271,9 @@ func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) acce
 	}
 	var name string
 	var user []byte
-	err := t.get(t.ctx, `SELECT r.born, r.endpoint, e.name, r.user, u.id, r.created, r.chain FROM records r
+	err := t.get(t.ctx, `SELECT r.born, r.endpoint, e.name, r.user, u.id, r.created, r.chain, octet_length(r.data) FROM records r
 		JOIN endpoints e ON e.n = r.endpoint JOIN users u ON u.n = r.user WHERE r.id = ?`,
-		[]any{id.Bytes()}, &s.born, &s.endpoint, &name, &s.user, &user, &s.created, &s.chain)
+		[]any{id.Bytes()}, &s.born, &s.endpoint, &name, &s.user, &user, &s.created, &s.chain, &s.size)
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
 	}
@@ -300,6 +302,7 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 	err := v.write(ctx, "update", func(t *tx) error {
 		records = make([]hat.Record, 0, len(changes))
 		var ch change
+		more := 0
 		for _, one := range changes {
 			s, err := t.find(c, one.ID, access.WriteRecords)
 			if err != nil {
@@ -311,6 +314,7 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 			if one.Data.IsZero() {
 				return fmt.Errorf("record %s: a change without data", one.ID)
 			}
+			more += len(one.Data.JSON()) - s.size
 			if err := t.log(changed, s.born, s.endpoint, nil); err != nil {
 				return err
 			}
@@ -339,6 +343,9 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 		}
 		if err := t.raise(ch.events); err != nil {
 			return err
+		}
+		if t.grows = traces; more > 0 {
+			t.grows = fully
 		}
 		return t.wrote(c, "changed", &ch)
 	})
@@ -441,6 +448,9 @@ func (t *tx) erase(c access.Caller, gone []stored, superseded []stored) error {
 	if len(gone) > 0 {
 		fact.First, fact.Last = ch.first, t.seq
 	}
+	if err := t.roomAgain(); err != nil {
+		return err
+	}
 	return t.receipt(fact)
 }
 
@@ -457,6 +467,7 @@ func (t *tx) groupsOf(born int64) (groups []int64, err error) {
 // Link: see vault.Records.
 func (v *Vault) Link(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
 	return v.write(ctx, "link", func(t *tx) error {
+		t.grows = fully
 		var (
 			group []int64
 			ch    change

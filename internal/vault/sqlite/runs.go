@@ -200,6 +200,7 @@ func (t *tx) inForce(d vault.Disclosure) error {
 // Disclose: see vault.Receipts.
 func (v *Vault) Disclose(ctx context.Context, c access.Caller, d vault.Disclosure) error {
 	return v.write(ctx, "disclose", func(t *tx) error {
+		t.grows = traces
 		if err := t.inForce(d); err != nil {
 			return err
 		}

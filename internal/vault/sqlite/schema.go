@@ -199,7 +199,11 @@ ALTER TABLE pending ADD COLUMN outages INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE ranges ADD COLUMN outages INTEGER NOT NULL DEFAULT 0;
 UPDATE pending SET parked = 0 WHERE parked AND not_before IS NOT NULL AND json_extract(fault, '$.who') = 'operator';
 UPDATE ranges SET parked = 0 WHERE parked AND not_before IS NOT NULL AND json_extract(fault, '$.who') = 'operator';
-`, debitSchema}
+`, debitSchema, `
+-- How many records there are, so that nobody has to count them.
+ALTER TABLE hat ADD COLUMN records INTEGER NOT NULL DEFAULT 0;
+UPDATE hat SET records = (SELECT count(*) FROM records);
+`}
 
 // applicationID marks the files as ours: "SHE1".
 const applicationID = 0x53484531

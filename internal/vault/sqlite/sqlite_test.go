@@ -5,6 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"she/internal/plan"
 	"she/internal/vault/vaulttest"
 )
 
@@ -14,7 +15,12 @@ func TestConformance(t *testing.T) {
 	vaulttest.Run(t, func(t testing.TB) vaulttest.Opener {
 		dir := t.TempDir()
 		return func(s vaulttest.Setup) (vaulttest.Store, error) {
-			return NewStore(dir, Options{Now: s.Now, AtCommit: s.AtCommit})
+			return NewStore(dir, Options{Now: s.Now, AtCommit: s.AtCommit, Storage: func(string) plan.Storage {
+				if s.Storage == nil {
+					return plan.Storage{}
+				}
+				return s.Storage()
+			}})
 		}
 	})
 }

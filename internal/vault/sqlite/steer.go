@@ -32,6 +32,7 @@ func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error
 		return err
 	}
 	err := v.write(ctx, "replay", func(t *tx) error {
+		t.grows = traces
 		_, err := t.replay(id)
 		return err
 	})
@@ -50,6 +51,7 @@ func (v *Vault) ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID
 		return nil, fmt.Errorf("replay %d runs: %w", len(ids), vault.ErrTooMany)
 	}
 	err = v.write(ctx, "replay", func(t *tx) error {
+		t.grows = traces
 		outcomes = make([]error, len(ids))
 		for i, id := range ids {
 			if outcomes[i], err = t.apart(func() error {
@@ -96,6 +98,7 @@ func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionI
 		return 0, err
 	}
 	err = v.write(ctx, "replay", func(t *tx) error {
+		t.grows = traces
 		due, err = t.replayMany(f, w)
 		return err
 	})

@@ -18,16 +18,20 @@ import (
 	modernc "modernc.org/sqlite"
 
 	"she/internal/access"
+	"she/internal/plan"
 	"she/internal/receipt"
 	"she/internal/vault"
 )
 
 // Options of a Store.
 type Options struct {
-	MaxOpen  int              // vaults open at a time; default Places
-	IdleFor  time.Duration    // how long a vault stays open that nobody uses; default 1 minute
-	MaxBytes int64            // of one vault's file; 0: as the disk allows. Over it: vault.ErrFull
-	Now      func() time.Time // default time.Now
+	MaxOpen  int           // vaults open at a time; default Places
+	IdleFor  time.Duration // how long a vault stays open that nobody uses; default 1 minute
+	MaxBytes int64         // of one vault's file; 0: as the disk allows. Over it: vault.ErrFull
+	// Storage says how much a HAT may hold, each time it is asked, so that it may differ between HATs and change; nil:
+	// nothing is bounded. Unlike MaxBytes it leaves what erases and ends free.
+	Storage func(id string) plan.Storage
+	Now     func() time.Time // default time.Now
 	// Life names this life of the server, so that leases of another are known to have lapsed; default random.
 	Life string
 	// AtCommit, for tests, is called before and after each commit with the names of the transactions in it ("append",
@@ -79,6 +83,9 @@ func NewStore(dir string, o Options) (*Store, error) {
 	}
 	if o.IdleFor <= 0 {
 		o.IdleFor = time.Minute
+	}
+	if o.Storage == nil {
+		o.Storage = func(string) plan.Storage { return plan.Storage{} }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -445,6 +452,19 @@ func (s *Store) OpenVaults() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open
+}
+
+// FileSize is how much of the disk a HAT's vault takes, its write-ahead log included; 0 if there is none.
+func (s *Store) FileSize(id string) (n int64) {
+	if !idPattern.MatchString(id) {
+		return 0
+	}
+	for _, path := range []string{s.path(id), s.path(id) + "-wal"} {
+		if info, err := os.Stat(path); err == nil {
+			n += info.Size()
+		}
+	}
+	return n
 }
 
 // List is the ids of all vaults in the folder.

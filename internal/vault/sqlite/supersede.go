@@ -253,6 +253,7 @@ func (t *tx) remove(s stored) error {
 	if _, err := t.exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
 		return err
 	}
+	t.records--
 	for _, g := range groups {
 		if _, err := t.exec(t.ctx,
 			"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {

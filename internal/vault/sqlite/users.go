@@ -43,6 +43,7 @@ func insertUser(ctx context.Context, c *conn, u vault.User) error {
 func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
 	return v.write(ctx, "user", func(t *tx) error {
 		t.changePeople()
+		t.grows = fully
 		return insertUser(t.ctx, t.conn, u)
 	})
 }
@@ -74,6 +75,7 @@ func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault
 			return t.updateUser(u)
 		}
 		t.changePeople()
+		t.grows = fully
 		return insertUser(t.ctx, t.conn, u)
 	})
 	return u, err
@@ -90,6 +92,14 @@ func (t *tx) updateUser(u vault.User) error {
 	values, err := userValues(u)
 	if err != nil {
 		return err
+	}
+	had := 0
+	err = t.get(t.ctx, "SELECT octet_length(username) + octet_length(roles) FROM users WHERE id = ?", []any{u.ID.Bytes()}, &had)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if len(u.Username)+len(values[2].(string))-had > smallChange {
+		t.grows = fully
 	}
 	changed, err := t.exec(t.ctx, `UPDATE users SET username = ?, password = ?, roles = ?, owner = ?, enabled = ?,
 		tokens_from = ? WHERE id = ?`, values...)

@@ -20,6 +20,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/receipt"
 	"she/internal/vault"
 )
@@ -31,6 +32,7 @@ type Vault struct {
 	life  string
 	clock func() time.Time
 	hook  func(ops []string, persisted bool) error
+	holds func(id string) plan.Storage // what the HAT may hold
 
 	db    *sql.DB
 	conns *conns
@@ -81,7 +83,7 @@ func open(ctx context.Context, id, path string, o Options) (*Vault, error) {
 		return nil, fmt.Errorf("vault %s: %w", id, err)
 	}
 	v := &Vault{
-		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit,
+		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit, holds: o.Storage,
 		db:        sql.OpenDB(connector),
 		names:     newNames(),
 		grants:    map[int64]access.Grant{},
@@ -126,9 +128,9 @@ func (v *Vault) begin(ctx context.Context) (interrupted bool, err error) {
 		id   string
 		head []byte
 	)
-	err = w.get(ctx, `SELECT id, seq, receipts, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
+	err = w.get(ctx, `SELECT id, seq, receipts, records, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
 			EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
-		&id, &v.state.seq, &v.state.head.Number, &head, &interrupted, &v.chores)
+		&id, &v.state.seq, &v.state.head.Number, &v.state.records, &head, &interrupted, &v.chores)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return false, fmt.Errorf("%w: %s: it belongs to nobody", vault.ErrDamaged, v.path)

@@ -159,6 +159,9 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		}
 	}
 	if c.Cause != plan.ByData || next(waiting, ranges, now) != nil {
+		if refused, err := t.notFull(now); refused != nil || err != nil {
+			return p, refused, err
+		}
 		if refused, err := t.withinQuota(c.Quota, c.Function, now); refused != nil || err != nil {
 			return p, refused, err
 		}
@@ -327,6 +330,9 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	if err := t.supersede(f, p, l, w); err != nil {
 		return done, err
 	}
+	if len(w.written) > 0 {
+		t.grows = fully
+	}
 	if p.Range != 0 {
 		err = t.doneRange(f, p)
 	} else {
@@ -416,9 +422,9 @@ func (t *tx) failed(f function, planned, ran plan.Plan, fault *hat.Fault) error 
 		// Fewer records at a time are something else: the attempt does not count.
 		w.most, w.fault, w.notBefore = ran.Most, fault, t.now
 	} else {
-		tries := plan.Tries{Failed: ran.Attempt - 1, Operator: w.outages}.After(fault)
+		tries := plan.Tries{Failed: ran.Attempt - 1, Outages: w.outages}.After(fault)
 		pause, park := plan.Retry(fault, tries, rand.Float64())
-		w.attempt, w.outages, w.fault = tries.Failed, tries.Operator, fault
+		w.attempt, w.outages, w.fault = tries.Failed, tries.Outages, fault
 		onlyAsked := f.grant.Trigger.Kind == hat.Manual || w.notBefore.IsZero()
 		// Where nothing of the front was tried, its own turn comes first.
 		tried := g != nil || ran.Upto > f.cursor

@@ -39,12 +39,14 @@ type tx struct {
 	erased, replaced bool // something a person wrote
 	raised           bool // there are functions whose pending work may have changed
 	peopled          bool // users have changed
+	grows            growth
 }
 
 // state is what the row of table hat says.
 type state struct {
-	seq  hat.Seq
-	head receipt.Head
+	seq     hat.Seq
+	head    receipt.Head
+	records int64 // that there are now
 }
 
 // write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind. Where
@@ -203,8 +205,8 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		}
 	}
 	if v.state != began {
-		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, head = ?",
-			v.state.seq, v.state.head.Number, v.state.head.Hash[:]); err != nil {
+		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, records = ?, head = ?",
+			v.state.seq, v.state.head.Number, v.state.records, v.state.head.Hash[:]); err != nil {
 			return jobs, fmt.Errorf("commit: %w", err)
 		}
 	}
@@ -311,7 +313,10 @@ func (t *tx) do(j job) (err error) {
 			err = &panicError{r}
 		}
 	}()
-	return j.do(t)
+	if err := j.do(t); err != nil {
+		return err
+	}
+	return t.fits()
 }
 
 type panicError struct{ value any }

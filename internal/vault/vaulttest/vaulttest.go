@@ -31,6 +31,7 @@ type Store interface {
 type Setup struct {
 	Now      func() time.Time
 	AtCommit func(ops []string, persisted bool) error
+	Storage  func() plan.Storage // what a HAT may hold; nil: as much as it likes
 }
 
 // An Opener opens a store over the same vaults each time: calling it again is a restart of the server.
@@ -44,7 +45,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 	}{
 		{"store", testStore}, {"users", testUsers}, {"putting a user", testPutUser}, {"documents", testDocuments}, {"the next sees", testTheNextSees},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
-		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering}, {"quota", testQuota}, {"clock", testClock},
+		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering}, {"quota", testQuota}, {"storage", testStorage}, {"clock", testClock},
 		{"ranges", testRanges}, {"generations", testGenerations}, {"model", testModel},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {
@@ -75,6 +76,7 @@ type person struct {
 	testing.TB
 	open     Opener
 	atCommit func(ops []string, persisted bool) error
+	storage  func() plan.Storage
 	store    Store
 	v        vault.Vault
 	release  func()
@@ -112,6 +114,11 @@ func (p *person) openStore() {
 			return nil
 		}
 		return p.atCommit(ops, persisted)
+	}, Storage: func() plan.Storage {
+		if p.storage == nil {
+			return plan.Storage{}
+		}
+		return p.storage()
 	}})
 	if err != nil {
 		p.Fatal(err)
@@ -383,6 +390,9 @@ func CheckHAT(t testing.TB, v vault.Vault) {
 	c.runs(ctx)
 	c.ranges(ctx)
 	c.superseded(ctx)
+	if held, _, err := v.Storage(ctx, c.owner); err != nil || held.Records != int64(len(c.present)) || held.Bytes <= 0 {
+		t.Errorf("CheckHAT: the vault says it holds %+v (%v); there are %d records", held, err, len(c.present))
+	}
 }
 
 type checker struct {

@@ -1,0 +1,224 @@
+package vaulttest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+// testStorage: a HAT holds no more than it may, whoever asks; what erases, ends and disables goes on, and so does all
+// else when there is room.
+func testStorage(t *testing.T, fresh func(testing.TB) Opener) {
+	// full is a person whose HAT has no byte left, with a function that has work waiting, a user, a document, and a
+	// record to erase.
+	full := func(t *testing.T) (p *person, limit *plan.Storage, g access.Grant, ballast []hat.Record) {
+		p, limit = newPerson(t, fresh), &plan.Storage{}
+		p.storage = func() plan.Storage { return *limit }
+		g = p.grant("f", individual, "she/f", "a/x")
+		p.enable(g)
+		p.must(p.v.CreateUser(p.ctx(), vault.User{ID: hat.NewUserID(), Username: "bob", Enabled: true}))
+		p.must(p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error { return e.Put(vault.Debits, "d", []byte(`{"terms":1}`)) }))
+		ballast = p.write("a/ballast", long(1<<20))
+		p.write("a/x", `1`)
+		held := p.held()
+		limit.Bytes = held.Bytes
+		return p, limit, g, ballast
+	}
+	refused := func(t *testing.T, what string, err error, code string) {
+		t.Helper()
+		var over *vault.QuotaError
+		if !errors.As(err, &over) || over.Fault.Code != code || over.Fault.Who != hat.Owner || !strings.Contains(over.Fault.Text, "erase") {
+			t.Errorf("%s: %v, want %s", what, err, code)
+		}
+	}
+	big := long(64 << 10)
+
+	t.Run("what grows is refused in a HAT that is full, and leaves nothing", func(t *testing.T) {
+		p, _, _, ballast := full(t)
+		before, last := p.held(), p.last()
+		_, err := p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x", big)}, false)
+		refused(t, "a write by the owner", err, plan.CodeBytes)
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x", big)}, true)
+		refused(t, "one without duplicates", err, plan.CodeBytes)
+		linked := draft(t, "a/x", `"parent"`)
+		linked.Links = []hat.Draft{draft(t, "a/y", big)}
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{linked}, false)
+		refused(t, "one with links", err, plan.CodeBytes)
+		writer := vault.User{ID: hat.NewUserID(), Username: "plug", Enabled: true, Roles: []access.Role{{Title: access.TitleNamespaceWrite, Detail: strings.Repeat("n", 8<<10)}}}
+		refused(t, "a user", p.v.CreateUser(p.ctx(), writer), plan.CodeBytes)
+		_, err = p.v.PutUser(p.ctx(), "plug", func(u *vault.User, _ bool) error { u.Roles = writer.Roles; return nil })
+		refused(t, "a user that is put", err, plan.CodeBytes)
+		bob, err := p.v.UserByName(p.ctx(), "bob")
+		p.must(err)
+		bob.Roles = writer.Roles
+		refused(t, "roles of a user", p.v.UpdateUser(p.ctx(), bob), plan.CodeBytes)
+		_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: ballast[0].ID, Data: data(t, long(1<<20+64<<10))}})
+		refused(t, "a change for more", err, plan.CodeBytes)
+		for _, kind := range []vault.DocumentKind{vault.Bundles, vault.Combinators, vault.Debits, vault.Setups} {
+			refused(t, string(kind), p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error {
+				return e.Put(kind, "d", []byte(big))
+			}), plan.CodeBytes)
+		}
+		wide := p.grant("g", individual, "she/g", "a/x")
+		wide.Manifest = []byte(big)
+		_, err = p.v.Enable(p.ctx(), p.owner, wide)
+		refused(t, "a consent", err, plan.CodeBytes)
+		if after := p.held(); after != before || p.last() != last {
+			t.Errorf("what was refused took the HAT from %+v to %+v", before, after)
+		}
+		p.has("a/x", `1`)
+		CheckHAT(t, p.v)
+	})
+
+	t.Run("erasing, disabling and the ends of runs go on", func(t *testing.T) {
+		p, limit, g, ballast := full(t)
+		limit.Bytes = 1 << 40
+		pl := p.claim(g.Function)
+		limit.Bytes = p.held().Bytes - 64<<10
+		// The run's result has no room; that it ended is stored, with what it said.
+		_, err := p.v.Commit(p.ctx(), pl, output(t, g, `"derived"`))
+		refused(t, "a result", err, plan.CodeBytes)
+		var over *vault.QuotaError
+		errors.As(err, &over)
+		p.must(p.v.Fail(p.ctx(), pl, vault.Output{Log: []byte(big)}, over.Fault))
+		if r, err := p.v.Run(p.ctx(), p.owner, pl.Run); err != nil || r.State != vault.RunRefused || string(r.Log) != big {
+			t.Errorf("the run is %s with a log of %d bytes, %v", r.State, len(r.Log), err)
+		}
+		// Agreements are withdrawn, passwords changed, and what is shown has its receipt.
+		p.must(p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error { return e.Put(vault.Debits, "d", []byte(`{"terms":1,"cancelled":true}`)) }))
+		bob, err := p.v.UserByName(p.ctx(), "bob")
+		p.must(err)
+		bob.PasswordHash, bob.Enabled = []byte(strings.Repeat("h", 60)), false
+		p.must(p.v.UpdateUser(p.ctx(), bob))
+		p.must(p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d", Endpoints: []hat.Endpoint{endpoint(t, "a/x")}}))
+		_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: ballast[0].ID, Data: data(t, long(1<<20-64<<10))}})
+		p.must(err)
+		_, err = p.v.Disable(p.ctx(), p.owner, g.Function)
+		p.must(err)
+		p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{ballast[0].ID}))
+		if held := p.held(); held.Bytes > limit.Bytes-800<<10 || held.Records != 1 {
+			t.Errorf("after erasing it holds %+v of %+v", held, *limit)
+		}
+		p.write("a/x", big)
+		CheckHAT(t, p.v)
+	})
+
+	t.Run("receipts of what is shown are bounded too", func(t *testing.T) {
+		p, _, _, _ := full(t)
+		var err error
+		shown := 0
+		for ; err == nil && shown < 100_000; shown++ {
+			err = p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d", Endpoints: []hat.Endpoint{endpoint(t, "a/x")}})
+		}
+		refused(t, "a disclosure", err, plan.CodeBytes)
+		if shown < 100 {
+			t.Errorf("a HAT that is full shares what it holds %d times", shown)
+		}
+	})
+
+	t.Run("work waits for room and goes on by itself", func(t *testing.T) {
+		p, limit, g, ballast := full(t)
+		// Full: nothing is claimed, no attempt is counted.
+		before := p.state(g.Function)
+		_, err := p.tryClaim(g.Function, plan.ByData, false)
+		refused(t, "a claim", err, plan.CodeBytes)
+		var over *vault.QuotaError
+		if errors.As(err, &over); !over.Until.After(p.clock.now()) || over.Until.Sub(p.clock.now()) > 10*time.Minute {
+			t.Errorf("it is looked at again at %s", over.Until)
+		}
+		_, err = p.tryClaim(g.Function, plan.ByRequest, false)
+		refused(t, "a claim on request", err, plan.CodeBytes)
+		if after := p.state(g.Function); after.Pending.Attempt != 0 || !after.Pending.NotBefore.Equal(before.Pending.NotBefore) {
+			t.Errorf("the work is %+v", after.Pending)
+		}
+		// A result that is too large: the owner's fault, however often, and never parked.
+		for attempt := 1; attempt <= 50; attempt++ {
+			limit.Bytes = p.held().Bytes + 32<<10
+			pl := p.claim(g.Function)
+			_, err := p.v.Commit(p.ctx(), pl, output(t, g, big))
+			refused(t, "a result", err, plan.CodeBytes)
+			errors.As(err, &over)
+			p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, over.Fault))
+			s := p.state(g.Function)
+			if s.Pending == nil || s.Pending.Parked || s.Ranges != nil || s.Pending.Attempt != attempt || s.Pending.NotBefore.Sub(p.clock.now()) > 10*time.Minute {
+				t.Fatalf("after attempt %d: %+v", attempt, s)
+			}
+			if attempt < 50 {
+				p.clock.move(10 * time.Minute)
+			}
+		}
+		p.isDue()
+		p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{ballast[0].ID}))
+		p.isDue("f") // at once
+		p.runOnceAfter(g.Function, big)
+		p.has("she/f", big)
+		CheckHAT(t, p.v)
+	})
+
+	t.Run("records are counted, and kept in number", func(t *testing.T) {
+		p, limit := newPerson(t, fresh), &plan.Storage{Records: 3}
+		p.storage = func() plan.Storage { return *limit }
+		g := p.grant("f", individual, "she/f", "a/x")
+		g.Mode = hat.ReplaceOutput
+		p.enable(g)
+		all := p.write("a/x", `1`, `2`)
+		p.runOnceAfter(g.Function, `"three"`)
+		_, err := p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x", `4`)}, false)
+		refused(t, "a fourth", err, plan.CodeStored)
+		p.restart()
+		if held := p.held(); held.Records != 3 {
+			t.Errorf("after a restart it holds %+v", held)
+		}
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x", `4`)}, true)
+		refused(t, "a fourth", err, plan.CodeStored)
+		_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: all[0].ID, Data: data(t, `1000000`)}})
+		p.must(err)
+		p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{all[1].ID}))
+		p.write("a/x", `4`)
+		limit.Records = 4
+		p.runOnceAfter(g.Function, `"four"`) // takes the place of three
+		if held := p.held(); held.Records != 3 {
+			t.Errorf("it holds %+v", held)
+		}
+		p.must(p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(t, "a/x")))
+		if held := p.held(); held.Records != 1 {
+			t.Errorf("it holds %+v", held)
+		}
+		limit.Records = 1
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/y", `5`)}, false)
+		refused(t, "one more", err, plan.CodeStored)
+		CheckHAT(t, p.v)
+	})
+
+	t.Run("who may see it", func(t *testing.T) {
+		p := newPerson(t, fresh)
+		p.storage = func() plan.Storage { return plan.Storage{Bytes: 1 << 30, Records: 7} }
+		for _, c := range []access.Caller{p.owner, access.Operator()} {
+			if held, limit, err := p.v.Storage(p.ctx(), c); err != nil || limit != p.storage() || held.Bytes == 0 || held.Records != 0 {
+				t.Errorf("it is %+v of %+v, %v", held, limit, err)
+			}
+		}
+		for _, c := range []access.Caller{{}, app(p, reads("a")), app(p, writes("a"))} {
+			_, _, err := p.v.Storage(p.ctx(), c)
+			p.wants(err, access.ErrDenied)
+		}
+	})
+}
+
+// held is what the HAT holds.
+func (p *person) held() plan.Held {
+	p.Helper()
+	held, _, err := p.v.Storage(p.ctx(), p.owner)
+	p.must(err)
+	return held
+}
+
+// long is a text of so many bytes, as JSON.
+func long(n int) string { return fmt.Sprintf(`"%s"`, strings.Repeat("x", n-2)) }
