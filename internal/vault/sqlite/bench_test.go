@@ -13,6 +13,7 @@ import (
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/vault"
 )
 
@@ -23,7 +24,9 @@ func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct{ vaults, writers int }{{1, 1}, {1, 32}, {32, 32}} {
 		b.Run(fmt.Sprintf("vaults=%d/writers=%d", c.vaults, c.writers), func(b *testing.B) {
 			var commits, shared atomic.Int64
-			s := newStore(b, b.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
+			// As a server has it: with a limit.
+			limit := func(string) plan.Storage { return plan.Storage{Bytes: 1 << 40, Records: 1 << 40} }
+			s := newStore(b, b.TempDir(), Options{Storage: limit, AtCommit: func(ops []string, persisted bool) error {
 				if persisted {
 					commits.Add(1)
 					shared.Add(int64(len(ops)))
