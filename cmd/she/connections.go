@@ -27,6 +27,8 @@ const (
 const (
 	rawBusy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json\r\nContent-Length: 73\r\nConnection: close\r\n\r\n" +
 		`{"error":"Service Unavailable","message":"Too many connections are open"}`
+	rawFraming = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 83\r\nConnection: close\r\n\r\n" +
+		`{"error":"Bad Request","message":"The end of this request can be read in two ways"}`
 	rawHeaders = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
 
@@ -77,11 +79,10 @@ type connection struct {
 	from netip.Prefix
 
 	// Of the goroutine that serves it.
-	header  bool // what is read belongs to the headers of a request
-	read    int  // bytes of them
-	lines   int
-	partial int    // bytes of the line that is not over
-	release func() // memory of large headers; nil: none
+	header  bool    // net/http waits for a request, or for the rest of its headers
+	frame   framing // where in its requests the connection is
+	bad     string  // the answer to what came last and is no request; nothing is read any more
+	release func()  // memory of large headers; nil: none
 
 	// Guarded by the gate's mutex.
 	closed     bool
@@ -195,7 +196,7 @@ func (g *gate) state(conn net.Conn, state http.ConnState) {
 		g.mu.Unlock()
 	case http.StateIdle:
 		c.letGo()
-		c.header, c.read, c.lines, c.partial = true, 0, 0, 0
+		c.header = true
 		g.mu.Lock()
 		g.waitLocked(c)
 		g.mu.Unlock()
@@ -253,54 +254,50 @@ func (c *connection) CloseWrite() error {
 	return nil
 }
 
-var errHeaders = errors.New("too many headers, or no memory for them")
+var errHeaders = errors.New("too many headers, no memory for them, or no request that all read alike")
 
-// Read counts what belongs to the headers of a request, and ends the connection of a client that sends too many.
+// Read follows the requests, and ends the connection of a client that sends too many headers or what could be read as
+// other requests by a proxy before this server.
 func (c *connection) Read(b []byte) (int, error) {
+	if c.bad != "" {
+		return 0, c.refuse()
+	}
 	n, err := c.Conn.Read(b)
-	if !c.header || n == 0 {
+	if n == 0 {
 		return n, err
 	}
-	c.count(b[:n])
-	if c.lines > maxHeaderLines {
-		return 0, c.end(rawHeaders)
-	}
-	if c.header && c.read > freeHeader && c.release == nil && c.gate.heavy != nil {
+	from, fault := c.frame.follow(b[:n])
+	switch {
+	case errors.Is(fault, errManyLines):
+		c.bad = rawHeaders
+	case fault != nil:
+		c.bad = rawFraming
+	case c.frame.reading() && c.frame.header > freeHeader && c.release == nil && c.gate.heavy != nil:
 		ctx, cancel := context.WithTimeout(context.Background(), headerTimeout/2)
-		release, heavyErr := c.gate.heavy(ctx, heavyHeader)
+		release, err := c.gate.heavy(ctx, heavyHeader)
 		cancel()
-		if heavyErr != nil {
-			return 0, c.end(rawBusy)
+		if err != nil {
+			c.bad = rawBusy
 		}
 		c.release = release
 	}
-	return n, err
-}
-
-// count follows the lines up to the empty one that ends the headers.
-func (c *connection) count(b []byte) {
-	for _, ch := range b {
-		c.read++
-		switch {
-		case ch != '\n':
-			if ch != '\r' {
-				c.partial++
-			}
-		case c.partial == 0 && c.lines > 0:
-			c.header = false // what follows is a body, until the next request
-			return
-		case c.partial > 0:
-			c.lines++
-			c.partial = 0
-		}
+	switch {
+	case c.bad == "":
+		return n, err
+	case from > 0: // requests before it, that are whole
+		return from, nil
 	}
+	return 0, c.refuse()
 }
 
-// end answers outside HTTP's own machinery, and says that the client is gone.
-func (c *connection) end(answer string) error {
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _ = io.WriteString(c.Conn, answer)
-	_ = c.CloseWrite()
+// refuse says that the client is gone. It answers outside HTTP's own machinery, unless that is at work on a request that
+// came before: then the next Read will.
+func (c *connection) refuse() error {
+	if c.header {
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(c.Conn, c.bad)
+		_ = c.CloseWrite()
+	}
 	return &net.OpError{Op: "read", Net: "tcp", Err: errHeaders}
 }
 
