@@ -41,7 +41,7 @@ var (
 	ErrNewer    = errors.New("the data directory was written by a newer version")
 )
 
-// format is the version of the layout and of node.db, kept as its user_version.
+// format is the version of the layout and of node.db, kept as its user_version and in the file format.
 const format = 1
 
 const schema = `
@@ -121,6 +121,11 @@ func Open(dir string) (*Directory, error) {
 }
 
 func (d *Directory) open() error {
+	// Before anything of the directory is looked at: what it means to a newer version nobody here knows.
+	written, err := readFormat(d.dir)
+	if err != nil {
+		return err
+	}
 	path := filepath.Join(d.dir, "node.db")
 	// SQLite would make the file readable to others, with the keys inside.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -143,6 +148,12 @@ func (d *Directory) open() error {
 	}
 	if _, err := d.db.Exec(proposedSchema); err != nil {
 		return fmt.Errorf("open node.db: %w", err)
+	}
+	if written != format {
+		// On a full disk the next start tries again: this one must be able to erase.
+		if err := writeFormat(d.dir); err != nil && !errors.Is(err, unix.ENOSPC) {
+			return fmt.Errorf("write the format of the data directory: %w", err)
+		}
 	}
 	return d.load()
 }
