@@ -193,7 +193,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", s.metrics.Handler())
+		mux.Handle("GET /metrics", s.metrics.OpenHandler())
 		s.scraped = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, WriteTimeout: headerTimeout, IdleTimeout: idleTimeout}
 		s.part("metrics", func() error { return newGate(scraped, fewConnections, 0).serve(s.scraped) })
 	}

@@ -93,7 +93,7 @@ func (s *server) listFunctions(w *recorder, q *request) error {
 	b := []byte{'['}
 	for _, id := range sorted {
 		f, isRegistered := registered[id]
-		if body, known := configuration(f, isRegistered, saved[id]); known {
+		if body, known := configuration(f, isRegistered, s.asSeen(q, saved[id])); known {
 			if len(b) > 1 {
 				b = append(b, ',')
 			}
@@ -140,7 +140,7 @@ func (s *server) getFunction(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	body, _ := configuration(f, registered, state)
+	body, _ := configuration(f, registered, s.asSeen(q, state))
 	writeBytes(w, http.StatusOK, body)
 	s.didShowConfiguration(q, f)
 	return nil
@@ -205,7 +205,8 @@ func notAvailable(id string) *apiError {
 	return controller(http.StatusBadRequest, "Function Not Available", fmt.Sprintf("Function %s not available for execution", id))
 }
 
-// triggerFunction: GET /she/function/{id}/trigger?useAll=false. It answers when the run is over.
+// triggerFunction: GET /she/function/{id}/trigger?useAll=false. It answers when the run is over; others than the Owner at
+// the next of a few steps, for they shall not learn how long it took.
 func (s *server) triggerFunction(w *recorder, q *request) error {
 	values, err := q.query()
 	if err != nil {
@@ -221,7 +222,13 @@ func (s *server) triggerFunction(w *recorder, q *request) error {
 		return functionNotFound(name)
 	}
 	q.release() // a run may take minutes
-	err = s.Functions.Trigger(q.Context(), q.hat.ID, q.caller, id, useAll)
+	run := func() error { return s.Functions.Trigger(q.Context(), q.hat.ID, q.caller, id, useAll) }
+	if q.caller.IsOwner() {
+		err = run()
+	} else {
+		err = inSteps(q.Context(), run)
+		s.seen.forget(seenKey{q.hat.ID, id.String()})
+	}
 	switch {
 	case err == nil:
 		writeJSON(w, http.StatusOK, message("Function Executed"))

@@ -81,6 +81,7 @@ type server struct {
 	routes  routes
 	tokens  *tokens
 	streams streams
+	seen    seenTimes
 	shown   *TermsShown
 }
 

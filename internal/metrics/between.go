@@ -30,15 +30,15 @@ func (c counted) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, e
 }
 
 func (m *Metrics) invoked(name string, a invoke.Answer, err error) {
-	m.queue.WithLabelValues(name).Observe(a.Timing.Queue.Seconds())
+	m.queue.observe(a.Timing.Queue.Seconds(), name)
 	if a.Start == invoke.Cold {
 		m.coldstarts.WithLabelValues(name).Inc()
-		m.initialise.WithLabelValues(name).Observe(max(a.Timing.Init, a.Timing.Sandbox).Seconds())
+		m.initialise.observe(max(a.Timing.Init, a.Timing.Sandbox).Seconds(), name)
 	}
 	if a.Timing.Run > 0 {
-		m.invoke.WithLabelValues(name).Observe(a.Timing.Run.Seconds())
-		m.memory.WithLabelValues(name).Observe(float64(a.Usage.MaxMemory))
-		m.cpu.WithLabelValues(name).Observe(a.Usage.CPU.Seconds())
+		m.invoke.observe(a.Timing.Run.Seconds(), name)
+		m.memory.observe(float64(a.Usage.MaxMemory), name)
+		m.cpu.observe(a.Usage.CPU.Seconds(), name)
 	}
 	var failure *invoke.Failure
 	switch {
@@ -81,7 +81,7 @@ func (m *Metrics) transaction(op string, began time.Time, err error) {
 		m.commits.WithLabelValues(op).Inc()
 		return
 	}
-	m.commit.WithLabelValues(op).Observe(time.Since(began).Seconds())
+	m.commit.observe(time.Since(began).Seconds(), op)
 }
 
 func (v timed) Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error) {
@@ -111,9 +111,17 @@ func (v timed) Claim(ctx context.Context, c vault.Claim) (plan.Plan, error) {
 	v.m.transaction("claim", began, err)
 	if err == nil {
 		v.m.claimed.Inc()
-		v.m.runQueue.WithLabelValues(string(p.Cause)).Observe(max(0, p.Claimed.Sub(p.Due)).Seconds())
+		v.m.runQueue.observe(max(0, p.Claimed.Sub(p.Due)).Seconds(), string(p.Cause))
 	}
 	return p, err
+}
+
+func (m *Metrics) committed(p plan.Plan, out vault.Output, done vault.Committed) {
+	m.ended(p, vault.RunCommitted, "")
+	m.written.Add(roundCount(len(done.Written)))
+	m.duplicates.Add(roundCount(done.Duplicates))
+	m.inBytes.Add(roundBytes(out.Stats.InBytes))
+	m.outBytes.Add(roundBytes(out.Stats.OutBytes))
 }
 
 func (v timed) Commit(ctx context.Context, p plan.Plan, out vault.Output) (vault.Committed, error) {
@@ -122,11 +130,7 @@ func (v timed) Commit(ctx context.Context, p plan.Plan, out vault.Output) (vault
 	v.m.transaction("commit", began, err)
 	switch {
 	case err == nil:
-		v.m.ended(p, vault.RunCommitted, "")
-		v.m.written.Add(float64(len(done.Written)))
-		v.m.duplicates.Add(float64(done.Duplicates))
-		v.m.inBytes.Add(float64(out.Stats.InBytes))
-		v.m.outBytes.Add(float64(out.Stats.OutBytes))
+		v.m.committed(p, out, done)
 	case errors.Is(err, vault.ErrStale):
 		v.m.ended(p, "stale", hat.Owner)
 	}

@@ -2,8 +2,8 @@
 // standing between the engine and what the engine uses, so that neither knows of it.
 //
 // No label names a HAT, a person, an endpoint or anything stored or said: functions are named as the operator registered
-// them, routes by their pattern, faults by who must act. Whoever may read the metrics learns nothing about anybody but
-// how busy the machine is.
+// them, routes by their pattern, faults by who must act. What a function can choose in a run is counted in steps (coarse.go):
+// whoever may read the metrics learns how busy the machine is, and a few bits of what a function says by its behaviour.
 //
 // Names that begin with faas_ are OpenTelemetry's semantic conventions for functions as a service, as Prometheus spells
 // them: https://opentelemetry.io/docs/specs/semconv/faas/faas-metrics/.
@@ -24,12 +24,12 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	invocations, coldstarts, timeouts, errors       *prometheus.CounterVec
-	invoke, initialise, queue, memory, cpu          *prometheus.HistogramVec
+	invoke, initialise, queue, memory, cpu          coarse
 	busy                                            prometheus.Gauge
 	runs, commits                                   *prometheus.CounterVec
-	runQueue, commit                                *prometheus.HistogramVec
+	runQueue, commit                                coarse
 	requests                                        *prometheus.CounterVec
-	request                                         *prometheus.HistogramVec
+	request                                         coarse
 	written, duplicates, inBytes, outBytes, claimed prometheus.Counter
 }
 
@@ -62,10 +62,10 @@ func New() *Metrics {
 	m.runs = m.counter("she_runs_total", "Runs that ended, by outcome and by who must act if it was not committed.", "function", "outcome", "fault")
 	m.runQueue = m.histogram("she_run_queue_seconds", "From due to claimed.", queueSeconds, "cause")
 	m.claimed = m.one("she_runs_claimed_total", "Runs that began.")
-	m.written = m.one("she_records_derived_total", "Records that functions wrote.")
-	m.duplicates = m.one("she_records_duplicate_total", "Records that functions wrote again and that were dropped.")
-	m.inBytes = m.one("she_run_input_bytes_total", "Bytes that functions were shown.")
-	m.outBytes = m.one("she_run_output_bytes_total", "Bytes that functions answered.")
+	m.written = m.one("she_records_derived_total", "Records that functions wrote, of each run rounded up to a power of two.")
+	m.duplicates = m.one("she_records_duplicate_total", "Records that functions wrote again and that were dropped, of each run rounded up to a power of two.")
+	m.inBytes = m.one("she_run_input_bytes_total", "Bytes that functions were shown, of each run rounded up to a power of four.")
+	m.outBytes = m.one("she_run_output_bytes_total", "Bytes that functions answered, of each run rounded up to a power of four.")
 	m.commit = m.histogram("she_commit_duration_seconds", "From asking a vault for a transaction to its being durable.", commitSeconds, "op")
 	m.commits = m.counter("she_commit_errors_total", "Transactions that could not be stored, not those that were refused.", "op")
 
@@ -87,15 +87,23 @@ func (m *Metrics) one(name, help string) prometheus.Counter {
 	return c
 }
 
-func (m *Metrics) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+func (m *Metrics) histogram(name, help string, buckets []float64, labels ...string) coarse {
 	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 	m.registry.MustRegister(h)
-	return h
+	return coarse{h, buckets}
 }
 
 // Handler answers GET /metrics in the text format of Prometheus.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// openInterval is how often an open address has new figures.
+const openInterval = 5 * time.Second
+
+// OpenHandler is Handler for an address that others than the operator may reach: its figures change every five seconds.
+func (m *Metrics) OpenHandler() http.Handler {
+	return promhttp.HandlerFor(&seldom{Gatherer: m.registry, interval: openInterval, now: time.Now}, promhttp.HandlerOpts{})
 }
 
 // Request counts one request of the HAT API. route is the pattern, "" if there is none; a status of 0 says that the
@@ -105,5 +113,5 @@ func (m *Metrics) Request(method, route string, status int, took time.Duration) 
 		method, route = "", "none" // a stranger may send any method
 	}
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
-	m.request.WithLabelValues(method, route).Observe(took.Seconds())
+	m.request.observe(took.Seconds(), method, route)
 }
