@@ -140,37 +140,61 @@ func FuzzItem(f *testing.F) {
 	})
 }
 
+// What each service's record shows, by endpoint.
 func TestProfiles(t *testing.T) {
-	values := func(prefix, text string) string {
-		t.Helper()
-		p, found := ProfileMatching(prefix)
-		d, err := hat.ParseData([]byte(text))
+	for _, c := range []struct{ service, name, text, want string }{
+		{
+			"facebook", "profile",
+			`{"name":"A","location":{"id":"5","name":"Ely"},"friends":{"data":[1]},"languages":[{"a":1}],"home":{"city":"B","at":{"x":1.50}},"none":null}`,
+			`{"home":{"at":{"x":1.5},"city":"B"},"location":"Ely","name":"A","none":null}`,
+		},
+		{"facebook", "profile", `{"location":"Ely"}`, `{"location":"Ely"}`},
+		{"facebook", "profile", `{"location":{"id":"5"}}`, `{"location":{"id":"5"}}`},
+		{"facebook", "pages", `{"number_of_pages_liked":7,"name":"P"}`, `{"number_of_pages_liked":7}`},
+		{"facebook", "pages", `{"name":"P"}`, ""},
+		{"twitter", "tweets", `{"id":1,"text":"hi","user":{"name":"A","entities":{"url":1},"followers_count":3}}`, `{"followers_count":3,"name":"A"}`},
+		{"twitter", "tweets", `{"text":"hi"}`, ""},
+		{"twitter", "tweets", `{"user":"A"}`, ""},
+		{"twitter", "tweets", `{"user":null}`, ""},
+		{"spotify", "profile", `{"id":"a","followers":{"href":null,"total":12},"images":[1],"external_urls":{"x":1}}`, `{"followers":12,"id":"a"}`},
+		{"spotify", "profile", `{"followers":{"total":"many"}}`, `{"followers":0}`},
+		{"spotify", "profile", `{"id":"a"}`, `{"id":"a"}`},
+		{"fitbit", "profile", `{"features":{"a":1},"topBadges":[1],"age":9007199254740993}`, `{"age":9007199254740993}`},
+		{"instagram", "profile", `{"counts":{"media":1,"follows":2,"followed_by":3},"username":"a"}`, `{"followers":3,"follows":2,"media":1,"username":"a"}`},
+		{"instagram", "profile", `{"counts":{},"username":"a"}`, `{"followers":0,"follows":0,"media":0,"username":"a"}`},
+		{"instagram", "profile", `{"media_count":5}`, `{"media_count":5}`},
+		{"uber", "profile", `{"features":1,"nested":{"a":{"b":[1]}}}`, `{"features":1,"nested":{"a":{"b":[1]}}}`},
+		{"uber", "profile", `{}`, `{}`},
+		{"uber", "profile", `[]`, ""},
+		{"uber", "profile", `null`, ""},
+		{"uber", "profile", `{"x":"` + strings.Repeat("x", maxItemText) + `"}`, ""},
+	} {
+		profile, found := ProfileMatching(c.service)
+		d, err := hat.ParseData([]byte(c.text))
 		if !found || err != nil {
 			t.Fatal(found, err)
 		}
-		v, ok := p.Values(d)
-		if !ok {
-			return ""
+		got := "no such part"
+		for _, part := range profile.Parts {
+			if part.Name() != c.name {
+				continue
+			}
+			got = ""
+			if values, ok := part.Values(d); ok {
+				text, err := json.Marshal(values)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = string(text)
+			}
 		}
-		b, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	for _, c := range []struct{ prefix, text, want string }{
-		{"facebook", `{"name":"A","home":{"city":"B","at":{"x":1.50}},"likes":[{"a":1}],"none":null}`, `{"home.at.x":1.5,"home.city":"B","likes":[{"a":1}],"name":"A","none":null}`},
-		{"twitter", `{"text":"hi","user":{"name":"A"}}`, `{"name":"A"}`},
-		{"twitter", `{"text":"hi"}`, ""},
-		{"twitter", `{"user":"A"}`, ""},
-		{"uber/profile", `[]`, ""},
-		{"uber/profile", `{}`, ""},
-	} {
-		if got := values(c.prefix, c.text); got != c.want {
-			t.Errorf("%s: %s, want %s", c.text, got, c.want)
+		if got != c.want {
+			t.Errorf("%s %.80s: %s, want %s", c.service, c.text, got, c.want)
 		}
 	}
-	if _, found := ProfileMatching("monzo"); found {
-		t.Error("a profile nobody knows")
+	for prefix, want := range map[string]bool{"facebook/profile": true, "facebook/likes/pages": true, "twitter/tweets": true, "face": false, "facebook/x": false, "monzo": false, "": false} {
+		if _, found := ProfileMatching(prefix); found != want {
+			t.Errorf("%s: found %v", prefix, found)
+		}
 	}
 }

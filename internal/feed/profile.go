@@ -2,70 +2,139 @@ package feed
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"she/internal/hat"
 )
 
-// A Profile is where the newest record about a person at some service is: /she/static/<name>.
+// A Profile is what a service knows about a person, as its newest records say: /she/static/<service>.
 type Profile struct {
-	Name     string
-	Endpoint hat.Endpoint
-	field    string // the part of the record that is the profile; "": all of it
+	service string
+	Parts   []Part
 }
+
+// A Part is one endpoint of a Profile. Its newest record is the one with the greatest value of the first of these fields that
+// records there have, not the one that arrived last.
+type Part struct {
+	Endpoint hat.Endpoint
+	Dated    []string
+	values   func(fields) (fields, bool)
+}
+
+type fields map[string]json.RawMessage
 
 var profiles = []Profile{
-	{"facebook/profile", endpoint("facebook/profile"), ""},
-	{"twitter/profile", endpoint("twitter/tweets"), "user"}, // every tweet carries it
-	{"spotify/profile", endpoint("spotify/profile"), ""},
-	{"fitbit/profile", endpoint("fitbit/profile"), ""},
-	{"instagram/profile", endpoint("instagram/profile"), ""},
-	{"uber/profile", endpoint("uber/profile"), ""},
+	{"facebook", []Part{
+		{endpoint("facebook/profile"), []string{"hat_updated_time"}, facebookProfile},
+		{endpoint("facebook/likes/pages"), []string{"created_time", "hat_updated_time"}, pagesLiked},
+	}},
+	{"twitter", []Part{{endpoint("twitter/tweets"), []string{"id", "lastUpdated"}, authorOfTweet}}},
+	{"spotify", []Part{{endpoint("spotify/profile"), []string{"dateCreated", "hat_updated_time"}, spotifyProfile}}},
+	{"fitbit", []Part{{endpoint("fitbit/profile"), []string{"dateCreated", "hat_updated_time"}, without("features", "topBadges")}}},
+	{"instagram", []Part{{endpoint("instagram/profile"), []string{"hat_updated_time", "ds_created_time", "created_time"}, instagramProfile}}},
+	{"uber", []Part{{endpoint("uber/profile"), []string{"hat_updated_time", "dateCreated", "start_time"}, without()}}},
 }
 
-// ProfileMatching is the first profile whose name starts with the prefix.
+// ProfileMatching is the profile of the service, whether or not something follows its name.
 func ProfileMatching(prefix string) (Profile, bool) {
+	service, rest, _ := strings.Cut(prefix, "/")
 	for _, p := range profiles {
-		if strings.HasPrefix(p.Name, prefix) {
+		of := func(part Part) bool { return part.Endpoint.Path() == rest }
+		if p.service == service && (rest == "" || rest == "profile" || slices.ContainsFunc(p.Parts, of)) {
 			return p, true
 		}
 	}
 	return Profile{}, false
 }
 
-// Values are the record's fields as names and JSON values; those of an object within are named with a dot. ok is false
-// for a record that has none.
-func (p Profile) Values(d hat.Data) (values map[string]json.RawMessage, ok bool) {
-	if d.Len() > maxItemText {
-		return nil, false
-	}
-	text := json.RawMessage(d.Bytes())
-	if p.field != "" {
-		var record map[string]json.RawMessage
-		if json.Unmarshal(text, &record) != nil {
-			return nil, false
-		}
-		text = record[p.field]
-	}
-	values = map[string]json.RawMessage{}
-	flatten(values, "", text)
-	return values, len(values) > 0
+// Name is the last part of the endpoint.
+func (p Part) Name() string {
+	path := p.Endpoint.Path()
+	return path[strings.LastIndexByte(path, '/')+1:]
 }
 
-// flatten recurses as deep as data nests, which hat.MaxDepth bounds.
-func flatten(into map[string]json.RawMessage, prefix string, object json.RawMessage) {
-	if len(object) == 0 || object[0] != '{' {
-		return
+// Has says whether a record has the field.
+func (p Part) Has(d hat.Data, field string) bool {
+	f, ok := fieldsOf(d)
+	return ok && f[field] != nil
+}
+
+// Values are the record's fields as they are, but for what the service's own client leaves out or shows otherwise. ok is false for
+// a record that has none to show.
+func (p Part) Values(d hat.Data) (values map[string]json.RawMessage, ok bool) {
+	f, ok := fieldsOf(d)
+	if !ok {
+		return nil, false
 	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(object, &fields) != nil {
-		return
+	return p.values(f)
+}
+
+func fieldsOf(d hat.Data) (f fields, ok bool) {
+	if d.Len() > maxItemText || json.Unmarshal(d.Bytes(), &f) != nil {
+		return nil, false
 	}
-	for name, value := range fields {
-		if value[0] == '{' {
-			flatten(into, prefix+name+".", value)
-		} else {
-			into[prefix+name] = value
+	return f, f != nil
+}
+
+// within are the fields of an object that is a field; nil if it is none.
+func (f fields) within(name string) (inner fields) {
+	if json.Unmarshal(f[name], &inner) != nil {
+		return nil
+	}
+	return inner
+}
+
+func without(names ...string) func(fields) (fields, bool) {
+	return func(f fields) (fields, bool) {
+		for _, name := range names {
+			delete(f, name)
 		}
+		return f, true
 	}
+}
+
+func facebookProfile(f fields) (fields, bool) {
+	if name := f.within("location")["name"]; name != nil {
+		f["location"] = name
+	}
+	return without("friends", "languages")(f)
+}
+
+func pagesLiked(f fields) (fields, bool) {
+	const liked = "number_of_pages_liked"
+	return fields{liked: f[liked]}, f[liked] != nil
+}
+
+// Every tweet carries what is known of who wrote it.
+func authorOfTweet(f fields) (fields, bool) {
+	author := f.within("user")
+	delete(author, "entities")
+	return author, author != nil
+}
+
+var zero = json.RawMessage("0")
+
+// number is a field that is a number, or 0.
+func (f fields) number(name string) json.RawMessage {
+	if v := f[name]; len(v) > 0 && (v[0] == '-' || v[0] >= '0' && v[0] <= '9') {
+		return v
+	}
+	return zero
+}
+
+func spotifyProfile(f fields) (fields, bool) {
+	if followers := f.within("followers"); followers != nil {
+		f["followers"] = followers.number("total")
+	}
+	return without("images", "external_urls")(f)
+}
+
+// instagramProfile: what the first version of its interface counts is shown as three numbers.
+func instagramProfile(f fields) (fields, bool) {
+	if counts := f.within("counts"); counts != nil {
+		f["media"], f["follows"], f["followers"] = counts.number("media"), counts.number("follows"), counts.number("followed_by")
+		delete(f, "counts")
+	}
+	return f, true
 }

@@ -97,7 +97,7 @@ func invalidPassword(cause string) *apiError {
 	return controller(http.StatusForbidden, "Invalid password", cause)
 }
 
-// requestByMail answers what asks for a mail: password reset, claim of a HAT. This server sends none, and says the
+// requestByMail answers what asks for a mail: password reset, claim of a HAT. This server sends none, says so, and says the
 // same whether or not the address is known.
 func (s *server) requestByMail(w *recorder, q *request) error {
 	text, err := q.body(w)
@@ -111,7 +111,7 @@ func (s *server) requestByMail(w *recorder, q *request) error {
 	if _, err := o.text("email"); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, message("If the email you have entered is correct, you will shortly receive an email with instructions"))
+	writeJSON(w, http.StatusOK, message("This server sends no email; ask whoever runs it"))
 	return nil
 }
 

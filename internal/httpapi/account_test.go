@@ -80,7 +80,7 @@ func TestPasswordChangeEndsSessionInUse(t *testing.T) {
 
 func TestMailFlowsWithoutMail(t *testing.T) {
 	w := newWorld(t)
-	known := w.post("", "/control/v2/auth/passwordReset", `{"email":"bob"}`).want(200)
+	known := w.post("", "/control/v2/auth/passwordReset", `{"email":"bob"}`).want(200, `{"message":"This server sends no email; ask whoever runs it"}`)
 	unknown := w.post("", "/control/v2/auth/passwordReset?sendEmailToUser=false", `{"email":"nobody"}`).want(200)
 	if known.body != unknown.body || strings.Contains(known.body, "ey") && strings.Count(known.body, ".") > 1 {
 		t.Errorf("%s, %s", known.body, unknown.body)
@@ -181,6 +181,8 @@ func TestApplications(t *testing.T) {
 	const none = `{"message":"Application not Found","cause":"Application none does not appear to be a valid application registered with the DEX"}`
 	w.get("bob", api+"/applications/none").want(404, none)
 	w.get("bob", api+"/applications/none/setup").want(400, none)
+	w.get("bob", api+"/applications/none/disable").want(400, none)
+	w.get("bob", api+"/applications/none/access-token").want(404, none)
 	var token struct{ AccessToken string }
 	w.get("bob", api+"/applications/plug/access-token").want(200).decode(&token)
 	w.post(token.AccessToken, notes, `1`).want(201)
@@ -215,7 +217,12 @@ func TestUsers(t *testing.T) {
 	w.post("hpp", users, body("partner", "", `[]`)).want(400)
 	// An existing hash is taken as it is.
 	hash := string(must(bcrypt.GenerateFromPassword([]byte("their own"), bcrypt.MinCost)))
-	w.put("bob", users+"/"+id+"/update", body("partner2", hash, `[{"role":"datadebit"}]`)).want(200)
+	w.put("bob", users+"/"+id+"/update", body("partner2", hash, `[{"role":"datadebit"}]`)).want(201)
+	// A body names the user of the path or none.
+	const another = "22222222-2222-4222-8222-222222222222"
+	w.put("bob", users+"/"+id+"/update", strings.Replace(body("partner2", "", `[]`), id, another, 1)).want(404, `{"message":"No such User","cause":"User `+id+` does not exist"}`)
+	w.put("bob", users+"/"+id+"/update", strings.Replace(body("partner2", "", `[{"role":"datadebit"}]`), id, "", 1)).want(201)
+	w.put("bob", users+"/"+strings.ToUpper(id)+"/update", body("partner2", "", `[{"role":"datadebit"}]`)).want(201)
 	w.get(token, notes).want(401)
 	w.advance(time.Minute)
 	w.login("partner", "their+own").want(401)
@@ -224,9 +231,9 @@ func TestUsers(t *testing.T) {
 	w.post(token, notes, `2`).want(403, accessDenied)
 
 	// B-44.
-	w.put("bob", users+"/"+id+"/disable", "").want(200)
+	w.put("bob", users+"/"+id+"/disable", "").want(200, `{"message":"Enabled"}`)
 	w.get(token, "/users/access_token/validate").want(401)
-	w.put("bob", users+"/"+id+"/enable", "").want(200)
+	w.put("bob", users+"/"+id+"/enable", "").want(200, `{"message":"Enabled"}`)
 	w.get(token, "/users/access_token/validate").want(200)
 
 	var all []map[string]json.RawMessage
@@ -244,7 +251,20 @@ func TestUsers(t *testing.T) {
 	w.get(token, users).want(403, accessDenied)
 	w.post(token, users, body("x", "", `[]`)).want(403, accessDenied)
 
-	w.put("bob", users+"/"+id+"/delete", "").want(200)
+	w.put("bob", users+"/"+id+"/delete", "").want(200, `{"message":"Account deleted"}`)
+	if a := w.get("bob", users).want(200); strings.Contains(a.body, id) || strings.Contains(a.body, "deleted") {
+		t.Errorf("deleted, and listed: %s", a.body)
+	}
+	gone := `{"message":"No such User","cause":"User ` + id + ` does not exist"}`
+	for _, verb := range []string{"enable", "disable", "delete"} {
+		w.put("bob", users+"/"+id+"/"+verb, "").want(404, gone)
+	}
+	w.put("bob", users+"/"+id+"/update", body("back", "correct horse battery", `[]`)).want(404, gone)
+	// Nobody can be made, or renamed, to look deleted.
+	w.post("bob", users, body("deleted "+another, "correct horse battery", `[]`)).want(400)
+	// The name is free.
+	w.post("bob", users, strings.Replace(body("partner2", "correct horse battery", `[]`), id, another, 1)).want(201)
+	w.put("bob", users+"/"+another+"/delete", "").want(200)
 	w.get(token, "/users/access_token/validate").want(401)
 	w.login("partner2", "their+own").want(401)
 
@@ -294,7 +314,7 @@ func TestPlatformGivesNoMoreThanPartnersHave(t *testing.T) {
 	w.put("hpp", users+"/"+made.UserID+"/update", body("partner", `[{"role":"namespaceread","detail":"rumpel"}]`)).want(403, refused)
 	update := users + "/" + made.UserID + "/update"
 	const withoutPass = `{"email":"partner","name":"N","roles":[{"role":"datacredit"}]}`
-	w.put("hpp", update, withoutPass).want(200)
+	w.put("hpp", update, withoutPass).want(201)
 	w.put("hpp", users+"/"+made.UserID+"/disable", "").want(200)
 	w.put("hpp", users+"/"+made.UserID+"/enable", "").want(200)
 
@@ -306,7 +326,7 @@ func TestPlatformGivesNoMoreThanPartnersHave(t *testing.T) {
 		w.login("partner", url.QueryEscape("stolen by a platform")).want(401)
 	}
 	w.login("partner", url.QueryEscape("correct horse battery")).want(200)
-	w.put("bob", update, `{"email":"partner","pass":"a gift from the owner","roles":[{"role":"datacredit"}]}`).want(200)
+	w.put("bob", update, `{"email":"partner","pass":"a gift from the owner","roles":[{"role":"datacredit"}]}`).want(201)
 	w.login("partner", url.QueryEscape("a gift from the owner")).want(200)
 }
 
@@ -352,8 +372,16 @@ func TestScenario88Feed(t *testing.T) {
 		}
 	}
 	w.get("bob", api+"/she/feed?since=x").want(400)
-	w.post("bob", api+"/data/facebook/profile", `[{"name":"older"},{"name":"Bob","home":{"city":"B"}}]`).want(201)
-	w.get("bob", api+"/she/static/facebook").want(200, `[{"name":"facebook/profile","values":{"name":"Bob","home.city":"B"}}]`)
+	// The newest is the one the service says is newest, not the one that came last.
+	w.post("bob", api+"/data/facebook/profile", `[{"name":"newer","hat_updated_time":"2024-02-01T00:00:00Z","home":{"city":"B"}},
+		{"name":"older","hat_updated_time":"2024-01-01T00:00:00Z"},{"name":"undated"}]`).want(201)
+	w.post("bob", api+"/data/facebook/likes/pages", `[{"created_time":"2024-02-01","number_of_pages_liked":2},{"created_time":"2024-01-01","number_of_pages_liked":1}]`).want(201)
+	w.get("bob", api+"/she/static/facebook").want(200, `[{"name":"profile","values":{"name":"newer","hat_updated_time":"2024-02-01T00:00:00Z","home":{"city":"B"}}},
+		{"name":"pages","values":{"number_of_pages_liked":2}}]`)
+	w.post("bob", api+"/data/twitter/tweets", `[{"id":1000000000000000002,"user":{"name":"now"}},{"id":1000000000000000001,"user":{"name":"then"}}]`).want(201)
+	w.get("bob", api+"/she/static/twitter").want(200, `[{"name":"tweets","values":{"name":"now"}}]`)
+	w.post("bob", api+"/data/spotify/profile", `[{"id":"first"},{"id":"last"}]`).want(201)
+	w.get("bob", api+"/she/static/spotify").want(200, `[{"name":"profile","values":{"id":"last"}}]`)
 	w.get("bob", api+"/she/static/uber/profile").want(200, `[]`)
 	w.get("bob", api+"/she/static/none").want(200, `[]`)
 	w.get("hpp", api+"/she/feed").want(403, accessDenied)

@@ -298,7 +298,7 @@ func (s *server) issueApplicationToken(w *recorder, q *request) error {
 	id := q.params["application"]
 	a, known := s.application(id)
 	if !known {
-		return noApplication(http.StatusBadRequest, id)
+		return noApplication(http.StatusNotFound, id)
 	}
 	c := userClaims(q.hat, q.user, "", "", q.now)
 	c.Application, c.ApplicationVersion = a.ID, a.Version

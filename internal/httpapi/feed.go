@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"she/internal/bundle"
@@ -70,34 +71,50 @@ func (s *server) getFeed(w *recorder, q *request) error {
 	return nil
 }
 
-// getStatic: GET /she/static/{prefix}. The newest profile record of a service as names and values.
+// getStatic: GET /she/static/{prefix}. The newest records of a service about the person, each as a name and its fields.
 func (s *server) getStatic(w *recorder, q *request) error {
 	type wireProfile struct {
 		Name   string                     `json:"name"`
 		Values map[string]json.RawMessage `json:"values"`
 	}
 	all := []wireProfile{}
-	profile, known := feed.ProfileMatching(q.params["prefix"])
-	if !known {
-		writeJSON(w, http.StatusOK, all)
-		return nil
-	}
-	one := 1
-	newest := bundle.PropertyQuery{
-		Endpoints: []bundle.EndpointQuery{{Endpoint: profile.Endpoint}}, Ordering: "descending", Limit: &one,
-	}
+	profile, _ := feed.ProfileMatching(q.params["prefix"])
 	err := q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
-		_, err := q.ask(map[string]bundle.PropertyQuery{"": newest}).Evaluate(q.Context(), "", src, bundle.Within{}, func(r bundle.Row) error {
-			if values, ok := profile.Values(r.Data); ok {
-				all = append(all, wireProfile{profile.Name, values})
+		for _, part := range profile.Parts {
+			data, found, err := q.newest(part, src)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-		return err
+			if !found {
+				continue
+			}
+			if values, ok := part.Values(data); ok {
+				all = append(all, wireProfile{part.Name(), values})
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, all)
 	return nil
+}
+
+// newest is the newest record of a part: by the first of its dates that a record has, else by when it was stored.
+func (q *request) newest(part feed.Part, src bundle.Source) (data hat.Data, found bool, err error) {
+	one := 1
+	for _, dated := range append(slices.Clip(part.Dated), "") {
+		query := bundle.PropertyQuery{
+			Endpoints: []bundle.EndpointQuery{{Endpoint: part.Endpoint}}, OrderBy: dated, Ordering: "descending", Limit: &one,
+		}
+		_, err = q.ask(map[string]bundle.PropertyQuery{"": query}).Evaluate(q.Context(), "", src, bundle.Within{}, func(r bundle.Row) error {
+			data, found = r.Data, true
+			return nil
+		})
+		if err != nil || !found || dated != "" && part.Has(data, dated) {
+			break
+		}
+	}
+	return data, found, err
 }

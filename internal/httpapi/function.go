@@ -245,7 +245,7 @@ func (s *server) triggerFunction(w *recorder, q *request) error {
 		return q.Context().Err() // nobody is there to read an answer; the run goes on
 	}
 	failed := *controller(http.StatusInternalServerError, "Function Execution Failed",
-		fmt.Sprintf("Function %s execution errored with %s function %s failed", name, q.hat.Domain.Name(), name))
+		fmt.Sprintf("Function %s execution errored with %s function %s failed", name, q.hat.Domain, name))
 	if errors.Is(err, engine.ErrBusy) || errors.Is(err, engine.ErrStopped) {
 		failed.retryAfter = "5"
 	}

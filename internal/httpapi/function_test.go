@@ -184,7 +184,7 @@ func TestScenario58FailedRun(t *testing.T) {
 	w := newWorld(t, withFunctions(f, functionNamed("counter")))
 	w.post("bob", notes, `"`+canary+`"`).want(201)
 	w.get("bob", functions+"/counter/enable").want(200)
-	const failed = `{"message":"Function Execution Failed","cause":"Function counter execution errored with bob function counter failed"}`
+	const failed = `{"message":"Function Execution Failed","cause":"Function counter execution errored with bob.test:9000 function counter failed"}`
 	for name, c := range map[string]struct {
 		reply string
 		err   error
@@ -235,7 +235,7 @@ func TestScenario59Busy(t *testing.T) {
 	go func() { first <- w.get("bob", functions+"/counter/trigger") }()
 	<-started
 	a := w.get("bob", functions+"/counter/trigger").want(500,
-		`{"message":"Function Execution Failed","cause":"Function counter execution errored with bob function counter failed"}`)
+		`{"message":"Function Execution Failed","cause":"Function counter execution errored with bob.test:9000 function counter failed"}`)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("busy without Retry-After")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -41,6 +42,16 @@ func privileged(u vault.User) bool {
 	})
 }
 
+// A user who was deleted has this name: records say who wrote them, so the row stays.
+func deletedName(id hat.UserID) string { return deletedPrefix + id.String() }
+
+const deletedPrefix = "deleted "
+
+// isDeleted: nobody else has such a name, and nobody can log in without a password.
+func isDeleted(u vault.User) bool {
+	return u.Username == deletedName(u.ID) && len(u.PasswordHash) == 0 && !u.Enabled
+}
+
 func noSuchUser(id string) *apiError {
 	return controller(http.StatusNotFound, "No such User", fmt.Sprintf("User %s does not exist", clip(id)))
 }
@@ -70,15 +81,15 @@ func (s *server) userBody(w *recorder, q *request, existing bool) (u vault.User,
 	if err != nil {
 		return u, err
 	}
-	if id == "" {
-		u.ID = hat.NewUserID()
-	} else if u.ID, err = hat.ParseUserID(id); err != nil {
-		return u, o.wrongAt("userId", "error.expected.uuid")
+	if id != "" {
+		if u.ID, err = hat.ParseUserID(id); err != nil {
+			return u, o.wrongAt("userId", "error.expected.uuid")
+		}
 	}
 	if u.Username, err = o.text("email"); err != nil {
 		return u, err
 	}
-	if u.Username == "" || len(u.Username) > 256 {
+	if u.Username == "" || len(u.Username) > 256 || strings.HasPrefix(u.Username, deletedPrefix) {
 		return u, o.wrongAt("email", "error.invalid")
 	}
 	if u.Roles, err = rolesOf(o); err != nil {
@@ -147,9 +158,11 @@ func (s *server) listUsers(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	wire := make([]wireUser, len(all))
-	for i, u := range all {
-		wire[i] = userOnWire(u)
+	wire := []wireUser{}
+	for _, u := range all {
+		if !isDeleted(u) {
+			wire = append(wire, userOnWire(u))
+		}
 	}
 	writeJSON(w, http.StatusOK, wire)
 	return nil
@@ -160,6 +173,9 @@ func (s *server) createUser(w *recorder, q *request) error {
 	u, err := s.userBody(w, q, ofNew)
 	if err != nil {
 		return err
+	}
+	if u.ID.IsZero() {
+		u.ID = hat.NewUserID()
 	}
 	u.Enabled = true
 	err = q.vault.CreateUser(q.Context(), u)
@@ -172,15 +188,18 @@ func (s *server) createUser(w *recorder, q *request) error {
 	return nil
 }
 
-// changeUser changes the user of the path, unless it is the Owner or a platform, or holds more than the caller may give.
-func (s *server) changeUser(w *recorder, q *request, change func(*vault.User)) error {
+// changeUser changes the user of the path, unless it is the Owner or a platform, or holds more than the caller may give. Who was
+// deleted is not there.
+func (s *server) changeUser(q *request, change func(*vault.User)) (changed vault.User, err error) {
 	id, err := hat.ParseUserID(q.params["user"])
 	if err != nil {
-		return noSuchUser(q.params["user"])
+		return changed, noSuchUser(q.params["user"])
 	}
-	var changed vault.User
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
 		return e.ChangeUser(id, func(u *vault.User) error {
+			if isDeleted(*u) {
+				return vault.ErrNotFound
+			}
 			if privileged(*u) {
 				return controller(http.StatusForbidden, "Forbidden", "Owner and platform users can not be changed")
 			}
@@ -194,46 +213,60 @@ func (s *server) changeUser(w *recorder, q *request, change func(*vault.User)) e
 	})
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
-		return noSuchUser(q.params["user"])
+		return changed, noSuchUser(q.params["user"])
 	case errors.Is(err, vault.ErrExists):
-		return invalidUser("User with such an email exists already")
-	case err != nil:
+		return changed, invalidUser("User with such an email exists already")
+	}
+	return changed, err
+}
+
+// answerChange is changeUser for calls that are answered with a word.
+func (s *server) answerChange(w *recorder, q *request, said string, change func(*vault.User)) error {
+	if _, err := s.changeUser(q, change); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, userOnWire(changed))
+	writeJSON(w, http.StatusOK, message(said))
 	return nil
 }
 
 // enableUser: PUT /users/user/{user}/enable.
 func (s *server) enableUser(w *recorder, q *request) error {
-	return s.changeUser(w, q, func(u *vault.User) { u.Enabled = true })
+	return s.answerChange(w, q, "Enabled", func(u *vault.User) { u.Enabled = true })
 }
 
-// disableUser: PUT /users/user/{user}/disable. The user's tokens are refused from the next request on.
+// disableUser: PUT /users/user/{user}/disable. The answer is the original's, which says the same for both. The user's tokens are refused from the next request on.
 func (s *server) disableUser(w *recorder, q *request) error {
-	return s.changeUser(w, q, func(u *vault.User) { u.Enabled = false })
+	return s.answerChange(w, q, "Enabled", func(u *vault.User) { u.Enabled = false })
 }
 
 // deleteUser: PUT /users/user/{user}/delete. Records name who wrote them, so the row stays: without password, without
 // roles, under a name nobody would choose, for the old one to be free.
 func (s *server) deleteUser(w *recorder, q *request) error {
-	return s.changeUser(w, q, func(u *vault.User) {
-		u.Username, u.PasswordHash, u.Roles, u.Enabled = "deleted "+u.ID.String(), nil, nil, false
+	return s.answerChange(w, q, "Account deleted", func(u *vault.User) {
+		u.Username, u.PasswordHash, u.Roles, u.Enabled = deletedName(u.ID), nil, nil, false
 		u.TokensFrom = nextSecond(s.Now())
 	})
 }
 
 // updateUser: PUT /users/user/{user}/update. Without pass the password stays. With one, only the Owner may: whoever sets
-// a partner's password can log in as the partner.
+// a partner's password can log in as the partner. A body may name the user, and no other one.
 func (s *server) updateUser(w *recorder, q *request) error {
 	wanted, err := s.userBody(w, q, ofExisting)
 	if err != nil {
 		return err
 	}
-	return s.changeUser(w, q, func(u *vault.User) {
+	if !wanted.ID.IsZero() && !strings.EqualFold(wanted.ID.String(), q.params["user"]) {
+		return noSuchUser(q.params["user"])
+	}
+	changed, err := s.changeUser(q, func(u *vault.User) {
 		u.Username, u.Roles = wanted.Username, wanted.Roles
 		if wanted.PasswordHash != nil {
 			u.PasswordHash, u.TokensFrom = wanted.PasswordHash, nextSecond(s.Now())
 		}
 	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, userOnWire(changed))
+	return nil
 }
