@@ -2,6 +2,7 @@ package access
 
 import (
 	"slices"
+	"strings"
 
 	"she/internal/hat"
 )
@@ -79,9 +80,17 @@ func UseDebit(id string) Permission {
 
 // ChangeDebit writes one: a proposal, other terms, or the Owner's decision. Which of them, the route says.
 func ChangeDebit(id string) Permission {
-	all := slices.Concat(ProposeDebit().users, UseDebit(id).users)
-	return Permission{users: all, apps: all}
+	p := Permission{users: slices.Concat(ProposeDebit().users, UseDebit(id).users)}
+	p.apps = p.users
+	if app, isOfApp := strings.CutPrefix(id, DebitOfApplication("")); isOfApp {
+		// Who disables an application ends what is shared with it.
+		p.apps = append(slices.Clone(p.apps), Role{TitleManageApp, app})
+	}
+	return p
 }
+
+// DebitOfApplication is the data debit under which an application is shared data with; setting it up accepts it.
+func DebitOfApplication(id string) string { return "app-" + id }
 
 // DecideDebits lists, accepts and cancels data debits.
 func DecideDebits() Permission { return Permission{} }

@@ -95,7 +95,7 @@ func without(names ...string) func(fields) (fields, bool) {
 }
 
 func facebookProfile(f fields) (fields, bool) {
-	if name := f.within("location")["name"]; name != nil {
+	if name := f.within("location")["name"]; len(name) > 0 && name[0] == '"' {
 		f["location"] = name
 	}
 	return without("friends", "languages")(f)

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/debit"
 	"she/internal/hat"
 	"she/internal/vault"
 )
@@ -21,19 +23,104 @@ type Application struct {
 	ID      string
 	Version string
 	Roles   []access.Role
-	// Plugs are the applications it depends on.
-	Plugs []string
+	// Plugs are the applications it depends on, Tools the functions.
+	Plugs, Tools []string
+	// Compatible is the version that has to be set up at least; "": any will do.
+	Compatible string
+	// Asks are the terms of the data debit it needs; nil: it is shared nothing.
+	Asks *debit.Debit
+	// Elsewhere says that only a service outside can tell whether it works.
+	Elsewhere bool
+	// Recent is where its newest data lies; zero: nowhere.
+	Recent hat.Endpoint
 	// homes are the places it lives at; tokens made at a login go to no other.
 	homes []place
 	// Description is the whole entry as clients are shown it, canonical JSON.
 	Description hat.Data
 }
 
-// ParseApplications reads the catalogue: a JSON array of applications as the HAT API describes them. Of each, id,
-// info.version, permissions.rolesGranted and the addresses in setup mean something here; the rest is handed on as it is.
+// A catalogued application is what of an entry means something here.
+type catalogued struct {
+	ID   string `json:"id"`
+	Kind struct {
+		URL string `json:"url"`
+	} `json:"kind"`
+	Info struct {
+		Version     string `json:"version"`
+		Name        string `json:"name"`
+		Purpose     string `json:"dataUsePurpose"`
+		CallbackURL string `json:"callbackUrl"`
+		TermsURL    string `json:"termsUrl"`
+		Description struct {
+			Text string `json:"text"`
+		} `json:"description"`
+		Graphics struct {
+			Logo struct {
+				Normal string `json:"normal"`
+			} `json:"logo"`
+		} `json:"graphics"`
+	} `json:"info"`
+	Permissions struct {
+		Roles     []access.Role   `json:"rolesGranted"`
+		Retrieved json.RawMessage `json:"dataRetrieved"`
+	} `json:"permissions"`
+	Dependencies struct {
+		Plugs     []string `json:"plugs"`
+		Tools     []string `json:"tools"`
+		Contracts []string `json:"contracts"`
+	} `json:"dependencies"`
+	Setup  map[string]any `json:"setup"`
+	Status struct {
+		Kind       string `json:"kind"`
+		Compatible string `json:"compatibility"`
+		Recent     string `json:"recentDataCheckEndpoint"`
+	} `json:"status"`
+}
+
+// application reads what setting it up means.
+func (c catalogued) application() (a Application, err error) {
+	a = Application{
+		ID: c.ID, Version: c.Info.Version, Roles: c.Permissions.Roles, homes: homesIn(c.Setup),
+		Plugs: slices.Concat(c.Dependencies.Plugs, c.Dependencies.Contracts), Tools: c.Dependencies.Tools,
+		Compatible: c.Status.Compatible, Elsewhere: c.Status.Kind == "External",
+	}
+	if c.Status.Recent != "" {
+		if a.Recent, err = hat.ParseEndpoint(strings.Trim(c.Status.Recent, "/")); err != nil {
+			return a, fmt.Errorf("status.recentDataCheckEndpoint: %w", err)
+		}
+	}
+	if len(c.Permissions.Retrieved) == 0 || string(c.Permissions.Retrieved) == "null" {
+		return a, nil
+	}
+	shared, err := bundle.Parse(c.Permissions.Retrieved)
+	if err != nil {
+		return a, fmt.Errorf("permissions.dataRetrieved: %w", err)
+	}
+	month, err := hat.ParsePeriod("P30D")
+	if err != nil {
+		return a, err
+	}
+	a.Asks = &debit.Debit{
+		Key: access.DebitOfApplication(a.ID),
+		Client: debit.Client{
+			Name: c.Info.Name, URL: c.Kind.URL, LogoURL: c.Info.Graphics.Logo.Normal, CallbackURL: c.Info.CallbackURL,
+			ApplicationID: a.ID, Description: c.Info.Description.Text,
+		},
+		Partner: partnerOfApplication(a.ID),
+		Permissions: []debit.Permissions{{
+			Purpose: c.Info.Purpose, Period: month, TermsURL: c.Info.TermsURL, Bundle: shared,
+		}},
+	}
+	return a, nil
+}
+
+// ParseApplications reads the catalogue: a JSON array of applications as the HAT API describes them. Of each, what
+// catalogued names means something here; the rest is handed on as it is.
 //
 //	[{"id":"notables","kind":{…},"info":{"version":"1.0.0",…},"developer":{…},
-//	  "permissions":{"rolesGranted":[{"role":"namespacewrite","detail":"rumpel"}]},"setup":{…},"status":{…}}]
+//	  "permissions":{"rolesGranted":[{"role":"namespacewrite","detail":"rumpel"}],"dataRetrieved":{"name":"b","bundle":{…}}},
+//	  "dependencies":{"plugs":["calendar"],"tools":["counter"]},"setup":{…},
+//	  "status":{"kind":"Internal","compatibility":"1.0.0","recentDataCheckEndpoint":"/rumpel/notablesv1"}}]
 func ParseApplications(text []byte) ([]Application, error) {
 	data, err := hat.ParseData(text)
 	if err != nil {
@@ -48,36 +135,24 @@ func ParseApplications(text []byte) ([]Application, error) {
 	}
 	var all []Application
 	for i, element := range list {
-		var a struct {
-			ID   string `json:"id"`
-			Info struct {
-				Version string `json:"version"`
-			} `json:"info"`
-			Permissions struct {
-				Roles []access.Role `json:"rolesGranted"`
-			} `json:"permissions"`
-			Dependencies struct {
-				Plugs []string `json:"plugs"`
-			} `json:"dependencies"`
-			Setup map[string]any `json:"setup"`
-		}
-		if err := json.Unmarshal(element, &a); err != nil {
+		var c catalogued
+		if err := json.Unmarshal(element, &c); err != nil {
 			return nil, fmt.Errorf("application %d of the catalogue: %w", i+1, err)
 		}
-		if !allowed("application", a.ID) {
+		if !allowed("application", c.ID) {
 			return nil, fmt.Errorf("application %d of the catalogue: its id may have letters, digits and -_.~ only", i+1)
 		}
-		if slices.ContainsFunc(all, func(b Application) bool { return b.ID == a.ID }) {
-			return nil, fmt.Errorf("application %s is in the catalogue twice", a.ID)
+		if slices.ContainsFunc(all, func(b Application) bool { return b.ID == c.ID }) {
+			return nil, fmt.Errorf("application %s is in the catalogue twice", c.ID)
 		}
-		description, err := hat.ParseData(element)
+		a, err := c.application()
 		if err != nil {
+			return nil, fmt.Errorf("application %s of the catalogue: %w", c.ID, err)
+		}
+		if a.Description, err = hat.ParseData(element); err != nil {
 			return nil, err
 		}
-		all = append(all, Application{
-			ID: a.ID, Version: a.Info.Version, Roles: a.Permissions.Roles, Plugs: a.Dependencies.Plugs,
-			homes: homesIn(a.Setup), Description: description,
-		})
+		all = append(all, a)
 	}
 	return all, nil
 }
@@ -185,112 +260,9 @@ func (s *server) didShowApplication(q *request, a Application) {
 	s.didShow(q, applicationTerms, a.ID, terms, s.changed(applicationTerms, a.ID, terms))
 }
 
-// appendApplication writes one as clients see it: the catalogue's description and what is true of it at this HAT.
-func (s *server) appendApplication(b []byte, a Application, state setup, found bool) []byte {
-	b = append(b, `{"application":`...)
-	b = append(b, a.Description.JSON()...)
-	return fmt.Appendf(b, `,"setup":%t,"enabled":%t,"active":%t,"needsUpdating":%t,"termsDigest":%q}`,
-		found, state.Enabled, state.Enabled, found && state.Version != a.Version, s.termsOf(a))
-}
-
-// listApplications: GET /applications. An application is shown those it manages, the Owner all.
-func (s *server) listApplications(w *recorder, q *request) error {
-	documents, err := q.vault.Documents(q.Context(), q.caller, vault.Setups)
-	if err != nil {
-		return err
-	}
-	b := []byte{'['}
-	for _, a := range s.Applications {
-		if !q.caller.May(access.ManageApplication(a.ID)) {
-			continue
-		}
-		if len(b) > 1 {
-			b = append(b, ',')
-		}
-		var state setup
-		at := slices.IndexFunc(documents, func(d vault.Document) bool { return d.ID == a.ID })
-		if at >= 0 && json.Unmarshal(documents[at].Body, &state) != nil {
-			return errors.New("the stored setup of an application can't be read")
-		}
-		b = s.appendApplication(b, a, state, at >= 0)
-	}
-	writeBytes(w, http.StatusOK, append(b, ']'))
-	for _, a := range s.Applications {
-		s.didShowApplication(q, a) // as far as the caller manages it, which is what was listed
-	}
-	return nil
-}
-
 func noApplication(status int, id string) *apiError {
 	return controller(status, "Application not Found",
 		fmt.Sprintf("Application %s does not appear to be a valid application registered with the DEX", id))
-}
-
-// getApplication: GET /applications/{application}.
-func (s *server) getApplication(w *recorder, q *request) error {
-	id := q.params["application"]
-	a, known := s.application(id)
-	if !known {
-		return noApplication(http.StatusNotFound, id)
-	}
-	state, found, err := setupOf(q, q.caller, id)
-	if err != nil {
-		return err
-	}
-	writeBytes(w, http.StatusOK, s.appendApplication(nil, a, state, found))
-	s.didShowApplication(q, a)
-	return nil
-}
-
-// setupApplication: GET /applications/{application}/setup?terms=. It switches on no function: each is a consent of its own.
-func (s *server) setupApplication(w *recorder, q *request) error {
-	named, err := q.named()
-	if err != nil {
-		return err
-	}
-	if a, known := s.application(q.params["application"]); known {
-		terms := s.termsOf(a)
-		if err := s.agrees(q, applicationTerms, a.ID, named, terms, s.changed(applicationTerms, a.ID, terms)); err != nil {
-			return err
-		}
-	}
-	return s.changeSetup(w, q, func(a Application, _ setup) setup { return setup{true, a.Version} })
-}
-
-// disableApplication: GET /applications/{application}/disable. Its tokens are worth nothing from the next request on.
-func (s *server) disableApplication(w *recorder, q *request) error {
-	return s.changeSetup(w, q, func(_ Application, old setup) setup { return setup{false, old.Version} })
-}
-
-func (s *server) changeSetup(w *recorder, q *request, change func(Application, setup) setup) error {
-	id := q.params["application"]
-	a, known := s.application(id)
-	if !known {
-		return noApplication(http.StatusBadRequest, id)
-	}
-	var state setup
-	err := q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
-		var old setup
-		d, err := e.Find(vault.Setups, id)
-		switch {
-		case err == nil && json.Unmarshal(d.Body, &old) != nil:
-			return errors.New("the stored setup of an application can't be read")
-		case err != nil && !errors.Is(err, vault.ErrNotFound):
-			return err
-		}
-		state = change(a, old)
-		body, err := json.Marshal(state)
-		if err != nil {
-			return err
-		}
-		return e.Put(vault.Setups, id, body)
-	})
-	if err != nil {
-		return err
-	}
-	writeBytes(w, http.StatusOK, s.appendApplication(nil, a, state, true))
-	s.didShowApplication(q, a)
-	return nil
 }
 
 // applicationToken: GET /applications/{application}/access-token.

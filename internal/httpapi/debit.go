@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"she/internal/access"
@@ -250,6 +251,11 @@ func (s *server) postDebit(w *recorder, q *request) error {
 		return err
 	}
 	d := debit.Debit{Key: id, Created: q.now.UTC(), Client: client, Partner: partnerOf(q.caller)}.Propose(terms, q.now.UTC())
+	if app, isOfApp := strings.CutPrefix(id, access.DebitOfApplication("")); isOfApp {
+		if a, known := s.application(app); known && a.Asks != nil {
+			return errDebitExists // setting the application up makes it, and gives nobody else its values
+		}
+	}
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
 		if _, err := e.Find(vault.Debits, id); err == nil {
 			return errDebitExists

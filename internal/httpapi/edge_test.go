@@ -141,6 +141,7 @@ func TestEveryRouteAsksWhoCalls(t *testing.T) {
 		"POST /control/v2/auth/passwordreset/confirm/x": true, "POST /control/v2/auth/claim": true,
 		"POST /control/v2/auth/request-verification": true, "POST /control/v2/auth/claim/complete/x": true,
 		"GET /healthz": true, "GET /openapi.json": true, "GET /docs": true,
+		"GET " + api + "/applications/hmi": true, "GET " + api + "/applications/plug/hmi": true,
 	}
 	for _, r := range w.routesForFuzzing() {
 		if public[r.method+" "+r.pattern] {

@@ -221,6 +221,8 @@ func (s *server) table() routes {
 
 		{method: get, pattern: "/system/status", in: inAPI, needs: needs(access.SeeStorage()), do: s.systemStatus},
 
+		{method: get, pattern: "/applications/hmi", in: inV26, vaultless: true, do: s.hmiList},
+		{method: get, pattern: "/applications/{application}/hmi", in: inV26, vaultless: true, do: s.hmi},
 		{method: get, pattern: "/applications", in: inAPI, needs: needs(access.ListApplications()), do: s.listApplications},
 		{method: get, pattern: "/applications/{application}", in: inAPI, needs: ofParam("application", access.SeeApplication), do: s.getApplication},
 		{method: get, pattern: "/applications/{application}/setup", in: inAPI, needs: ofParam("application", access.ManageApplication), do: s.setupApplication},

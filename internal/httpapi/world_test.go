@@ -49,6 +49,7 @@ type world struct {
 	stopEngine func()
 	tokens     *tokens
 	replaced   *replacedFunctions
+	server     *server
 
 	mu    sync.Mutex
 	now   time.Time
@@ -192,6 +193,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	go func() { ended <- w.engine.Run(ctx) }()
 
 	w.handler = New(o)
+	w.server, _ = w.handler.(*server)
 	server := httptest.NewServer(w.handler)
 	w.url = server.URL
 	t.Cleanup(func() {

@@ -359,7 +359,7 @@ const executed = `{"message":"Function Executed"}`
 
 // failed is what a client that waits is told of a run that did not commit, or of a function that is busy.
 func (p *person) failed(f string) string {
-	return fmt.Sprintf(`{"message":"Function Execution Failed","cause":"Function %s execution errored with %s function %s failed"}`, f, p.name, f)
+	return fmt.Sprintf(`{"message":"Function Execution Failed","cause":"Function %s execution errored with %s function %s failed"}`, f, p.name+".test", f)
 }
 
 type status struct {
