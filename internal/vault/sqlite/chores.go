@@ -71,7 +71,7 @@ func (v *Vault) pace(took time.Duration) {
 
 // chore does one piece of at most so many rows. more says that there was something to do.
 func (t *tx) chore(rows int) (more bool, err error) {
-	for _, kind := range []func(int) (bool, error){t.declareStored, t.clear, t.build} {
+	for _, kind := range []func(int) (bool, error){t.declareStored, t.clear, t.build, t.shrink} {
 		if more, err = kind(rows); more || err != nil {
 			return more, err
 		}

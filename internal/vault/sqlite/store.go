@@ -28,6 +28,7 @@ type Options struct {
 	MaxOpen  int           // vaults open at a time; default Places
 	IdleFor  time.Duration // how long a vault stays open that nobody uses; default 1 minute
 	MaxBytes int64         // of one vault's file; 0: as the disk allows. Over it: vault.ErrFull
+	Spare    int64         // what must stay free of the disk when a file is copied to compact it
 	// Storage says how much a HAT may hold, each time it is asked, so that it may differ between HATs and change; nil:
 	// nothing is bounded. Unlike MaxBytes it leaves what erases and ends free.
 	Storage func(id string) plan.Storage
@@ -55,7 +56,10 @@ type Store struct {
 	checked map[string]bool   // in this life
 	damaged map[string]damage // and so set aside
 	checks  chan struct{}     // full while a file is checked
-	closed  bool
+
+	compacts   chan struct{} // full while a file is compacted
+	compacting sync.WaitGroup
+	closed     bool
 }
 
 // A slot is one open vault, or one being opened or closed.
@@ -70,6 +74,8 @@ type slot struct {
 	idle    *list.Element
 	since   time.Time // when it became idle
 	closing bool
+	wanted  bool   // somebody waits for it to be closed, to open it again
+	compact func() // while the closed file is compacted, stops that; nil: it is not
 }
 
 const suffix, unfinished = ".vault", ".unfinished"
@@ -103,7 +109,7 @@ func NewStore(dir string, o Options) (*Store, error) {
 		}
 	}
 	s := &Store{dir: dir, o: o, template: onceMade(func() ([]byte, error) { return makeTemplate(filepath.Join(dir, "template"+unfinished)) }), slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}),
-		checked: map[string]bool{}, damaged: map[string]damage{}, checks: make(chan struct{}, 1)}
+		checked: map[string]bool{}, damaged: map[string]damage{}, checks: make(chan struct{}, 1), compacts: make(chan struct{}, 1)}
 	return s, nil
 }
 
@@ -137,7 +143,7 @@ func makeTemplate(path string) ([]byte, error) {
 	}
 	defer os.Remove(path)
 	err = withFile(context.Background(), path, func(ctx context.Context, c *conn) error {
-		if _, err := c.c.ExecContext(ctx, "PRAGMA journal_mode = wal"); err != nil {
+		if _, err := c.c.ExecContext(ctx, "PRAGMA auto_vacuum = incremental; PRAGMA journal_mode = wal"); err != nil {
 			return err
 		}
 		return migrate(ctx, c)
@@ -273,6 +279,10 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 	if sl := s.slots[id]; sl != nil {
 		switch {
 		case sl.closing:
+			sl.wanted = true
+			if sl.compact != nil {
+				sl.compact()
+			}
 			return nil, sl.gone, nil
 		case sl.v != nil && !sl.v.usable():
 			// It closed itself: its writer is gone, so that the file may be opened again beside its last readers.
@@ -291,9 +301,7 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 	}
 	if s.open >= s.o.MaxOpen {
 		if front := s.idle.Front(); front != nil {
-			sl := front.Value.(*slot)
-			s.closeLocked(sl)
-			return nil, sl.gone, nil
+			s.closeLocked(front.Value.(*slot))
 		}
 		return nil, s.changed, nil
 	}
@@ -398,13 +406,17 @@ func (s *Store) closeLocked(sl *slot) {
 		sl.idle = nil
 	}
 	go func() {
-		_ = sl.v.close() // what was committed is on disk already
+		err := sl.v.close() // what was committed is on disk already
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		s.open--
+		s.wakeLocked()
+		if err == nil && !sl.v.shrinks {
+			s.compactLocked(sl)
+		}
 		if s.slots[sl.id] == sl {
 			delete(s.slots, sl.id)
 		}
-		s.open--
 		close(sl.gone)
 		s.wakeLocked()
 	}()
@@ -426,8 +438,12 @@ func (s *Store) Close() error {
 	var all []*slot
 	for _, sl := range s.slots {
 		all = append(all, sl)
+		if sl.compact != nil {
+			sl.compact()
+		}
 	}
 	s.mu.Unlock()
+	s.compacting.Wait()
 	var err error
 	for _, sl := range all {
 		<-sl.ready

@@ -56,8 +56,10 @@ type Vault struct {
 	chores bool // there may be some
 	// logHolds: the write-ahead log still holds what was erased or replaced.
 	logHolds bool
-	chunk    int  // rows in the next piece
-	crowded  bool // several shared the last commit
+	// shrinks: the file was made so that free pages can be given back; shrinking: they are.
+	shrinks, shrinking bool
+	chunk              int  // rows in the next piece
+	crowded            bool // several shared the last commit
 
 	jobs   chan job
 	look   chan struct{} // tells serve that there are chores
@@ -131,6 +133,9 @@ func (v *Vault) begin(ctx context.Context) (interrupted bool, err error) {
 	err = w.get(ctx, `SELECT id, seq, receipts, records, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
 			EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
 		&id, &v.state.seq, &v.state.head.Number, &v.state.records, &head, &interrupted, &v.chores)
+	if err == nil {
+		err = v.beginSpace(ctx, w)
+	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return false, fmt.Errorf("%w: %s: it belongs to nobody", vault.ErrDamaged, v.path)

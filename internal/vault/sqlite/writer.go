@@ -227,6 +227,7 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 	}
 	if erased {
 		v.emptyLog(v.w)
+		v.chores = v.chores || v.shrinks
 	}
 	return jobs, nil
 }
