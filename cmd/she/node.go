@@ -56,6 +56,7 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	}
 	o.MaxOpen = places(config)
 	o.Storage = func(string) plan.Storage { return config.storage() } // of each HAT the same, until one can have its own
+	o.Spare = reserve(config)
 	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
