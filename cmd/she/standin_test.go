@@ -142,6 +142,10 @@ func (goFunctions) Forget(string)               {}
 func (goFunctions) Sweep(context.Context) error { return nil }
 func (goFunctions) Close() error                { return nil }
 
+func (goFunctions) Init(context.Context, invoke.Request) (invoke.Answer, error) {
+	return invoke.Answer{}, nil
+}
+
 func (g goFunctions) Invoke(ctx context.Context, r invoke.Request) (a invoke.Answer, err error) {
 	name := r.Code.Name[strings.LastIndex(r.Code.Name, "-dev-")+len("-dev-"):]
 	id, entry := name, "process"

@@ -61,6 +61,10 @@ func (w *bench) Open(ctx context.Context, id string) (vault.Vault, func(), error
 	return w.store.Open(ctx, id)
 }
 
+func (w *bench) Init(context.Context, invoke.Request) (invoke.Answer, error) {
+	return invoke.Answer{}, nil
+}
+
 func (w *bench) Invoke(_ context.Context, r invoke.Request) (invoke.Answer, error) {
 	if r.Code.Name == "svc-dev-f-bundle" {
 		return invoke.Answer{Payload: []byte(reading("a/x"))}, nil

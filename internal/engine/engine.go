@@ -44,6 +44,8 @@ type Vaults interface {
 // *invoke.Failure, or ctx's own when it ended first. The answer's log and timing hold even beside an error.
 type Invoker interface {
 	Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, error)
+	// Init is an instance's way to its first event, without one.
+	Init(ctx context.Context, r invoke.Request) (invoke.Answer, error)
 }
 
 // Errors of Trigger and GrantFor that callers may branch on; besides these, a *FailedError.

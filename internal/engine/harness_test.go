@@ -248,6 +248,10 @@ func (w *world) breaks(f func(op string, persisted bool) error) {
 	}
 }
 
+func (w *world) Init(context.Context, invoke.Request) (invoke.Answer, error) {
+	return invoke.Answer{}, nil
+}
+
 // Invoke makes a world the engine's Invoker.
 func (w *world) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, error) {
 	name := strings.TrimPrefix(r.Code.Name, "svc-dev-")

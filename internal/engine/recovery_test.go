@@ -417,4 +417,6 @@ func TestAPanicCostsItsRunOnly(t *testing.T) {
 
 type panicking struct{}
 
+func (panicking) Init(context.Context, invoke.Request) (invoke.Answer, error) { panic(canary) }
+
 func (panicking) Invoke(context.Context, invoke.Request) (invoke.Answer, error) { panic(canary) }

@@ -12,6 +12,7 @@ import (
 	"she/internal/catalog"
 	"she/internal/contract"
 	"she/internal/hat"
+	"she/internal/invoke"
 )
 
 // Codes of the problems that keep a registered function from being available.
@@ -139,7 +140,9 @@ const (
 // A function that can't answer is no reason for anything else to stop: it is shown as not available.
 func (e *Engine) load(ctx context.Context, f catalog.Function) {
 	for pause := firstReload; ; pause = min(2*pause, longestReload) {
-		f.Manifest, f.Said, f.Problem = e.askConfiguration(ctx, f)
+		if f.Manifest, f.Said, f.Problem = e.askConfiguration(ctx, f); f.Problem == nil {
+			f.Said, f.Problem = e.tryInit(ctx, f)
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -177,19 +180,11 @@ const maxSaid = 2 << 10
 // askConfiguration is the first of the three questions. No HAT and no data is involved, so that what the function says if it
 // can't answer is the author's and the operator's to read.
 func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *contract.Manifest, said []byte, fault *hat.Fault) {
-	// One package that meets a bug of ours must not end the server at every start.
-	defer func() {
-		if recover() != nil {
-			fault = hat.NewFault(hat.Engine, CodePanic, "the engine failed while it asked the function for its configuration")
-		}
-	}()
+	defer notOurEnd(&fault)
 	ctx, cancel := context.WithTimeout(ctx, f.Configuration.Timeout+e.slack)
 	defer cancel()
 	answer, err := e.invoker.Invoke(ctx, invocation(f, f.Configuration, "", hat.NewRunID().String(), contract.ConfigurationEvent()))
-	var words transcript
-	words.add("printed", answer.Log)
-	words.add("answered", answer.Payload)
-	said = middleDropped(words.bytes(), maxSaid)
+	said = saidBefore(answer)
 	if err != nil {
 		return nil, said, faultOf(err)
 	}
@@ -205,6 +200,42 @@ func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *c
 		return &m, nil, hat.NewFault(hat.Author, CodeWithdrawn, "its own configuration says that it is not available")
 	}
 	return &m, nil, nil
+}
+
+// notOurEnd turns a panic into a fault: one package that meets a bug of ours must not end the server at every start.
+func notOurEnd(fault **hat.Fault) {
+	if recover() != nil {
+		*fault = hat.NewFault(hat.Engine, CodePanic, "the engine failed while it started the function to see whether it can run")
+	}
+}
+
+// saidBefore is what a function printed and reported before there was data.
+func saidBefore(answer invoke.Answer) []byte {
+	var words transcript
+	words.add("printed", answer.Log)
+	words.add("answered", answer.Payload)
+	return middleDropped(words.bytes(), maxSaid)
+}
+
+// tryInit starts the entries that were not asked yet, without an event: one that can't be loaded is seen here, by its author,
+// and not at the first person's data.
+func (e *Engine) tryInit(ctx context.Context, f catalog.Function) (said []byte, fault *hat.Fault) {
+	defer notOurEnd(&fault)
+	for _, entry := range []catalog.Entry{f.Bundle, f.Process} {
+		answer, err := e.initOf(ctx, f, entry)
+		if err != nil {
+			fault := *faultOf(err)
+			fault.Text = entry.Name + ": " + fault.Text
+			return saidBefore(answer), &fault
+		}
+	}
+	return nil, nil
+}
+
+func (e *Engine) initOf(ctx context.Context, f catalog.Function, entry catalog.Entry) (invoke.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, entry.Timeout+e.slack)
+	defer cancel()
+	return e.invoker.Init(ctx, invocation(f, entry, "", hat.NewRunID().String(), nil))
 }
 
 // sleep waits, and says whether it did so to the end.

@@ -116,6 +116,8 @@ func (v engineVaults) HATs(context.Context) ([]string, error) { return v.List() 
 // A Func stands in for all functions: it is given the deployed name and the event.
 type Func func(ctx context.Context, name string, event []byte) ([]byte, error)
 
+func (Func) Init(context.Context, invoke.Request) (invoke.Answer, error) { return invoke.Answer{}, nil }
+
 func (f Func) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, error) {
 	payload, err := f(ctx, r.Code.Name, r.Event)
 	return invoke.Answer{Payload: payload, Start: invoke.Cold}, err

@@ -280,6 +280,45 @@ func (v *Invoker) Invoke(ctx context.Context, r Request) (Answer, error) {
 	return a, err
 }
 
+// Init starts an instance of the function, lets it come as far as asking for its first event, and removes it: what Invoke
+// would meet before there is an event. r.Event and r.ID are of no effect. The Answer and errors are as for Invoke.
+func (v *Invoker) Init(ctx context.Context, r Request) (a Answer, err error) {
+	ctx, leave, err := v.enter(ctx)
+	if err != nil {
+		return a, err
+	}
+	defer leave()
+	p, runtime, err := v.program(r)
+	if err != nil {
+		return a, err
+	}
+	queued := time.Now()
+	free, err := v.gate.enter(ctx, r.Tenant)
+	a.Timing.Queue = time.Since(queued)
+	if err != nil {
+		return a, err
+	}
+	defer free()
+	began := time.Now()
+	instance, failed, err := v.stock.start(ctx, nil, p, v.mechanism(runtime))
+	a.Start, a.Timing.Sandbox, a.Timing.Init = Cold, time.Since(began), failed.Init
+	if err != nil {
+		a.Payload, a.Log = failed.Payload, failed.Log
+		return a, err
+	}
+	if instance.Close() != nil {
+		v.left.Add(1) // the next Sweep tries again
+	}
+	return a, nil
+}
+
+func (v *Invoker) mechanism(r runtimes.Runtime) sandbox.Mechanism {
+	if r.Name == runtimes.Wasm {
+		return v.wasm
+	}
+	return v.sandbox
+}
+
 func (v *Invoker) invoke(ctx context.Context, r Request) (a Answer, err error) {
 	ctx, leave, err := v.enter(ctx)
 	if err != nil {
@@ -319,10 +358,7 @@ func (v *Invoker) enter(ctx context.Context) (_ context.Context, leave func(), e
 }
 
 func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime runtimes.Runtime, a *Answer) error {
-	mechanism := v.sandbox
-	if runtime.Name == runtimes.Wasm {
-		mechanism = v.wasm
-	}
+	mechanism := v.mechanism(runtime)
 	f := v.stock.find(r.Code, p, mechanism, runtime, v.stamp)
 	if f != nil {
 		defer v.stock.replenish(f)

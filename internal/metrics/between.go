@@ -29,6 +29,16 @@ func (c counted) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, e
 	return a, err
 }
 
+func (c counted) Init(ctx context.Context, r invoke.Request) (invoke.Answer, error) {
+	c.m.busy.Inc()
+	a, err := c.Invoker.Init(ctx, r)
+	c.m.busy.Dec()
+	if a.Start == invoke.Cold {
+		c.m.initialise.WithLabelValues(r.Code.Name).Observe(max(a.Timing.Init, a.Timing.Sandbox).Seconds())
+	}
+	return a, err
+}
+
 func (m *Metrics) invoked(name string, a invoke.Answer, err error) {
 	m.queue.observe(a.Timing.Queue.Seconds(), name)
 	if a.Start == invoke.Cold {
