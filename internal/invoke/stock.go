@@ -58,6 +58,7 @@ type function struct {
 	tested  bool          // its image was restored in this life of the server
 	gaveUp  string        // why it is not copied
 	fails   bool          // its rehearsal in an instance that is to wait: it dies of it, or takes too long
+	failed  failedInit
 
 	counts Counts
 }
@@ -75,6 +76,35 @@ type Counts struct {
 	Restored  int64 // copied for their invocation
 	Parked    int64 // taken from those that waited
 	Fallbacks int64 // instances that broke before they had the event, after which the invocation got a cold start
+
+	Inits       int64         // INITs of its code: for an invocation, for an instance that waits, for its image
+	FailedInits int64         // of these, those that failed by the author's fault
+	Refused     int64         // invocations answered with the failure of the last INIT, during a pause
+	InitTime    time.Duration // of all INITs
+	Rehearsals  int64         // in instances that wait
+}
+
+// failedInit is what a function's last INITs came to: how many failed in a row, and until when there is none. An INIT has
+// the whole CPU and nobody's quota pays for it, so code that fails in it must not be tried as often as it is called for.
+type failedInit struct {
+	inRow  int
+	until  time.Time
+	result sandbox.Result // before there was data: it is nobody's
+	err    error
+}
+
+// freeFailures is how many INITs in a row may fail without a pause, so that what heals by itself is seen at once.
+const freeFailures = 3
+
+// pauseAfter is how long there is no INIT of a function after so many of its own failed in a row, the last of which took so
+// long, while so many functions are in that state: all of them together get at most a tenth of one CPU, until the longest
+// pause is reached.
+func pauseAfter(inRow int, took time.Duration, functions int) time.Duration {
+	const shortest, backedOff, longest = time.Second, time.Minute, 10 * time.Minute
+	if inRow < freeFailures {
+		return 0
+	}
+	return min(longest, max(9*took*time.Duration(max(1, functions)), min(shortest<<min(inRow-freeFailures, 10), backedOff)))
 }
 
 const (
@@ -163,12 +193,62 @@ func (s *stock) obtain(ctx context.Context, f *function) (i sandbox.Instance, st
 // start starts an instance for its invocation, and another one where the first broke before its program ran: nothing has
 // happened then that a second could repeat.
 func (s *stock) start(ctx context.Context, f *function, p sandbox.Program, m sandbox.Mechanism) (sandbox.Instance, sandbox.Result, error) {
+	if failed, err := s.paused(f); err != nil {
+		return nil, failed, err
+	}
+	began := time.Now()
 	i, failed, err := m.Start(ctx, p)
+	s.initEnded(f, time.Since(began), failed, err)
 	if errors.Is(err, sandbox.ErrUnused) && ctx.Err() == nil {
 		s.fellBack(f)
 		return m.Start(ctx, p)
 	}
 	return i, failed, err
+}
+
+// paused gives the failure of f's last INIT while there is to be no other.
+func (s *stock) paused(f *function) (sandbox.Result, error) {
+	if f == nil {
+		return sandbox.Result{}, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !f.pausedAt(time.Now()) {
+		return sandbox.Result{}, nil
+	}
+	s.countLocked(f, Counts{Refused: 1})
+	return f.failed.result, f.failed.err
+}
+
+func (f *function) pausedAt(now time.Time) bool { return now.Before(f.failed.until) }
+
+// initEnded notes what an INIT took, and how it ended. A failure that is not the author's says nothing of the next one.
+func (s *stock) initEnded(f *function, took time.Duration, result sandbox.Result, err error) {
+	if f == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.countLocked(f, Counts{Inits: 1, InitTime: took})
+	var failure *Failure
+	switch {
+	case err == nil:
+		f.failed = failedInit{}
+	case errors.As(err, &failure) && failure.Blame == Author:
+		s.countLocked(f, Counts{FailedInits: 1})
+		now := failedInit{inRow: f.failed.inRow + 1, result: result, err: err}
+		if result.Payload == nil && result.Log == nil { // of an image; an earlier one said more
+			now.result = f.failed.result
+		}
+		failing := 1
+		for _, other := range s.functions {
+			if other != f && other.failed.inRow >= freeFailures {
+				failing++
+			}
+		}
+		now.until = time.Now().Add(pauseAfter(now.inRow, took, failing))
+		f.failed = now
+	}
 }
 
 func (s *stock) count(f *function, start Start) {
@@ -187,15 +267,21 @@ func (s *stock) count(f *function, start Start) {
 }
 
 func (s *stock) countLocked(f *function, more Counts) {
-	f.counts.add(more)
-	s.counts.add(more)
+	f.counts.Add(more)
+	s.counts.Add(more)
 }
 
-func (c *Counts) add(more Counts) {
+// Add adds the counts of another function, or of later.
+func (c *Counts) Add(more Counts) {
 	c.Cold += more.Cold
 	c.Restored += more.Restored
 	c.Parked += more.Parked
 	c.Fallbacks += more.Fallbacks
+	c.Inits += more.Inits
+	c.FailedInits += more.FailedInits
+	c.Refused += more.Refused
+	c.InitTime += more.InitTime
+	c.Rehearsals += more.Rehearsals
 }
 
 func (s *stock) fellBack(f *function) {
@@ -225,6 +311,9 @@ func (s *stock) replenish(f *function) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.ctx.Err() == nil {
+		if f.pausedAt(time.Now()) {
+			return
+		}
 		short := len(f.waiting)+f.making < s.wanted(f, time.Now()) && s.roomLocked(f, f.memory*int64(f.making+1))
 		if !short && !(f.making == 0 && s.lacksImage(f)) {
 			return
@@ -276,9 +365,15 @@ func (s *stock) make(f *function) *parked {
 		i := s.restore(s.ctx, f, true)
 		warmed := i != nil && s.images.rehearsed(f.key)
 		if i == nil {
+			if s.pauses(f) {
+				return nil
+			}
 			began := time.Now()
+			var result sandbox.Result
 			var err error
-			if i, _, err = f.start.Start(s.ctx, f.program); err != nil {
+			i, result, err = f.start.Start(s.ctx, f.program)
+			s.initEnded(f, time.Since(began), result, err)
+			if err != nil {
 				return nil // the next invocation will meet the same and say so
 			}
 			s.took(f, time.Since(began))
@@ -298,13 +393,21 @@ func (s *stock) make(f *function) *parked {
 // rehearse lets an instance that is to wait try what its event will need: also of a copy nothing is mapped yet. One
 // that does not stand it is of no use.
 func (s *stock) rehearse(f *function, i sandbox.Rehearser) bool {
-	if i.Rehearse(s.ctx, f.rehearsal(rehearsing)) == nil {
-		return true
-	}
+	err := i.Rehearse(s.ctx, f.rehearsal(rehearsing))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.countLocked(f, Counts{Rehearsals: 1})
+	if err == nil {
+		return true
+	}
 	f.fails = s.ctx.Err() == nil
 	return false
+}
+
+func (s *stock) pauses(f *function) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return f.pausedAt(time.Now())
 }
 
 func (s *stock) rehearses(f *function) bool {
@@ -329,7 +432,7 @@ func (s *stock) restore(ctx context.Context, f *function, build bool) sandbox.In
 	for again := false; ; again = true {
 		dir, release, ok := s.images.use(f.key)
 		if !ok && build {
-			reason, err := s.images.build(ctx, f)
+			reason, err := s.build(ctx, f)
 			if err != nil {
 				s.giveUp(ctx, f, reason)
 				return nil
@@ -365,6 +468,16 @@ func (s *stock) restore(ctx context.Context, f *function, build bool) sandbox.In
 		}
 		return nil
 	}
+}
+
+// build makes the image of f, of an INIT of its own.
+func (s *stock) build(ctx context.Context, f *function) (reason string, err error) {
+	began := time.Now()
+	reason, err = s.images.build(ctx, f)
+	if ctx.Err() == nil {
+		s.initEnded(f, time.Since(began), sandbox.Result{}, err)
+	}
+	return reason, err
 }
 
 func (s *stock) giveUp(ctx context.Context, f *function, reason string) {

@@ -268,3 +268,101 @@ func TestImagesKeepTheirBudget(t *testing.T) {
 		t.Error("an image nobody used for long is left")
 	}
 }
+
+// TestFailingInitsArePutOff: code that fails in its INIT is tried less and less often, however often it is called for, and
+// whoever calls gets what the last INIT said; one that succeeds ends that. A failure of the operator's puts nothing off.
+func TestFailingInitsArePutOff(t *testing.T) {
+	newStock(t, nil, func(t *testing.T, s *stock, b *built) {
+		failing := &failsInit{built: b, failure: sandbox.Failed(Author, sandbox.ImportModuleError, "x")}
+		call := func(name string) (sandbox.Result, error) {
+			f := s.find(Code{Name: name, Package: name}, sandbox.Program{}, failing, runtimes.Runtime{}, "")
+			i, _, _ := s.obtain(t.Context(), f)
+			result, err := sandbox.Result{}, error(nil)
+			if i == nil {
+				i, result, err = s.start(t.Context(), f, sandbox.Program{}, failing)
+			}
+			if i != nil {
+				_ = i.Close()
+			}
+			s.replenish(f)
+			synctest.Wait()
+			return result, err
+		}
+		inits := func() int64 { return failing.inits.Swap(0) }
+		for range 1000 { // as many people's data, in a second
+			if r, err := call("f"); err != failing.failure || string(r.Log) != "why" {
+				t.Fatalf("%s, %v", r.Log, err)
+			}
+			time.Sleep(time.Millisecond) // of the bubble's clock
+		}
+		if n := inits(); n < freeFailures || n > 6 {
+			t.Errorf("in a second there were %d INITs", n)
+		}
+		for range 3600 {
+			_, _ = call("f")
+			time.Sleep(time.Second)
+		}
+		if n := inits(); n < 30 || n > 120 {
+			t.Errorf("in an hour there were %d INITs", n)
+		}
+		f := s.stats().Functions[0]
+		if f.FailedInits < 30 || f.Inits != f.FailedInits || f.Refused < 4000 || f.InitTime == 0 {
+			t.Errorf("stats %+v", f)
+		}
+
+		failing.failure = nil
+		time.Sleep(2 * time.Minute)
+		if _, err := call("f"); err != nil {
+			t.Errorf("it is mended, and %v", err)
+		}
+		inits()
+		failing.failure = sandbox.Failed(Operator, sandbox.StartFailed, "x")
+		for range 20 {
+			_, _ = call("g")
+		}
+		if n := inits(); n < 20 {
+			t.Errorf("for a reason of the operator's %d of 20 INITs were tried", n)
+		}
+	})
+}
+
+type failsInit struct {
+	*built
+	failure *sandbox.Failure
+	inits   atomic.Int64
+}
+
+func (f *failsInit) Start(ctx context.Context, p sandbox.Program) (sandbox.Instance, sandbox.Result, error) {
+	f.inits.Add(1)
+	if f.failure == nil {
+		return f.built.Start(ctx, p)
+	}
+	time.Sleep(10 * time.Millisecond)
+	return nil, sandbox.Result{Log: []byte("why")}, f.failure
+}
+
+// TestPauseAfterFailedInits: the first few failures are for free; then the pause doubles to a minute, is never less than nine
+// times what the INIT took, and longer the more functions fail, so that together they take a tenth of a CPU.
+func TestPauseAfterFailedInits(t *testing.T) {
+	for _, c := range []struct {
+		inRow     int
+		took      time.Duration
+		functions int
+		want      time.Duration
+	}{
+		{1, time.Second, 1, 0},
+		{2, 30 * time.Second, 50, 0},
+		{3, time.Millisecond, 1, time.Second},
+		{4, time.Millisecond, 1, 2 * time.Second},
+		{8, time.Millisecond, 1, 32 * time.Second},
+		{9, time.Millisecond, 1, time.Minute},
+		{1 << 40, time.Millisecond, 1, time.Minute},
+		{3, 10 * time.Second, 1, 90 * time.Second},
+		{3, time.Second, 20, 3 * time.Minute},
+		{9, 30 * time.Second, 1000, 10 * time.Minute},
+	} {
+		if got := pauseAfter(c.inRow, c.took, c.functions); got != c.want {
+			t.Errorf("after %d failures, the last of %s, %d functions: %s, want %s", c.inRow, c.took, c.functions, got, c.want)
+		}
+	}
+}

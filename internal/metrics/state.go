@@ -49,13 +49,16 @@ var (
 	held     = describe("she_instances_parked_bytes", "Memory of all instances that wait.")
 	images   = describe("she_image_bytes", "Memory images that instances of the function are copied from.", "faas_name")
 	starts   = describe("she_instance_starts_total", "Invocations by how their instance came to be; fallback: a copy that failed, in place of which one was started.", "faas_name", "start")
+	inits    = describe("she_inits_total", "INITs of the function's code, whoever they were for, by how they ended; refused: invocations answered with the failure of the last one, as INITs that fail again and again are put off.", "faas_name", "outcome")
+	initTime = describe("she_init_seconds_total", "Time of these INITs. No person's quota pays for it.", "faas_name")
+	tried    = describe("she_rehearsals_total", "Events without data that were tried in instances that wait.", "faas_name")
 	files    = describe("she_file_image_bytes", "Images of runtimes' and packages' files, which sandboxes map.")
 	served   = describe("she_file_image_failed", "1 while the last image of files could not be made: sandboxes that lack theirs have a file server each.")
 	left     = describe("she_instances_left_total", "Instances that could not be removed whole; the next start of the server tries again.")
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, turns, hats, waiting, held, images, files, served, starts, left} {
+	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, turns, hats, waiting, held, images, files, served, starts, inits, initTime, tried, left} {
 		ch <- d
 	}
 }
@@ -112,7 +115,7 @@ func (s *state) instances(ch chan<- prometheus.Metric, gauge func(*prometheus.De
 		sum := byName[f.Name]
 		sum.Waiting += f.Waiting
 		sum.ImageBytes += f.ImageBytes
-		sum.Cold, sum.Restored, sum.Parked, sum.Fallbacks = sum.Cold+f.Cold, sum.Restored+f.Restored, sum.Parked+f.Parked, sum.Fallbacks+f.Fallbacks
+		sum.Counts.Add(f.Counts)
 		byName[f.Name] = sum
 	}
 	for name, f := range byName {
@@ -122,5 +125,10 @@ func (s *state) instances(ch chan<- prometheus.Metric, gauge func(*prometheus.De
 		count(starts, f.Restored, name, string(invoke.Restored))
 		count(starts, f.Parked, name, string(invoke.Parked))
 		count(starts, f.Fallbacks, name, "fallback")
+		count(inits, f.Inits-f.FailedInits, name, "ready")
+		count(inits, f.FailedInits, name, "failed")
+		count(inits, f.Refused, name, "refused")
+		ch <- prometheus.MustNewConstMetric(initTime, prometheus.CounterValue, f.InitTime.Seconds(), name)
+		count(tried, f.Rehearsals, name)
 	}
 }
