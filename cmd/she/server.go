@@ -126,7 +126,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.front = newGate(listener, connections, ofOne)
 	s.front.heavy = slots(heavyHeaders)
 
-	if s.node, err = openNode(o.data, o.config, sqlite.Options{AtCommit: o.atCommit, Now: o.now}); err != nil {
+	if s.node, err = openNode(o.data, o.config, sqlite.Options{AtCommit: o.atCommit, Now: o.now, Reserve: eraseReserve}); err != nil {
 		return nil, err
 	}
 	begun = append(begun, s.node.close)
@@ -350,6 +350,9 @@ func isProgram(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
 }
+
+// eraseReserve is what of the disk is kept for erasing, disabling and the ends of runs, in bytes; of a small disk a quarter.
+const eraseReserve = 64 << 20
 
 // defaultReserve is what functions must leave free on the disk of the data directory, in bytes.
 const defaultReserve = 1 << 30

@@ -34,7 +34,7 @@ var always = func() <-chan struct{} {
 // chore is the next piece as a transaction. One that fails is not tried again before something changes: all is
 // answered without the index, only slower.
 func (v *Vault) chore() job {
-	return job{op: "index", ctx: context.Background(), done: make(chan error, 1), do: func(t *tx) error {
+	return job{op: "index", grew: new(bool), ctx: context.Background(), done: make(chan error, 1), do: func(t *tx) error {
 		v.chores = false
 		more, err := t.chore(v.chunk)
 		v.chores = more && err == nil
@@ -54,7 +54,11 @@ func (v *Vault) doChore() {
 	v.turn <- struct{}{}
 	defer func() { <-v.turn }()
 	v.pace(time.Since(began))
-	if len(jobs) == 1 && jobs[0].err != nil {
+	if len(jobs) == 1 && errors.Is(named(v.path, jobs[0].err), vault.ErrFull) && !*jobs[0].grew {
+		// It makes room: at once with the reserve, else when the log was emptied and there may be some.
+		v.chores = v.reserve.use()
+		v.choresWait, v.logHolds = !v.chores, true
+	} else if len(jobs) == 1 && jobs[0].err != nil {
 		v.chores = false // it may not even have begun: to try at once again would do nothing else
 	}
 }
@@ -71,7 +75,7 @@ func (v *Vault) pace(took time.Duration) {
 
 // chore does one piece of at most so many rows. more says that there was something to do.
 func (t *tx) chore(rows int) (more bool, err error) {
-	for _, kind := range []func(int) (bool, error){t.declareStored, t.clear, t.build, t.shrink} {
+	for _, kind := range []func(int) (bool, error){t.eraseRest, t.declareStored, t.clear, t.build, t.shrink} {
 		if more, err = kind(rows); more || err != nil {
 			return more, err
 		}
@@ -167,6 +171,7 @@ func (t *tx) build(rows int) (bool, error) {
 	slices.SortFunc(found, func(a, b keyRow) int {
 		return cmp.Or(cmp.Compare(a.field, b.field), bytes.Compare(a.key, b.key), cmp.Compare(a.born, b.born))
 	})
+	t.grows = traces
 	for _, r := range found {
 		if err := t.addKey(fields[r.field].n, r.key, r.born); err != nil {
 			return false, err

@@ -360,7 +360,8 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 	if len(ids) == 0 {
 		return nil
 	}
-	return v.write(ctx, "erase", func(t *tx) error {
+	var rest int64
+	err := v.write(ctx, "erase", func(t *tx) (err error) {
 		var (
 			gone       []stored
 			superseded []stored
@@ -387,8 +388,20 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 			}
 			gone = append(gone, s)
 		}
-		return t.erase(c, gone, superseded)
+		if !large(gone, superseded) {
+			return t.erase(eraserOf(c), gone, superseded)
+		}
+		var all []byte
+		for _, s := range slices.Concat(gone, superseded) {
+			all = append(all, s.id.Bytes()...)
+		}
+		rest, err = t.eraseLater(eraserOf(c), nil, nil, all)
+		return err
 	})
+	if err != nil || rest == 0 {
+		return err
+	}
+	return v.erasePieces(ctx, rest)
 }
 
 // EraseEndpoint: see vault.Records.
@@ -396,18 +409,25 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 	if err := c.Check(access.WriteRecords(e)); err != nil || !c.Function().IsZero() {
 		return fmt.Errorf("erase %s: %w", e, access.ErrDenied)
 	}
-	return v.write(ctx, "erase", func(t *tx) error {
-		query, args := `SELECT r.born, r.id, r.endpoint, r.chain FROM records r JOIN endpoints e ON e.n = r.endpoint
+	var rest int64
+	err := v.write(ctx, "erase", func(t *tx) error {
+		var writer any
+		query, args := `SELECT r.born, r.id, r.endpoint, r.chain, octet_length(r.data) FROM records r JOIN endpoints e ON e.n = r.endpoint
 			WHERE e.name = ?`, []any{e.String()}
 		if !c.IsOwner() {
 			query += " AND r.user = (SELECT n FROM users WHERE id = ?)"
 			args = append(args, c.UserID().Bytes())
+			by, err := t.person(c)
+			if err != nil {
+				return err
+			}
+			writer = by.user
 		}
 		var gone []stored
 		err := t.each(t.ctx, query, args, func(scan func(...any) error) error {
 			s := stored{at: e}
 			var id []byte
-			err := scan(&s.born, &id, &s.endpoint, &s.chain)
+			err := scan(&s.born, &id, &s.endpoint, &s.chain, &s.size)
 			if err == nil {
 				s.id, err = scanRecordID(id)
 			}
@@ -421,12 +441,23 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 		if err != nil || len(gone) == 0 && len(superseded) == 0 {
 			return err
 		}
-		return t.erase(c, gone, superseded)
+		if !large(gone, superseded) {
+			return t.erase(eraserOf(c), gone, superseded)
+		}
+		n, err := t.endpoint(e)
+		if err == nil {
+			rest, err = t.eraseLater(eraserOf(c), n, writer, nil)
+		}
+		return err
 	})
+	if err != nil || rest == 0 {
+		return err
+	}
+	return v.erasePieces(ctx, rest)
 }
 
 // erase removes records, and others that were superseded and have no position of their own any more.
-func (t *tx) erase(c access.Caller, gone []stored, superseded []stored) error {
+func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 	var ch change
 	for _, s := range gone {
 		if err := t.remove(s); err != nil {
@@ -442,7 +473,7 @@ func (t *tx) erase(c access.Caller, gone []stored, superseded []stored) error {
 	}
 	t.erased = true
 	fact := receipt.Fact{
-		Kind: receipt.Erase, User: c.UserID(), Application: c.ApplicationID(),
+		Kind: receipt.Erase, User: by.user, Application: by.application,
 		Erased: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(),
 	}
 	if len(gone) > 0 {

@@ -203,6 +203,17 @@ UPDATE ranges SET parked = 0 WHERE parked AND not_before IS NOT NULL AND json_ex
 -- How many records there are, so that nobody has to count them.
 ALTER TABLE hat ADD COLUMN records INTEGER NOT NULL DEFAULT 0;
 UPDATE hat SET records = (SELECT count(*) FROM records);
+`, `
+-- Erasures that take several transactions and are not done yet: who asked for them, and for which records.
+CREATE TABLE erasures (
+	n           INTEGER PRIMARY KEY,
+	user        BLOB NOT NULL,
+	application TEXT NOT NULL,
+	endpoint    INTEGER REFERENCES endpoints (n),  -- what was born here, up to a position; NULL: the records alone
+	upto        INTEGER NOT NULL,
+	writer      INTEGER REFERENCES users (n),      -- of these what this user wrote; NULL: all
+	records     BLOB                               -- ids that are left, one after the other
+) STRICT;
 `}
 
 // applicationID marks the files as ours: "SHE1".

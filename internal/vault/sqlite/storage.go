@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"she/internal/access"
@@ -24,8 +25,14 @@ const smallChange = 256
 
 // fits answers a *vault.QuotaError if the transaction makes the HAT hold more than it may.
 func (t *tx) fits() error {
+	if t.grows == notAtAll {
+		return nil
+	}
+	if t.v.reserve.givenUp() {
+		return fmt.Errorf("%w: what is left is kept for erasing", vault.ErrFull)
+	}
 	limit := t.v.holds(t.v.id)
-	if t.grows == notAtAll || limit == (plan.Storage{}) {
+	if limit == (plan.Storage{}) {
 		return nil
 	}
 	if t.grows == traces {

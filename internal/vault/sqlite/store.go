@@ -28,7 +28,9 @@ type Options struct {
 	MaxOpen  int           // vaults open at a time; default Places
 	IdleFor  time.Duration // how long a vault stays open that nobody uses; default 1 minute
 	MaxBytes int64         // of one vault's file; 0: as the disk allows. Over it: vault.ErrFull
-	Spare    int64         // what must stay free of the disk when a file is copied to compact it
+	// Reserve is how much of the disk is kept for what must be possible when it is full, in bytes; 0: nothing is. See reserve.
+	Reserve int64
+	Spare   int64 // what must stay free of the disk when a file is copied to compact it
 	// Storage says how much a HAT may hold, each time it is asked, so that it may differ between HATs and change; nil:
 	// nothing is bounded. Unlike MaxBytes it leaves what erases and ends free.
 	Storage func(id string) plan.Storage
@@ -57,6 +59,7 @@ type Store struct {
 	damaged map[string]damage // and so set aside
 	checks  chan struct{}     // full while a file is checked
 
+	reserve    *reserve
 	compacts   chan struct{} // full while a file is compacted
 	compacting sync.WaitGroup
 	closed     bool
@@ -110,6 +113,11 @@ func NewStore(dir string, o Options) (*Store, error) {
 	}
 	s := &Store{dir: dir, o: o, template: onceMade(func() ([]byte, error) { return makeTemplate(filepath.Join(dir, "template"+unfinished)) }), slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}),
 		checked: map[string]bool{}, damaged: map[string]damage{}, checks: make(chan struct{}, 1), compacts: make(chan struct{}, 1)}
+	if o.Reserve > 0 {
+		if s.reserve, err = newReserve(dir, o.Reserve); err != nil {
+			return nil, fmt.Errorf("open vaults: %w", err)
+		}
+	}
 	return s, nil
 }
 
@@ -320,7 +328,10 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 }
 
 func (s *Store) openSlot(ctx context.Context, sl *slot, check bool) {
-	v, err := open(ctx, sl.id, s.path(sl.id), s.o)
+	v, err := open(ctx, sl.id, s.path(sl.id), s.o, s.reserve)
+	if (errors.Is(err, vault.ErrFull) || errors.Is(err, vault.ErrMachine)) && s.reserve.use() {
+		v, err = open(ctx, sl.id, s.path(sl.id), s.o, s.reserve) // the index of its log takes room
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sl.v, sl.err = v, err
@@ -444,6 +455,7 @@ func (s *Store) Close() error {
 	}
 	s.mu.Unlock()
 	s.compacting.Wait()
+	s.reserve.close()
 	var err error
 	for _, sl := range all {
 		<-sl.ready

@@ -300,7 +300,7 @@ func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, a
 
 // supersededOf are the superseded records that the caller may erase: of an id, or at an endpoint.
 func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permission, where string, args ...any) (all []stored, err error) {
-	query := "SELECT s.id, e.name FROM superseded s JOIN endpoints e ON e.n = s.endpoint WHERE " + where
+	query := "SELECT s.id, e.name, octet_length(s.data) FROM superseded s JOIN endpoints e ON e.n = s.endpoint WHERE " + where
 	if !c.IsOwner() {
 		query += " AND s.user = (SELECT n FROM users WHERE id = ?)"
 		args = append(args, c.UserID().Bytes())
@@ -311,7 +311,7 @@ func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permis
 			id   []byte
 			name string
 		)
-		if err := scan(&id, &name); err != nil {
+		if err := scan(&id, &name, &s.size); err != nil {
 			return err
 		}
 		if s.id, err = scanRecordID(id); err != nil {

@@ -27,12 +27,13 @@ import (
 
 // A Vault is one open file. Only Store makes them.
 type Vault struct {
-	id    string
-	path  string
-	life  string
-	clock func() time.Time
-	hook  func(ops []string, persisted bool) error
-	holds func(id string) plan.Storage // what the HAT may hold
+	id      string
+	path    string
+	life    string
+	clock   func() time.Time
+	hook    func(ops []string, persisted bool) error
+	holds   func(id string) plan.Storage // what the HAT may hold
+	reserve *reserve
 
 	db    *sql.DB
 	conns *conns
@@ -54,6 +55,8 @@ type Vault struct {
 	}
 	alone  bool // no function is enabled: nobody is to be told of what is written
 	chores bool // there may be some
+	// choresWait: there are some that a full disk stopped.
+	choresWait bool
 	// logHolds: the write-ahead log still holds what was erased or replaced.
 	logHolds bool
 	// shrinks: the file was made so that free pages can be given back; shrinking: they are.
@@ -76,7 +79,7 @@ type Vault struct {
 var _ vault.Vault = (*Vault)(nil)
 
 // open opens the file and ends what a former life of the server left unfinished.
-func open(ctx context.Context, id, path string, o Options) (*Vault, error) {
+func open(ctx context.Context, id, path string, o Options, spare *reserve) (*Vault, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("vault %s: %w", id, vault.ErrNotFound)
 	}
@@ -85,7 +88,7 @@ func open(ctx context.Context, id, path string, o Options) (*Vault, error) {
 		return nil, fmt.Errorf("vault %s: %w", id, err)
 	}
 	v := &Vault{
-		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit, holds: o.Storage,
+		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit, holds: o.Storage, reserve: spare,
 		db:        sql.OpenDB(connector),
 		names:     newNames(),
 		grants:    map[int64]access.Grant{},
@@ -131,7 +134,7 @@ func (v *Vault) begin(ctx context.Context) (interrupted bool, err error) {
 		head []byte
 	)
 	err = w.get(ctx, `SELECT id, seq, receipts, records, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
-			EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
+			EXISTS (SELECT 1 FROM erasures) OR EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
 		&id, &v.state.seq, &v.state.head.Number, &v.state.records, &head, &interrupted, &v.chores)
 	if err == nil {
 		err = v.beginSpace(ctx, w)

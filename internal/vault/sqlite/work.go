@@ -166,6 +166,7 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 			return p, refused, err
 		}
 	}
+	t.grows = traces // not ending anything: the reserve is not for it
 	f.epoch++
 	p = plan.Plan{
 		Run: c.Run, Grant: f.grant, Cause: c.Cause, Attempt: 1, Epoch: f.epoch, Due: now, Claimed: now,
@@ -320,6 +321,9 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	by.run, by.chain = p.Run, append(slices.Clone(p.Chain), f.grant.Function)
 	if by.chainN, err = t.chain(by.chain); err != nil {
 		return done, err
+	}
+	if len(out.Responses) > 0 {
+		t.grows = traces
 	}
 	w := &writing{asFunction: access.AsFunction(by.userID, f.grant), by: by, keeps: keeps(f, p)}
 	for i, r := range out.Responses {

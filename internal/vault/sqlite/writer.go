@@ -25,6 +25,7 @@ type job struct {
 	op   string
 	ctx  context.Context // only asked whether anybody still waits, before the job begins
 	do   func(*tx) error
+	grew *bool      // do was to make the HAT hold more
 	err  error      // what do answered
 	done chan error // takes one answer
 }
@@ -51,8 +52,19 @@ type state struct {
 
 // write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind. Where
 // nobody else is writing the caller does it itself, and saves the way to serve and back.
+//
+// On a full disk, what makes the HAT hold no more is tried once more with the reserve given up.
 func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
-	j := job{op: op, ctx: ctx, do: f, done: make(chan error, 1)}
+	grew := op == appending
+	err := v.writeOnce(ctx, op, &grew, f)
+	if errors.Is(err, vault.ErrFull) && !grew && v.reserve.use() {
+		err = v.writeOnce(ctx, op, &grew, f)
+	}
+	return err
+}
+
+func (v *Vault) writeOnce(ctx context.Context, op string, grew *bool, f func(*tx) error) error {
+	j := job{op: op, grew: grew, ctx: ctx, do: f, done: make(chan error, 1)}
 	select {
 	case v.turn <- struct{}{}:
 		v.work(j)
@@ -139,6 +151,7 @@ func (v *Vault) serve() {
 			if w, err := v.conns.writer(context.Background()); err == nil && v.usable() {
 				v.emptyLog(w)
 				v.conns.put(w, false)
+				v.chores, v.choresWait = v.chores || v.choresWait, false
 			}
 			<-v.turn
 		case <-v.look:
@@ -182,14 +195,7 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		}
 		jobs = append(jobs, j)
 		if errors.Is(named(v.path, fatal), vault.ErrFull) {
-			// SQLite has undone the whole transaction itself, the jobs before this one included.
-			_, _ = v.w.c.ExecContext(ctx, "ROLLBACK")
-			v.state = began
-			v.forget()
-			for i := range jobs {
-				jobs[i].err = fatal
-			}
-			return jobs, nil
+			return v.noRoom(jobs, began, fatal)
 		}
 		if fatal != nil {
 			return jobs, fatal
@@ -207,7 +213,7 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 	if v.state != began {
 		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, records = ?, head = ?",
 			v.state.seq, v.state.head.Number, v.state.records, v.state.head.Hash[:]); err != nil {
-			return jobs, fmt.Errorf("commit: %w", err)
+			return v.noRoom(jobs, began, fmt.Errorf("commit: %w", err))
 		}
 	}
 	// If we stop before the COMMIT below is on disk, none of the batch ever was, and nobody was told it had been.
@@ -215,7 +221,7 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		return jobs, fmt.Errorf("commit: %w", err)
 	}
 	if _, err := v.w.exec(ctx, "COMMIT"); err != nil {
-		return jobs, fmt.Errorf("commit: %w", err)
+		return v.noRoom(jobs, began, fmt.Errorf("commit: %w", err))
 	}
 	// If we stop here, all of the batch is there and nobody was told: who asks again finds it done. A write is then a
 	// duplicate, a claim's lease is of a former life, a run is committed already.
@@ -228,6 +234,22 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 	if erased {
 		v.emptyLog(v.w)
 		v.chores = v.chores || v.shrinks
+	}
+	return jobs, nil
+}
+
+// noRoom fails all jobs of a batch for which there was no room on the disk: SQLite has undone the whole transaction, or
+// does so now. The last thing written would have been the frame that commits, so nothing is in doubt. Any other error is
+// given back as one that leaves the file in doubt.
+func (v *Vault) noRoom(jobs []job, began state, err error) ([]job, error) {
+	if !errors.Is(named(v.path, err), vault.ErrFull) {
+		return jobs, err
+	}
+	_, _ = v.w.c.ExecContext(context.Background(), "ROLLBACK")
+	v.state = began
+	v.forget()
+	for i := range jobs {
+		jobs[i].err = err
 	}
 	return jobs, nil
 }
@@ -314,7 +336,9 @@ func (t *tx) do(j job) (err error) {
 			err = &panicError{r}
 		}
 	}()
-	if err := j.do(t); err != nil {
+	err = j.do(t)
+	*j.grew = t.grows != notAtAll
+	if err != nil {
 		return err
 	}
 	return t.fits()

@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"she/internal/hat"
+	"she/internal/vault"
+	"she/internal/vault/vaulttest"
+)
+
+// A large erasure never needs much of the log, has receipts for what each piece erased, and is done by the next life
+// if the server stops in the midst.
+func TestALargeErasureIsDoneInPieces(t *testing.T) {
+	for _, byID := range []bool{false, true} {
+		t.Run(fmt.Sprint("by id ", byID), func(t *testing.T) {
+			var s *Store
+			pieces, stopAfter, largest := 0, 0, int64(0)
+			s = newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
+				if (slices.Contains(ops, "erase") || slices.Contains(ops, "index")) && persisted { // the chore takes pieces too
+					info, err := os.Stat(s.path("alice") + "-wal")
+					if err != nil {
+						return err
+					}
+					if pieces += len(ops); pieces > len(ops) { // before, the log holds what was written
+						largest = max(largest, info.Size())
+					}
+					if stopAfter > 0 && pieces >= stopAfter {
+						return errors.New("the server stops")
+					}
+				}
+				return nil
+			}})
+			alice := create(t, s, "alice")
+			v, release := openVault(t, s, "alice")
+			records := stuff(t, v, alice, "a/large", 40, 400<<10)
+			stuff(t, v, alice, "a/kept", 3, 4000)
+			erase := func() error {
+				if !byID {
+					return v.EraseEndpoint(t.Context(), alice, records[0].Endpoint)
+				}
+				var ids []hat.RecordID
+				for _, r := range records {
+					ids = append(ids, r.ID)
+				}
+				return v.Erase(t.Context(), alice, ids)
+			}
+			stopAfter = 4
+			if err := erase(); err == nil {
+				t.Fatal("it did not stop")
+			}
+			release()
+			stopAfter = 0
+			v, release = openVault(t, s, "alice")
+			defer release()
+			count := func() int64 {
+				held, _, err := v.Storage(t.Context(), alice)
+				must(t, 0, err)
+				return held.Records
+			}
+			wait(t, "the rest is erased", func() bool { return count() == 3 })
+			if pieces < 10 || largest > 6<<20 {
+				t.Errorf("16 MB were erased in %d pieces, with up to %d bytes of log", pieces, largest)
+			}
+			vaulttest.CheckHAT(t, v)
+			if r := must2(v.Append(t.Context(), alice, []hat.Draft{note(t, `"later"`)}, false)); len(r) != 1 {
+				t.Error("nothing can be written")
+			}
+		})
+	}
+}
+
+// smallDisk is an empty file system of so many megabytes.
+func smallDisk(t *testing.T, megabytes int) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount a small disk")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", megabytes)); err != nil {
+		t.Skip("no small disk can be mounted here:", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
+}
+
+// On a disk without a byte left, erasing works, also after a restart, and there is room again; what would take more is
+// refused meanwhile, whoever asks.
+func TestErasingOnAFullDisk(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("after a restart ", restart), func(t *testing.T) {
+			dir := smallDisk(t, 48)
+			o := Options{Reserve: 64 << 20}
+			s := newStore(t, dir, o)
+			alice, bob := create(t, s, "alice"), create(t, s, "bob")
+			v, release := openVault(t, s, "alice")
+			other, releaseOther := openVault(t, s, "bob")
+			e, _ := hat.ParseEndpoint("a/large")
+			var err error
+			for i := 0; err == nil && i < 1000; i++ {
+				d := dataOf(t, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, strings.Repeat("x", 300<<10)))
+				_, err = v.Append(t.Context(), alice, []hat.Draft{{Endpoint: e, Data: d}}, false)
+			}
+			if !errors.Is(err, vault.ErrFull) {
+				t.Fatal("the disk is not full:", err)
+			}
+			// Another program takes what is left.
+			filler := must2(os.Create(filepath.Join(dir, "filler")))
+			for err = nil; err == nil; {
+				_, err = filler.Write(make([]byte, 4096))
+			}
+			must(t, 0, filler.Close())
+			if restart {
+				release()
+				releaseOther()
+				must(t, 0, s.Close())
+				s = newStore(t, dir, o)
+				v, release = openVault(t, s, "alice")
+				other, releaseOther = openVault(t, s, "bob")
+			}
+			defer release()
+			defer releaseOther()
+			if err := write(t, other, bob, strings.Repeat("1", 100)); !errors.Is(err, vault.ErrFull) && err != nil {
+				t.Errorf("another's write: %v", err)
+			}
+			if err := v.EraseEndpoint(t.Context(), alice, e); err != nil {
+				t.Fatalf("erasing on a full disk: %v", err)
+			}
+			if held, _, err := v.Storage(t.Context(), alice); err != nil || held.Records != 0 {
+				t.Errorf("it holds %+v, %v", held, err)
+			}
+			vaulttest.CheckHAT(t, v)
+			wait(t, "there is room, and a reserve", func() bool { return !s.reserve.givenUp() })
+			must(t, 0, write(t, other, bob, `"later"`))
+			vaulttest.CheckHAT(t, other)
+		})
+	}
+}
