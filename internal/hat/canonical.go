@@ -1,15 +1,16 @@
 package hat
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// A canonicaliser writes JSON text in canonical form while it reads it, in one pass. It knows the ordinary cases only:
-// what it gives up on (anything wrong, and rare things such as escapes in keys or repeated keys) is read by
-// encoding/json, which says what is the matter.
+// A canonicaliser writes JSON text in canonical form while it reads it, in one pass and without a tree: text of ten
+// megabytes can be a tree of five million values, which take forty times as much. What is wrong it gives up on, and
+// encoding/json says what is the matter.
 type canonicaliser struct {
 	in      []byte
 	at      int
@@ -17,9 +18,10 @@ type canonicaliser struct {
 	depth   int
 	members []member // of the objects that are open
 	sorting []byte
+	err     error // why it gave up, if that is no matter of syntax
 }
 
-// A member of an object: its key within in, and where it begins and ends in out.
+// A member of an object: its key without escapes, and where it begins and ends in out.
 type member struct {
 	key      []byte
 	from, to int
@@ -33,6 +35,9 @@ const maxKeptBuffer = 64 << 10
 func newCanonicaliser(text []byte) *canonicaliser {
 	c := canonicalisers.Get().(*canonicaliser)
 	c.in = text
+	if len(text) > maxKeptBuffer && cap(c.out) < len(text) {
+		c.out = make([]byte, 0, len(text)) // not by doubling: what is canonical is mostly no longer
+	}
 	return c
 }
 
@@ -45,20 +50,21 @@ func (c *canonicaliser) free() {
 	}
 }
 
-// canonical is the canonical form of valid UTF-8, or not ok.
-func canonical(text []byte) (_ string, ok bool) {
+// canonical is the canonical form of valid UTF-8, or not ok. err says why not, or is nil if encoding/json can tell.
+func canonical(text []byte) (_ string, ok bool, err error) {
 	c := newCanonicaliser(text)
 	defer c.free()
 	if !c.value() || !c.ended() {
-		return "", false
+		return "", false, c.err
 	}
-	return string(c.out), true
+	return string(c.out), true, nil
 }
 
 // ParseDataList reads an array of at most so many elements as ParseData reads each of them. Not ok says that it is none,
 // or that something in it needs a closer look: then the elements have to be read one by one.
 func ParseDataList(text []byte, most int) (all []Data, ok bool) {
-	c := newCanonicaliser(text)
+	c := newCanonicaliser(nil) // out holds one element at a time
+	c.in = text
 	defer c.free()
 	if !utf8.Valid(text) || c.space() != '[' {
 		return nil, false
@@ -161,13 +167,15 @@ func (c *canonicaliser) text() bool {
 			c.out = append(c.out, ch)
 		default:
 			r, size := unescape(c.in[i:])
-			if r <= 0 {
-				return false // nothing known, or U+0000
+			if r < 0 {
+				return false
 			}
 			i += size - 1
-			if r < 0x20 || r == '"' || r == '\\' {
+			switch {
+			case r == 0: // left out
+			case r < 0x20 || r == '"' || r == '\\':
 				c.out = appendEscaped(c.out, byte(r))
-			} else {
+			default:
 				c.out = utf8.AppendRune(c.out, r)
 			}
 		}
@@ -175,7 +183,36 @@ func (c *canonicaliser) text() bool {
 	return false
 }
 
-// unescape reads the escape that text begins with; -1 if there is none, or only half of a pair of surrogates.
+// key reads the string that begins here, without escapes.
+func (c *canonicaliser) key() (key []byte, escaped, ok bool) {
+	if key, ok := c.plain(); ok {
+		return key, false, true
+	}
+	for i := c.at + 1; i < len(c.in); i++ {
+		switch ch := c.in[i]; {
+		case ch == '"':
+			c.at = i + 1
+			return key, true, true
+		case ch < 0x20:
+			return nil, false, false
+		case ch != '\\':
+			key = append(key, ch)
+		default:
+			r, size := unescape(c.in[i:])
+			if r <= 0 {
+				if r == 0 {
+					c.err = ErrNulInKey
+				}
+				return nil, false, false
+			}
+			i += size - 1
+			key = utf8.AppendRune(key, r)
+		}
+	}
+	return nil, false, false
+}
+
+// unescape reads the escape that text begins with; -1 if there is none. Half of a pair of surrogates is U+FFFD.
 func unescape(text []byte) (r rune, size int) {
 	if len(text) < 2 {
 		return -1, 0
@@ -196,10 +233,9 @@ func unescape(text []byte) (r rune, size int) {
 	case 'u':
 		r, size = hexRune(text), 6
 		if utf16.IsSurrogate(r) {
-			if r = utf16.DecodeRune(r, hexRune(text[6:])); r == utf8.RuneError {
-				return -1, 0
+			if r = utf16.DecodeRune(r, hexRune(text[6:])); r != utf8.RuneError {
+				size = 12
 			}
-			size = 12
 		}
 		return r, size
 	}
@@ -276,6 +312,7 @@ func (c *canonicaliser) number() bool {
 	}
 	b, err := appendNumber(c.out, string(c.in[from:c.at]))
 	if err != nil {
+		c.err = err
 		return false
 	}
 	c.out = b
@@ -319,7 +356,7 @@ func (c *canonicaliser) object() bool {
 		if c.space() != '"' {
 			return false
 		}
-		key, ok := c.plain()
+		key, escaped, ok := c.key()
 		if !ok || c.space() != ':' {
 			return false
 		}
@@ -328,7 +365,11 @@ func (c *canonicaliser) object() bool {
 			sorted = false
 		}
 		from := len(c.out)
-		c.out = append(append(append(c.out, '"'), key...), '"', ':')
+		if escaped {
+			c.out = append(AppendString(c.out, string(key)), ':')
+		} else {
+			c.out = append(append(append(c.out, '"'), key...), '"', ':')
+		}
 		if !c.value() {
 			return false
 		}
@@ -343,8 +384,8 @@ func (c *canonicaliser) object() bool {
 			return false
 		}
 	}
-	if !sorted && !c.sort(c.members[mine:], begin) {
-		return false
+	if !sorted {
+		c.sort(c.members[mine:], begin)
 	}
 	c.at++
 	c.members, c.out = c.members[:mine], append(c.out, '}')
@@ -352,19 +393,20 @@ func (c *canonicaliser) object() bool {
 	return true
 }
 
-// sort puts the members, which are all that out holds from begin on, into their order; not if a key is repeated.
-func (c *canonicaliser) sort(members []member, begin int) bool {
-	slices.SortFunc(members, func(a, b member) int { return CompareKeys(string(a.key), string(b.key)) })
+// sort puts the members, which are all that out holds from begin on, into their order; of a repeated key the last stays.
+func (c *canonicaliser) sort(members []member, begin int) {
+	slices.SortFunc(members, func(a, b member) int {
+		return cmp.Or(CompareKeys(string(a.key), string(b.key)), cmp.Compare(a.from, b.from))
+	})
 	c.sorting = append(c.sorting[:0], c.out[begin:]...)
 	c.out = c.out[:begin]
 	for i, m := range members {
-		if i > 0 {
-			if string(m.key) == string(members[i-1].key) {
-				return false
-			}
+		if i+1 < len(members) && string(m.key) == string(members[i+1].key) {
+			continue
+		}
+		if len(c.out) > begin {
 			c.out = append(c.out, ',')
 		}
 		c.out = append(c.out, c.sorting[m.from-begin:m.to-begin]...)
 	}
-	return true
 }

@@ -9,9 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
-	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -38,31 +35,30 @@ func ParseData(text []byte) (Data, error) {
 	if !utf8.Valid(text) {
 		return Data{}, fmt.Errorf("%w: invalid UTF-8", ErrNotJSON)
 	}
-	if json, ok := canonical(text); ok {
-		return Data{json}, nil
-	}
-	return parseAnyData(text)
-}
-
-// parseAnyData reads what canonical gives up on, in several passes.
-func parseAnyData(text []byte) (Data, error) {
-	if tooDeep(text) {
+	made, ok, err := canonical(text)
+	switch {
+	case ok:
+		return Data{made}, nil
+	case tooDeep(text):
 		return Data{}, ErrTooDeep
 	}
+	return Data{}, complaint(text, err)
+}
+
+// complaint says where a text is no JSON, or else what is wrong with it.
+func complaint(text []byte, wrong error) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var v any
+	var v json.RawMessage
 	if err := dec.Decode(&v); err != nil {
-		return Data{}, fmt.Errorf("%w: %s", ErrNotJSON, position(err))
+		return fmt.Errorf("%w: %s", ErrNotJSON, position(err))
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return Data{}, fmt.Errorf("%w: something follows the value at byte %d", ErrNotJSON, dec.InputOffset())
+		return fmt.Errorf("%w: something follows the value at byte %d", ErrNotJSON, dec.InputOffset())
 	}
-	b, err := appendCanonical(make([]byte, 0, len(text)), v)
-	if err != nil {
-		return Data{}, err
+	if wrong == nil {
+		return fmt.Errorf("%w: unreadable", ErrNotJSON)
 	}
-	return Data{string(b)}, nil
+	return wrong
 }
 
 // DataFromStore takes back the canonical bytes that Bytes gave to a store, unchecked.
@@ -132,52 +128,6 @@ func tooDeep(text []byte) bool {
 		}
 	}
 	return false
-}
-
-func appendCanonical(b []byte, v any) ([]byte, error) {
-	var err error
-	switch v := v.(type) {
-	case nil:
-		return append(b, "null"...), nil
-	case bool:
-		return strconv.AppendBool(b, v), nil
-	case json.Number:
-		return appendNumber(b, string(v))
-	case string:
-		return AppendString(b, strings.ReplaceAll(v, "\x00", "")), nil
-	case []any:
-		b = append(b, '[')
-		for i, e := range v {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			if b, err = appendCanonical(b, e); err != nil {
-				return nil, err
-			}
-		}
-		return append(b, ']'), nil
-	case map[string]any:
-		keys := make([]string, 0, len(v))
-		for k := range v {
-			if strings.Contains(k, "\x00") {
-				return nil, ErrNulInKey
-			}
-			keys = append(keys, k)
-		}
-		slices.SortFunc(keys, CompareKeys)
-		b = append(b, '{')
-		for i, k := range keys {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(AppendString(b, k), ':')
-			if b, err = appendCanonical(b, v[k]); err != nil {
-				return nil, err
-			}
-		}
-		return append(b, '}'), nil
-	}
-	return nil, fmt.Errorf("%w: unexpected value", ErrNotJSON)
 }
 
 // CompareKeys is jsonb's order of object keys: by length in bytes, then by bytes.

@@ -114,7 +114,8 @@ func (q *request) readBody(from io.Reader, had func(int)) ([]byte, error) {
 	}
 }
 
-// elements splits a JSON array into its elements, unparsed; isArray is false if the text is any other value.
+// elements splits a JSON array into its elements, which are pieces of the text; isArray is false if the text is any
+// other value.
 func elements(text []byte) (list []json.RawMessage, isArray bool, err error) {
 	if trimmed := bytes.TrimLeft(text, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '[' {
 		return nil, false, nil
@@ -123,15 +124,16 @@ func elements(text []byte) (list []json.RawMessage, isArray bool, err error) {
 	if _, err := dec.Token(); err != nil {
 		return nil, true, notJSON(dec)
 	}
+	var element json.RawMessage
 	for dec.More() {
 		if len(list) == maxRecords {
 			return nil, true, errTooMany
 		}
-		var element json.RawMessage
 		if err := dec.Decode(&element); err != nil {
 			return nil, true, notJSON(dec)
 		}
-		list = append(list, element)
+		end := int(dec.InputOffset())
+		list = append(list, text[end-len(element):end:end])
 	}
 	if _, err := dec.Token(); err != nil {
 		return nil, true, notJSON(dec)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -37,10 +38,77 @@ func objectAt(path string, text json.RawMessage) (object, error) {
 	if t := bytes.TrimSpace(text); len(t) == 0 || t[0] != '{' {
 		return o, o.wrong("error.expected.jsobject")
 	}
-	if err := json.Unmarshal(text, &o.fields); err != nil {
-		return o, hat.ErrNotJSON
+	o.fields = map[string]json.RawMessage{}
+	for key, value := range members(text) {
+		var name string
+		if json.Unmarshal(key, &name) != nil {
+			return o, hat.ErrNotJSON
+		}
+		if o.fields[name] = value; len(o.fields) > maxFields {
+			return o, o.wrong(fmt.Sprintf("more than %d fields", maxFields))
+		}
 	}
 	return o, nil
+}
+
+// maxFields bounds the fields of an object that says what a request wants; of data that is stored nothing does. The
+// largest has a dozen.
+const maxFields = 256
+
+// members yields the keys, with their quotes, and the values of an object, all pieces of the text, which must be JSON.
+func members(text []byte) iter.Seq2[[]byte, json.RawMessage] {
+	return func(yield func([]byte, json.RawMessage) bool) {
+		at := bytes.IndexByte(text, '{')
+		for at >= 0 {
+			from := at + 1 + bytes.IndexByte(text[at+1:], '"')
+			if from == at || bytes.IndexByte(text[at+1:from], '}') >= 0 {
+				return // there is no key any more
+			}
+			end := valueEnd(text, from)
+			value := end + bytes.IndexByte(text[end:], ':') + 1
+			for value < len(text) && isSpace(text[value]) {
+				value++
+			}
+			if at = valueEnd(text, value); !yield(text[from:end], text[value:at:at]) {
+				return
+			}
+			for at < len(text) && isSpace(text[at]) {
+				at++
+			}
+			if at >= len(text) || text[at] != ',' {
+				return
+			}
+		}
+	}
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// valueEnd is the index behind the JSON value that begins at i.
+func valueEnd(text []byte, i int) int {
+	depth := 0
+	for ; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 0 {
+				return min(i+1, len(text))
+			}
+		case c == '{' || c == '[':
+			depth++
+		case c == '}' || c == ']':
+			if depth--; depth <= 0 {
+				return i + max(0, depth+1)
+			}
+		case depth == 0 && (c == ',' || isSpace(c)):
+			return i
+		}
+	}
+	return len(text)
 }
 
 func (o object) wrong(why string) error { return &hat.FieldError{Path: o.path, Message: why} }

@@ -23,8 +23,9 @@ func forbidden(cause string) *apiError {
 
 var errCouldNotInsert = controller(http.StatusBadRequest, "Bad Request", "Could not insert data - Duplicate data")
 
-// items are the elements of a request body that must be an array of objects.
-func (q *request) items(w *recorder) ([]object, error) {
+// items are the elements of a request body that must be an array. objectAt reads each when its turn comes, so that not
+// all are in memory as objects.
+func (q *request) items(w *recorder) ([]json.RawMessage, error) {
 	text, err := q.body(w)
 	if err != nil {
 		return nil, err
@@ -39,19 +40,10 @@ func (q *request) items(w *recorder) ([]object, error) {
 	if !isArray {
 		return nil, &hat.FieldError{Path: rootPath, Message: "error.expected.jsarray"}
 	}
-	return objects(rootPath, list)
+	return list, nil
 }
 
-func objects(path string, list []json.RawMessage) ([]object, error) {
-	all := make([]object, len(list))
-	for i, element := range list {
-		var err error
-		if all[i], err = objectAt(fmt.Sprintf("%s[%d]", path, i), element); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
+func itemPath(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 // endpointData reads what is common to all records of a body: where, and what.
 func (o object) endpointData() (e hat.Endpoint, d hat.Data, err error) {
@@ -87,11 +79,11 @@ func (o object) draft(withLinks bool) (d hat.Draft, err error) {
 	if !isArray {
 		return d, o.wrongAt("links", "error.expected.jsarray")
 	}
-	links, err := objects(o.path+".links", list)
-	if err != nil {
-		return d, err
-	}
-	for _, link := range links {
+	for i, element := range list {
+		link, err := objectAt(itemPath(o.path+".links", i), element)
+		if err != nil {
+			return d, err
+		}
 		l, err := link.draft(false)
 		if err != nil {
 			return d, err
@@ -108,7 +100,11 @@ func (s *server) postBatch(w *recorder, q *request) error {
 		return err
 	}
 	drafts, total := make([]hat.Draft, len(list)), 0
-	for i, o := range list {
+	for i, element := range list {
+		o, err := objectAt(itemPath(rootPath, i), element)
+		if err != nil {
+			return err
+		}
 		if drafts[i], err = o.draft(true); err != nil {
 			return err
 		}
@@ -140,7 +136,11 @@ func (s *server) putData(w *recorder, q *request) error {
 		return err
 	}
 	changes := make([]vault.Change, len(list))
-	for i, o := range list {
+	for i, element := range list {
+		o, err := objectAt(itemPath(rootPath, i), element)
+		if err != nil {
+			return err
+		}
 		c := &changes[i]
 		if c.Endpoint, c.Data, err = o.endpointData(); err != nil {
 			return err
