@@ -62,6 +62,11 @@ type Config struct {
 	// `limits.reserveMB`, 1 to 1048576; 0 is 1024. A function that would run with less, its whole /tmp counted, fails as
 	// the operator's fault and is tried again later, so that the vaults always have room to commit.
 	ReserveMB int
+	// MemoryMB is how many megabytes the server itself may take, key `limits.memoryMB`, 128 to 1048576; 0 is half of the
+	// machine's, or of the least limit of the cgroups it is in. It is what GOMEMLIMIT in the environment would be, which has the
+	// last word. Half of it is the budget of what requests and runs hold at once (docs/limits.md). SQLite's pages (see Vaults)
+	// and sandboxes come on top.
+	MemoryMB int
 	// Connections bounds how many connections clients may have open at once, key `limits.connections`, 16 to 1048576; 0 is
 	// one for each 512 KB of memory, but no more than a quarter of the descriptors the process may have; 256 at least and
 	// 16384 at most. When there are as many, a new one takes the place of the one that has waited longest for a request.
@@ -91,6 +96,7 @@ const (
 	maxRunsPerDay = 1_000_000
 	maxOpen       = 1 << 20 // connections
 	maxHATRecords = 1_000_000_000
+	maxMemoryMB   = 1 << 20
 	secondsOfDay  = 86400
 
 	defaultHATMB, defaultHATRecords = 1024, 5_000_000
@@ -155,6 +161,7 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 				"runs":        func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
 				"vaults":      func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
 				"reserveMB":   func(n *yaml.Node) error { return r.count(n, &c.ReserveMB, maxReserveMB) },
+				"memoryMB":    func(n *yaml.Node) error { return r.from(n, &c.MemoryMB, 128, maxMemoryMB) },
 				"connections": func(n *yaml.Node) error { return r.from(n, &c.Connections, 16, maxOpen) },
 				"connectionsPerAddress": func(n *yaml.Node) error {
 					return r.from(n, &c.ConnectionsPerAddress, 4, maxOpen)

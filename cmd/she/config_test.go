@@ -22,7 +22,7 @@ data: ../data
 applications: apps.json
 instances: 12
 log: warn
-limits: {runs: 3, vaults: 2000, reserveMB: 500, hatMB: 256, hatRecords: 0, runsPerDay: 500, secondsPerDay: 3600, connections: 900, connectionsPerAddress: 90}
+limits: {runs: 3, memoryMB: 700, vaults: 2000, reserveMB: 500, hatMB: 256, hatRecords: 0, runsPerDay: 500, secondsPerDay: 3600, connections: 900, connectionsPerAddress: 90}
 functions:
   - id: busy-hours
     version: 1.0.0
@@ -57,7 +57,7 @@ func TestConfig(t *testing.T) {
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{
 		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
-		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, ReserveMB: 500, HATMB: new(256), HATRecords: new(0), Connections: 900, ConnectionsPerAddress: 90, Log: slog.LevelWarn, TrustProxy: true,
+		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, ReserveMB: 500, HATMB: new(256), HATRecords: new(0), MemoryMB: 700, Connections: 900, ConnectionsPerAddress: 90, Log: slog.LevelWarn, TrustProxy: true,
 		Quota: plan.Quota{Runs: 500, Compute: time.Hour}, Metrics: "127.0.0.1:9464", OTLP: "http://127.0.0.1:4318/v1/metrics",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -106,7 +106,7 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{wholeConfig + "lisen: x\n", `she.yaml:21: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, metrics, otlp, trustProxy`},
 		{wholeConfig + "listen: x\n", "she.yaml:21: the configuration: key listen is given twice"},
 		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:10: a function has no key "verion"`},
-		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are connections, connectionsPerAddress, hatMB, hatRecords, reserveMB, runs, runsPerDay, secondsPerDay, vaults`},
+		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are connections, connectionsPerAddress, hatMB, hatRecords, memoryMB, reserveMB, runs, runsPerDay, secondsPerDay, vaults`},
 		{change("runs: 3", "runs: 0"), "she.yaml:7: want a whole number from 1 to 1024"},
 		{change("runsPerDay: 500", "runsPerDay: -1"), "she.yaml:7: want a whole number from 1 to 1000000"},
 		{change("secondsPerDay: 3600", "secondsPerDay: 86401"), "she.yaml:7: want a whole number from 1 to 86400"},

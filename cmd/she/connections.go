@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"she/internal/metrics"
 )
 
 // Bounds on what a client may send before anybody knows who it is.
@@ -221,15 +223,10 @@ func (g *gate) known(ctx context.Context) {
 	}
 }
 
-type gateStats struct {
-	open             int
-	refused, evicted int64
-}
-
-func (g *gate) stats() gateStats {
+func (g *gate) stats() metrics.Connections {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return gateStats{g.open, g.refused, g.evicted}
+	return metrics.Connections{Open: g.open, Refused: g.refused, Evicted: g.evicted}
 }
 
 // serve makes an HTTP server's connections the gate's.

@@ -120,7 +120,7 @@ func TestNewConnectionsTakeThePlaceOfThoseThatWait(t *testing.T) {
 			slow.want(slow.answer(), "cut")
 			close(hold)
 			working.want(working.answer(), "200 0/held")
-			if s := g.stats(); s.evicted < 49 || s.refused != 0 || s.open > 3 {
+			if s := g.stats(); s.Evicted < 49 || s.Refused != 0 || s.Open > 3 {
 				t.Errorf("%+v", s)
 			}
 		})

@@ -18,6 +18,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/directory"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/httpapi"
 	"she/internal/plan"
@@ -116,8 +117,13 @@ func (n *node) management() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
-			answer, err := f(r)
+			r.Body = http.MaxBytesReader(w, r.Body, maxManagementBody)
+			held, err := n.memory.Acquire(r.Context(), operatorTenant, commandHold)
+			var answer any
+			if err == nil {
+				answer, err = f(r.WithContext(context.WithValue(r.Context(), heldKey{}, held)))
+				defer held.Release()
+			}
 			status := http.StatusOK
 			if err != nil {
 				status, answer = http.StatusBadRequest, map[string]string{"error": err.Error()}
@@ -149,6 +155,20 @@ func (n *node) management() http.Handler {
 		mux.Handle("GET /metrics", n.metrics.Handler())
 	}
 	return mux
+}
+
+// Commands have a share of the memory as a HAT has.
+const (
+	operatorTenant = "the operator's commands"
+	commandHold    = 4 << 20
+)
+
+type heldKey struct{}
+
+// grow asks for more memory for the answer to a command.
+func grow(r *http.Request, bytes int64) error {
+	held, _ := r.Context().Value(heldKey{}).(*engine.Held)
+	return held.Grow(r.Context(), bytes)
 }
 
 func (n *node) listHATs(*http.Request) (any, error) {
@@ -371,12 +391,25 @@ func (n *node) listRuns(r *http.Request) (any, error) {
 	if err != nil || limit < 1 || limit > 10_000 {
 		return nil, errors.New("the limit must be 1 to 10000")
 	}
-	runs, err := v.Runs(r.Context(), access.Operator(), f, hat.RunID{}, limit)
 	views := []runView{}
-	for _, run := range runs {
-		views = append(views, viewRun(run))
+	const page = 16 // each run can name a hundred thousand records
+	for before := (hat.RunID{}); limit > 0; limit -= page {
+		runs, err := v.Runs(r.Context(), access.Operator(), f, before, min(limit, page))
+		if err != nil {
+			return nil, err
+		}
+		for _, run := range runs {
+			if err := grow(r, 2<<10+160*int64(len(run.Written))); err != nil {
+				return nil, fmt.Errorf("list %d runs: %w; ask for fewer", limit, err)
+			}
+			views = append(views, viewRun(run))
+			before = run.Plan.Run
+		}
+		if len(runs) < page {
+			break
+		}
 	}
-	return views, err
+	return views, nil
 }
 
 func (n *node) showRun(r *http.Request) (any, error) {

@@ -30,6 +30,7 @@ type node struct {
 	former    []catalog.Function  // published once and replaced since; grants may name them
 	runner    *engine.Engine      // at work only while a server runs
 	metrics   *metrics.Metrics    // nil: no server runs
+	memory    *engine.Budget      // nil: no server runs
 	instances func() invoke.Stats // of the functions that were called; nil: no server runs
 	shown     httpapi.TermsShown  // to who sits at the management socket
 }
@@ -94,7 +95,7 @@ func (n *node) load(ctx context.Context, dir string, config Config, wall invoker
 
 // places is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
 func places(config Config) int {
-	return max(cmp.Or(config.Vaults, sqlite.Places()), 2*config.Instances)
+	return max(cmp.Or(config.Vaults, sqlite.PlacesIn(machineMemory())), 2*config.Instances)
 }
 
 func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }

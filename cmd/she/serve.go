@@ -35,6 +35,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			moreProcs()
+			limitHeap(config)
 			s, err := startServer(cmd.Context(), serverOptions{data: data, listen: listen, config: config, log: os.Stderr})
 			if err != nil {
 				return err

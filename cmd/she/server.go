@@ -82,8 +82,6 @@ const (
 	fewConnections = 128
 	// maxManagementBody is bytes of a request of a command.
 	maxManagementBody = 1 << 20
-	// heavyHeaders is how many requests with large headers are read at once.
-	heavyHeaders = 64
 )
 
 // A server that is told to stop ends in the middle of what it does after hardStop. Before that, requests and runs in flight
@@ -124,7 +122,6 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	begun = append(begun, listener.Close)
 	connections, ofOne := connectionBounds(o.config)
 	s.front = newGate(listener, connections, ofOne)
-	s.front.heavy = slots(heavyHeaders)
 
 	if s.node, err = openNode(o.data, o.config, sqlite.Options{AtCommit: o.atCommit, Now: o.now, Reserve: eraseReserve}); err != nil {
 		return nil, err
@@ -132,7 +129,13 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	begun = append(begun, s.node.close)
 	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
 	instances := cmp.Or(o.config.Instances, 2*runtime.NumCPU())
-	runs := min(cmp.Or(o.config.Runs, instances), instances)
+	size := sizesFor(o.config, machineMemory(), explicitLimit(), min(cmp.Or(o.config.Runs, instances), instances))
+	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
+	s.front.heavy = func(ctx context.Context, bytes int64) (func(), error) {
+		held, err := memory.Acquire(ctx, "", bytes)
+		return held.Release, err
+	}
+	s.node.memory = memory
 	if s.invoker = o.invoker; s.invoker == nil {
 		if s.invoker, err = newInvoker(filepath.Join(o.data, "run"), helpers, instances, reserve(o.config)); err != nil {
 			return nil, err
@@ -164,14 +167,14 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	shares := engine.NewShares(0)
 	s.engine = engine.New(engine.Options{
 		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
-		Quota: o.config.Quota, Ages: agesIn(o.data), Proposed: s.node.proposed(log),
+		Quota: o.config.Quota, Memory: memory, Ages: agesIn(o.data), Proposed: s.node.proposed(log),
 		Shares: shares, Grace: graceTime,
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
+			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Memory: memory, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
 			Shares: shares,
 		}),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
@@ -182,6 +185,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 
 	watched := metrics.Sources{
 		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, Waiting: shares.Waiting, HATs: func() int { return len(s.node.hats.List()) },
+		Memory: memory.Stats, Connections: s.front.stats,
 	}
 	if real, ok := s.invoker.(*invoke.Invoker); ok {
 		watched.Invoker, s.node.instances = real.Stats, real.Stats

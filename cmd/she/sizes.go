@@ -2,9 +2,12 @@ package main
 
 import (
 	"cmp"
-	"context"
+	"math"
+	"os"
+	"runtime/debug"
 	"syscall"
 
+	"she/internal/engine"
 	"she/internal/sandbox/cgroup"
 )
 
@@ -40,15 +43,49 @@ func machineMemory() uint64 {
 	return total
 }
 
-// slots is a budget of so many, whatever they weigh.
-func slots(n int) func(context.Context, int64) (func(), error) {
-	free := make(chan struct{}, n)
-	return func(ctx context.Context, _ int64) (func(), error) {
-		select {
-		case free <- struct{}{}:
-			return func() { <-free }, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+// sizes are how the memory of a server is divided.
+type sizes struct {
+	heap     int64 // Go's own limit, above which it collects garbage as often as it must
+	budget   int64 // what requests and runs may hold at once
+	reserved int64 // of the budget, for runs
+	runs     int   // at once
+}
+
+// leastHeap is enough for the program and the largest request.
+const leastHeap = 256 << 20
+
+// sizesFor divides the memory of a machine (or of a container). Half of it is for the program; the rest is for SQLite's
+// pages (see Vaults), sandboxes, and the pages of files the kernel keeps. Half of the program's is the budget: what
+// requests hold is an estimate, and garbage waits for its collection. explicit is the limit the environment has set
+// already; 0: none.
+func sizesFor(c Config, machine uint64, explicit int64, runs int) sizes {
+	s := sizes{heap: max(int64(machine/2), leastHeap), runs: runs}
+	switch {
+	case explicit > 0:
+		s.heap = explicit
+	case c.MemoryMB > 0:
+		s.heap = int64(c.MemoryMB) << 20
+	}
+	s.budget = s.heap / 2
+	s.runs = max(1, min(runs, int(s.budget/2/engine.RunHold)))
+	s.reserved = int64(s.runs) * engine.RunHold
+	return s
+}
+
+// explicitLimit is what GOMEMLIMIT says; 0: nothing, or that there is no limit.
+func explicitLimit() int64 {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		return 0
+	}
+	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
+		return limit
+	}
+	return 0
+}
+
+// limitHeap sets Go's limit, unless the environment has one.
+func limitHeap(c Config) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(sizesFor(c, machineMemory(), 0, 1).heap)
 	}
 }

@@ -74,6 +74,9 @@ type Within struct {
 	// Hold bounds the bytes of data an evaluation holds while it sorts; 0: DefaultHold. Lists that come in order are
 	// streamed and hold next to nothing.
 	Hold int64
+	// Grow is asked for the memory of a sort before it is held, and told with a negative number what is held no more; nil:
+	// nobody is. Its error ends the evaluation, unwrapped.
+	Grow func(bytes int64) error
 }
 
 // DefaultHold is the bound on what one evaluation holds in memory to sort it.

@@ -221,5 +221,5 @@ func ValueAt(canonical, field string) (text string, ok bool) {
 // Lookup is ValueAt for Data.
 func Lookup(d hat.Data, field string) (hat.Data, bool) {
 	text, ok := ValueAt(d.JSON(), field)
-	return hat.DataFromStore([]byte(text)), ok
+	return hat.DataFromStoredText(strings.Clone(text)), ok
 }

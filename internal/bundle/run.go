@@ -252,6 +252,8 @@ func (e *evaluation) merge(ctx context.Context, streams []Stream) error {
 func (e *evaluation) collect(ctx context.Context, streams []Stream) error {
 	worst := heap[candidate]{before: func(a, b *candidate) bool { return e.compare(a, b) > 0 }}
 	var held int64
+	memory := sortMemory{grow: e.within.Grow}
+	defer memory.end()
 	matched := 0
 	for i, s := range streams {
 		for c, err := range e.matching(ctx, e.places[i], s) {
@@ -284,6 +286,9 @@ func (e *evaluation) collect(ctx context.Context, streams []Stream) error {
 			if held > e.within.Hold {
 				return ErrTooMuch
 			}
+			if err := memory.hold(held + candidateSize*int64(len(worst.items))); err != nil {
+				return err
+			}
 		}
 	}
 	e.meter.begins(sorting)
@@ -293,11 +298,57 @@ func (e *evaluation) collect(ctx context.Context, streams []Stream) error {
 		e.counts.Hidden = matched - len(worst.items)
 	}
 	for i := range worst.items {
-		if err := e.row(ctx, &worst.items[i]); err != nil {
+		c := &worst.items[i]
+		gone := size(c)
+		if err := e.row(ctx, c); err != nil {
 			return err
 		}
+		*c = candidate{} // a slow client is sent rows for long: what it has had is not kept
+		memory.free(gone)
 	}
 	return nil
+}
+
+// candidateSize is what a candidate takes beside its data, when the list of them has just grown.
+const candidateSize = 512
+
+// sortMemory is the memory of a sort, which is asked for in steps.
+type sortMemory struct {
+	grow        func(int64) error
+	asked, gone int64
+}
+
+const (
+	sortFree = 32 << 10 // nobody is asked for less
+	sortStep = 256 << 10
+)
+
+// hold asks for so many bytes in all.
+func (s *sortMemory) hold(bytes int64) error {
+	if s.grow == nil || bytes <= s.asked+sortFree {
+		return nil
+	}
+	more := max(bytes-s.asked, sortStep, s.asked/4)
+	if err := s.grow(more); err != nil {
+		return err
+	}
+	s.asked += more
+	return nil
+}
+
+// end gives everything back.
+func (s *sortMemory) end() {
+	if s.asked > 0 {
+		_ = s.grow(-s.asked)
+	}
+}
+
+func (s *sortMemory) free(bytes int64) {
+	if s.gone += bytes; s.grow != nil && s.gone >= 1<<20 && s.asked > 0 {
+		given := min(s.gone, s.asked)
+		s.asked, s.gone = s.asked-given, 0
+		_ = s.grow(-given) // giving back never fails
+	}
 }
 
 // size is about what a candidate occupies.

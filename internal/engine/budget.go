@@ -23,7 +23,7 @@ type Budget struct {
 	mu      sync.Mutex
 	used    int64
 	of      map[string]int64
-	waiting list.List // of *waiter, in the order in which they are served
+	waiting list.List // of *memoryWaiter, in the order in which they are served
 	refused int64
 }
 
@@ -56,7 +56,7 @@ func NewBudget(total, reserved int64) *Budget {
 	return b
 }
 
-type waiter struct {
+type memoryWaiter struct {
 	tenant string
 	bytes  int64
 	ready  chan struct{} // closed when it has what it waits for
@@ -80,8 +80,11 @@ func (b *Budget) Acquire(ctx context.Context, tenant string, bytes int64) (*Held
 	return &Held{b, tenant, bytes}, nil
 }
 
-// Grow is Acquire for who holds some already, and goes before all who hold nothing.
+// Grow is Acquire for who holds some already, and goes before all who hold nothing. A negative number is given back.
 func (h *Held) Grow(ctx context.Context, bytes int64) error {
+	if bytes < 0 {
+		h.Shrink(max(0, h.Bytes()+bytes))
+	}
 	if h == nil || bytes <= 0 {
 		return nil
 	}
@@ -145,7 +148,7 @@ func (b *Budget) take(ctx context.Context, tenant string, bytes int64, patience 
 		b.mu.Unlock()
 		return nil
 	}
-	w := &waiter{tenant, bytes, make(chan struct{})}
+	w := &memoryWaiter{tenant, bytes, make(chan struct{})}
 	var place *list.Element
 	switch {
 	case first:
@@ -186,7 +189,7 @@ func (b *Budget) take(ctx context.Context, tenant string, bytes int64, patience 
 
 func (b *Budget) waitingLocked(tenant string) (n int) {
 	for e := b.waiting.Front(); e != nil; e = e.Next() {
-		if e.Value.(*waiter).tenant == tenant {
+		if e.Value.(*memoryWaiter).tenant == tenant {
 			n++
 		}
 	}
@@ -209,7 +212,7 @@ func (b *Budget) serveLocked() {
 	var atShare map[string]bool
 	large := true
 	for e := b.waiting.Front(); e != nil; {
-		w, here := e.Value.(*waiter), e
+		w, here := e.Value.(*memoryWaiter), e
 		e = e.Next()
 		switch {
 		case atShare[w.tenant], !large && w.bytes > smallHold:

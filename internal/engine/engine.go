@@ -88,6 +88,8 @@ type Options struct {
 	Proposed func(access.Grant)
 	// Shares of the processor, for evaluations of bundles; nil: the engine has its own.
 	Shares *Shares
+	// Memory is what runs may hold beside what they are given anyway, RunHold; nil: no bound.
+	Memory *Budget
 	// Slack is what a run may take besides the time limits of its function: waiting for a sandbox, starting it,
 	// reading and saving. Past it the lease lapses and the run is given up: 2 minutes.
 	Slack time.Duration
@@ -106,6 +108,7 @@ type Engine struct {
 	grace    time.Duration
 	slack    time.Duration
 	quota    plan.Quota
+	memory   *Budget
 	kept     Ages
 	proposed func(access.Grant)
 	shares   *Shares
@@ -139,7 +142,7 @@ func New(o Options) *Engine {
 		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
-		quota: o.Quota, kept: o.Ages, proposed: o.Proposed, shares: o.Shares,
+		quota: o.Quota, memory: o.Memory, kept: o.Ages, proposed: o.Proposed, shares: o.Shares,
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}

@@ -31,6 +31,7 @@ const (
 	CodeFuel     = "Bundle.TooMuchWork"
 	CodeTooLong  = "Bundle.TooLong"
 	CodeRevoked  = "Grant.Revoked"
+	CodeNoMemory = "Server.NoMemory"
 	CodePanic    = "Engine.Panic"
 )
 
@@ -63,6 +64,7 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	e.watchers.ring(t.hat)
 	flight, done := e.flights.begin(ctx, a.plan.Run)
 	defer done()
+	defer func() { a.held.Release() }()
 	responses, err := a.perform(flight)
 	err = a.end(flight, responses, err)
 	e.watchers.ring(t.hat)
@@ -115,6 +117,7 @@ type attempt struct {
 	useAll bool
 	log    *slog.Logger
 
+	held     *Held
 	function catalog.Function
 	stats    vault.Stats
 	said     transcript
@@ -136,6 +139,9 @@ func (a *attempt) perform(ctx context.Context) (responses []contract.Response, e
 	// A span, not until a time: the clock may be set during the run.
 	ctx, cancel := context.WithTimeout(ctx, a.plan.Expires.Sub(a.plan.Claimed)-reserve)
 	defer cancel()
+	if a.held, err = a.memory.Acquire(ctx, a.hat, 0); err != nil {
+		return nil, memoryFault(err)
+	}
 
 	function, fault := a.registry.fit(a.plan.Grant)
 	if fault != nil {
@@ -247,6 +253,8 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 			fmt.Sprintf("its bundle takes longer to evaluate than the %v that a run may take", turns.most))
 	case errors.Is(err, bundle.ErrTooMuch):
 		return nil, hat.NewFault(hat.Author, CodeTooMuch, "it asks for more sorted data than can be held; its bundle needs a limit")
+	case errors.Is(err, ErrNoMemory), errors.Is(err, ErrBeyondShare):
+		return nil, memoryFault(err)
 	case errors.Is(err, bundle.ErrMappedTooLarge):
 		return nil, hat.NewFault(hat.Author, CodeTooLarge, "a mapping of its bundle makes a record larger than any request may be")
 	}
@@ -293,6 +301,7 @@ func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question *bun
 	event := contract.NewEvent(configuration, question.Names())
 	if a.plan.Upto > 0 { // else the HAT was empty when the run was planned, and 0 means no bound to an evaluation
 		within := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
+		within.Grow = func(bytes int64) error { return a.held.Grow(ctx, bytes) }
 		counts, err := question.EvaluateAll(ctx, src, within, func(property string, r bundle.Row) error {
 			size := event.Add(property, r)
 			question.Spend(size)
@@ -438,6 +447,9 @@ func (a *attempt) askProcess(ctx context.Context, event []byte) ([]contract.Resp
 	if err != nil {
 		return nil, err
 	}
+	if err := a.held.Grow(ctx, answerFactor*int64(len(answer))); err != nil {
+		return nil, memoryFault(err)
+	}
 	responses, fault := contract.ParseResponses(answer, a.plan.Grant.Output, func(id hat.RecordID) bool {
 		_, shown := a.shown[id]
 		return shown
@@ -445,7 +457,36 @@ func (a *attempt) askProcess(ctx context.Context, event []byte) ([]contract.Resp
 	if fault != nil {
 		return nil, fault
 	}
+	records := 0
+	for _, r := range responses {
+		records += len(r.Drafts)
+	}
+	if err := a.held.Grow(ctx, answerRecord*int64(records)); err != nil {
+		return nil, memoryFault(err)
+	}
 	return responses, nil
+}
+
+// RunHold is what a run holds beside the budget's other uses: a request and an answer of the largest size, as they are and
+// on their way through the sandbox's pipes, and what the function said.
+const RunHold = 24 << 20
+
+// What an answer becomes while it is read, for each byte and each record.
+const (
+	answerFactor = 4
+	answerRecord = 640
+)
+
+// memoryFault is the fault of a run that found no memory: the operator's, and tried again, or the author's if no run could
+// have so much.
+func memoryFault(err error) error {
+	switch {
+	case errors.Is(err, ErrNoMemory):
+		return hat.NewFault(hat.Operator, CodeNoMemory, "the server had no memory free for this run")
+	case errors.Is(err, ErrBeyondShare):
+		return hat.NewFault(hat.Author, CodeTooMuch, "it needs more memory than one HAT is given; its bundle needs a limit")
+	}
+	return err
 }
 
 // ask is one invocation: a fresh instance, one event, one answer. What the function said beside its answer goes to the

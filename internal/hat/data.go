@@ -64,6 +64,9 @@ func complaint(text []byte, wrong error) error {
 // DataFromStore takes back the canonical bytes that Bytes gave to a store, unchecked.
 func DataFromStore(canonical []byte) Data { return Data{string(canonical)} }
 
+// DataFromStoredText is DataFromStore without a copy.
+func DataFromStoredText(canonical string) Data { return Data{canonical} }
+
 // Bytes is the canonical JSON. The caller may keep and change it.
 func (d Data) Bytes() []byte { return []byte(d.json) }
 

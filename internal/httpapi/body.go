@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/bundle"
+	"she/internal/engine"
 	"she/internal/hat"
 )
 
@@ -73,6 +74,8 @@ func (q *request) body(w *recorder) ([]byte, error) {
 	switch {
 	case errors.As(err, &tooMuch):
 		return nil, tooLarge(most)
+	case errors.Is(err, engine.ErrNoMemory), errors.Is(err, engine.ErrBeyondShare):
+		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, errTooSlow
 	case err != nil:
@@ -82,8 +85,25 @@ func (q *request) body(w *recorder) ([]byte, error) {
 	if timed {
 		_ = w.conn.SetReadDeadline(time.Time{})
 	}
-	return text, nil
+	factor := int64(formFactor)
+	if most == maxBody {
+		factor = dataFactor
+	}
+	return text, q.hold(factor * int64(len(text)))
 }
+
+// What a request holds from its beginning, and what its body becomes: the most heap for each byte of a body, and for each
+// record, as measured with bodies of each shape (one text, many numbers, objects out of order, small records, links).
+const (
+	requestHold  = 64 << 10
+	strangerHold = 16 << 10
+	dataFactor   = 6
+	recordHold   = 640
+	formFactor   = 20 // of bundles, debits and forms
+)
+
+// hold makes what the request holds at least so many bytes.
+func (q *request) hold(bytes int64) error { return q.memory.Grow(q.Context(), bytes-q.memory.Bytes()) }
 
 const firstPiece = 64 << 10 // of a body; each further piece is as large as all before it
 
@@ -107,6 +127,9 @@ func (q *request) readBody(from io.Reader, had func(int)) ([]byte, error) {
 			room := 4 * len(text)
 			if q.ContentLength >= 0 {
 				room = min(room, int(q.ContentLength)+1)
+			}
+			if err := q.hold(int64(room)); err != nil {
+				return nil, err
 			}
 			text = append(make([]byte, 0, max(room, len(text)+1)), text...)
 		}

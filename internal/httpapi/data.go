@@ -46,6 +46,9 @@ func (s *server) postData(w *recorder, q *request) error {
 		writeBytes(w, http.StatusCreated, appendRecord(nil, &stored[0], true))
 		return nil
 	}
+	if err := q.hold(dataFactor*int64(len(text)) + recordHold*int64(len(list))); err != nil {
+		return err
+	}
 	drafts := make([]hat.Draft, len(list))
 	for i, data := range list {
 		drafts[i] = hat.Draft{Endpoint: e, Data: data}

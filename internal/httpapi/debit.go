@@ -351,6 +351,9 @@ func (s *server) putDebit(w *recorder, q *request) error {
 	return nil
 }
 
+// The document of a debit becomes storedFactor times as much on its way to JSON for clients.
+const storedFactor = 3
+
 // listDebits: GET /data-debit. One after the other: there is never more than one in memory beside what waits to be sent.
 func (s *server) listDebits(w *recorder, q *request) error {
 	type terms struct {
@@ -359,25 +362,21 @@ func (s *server) listDebits(w *recorder, q *request) error {
 		changed bool
 	}
 	var listed []terms
-	out := &spool{w: w}
-	out.text("[")
+	out := q.spool(w)
+	out.begin()
 	err := q.vault.EachDocument(q.Context(), q.caller, vault.Debits, func(document vault.Document) error {
 		d, err := debit.FromStore(document.Body)
 		if err != nil {
 			return err
 		}
-		if len(listed) > 0 {
-			out.text(",")
-		}
 		newest, changed := d.Proposed()
 		listed = append(listed, terms{d.Key, newest, changed})
-		return out.value(onWire(d, q.now))
+		return out.element(onWire(d, q.now), storedFactor*len(document.Body))
 	})
 	if err != nil {
 		return err
 	}
-	out.text("]")
-	if err := out.end(); err != nil {
+	if err := out.finish(); err != nil {
 		return err
 	}
 	for _, t := range listed {
@@ -484,7 +483,7 @@ func (s *server) debitValues(w *recorder, q *request) error {
 		return notEnabledDebit(d.Key)
 	}
 	reader := access.UnderDebit(q.caller.UserID(), terms.Endpoints())
-	out := &spool{w: w}
+	out := q.spool(w)
 	if !q.caller.IsOwner() || q.caller.ApplicationID() != "" {
 		out.shown = &shown{entry: func(records []hat.RecordID, endpoints []hat.Endpoint) error {
 			err := q.vault.Disclose(q.Context(), q.caller, vault.Disclosure{
@@ -537,7 +536,7 @@ func (s *server) debitValues(w *recorder, q *request) error {
 
 func (q *request) anyRecord(conditions *bundle.Question, name string, src bundle.Source) (bool, error) {
 	one := 1
-	counts, err := conditions.Evaluate(q.Context(), name, src, bundle.Within{Page: bundle.Page{Take: &one}},
+	counts, err := conditions.Evaluate(q.Context(), name, src, bundle.Within{Page: bundle.Page{Take: &one}, Grow: q.grow},
 		func(bundle.Row) error { return nil })
 	return counts.Rows > 0, err
 }

@@ -14,6 +14,7 @@ import (
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/directory"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/vault"
 )
@@ -72,6 +73,12 @@ var (
 		status: http.StatusServiceUnavailable, retryAfter: "1",
 		body: frameworkBody{"Service Unavailable", "The HAT's storage is being opened anew"},
 	}
+	errNoMemory = &apiError{
+		status: http.StatusServiceUnavailable, retryAfter: "2",
+		body: frameworkBody{"Service Unavailable", "The server has no memory free for this request; try again"},
+	}
+	errBeyondShare = framework(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
+		"The request needs more memory than this server gives one HAT")
 	errTooMuch = controller(http.StatusBadRequest, "Bad Request", bundle.ErrTooMuch.Error())
 	errTerms   = controller(http.StatusConflict, "Terms Changed",
 		"What would be agreed to is not what was shown last; read it again, then agree")
@@ -89,6 +96,8 @@ var byCause = []struct {
 	{access.ErrTermsChanged, errTerms},
 	{vault.ErrFull, errNoRoom},
 	{vault.ErrClosed, errClosed},
+	{engine.ErrNoMemory, errNoMemory},
+	{engine.ErrBeyondShare, errBeyondShare},
 	{bundle.ErrTooMuch, errTooMuch},
 	{vault.ErrDuplicate, controller(http.StatusBadRequest, "Bad Request", "Duplicate data - Duplicate data")},
 	{hat.ErrNumberTooLarge, badRequest("Invalid Json: " + hat.ErrNumberTooLarge.Error())},

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	eventsPerHAT = 8   // streams open at once for one HAT
-	eventsAtAll  = 512 // and for all
-	eventsPage   = 100 // changes read at once
+	eventsPerHAT = 8        // streams open at once for one HAT
+	eventsAtAll  = 512      // and for all
+	eventsPage   = 16       // changes read at once: each run can name a hundred thousand records
+	eventKept    = 16 << 10 // bytes a silent stream keeps to write to
 	// eventsLife ends a stream, so that none is kept for somebody who is long gone; clients come back.
 	eventsLife = 10 * time.Minute
 	// heartbeat is how often a silent stream says something, and looks for changes whose ring was lost.
@@ -90,6 +91,19 @@ func (s *server) runEvents(w *recorder, q *request) error {
 	life := time.NewTimer(eventsLife)
 	defer life.Stop()
 	text := []byte("retry: 3000\n\n")
+	// write is false if the client went away.
+	write := func() bool {
+		if len(text) == 0 {
+			return true
+		}
+		if _, err := w.Write(text); err != nil || w.conn.Flush() != nil {
+			return false
+		}
+		if text = text[:0]; cap(text) > eventKept {
+			text = nil
+		}
+		return true
+	}
 	for {
 		for {
 			changes, err := s.changes(q, after)
@@ -98,18 +112,20 @@ func (s *server) runEvents(w *recorder, q *request) error {
 			} else if err != nil {
 				return err
 			}
-			for _, c := range changes {
+			for i, c := range changes {
+				if q.hold(requestHold+int64(runSize(c.Run))) != nil {
+					return nil // whoever comes back hears of it
+				}
 				after = c.Number
 				text = appendEvent(text, c)
-			}
-			if len(text) > 0 {
-				if _, err := w.Write(text); err != nil {
-					return nil // the client went away
-				}
-				if err := w.conn.Flush(); err != nil {
+				changes[i] = vault.RunChange{}
+				if !write() {
 					return nil
 				}
-				text = text[:0]
+			}
+			q.memory.Shrink(requestHold)
+			if !write() {
+				return nil
 			}
 			if len(changes) < eventsPage {
 				break

@@ -19,6 +19,9 @@ const (
 	maxItems = 10_000
 	maxFeed  = 32 << 20 // bytes of records that became items
 	costItem = 10       // fuel for each byte of a record that is read as an item
+	// What an item takes: its texts may be most of its record, and again as JSON.
+	itemFactor = 2
+	itemHold   = 512
 )
 
 // errFeedFull ends the reading of a source; what was found so far is the answer.
@@ -47,13 +50,14 @@ func (s *server) getFeed(w *recorder, q *request) error {
 				Endpoints: []bundle.EndpointQuery{{Endpoint: source.Endpoint}}, Ordering: "descending", Limit: &most,
 			}
 			question := q.ask(map[string]bundle.PropertyQuery{"": newest})
-			_, err := question.Evaluate(q.Context(), "", src, bundle.Within{}, func(r bundle.Row) error {
+			_, err := question.Evaluate(q.Context(), "", src, bundle.Within{Grow: q.grow}, func(r bundle.Row) error {
 				question.Spend(costItem * r.Data.Len())
 				if item, ok := source.Item(r.Data, from, to); ok {
 					items = append(items, item)
 					if size += r.Data.Len(); size > maxFeed {
 						return errFeedFull
 					}
+					return q.hold(requestHold + itemFactor*int64(size) + itemHold*int64(len(items)))
 				}
 				return nil
 			})
@@ -67,8 +71,15 @@ func (s *server) getFeed(w *recorder, q *request) error {
 		return err
 	}
 	feed.Sort(items)
-	writeJSON(w, http.StatusOK, items[:min(len(items), maxItems)])
-	return nil
+	q.release()
+	out := q.spool(w)
+	out.begin()
+	for i := range items[:min(len(items), maxItems)] {
+		if err := out.element(items[i], 1<<10); err != nil {
+			return err
+		}
+	}
+	return out.finish()
 }
 
 // getStatic: GET /she/static/{prefix}. The newest records of a service about the person, each as a name and its fields.
@@ -108,7 +119,7 @@ func (q *request) newest(part feed.Part, src bundle.Source) (data hat.Data, foun
 		query := bundle.PropertyQuery{
 			Endpoints: []bundle.EndpointQuery{{Endpoint: part.Endpoint}}, OrderBy: dated, Ordering: "descending", Limit: &one,
 		}
-		_, err = q.ask(map[string]bundle.PropertyQuery{"": query}).Evaluate(q.Context(), "", src, bundle.Within{}, func(r bundle.Row) error {
+		_, err = q.ask(map[string]bundle.PropertyQuery{"": query}).Evaluate(q.Context(), "", src, bundle.Within{Grow: q.grow}, func(r bundle.Row) error {
 			data, found = r.Data, true
 			return nil
 		})

@@ -23,6 +23,9 @@ func (s *server) exportReceipts(w *recorder, q *request) error {
 		}
 	}
 	lines := &lineSpool{w: w}
+	if err := q.memory.Grow(q.Context(), 2*spoolSize); err != nil {
+		return err
+	}
 	_, err = vault.ExportReceipts(q.Context(), q.vault, q.caller, q.hat.Key, q.now, after, lines)
 	var broken *receipt.BrokenError
 	if errors.As(err, &broken) {

@@ -40,6 +40,9 @@ func (q *request) items(w *recorder) ([]json.RawMessage, error) {
 	if !isArray {
 		return nil, &hat.FieldError{Path: rootPath, Message: "error.expected.jsarray"}
 	}
+	if err := q.hold(dataFactor*int64(len(text)) + recordHold*int64(len(list))); err != nil {
+		return nil, err
+	}
 	return list, nil
 }
 
@@ -110,6 +113,11 @@ func (s *server) postBatch(w *recorder, q *request) error {
 		}
 		if total += 1 + len(drafts[i].Links); total > maxRecords {
 			return errTooMany
+		}
+		if links := len(drafts[i].Links); links > 0 {
+			if err := q.memory.Grow(q.Context(), recordHold*int64(links)); err != nil {
+				return err
+			}
 		}
 	}
 	stored, err := q.vault.Append(q.Context(), q.caller, drafts, false)

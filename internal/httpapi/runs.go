@@ -125,17 +125,34 @@ func (s *server) listRuns(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	runs, err := q.vault.Runs(q.Context(), q.caller, f, before, limit)
-	if err != nil {
-		return err
+	out := q.spool(w)
+	out.begin()
+	for limit > 0 {
+		page := min(limit, runsPage)
+		runs, err := q.vault.Runs(q.Context(), q.caller, f, before, page)
+		if err != nil {
+			return err
+		}
+		for _, r := range runs {
+			if err := out.element(viewRun(r), runSize(r)); err != nil {
+				return err
+			}
+			before = r.Plan.Run
+		}
+		if len(runs) < page {
+			break
+		}
+		limit -= page
 	}
-	views := make([]runView, len(runs))
-	for i, r := range runs {
-		views[i] = viewRun(r)
-	}
-	writeJSON(w, http.StatusOK, views)
-	return nil
+	q.release()
+	return out.finish()
 }
+
+// runsPage is how many runs are in memory at once: each can name a hundred thousand records.
+const runsPage = 16
+
+// runSize is about what a run takes as text and before it is that.
+func runSize(r vault.Run) int { return 4<<10 + 120*len(r.Written) + len(r.Log) }
 
 func runLimit(values url.Values) (int, error) {
 	text, found := first(values, "limit")

@@ -70,6 +70,8 @@ type Options struct {
 
 	// Shares of the processor, for evaluations; nil: the server has its own.
 	Shares *engine.Shares
+	// Memory is what requests may hold at once; nil: no bound.
+	Memory *engine.Budget
 	// Known, if set, is told that the request with this context has a valid token.
 	Known func(ctx context.Context)
 
@@ -129,6 +131,7 @@ type request struct {
 	// release gives the vault back before the handler returns: for one that waits long and no longer needs it.
 	release func()
 	turns   *engine.Turns // at the processor, for evaluations
+	memory  *engine.Held  // what the request holds of Options.Memory
 	caller  access.Caller
 	user    vault.User // whose token it is
 	claims  claims
@@ -191,7 +194,14 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 		if err := s.identify(q); err != nil {
 			return err
 		}
+		q.memory, err = s.Memory.Acquire(r.Context(), h.ID, requestHold)
+	} else {
+		q.memory, err = s.Memory.Acquire(r.Context(), "", strangerHold)
 	}
+	if err != nil {
+		return err
+	}
+	defer q.memory.Release()
 	if !route.vaultless {
 		v, release, err := s.Vaults.Open(r.Context(), h.ID)
 		if err != nil {

@@ -16,13 +16,41 @@ import (
 // open for as long as a slow client likes makes the vault's log grow. So the answer is first collected in memory; only
 // one beyond spoolSize goes out while it is still being read, and then a client has chunkTime to take each piece.
 type spool struct {
+	q       *request // holds the memory
 	w       *recorder
 	buf     []byte
+	held    int // bytes of memory that were asked for
+	first   bool
 	flushed bool
 	shown   *shown // nil: nobody asks
 }
 
-const spoolSize = 4 << 20
+const (
+	spoolSize = 4 << 20
+	spoolFree = 32 << 10 // of what every request holds
+)
+
+func (q *request) spool(w *recorder) *spool { return &spool{q: q, w: w, held: spoolFree} }
+
+// hold asks for the memory of the buffer, and of the record that is about to be written to it.
+func (s *spool) hold(record int) error {
+	need := cap(s.buf)
+	if len(s.buf)+record > need {
+		need = 2*cap(s.buf) + record
+	}
+	if record > spoolFree {
+		need += 2 * record // what it was read into
+	}
+	if need <= s.held {
+		return nil
+	}
+	more := max(need-s.held, s.held)
+	if err := s.q.memory.Grow(s.q.Context(), int64(more)); err != nil {
+		return err
+	}
+	s.held += more
+	return nil
+}
 
 func (s *spool) text(t string) { s.buf = append(s.buf, t...) }
 
@@ -30,23 +58,16 @@ func (s *spool) text(t string) { s.buf = append(s.buf, t...) }
 func (s *spool) name(n string) { s.buf = append(hat.AppendString(s.buf, n), ':') }
 
 func (s *spool) row(r bundle.Row) error {
+	size := r.Data.Len() + 256
+	for i := range r.Links {
+		size += r.Links[i].Data.Len() + 256
+	}
+	if err := s.hold(size); err != nil {
+		return err
+	}
 	s.buf = r.AppendJSON(s.buf)
 	s.shown.add(r)
 	if len(s.buf) < spoolSize {
-		return nil
-	}
-	return s.flush()
-}
-
-// value writes a value of our own types.
-func (s *spool) value(v any) error {
-	b := bytes.NewBuffer(s.buf)
-	enc := json.NewEncoder(b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return err
-	}
-	if s.buf = b.Bytes(); len(s.buf) < spoolSize {
 		return nil
 	}
 	return s.flush()
@@ -65,6 +86,39 @@ func (s *spool) list(evaluate func(yield func(bundle.Row) error) error) error {
 	})
 	s.text("]")
 	return err
+}
+
+// begin and finish are the brackets of an array of values.
+func (s *spool) begin() {
+	s.text("[")
+	s.first = true
+}
+
+func (s *spool) finish() error {
+	s.text("]")
+	return s.end()
+}
+
+// element writes the next value of an array, which takes about so many bytes.
+func (s *spool) element(v any, size int) error {
+	if err := s.hold(size); err != nil {
+		return err
+	}
+	if !s.first {
+		s.text(",")
+	}
+	s.first = false
+	b := bytes.NewBuffer(s.buf)
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	s.buf = bytes.TrimRight(b.Bytes(), "\n")
+	if len(s.buf) < spoolSize {
+		return nil
+	}
+	return s.flush()
 }
 
 func (s *spool) flush() error {

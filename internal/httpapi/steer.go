@@ -162,20 +162,35 @@ func (s *server) superseded(w *recorder, q *request) error {
 	} else if err != nil {
 		return err
 	}
-	all, err := q.vault.Superseded(q.Context(), q.caller, id, after, limit)
-	if err != nil {
-		return err
-	}
-	views := make([]supersededView, len(all))
-	for i, r := range all {
-		views[i] = supersededView{
-			Number: r.Number, ID: r.ID.String(), Endpoint: r.Endpoint.String(), Digest: hex.EncodeToString(r.Digest[:]), Run: r.Run.String(),
-			By: r.By.String(), At: hat.FormatTime(r.At), Created: hat.FormatTime(r.Created), Data: r.Data.Bytes(),
+	out := q.spool(w)
+	out.begin()
+	for limit > 0 {
+		page := min(limit, supersededPage)
+		all, err := q.vault.Superseded(q.Context(), q.caller, id, after, page)
+		if err != nil {
+			return err
 		}
+		for _, r := range all {
+			view := supersededView{
+				Number: r.Number, ID: r.ID.String(), Endpoint: r.Endpoint.String(), Digest: hex.EncodeToString(r.Digest[:]), Run: r.Run.String(),
+				By: r.By.String(), At: hat.FormatTime(r.At), Created: hat.FormatTime(r.Created), Data: r.Data.Bytes(),
+			}
+			if err := out.element(view, 1<<10+2*len(view.Data)); err != nil {
+				return err
+			}
+			after = r.Number
+		}
+		if len(all) < page {
+			break
+		}
+		limit -= page
 	}
-	writeJSON(w, http.StatusOK, views)
-	return nil
+	q.release()
+	return out.finish()
 }
+
+// supersededPage is how many records are in memory at once: each can have megabytes.
+const supersededPage = 8
 
 func (s *server) steer(w *recorder, q *request,
 	do func(context.Context, string, vault.Vault, access.Caller, hat.RunID) error, status int, said string,

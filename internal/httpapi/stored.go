@@ -67,7 +67,8 @@ func (q *request) ask(properties map[string]bundle.PropertyQuery) *bundle.Questi
 
 // answerList evaluates a property and sends its rows as an array.
 func (q *request) answerList(w *recorder, property bundle.PropertyQuery, within bundle.Within) error {
-	out := &spool{w: w}
+	out := q.spool(w)
+	within.Grow = q.grow
 	err := q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
 		return out.list(func(yield func(bundle.Row) error) error {
 			_, err := q.ask(map[string]bundle.PropertyQuery{"": property}).Evaluate(q.Context(), "", src, within, yield)
@@ -81,6 +82,9 @@ func (q *request) answerList(w *recorder, property bundle.PropertyQuery, within 
 	return out.end()
 }
 
+// grow is bundle.Within.Grow.
+func (q *request) grow(bytes int64) error { return q.memory.Grow(q.Context(), bytes) }
+
 // properties writes the answers of a question as an object of arrays.
 func (q *request) properties(out *spool, all *bundle.Question, src bundle.Source) error {
 	out.text("{")
@@ -90,7 +94,7 @@ func (q *request) properties(out *spool, all *bundle.Question, src bundle.Source
 		}
 		out.name(name)
 		err := out.list(func(yield func(bundle.Row) error) error {
-			_, err := all.Evaluate(q.Context(), name, src, bundle.Within{}, yield)
+			_, err := all.Evaluate(q.Context(), name, src, bundle.Within{Grow: q.grow}, yield)
 			return err
 		})
 		if err != nil {
@@ -140,7 +144,7 @@ func (s *server) getBundle(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	out := &spool{w: w}
+	out := q.spool(w)
 	err = q.vault.Read(q.Context(), q.caller, func(src bundle.Source, _ hat.Seq) error {
 		return q.properties(out, q.ask(b.Properties), src)
 	})

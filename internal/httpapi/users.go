@@ -158,14 +158,18 @@ func (s *server) listUsers(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	wire := []wireUser{}
+	out := q.spool(w)
+	out.begin()
 	for _, u := range all {
-		if !isDeleted(u) {
-			wire = append(wire, userOnWire(u))
+		if isDeleted(u) {
+			continue
+		}
+		if err := out.element(userOnWire(u), 512+128*len(u.Roles)); err != nil {
+			return err
 		}
 	}
-	writeJSON(w, http.StatusOK, wire)
-	return nil
+	q.release()
+	return out.finish()
 }
 
 // createUser: POST /users/user. The user may do what the roles in the body say, and nothing by default.

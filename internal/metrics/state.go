@@ -11,12 +11,20 @@ import (
 
 // Sources are asked at each scrape. None may take long; any may be nil.
 type Sources struct {
-	Engine     func() (engine.Stats, bool) // false: the engine is not at work
-	Invoker    func() invoke.Stats
-	OpenVaults func() int
-	Waiting    func() int // evaluations that take long and wait for their turn
-	HATs       func() int
-	Now        func() time.Time // nil: time.Now
+	Engine      func() (engine.Stats, bool) // false: the engine is not at work
+	Invoker     func() invoke.Stats
+	OpenVaults  func() int
+	Waiting     func() int // evaluations that take long and wait for their turn
+	HATs        func() int
+	Memory      func() engine.BudgetStats
+	Connections func() Connections
+	Now         func() time.Time // nil: time.Now
+}
+
+// Connections are those of clients.
+type Connections struct {
+	Open             int
+	Refused, Evicted int64 // since the start: not let in; closed for a newer one
 }
 
 // Watch adds what is a state of the server rather than something that happened.
@@ -54,11 +62,18 @@ var (
 	tried    = describe("she_rehearsals_total", "Events without data that were tried in instances that wait.", "faas_name")
 	files    = describe("she_file_image_bytes", "Images of runtimes' and packages' files, which sandboxes map.")
 	served   = describe("she_file_image_failed", "1 while the last image of files could not be made: sandboxes that lack theirs have a file server each.")
+	budget   = describe("she_memory_budget_bytes", "Memory that requests and runs may hold at once.")
+	used     = describe("she_memory_held_bytes", "Memory that requests and runs hold, as estimated; what is reserved for runs is always held.")
+	queued   = describe("she_memory_waiting", "Requests and runs that wait for memory.")
+	denied   = describe("she_memory_refused_total", "Requests and runs that were refused for want of memory.")
+	conns    = describe("she_connections_open", "Connections of clients.")
+	turned   = describe("she_connections_refused_total", "Connections that were not let in: as many as may be were being answered.")
+	evicted  = describe("she_connections_evicted_total", "Connections that waited for a request and were closed for a newer one.")
 	left     = describe("she_instances_left_total", "Instances that could not be removed whole; the next start of the server tries again.")
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, turns, hats, waiting, held, images, files, served, starts, inits, initTime, tried, left} {
+	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, turns, hats, waiting, held, images, files, served, starts, inits, initTime, tried, left, budget, used, queued, denied, conns, turned, evicted} {
 		ch <- d
 	}
 }
@@ -90,6 +105,22 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.HATs != nil {
 		gauge(hats, float64(s.HATs()))
+	}
+	count := func(d *prometheus.Desc, v int64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
+	}
+	if s.Memory != nil {
+		m := s.Memory()
+		gauge(budget, float64(m.Total))
+		gauge(used, float64(m.Used))
+		gauge(queued, float64(m.Waiting))
+		count(denied, m.Refused)
+	}
+	if s.Connections != nil {
+		c := s.Connections()
+		gauge(conns, float64(c.Open))
+		count(turned, c.Refused)
+		count(evicted, c.Evicted)
 	}
 	if s.Invoker != nil {
 		s.instances(ch, gauge)

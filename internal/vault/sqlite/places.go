@@ -19,12 +19,15 @@ const leastPlaces, mostPlaces = 64, 4096
 
 // Places is how many vaults may be open at once on this machine: as many as half of the descriptors this process may
 // have, and an eighth of the memory, are enough for, from 64 to 4096.
-func Places() int {
+func Places() int { return PlacesIn(memory()) }
+
+// PlacesIn is Places for a process that may have so many bytes of memory.
+func PlacesIn(memory uint64) int {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		files.Cur = 1024
 	}
-	return places(files.Cur, memory())
+	return places(files.Cur, memory)
 }
 
 func places(files, memory uint64) int {

@@ -108,7 +108,7 @@ func (ns *names) scan(ctx context.Context, c *conn, scan func(...any) error) (r 
 		r.Function = r.Chain[r.Depth-1]
 	}
 	r.Created, r.Updated = time.UnixMicro(made).UTC(), time.UnixMicro(updated).UTC()
-	r.Data = hat.DataFromStore([]byte(data))
+	r.Data = hat.DataFromStoredText(data)
 	return r, nil
 }
 

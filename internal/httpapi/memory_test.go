@@ -1,0 +1,100 @@
+package httpapi
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/engine"
+)
+
+func withMemory(b *engine.Budget) setting {
+	return func(o *Options, eo *engine.Options) { o.Memory, eo.Memory = b, b }
+}
+
+// What a request makes the server hold is acquired first. Without memory it is told to come back, in the form of its
+// interface, and nothing is stored; small requests of the same person, and all of others, go on.
+func TestMemoryIsAcquiredFirst(t *testing.T) {
+	const share = 96 << 20
+	b := engine.NewBudget(4*share, 0)
+	w := newWorld(t, withMemory(b))
+	large := `["` + strings.Repeat("x", 300<<10) + `"]`
+	batch := `[{"endpoint":"rumpel/batch","data":"` + strings.Repeat("y", 300<<10) + `"}]`
+	var many []string
+	for i := range 400 {
+		many = append(many, fmt.Sprintf(`{"n":%d,"text":%q}`, i*7%400, strings.Repeat("z", 1000)))
+	}
+	w.post("bob", api+"/data/rumpel/many", "["+strings.Join(many, ",")+"]").want(201)
+	w.post("bob", api+"/combinator/sorted", `[{"endpoint":"rumpel/many","mapping":{"a":"n","b":"text","c":"text"}}]`).want(201)
+	w.post("bob", api+"/data-bundle/b", `{"p":{"endpoints":[{"endpoint":"rumpel/many"}],"orderBy":"n"}}`).want(201)
+
+	full, err := b.Acquire(t.Context(), w.bob.ID, share-200<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", notes, large},
+		{"POST", api + "/data-batch", batch},
+		{"PUT", api + "/data", batch},
+		{"GET", api + "/data/rumpel/many?orderBy=n", ""},
+		{"GET", api + "/data/rumpel/many", ""}, // the answer, too, is held until the client has it
+		{"GET", api + "/combinator/sorted?orderBy=a", ""},
+		{"GET", api + "/data-bundle/b", ""},
+		{"POST", api + "/data-bundle/c", `{"p":{"endpoints":[{"endpoint":"rumpel/many"}]},"` + strings.Repeat("q", 20<<10) + `":{"endpoints":[]}}`},
+	} {
+		a := w.call(c.method, c.path, w.token("bob"), c.body)
+		a.want(503)
+		if a.header.Get("Retry-After") == "" || !strings.Contains(string(a.body), `"error":"Service Unavailable"`) {
+			t.Errorf("%s: %s, Retry-After %q", a.call, a.body, a.header.Get("Retry-After"))
+		}
+	}
+	w.get("bob", ownAPI+"/receipts").want(503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The server has no memory free for this request; try again"}`)
+	w.post("bob", api+"/data/rumpel/small", `{"n":1}`).want(201)
+	w.get("bob", api+"/data/rumpel/many?orderBy=n&take=3").want(200)
+	w.call("POST", notes, w.token("eve"), large, "Host", "eve.test:9000").want(201)
+	full.Release()
+	w.get("bob", notes).want(200, `[]`)
+	w.post("bob", notes, large).want(201)
+	w.get("bob", api+"/data/rumpel/many?orderBy=n").want(200)
+	w.get("bob", api+"/data-bundle/b").want(200)
+	if s := b.Stats(); s.Used != 0 || s.Refused < 9 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Strangers have a small share of their own: when it is used up, callers with a token go on.
+func TestStrangersHaveAShare(t *testing.T) {
+	b := engine.NewBudget(64<<20, 0)
+	w := newWorld(t, withMemory(b))
+	full, err := b.Acquire(t.Context(), "", 4<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.post("bob", notes, `{"n":1}`).want(201)
+	w.get("", notes).want(401)
+	full.Release()
+	w.get("", "/publickey").want(200)
+	w.post("", "/control/v2/auth/claim", `{"email":"a@b.c"}`).want(200)
+	if s := b.Stats(); s.Used != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Whatever the route and however it ends, nothing stays held.
+func TestMemoryIsGivenBack(t *testing.T) {
+	b := engine.NewBudget(256<<20, 0)
+	w := newWorld(t, withMemory(b), withApplications(catalogue), withFunctions(count, functionNamed("counter")))
+	for _, r := range w.routesForFuzzing() {
+		if r.pattern == ownAPI+"/events" {
+			continue // it answers for as long as somebody listens
+		}
+		for _, token := range []string{"", w.token("bob"), w.token("hpp")} {
+			w.call(r.method, r.pattern, token, `{"email":"x"}`)
+			w.advance(20 * time.Second)
+		}
+	}
+	if s := b.Stats(); s.Used != 0 || s.Waiting != 0 {
+		t.Errorf("%+v", s)
+	}
+}
