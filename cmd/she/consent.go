@@ -118,33 +118,33 @@ func printConsent(w io.Writer, c access.Consent) {
 	if c.Needed {
 		state += "; what it asks for waits for the owner"
 	}
-	fmt.Fprintf(w, "%s  %s\n", c.Function, state)
+	printf(w, "%s  %s\n", c.Function, state)
 	if c.Asks != nil {
-		fmt.Fprintln(w, "asks for")
+		printf(w, "asks for\n")
 		printTerms(w, *c.Asks)
 	}
 	if c.Granted != nil && (c.Asks == nil || c.Difference != nil) {
-		fmt.Fprintln(w, "was granted")
+		printf(w, "was granted\n")
 		printTerms(w, *c.Granted)
 	}
 	if d := c.Difference; d != nil {
 		for _, e := range d.NewEndpoints {
-			fmt.Fprintf(w, "+ endpoint %s\n", e)
+			printf(w, "+ endpoint %s\n", e)
 		}
 		for _, e := range d.DroppedEndpoints {
-			fmt.Fprintf(w, "- endpoint %s\n", e)
+			printf(w, "- endpoint %s\n", e)
 		}
 		for _, change := range d.Added {
-			fmt.Fprintf(w, "+ %s\n", change.Text)
+			printf(w, "+ %s\n", change.Text)
 		}
 		for _, change := range d.Removed {
-			fmt.Fprintf(w, "- %s\n", change.Text)
+			printf(w, "- %s\n", change.Text)
 		}
 	}
 }
 
 func printTerms(w io.Writer, t access.Terms) {
-	fmt.Fprintf(w, "  version  %s, package %s\n", t.Version, t.Package)
+	printf(w, "  version  %s, package %s\n", t.Version, t.Package)
 	runs := string(t.Trigger.Kind)
 	if !t.Trigger.Period.IsZero() {
 		runs += " " + t.Trigger.Period.String()
@@ -152,7 +152,7 @@ func printTerms(w io.Writer, t access.Terms) {
 	if t.InOrder {
 		runs += ", in order"
 	}
-	fmt.Fprintf(w, "  runs     %s\n", runs)
+	printf(w, "  runs     %s\n", runs)
 	for _, r := range t.Reads {
 		what := strings.Join(r.Fields, ", ")
 		if r.All {
@@ -168,17 +168,17 @@ func printTerms(w io.Writer, t access.Terms) {
 		if r.Limit != nil {
 			text += fmt.Sprintf("; %d records at a time", *r.Limit)
 		}
-		fmt.Fprintln(w, printable(text))
+		printf(w, "%s\n", text)
 	}
 	if t.Since != "" {
-		fmt.Fprintf(w, "  since    %s\n", t.Since)
+		printf(w, "  since    %s\n", t.Since)
 	}
-	fmt.Fprintf(w, "  writes   %s, output %s\n", t.Writes, t.Output)
+	printf(w, "  writes   %s, output %s\n", t.Writes, t.Output)
 	if !t.Digest.IsZero() && t.Given == "" {
-		fmt.Fprintf(w, "  terms    %s\n", t.Digest)
+		printf(w, "  terms    %s\n", t.Digest)
 	}
 	if t.Given != "" {
-		fmt.Fprintf(w, "  given    %s\n", t.Given)
+		printf(w, "  given    %s\n", t.Given)
 	}
 }
 

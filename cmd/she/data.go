@@ -53,7 +53,7 @@ func dataCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "stored %d records\n", stored)
+			printf(cmd.OutOrStdout(), "stored %d records\n", stored)
 			return nil
 		},
 	}

@@ -62,7 +62,7 @@ type demo struct {
 	functions, listen, data string
 }
 
-func (d demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+func (d demo) say(format string, args ...any) { printf(d.out, format+"\n", args...) }
 
 func (d demo) run(cmd *cobra.Command) (err error) {
 	ctx := cmd.Context()

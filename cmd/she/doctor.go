@@ -101,20 +101,20 @@ func (r report) text(w io.Writer) {
 	t.flush()
 	for _, f := range r.Findings {
 		if f.Fix != "" {
-			fmt.Fprintf(w, "\n%s: %s\n  %s\n", f.Level, f.What, f.Fix)
+			printf(w, "\n%s: %s\n  %s\n", f.Level, f.What, f.Fix)
 		}
 	}
 	if r.Seal == nil {
-		fmt.Fprintln(w, "\nThe walls were not tested on this machine: she doctor --seal")
+		printf(w, "\nThe walls were not tested on this machine: she doctor --seal\n")
 		return
 	}
-	fmt.Fprintf(w, "\nThe walls: %s\n", r.Seal.Text)
+	printf(w, "\nThe walls: %s\n", r.Seal.Text)
 	if r.Seal.Stale != "" {
-		fmt.Fprintf(w, "  out of date: %s\n", r.Seal.Stale)
+		printf(w, "  out of date: %s\n", r.Seal.Stale)
 	}
 	for _, p := range r.Seal.Probes {
 		if p.Outcome != "blocked" {
-			fmt.Fprintf(w, "  %s: %s (%s): %s\n", p.Outcome, p.Name, p.Tries, p.Evidence)
+			printf(w, "  %s: %s (%s): %s\n", p.Outcome, p.Name, p.Tries, p.Evidence)
 		}
 	}
 }

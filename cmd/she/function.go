@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"strings"
 
@@ -51,13 +50,13 @@ func printFunctions(w io.Writer, functions []functionView) {
 	t.flush()
 	for _, f := range functions {
 		for _, warning := range f.Warnings {
-			fmt.Fprintf(w, "%s: %s\n", f.ID, warning)
+			printf(w, "%s: %s\n", f.ID, warning)
 		}
 		for line := range strings.Lines(f.Said) {
-			fmt.Fprintf(w, "%s said: %s\n", f.ID, printable(line))
+			printf(w, "%s said: %s\n", f.ID, strings.TrimRight(line, "\r\n"))
 		}
 		if f.NoCopies != "" {
-			fmt.Fprintf(w, "%s: its instances are started anew, not copied: %s\n", f.ID, f.NoCopies)
+			printf(w, "%s: its instances are started anew, not copied: %s\n", f.ID, f.NoCopies)
 		}
 	}
 }

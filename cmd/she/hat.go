@@ -35,7 +35,7 @@ func hatCommand() *cobra.Command {
 				return err
 			}
 			return show(cmd, made, func(w io.Writer) {
-				fmt.Fprintf(w, "created HAT %s, owner %s\n", made.Domain, made.Username)
+				printf(w, "created HAT %s, owner %s\n", made.Domain, made.Username)
 			})
 		},
 	}
@@ -127,9 +127,9 @@ func platformCommand(data *string, passwordStdin *bool) *cobra.Command {
 			}
 			return show(cmd, done, func(w io.Writer) {
 				if done.Enabled {
-					fmt.Fprintf(w, "platform user %s may log in to %s\n", done.Username, done.Domain)
+					printf(w, "platform user %s may log in to %s\n", done.Username, done.Domain)
 				} else {
-					fmt.Fprintf(w, "platform user %s can't log in to %s any more\n", done.Username, done.Domain)
+					printf(w, "platform user %s can't log in to %s any more\n", done.Username, done.Domain)
 				}
 			})
 		},

@@ -57,7 +57,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "she: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	printf(stderr, "she: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
 		return exitUsage

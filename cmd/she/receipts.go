@@ -60,7 +60,7 @@ func receiptsCommand() *cobra.Command {
 				return err
 			}
 			return show(cmd, proof, func(w io.Writer) {
-				fmt.Fprintf(w, "whole: entries %d to %d, head %s\n", proof.From, proof.To, proof.Hash)
+				printf(w, "whole: entries %d to %d, head %s\n", proof.From, proof.To, proof.Hash)
 			})
 		},
 	}

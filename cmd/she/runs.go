@@ -95,49 +95,52 @@ func printRuns(w io.Writer, runs []runView) {
 }
 
 func printRun(w io.Writer, r runView, withLog bool) {
-	fmt.Fprintf(w, "run        %s\n", r.ID)
-	fmt.Fprintf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Digest)
-	fmt.Fprintf(w, "state      %s, attempt %d, by %s\n", r.State, r.Attempt, r.Cause)
+	printf(w, "run        %s\n", r.ID)
+	printf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Digest)
+	printf(w, "state      %s, attempt %d, by %s\n", r.State, r.Attempt, r.Cause)
 	if r.Fault != nil {
-		fmt.Fprintf(w, "fault      %s must act: %s: %s\n", r.Fault.Who, r.Fault.Code, r.Fault.Text)
+		printf(w, "fault      %s must act: %s: %s\n", r.Fault.Who, r.Fault.Code, r.Fault.Text)
 	}
-	fmt.Fprintf(w, "due        %s\n", r.Due.Format(time.RFC3339Nano))
-	fmt.Fprintf(w, "claimed    %s\n", r.Claimed.Format(time.RFC3339Nano))
+	printf(w, "due        %s\n", r.Due.Format(time.RFC3339Nano))
+	printf(w, "claimed    %s\n", r.Claimed.Format(time.RFC3339Nano))
 	if !r.Ended.IsZero() {
-		fmt.Fprintf(w, "ended      %s\n", r.Ended.Format(time.RFC3339Nano))
+		printf(w, "ended      %s\n", r.Ended.Format(time.RFC3339Nano))
 	}
-	fmt.Fprintf(w, "covered    positions %d to %d\n", r.After+1, r.Upto)
-	fmt.Fprintf(w, "read       %s, %d bytes", counted(r.Stats.Read, "record"), r.Stats.InBytes)
+	printf(w, "covered    positions %d to %d\n", r.After+1, r.Upto)
+	printf(w, "read       %s, %d bytes", counted(r.Stats.Read, "record"), r.Stats.InBytes)
 	if r.Stats.Hidden > 0 {
-		fmt.Fprintf(w, "; %d more hidden by the bundle's limit", r.Stats.Hidden)
+		printf(w, "; %d more hidden by the bundle's limit", r.Stats.Hidden)
 	}
-	fmt.Fprintf(w, "\nwrote      %s to %s", counted(len(r.Written), "record"), r.Output)
+	printf(w, "\nwrote      %s to %s", counted(len(r.Written), "record"), r.Output)
 	if r.Duplicates > 0 {
-		fmt.Fprintf(w, "; %d equal ones dropped", r.Duplicates)
+		printf(w, "; %d equal ones dropped", r.Duplicates)
 	}
 	if r.Kept > 0 {
-		fmt.Fprintf(w, "; %d of them were there already", r.Kept)
+		printf(w, "; %d of them were there already", r.Kept)
 	}
 	if r.Superseded > 0 {
-		fmt.Fprintf(w, "\nsuperseded %d records", r.Superseded)
+		printf(w, "\nsuperseded %d records", r.Superseded)
 	}
 	if r.Replaces != "" {
-		fmt.Fprintf(w, "\nreplaces   run %s", r.Replaces)
+		printf(w, "\nreplaces   run %s", r.Replaces)
 	}
 	if r.SupersededBy != "" {
-		fmt.Fprintf(w, "\nrepeated   by run %s", r.SupersededBy)
+		printf(w, "\nrepeated   by run %s", r.SupersededBy)
 	}
-	fmt.Fprintf(w, "\nsandbox    %s", r.Stats.Start)
+	printf(w, "\nsandbox    %s", r.Stats.Start)
 	if r.Stats.Warmed {
-		fmt.Fprint(w, ", warmed up")
+		printf(w, ", warmed up")
 	}
-	fmt.Fprintln(w)
-	fmt.Fprintf(w, "steps      %s\n", steps(r))
+	printf(w, "\n")
+	printf(w, "steps      %s\n", steps(r))
 	for _, id := range r.Written {
-		fmt.Fprintf(w, "record     %s\n", id)
+		printf(w, "record     %s\n", id)
 	}
 	if withLog {
-		fmt.Fprintf(w, "log\n%s\n", indent(printable(r.Log)))
+		printf(w, "log\n")
+		for line := range strings.Lines(r.Log) {
+			printf(w, "    %s\n", strings.TrimRight(line, "\r\n"))
+		}
 	}
 }
 
@@ -145,20 +148,6 @@ func steps(r runView) string {
 	t := r.Stats.Timing
 	return fmt.Sprintf("queue %s, bundle %s, query %s, sandbox %s, run %s, save %s",
 		ms(t.Queue), ms(t.Bundle), ms(t.Query), ms(t.Sandbox), ms(t.Process), ms(t.Save))
-}
-
-// printable keeps a function from steering the terminal of who reads its log.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || r >= ' ' && r != 0x7f && (r < 0x80 || r > 0x9f) {
-			return r
-		}
-		return '·'
-	}, s)
-}
-
-func indent(s string) string {
-	return "    " + strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n    ")
 }
 
 func counted(n int, what string) string {

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -40,7 +39,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "listening on http://%s\n", s.address)
+			printf(cmd.OutOrStdout(), "listening on http://%s\n", s.address)
 			return s.untilStopped(cmd.Context(), cmd.ErrOrStderr())
 		},
 	}

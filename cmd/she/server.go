@@ -110,7 +110,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", o.listen, err)
 	}
-	log := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: o.config.Log}))
+	log := slog.New(slog.NewTextHandler(plainLines{o.log}, &slog.HandlerOptions{Level: o.config.Log}))
 	s := &server{address: listener.Addr().String(), failed: make(chan error, 4), metrics: metrics.New()}
 	// Undo in reverse what was begun, if a later step fails.
 	var begun []func() error
@@ -277,7 +277,7 @@ func (s *server) untilStopped(ctx context.Context, stderr io.Writer) error {
 	case err = <-s.failed:
 	}
 	return endWithin(hardStop, func() error { return errors.Join(err, s.stop()) }, func() {
-		fmt.Fprintf(stderr, "she: stopping takes longer than %v; the server ends in the middle of it. Nothing that was answered is lost, "+
+		printf(stderr, "she: stopping takes longer than %v; the server ends in the middle of it. Nothing that was answered is lost, "+
 			"and the next start takes up what was under way.\n", hardStop)
 		os.Exit(exitFailed)
 	})

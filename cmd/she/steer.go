@@ -36,7 +36,7 @@ func steerCommand(verb, state, short, long string, data, hatName *string) *cobra
 				return err
 			}
 			done := steeredView{args[0], state}
-			return show(cmd, done, func(w io.Writer) { fmt.Fprintf(w, "run %s: %s\n", done.Run, done.State) })
+			return show(cmd, done, func(w io.Writer) { printf(w, "run %s: %s\n", done.Run, done.State) })
 		},
 	}
 }
@@ -85,7 +85,7 @@ func replayCommand(data, hatName *string) *cobra.Command {
 		if err := ask(cmd.Context(), *data, "", http.MethodPost, path, request, &done); err != nil {
 			return err
 		}
-		return show(cmd, done, func(w io.Writer) { fmt.Fprintf(w, "%s: %d due\n", function, done.Due) })
+		return show(cmd, done, func(w io.Writer) { printf(w, "%s: %d due\n", function, done.Due) })
 	}
 	c.Flags().StringVar(&function, "function", "", "replay runs of this function")
 	c.Flags().BoolVar(&failed, "failed", false, "what failed and still waits")
@@ -107,7 +107,7 @@ func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
 	}
 	err := show(cmd, done, func(w io.Writer) {
 		for _, r := range done {
-			fmt.Fprintf(w, "run %s: %s\n", r.Run, cmp.Or(r.Problem, r.State))
+			printf(w, "run %s: %s\n", r.Run, cmp.Or(r.Problem, r.State))
 		}
 	})
 	if err == nil && refused > 0 {

@@ -23,8 +23,10 @@ type Fault struct {
 
 func (f *Fault) Error() string { return string(f.Who) + ": " + f.Code + ": " + f.Text }
 
-// NewFault makes a Fault as an error.
-func NewFault(who Who, code, text string) *Fault { return &Fault{Who: who, Code: code, Text: text} }
+// NewFault makes a Fault as an error. Code and text may quote an author; what steers a terminal is taken out of them.
+func NewFault(who Who, code, text string) *Fault {
+	return &Fault{Who: who, Code: Line(code), Text: Line(text)}
+}
 
 // FaultOf finds the Fault in err; any other error is the engine's own.
 func FaultOf(err error) *Fault {
