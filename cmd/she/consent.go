@@ -165,8 +165,14 @@ func printTerms(w io.Writer, t access.Terms) {
 		if len(r.Filters) > 0 {
 			text += "; only " + strings.Join(r.Filters, ", ")
 		}
+		if r.OrderBy != "" {
+			text += "; in the order of " + r.OrderBy
+		}
 		if r.Limit != nil {
 			text += fmt.Sprintf("; %d records at a time", *r.Limit)
+		}
+		if r.SinceLastRun != "" {
+			text += "; " + r.SinceLastRun
 		}
 		printf(w, "%s\n", text)
 	}

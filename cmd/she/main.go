@@ -19,7 +19,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if err := sandbox.LeaveNoCore(); err != nil { // vaults are in this process's memory, and its children hold events
-		fmt.Fprintln(os.Stderr, "she:", err)
+		printf(os.Stderr, "she: %v\n", err)
 		os.Exit(exitFailed)
 	}
 	code := run(ctx, os.Stdin, os.Stdout, os.Stderr, os.Args[1:])

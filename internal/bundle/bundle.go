@@ -65,6 +65,9 @@ type Filter struct {
 	Field          string
 	Transformation Transformation
 	Operator       Operator
+	// Window says that this is a between of the dates of the run, whose bounds are examples of how they are written. It
+	// has to be filled in by WithWindow before it is evaluated. Only bundles of functions have it.
+	Window bool
 }
 
 // A Transformation is applied to the value before the operator. The zero value is none, which is the same as Identity.

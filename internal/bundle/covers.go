@@ -18,29 +18,60 @@ type Difference struct {
 
 func (d Difference) String() string { return d.Text }
 
-// Covers says whether the bundle asked reads nothing beyond the bundle grant, and if it does, what. Names of bundles and
-// properties and the shape of the answer make no difference; what counts is which records and which of their fields are
-// read. Each endpoint query of asked has to find one of grant that covers it alone:
+// Covers says whether the bundle asked, at a run that was told the window, reads nothing beyond the bundle
+// grant, and if it does, what. The rule behind all others: what is answered to asked could be worked out from
+// what Readings shows of the grant, window filters aside. Names of bundles and properties and the shape of
+// the answer make no difference. Several properties that are covered tell no more together than the grant
+// does.
 //
-//   - Both are on the same endpoint; a link is covered by a link of the query that covers its main query.
-//   - Fields. Without a mapping all are read. With one, each source path asked is at or below a granted source path.
-//     What is sorted by, and what is filtered by beyond the granted filters, has to be a field that is granted, sorted
-//     by or filtered by in the grant: an order, or a yes or no, tells of the field's content.
-//   - Filters. Each granted filter has one in asked on the same field with the same transformation that is at least as
-//     strict: equal; in a value that is within the granted one; containing a value that contains the granted one;
-//     finding all granted words; between bounds that lie within the granted ones. More filters may be added.
-//   - Moving windows. Functions put the dates of the run into between. So bounds also count as covered, wherever they
-//     lie, if granted and asked bounds all are dates (a text that reads as a time, Unix seconds or milliseconds of this
-//     age, as number or text) or null. A granted span of dates is therefore a field to filter by, no bound in time; a
-//     between that is left out is not covered.
-//   - Limit. If the grant's property has a limit, the asked one has it too and no larger. A limit is compared as a
-//     number of records per run; which records it lets through may differ.
-func Covers(grant, asked Bundle) (bool, []Difference) {
+// Each query of asked has to find one of grant on the same endpoint that covers it alone; a link, a link of
+// that query.
+//
+//   - Fields. Without a mapping all are read. With one, each path that is read has to be at or below a
+//     granted one.
+//   - Filters. Each granted filter is asked too. A stricter one does instead, or a further one may be asked,
+//     only where the granted mapping shows the field: otherwise which records pass tells of its content. A
+//     stricter between has bounds of the same JSON types, within the granted ones.
+//   - Windows. A between of two dates of the window (see window.go) may be asked on any field that the
+//     granted query maps, sorts by or filters by, and in the place of a granted window filter or between of
+//     two ISO dates.
+//   - Order. By a field that the granted mapping shows; by creation; or exactly as the granted property is
+//     sorted, all queries being of that one: an order across others would tell more.
+//   - Limit. What a limit lets through depends on all that is chosen and on the order. So a property that is
+//     to be covered by one with a limit has the same queries, filters and order, and no larger limit. It may
+//     add windows, the same ones wherever that granted property is used: else many windows would show many
+//     times the records.
+func Covers(grant, asked Bundle, w hat.Window) (bool, []Difference) {
+	c := comparison{window: w, limited: map[string]string{}}
+	return c.compare(grant, asked)
+}
+
+// foresees is Covers for bundles that were written before any run, such as the default bundles of two
+// versions of a function. Two dates under two dates are taken for the windows of two moments: if they turn
+// out not to be the run's, Covers will not have them.
+func foresees(grant, asked Bundle) (bool, []Difference) {
+	c := comparison{ahead: true, limited: map[string]string{}}
+	return c.compare(grant, asked)
+}
+
+// maxCompared bounds the pairs of reads and filters that one comparison looks at. Real bundles stay below a
+// thousandth of it; two of the largest that are parsed would take minutes.
+const maxCompared = 8 << 20
+
+type comparison struct {
+	window   hat.Window
+	ahead    bool              // there is no run yet, and no window
+	limited  map[string]string // which windows were asked under a granted property with a limit
+	compared int
+}
+
+func (c *comparison) compare(grant, asked Bundle) (bool, []Difference) {
+	granted := grant.scopes()
 	var all []Difference
-	for _, name := range asked.Names() {
-		p := asked.Properties[name]
-		for _, q := range p.Endpoints {
-			all = append(all, beyondBundle(grant, p, q)...)
+	for _, p := range asked.scopes() {
+		if all = append(all, c.property(granted, p)...); c.compared > maxCompared {
+			all = []Difference{{Text: fmt.Sprintf("more than can be compared with the grant, at property %s", brief(p.name))}}
+			break
 		}
 	}
 	slices.SortFunc(all, func(a, b Difference) int {
@@ -50,187 +81,277 @@ func Covers(grant, asked Bundle) (bool, []Difference) {
 	return len(all) == 0, all
 }
 
-// beyondBundle is what q reads beyond the query of grant that comes closest to it.
-func beyondBundle(grant Bundle, p PropertyQuery, q EndpointQuery) (least []Difference) {
-	found := false
-	for _, name := range grant.Names() {
-		granted := grant.Properties[name]
-		for _, g := range granted.Endpoints {
-			if g.Endpoint != q.Endpoint {
-				continue
-			}
-			beyond := beyondQuery(g, q, granted.OrderBy, p.OrderBy)
-			if granted.Limit != nil && (p.Limit == nil || *p.Limit > *granted.Limit) {
-				beyond = append(beyond, records(q.Endpoint, fmt.Sprintf("more than %d records at a time of %s", *granted.Limit, q.Endpoint)))
-			}
-			if !found || len(beyond) < len(least) {
-				least, found = beyond, true
-			}
+// property is what p reads beyond the grant, as compared with what comes closest to it.
+func (c *comparison) property(granted []propertyScope, p propertyScope) (least []Difference) {
+	// The one of the same name first: it is the likely one, and properties with the same limit don't get in
+	// each other's way.
+	granted = slices.Clone(granted)
+	slices.SortStableFunc(granted, func(a, b propertyScope) int {
+		return cmp.Compare(btoi(a.name != p.name), btoi(b.name != p.name))
+	})
+	var free []*queryScope
+	fewest := -1
+	consider := func(among []*queryScope, beyond []Difference) {
+		missing := 0
+		for _, q := range p.queries {
+			missing += btoi(!slices.ContainsFunc(among, func(g *queryScope) bool { return g.endpoint == q.endpoint }))
+		}
+		// What lacks an endpoint is not close, however short the list is.
+		if fewest < 0 || cmp.Or(cmp.Compare(missing, fewest), cmp.Compare(len(beyond), len(least))) < 0 {
+			least, fewest = beyond, missing
 		}
 	}
-	if !found {
-		least = everything(q)
-		for _, link := range q.Links {
-			least = append(least, everything(link)...)
+	for _, g := range granted {
+		var beyond []Difference
+		if g.limit != nil {
+			beyond = c.underLimit(g, p)
+		} else {
+			free = append(free, g.queries...)
+			beyond = c.underProperty(g, p)
 		}
+		if len(beyond) == 0 || c.compared > maxCompared {
+			return beyond
+		}
+		consider(g.queries, beyond)
 	}
+	apart := c.apart(free, p, (*queryScope).seesSort)
+	if len(apart) == 0 {
+		return nil
+	}
+	consider(free, apart)
 	return least
 }
 
-func records(e hat.Endpoint, text string) Difference { return Difference{Endpoint: e, Text: text} }
-
-func field(e hat.Endpoint, path string) Difference {
-	return Difference{Endpoint: e, Field: path, Text: fmt.Sprintf("the field %s of %s", brief(path), e)}
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
-// everything that a query reads, of which nothing is granted.
-func everything(q EndpointQuery) (all []Difference) {
-	reads, some := q.Mapping.reads()
-	if !some {
-		return []Difference{records(q.Endpoint, fmt.Sprintf("all fields of %s", q.Endpoint))}
+// underProperty is what p reads beyond a property without a limit.
+func (c *comparison) underProperty(g, p propertyScope) []Difference {
+	beyond := c.apart(g.queries, p, (*queryScope).seesSort)
+	if len(beyond) == 0 || !p.sorted || !g.sorted || p.descending != g.descending {
+		return beyond
 	}
-	for _, r := range reads {
-		all = append(all, field(q.Endpoint, r.String()))
+	// All at their places in the one granted list. The place of a record is that of the first query it
+	// matches; if two on one endpoint sort by different fields, that may be another than the query that covers
+	// it.
+	same := func(granted, asked *queryScope) bool {
+		return slices.Equal(granted.sort, asked.sort) && !slices.ContainsFunc(g.queries, func(other *queryScope) bool {
+			return other.endpoint == granted.endpoint && !slices.Equal(other.sort, granted.sort)
+		})
 	}
-	if len(all) == 0 {
-		all = append(all, records(q.Endpoint, fmt.Sprintf("how many records there are of %s", q.Endpoint)))
+	if listed := c.apart(g.queries, p, same); len(listed) < len(beyond) {
+		beyond = listed
 	}
-	return all
-}
-
-func beyondQuery(g, q EndpointQuery, grantedOrder, order string) (beyond []Difference) {
-	granted, some := g.Mapping.reads()
-	asked, narrowed := q.Mapping.reads()
-	switch {
-	case some && !narrowed:
-		beyond = append(beyond, records(q.Endpoint, fmt.Sprintf("all fields of %s", q.Endpoint)))
-	case some:
-		for _, r := range asked {
-			if !r.below(granted) {
-				beyond = append(beyond, field(q.Endpoint, r.String()))
-			}
+	if len(beyond) > 0 {
+		if list, _ := c.list(g, p); len(list) < len(beyond) {
+			beyond = list
 		}
-	}
-	// Fields whose content shows in the order or the choice of records.
-	shown := slices.Clone(granted)
-	for _, f := range g.Filters {
-		shown = append(shown, readOf(f.Field))
-	}
-	if grantedOrder != "" {
-		shown = append(shown, readOf(g.Mapping.sortField(grantedOrder)))
-	}
-	if order != "" && some && !readOf(q.Mapping.sortField(order)).below(shown) {
-		by := q.Mapping.sortField(order)
-		beyond = append(beyond, Difference{q.Endpoint, by, fmt.Sprintf("the order by %s of %s", brief(by), q.Endpoint)})
-	}
-	for _, f := range q.Filters {
-		if some && !readOf(f.Field).below(shown) {
-			beyond = append(beyond, Difference{q.Endpoint, f.Field, fmt.Sprintf("a choice by %s of %s", brief(f.Field), q.Endpoint)})
-		}
-	}
-	for _, f := range g.Filters {
-		if !slices.ContainsFunc(q.Filters, func(a Filter) bool { return atLeastAsStrict(a, f) }) {
-			beyond = append(beyond, Difference{q.Endpoint, f.Field, fmt.Sprintf("records of %s that the filter on %s left out", q.Endpoint, brief(f.Field))})
-		}
-	}
-	for _, link := range q.Links {
-		beyond = append(beyond, beyondLinks(g.Links, link)...)
 	}
 	return beyond
 }
 
-func beyondLinks(granted []EndpointQuery, link EndpointQuery) (least []Difference) {
-	least = everything(link)
-	found := false
-	for _, g := range granted {
-		if g.Endpoint != link.Endpoint {
-			continue
-		}
-		link := link
-		link.Links = nil // of no effect
-		if beyond := beyondQuery(g, link, "", ""); !found || len(beyond) < len(least) {
-			least, found = beyond, true
-		}
-	}
-	return least
-}
+// seesSort says whether the field that asked is sorted by is shown.
+func (s *queryScope) seesSort(asked *queryScope) bool { return s.sees(asked.sort) }
 
-// A read is a path that is read, its parts as people write them: keys, and indices in brackets.
-type read []string
-
-func readOf(field string) read { return strings.Split(field, ".") }
-
-func (r read) String() string {
-	return strings.ReplaceAll(strings.Join(r, "."), ".[", "[")
-}
-
-// below says whether one of the paths leads to r or to something r is inside of. A path that goes through an array
-// without an index, as inner mappings do, covers each of its elements.
-func (r read) below(paths []read) bool {
-	return slices.ContainsFunc(paths, func(p read) bool { return p.covers(r) })
-}
-
-func (r read) covers(asked read) bool {
-	for len(r) > 0 {
-		switch {
-		case len(asked) == 0:
-			return false
-		case r[0] == asked[0], r[0] == eachElement && isIndex(asked[0]):
-			r, asked = r[1:], asked[1:]
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-const eachElement = "[]"
-
-// isIndex takes both spellings, [0] of mappings and 0 of fields.
-func isIndex(part string) bool {
-	_, ok := arrayIndex(strings.TrimSuffix(strings.TrimPrefix(part, "["), "]"))
-	return ok
-}
-
-// reads are the source paths of the mapping, sorted; false if it reads all.
-func (m Mapping) reads() (paths []read, some bool) {
-	compiled, err := m.compile()
-	if err != nil || compiled == nil {
-		return nil, false
-	}
-	compiled.addReads(&paths, nil)
-	slices.SortFunc(paths, func(a, b read) int { return slices.Compare(a, b) })
-	return slices.CompactFunc(paths, func(a, b read) bool { return slices.Equal(a, b) }), true
-}
-
-func (m *mapper) addReads(paths *[]read, below read) {
-	for _, e := range m.entries {
-		path := slices.Clone(below)
-		for _, s := range e.from {
-			if s.byKey {
-				path = append(path, unescaped(s.key))
-			} else {
-				path = append(path, fmt.Sprintf("[%d]", s.index))
+// apart is what the queries of p read beyond those granted, each by itself; order says whether a granted
+// query knows the order of an asked one.
+func (c *comparison) apart(granted []*queryScope, p propertyScope, order func(granted, asked *queryScope) bool) (all []Difference) {
+	for _, q := range p.queries {
+		var least []Difference
+		found := false
+		for _, g := range granted {
+			if g.endpoint != q.endpoint {
+				continue
+			}
+			beyond := c.query(g, q)
+			if p.sorted && !order(g, q) {
+				beyond = append(beyond, Difference{q.endpoint, q.sort.String(), fmt.Sprintf("the order by %s of %s", q.sort.words(), q.endpoint)})
+			}
+			if !found || len(beyond) < len(least) {
+				least, found = beyond, true
+			}
+			if len(beyond) == 0 || c.compared > maxCompared {
+				break
 			}
 		}
-		if e.list {
-			path = append(path, eachElement)
-		}
-		if e.inner == nil {
-			*paths = append(*paths, path)
-		} else {
-			// That the value is there shows even if nothing inside is mapped.
-			if len(e.inner.entries) == 0 {
-				*paths = append(*paths, append(path, ""))
+		if !found {
+			least = everything(q)
+			for _, link := range q.links {
+				least = append(least, everything(link)...)
 			}
-			e.inner.addReads(paths, path)
 		}
+		all = append(all, least...)
 	}
+	return all
 }
 
-// atLeastAsStrict says whether every record that passes asked passes granted too, windows of dates aside.
-func atLeastAsStrict(asked, granted Filter) bool {
-	if kind := func(f Filter) TransformationKind { return cmp.Or(f.Transformation.Kind, Identity) }; asked.Field != granted.Field ||
+// underLimit is what p reads beyond a property with a limit.
+func (c *comparison) underLimit(g, p propertyScope) (beyond []Difference) {
+	if len(p.queries) == 0 {
+		return nil
+	}
+	for _, q := range p.queries {
+		if p.limit == nil || *p.limit > *g.limit {
+			beyond = append(beyond, records(q.endpoint, fmt.Sprintf("more than %d records at a time of %s", *g.limit, q.endpoint)))
+		}
+	}
+	list, windows := c.list(g, p)
+	if beyond = append(beyond, list...); len(beyond) > 0 {
+		return beyond
+	}
+	if before, used := c.limited[g.name]; used && before != windows {
+		first := p.queries[0].endpoint
+		return []Difference{records(first, fmt.Sprintf("more than one choice of the %d records at a time of %s", *g.limit, first))}
+	}
+	c.limited[g.name] = windows
+	return nil
+}
+
+// list is what p reads beyond the list that g is: the same queries in the same order, with fewer fields
+// perhaps. It answers too by which windows p chooses from it.
+func (c *comparison) list(g, p propertyScope) (beyond []Difference, windows string) {
+	granted, asked := byEndpoint(g.queries), byEndpoint(p.queries)
+	if !slices.EqualFunc(granted, asked, func(g, q *queryScope) bool { return g.endpoint == q.endpoint }) {
+		always := func(_, _ *queryScope) bool { return true }
+		beyond = c.apart(granted, p, always)
+		for _, q := range p.queries {
+			if slices.ContainsFunc(granted, func(g *queryScope) bool { return g.endpoint == q.endpoint }) {
+				beyond = append(beyond, records(q.endpoint, fmt.Sprintf("other records of %s than those of the granted list", q.endpoint)))
+			}
+		}
+		return beyond, ""
+	}
+	var by []string
+	for i, q := range asked {
+		g := granted[i]
+		beyond = append(beyond, c.query(g, q)...)
+		for _, a := range q.filters {
+			switch {
+			case slices.ContainsFunc(g.filters, a.equals):
+			case c.mayMove(g, a):
+				by = append(by, fmt.Sprintf("%d %s", i, a.text))
+			default:
+				beyond = append(beyond, Difference{q.endpoint, a.Field, fmt.Sprintf("a choice by %s of %s before the limit", brief(a.Field), q.endpoint)})
+			}
+		}
+	}
+	if p.sorted != g.sorted || p.descending != g.descending ||
+		!slices.EqualFunc(granted, asked, func(g, q *queryScope) bool { return slices.Equal(g.sort, q.sort) }) {
+		first := p.queries[0].endpoint
+		beyond = append(beyond, records(first, fmt.Sprintf("another order of %s than that of the granted list", first)))
+	}
+	slices.Sort(by)
+	return beyond, strings.Join(slices.Compact(by), "\n")
+}
+
+func byEndpoint(queries []*queryScope) []*queryScope {
+	return slices.SortedStableFunc(slices.Values(queries), func(a, b *queryScope) int { return compareEndpoints(a.endpoint, b.endpoint) })
+}
+
+func records(e hat.Endpoint, text string) Difference { return Difference{Endpoint: e, Text: text} }
+
+func field(e hat.Endpoint, r read) Difference {
+	if r.onlyPresence() {
+		return Difference{e, r.String(), fmt.Sprintf("%s of %s", r.words(), e)}
+	}
+	return Difference{e, r.String(), fmt.Sprintf("the field %s of %s", r.words(), e)}
+}
+
+// everything that a query reads, of which nothing is granted.
+func everything(q *queryScope) (all []Difference) {
+	if q.all {
+		return []Difference{records(q.endpoint, fmt.Sprintf("all fields of %s", q.endpoint))}
+	}
+	for _, r := range q.reads {
+		all = append(all, field(q.endpoint, r))
+	}
+	if len(all) == 0 {
+		all = append(all, records(q.endpoint, fmt.Sprintf("how many records there are of %s", q.endpoint)))
+	}
+	return all
+}
+
+// query is what q reads beyond g, its order and the limit aside.
+func (c *comparison) query(g, q *queryScope) (beyond []Difference) {
+	c.compared += 1 + len(q.reads) + len(q.filters)*len(g.filters)
+	switch {
+	case g.all:
+	case q.all:
+		beyond = append(beyond, records(q.endpoint, fmt.Sprintf("all fields of %s", q.endpoint)))
+	default:
+		for _, r := range q.reads {
+			if !g.tree.covers(r) {
+				beyond = append(beyond, field(q.endpoint, r))
+			}
+		}
+	}
+	for _, f := range g.filters {
+		if !slices.ContainsFunc(q.filters, func(a clause) bool { return c.keeps(g, f, a) }) {
+			text := fmt.Sprintf("records of %s that the filter on %s left out", q.endpoint, brief(f.Field))
+			if i := slices.IndexFunc(q.filters, func(a clause) bool { return slices.Equal(a.path, f.path) }); i >= 0 {
+				text += fmt.Sprintf(" (granted: %s; asked: %s)", f.licensedWords(), q.filters[i].words())
+			}
+			beyond = append(beyond, Difference{q.endpoint, f.Field, text})
+		}
+	}
+	for _, a := range q.filters {
+		if !g.sees(a.path) && !slices.ContainsFunc(g.filters, a.equals) && !c.mayMove(g, a) {
+			beyond = append(beyond, Difference{q.endpoint, a.Field, fmt.Sprintf("a choice by %s of %s", brief(a.Field), q.endpoint)})
+		}
+	}
+	for _, link := range q.links {
+		least, found := everything(link), false
+		for _, granted := range g.links {
+			if granted.endpoint != link.endpoint {
+				continue
+			}
+			if further := c.query(granted, link); !found || len(further) < len(least) {
+				least, found = further, true
+			}
+		}
+		beyond = append(beyond, least...)
+	}
+	return beyond
+}
+
+func (c clause) equals(other clause) bool { return c.text == other.text }
+
+// keeps says whether a record that passes the asked filter passes the granted one, windows aside, and whether
+// which of them pass tells nothing new.
+func (c *comparison) keeps(g *queryScope, granted, asked clause) bool {
+	return granted.equals(asked) || c.replaces(granted, asked) || g.sees(granted.path) && implies(asked.Filter, granted.Filter)
+}
+
+// replaces says whether the asked filter is a window in the place of a granted one.
+func (c *comparison) replaces(granted, asked clause) bool {
+	if !slices.Equal(granted.path, asked.path) || !asked.identity() {
+		return false
+	}
+	s := asked.scaleIn(c.window)
+	switch {
+	case granted.isDates():
+		return s == asText || c.ahead && asked.isDates()
+	case granted.Window:
+		return s != unscaled && s == granted.scaleIn(c.window)
+	}
+	return false
+}
+
+// mayMove says whether the asked filter is a window that may be asked under the granted query, on whatever
+// field.
+func (c *comparison) mayMove(g *queryScope, asked clause) bool {
+	return asked.identity() && asked.scaleIn(c.window) != unscaled && g.windows(asked.path) ||
+		slices.ContainsFunc(g.filters, func(f clause) bool { return c.replaces(f, asked) })
+}
+
+// implies says whether every record that passes asked passes granted too. Neither may be a marked window.
+func implies(asked, granted Filter) bool {
+	kind := func(f Filter) TransformationKind { return cmp.Or(f.Transformation.Kind, Identity) }
+	if asked.Field != granted.Field || asked.Window || granted.Window ||
 		kind(asked) != kind(granted) || !strings.EqualFold(asked.Transformation.Part, granted.Transformation.Part) ||
 		asked.Operator.Kind != granted.Operator.Kind {
 		return false
@@ -242,8 +363,7 @@ func atLeastAsStrict(asked, granted Filter) bool {
 	case Contains:
 		return newConstant(g.Value.JSON()).in(a.Value.JSON())
 	case Between:
-		within := Compare(a.Lower, g.Lower) >= 0 && Compare(a.Upper, g.Upper) <= 0
-		return within || moves(a) && moves(g)
+		return within(g.Lower, a.Lower) && within(a.Upper, g.Upper)
 	case Find:
 		wanted, words := newSearch(g.Search), newSearch(a.Search)
 		for lexeme := range wanted.lexemes {
@@ -257,35 +377,7 @@ func atLeastAsStrict(asked, granted Filter) bool {
 	return false
 }
 
-// moves says whether the bounds look like a window of dates.
-func moves(between Operator) bool {
-	lower, upper := kindOf(between.Lower.JSON()), kindOf(between.Upper.JSON())
-	return isDate(between.Lower.JSON()) && isDate(between.Upper.JSON()) && (lower != kindNull || upper != kindNull)
-}
-
-func isDate(text string) bool {
-	switch kindOf(text) {
-	case kindNull:
-		return true
-	case kindString:
-		if _, ok := readTimeText(text); ok {
-			return true
-		}
-		text = unquoted(text)
-		if strings.Trim(text, "0123456789") != "" {
-			return isMonth(text)
-		}
-	case kindNumber:
-	default:
-		return false
-	}
-	// Unix seconds between 1973 and 5138, or the same in milliseconds.
-	whole, _, _ := strings.Cut(text, ".")
-	return len(whole) >= 9 && len(whole) <= 14 && strings.Trim(whole, "0123456789") == ""
-}
-
-// isMonth knows 2024-03, which is enough of a bound for texts that begin with a date.
-func isMonth(text string) bool {
-	_, ok := parseTime(text + "-01")
-	return len(text) == len("2024-03") && ok
+// within says whether a bound is not before another and of the same JSON type.
+func within(lower, upper hat.Data) bool {
+	return kindOf(lower.JSON()) == kindOf(upper.JSON()) && Compare(lower, upper) <= 0
 }

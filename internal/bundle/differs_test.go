@@ -29,11 +29,11 @@ func TestDiffers(t *testing.T) {
 		}
 		return strings.Join(out, "; ")
 	}
-	if got, want := texts(d.Added), "more than 20 records at a time of a/x; records of a/x that the filter on kind left out; "+
-		"the field where of a/x; all fields of a/z"; got != want {
+	if got, want := texts(d.Added), "more than 20 records at a time of a/x; other records of a/x than those of the granted list; "+
+		"records of a/x that the filter on kind left out; the field where of a/x; all fields of a/z"; got != want {
 		t.Errorf("added: %s\nwant: %s", got, want)
 	}
-	if got, want := texts(d.Removed), "a choice by kind of a/x; the field text of a/x; all fields of a/y"; got != want {
+	if got, want := texts(d.Removed), "a choice by kind of a/x; other records of a/x than those of the granted list; the field text of a/x; all fields of a/y"; got != want {
 		t.Errorf("removed: %s\nwant: %s", got, want)
 	}
 	for _, b := range []Bundle{granted, asked} {

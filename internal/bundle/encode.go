@@ -11,9 +11,9 @@ import (
 // properties sorted by name.
 func (b Bundle) MarshalJSON() ([]byte, error) { return b.append(nil), nil }
 
-// UnmarshalJSON reads what MarshalJSON writes; it is Parse.
+// UnmarshalJSON reads what MarshalJSON writes. It is Parse, and takes window filters too.
 func (b *Bundle) UnmarshalJSON(text []byte) (err error) {
-	*b, err = Parse(text)
+	*b, err = parseBundle(text, &parser{windows: true})
 	return err
 }
 
@@ -104,6 +104,9 @@ func (f Filter) append(out []byte) []byte {
 	for _, operand := range f.Operator.operands() {
 		out = append(hat.AppendString(append(out, ','), operand.name), ':')
 		out = append(out, operand.value.JSON()...)
+	}
+	if f.Window {
+		return append(out, `},"window":true}`...)
 	}
 	return append(out, "}}"...)
 }

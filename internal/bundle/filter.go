@@ -15,6 +15,9 @@ type test func(m *meter, value string) bool
 // compile checks a filter once more, because one may have been made in code, and makes its test. words is what other
 // searches look for in the same field too; nil: there are none.
 func (f Filter) compile(words *dictionary) (test, error) {
+	if f.Window {
+		return nil, fmt.Errorf("the filter on %.60q is a window, which only a run of a function has", f.Field)
+	}
 	operator, err := f.Operator.compile(words)
 	if err != nil {
 		return nil, err

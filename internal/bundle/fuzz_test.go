@@ -33,7 +33,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(b, again) {
 			t.Fatalf("%s doesn't come back: %v", encoded, err)
 		}
-		if ok, beyond := Covers(b, b); !ok {
+		if ok, beyond := Covers(b, b, hat.Window{}); !ok {
 			t.Fatalf("%s doesn't cover itself: %v", encoded, beyond)
 		}
 		n := b.Normalised()
@@ -78,7 +78,7 @@ func FuzzFilter(f *testing.F) {
 			return
 		}
 		match := func(d hat.Data, transformation Transformation, o Operator) bool {
-			ok, err := Filter{"v", transformation, o}.Match(d)
+			ok, err := Filter{Field: "v", Transformation: transformation, Operator: o}.Match(d)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -16,10 +16,11 @@ import (
 // with "obj", as clients of the HAT API know it), else it wraps hat.ErrNotJSON or hat.ErrTooDeep.
 func Parse(text []byte) (Bundle, error) { return parseBundle(text, &parser{}) }
 
-// ParseFunctionBundle is Parse for what functions answer: a find without a transformation, which authors write and
-// which the original took for no filter at all, is read as a find on searchable text.
+// ParseFunctionBundle is Parse for what functions answer: a filter may be marked as the window of the run, and a find
+// without a transformation, which authors write and which the original took for no filter at all, is read as a find on
+// searchable text.
 func ParseFunctionBundle(text []byte) (Bundle, error) {
-	return parseBundle(text, &parser{lenient: true})
+	return parseBundle(text, &parser{lenient: true, windows: true})
 }
 
 func parseBundle(text []byte, p *parser) (Bundle, error) {
@@ -90,6 +91,7 @@ var bundleName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,256}$`)
 
 type parser struct {
 	lenient bool
+	windows bool // filters may be marked
 	queries int
 }
 
@@ -376,8 +378,16 @@ func (p *parser) filter(v value) (filter Filter, err error) {
 	if err != nil {
 		return filter, err
 	}
-	if filter.Operator, err = operator.operator(); err != nil {
+	if mark, given := f.optional("window"); given {
+		if filter.Window, err = p.window(mark); err != nil {
+			return filter, err
+		}
+	}
+	if filter.Operator, err = operator.operator(filter.Window); err != nil {
 		return filter, err
+	}
+	if filter.Window {
+		return filter, operator.windowed(filter)
 	}
 	find := filter.Operator.Kind == Find
 	if t := &filter.Transformation; find && p.lenient && (t.Kind == "" || t.Kind == Identity) {
@@ -416,7 +426,37 @@ func (v value) transformation() (t Transformation, err error) {
 	return t, v.unexpected(kind)
 }
 
-func (v value) operator() (o Operator, err error) {
+// window reads the mark of a filter.
+func (p *parser) window(v value) (bool, error) {
+	switch {
+	case v.text == "false":
+		return false, nil
+	case v.text != "true":
+		return false, v.wrong("error.expected.jsboolean")
+	case !p.windows:
+		return false, v.wrong("only the bundle of a function has a window: it is that of the run")
+	}
+	return true, nil
+}
+
+// windowed says what is wrong with a filter that is marked as a window, if anything.
+func (v value) windowed(f Filter) error {
+	lower, upper := formOf(f.Operator.Lower.JSON()).scale, formOf(f.Operator.Upper.JSON()).scale
+	switch {
+	case f.Operator.Kind != Between:
+		return v.wrong("a window needs the operator between")
+	case !f.identity():
+		return v.wrong("a window needs a field without transformation")
+	case lower == unscaled:
+		return v.at("lower").wrong("of a window, want null, or a date as text or as a number, as an example of how dates are written")
+	case upper != lower:
+		return v.at("upper").wrong("of a window, want a date that is written as the lower one is")
+	}
+	return nil
+}
+
+// operator reads an operator; one of a window may lack the bounds, which are filled in later.
+func (v value) operator(window bool) (o Operator, err error) {
 	f, err := v.object()
 	if err != nil {
 		return o, err
@@ -431,6 +471,10 @@ func (v value) operator() (o Operator, err error) {
 		return o, v.unexpected(kind)
 	}
 	for _, operand := range operands {
+		if _, ok := f.values[operand.name]; !ok && window {
+			*operand.value = hat.DataFromStore([]byte("null"))
+			continue
+		}
 		given, err := f.required(operand.name)
 		if err != nil {
 			return o, err

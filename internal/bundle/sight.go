@@ -7,7 +7,7 @@ import (
 )
 
 // Sight answers whether a bundle can show a record by itself, not as another's link: one of its queries is on the endpoint
-// and the record passes its filters. Limits are no matter, and neither are windows of dates, which move from run to run (see
+// and the record passes its filters. Limits are no matter, and neither are filters that a window may replace (see
 // Covers). The answer may be asked by one goroutine at a time.
 func (b Bundle) Sight() (func(r hat.Record) bool, error) { return b.sight(nil) }
 
@@ -57,7 +57,7 @@ func (b Bundle) letsThrough(q EndpointQuery) bool {
 	for _, p := range b.Properties {
 		for _, g := range p.Endpoints {
 			if g.Endpoint == q.Endpoint && !slices.ContainsFunc(g.Filters, func(f Filter) bool {
-				return !f.moves() && !slices.ContainsFunc(q.Filters, func(a Filter) bool { return atLeastAsStrict(a, f) })
+				return !f.moves() && !slices.ContainsFunc(q.Filters, func(a Filter) bool { return implies(a, f) })
 			}) {
 				return true
 			}
@@ -65,6 +65,3 @@ func (b Bundle) letsThrough(q EndpointQuery) bool {
 	}
 	return false
 }
-
-// moves says that the filter is a window of dates.
-func (f Filter) moves() bool { return f.Operator.Kind == Between && moves(f.Operator) }

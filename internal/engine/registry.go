@@ -97,7 +97,7 @@ func (r *registry) fit(g access.Grant) (catalog.Function, *hat.Fault) {
 			return f, nil
 		}
 		if current := i == len(versions)-1; current {
-			if covered, _ := bundle.Covers(g.Bundle, f.Manifest.Bundle); covered {
+			if !bundle.Widens(g.Bundle, f.Manifest.Bundle) {
 				return f, nil
 			}
 		}
@@ -112,7 +112,7 @@ func (r *registry) wider(g access.Grant) hat.Version {
 	if !ok || !f.Available() || f.Digest() == g.Digest && f.Output == g.Output {
 		return hat.Version{}
 	}
-	if covered, _ := bundle.Covers(g.Bundle, f.Manifest.Bundle); covered && f.Output == g.Output {
+	if !bundle.Widens(g.Bundle, f.Manifest.Bundle) && f.Output == g.Output {
 		return hat.Version{}
 	}
 	return f.Version

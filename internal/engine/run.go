@@ -172,8 +172,9 @@ func (a *attempt) askBundle(ctx context.Context) (bundle.Bundle, error) {
 	if fault != nil {
 		return bundle.Bundle{}, fault
 	}
+	question = question.WithWindow(a.plan.Window)
 	a.stats.Bundle = &question
-	if covered, beyond := bundle.Covers(a.plan.Grant.Bundle, question); !covered {
+	if covered, beyond := bundle.Covers(a.plan.Grant.Bundle, question, a.plan.Window); !covered {
 		return bundle.Bundle{}, hat.NewFault(hat.Author, CodeWider, "it asks for more than was granted: "+listed(beyond))
 	}
 	return question, nil

@@ -1,0 +1,165 @@
+package bundle
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A read is a way into a record's data that an answer depends on. What it leads to is read whole.
+type read []part
+
+// A part of a read is a step by key, by index or by whichever of both fits, or one of the special ones below.
+// Mappings go by key or by index, filters and orders by whichever fits: a.0 of a filter reads more than a[0]
+// of a mapping does.
+type part struct {
+	step
+	special special
+}
+
+type special byte
+
+const (
+	noSpecial   special = iota
+	eachElement         // the elements of an array, and how many there are
+	presence            // no more than whether something is there, and is an array if eachElement is before it
+)
+
+func steps(path []step) read {
+	r := make(read, len(path))
+	for i, s := range path {
+		if !s.byIndex {
+			s.index = 0
+		}
+		r[i] = part{step: s}
+	}
+	return r
+}
+
+// fieldRead is the read of a filter's field or of an order.
+func fieldRead(field string) read { return steps(fieldPath(field)) }
+
+// String is the path as mappings have it; that of a filter or an order comes out as it was written.
+func (r read) String() string {
+	var b strings.Builder
+	for i, p := range r {
+		switch {
+		case p.special == eachElement:
+			b.WriteString("[]")
+		case p.special == presence:
+		case p.byKey:
+			if i > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(unescaped(p.key))
+		default:
+			b.WriteString("[" + strconv.Itoa(p.index) + "]")
+		}
+	}
+	return b.String()
+}
+
+// onlyPresence says that the content of what is there is not read.
+func (r read) onlyPresence() bool { return len(r) > 0 && r[len(r)-1].special == presence }
+
+// words are the read for people.
+func (r read) words() string {
+	if !r.onlyPresence() {
+		return brief(r.String())
+	}
+	if len(r) > 1 && r[len(r)-2].special == eachElement {
+		return "how many " + brief(r.String())
+	}
+	return "whether there is " + brief(r.String())
+}
+
+// A readTree is a set of reads by their parts.
+type readTree struct {
+	ends bool
+	kids map[part]*readTree
+}
+
+func treeOf(reads []read) *readTree {
+	root := &readTree{}
+	for _, r := range reads {
+		t := root
+		for _, p := range r {
+			next := t.kids[p]
+			if next == nil {
+				if t.kids == nil {
+					t.kids = map[part]*readTree{}
+				}
+				next = &readTree{}
+				t.kids[p] = next
+			}
+			t = next
+		}
+		t.ends = true
+	}
+	return root
+}
+
+// covers says whether one of the reads leads to r or to something r is inside of. One that goes through all
+// elements of an array covers each of them.
+func (t *readTree) covers(r read) bool {
+	switch {
+	case t == nil:
+		return false
+	case t.ends:
+		return true
+	case len(r) == 0:
+		return false
+	}
+	p := r[0]
+	if t.kids[p].covers(r[1:]) {
+		return true
+	}
+	element := p.special == noSpecial && p.byIndex && !p.byKey && p.index >= 0
+	return element && t.kids[part{special: eachElement}].covers(r[1:])
+}
+
+// reads are what the mapping reads, sorted, each once; false if it reads all.
+func (m Mapping) reads() (reads []read, some bool) {
+	compiled, err := m.compile()
+	if err != nil || compiled == nil {
+		return nil, false
+	}
+	compiled.addReads(&reads, nil)
+	compare := func(a, b read) int { return strings.Compare(a.key(), b.key()) }
+	slices.SortFunc(reads, compare)
+	return slices.CompactFunc(reads, func(a, b read) bool { return compare(a, b) == 0 }), true
+}
+
+// key tells reads apart. It sorts as their paths do.
+func (r read) key() string {
+	text := r.String()
+	for _, p := range r {
+		switch {
+		case p.special != noSpecial:
+			text += "\x00" + strconv.Itoa(int(p.special))
+		case p.byKey && p.byIndex:
+			text += "\x00?"
+		case p.byIndex:
+			text += "\x00#"
+		default:
+			text += "\x00."
+		}
+	}
+	return text
+}
+
+func (m *mapper) addReads(reads *[]read, below read) {
+	for _, e := range m.entries {
+		path := append(slices.Clone(below), steps(e.from)...)
+		if e.list {
+			path = append(path, part{special: eachElement})
+		}
+		if e.inner == nil {
+			*reads = append(*reads, path)
+			continue
+		}
+		// That it is there shows even if nothing that is mapped is inside.
+		*reads = append(*reads, append(slices.Clone(path), part{special: presence}))
+		e.inner.addReads(reads, path)
+	}
+}
