@@ -43,6 +43,11 @@ type Caller struct {
 	scope string         // accessScope of the token; empty: none
 	grant Grant          // set for Functions
 	reads []hat.Endpoint // set under a debit
+	run   hat.RunID      // of a Function: it reads for as long as this run lasts; zero: not bound to one
+
+	credential *Credential // what it was recognised by; nil: it has no token
+	route      *Permission // with which the request was let in; nil: any token would do
+	at         Rights      // under which it was recognised
 }
 
 type kind int

@@ -131,6 +131,7 @@ type Engine struct {
 type request struct {
 	hat      string
 	function hat.FunctionID
+	by       access.Caller
 	useAll   bool
 	asked    time.Time
 	outcome  chan error // one slot, so that nobody waits for a client that went away
@@ -191,7 +192,8 @@ func (e *Engine) takeWoken() map[string]bool {
 
 // Trigger runs one function of a HAT now and returns when the run has ended: nil says that its records are durable.
 // With useAll it is shown everything, not only what is new. If ctx ends first, Trigger returns its error and the run
-// goes on. ErrFunctionNotFound, ErrNotAvailable, ErrNotEnabled, ErrBusy, ErrStopped, access.ErrDenied, *FailedError.
+// goes on. ErrFunctionNotFound, ErrNotAvailable, ErrNotEnabled, ErrBusy, ErrStopped,
+// access.ErrDenied, ErrWithdrawn and ErrRevoked, *FailedError.
 func (e *Engine) Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error {
 	if err := c.Check(access.TriggerFunction(f)); err != nil {
 		return err
@@ -199,7 +201,7 @@ func (e *Engine) Trigger(ctx context.Context, hatID string, c access.Caller, f h
 	if _, ok := e.registry.runnable(f); !ok {
 		return e.whyNot(ctx, hatID, c, f)
 	}
-	r := &request{hat: hatID, function: f, useAll: useAll, asked: e.now(), outcome: make(chan error, 1)}
+	r := &request{hat: hatID, function: f, by: c, useAll: useAll, asked: e.now(), outcome: make(chan error, 1)}
 	select {
 	case e.requests <- r:
 	case <-e.ended:

@@ -57,6 +57,8 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 		return look{hat: t.hat}, ErrBusy
 	case errors.Is(err, vault.ErrNotEnabled):
 		return look{hat: t.hat}, ErrNotEnabled
+	case t.request != nil && slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) }):
+		return look{hat: t.hat}, err
 	case err != nil:
 		// Not looked at now: what is due still is, and would be tried again at once and for ever.
 		return look{hat: t.hat, err: err}, unclaimed(ctx, err)
@@ -77,6 +79,9 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	return l, err
 }
 
+// refusals are what whoever asks for a run may be told of their rights, which may have changed while they waited.
+var refusals = []error{access.ErrDenied, access.ErrWithdrawn, access.ErrRevoked}
+
 // unclaimed is the error of a run that did not come about.
 func unclaimed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
@@ -94,7 +99,7 @@ func (e *Engine) claim(ctx context.Context, t task, v vault.Vault) (*attempt, er
 		Now: now, Expires: now.Add(longest + e.slack + reserve), Quota: e.quota,
 	}
 	if t.request != nil {
-		c.Cause, c.UseAll = plan.ByRequest, t.request.useAll
+		c.Cause, c.UseAll, c.By = plan.ByRequest, t.request.useAll, t.request.by
 	}
 	p, err := v.Claim(ctx, c)
 	if err != nil {
@@ -209,7 +214,7 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 	configuration := contract.Configuration(*a.function.Manifest, contract.Status{
 		Available: true, Enabled: true, LastExecution: a.plan.LastExecution,
 	})
-	err = a.vault.Read(ctx, access.AsFunction(owner.ID, a.plan.Grant), func(src bundle.Source, _ hat.Seq) error {
+	err = a.vault.Read(ctx, access.AsFunction(owner.ID, a.plan.Grant).During(a.plan.Run), func(src bundle.Source, _ hat.Seq) error {
 		asked := bundle.Ask(question.Properties, turns)
 		if !a.plan.Grant.Since.IsZero() {
 			src = since{src, a.plan.Grant}

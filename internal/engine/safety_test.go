@@ -389,6 +389,31 @@ func Test80DisabledDuringARun(t *testing.T) {
 	})
 }
 
+// What is switched off while it is asked for its bundle is shown nothing: the records are read after the answer.
+func TestDisabledBeforeItIsShownData(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", manual, []string{"a/x"}, "she/out", writing("she/out", "f"))
+		answers := w.funcs["f"]
+		w.funcs["f"] = func(entry string, event []byte) ([]byte, error) {
+			if entry == "bundle" {
+				w.disable("alice", "f")
+			}
+			return answers(entry, event)
+		}
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		w.write("alice", "a/x", "1")
+		var failed *FailedError
+		if err := w.trigger("alice", "f", false); !errors.As(err, &failed) || failed.Fault.Code != CodeRevoked {
+			t.Error(err)
+		}
+		if n := len(w.calls); n != 0 {
+			t.Errorf("it was shown data %d times", n)
+		}
+	})
+}
+
 func Test81UseAll(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", silent)

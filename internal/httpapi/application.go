@@ -202,12 +202,6 @@ func (a Application) at(address string) bool {
 	})
 }
 
-// setup is what a vault keeps of an application.
-type setup struct {
-	Enabled bool   `json:"enabled"`
-	Version string `json:"version"` // that was set up
-}
-
 func (s *server) application(id string) (Application, bool) {
 	i := slices.IndexFunc(s.Applications, func(a Application) bool { return a.ID == id })
 	if i < 0 {
@@ -216,31 +210,15 @@ func (s *server) application(id string) (Application, bool) {
 	return s.Applications[i], true
 }
 
-// applicationCaller is who an application token makes of its bearer. One that is unknown, not set up or disabled is a
-// caller without any role: it is refused everything, not told to log in again.
-func (s *server) applicationCaller(q *request) (access.Caller, error) {
-	id := q.claims.Application
-	powerless := access.Application(id, q.user.ID, nil)
-	a, known := s.application(id)
-	if !known || !access.User(q.user.ID, q.user.Roles, "").IsOwner() {
-		return powerless, nil
-	}
-	state, found, err := setupOf(q, powerless, id)
-	if err != nil || !found || !state.Enabled {
-		return powerless, err
-	}
-	return access.Application(id, q.user.ID, a.Roles), nil
-}
-
-func setupOf(q *request, c access.Caller, id string) (state setup, found bool, err error) {
+func setupOf(q *request, c access.Caller, id string) (state access.Setup, found bool, err error) {
 	d, err := q.vault.Document(q.Context(), c, vault.Setups, id)
 	if errors.Is(err, vault.ErrNotFound) {
-		return setup{}, false, nil
+		return state, false, nil
 	} else if err != nil {
-		return setup{}, false, err
+		return state, false, err
 	}
 	if err := json.Unmarshal(d.Body, &state); err != nil {
-		return setup{}, false, errors.New("the stored setup of an application can't be read")
+		return state, false, errors.New("the stored setup of an application can't be read")
 	}
 	return state, true, nil
 }

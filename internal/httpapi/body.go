@@ -85,6 +85,12 @@ func (q *request) body(w *recorder) ([]byte, error) {
 	if timed {
 		_ = w.conn.SetReadDeadline(time.Time{})
 	}
+	// A body may take a minute, and the token ends meanwhile. What else was revoked the vault finds, when it writes.
+	if q.clock != nil && q.claims != (claims{}) {
+		if err := q.claims.hold(q.hat, q.clock()); err != nil {
+			return nil, errNotAuthenticated
+		}
+	}
 	factor := int64(formFactor)
 	if most == maxBody {
 		factor = dataFactor

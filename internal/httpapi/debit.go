@@ -277,7 +277,7 @@ func (s *server) postDebit(w *recorder, q *request) error {
 				return err
 			}
 		}
-		if !q.caller.IsOwner() {
+		if !e.Caller().IsOwner() {
 			role := access.Role{Title: access.TitleDataDebit, Detail: id}
 			err := e.ChangeUser(q.user.ID, func(u *vault.User) error {
 				if !slices.Contains(u.Roles, role) {
@@ -482,6 +482,31 @@ func (s *server) debitValues(w *recorder, q *request) error {
 	if terms == nil {
 		return notEnabledDebit(d.Key)
 	}
+	q.agreed = func(v vault.Vault, moved bool) error {
+		now := s.Now()
+		if !terms.Active(now) {
+			return notEnabledDebit(d.Key)
+		}
+		if !moved {
+			return nil
+		}
+		return v.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
+			document, err := e.Find(vault.Debits, d.Key)
+			if errors.Is(err, vault.ErrNotFound) {
+				return noDebit(d.Key)
+			} else if err != nil {
+				return err
+			}
+			fresh, err := debit.FromStore(document.Body)
+			if err != nil {
+				return err
+			}
+			if other := fresh.Active(now); other == nil || fresh.Terms(*other).Digest != d.Terms(*terms).Digest {
+				return notEnabledDebit(d.Key)
+			}
+			return nil
+		})
+	}
 	reader := access.UnderDebit(q.caller.UserID(), terms.Endpoints())
 	out := q.spool(w)
 	if !q.caller.IsOwner() || q.caller.ApplicationID() != "" {
@@ -527,10 +552,6 @@ func (s *server) debitValues(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	if err := out.shown.disclose(); err != nil {
-		return err
-	}
-	q.release()
 	return out.end()
 }
 

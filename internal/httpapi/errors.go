@@ -93,6 +93,8 @@ var byCause = []struct {
 }{
 	{directory.ErrNotFound, errNoHAT},
 	{access.ErrDenied, errForbidden},
+	{access.ErrRevoked, errForbidden},
+	{access.ErrWithdrawn, errNotAuthenticated},
 	{access.ErrTermsChanged, errTerms},
 	{vault.ErrFull, errNoRoom},
 	{vault.ErrClosed, errClosed},

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"she/internal/access"
 	"she/internal/vault"
 )
 
@@ -107,7 +108,7 @@ func (s *server) runEvents(w *recorder, q *request) error {
 	for {
 		for {
 			changes, err := s.changes(q, after)
-			if errors.Is(err, errNotAuthenticated) {
+			if errors.Is(err, errNotAuthenticated) || errors.Is(err, access.ErrWithdrawn) {
 				return nil // whoever comes back with this token is told so
 			} else if err != nil {
 				return err

@@ -70,6 +70,9 @@ func (s *server) getFeed(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
+	if err := w.still(); err != nil {
+		return err
+	}
 	feed.Sort(items)
 	q.release()
 	out := q.spool(w)

@@ -239,7 +239,7 @@ func (s *server) triggerFunction(w *recorder, q *request) error {
 		return notAvailable(name)
 	case errors.Is(err, engine.ErrNotEnabled):
 		return controller(http.StatusBadRequest, "Function Not Enabled", fmt.Sprintf("Function %s not enabled for execution", name))
-	case errors.Is(err, access.ErrDenied):
+	case errors.Is(err, access.ErrDenied), errors.Is(err, access.ErrRevoked), errors.Is(err, access.ErrWithdrawn):
 		return err
 	case q.Context().Err() != nil:
 		return q.Context().Err() // nobody is there to read an answer; the run goes on

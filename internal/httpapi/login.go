@@ -10,8 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"she/internal/access"
-	"she/internal/hat"
 	"she/internal/vault"
 )
 
@@ -47,16 +45,11 @@ func (s *server) authenticate(w *recorder, q *request) error {
 
 // recognise makes the caller of an identified token's user, as the vault knows them at this moment.
 func (s *server) recognise(q *request) (err error) {
-	c := q.claims
-	q.user, err = userOf(c, func(id hat.UserID) (vault.User, error) { return q.vault.UserByID(q.Context(), id) })
+	credential, err := s.credential(q.claims)
 	if err != nil {
 		return err
 	}
-	if c.Application == "" {
-		q.caller = access.User(q.user.ID, q.user.Roles, c.Scope)
-		return nil
-	}
-	q.caller, err = s.applicationCaller(q)
+	q.caller, q.user, err = q.vault.Recognise(q.Context(), credential)
 	return err
 }
 

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http/httptest"
 	"net/url"
@@ -128,31 +127,6 @@ func TestSigningIsDoneOncePerSecond(t *testing.T) {
 	other.ID, other.Key = "eve-id", otherKey
 	if stolen := must(signer.sign(other, later)); stolen == must(signer.sign(h, later)) {
 		t.Error("two HATs share a signature")
-	}
-}
-
-func TestUserOfAToken(t *testing.T) {
-	u := vault.User{ID: hat.NewUserID(), Enabled: true}
-	used := morning.Unix()
-	for _, c := range []struct {
-		name string
-		sub  string
-		user vault.User
-		err  error
-		want error
-	}{
-		{"enabled", u.ID.String(), u, nil, nil},
-		{"no id", "bob", u, nil, errNotAuthenticated},
-		{"unknown", u.ID.String(), vault.User{}, fmt.Errorf("user: %w", vault.ErrNotFound), errNotAuthenticated},
-		{"disabled", u.ID.String(), vault.User{ID: u.ID}, nil, errNotAuthenticated},
-		{"used before the password change", u.ID.String(), vault.User{ID: u.ID, Enabled: true, TokensFrom: morning.Add(time.Second)}, nil, errNotAuthenticated},
-		{"used since", u.ID.String(), vault.User{ID: u.ID, Enabled: true, TokensFrom: morning}, nil, nil},
-		{"storage fails", u.ID.String(), vault.User{}, vault.ErrDamaged, vault.ErrDamaged},
-	} {
-		_, err := userOf(claims{Subject: c.sub, IssuedAt: used}, func(hat.UserID) (vault.User, error) { return c.user, c.err })
-		if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
-		}
 	}
 }
 

@@ -53,6 +53,9 @@ func (l *lineSpool) Write(b []byte) (int, error) {
 
 func (l *lineSpool) flush() error {
 	if !l.w.started {
+		if err := l.w.still(); err != nil {
+			return err
+		}
 		jsonHeaders(l.w.Header())
 		l.w.Header().Set("Content-Type", "application/jsonl")
 	}

@@ -13,12 +13,16 @@ type recorder struct {
 	conn    *http.ResponseController
 	request *http.Request
 	started bool
+	sent    int  // bytes
 	timed   bool // a deadline is set
 	// unread: the request has a body that no handler has read to its end. known: the request's token is valid.
 	unread, known bool
 
 	// waits is called before a piece is sent: the client may take its time. nil: nobody needs to know.
 	waits func()
+	// still says whether the client may have what is not sent yet; nil: nobody asks.
+	still   func() error
+	refused bool // it said no
 
 	route  string // the pattern of the request's route; "": none
 	status int    // 0: no answer has begun
@@ -61,6 +65,9 @@ func (w *recorder) Write(b []byte) (written int, err error) {
 	}
 	for {
 		piece := b[written:min(written+pieceSize, len(b))]
+		if err := w.ask(len(piece)); err != nil {
+			return written, err
+		}
 		w.timed = w.conn.SetWriteDeadline(time.Now().Add(pieceTime)) == nil || w.timed
 		n, err := w.ResponseWriter.Write(piece)
 		if written += n; err != nil || written == len(b) {
@@ -84,6 +91,19 @@ func (w *recorder) leaveBody() {
 	}
 	w.Header().Set("Connection", "close")
 	_ = w.conn.SetReadDeadline(time.Now())
+}
+
+// ask is called before a piece goes out. An answer of one piece was made under the rights the request was let in with;
+// one that takes longer is for a client who may have lost them meanwhile, as a stream of events is.
+func (w *recorder) ask(size int) error {
+	first := w.sent == 0
+	w.sent += size
+	if w.still == nil || first || w.status >= http.StatusBadRequest {
+		return nil
+	}
+	err := w.still()
+	w.refused = w.refused || err != nil
+	return err
 }
 
 // Unwrap lets http.ResponseController reach the connection.

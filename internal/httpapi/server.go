@@ -132,11 +132,16 @@ type request struct {
 	release func()
 	turns   *engine.Turns // at the processor, for evaluations
 	memory  *engine.Held  // what the request holds of Options.Memory
+	held    bool          // the vault was not given back yet
 	caller  access.Caller
-	user    vault.User // whose token it is
-	claims  claims
-	params  map[string]string // from the path
-	now     time.Time
+	// agreed says whether what the answer shows may still be shown; nil: that is a question of the caller's rights alone. moved
+	// is false if no right has changed since it was asked last.
+	agreed func(v vault.Vault, moved bool) error
+	user   vault.User // whose token it is
+	claims claims
+	params map[string]string // from the path
+	now    time.Time
+	clock  func() time.Time // now is when the request came
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -181,7 +186,7 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 	if route == nil {
 		return noHandler(r)
 	}
-	q := &request{Request: r, route: route, hat: h, params: params, now: s.Now(), turns: s.Shares.Of(h.ID)}
+	q := &request{Request: r, route: route, hat: h, params: params, now: s.Now(), clock: s.Now, turns: s.Shares.Of(h.ID)}
 	w.waits = q.turns.Rest
 	defer q.turns.Rest()
 	if route.limited {
@@ -207,7 +212,8 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		q.vault, q.release = v, sync.OnceFunc(release)
+		q.vault, q.held = v, true
+		q.release = sync.OnceFunc(func() { q.held = false; release() })
 		defer q.release()
 	}
 	if route.needs != nil {
@@ -225,8 +231,16 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 		if p != nil && !q.caller.May(*p) {
 			return access.ErrDenied
 		}
+		q.caller = q.caller.LetIn(p)
+		w.still = func() error { return s.still(q) }
 	}
-	return route.do(w, q)
+	if err := route.do(w, q); err != nil {
+		return err
+	}
+	if w.refused {
+		panic(http.ErrAbortHandler) // the handler did not look at what became of its answer
+	}
+	return nil
 }
 
 // hatOf picks the HAT by the Host header.

@@ -37,7 +37,7 @@ type wireApplication struct {
 
 // A standing is what is set up at a HAT, as far as applications ask for it.
 type standing struct {
-	setups    map[string]setup
+	setups    map[string]access.Setup
 	functions map[string]bool // those that are switched on
 	shared    map[string]debit.Debit
 	recent    map[hat.Endpoint]time.Time
@@ -46,7 +46,7 @@ type standing struct {
 // standingOf reads what the applications ask for.
 func (s *server) standingOf(q *request, applications []Application) (standing, error) {
 	st := standing{
-		setups: map[string]setup{}, functions: map[string]bool{}, shared: map[string]debit.Debit{}, recent: map[hat.Endpoint]time.Time{},
+		setups: map[string]access.Setup{}, functions: map[string]bool{}, shared: map[string]debit.Debit{}, recent: map[hat.Endpoint]time.Time{},
 	}
 	for _, a := range applications {
 		for _, id := range append([]string{a.ID}, a.Plugs...) {
@@ -284,7 +284,7 @@ func (s *server) setupApplication(w *recorder, q *request) error {
 		for _, id := range a.Plugs {
 			plug, known := s.application(id)
 			// Who may not set a plug up sets up the application without it, and dependenciesEnabled says so.
-			if !known || !q.caller.May(access.ManageApplication(id)) {
+			if !known || !e.Caller().May(access.ManageApplication(id)) {
 				continue
 			}
 			if err := enableSetup(e, plug); err != nil {
@@ -292,10 +292,10 @@ func (s *server) setupApplication(w *recorder, q *request) error {
 			}
 		}
 		// To share data is the Owner's to decide, not that of an application which manages this one.
-		if a.Asks == nil || !q.caller.May(access.DecideDebits()) {
+		if a.Asks == nil || !e.Caller().May(access.DecideDebits()) {
 			return nil
 		}
-		return acceptDebit(e, a, partnerOf(q.caller), q.now.UTC())
+		return acceptDebit(e, a, partnerOf(e.Caller()), q.now.UTC())
 	})
 	if err != nil {
 		return err
@@ -304,20 +304,20 @@ func (s *server) setupApplication(w *recorder, q *request) error {
 }
 
 // storedSetup is what a transaction sees of an application.
-func storedSetup(e vault.Edit, id string) (state setup, found bool, err error) {
+func storedSetup(e vault.Edit, id string) (state access.Setup, found bool, err error) {
 	d, err := e.Find(vault.Setups, id)
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
-		return setup{}, false, nil
+		return access.Setup{}, false, nil
 	case err != nil:
-		return setup{}, false, err
+		return access.Setup{}, false, err
 	case json.Unmarshal(d.Body, &state) != nil:
-		return setup{}, false, errors.New("the stored setup of an application can't be read")
+		return access.Setup{}, false, errors.New("the stored setup of an application can't be read")
 	}
 	return state, true, nil
 }
 
-func storeSetup(e vault.Edit, id string, state setup) error {
+func storeSetup(e vault.Edit, id string, state access.Setup) error {
 	body, err := json.Marshal(state)
 	if err != nil {
 		return err
@@ -326,7 +326,7 @@ func storeSetup(e vault.Edit, id string, state setup) error {
 }
 
 func enableSetup(e vault.Edit, a Application) error {
-	return storeSetup(e, a.ID, setup{true, a.Version})
+	return storeSetup(e, a.ID, access.Setup{Enabled: true, Version: a.Version})
 }
 
 // acceptDebit puts in force what the application asks for. Terms that are the newest already are not proposed again. A debit that
@@ -381,7 +381,7 @@ func (s *server) disableApplication(w *recorder, q *request) error {
 		if err != nil {
 			return err
 		}
-		if err := storeSetup(e, a.ID, setup{false, state.Version}); err != nil {
+		if err := storeSetup(e, a.ID, access.Setup{Version: state.Version}); err != nil {
 			return err
 		}
 		document, err := e.Find(vault.Debits, access.DebitOfApplication(a.ID))

@@ -122,6 +122,9 @@ func (s *spool) element(v any, size int) error {
 }
 
 func (s *spool) flush() error {
+	if err := s.ask(); err != nil {
+		return err
+	}
 	if err := s.shown.disclose(); err != nil {
 		return err
 	}
@@ -135,13 +138,25 @@ func (s *spool) flush() error {
 	return err
 }
 
-// end sends what is left. An answer that was never flushed has its length in the header.
+// ask is for the first of an answer, which may have taken minutes to find; the recorder asks for the rest.
+func (s *spool) ask() error {
+	if s.flushed || s.w.still == nil {
+		return nil
+	}
+	return s.w.still()
+}
+
+// end gives the vault back and sends what is left. An answer that was never flushed has its length in the header.
 func (s *spool) end() error {
-	if s.flushed {
-		return s.flush()
+	if err := s.ask(); err != nil {
+		return err
 	}
 	if err := s.shown.disclose(); err != nil {
 		return err
+	}
+	s.q.release()
+	if s.flushed {
+		return s.flush()
 	}
 	s.w.Header().Set("Content-Length", strconv.Itoa(len(s.buf)))
 	writeBytes(s.w, http.StatusOK, s.buf)

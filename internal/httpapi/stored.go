@@ -78,7 +78,6 @@ func (q *request) answerList(w *recorder, property bundle.PropertyQuery, within 
 	if err != nil {
 		return err
 	}
-	q.release()
 	return out.end()
 }
 
@@ -151,7 +150,6 @@ func (s *server) getBundle(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	q.release()
 	return out.end()
 }
 

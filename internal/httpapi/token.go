@@ -228,20 +228,15 @@ func (t *tokens) sign(h directory.HAT, c claims) (string, error) {
 	return text, nil
 }
 
-// userOf finds the user a token is for: existing, enabled, and not told to log in again since.
-func userOf(c claims, find func(hat.UserID) (vault.User, error)) (vault.User, error) {
+// credential is what the vault is asked to recognise.
+func (s *server) credential(c claims) (access.Credential, error) {
 	id, err := hat.ParseUserID(c.Subject)
 	if err != nil {
-		return vault.User{}, errNotAuthenticated
+		return access.Credential{}, errNotAuthenticated
 	}
-	u, err := find(id)
-	switch {
-	case errors.Is(err, vault.ErrNotFound):
-		return vault.User{}, errNotAuthenticated
-	case err != nil:
-		return vault.User{}, err
-	case !u.Enabled, !u.TokensFrom.IsZero() && c.IssuedAt < u.TokensFrom.Unix():
-		return vault.User{}, errNotAuthenticated
+	credential := access.Credential{User: id, Used: time.Unix(c.IssuedAt, 0), Scope: c.Scope, Application: c.Application}
+	if a, known := s.application(c.Application); known {
+		credential.Granted = a.Roles
 	}
-	return u, nil
+	return credential, nil
 }

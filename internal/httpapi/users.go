@@ -27,9 +27,9 @@ var ofPartners = []access.Role{{Title: access.TitleValidate}, {Title: access.Tit
 
 // mayManage refuses to give, or to change a user who has, more than the caller may give: else whoever may make users
 // would have every right.
-func (q *request) mayManage(roles []access.Role) error {
+func mayManage(c access.Caller, roles []access.Role) error {
 	more := func(r access.Role) bool { return !slices.Contains(ofPartners, r) }
-	if !q.caller.IsOwner() && slices.ContainsFunc(roles, more) {
+	if !c.IsOwner() && slices.ContainsFunc(roles, more) {
 		return controller(http.StatusForbidden, "Forbidden", "Only the owner manages users with such roles")
 	}
 	return nil
@@ -95,7 +95,7 @@ func (s *server) userBody(w *recorder, q *request, existing bool) (u vault.User,
 	if u.Roles, err = rolesOf(o); err != nil {
 		return u, err
 	}
-	if err := q.mayManage(u.Roles); err != nil {
+	if err := mayManage(q.caller, u.Roles); err != nil {
 		return u, err
 	}
 	pass, err := o.optionalText("pass")
@@ -182,7 +182,12 @@ func (s *server) createUser(w *recorder, q *request) error {
 		u.ID = hat.NewUserID()
 	}
 	u.Enabled = true
-	err = q.vault.CreateUser(q.Context(), u)
+	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
+		if err := mayManage(e.Caller(), u.Roles); err != nil {
+			return err
+		}
+		return e.CreateUser(u)
+	})
 	if errors.Is(err, vault.ErrExists) {
 		return controller(http.StatusBadRequest, "Error creating user", "User with such an id or email exists already")
 	} else if err != nil {
@@ -207,10 +212,13 @@ func (s *server) changeUser(q *request, change func(*vault.User)) (changed vault
 			if privileged(*u) {
 				return controller(http.StatusForbidden, "Forbidden", "Owner and platform users can not be changed")
 			}
-			if err := q.mayManage(u.Roles); err != nil {
+			if err := mayManage(e.Caller(), u.Roles); err != nil {
 				return err
 			}
 			change(u)
+			if err := mayManage(e.Caller(), u.Roles); err != nil {
+				return err
+			}
 			changed = *u
 			return nil
 		})

@@ -93,6 +93,8 @@ type DebitUse struct {
 
 // An Edit is one transaction over documents and users.
 type Edit interface {
+	// Caller is whose edit it is, with the rights they have by now.
+	Caller() access.Caller
 	// Find answers ErrNotFound. What is found is for deciding, not for showing: it asks for no permission.
 	Find(k DocumentKind, id string) (Document, error)
 	// DebitUse is what data debits take: those of a partner, and all. It is counted, not read.
@@ -101,6 +103,8 @@ type Edit interface {
 	DebitWith(bundle string) (id string, err error)
 	// Put stores the text under the id, whether or not there is one.
 	Put(k DocumentKind, id string, body []byte) error
+	// CreateUser: see Users.
+	CreateUser(u User) error
 	// ChangeUser stores what change makes of a user. ErrNotFound, ErrExists, or change's own error.
 	ChangeUser(id hat.UserID, change func(*User) error) error
 }

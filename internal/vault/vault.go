@@ -43,6 +43,10 @@ var (
 
 // A Vault is one HAT's durable state. All methods may be called concurrently. After an error that leaves a commit
 // in doubt the vault closes itself and the next Open reads what is true.
+//
+// A caller with a token is asked for once more inside each transaction that writes, if rights have changed since it was
+// recognised: what was revoked writes nothing, however long ago the request began. Any of these methods may answer
+// access.ErrWithdrawn or access.ErrRevoked then.
 type Vault interface {
 	Users
 	Records
@@ -66,6 +70,12 @@ type User struct {
 
 // Users who can log in.
 type Users interface {
+	// Recognise makes the caller of a token, and tells whose it is. access.ErrWithdrawn.
+	Recognise(ctx context.Context, c access.Credential) (access.Caller, User, error)
+	// Renew is a caller as the HAT knows it now, for a request that lasts: each method that writes does the same in its own
+	// transaction. moved is false if no right has changed since. It may be called while a snapshot is being read, and costs
+	// nothing then. access.ErrWithdrawn, access.ErrRevoked.
+	Renew(ctx context.Context, c access.Caller) (fresh access.Caller, moved bool, err error)
 	// CreateUser answers ErrExists if the name or the id is taken.
 	CreateUser(ctx context.Context, u User) error
 	// UpdateUser replaces the user of that id, or answers ErrNotFound.
@@ -116,7 +126,7 @@ type Records interface {
 	Storage(ctx context.Context, c access.Caller) (plan.Held, plan.Storage, error)
 	// Read calls f with one consistent snapshot of the records, which is gone when f returns. Scanning an endpoint
 	// the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot. f must not call the
-	// vault: it holds one of a bounded number of snapshots.
+	// vault: it holds one of a bounded number of snapshots. A Function whose run has ended reads nothing: ErrStale.
 	Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error
 }
 
@@ -182,6 +192,8 @@ type Claim struct {
 	Expires  time.Time // of the lease
 	UseAll   bool      // read from the beginning
 	Quota    plan.Quota
+	// By asks for it; the zero Caller: the engine itself. access.ErrDenied if they may not trigger the function by then.
+	By access.Caller
 }
 
 // A QuotaError is a claim that comes too early: the function has had what it may have at this HAT in a day, or the HAT
@@ -247,8 +259,8 @@ type Work interface {
 	Due(ctx context.Context) ([]Due, error)
 	// Claim is T2: lease and Plan are stored together. The plan covers one item of what waits: of what is due, the item
 	// that is due longest; on request the front, and what is parked right before it. ErrNotEnabled, ErrBusy, ErrNothingDue
-	// (ByData only), *QuotaError: what runs of today have taken is counted in the same transaction, and so is what the HAT
-	// holds.
+	// (ByData only), access.ErrDenied, *QuotaError: what runs of today have taken is counted in the same transaction, and so
+	// is what the HAT holds.
 	Claim(ctx context.Context, c Claim) (plan.Plan, error)
 	// Commit is T3: derived records, groups, pending work of their readers, cursor or range, run and receipt land together
 	// or not at all; what the result takes the place of is superseded in the same commit. A plan whose Upto is lower than it

@@ -92,13 +92,15 @@ func (v *Vault) EachDocument(ctx context.Context, c access.Caller, k vault.Docum
 
 // EditDocuments: see vault.Documents.
 func (v *Vault) EditDocuments(ctx context.Context, c access.Caller, edit func(vault.Edit) error) error {
-	return v.write(ctx, "documents", func(t *tx) error { return edit(documentEdit{t, c}) })
+	return v.writeAs(ctx, c, "documents", nil, func(t *tx, c access.Caller) error { return edit(documentEdit{t, c}) })
 }
 
 type documentEdit struct {
 	t *tx
 	c access.Caller
 }
+
+func (e documentEdit) Caller() access.Caller { return e.c }
 
 func (e documentEdit) Find(k vault.DocumentKind, id string) (vault.Document, error) {
 	return oneDocument(e.t.ctx, e.t.conn, k, id)
@@ -153,6 +155,9 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	if err != nil || len(body)-had > smallChange {
 		e.t.grows = fully
 	}
+	if k == vault.Setups || k == vault.Debits {
+		e.t.changeRights()
+	}
 	now := e.t.now.UnixMicro()
 	_, err = e.t.exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, updated = excluded.updated`,
@@ -166,6 +171,12 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 		}
 	}
 	return e.t.declare(string(k), id, documentFields(k, body))
+}
+
+func (e documentEdit) CreateUser(u vault.User) error {
+	e.t.grows = fully
+	e.t.changePeople()
+	return insertUser(e.t.ctx, e.t.conn, u)
 }
 
 func (e documentEdit) ChangeUser(id hat.UserID, change func(*vault.User) error) error {

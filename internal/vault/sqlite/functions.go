@@ -359,10 +359,7 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 func (v *Vault) Agree(
 	ctx context.Context, c access.Caller, id hat.FunctionID, decide func(*vault.FunctionState) (access.Grant, error),
 ) (state vault.FunctionState, err error) {
-	if err := c.Check(access.SwitchFunctions()); err != nil {
-		return state, err
-	}
-	err = v.write(ctx, "enable", func(t *tx) error {
+	err = v.writeAs(ctx, c, "enable", holding(access.SwitchFunctions()), func(t *tx, c access.Caller) error {
 		f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
 		isNew := errors.Is(err, vault.ErrNotFound)
 		if err != nil && !isNew {
@@ -478,10 +475,7 @@ func grantFact(c access.Caller, g access.Grant, outcome string) receipt.Fact {
 
 // Disable: see vault.Functions.
 func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
-	if err := c.Check(access.SwitchFunctions()); err != nil {
-		return state, err
-	}
-	err = v.write(ctx, "disable", func(t *tx) error {
+	err = v.writeAs(ctx, c, "disable", holding(access.SwitchFunctions()), func(t *tx, c access.Caller) error {
 		f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
 		if err != nil {
 			return err

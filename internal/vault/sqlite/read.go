@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -173,6 +174,11 @@ func (v *Vault) Read(ctx context.Context, c access.Caller, f func(src bundle.Sou
 		s := &source{conn: conn, names: v.names, caller: c}
 		if err := conn.get(ctx, "SELECT seq, EXISTS (SELECT 1 FROM fields) FROM hat", nil, &s.upto, &s.hasFields); err != nil {
 			return err
+		}
+		if run := c.Run(); !run.IsZero() {
+			if held, err := inRun(ctx, conn, run); err != nil || !held {
+				return cmp.Or(err, vault.ErrStale)
+			}
 		}
 		return f(s, s.upto)
 	})

@@ -199,7 +199,7 @@ func (t *tx) inForce(d vault.Disclosure) error {
 
 // Disclose: see vault.Receipts.
 func (v *Vault) Disclose(ctx context.Context, c access.Caller, d vault.Disclosure) error {
-	return v.write(ctx, "disclose", func(t *tx) error {
+	return v.writeAs(ctx, c, "disclose", nil, func(t *tx, c access.Caller) error {
 		t.grows = traces
 		if err := t.inForce(d); err != nil {
 			return err

@@ -28,10 +28,7 @@ func (t *tx) oneRun(id hat.RunID) (r vault.Run, f function, err error) {
 
 // Replay: see vault.Runs.
 func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error {
-	if err := c.Check(access.SteerRuns()); err != nil {
-		return err
-	}
-	err := v.write(ctx, "replay", func(t *tx) error {
+	err := v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
 		_, err := t.replay(id)
 		return err
@@ -44,13 +41,10 @@ func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error
 
 // ReplayEach: see vault.Runs.
 func (v *Vault) ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
-	if err := c.Check(access.SteerRuns()); err != nil {
-		return nil, err
-	}
 	if len(ids) > vault.MostReplays {
 		return nil, fmt.Errorf("replay %d runs: %w", len(ids), vault.ErrTooMany)
 	}
-	err = v.write(ctx, "replay", func(t *tx) error {
+	err = v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
 		outcomes = make([]error, len(ids))
 		for i, id := range ids {
@@ -94,10 +88,7 @@ var replayRefusals = []error{vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBu
 
 // ReplayMany: see vault.Runs.
 func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w vault.Which) (due int, err error) {
-	if err := c.Check(access.SteerRuns()); err != nil {
-		return 0, err
-	}
-	err = v.write(ctx, "replay", func(t *tx) error {
+	err = v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
 		due, err = t.replayMany(f, w)
 		return err
@@ -356,10 +347,7 @@ func (t *tx) laterThan(id hat.RunID) (runs []hat.RunID, err error) {
 
 // Skip: see vault.Runs.
 func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
-	if err := c.Check(access.SteerRuns()); err != nil {
-		return err
-	}
-	err := v.write(ctx, "skip", func(t *tx) error {
+	err := v.writeAs(ctx, c, "skip", holding(access.SteerRuns()), func(t *tx, c access.Caller) error {
 		r, f, err := t.oneRun(id)
 		if err != nil {
 			return err
@@ -407,10 +395,7 @@ func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
 
 // Cancel: see vault.Runs.
 func (v *Vault) Cancel(ctx context.Context, c access.Caller, id hat.RunID) error {
-	if err := c.Check(access.SteerRuns()); err != nil {
-		return err
-	}
-	err := v.write(ctx, "cancel", func(t *tx) error {
+	err := v.writeAs(ctx, c, "cancel", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		_, f, err := t.oneRun(id)
 		if err != nil {
 			return err

@@ -85,6 +85,7 @@ func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault
 func (t *tx) changePeople() {
 	t.peopled = true
 	t.v.person.n = 0
+	t.changeRights()
 }
 
 func (t *tx) updateUser(u vault.User) error {

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	modernc "modernc.org/sqlite"
@@ -39,6 +40,8 @@ type Vault struct {
 	conns *conns
 	names *names // of readers
 	kept  kept
+	// published is rights as of the last commit.
+	published atomic.Int64
 
 	// Of whoever has the turn, once serve runs.
 	turn   chan struct{} // full while somebody has it
@@ -53,8 +56,9 @@ type Vault struct {
 		n  int64
 		id hat.UserID
 	}
-	alone  bool // no function is enabled: nobody is to be told of what is written
-	chores bool // there may be some
+	rights int64 // see access.Rights
+	alone  bool  // no function is enabled: nobody is to be told of what is written
+	chores bool  // there may be some
 	// choresWait: there are some that a full disk stopped.
 	choresWait bool
 	// logHolds: the write-ahead log still holds what was erased or replaced.
@@ -78,6 +82,9 @@ type Vault struct {
 
 var _ vault.Vault = (*Vault)(nil)
 
+// opened counts vaults, so that no two of one process ever have a number of rights in common.
+var opened atomic.Int64
+
 // open opens the file and ends what a former life of the server left unfinished.
 func open(ctx context.Context, id, path string, o Options, spare *reserve) (*Vault, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -96,9 +103,11 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*Vau
 		places:    map[hat.Endpoint]int64{},
 		chains:    map[string]int64{},
 		chunk:     minChore,
+		rights:    opened.Add(1) << 32,
 		stopCheck: func() {},
 		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
+	v.published.Store(v.rights)
 	v.db.SetMaxIdleConns(-1)
 	v.conns = newConns(v.db)
 	// The opening is not one caller's: another may be waiting for the same vault.

@@ -123,6 +123,14 @@ func (v *Vault) Claim(ctx context.Context, c vault.Claim) (p plan.Plan, err erro
 }
 
 func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
+	// Whoever asked may have waited for a place for minutes.
+	by, moved, err := t.recognise(c.By)
+	if err == nil && moved {
+		err = by.Check(access.TriggerFunction(c.Function))
+	}
+	if err != nil {
+		return p, nil, err
+	}
 	f, err := oneFunction(t.ctx, t.conn, t.v.grants, c.Function)
 	if errors.Is(err, vault.ErrNotFound) || err == nil && !f.enabled {
 		return p, vault.ErrNotEnabled, nil

@@ -103,6 +103,8 @@ func (v *Vault) work(first job) (jobs []job) {
 	had := v.chores || v.logHolds
 	err = errors.New("a panic between transactions")
 	defer func() {
+		// Whoever is recognised from here on reads what the batch has done.
+		v.published.Store(v.rights)
 		if err != nil {
 			v.closeItself(err)
 		} else {
