@@ -172,7 +172,11 @@ func newStage(t *testing.T) *stage {
 
 func (s *stage) partner(what, body string) {
 	s.t.Helper()
-	s.put(s.token("bob"), "/users/user/"+s.users["partner"].ID.String()+"/"+what, s.names.Replace(body)).want(200)
+	status := 200
+	if what == "update" {
+		status = 201
+	}
+	s.put(s.token("bob"), "/users/user/"+s.users["partner"].ID.String()+"/"+what, s.names.Replace(body)).want(status)
 }
 
 func (s *stage) change(name string, change func(*vault.User)) {
