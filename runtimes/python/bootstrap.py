@@ -6,6 +6,7 @@ API is spoken over the interpreter's own kind of socket, and what is set for the
 Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
 
+import _signal
 import _socket
 import importlib
 import json
@@ -21,6 +22,10 @@ API = os.environ["AWS_LAMBDA_RUNTIME_API"]
 PREFIX = "/2018-06-01/runtime/"
 
 
+# Signals that wait while it is not the function's turn. Those that tell of a fault in the program itself can't.
+SIGNALS = _signal.valid_signals() - {_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT}
+
+
 class own:
     """What was taken before the function's code. Tools that replace, say, time.time look for it in modules, not here."""
 
@@ -34,6 +39,7 @@ class own:
     extract_tb, format_list = traceback.extract_tb, traceback.format_list
     read = json.JSONDecoder().scan_once
     import_module = importlib.import_module
+    sigmask = _signal.pthread_sigmask
 
 
 def writer(ascii):
@@ -119,6 +125,25 @@ def receive(s):
     if not part:
         raise ConnectionResetError("the Runtime API hung up")
     return part
+
+
+def hold_signals():
+    """Has signals of the function's own wait: a handler that raises would take away what was just read."""
+    while True:
+        try:
+            return own.sigmask(_signal.SIG_BLOCK, SIGNALS)
+        except BaseException:
+            pass  # raised by a handler, after the mask was set
+
+
+def let_signals(mask):
+    """Gives back what hold_signals took. What a handler raises for a signal that waited is in no call of the function."""
+    while True:
+        try:
+            own.sigmask(_signal.SIG_SETMASK, mask)
+            return
+        except BaseException:
+            pass
 
 
 def text_of(error):
@@ -392,13 +417,14 @@ def main():
         report("init/error", document(e))
         own.exit(1)
 
+    mask = hold_signals()
     while True:
         _, headers, body = request("GET", "invocation/next")
         fresh_randomness()
-        answer_one(handler, headers, body)
+        answer_one(handler, headers, body, mask)
 
 
-def answer_one(handler, headers, body):
+def answer_one(handler, headers, body, mask):
     request_id = Context.current_id = headers["lambda-runtime-aws-request-id"]
     try:
         os.environ["_X_AMZN_TRACE_ID"] = headers.get("lambda-runtime-trace-id", "")
@@ -410,8 +436,12 @@ def answer_one(handler, headers, body):
     except ValueError as e:
         report(path + "error", document(e, "Runtime.UnmarshalError", []))
         return
+    let_signals(mask)
     try:
-        answer = handler(event, Context(headers))
+        try:
+            answer = handler(event, Context(headers))
+        finally:
+            hold_signals()
     except Exception as e:
         report(path + "error", document(e))
         return
