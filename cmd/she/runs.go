@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -74,6 +75,15 @@ func runsCommand() *cobra.Command {
 				"and what waits behind it is due.", &data, &hatName))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	for _, sub := range c.Commands() {
+		do := sub.RunE
+		sub.RunE = func(cmd *cobra.Command, args []string) error {
+			if hatName == "" {
+				return usageError{errors.New("--hat is missing: which HAT? See she hat list")}
+			}
+			return do(cmd, args)
+		}
+	}
 	return c
 }
 
@@ -93,6 +103,9 @@ func printRuns(w io.Writer, runs []runView) {
 	}
 	t.flush()
 }
+
+// shownRecords is how many ids of written records a person is shown.
+const shownRecords = 20
 
 func printRun(w io.Writer, r runView, withLog bool) {
 	printf(w, "run        %s\n", r.ID)
@@ -133,8 +146,11 @@ func printRun(w io.Writer, r runView, withLog bool) {
 	}
 	printf(w, "\n")
 	printf(w, "steps      %s\n", steps(r))
-	for _, id := range r.Written {
+	for _, id := range r.Written[:min(len(r.Written), shownRecords)] {
 		printf(w, "record     %s\n", id)
+	}
+	if more := len(r.Written) - shownRecords; more > 0 {
+		fmt.Fprintf(w, "           and %d more; -o json has all\n", more)
 	}
 	if withLog {
 		printf(w, "log\n")
