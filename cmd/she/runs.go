@@ -150,7 +150,7 @@ func printRun(w io.Writer, r runView, withLog bool) {
 		printf(w, "record     %s\n", id)
 	}
 	if more := len(r.Written) - shownRecords; more > 0 {
-		fmt.Fprintf(w, "           and %d more; -o json has all\n", more)
+		printf(w, "           and %d more; -o json has all\n", more)
 	}
 	if withLog {
 		printf(w, "log\n")

@@ -87,6 +87,7 @@ func TestStories(t *testing.T) {
 			"serve":         command((*story).serve),
 			"sigterm":       command((*story).stop),
 			"kill9":         command((*story).kill9),
+			"sighup":        command((*story).hangUp),
 			"login":         command((*story).login),
 			"call":          command((*story).call),
 			"until":         command((*story).until),
@@ -161,6 +162,14 @@ func leavesNoCore(pid int) error {
 }
 
 func (s *story) stop(*testscript.TestScript, []string) error { return s.server.Stop() }
+
+// hangUp sends SIGHUP, and waits until the server has taken notice.
+func (s *story) hangUp(*testscript.TestScript, []string) error {
+	if err := syscall.Kill(s.server.PID(), syscall.SIGHUP); err != nil {
+		return err
+	}
+	return s.server.UntilLog(regexp.MustCompile("SIGHUP is ignored"))
+}
 
 func (s *story) kill9(*testscript.TestScript, []string) error { return s.server.Kill() }
 

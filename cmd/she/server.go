@@ -11,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"she/internal/engine"
@@ -35,6 +37,7 @@ type server struct {
 	invoker invoker
 
 	metrics *metrics.Metrics
+	log     *slog.Logger
 
 	public, management *http.Server
 	front              *gate        // of public
@@ -111,7 +114,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, fmt.Errorf("listen on %s: %w", o.listen, err)
 	}
 	log := slog.New(slog.NewTextHandler(plainLines{o.log}, &slog.HandlerOptions{Level: o.config.Log}))
-	s := &server{address: listener.Addr().String(), failed: make(chan error, 4), metrics: metrics.New()}
+	s := &server{address: listener.Addr().String(), failed: make(chan error, 4), metrics: metrics.New(), log: log}
 	// Undo in reverse what was begun, if a later step fails.
 	var begun []func() error
 	defer func() {
@@ -271,10 +274,20 @@ func (s *server) part(name string, run func() error) {
 
 // untilStopped serves until ctx ends or a part of the server does, and stops.
 func (s *server) untilStopped(ctx context.Context, stderr io.Writer) error {
+	// A terminal that is closed, or somebody who expects the configuration to be read again, ends no server.
+	hangUps := make(chan os.Signal, 1)
+	signal.Notify(hangUps, syscall.SIGHUP)
+	defer signal.Stop(hangUps)
 	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-s.failed:
+	for serving := true; serving; {
+		select {
+		case <-hangUps:
+			s.log.Warn("SIGHUP is ignored: the configuration is read when the server starts; restart it to take changes up")
+		case <-ctx.Done():
+			serving = false
+		case err = <-s.failed:
+			serving = false
+		}
 	}
 	return endWithin(hardStop, func() error { return errors.Join(err, s.stop()) }, func() {
 		printf(stderr, "she: stopping takes longer than %v; the server ends in the middle of it. Nothing that was answered is lost, "+

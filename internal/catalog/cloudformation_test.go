@@ -218,3 +218,27 @@ func TestKeysOfPlugins(t *testing.T) {
 		t.Errorf("no plugin: %v", err)
 	}
 }
+
+// What an author would miss, and nobody else would notice, is said with file and line.
+func TestSchedulesAndRequirements(t *testing.T) {
+	const events = `h.f
+    events:
+      - sns: topic
+      - schedule: rate(1 hour)
+      - schedule: {rate: 'cron(0 12 * * ? *)', enabled: false}
+      - plain
+    #`
+	p := mustRead(t, tree(t, map[string]string{
+		"serverless.yml":   strings.Replace(smallest, "{handler: h.f}", "\n    handler: "+events, 1),
+		"requirements.txt": "# what it needs\n\nnumpy==1.26\n",
+	}), "", "f")
+	hasWarning(t, p.Warnings, "serverless.yml:8: schedule is ignored: the trigger in the function's configuration says when it runs")
+	hasWarning(t, p.Warnings, "serverless.yml:9: schedule is ignored")
+	hasWarning(t, p.Warnings, "requirements.txt:3: nothing is installed from requirements.txt")
+	if len(p.Warnings) != 3 {
+		t.Errorf("warnings: %q", p.Warnings)
+	}
+	text := strings.Replace(smallSAM, "h.f", "h.f, Events: {Hourly: {Type: Schedule, Properties: {Schedule: rate(1 hour)}}, Post: {Type: Api}}", 1)
+	p = mustRead(t, tree(t, map[string]string{"template.yaml": text}), "", "f")
+	hasWarning(t, p.Warnings, "template.yaml:4: schedule is ignored")
+}

@@ -27,7 +27,7 @@ var (
 		"Api": "", "HttpApi": "", "SimpleTable": "", "StateMachine": "", "LayerVersion": "", "CapacityProvider": "", "WebSocketApi": "",
 	}
 	ignoredProperties = map[string]string{
-		"Description": "", "Events": "", "Tags": "", "Tracing": "", "AutoPublishAlias": "", "AutoPublishAliasAllProperties": "",
+		"Description": "", "Tags": "", "Tracing": "", "AutoPublishAlias": "", "AutoPublishAliasAllProperties": "",
 		"AutoPublishCodeSha256": "", "DeploymentPreference": "", "ReservedConcurrentExecutions": "",
 		"ProvisionedConcurrencyConfig": "", "EphemeralStorage": "", "SnapStart": "", "KmsKeyArn": "", "LoggingConfig": "",
 		"PropagateTags": "", "RuntimeManagementConfig": "", "VersionDescription": "", "Architectures": "", "EventInvokeConfig": "",
@@ -42,7 +42,7 @@ var (
 	}
 	readProperties = []string{
 		"FunctionName", "CodeUri", "Handler", "Runtime", "MemorySize", "Timeout", "Environment", "Layers", "PackageType",
-		"InlineCode", "ImageUri", "ImageConfig",
+		"InlineCode", "ImageUri", "ImageConfig", "Events",
 	}
 	readPlainProperties = []string{
 		"FunctionName", "Code", "Handler", "Runtime", "MemorySize", "Timeout", "Environment", "Layers", "PackageType",
@@ -333,6 +333,9 @@ func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
 			return items[0].errorf("there are no layers: put what the layer holds into the package")
 		}
 	}
+	if err := s.warnOfSchedules(own["Events"]); err != nil {
+		return err
+	}
 	e.at = r.at
 	e.Name = r.name
 	if e.Name == "" {
@@ -364,6 +367,26 @@ func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
 		return err
 	}
 	return s.checkEntry(e, r.at, get("MemorySize"), get("Timeout"))
+}
+
+func (s *sam) warnOfSchedules(events value) error {
+	if events.node == nil {
+		return nil
+	}
+	all, err := s.fields(events)
+	if err != nil {
+		return err
+	}
+	for _, event := range all {
+		kind, err := s.cloud.member(event.val, "Type")
+		if err != nil || kind.node == nil {
+			return err
+		}
+		if text, err := s.text(kind); err == nil && (text == "Schedule" || text == "ScheduleV2") {
+			s.warnf(event.at, "%s", ignoredSchedule)
+		}
+	}
+	return nil
 }
 
 // plainCode is where the code of an AWS::Lambda::Function is: the folder that the AWS CDK names in the metadata, or a

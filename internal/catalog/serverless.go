@@ -42,7 +42,7 @@ var (
 		"cfnRole":                 "a function has no rights in a cloud",
 	}
 	ignoredFunction = map[string]string{
-		"description": "", "events": "", "tags": "", "versionFunction": "", "logRetentionInDays": "", "tracing": "",
+		"description": "", "tags": "", "versionFunction": "", "logRetentionInDays": "", "tracing": "",
 		"reservedConcurrency": "", "provisionedConcurrency": "", "awsKmsKeyArn": "", "kmsKeyArn": "", "architecture": "",
 		"snapStart": "", "disableLogs": "", "logs": "", "maximumRetryAttempts": "", "maximumEventAge": "", "url": "",
 		"dependsOn": "", "condition": "", "regions": "", "runtimeManagement": "", "ephemeralStorageSize": "", "warmup": "",
@@ -139,6 +139,7 @@ func readServerless(in projectReader) (*Project, error) {
 	if err := s.readFunctions(root, top["functions"], p); err != nil {
 		return nil, err
 	}
+	s.warnOfRequirements(p)
 	p.Warnings = s.warnings
 	return p, nil
 }
@@ -324,7 +325,7 @@ func (s *serverless) readPlugins(v value) error {
 		switch {
 		case slices.Contains(harmlessPlugins, name):
 		case name == "serverless-python-requirements":
-			if s.needsRequirements() {
+			if s.needsRequirements() > 0 {
 				s.warnf(at[i], "nothing is installed from requirements.txt: vendor it into the project (pip install -r requirements.txt -t .) or give a built package.artifact")
 			}
 		default:
@@ -334,18 +335,30 @@ func (s *serverless) readPlugins(v value) error {
 	return nil
 }
 
-// needsRequirements says whether requirements.txt asks for anything.
-func (s *serverless) needsRequirements() bool {
+// needsRequirements is the first line of requirements.txt that asks for anything; 0 if there is none.
+func (s *serverless) needsRequirements() int {
 	text, err := s.in.src.read("requirements.txt", maxYAML)
 	if err != nil {
-		return false
+		return 0
 	}
+	line := 0
 	for sc := bufio.NewScanner(bytes.NewReader(text)); sc.Scan(); {
-		if line := strings.TrimSpace(sc.Text()); line != "" && line[0] != '#' {
-			return true
+		line++
+		if text := strings.TrimSpace(sc.Text()); text != "" && text[0] != '#' {
+			return line
 		}
 	}
-	return false
+	return 0
+}
+
+// warnOfRequirements: the framework alone installs nothing either, but whoever lists packages may count on them.
+func (s *serverless) warnOfRequirements(p *Project) {
+	line := s.needsRequirements()
+	if line == 0 || slices.Contains(s.plugins, "serverless-python-requirements") || !strings.HasPrefix(p.Process.Runtime, "python") {
+		return
+	}
+	s.warnings = append(s.warnings, (&ProjectError{"requirements.txt", line, "nothing is installed from requirements.txt: " +
+		"vendor it into the project (pip install -r requirements.txt -t .)"}).Error())
 }
 
 // readFunctions finds the three entries. functions is a mapping or a list of mappings, from one file or several.
@@ -389,7 +402,7 @@ func (s *serverless) readFunction(f field, e *ProjectEntry) error {
 	if err != nil {
 		return err
 	}
-	read := []string{"handler", "runtime", "memorySize", "timeout", "environment", "package", "stages", "layers", "name", "image"}
+	read := []string{"handler", "runtime", "memorySize", "timeout", "environment", "package", "stages", "layers", "name", "image", "events"}
 	got, err := s.checkKeys("function "+f.key, fields, read, ignoredFunction)
 	if err != nil {
 		return err
@@ -407,6 +420,9 @@ func (s *serverless) readFunction(f field, e *ProjectEntry) error {
 		}
 	}
 	if err := s.refuseLayers(got["layers"]); err != nil {
+		return err
+	}
+	if err := s.warnOfSchedules(got["events"]); err != nil {
 		return err
 	}
 	e.at = f.at
@@ -434,6 +450,38 @@ func (s *serverless) readFunction(f field, e *ProjectEntry) error {
 		return err
 	}
 	return s.checkEntry(e, name, s.inherited(got, "memorySize"), s.inherited(got, "timeout"))
+}
+
+// ignoredSchedule says what becomes of an author's own schedule.
+const ignoredSchedule = "schedule is ignored: the trigger in the function's configuration says when it runs"
+
+// warnOfSchedules: of all events a schedule is the one that an author would miss, for functions here run by a trigger.
+func (s *serverless) warnOfSchedules(events value) error {
+	if events.node == nil {
+		return nil
+	}
+	items, err := s.items(events)
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		if item, err = s.resolved(item); err != nil {
+			return err
+		}
+		if item.isNull() || item.node.Kind != yaml.MappingNode {
+			continue // "- sns", and what else may stand there
+		}
+		fields, err := s.fields(item)
+		if err != nil {
+			return err
+		}
+		for _, f := range fields {
+			if f.key == "schedule" {
+				s.warnf(f.at, "%s", ignoredSchedule)
+			}
+		}
+	}
+	return nil
 }
 
 func (s *serverless) inherited(got map[string]value, key string) value {
