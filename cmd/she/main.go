@@ -19,8 +19,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if err := sandbox.LeaveNoCore(); err != nil { // vaults are in this process's memory, and its children hold events
-		printf(os.Stderr, "she: %v\n", err)
-		os.Exit(exitFailed)
+		printf(os.Stderr, "she: %v; if this program crashes, what it knows may be written to the disk\n", err)
 	}
 	code := run(ctx, os.Stdin, os.Stdout, os.Stderr, os.Args[1:])
 	stop()

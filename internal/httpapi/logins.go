@@ -45,10 +45,12 @@ type Logins struct {
 	compare func(hash, password []byte) error
 
 	mu          sync.Mutex
-	ofKnown     *meter // user and address that are known; strangers have no part in it
-	ofPair      *meter // name and address
-	ofAddress   *meter // address at a HAT
-	fresh       *meter // name and site
+	latest      time.Time     // of what clock gave
+	ahead       time.Duration // by which clock is ahead of now
+	ofKnown     *meter        // user and address that are known; strangers have no part in it
+	ofPair      *meter        // name and address
+	ofAddress   *meter        // address at a HAT
+	fresh       *meter        // name and site
 	freshOfSite *meter
 	freshOfName *meter
 	againOfName *meter
@@ -81,6 +83,18 @@ func NewLogins(cost int, now func() time.Time) *Logins {
 	}
 }
 
+// clock is the time of the meters, under l.mu. It never goes back: when now is set back it goes on from where it was, for
+// otherwise whoever had tried before would have no try left.
+func (l *Logins) clock() time.Time {
+	t := l.now().Round(0).Add(l.ahead)
+	if t.Before(l.latest) {
+		l.ahead += l.latest.Sub(t)
+		t = l.latest
+	}
+	l.latest = t
+	return t
+}
+
 // A try is one of a password that proves who somebody is.
 type try struct {
 	hat   string
@@ -103,9 +117,9 @@ var errTooOften = errors.New("too many tries of a password")
 
 // admit counts the try and says how it ranks, or errTooOften. What is refused costs nothing.
 func (l *Logins) admit(t try) (rank, error) {
-	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := l.clock()
 	pair := meterKey(t.hat, t.name, t.from.network)
 	if t.known {
 		if !l.ofKnown.has(pair, now) {
@@ -138,9 +152,9 @@ func (l *Logins) admit(t try) (rank, error) {
 
 // becomesKnown carries the tries of an address over to its own budget: the login that made it known is one of them.
 func (l *Logins) becomesKnown(t try) {
-	now := l.now().UnixNano()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := l.clock().UnixNano()
 	pair := meterKey(t.hat, t.name, t.from.network)
 	l.ofKnown.raise(pair, now, l.ofPair.until(pair, now))
 }
@@ -156,9 +170,9 @@ func (l *Logins) admitToken(hatID string, u vault.User) error {
 }
 
 func (l *Logins) admitTo(m *meter, key string) error {
-	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := l.clock()
 	if !m.has(key, now) {
 		return errTooOften
 	}
@@ -179,7 +193,7 @@ func (l *Logins) Prove(ctx context.Context, hatID string, owner vault.User, pass
 	defer leave()
 	k := meterKey("operator", hatID, owner.ID.String())
 	l.mu.Lock()
-	left := l.ofToken.has(k, l.now())
+	left := l.ofToken.has(k, l.clock())
 	l.mu.Unlock()
 	if !left {
 		return fmt.Errorf("%w: wait %s", errTooOften, pairEvery)
@@ -187,7 +201,7 @@ func (l *Logins) Prove(ctx context.Context, hatID string, owner vault.User, pass
 	if !l.right(owner.PasswordHash, 0, password) || !owner.Enabled {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.ofToken.spend(k, l.now())
+		l.ofToken.spend(k, l.clock())
 		return ErrWrongPassword
 	}
 	return nil

@@ -208,8 +208,11 @@ func TestBudgets(t *testing.T) {
 	c.known = true
 	want("after", tries(30, c), pairBurst-7)
 
-	// A clock that was set back keeps nobody out for longer than an empty bucket takes.
+	// A clock that was set back gives nobody tries, and takes none away.
+	e := try{hat: "bob", name: "erin", from: from("192.0.2.4")}
+	want("before the clock is set back", tries(4, e), 4)
 	now = now.Add(-24 * time.Hour)
+	want("who had tries left", tries(1, e), 1)
 	want("when the clock was set back", tries(1, c), 0)
 	now = now.Add(pairEvery)
 	want("two seconds after that", tries(30, c), 1)
