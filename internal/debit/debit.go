@@ -8,6 +8,7 @@ package debit
 import (
 	"encoding/json"
 	"errors"
+	"math/big"
 	"slices"
 	"time"
 
@@ -116,14 +117,28 @@ func (p Permissions) periodEnd(t time.Time) time.Time {
 		return p.Start
 	}
 	if length, fixed := fixedLength(p.Period); fixed {
-		n := (t.Sub(p.Start) + length - 1) / length
-		return p.Start.Add(n * length)
+		return roundedUp(p.Start, t, length)
 	}
 	end := p.Start
 	for end.Before(t) {
 		end = p.Period.After(end)
 	}
 	return end
+}
+
+// roundedUp is the first instant not before t that is a whole number of lengths after start. A time.Duration holds 292 years;
+// terms may begin in the year 1.
+func roundedUp(start, t time.Time, length time.Duration) time.Time {
+	second := big.NewInt(int64(time.Second))
+	span := new(big.Int).Mul(big.NewInt(t.Unix()-start.Unix()), second)
+	span.Add(span, big.NewInt(int64(t.Nanosecond()-start.Nanosecond())))
+	step := big.NewInt(int64(length))
+	n, rest := new(big.Int).QuoRem(span, step, new(big.Int))
+	if rest.Sign() > 0 {
+		n.Add(n, big.NewInt(1))
+	}
+	seconds, nanoseconds := new(big.Int).QuoRem(n.Mul(n, step), second, new(big.Int))
+	return time.Unix(start.Unix()+seconds.Int64(), int64(start.Nanosecond())+nanoseconds.Int64()).In(start.Location())
 }
 
 // fixedLength is the period as a span of time, if every month and year has the same one.

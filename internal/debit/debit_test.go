@@ -199,3 +199,18 @@ func FuzzEnd(f *testing.F) {
 		}
 	})
 }
+
+// Terms that are cancelled at the end of a period end there, however long ago they began.
+func TestEndOfTermsThatBeganLongAgo(t *testing.T) {
+	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	for _, start := range []time.Time{time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(1600, 2, 29, 23, 59, 59, 0, time.UTC), now.Add(-time.Hour)} {
+		for _, text := range []string{"PT0.001S", "PT1S", "P7D", "P1M"} {
+			period := must(hat.ParsePeriod(text))
+			p := Permissions{Start: start, Period: period, CanceledAt: now}
+			end, none := p.End()
+			if none || end.Before(now) || end.After(period.After(now)) {
+				t.Errorf("from %s in steps of %s: ends %s, %v", start, text, end, none)
+			}
+		}
+	}
+}

@@ -415,3 +415,29 @@ func TestScenario83HatJS(t *testing.T) {
 	}
 	w.call("GET", "/publickey", "", "").want(200) // 84: isDomainRegistered
 }
+
+// A hash is taken as it is only if bcrypt can compare with it, and if it makes no login dearer than ours do.
+func TestHashesThatAreTaken(t *testing.T) {
+	w := newWorld(t)
+	for pass, status := range map[string]int{
+		"$2a$04$" + strings.Repeat("a", 53):        201,
+		"$2b$12$" + strings.Repeat("./", 26) + "A": 201,
+		"$2a$13$" + strings.Repeat("a", 53):        400,
+		"$2a$31$" + strings.Repeat("a", 53):        400,
+		"$2a$99$" + strings.Repeat("a", 53):        400,
+	} {
+		body := fmt.Sprintf(`{"email":"user%s","role":"validate","pass":%q}`, pass[4:6], pass)
+		if got := w.post("bob", "/users/user", body); got.status != status {
+			t.Errorf("%s…: %d %s, want %d", pass[:7], got.status, got.body, status)
+		}
+	}
+	// What only looks like one is a password, however odd, and is hashed.
+	w.post("bob", "/users/user", `{"email":"odd","role":"validate","pass":"$2a$04$`+strings.Repeat("!", 53)+`"}`).want(201)
+	v, release := w.open(w.bob)
+	defer release()
+	for _, u := range must(v.Users(t.Context())) {
+		if strings.Contains(string(u.PasswordHash), "!") {
+			t.Errorf("something that is no hash was stored as one: %s", u.PasswordHash)
+		}
+	}
+}

@@ -216,7 +216,12 @@ func (l *Logins) right(hash []byte, highest int, password string) bool {
 		cost = max(highest, l.cost)
 		hash = decoy(cost)
 	}
-	right := l.compare(hash, []byte(password)) == nil && exists
+	err = l.compare(hash, []byte(password))
+	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) { // it can't be read, which takes no time
+		err = l.compare(decoy(cost), []byte(password))
+		exists = false
+	}
+	right := err == nil && exists
 	for _, c := range padding(cost, highest) {
 		_ = l.compare(decoy(c), []byte(password))
 	}

@@ -449,6 +449,20 @@ func TestWorkOfALoginTellsNoNames(t *testing.T) {
 			}
 		}
 	}
+	// What looks like a hash and can't be compared with takes as long, and nobody logs in with it.
+	work = 0
+	l.compare = func(hash, password []byte) error {
+		if err := bcrypt.CompareHashAndPassword(hash, password); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+			return err
+		}
+		cost, _ := bcrypt.Cost(hash)
+		work += 1 << cost
+		return bcrypt.ErrMismatchedHashAndPassword
+	}
+	unreadable := []byte("$2a$05$" + strings.Repeat("!", 53))
+	if p, err := l.login(t.Context(), try{hat: "bob", name: "unreadable"}, fresh, unreadable, 5, "guessed"); p.right || err != nil || work != 1<<5 {
+		t.Errorf("a hash that can't be read: work %d, want %d; %+v, %v", work, 1<<5, p, err)
+	}
 	// The decoys cost bcrypt what they say: it takes them for hashes.
 	if err := bcrypt.CompareHashAndPassword(decoy(4), []byte("x")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -111,8 +112,8 @@ func (s *server) userBody(w *recorder, q *request, existing bool) (u vault.User,
 
 // passwordHash takes a bcrypt hash as it is, because existing clients send one; a password is hashed.
 func (s *server) passwordHash(q *request, o object, pass string) ([]byte, error) {
-	if cost, err := bcrypt.Cost([]byte(pass)); err == nil && len(pass) == 60 {
-		if cost > maxCost {
+	if bcryptHash.MatchString(pass) {
+		if cost, err := bcrypt.Cost([]byte(pass)); err != nil || cost > max(s.Logins.cost, defaultCost) {
 			return nil, o.wrongAt("pass", "error.invalid")
 		}
 		return []byte(pass), nil
@@ -127,8 +128,9 @@ func (s *server) passwordHash(q *request, o object, pass string) ([]byte, error)
 	return hash, nil
 }
 
-// maxCost keeps somebody's hash from costing minutes at each login.
-const maxCost = 14
+// bcryptHash is what bcrypt can compare with: something else that looks like one would fail at once, and so show that the
+// user exists. One that costs more than ours would make each login at the HAT cost as much.
+var bcryptHash = regexp.MustCompile(`^\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}$`)
 
 func rolesOf(o object) ([]access.Role, error) {
 	roles := []access.Role{}
