@@ -35,6 +35,7 @@ func TestSharesAreFairToEachHAT(t *testing.T) {
 			go working(t, s, "big", 100, &log)
 		}
 		time.Sleep(time.Second + time.Millisecond)
+		synctest.Wait()
 		before := len(log)
 		go working(t, s, "small", 5, &log)
 		go working(t, s, "other", 5, &log)
