@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"she/internal/hat"
@@ -28,6 +29,20 @@ type Credential struct {
 type Setup struct {
 	Enabled bool   `json:"enabled"`
 	Version string `json:"version"` // that was set up
+	// Roles are those that stood in the terms the owner agreed to; nil in setups of before they were kept.
+	Roles []Role `json:"roles"`
+}
+
+// Agreed are the roles of the catalogue that the owner has agreed to: what it grants beyond waits for the owner, and what it
+// grants no more is gone at once. Of a setup that names no roles, all are.
+func (s Setup) Agreed(catalogue []Role) []Role {
+	if s.Roles == nil {
+		return catalogue
+	}
+	all := slices.ContainsFunc(s.Roles, func(r Role) bool { return r.Title == TitleOwner })
+	return slices.DeleteFunc(slices.Clone(catalogue), func(r Role) bool {
+		return !slices.Contains(s.Roles, r) && !(all && r.Title != TitleApplicationToken)
+	})
 }
 
 // A Standing is what a HAT says of a Credential at one moment.
@@ -36,7 +51,7 @@ type Standing struct {
 	Enabled    bool
 	TokensFrom time.Time // tokens used last before this are withdrawn; zero: none are
 	Roles      []Role
-	SetUp      bool // the application is set up and was not disabled
+	Setup      Setup // of the application: not enabled if it was not set up, or was disabled
 }
 
 // Rights numbers the states of who may do what at a HAT: it is another number after each change of users, of
@@ -53,8 +68,8 @@ func Recognise(c Credential, s Standing, at Rights) (Caller, error) {
 	if c.Application != "" {
 		owner := User(c.User, s.Roles, "").IsOwner()
 		caller = Application(c.Application, c.User, nil)
-		if owner && s.SetUp {
-			caller.roles = c.Granted
+		if owner && s.Setup.Enabled {
+			caller.roles = s.Setup.Agreed(c.Granted)
 		}
 	}
 	caller.credential, caller.at = &c, at

@@ -29,14 +29,14 @@ func TestRecogniseUsers(t *testing.T) {
 
 func TestRecogniseApplications(t *testing.T) {
 	granted := []Role{{TitleNamespaceWrite, "rumpel"}}
-	is := Standing{Known: true, Enabled: true, Roles: []Role{{TitleOwner, ""}}, SetUp: true}
+	is := Standing{Known: true, Enabled: true, Roles: []Role{{TitleOwner, ""}}, Setup: Setup{Enabled: true}}
 	for _, c := range []struct {
 		says string
 		is   func(*Standing)
 		may  bool
 	}{
 		{"set up", func(*Standing) {}, true},
-		{"disabled or never set up", func(s *Standing) { s.SetUp = false }, false},
+		{"disabled or never set up", func(s *Standing) { s.Setup.Enabled = false }, false},
 		{"its user is not the owner", func(s *Standing) { s.Roles = granted }, false},
 	} {
 		now := is
@@ -77,5 +77,27 @@ func TestRenew(t *testing.T) {
 	}
 	if !slices.Equal(caller.roles, is.Roles) {
 		t.Error("the caller itself was changed")
+	}
+}
+
+func TestAgreedRoles(t *testing.T) {
+	read := func(n string) Role { return Role{TitleNamespaceRead, n} }
+	for _, c := range []struct {
+		says                    string
+		agreed, catalogue, want []Role
+	}{
+		{"of before roles were kept", nil, []Role{read("a")}, []Role{read("a")}},
+		{"none were agreed to", []Role{}, []Role{read("a")}, nil},
+		{"the same", []Role{read("a")}, []Role{read("a")}, []Role{read("a")}},
+		{"wider", []Role{read("a")}, []Role{read("b"), read("a")}, []Role{read("a")}},
+		{"everything", []Role{read("a")}, []Role{{TitleOwner, ""}}, nil},
+		{"narrower", []Role{read("a"), read("b")}, []Role{read("b")}, []Role{read("b")}},
+		{"another title", []Role{{TitleNamespaceRead, "a"}}, []Role{{TitleNamespaceWrite, "a"}}, nil},
+		{"less than everything", []Role{{TitleOwner, ""}}, []Role{read("b")}, []Role{read("b")}},
+		{"tokens are not part of everything", []Role{{TitleOwner, ""}}, []Role{{TitleApplicationToken, "x"}}, nil},
+	} {
+		if got := (Setup{Roles: c.agreed}).Agreed(c.catalogue); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.says, got, c.want)
+		}
 	}
 }

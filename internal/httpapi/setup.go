@@ -143,7 +143,7 @@ func (s *server) status(a Application, st standing, now time.Time) wireApplicati
 	state, found := st.setups[a.ID]
 	wire := wireApplication{
 		Application: a.Description.Bytes(), Setup: found, Enabled: state.Enabled, Terms: s.termsOf(a),
-		NeedsUpdating: found && newer(a.Compatible, state.Version),
+		NeedsUpdating: found && (newer(a.Compatible, state.Version) || len(state.Agreed(a.Roles)) < len(a.Roles)),
 	}
 	plugs := !slices.ContainsFunc(a.Plugs, func(id string) bool {
 		_, known := s.application(id)
@@ -326,7 +326,7 @@ func storeSetup(e vault.Edit, id string, state access.Setup) error {
 }
 
 func enableSetup(e vault.Edit, a Application) error {
-	return storeSetup(e, a.ID, access.Setup{Enabled: true, Version: a.Version})
+	return storeSetup(e, a.ID, access.Setup{Enabled: true, Version: a.Version, Roles: append([]access.Role{}, a.Roles...)})
 }
 
 // acceptDebit puts in force what the application asks for. Terms that are the newest already are not proposed again. A debit that

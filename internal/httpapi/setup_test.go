@@ -264,3 +264,46 @@ func TestCataloguesThatAreWrong(t *testing.T) {
 		}
 	}
 }
+
+// What the catalogue grants beyond what the owner agreed to waits for the owner, of plugs too; what it grants no more is
+// gone at once.
+func TestWiderCatalogueWaits(t *testing.T) {
+	entry := func(id, roles, plugs string) string {
+		return fmt.Sprintf(`{"id":%q,"info":{"version":"1.0.0"},"permissions":{"rolesGranted":[%s]},"dependencies":{"plugs":[%s],"tools":[]},"status":{"kind":"Internal","compatibility":"1.0.0"}}`, id, roles, plugs)
+	}
+	role := func(namespace string) string { return fmt.Sprintf(`{"role":"namespaceread","detail":%q}`, namespace) }
+	catalogue := func(roles string) []Application {
+		return must(ParseApplications([]byte("[" + entry("a", roles, `"p"`) + "," + entry("p", roles, "") + "]")))
+	}
+	w := newWorld(t)
+	w.server.Applications = catalogue(role("rumpel"))
+	old := w.appToken("a")
+	plug := userClaims(w.bob, w.users["bob"], "", "", w.clock())
+	plug.Application, plug.ApplicationVersion = "p", "1.0.0"
+	ofPlug := must(w.tokens.sign(w.bob, plug))
+	want := func(says string, rumpel, secret int, updating bool) {
+		t.Helper()
+		for name, token := range map[string]string{"the application": old, "its plug": ofPlug} {
+			if got := w.get(token, api+"/data/rumpel/x").status; got != rumpel {
+				t.Errorf("%s: %s reads what was agreed to: %d, want %d", says, name, got, rumpel)
+			}
+			if got := w.get(token, api+"/data/secret/x").status; got != secret {
+				t.Errorf("%s: %s reads what was not: %d, want %d", says, name, got, secret)
+			}
+		}
+		if got := w.get("bob", api+"/applications/a").application().NeedsUpdating; got != updating {
+			t.Errorf("%s: needsUpdating is %v", says, got)
+		}
+	}
+	want("as agreed", 200, 403, false)
+	w.server.Applications = catalogue(role("rumpel") + "," + role("secret"))
+	want("the catalogue grants more", 200, 403, true)
+	w.server.Applications = catalogue(`{"role":"owner"}`)
+	want("the catalogue grants everything", 403, 403, true)
+	w.server.Applications = catalogue(role("secret"))
+	want("the catalogue grants something else", 403, 403, true)
+	w.server.Applications = catalogue(role("rumpel") + "," + role("secret"))
+	w.get("bob", api+"/applications/a").want(200)
+	w.get("bob", api+"/applications/a/setup").want(200)
+	want("agreed to", 200, 200, false)
+}

@@ -25,7 +25,7 @@ func (v *Vault) Recognise(ctx context.Context, c access.Credential) (access.Call
 	standing := standingOf(u, err == nil)
 	if c.Application != "" && err == nil {
 		err = v.readOne(ctx, func(conn *conn) (err error) {
-			standing.SetUp, err = isSetUp(context.WithoutCancel(ctx), conn, c.Application)
+			standing.Setup, err = setupOf(context.WithoutCancel(ctx), conn, c.Application)
 			return err
 		})
 		if err != nil {
@@ -42,18 +42,17 @@ func standingOf(u vault.User, found bool) access.Standing {
 
 var errSetup = errors.New("the stored setup of an application can't be read")
 
-func isSetUp(ctx context.Context, c *conn, application string) (bool, error) {
+func setupOf(ctx context.Context, c *conn, application string) (s access.Setup, err error) {
 	d, err := oneDocument(ctx, c, vault.Setups, application)
 	if errors.Is(err, vault.ErrNotFound) {
-		return false, nil
+		return s, nil
 	} else if err != nil {
-		return false, err
+		return s, err
 	}
-	var s access.Setup
 	if json.Unmarshal(d.Body, &s) != nil {
-		return false, errSetup
+		return access.Setup{}, errSetup
 	}
-	return s.Enabled, nil
+	return s, nil
 }
 
 // recognise is the caller as this transaction finds them. moved is false, and nothing is read, if no right has changed.
@@ -68,7 +67,7 @@ func (t *tx) recognise(c access.Caller) (fresh access.Caller, moved bool, err er
 	}
 	standing := standingOf(u, err == nil)
 	if credential.Application != "" {
-		if standing.SetUp, err = isSetUp(t.ctx, t.conn, credential.Application); err != nil {
+		if standing.Setup, err = setupOf(t.ctx, t.conn, credential.Application); err != nil {
 			return c, true, err
 		}
 	}
