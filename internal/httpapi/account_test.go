@@ -441,3 +441,19 @@ func TestHashesThatAreTaken(t *testing.T) {
 		}
 	}
 }
+
+func TestRolesOfAUserAreBounded(t *testing.T) {
+	w := newWorld(t)
+	with := func(email string, n, different int) answer {
+		roles := make([]string, n)
+		for i := range roles {
+			roles[i] = fmt.Sprintf(`{"role":"namespaceread","detail":"n%d"}`, i%different)
+		}
+		return w.post("bob", "/users/user", `{"email":"`+email+`","roles":[`+strings.Join(roles, ",")+`]}`)
+	}
+	with("few", maxRoles, maxRoles).want(201)
+	with("many", maxRoles+1, maxRoles+1).want(400)
+	if a := with("again", 1000, 2).want(201); strings.Count(a.body, "namespaceread") != 2 {
+		t.Errorf("repeated roles are kept: %s", a.body)
+	}
+}

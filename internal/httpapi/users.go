@@ -132,6 +132,9 @@ func (s *server) passwordHash(q *request, o object, pass string) ([]byte, error)
 // user exists. One that costs more than ours would make each login at the HAT cost as much.
 var bcryptHash = regexp.MustCompile(`^\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}$`)
 
+// maxRoles bounds the roles of one user: each is read at every login and in every list.
+const maxRoles = 64
+
 func rolesOf(o object) ([]access.Role, error) {
 	roles := []access.Role{}
 	if raw, found := o.optional("roles"); found {
@@ -146,6 +149,16 @@ func rolesOf(o object) ([]access.Role, error) {
 	if role != "" {
 		roles = append(roles, access.Role{Title: role})
 	}
+	different := roles[:0]
+	for _, r := range roles {
+		if !slices.Contains(different, r) {
+			different = append(different, r)
+		}
+		if len(different) > maxRoles {
+			return nil, invalidUser(fmt.Sprintf("A user has at most %d roles", maxRoles))
+		}
+	}
+	roles = different
 	for _, r := range roles {
 		if !slices.Contains(grantable, r.Title) || len(r.Detail) > 256 {
 			return nil, invalidUser("Users with such a role can not be created")
