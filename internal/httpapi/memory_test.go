@@ -28,6 +28,17 @@ func TestMemoryIsAcquiredFirst(t *testing.T) {
 	w.post("bob", api+"/data/rumpel/many", "["+strings.Join(many, ",")+"]").want(201)
 	w.post("bob", api+"/combinator/sorted", `[{"endpoint":"rumpel/many","mapping":{"a":"n","b":"text","c":"text"}}]`).want(201)
 	w.post("bob", api+"/data-bundle/b", `{"p":{"endpoints":[{"endpoint":"rumpel/many"}],"orderBy":"n"}}`).want(201)
+	var places, roles []string
+	for i := range 400 {
+		places = append(places, fmt.Sprintf(`{"endpoint":"rumpel/%s/%d","data":1}`, strings.Repeat("p", 400), i))
+	}
+	w.post("bob", api+"/data-batch", "["+strings.Join(places, ",")+"]").want(201)
+	for i := range maxRoles {
+		roles = append(roles, fmt.Sprintf(`{"role":"namespaceread","detail":"n%d%s"}`, i, strings.Repeat("d", 250)))
+	}
+	for i := range 20 {
+		w.post("bob", "/users/user", fmt.Sprintf(`{"email":"user%d","roles":[%s]}`, i, strings.Join(roles, ","))).want(201)
+	}
 
 	full, err := b.Acquire(t.Context(), w.bob.ID, share-200<<10)
 	if err != nil {
@@ -41,6 +52,8 @@ func TestMemoryIsAcquiredFirst(t *testing.T) {
 		{"GET", api + "/data/rumpel/many", ""}, // the answer, too, is held until the client has it
 		{"GET", api + "/combinator/sorted?orderBy=a", ""},
 		{"GET", api + "/data-bundle/b", ""},
+		{"GET", api + "/data/sources", ""},
+		{"GET", "/users/user", ""},
 		{"POST", api + "/data-bundle/c", `{"p":{"endpoints":[{"endpoint":"rumpel/many"}]},"` + strings.Repeat("q", 20<<10) + `":{"endpoints":[]}}`},
 	} {
 		a := w.call(c.method, c.path, w.token("bob"), c.body)

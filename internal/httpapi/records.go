@@ -249,6 +249,14 @@ func (s *server) sources(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
+	// The list, the map of it and the answer, for as long as the client takes.
+	held := int64(0)
+	for _, e := range all {
+		held += 128 + 4*int64(len(e.String()))
+	}
+	if err := q.grow(held); err != nil {
+		return err
+	}
 	byNamespace := map[string][]string{}
 	for _, e := range all {
 		ns := e.Namespace().String()

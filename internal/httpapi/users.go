@@ -173,6 +173,16 @@ func (s *server) listUsers(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
+	held := int64(0)
+	for _, u := range all {
+		held += 512 + int64(len(u.Username))
+		for _, r := range u.Roles {
+			held += 64 + int64(len(r.Detail))
+		}
+	}
+	if err := q.grow(held); err != nil {
+		return err
+	}
 	out := q.spool(w)
 	out.begin()
 	for _, u := range all {
