@@ -325,8 +325,20 @@ func storeSetup(e vault.Edit, id string, state access.Setup) error {
 	return e.Put(vault.Setups, id, body)
 }
 
+// enableSetup sets an application up with the roles of the catalogue. Only the Owner adds roles: an application that manages
+// this one, or itself, leaves it those that were agreed to before.
 func enableSetup(e vault.Edit, a Application) error {
-	return storeSetup(e, a.ID, access.Setup{Enabled: true, Version: a.Version, Roles: append([]access.Role{}, a.Roles...)})
+	roles := a.Roles
+	if !e.Caller().IsOwner() {
+		before, found, err := storedSetup(e, a.ID)
+		if err != nil {
+			return err
+		}
+		if found {
+			roles = before.Agreed(roles)
+		}
+	}
+	return storeSetup(e, a.ID, access.Setup{Enabled: true, Version: a.Version, Roles: append([]access.Role{}, roles...)})
 }
 
 // acceptDebit puts in force what the application asks for. Terms that are the newest already are not proposed again. A debit that
@@ -381,7 +393,7 @@ func (s *server) disableApplication(w *recorder, q *request) error {
 		if err != nil {
 			return err
 		}
-		if err := storeSetup(e, a.ID, access.Setup{Version: state.Version}); err != nil {
+		if err := storeSetup(e, a.ID, access.Setup{Version: state.Version, Roles: state.Roles}); err != nil {
 			return err
 		}
 		document, err := e.Find(vault.Debits, access.DebitOfApplication(a.ID))

@@ -27,6 +27,7 @@ type gotApplication struct {
 	NeedsUpdating       bool
 	DependenciesEnabled *bool
 	MostRecentData      string
+	TermsDigest         string
 }
 
 func (g gotApplication) String() string {
@@ -298,6 +299,23 @@ func TestWiderCatalogueWaits(t *testing.T) {
 	want("as agreed", 200, 403, false)
 	w.server.Applications = catalogue(role("rumpel") + "," + role("secret"))
 	want("the catalogue grants more", 200, 403, true)
+	// Who manages itself can't agree for the owner.
+	manages := `{"role":"applicationmanage","detail":"a"},{"role":"applicationmanage","detail":"p"}`
+	w.server.Applications = catalogue(role("rumpel") + "," + manages)
+	w.get("bob", api+"/applications/a").want(200)
+	w.get("bob", api+"/applications/a/setup").want(200)
+	w.server.Applications = catalogue(role("rumpel") + "," + manages + "," + role("secret"))
+	terms := w.get(old, api+"/applications/a").want(200).application().TermsDigest
+	w.get(old, api+"/applications/a/setup?terms="+terms).want(200)
+	want("it agrees itself", 200, 403, true)
+	w.get(old, api+"/applications/a/disable").want(200)
+	w.get("bob", api+"/applications/a").want(200)
+	w.get("bob", api+"/applications/a/setup").want(200)
+	want("the owner agrees", 200, 200, false)
+	w.server.Applications = catalogue(role("rumpel"))
+	w.get("bob", api+"/applications/a").want(200)
+	w.get("bob", api+"/applications/a/setup").want(200)
+	want("as at first", 200, 403, false)
 	w.server.Applications = catalogue(`{"role":"owner"}`)
 	want("the catalogue grants everything", 403, 403, true)
 	w.server.Applications = catalogue(role("secret"))
