@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	"she/internal/fuel"
 	"she/internal/hat"
 )
 
-// Fuel is what an evaluation may use. A unit is about what it takes to pass over one byte of JSON text, a nanosecond. How
-// much there is grows with each record that is read for the first time, so that a large HAT alone never runs out: what runs
-// out is a question that does too much with each byte.
+// Fuel is what an evaluation may use. How much there is grows with each record that is read for the first time, so that a
+// large HAT alone never runs out: what runs out is a question that does too much with each byte.
 const (
 	fuelFloor = 1 << 28 // any question may use
 	fuelTimes = 256     // and so much for each unit of a record that is read for the first time
@@ -27,11 +27,9 @@ const (
 	costNode     = 200 // a member of an object that is opened to be merged into
 	costSearched = 4   // a byte of text that is cut into words
 	costEscaped  = 8   // a byte of a string whose escapes have to be read
-	costBytes    = 8   // so many bytes that are compared cost one
 
-	// slice is how much is used between two looks at the context, turn between two questions to the Pace.
-	slice = 1 << 16
-	turn  = 1 << 22
+	// turn is how much is used between two questions to the Pace. At the end of each fuel.Slice is a look at the context.
+	turn = 1 << 22
 )
 
 // A Pace is asked whether a question that takes long may go on. It may let the evaluation wait for its turn; an error ends
@@ -78,7 +76,7 @@ var workNames = [works]string{"reading the same records again", "filters", "mapp
 // When fuel runs out, or the context or the pace ends the evaluation, the meter panics with a stopped: that is the one way
 // out of the middle of a comparison within a sort. Question.Evaluate recovers it.
 type meter struct {
-	left          int // of the slice; below zero when it is used up
+	fuel.Meter
 	used, allowed int64
 	turned        int64 // of used, what the pace was told
 	doing         work
@@ -95,7 +93,19 @@ type meter struct {
 
 type stopped struct{ error }
 
-func newMeter(pace Pace) *meter { return &meter{allowed: fuelFloor, left: slice, pace: pace} }
+func newMeter(pace Pace) *meter {
+	m := &meter{allowed: fuelFloor, pace: pace}
+	m.Meter = fuel.New(m.more)
+	return m
+}
+
+// fuel is the meter for what knows nothing of questions.
+func (m *meter) fuel() *fuel.Meter {
+	if m == nil {
+		return nil
+	}
+	return &m.Meter
+}
 
 // begin is the beginning of an evaluation under ctx.
 func (m *meter) begin(ctx context.Context) {
@@ -108,11 +118,8 @@ func (m *meter) begin(ctx context.Context) {
 
 // spend takes fuel.
 func (m *meter) spend(units int) {
-	if m == nil {
-		return
-	}
-	if m.left -= units; m.left < 0 {
-		m.more()
+	if m != nil {
+		m.Spend(units)
 	}
 }
 
@@ -125,9 +132,7 @@ func (m *meter) begins(w work) (before work) {
 }
 
 // more is the end of a slice.
-func (m *meter) more() {
-	units := int64(slice - m.left)
-	m.left = slice
+func (m *meter) more(units int64) {
 	m.used += units
 	m.by[m.doing] += units
 	if m.used > m.allowed {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"she/internal/fuel"
 	"she/internal/hat"
 )
 
@@ -219,7 +220,7 @@ func TestCancelledInsideARecord(t *testing.T) {
 			t.Fatalf("%s: got %v", name, err)
 		}
 		// A value is passed over as a whole before the next look.
-		if after := q.Used() - pace.units; after > slice+2*int64(len(c.record)) {
+		if after := q.Used() - pace.units; after > fuel.Slice+2*int64(len(c.record)) {
 			t.Errorf("%s: %d units were used after it was cancelled", name, after)
 		}
 		if pace.asked != 3 {
@@ -449,7 +450,7 @@ func TestDeepIndices(t *testing.T) {
 	if at.find(m, d.JSON(), found[:]); found[0] != "["+inner+"]" {
 		t.Fatalf("found %d bytes", len(found[0]))
 	}
-	if used := slice - m.left + int(m.used); used > 2*d.Len() {
+	if used := int(m.Untold() + m.used); used > 2*d.Len() {
 		t.Errorf("%d units for %d bytes", used, d.Len())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"she/internal/fuel"
 	"she/internal/hat"
 )
 
@@ -355,7 +356,7 @@ func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
 		*m.tooLarge = true
 		return append(b, "null"...), true
 	case e.inner == nil:
-		m.meter.spend(len(text) / costBytes)
+		m.meter.spend(len(text) / fuel.BytesPerUnit)
 		return append(b, text...), true
 	case !e.list:
 		return e.inner.apply(b, text), true

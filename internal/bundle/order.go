@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"she/internal/fuel"
 	"she/internal/hat"
 )
 
@@ -85,7 +86,7 @@ func (m *meter) compareContainers(k kind, a, b string) int {
 
 // compareStrings takes the insides of two JSON strings. Where neither has an escape their bytes are their content.
 func (m *meter) compareStrings(a, b string) int {
-	m.spend((len(a) + len(b)) / costBytes)
+	m.spend((len(a) + len(b)) / fuel.BytesPerUnit)
 	if strings.IndexByte(a, '\\') >= 0 || strings.IndexByte(b, '\\') >= 0 {
 		m.spend(costEscaped * (len(a) + len(b)))
 		return cmp.Compare(unescaped(a), unescaped(b))

@@ -62,4 +62,4 @@ func (q *Question) Spend(bytes int) {
 }
 
 // Used is how much fuel the question has used.
-func (q *Question) Used() int64 { return q.meter.used + int64(slice-q.meter.left) }
+func (q *Question) Used() int64 { return q.meter.used + q.meter.Untold() }
