@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // MaxAttributes is how many an evaluation takes at once.
@@ -40,7 +41,7 @@ func newAttributes(all []Attribute) *attributes {
 	for _, a := range all {
 		texts := make(map[string]bool, len(a.Values))
 		for _, v := range a.Values {
-			texts[string(hat.AppendString(nil, v))] = true
+			texts[string(jsonb.AppendString(nil, v))] = true
 		}
 		if strings.Contains(a.Name, ".") {
 			path := fieldPath(a.Name)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // MarshalJSON writes {"name","bundle"} as it was parsed: unknown fields gone, absent options absent, null bounds kept,
@@ -30,7 +31,7 @@ func MarshalProperties(properties map[string]PropertyQuery) []byte {
 func MarshalCombinator(queries []EndpointQuery) []byte { return appendQueries(nil, queries) }
 
 func (b Bundle) append(out []byte) []byte {
-	out = hat.AppendString(append(out, `{"name":`...), b.Name)
+	out = jsonb.AppendString(append(out, `{"name":`...), b.Name)
 	return append(b.appendProperties(append(out, `,"bundle":`...)), '}')
 }
 
@@ -40,7 +41,7 @@ func (b Bundle) appendProperties(out []byte) []byte {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = b.Properties[name].append(append(hat.AppendString(out, name), ':'))
+		out = b.Properties[name].append(append(jsonb.AppendString(out, name), ':'))
 	}
 	return append(out, '}')
 }
@@ -48,10 +49,10 @@ func (b Bundle) appendProperties(out []byte) []byte {
 func (q PropertyQuery) append(out []byte) []byte {
 	out = appendQueries(append(out, `{"endpoints":`...), q.Endpoints)
 	if q.OrderBy != "" {
-		out = hat.AppendString(append(out, `,"orderBy":`...), q.OrderBy)
+		out = jsonb.AppendString(append(out, `,"orderBy":`...), q.OrderBy)
 	}
 	if q.Ordering != "" {
-		out = hat.AppendString(append(out, `,"ordering":`...), q.Ordering)
+		out = jsonb.AppendString(append(out, `,"ordering":`...), q.Ordering)
 	}
 	if q.Limit != nil {
 		out = strconv.AppendInt(append(out, `,"limit":`...), int64(*q.Limit), 10)
@@ -71,7 +72,7 @@ func appendQueries(out []byte, queries []EndpointQuery) []byte {
 }
 
 func (q EndpointQuery) append(out []byte) []byte {
-	out = hat.AppendString(append(out, `{"endpoint":`...), q.Endpoint.String())
+	out = jsonb.AppendString(append(out, `{"endpoint":`...), q.Endpoint.String())
 	if q.Mapping.text != "" {
 		out = append(append(out, `,"mapping":`...), q.Mapping.text...)
 	}
@@ -92,17 +93,17 @@ func (q EndpointQuery) append(out []byte) []byte {
 }
 
 func (f Filter) append(out []byte) []byte {
-	out = hat.AppendString(append(out, `{"field":`...), f.Field)
+	out = jsonb.AppendString(append(out, `{"field":`...), f.Field)
 	if t := f.Transformation; t.Kind != "" {
-		out = hat.AppendString(append(out, `,"transformation":{"transformation":`...), string(t.Kind))
+		out = jsonb.AppendString(append(out, `,"transformation":{"transformation":`...), string(t.Kind))
 		if t.Part != "" {
-			out = hat.AppendString(append(out, `,"part":`...), t.Part)
+			out = jsonb.AppendString(append(out, `,"part":`...), t.Part)
 		}
 		out = append(out, '}')
 	}
-	out = hat.AppendString(append(out, `,"operator":{"operator":`...), string(f.Operator.Kind))
+	out = jsonb.AppendString(append(out, `,"operator":{"operator":`...), string(f.Operator.Kind))
 	for _, operand := range f.Operator.operands() {
-		out = append(hat.AppendString(append(out, ','), operand.name), ':')
+		out = append(jsonb.AppendString(append(out, ','), operand.name), ':')
 		out = append(out, operand.value.JSON()...)
 	}
 	if f.Window {

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // A Source is where records come from: one consistent state of one HAT. While a Scan is being read, Linked and further
@@ -100,8 +101,8 @@ type Row struct {
 
 // AppendJSON appends {"endpoint","recordId","data"[,"links"]}.
 func (r Row) AppendJSON(b []byte) []byte {
-	b = hat.AppendString(append(b, `{"endpoint":`...), r.Endpoint.String())
-	b = hat.AppendString(append(b, `,"recordId":`...), r.ID.String())
+	b = jsonb.AppendString(append(b, `{"endpoint":`...), r.Endpoint.String())
+	b = jsonb.AppendString(append(b, `,"recordId":`...), r.ID.String())
 	b = append(append(b, `,"data":`...), r.Data.JSON()...)
 	for i, link := range r.Links {
 		if i == 0 {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 const seedBundle = `{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"demo/a","mapping":{"x.a":"kind","x":"author","l[]":{"source":"items[]","mappings":{"n":"n"}}},
@@ -102,7 +103,7 @@ func FuzzFilter(f *testing.F) {
 				t.Errorf("%q of %s is %s", field, d.JSON(), found.JSON())
 			}
 		}
-		dated := data(t, string(hat.AppendString(nil, strings.ToValidUTF8(date, ""))))
+		dated := data(t, string(jsonb.AppendString(nil, strings.ToValidUTF8(date, ""))))
 		for _, part := range dateParts {
 			for _, kind := range []TransformationKind{DatetimeExtract, TimestampExtract} {
 				match(in(d), Transformation{kind, part}, Operator{Kind: In, Value: c})

@@ -5,7 +5,7 @@ import (
 	"iter"
 	"strings"
 
-	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // The evaluator reads canonical JSON text (hat.Data) in place, without building a tree: a record is passed over once
@@ -154,7 +154,7 @@ func count(container string) (n int) {
 
 // quoted is s as it stands between the quotes of a canonical string.
 func quoted(s string) string {
-	b := hat.AppendString(nil, s)
+	b := jsonb.AppendString(nil, s)
 	return string(b[1 : len(b)-1])
 }
 

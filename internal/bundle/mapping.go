@@ -10,6 +10,7 @@ import (
 
 	"she/internal/fuel"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // MaxMapped bounds the mapped data of one record: a mapping may copy one large value many times.
@@ -64,7 +65,7 @@ func appendOrdered(b []byte, v value) ([]byte, error) {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			if b, err = appendOrdered(append(hat.AppendString(b, name), ':'), f.values[name]); err != nil {
+			if b, err = appendOrdered(append(jsonb.AppendString(b, name), ':'), f.values[name]); err != nil {
 				return nil, err
 			}
 		}
@@ -300,7 +301,7 @@ func (s *shape) sort() {
 	}
 }
 
-func compareRawKeys(a, b string) int { return hat.CompareKeys(unescaped(a), unescaped(b)) }
+func compareRawKeys(a, b string) int { return jsonb.CompareKeys(unescaped(a), unescaped(b)) }
 
 // apply appends what the mapping makes of the data in text.
 func (m *mapper) apply(b []byte, text string) []byte {

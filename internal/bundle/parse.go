@@ -10,10 +10,11 @@ import (
 	"strings"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // Parse reads {"name","bundle"}. The error is a *hat.FieldError if the text is JSON that doesn't fit (its Path begins
-// with "obj", as clients of the HAT API know it), else it wraps hat.ErrNotJSON or hat.ErrTooDeep.
+// with "obj", as clients of the HAT API know it), else it wraps jsonb.ErrNotJSON or jsonb.ErrTooDeep.
 func Parse(text []byte) (Bundle, error) { return parseBundle(text, &parser{}) }
 
 // ParseFunctionBundle is Parse for what functions answer: a filter may be marked as the window of the run, and a find
@@ -121,7 +122,7 @@ func document(text []byte) (value, error) {
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, text); err != nil {
-		return root, hat.ErrNotJSON
+		return root, jsonb.ErrNotJSON
 	}
 	root.text = compact.String()
 	return root, nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 func TestReencoding(t *testing.T) {
@@ -97,11 +98,11 @@ func TestBounds(t *testing.T) {
 	}
 	// What is no JSON is told apart.
 	for _, text := range []string{``, `{`, `{"name":"b","bundle":{}} x`, "{\"name\":\"\xff\"}", `{"a\u0000":1}`} {
-		if _, err := Parse([]byte(text)); !errors.Is(err, hat.ErrNotJSON) {
+		if _, err := Parse([]byte(text)); !errors.Is(err, jsonb.ErrNotJSON) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if _, err := Parse([]byte(strings.Repeat("[", 10_000))); !errors.Is(err, hat.ErrTooDeep) {
+	if _, err := Parse([]byte(strings.Repeat("[", 10_000))); !errors.Is(err, jsonb.ErrTooDeep) {
 		t.Error(err)
 	}
 }

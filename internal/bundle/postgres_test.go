@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // postgres starts a PostgreSQL that lives as long as the test, on a socket in a directory of its own, and connects to
@@ -577,7 +578,7 @@ func testFind(t *testing.T, conn *pgx.Conn, m maker) {
 		for range m.IntN(3) {
 			search = append(search, pick(m, words...))
 		}
-		value := string(hat.AppendString(nil, strings.Join(text, " ")))
+		value := string(jsonb.AppendString(nil, strings.Join(text, " ")))
 		switch m.IntN(4) {
 		case 0:
 			value = `["x",` + value + `,1]`
@@ -589,7 +590,7 @@ func testFind(t *testing.T, conn *pgx.Conn, m maker) {
 	got := column(t, conn, `SELECT (to_tsvector('english', x::jsonb #>> '{}') @@ plainto_tsquery('english', q))::text FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(x, q, i) ORDER BY i`, texts, searches)
 	found := 0
 	for i := range texts {
-		f := Filter{Field: "f", Transformation: Transformation{Kind: Searchable}, Operator: Operator{Kind: Find, Search: data(t, string(hat.AppendString(nil, searches[i])))}}
+		f := Filter{Field: "f", Transformation: Transformation{Kind: Searchable}, Operator: Operator{Kind: Find, Search: data(t, string(jsonb.AppendString(nil, searches[i])))}}
 		ok, err := f.Match(data(t, `{"f":`+texts[i]+`}`))
 		if err != nil {
 			t.Fatal(err)

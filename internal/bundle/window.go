@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // A window filter chooses the records since the last run: a between whose bounds are the fromDate and the
@@ -71,7 +72,7 @@ func (f form) write(t time.Time) hat.Data {
 	case inMilliseconds:
 		text = strconv.AppendInt(nil, t.UnixMilli(), 10)
 	default:
-		text = hat.AppendString(nil, t.UTC().Format(f.layout))
+		text = jsonb.AppendString(nil, t.UTC().Format(f.layout))
 	}
 	return hat.DataFromStore(text)
 }

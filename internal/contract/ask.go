@@ -8,6 +8,7 @@ import (
 
 	"she/internal/bundle"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // ConfigurationEvent is what the configuration entry is given: the JSON text "", as the original sends it.
@@ -17,8 +18,8 @@ func ConfigurationEvent() []byte { return []byte(`""`) }
 //
 //	{"fromDate":"2024-01-08T10:00:00.000Z","untilDate":"2024-04-08T10:00:00.000Z"}
 func BundleEvent(w hat.Window) []byte {
-	b := hat.AppendString([]byte(`{"fromDate":`), hat.FormatTime(w.From))
-	return append(hat.AppendString(append(b, `,"untilDate":`...), hat.FormatTime(w.Until)), '}')
+	b := jsonb.AppendString([]byte(`{"fromDate":`), hat.FormatTime(w.From))
+	return append(jsonb.AppendString(append(b, `,"untilDate":`...), hat.FormatTime(w.Until)), '}')
 }
 
 // ParseBundle reads the answer of the bundle entry. Every fault is the author's.
@@ -81,7 +82,7 @@ func (e *Event) openNext() {
 		e.append(`],`)
 		e.properties = e.properties[1:]
 	}
-	e.append(string(hat.AppendString(nil, e.properties[0])))
+	e.append(string(jsonb.AppendString(nil, e.properties[0])))
 	e.append(`:[`)
 	e.open, e.first = true, true
 }

@@ -7,6 +7,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // A Status is what is true of a function at one HAT, whatever its author says.
@@ -28,13 +29,13 @@ type Status struct {
 func Configuration(m Manifest, s Status) json.RawMessage {
 	b := make([]byte, 0, 1024+len(m.Info)+len(m.Developer))
 	b = append(b, `{"id":`...)
-	b = hat.AppendString(b, m.ID.String())
+	b = jsonb.AppendString(b, m.ID.String())
 	b = append(append(b, `,"info":`...), m.Info...)
 	b = append(append(b, `,"developer":`...), m.Developer...)
 	b = append(b, `,"trigger":{"triggerType":`...)
-	b = hat.AppendString(b, string(m.Trigger.Kind))
+	b = jsonb.AppendString(b, string(m.Trigger.Kind))
 	if !m.Trigger.Period.IsZero() {
-		b = hat.AppendString(append(b, `,"period":`...), m.Trigger.Period.String())
+		b = jsonb.AppendString(append(b, `,"period":`...), m.Trigger.Period.String())
 	}
 	b = append(b, `},"dataBundle":`...)
 	question, _ := m.Bundle.MarshalJSON() // never fails; json.Marshal would escape it once more
@@ -47,7 +48,7 @@ func Configuration(m Manifest, s Status) json.RawMessage {
 	}{{"lastExecution", s.LastExecution}, {"executionStarted", s.ExecutionStarted}} {
 		if !t.at.IsZero() {
 			b = append(append(append(b, `,"`...), t.name...), `":`...)
-			b = hat.AppendString(b, hat.FormatTime(t.at))
+			b = jsonb.AppendString(b, hat.FormatTime(t.at))
 		}
 	}
 	return append(b, `}}`...)
@@ -60,9 +61,9 @@ func ManifestOf(g access.Grant) Manifest {
 		return Manifest{ID: g.Function, Version: g.Version, Trigger: g.Trigger, Bundle: g.Bundle, Info: m.Info, Developer: m.Developer}
 	}
 	info := append([]byte(nil), `{"name":`...)
-	info = hat.AppendString(info, g.Function.String())
-	info = hat.AppendString(append(info, `,"version":`...), g.Version.String())
-	info = hat.AppendString(append(info, `,"versionReleaseDate":`...), hat.FormatTime(g.Given))
+	info = jsonb.AppendString(info, g.Function.String())
+	info = jsonb.AppendString(append(info, `,"version":`...), g.Version.String())
+	info = jsonb.AppendString(append(info, `,"versionReleaseDate":`...), hat.FormatTime(g.Given))
 	info = append(info, `,"headline":"","termsUrl":"","supportContact":"","description":{"text":""},`+
 		`"graphics":{"banner":{"normal":""},"logo":{"normal":""},"screenshots":[]}}`...)
 	return Manifest{

@@ -1,5 +1,6 @@
 // Package hat holds the words: what a HAT, an Endpoint, a Record, a Run are called and what makes each of them
-// valid. It knows nothing of storage, networks or sandboxes and imports nothing of ours.
+// valid. It knows nothing of storage, networks or sandboxes and imports no package of ours
+// but jsonb, which says what makes two JSON texts one value.
 //
 // What crosses a trust boundary can only be parsed into existence: Name, Domain, Namespace, Endpoint, FunctionID
 // and Version are comparable, their zero value is invalid and prints as such. What the server mints itself (Seq,

@@ -14,6 +14,7 @@ import (
 	"she/internal/bundle"
 	"she/internal/engine"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // Bounds on the bodies of requests, in bytes. A route that stores records takes maxBody.
@@ -174,7 +175,7 @@ func elements(text []byte) (list []json.RawMessage, isArray bool, err error) {
 }
 
 func notJSON(dec *json.Decoder) error {
-	return fmt.Errorf("%w: at byte %d", hat.ErrNotJSON, dec.InputOffset())
+	return fmt.Errorf("%w: at byte %d", jsonb.ErrNotJSON, dec.InputOffset())
 }
 
 // appendRecord writes a record as clients read it:

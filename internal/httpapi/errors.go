@@ -16,6 +16,7 @@ import (
 	"she/internal/directory"
 	"she/internal/engine"
 	"she/internal/hat"
+	"she/internal/jsonb"
 	"she/internal/vault"
 )
 
@@ -102,8 +103,8 @@ var byCause = []struct {
 	{engine.ErrBeyondShare, errBeyondShare},
 	{bundle.ErrTooMuch, errTooMuch},
 	{vault.ErrDuplicate, controller(http.StatusBadRequest, "Bad Request", "Duplicate data - Duplicate data")},
-	{hat.ErrNumberTooLarge, badRequest("Invalid Json: " + hat.ErrNumberTooLarge.Error())},
-	{hat.ErrTooDeep, badRequest("Invalid Json: " + hat.ErrTooDeep.Error())},
+	{jsonb.ErrNumberTooLarge, badRequest("Invalid Json: " + jsonb.ErrNumberTooLarge.Error())},
+	{jsonb.ErrTooDeep, badRequest("Invalid Json: " + jsonb.ErrTooDeep.Error())},
 	{hat.ErrEndpointInvalid, badRequest(hat.ErrEndpointInvalid.Error())},
 }
 
@@ -120,7 +121,7 @@ func answerTo(err error) (answer *apiError, known bool) {
 	if errors.As(err, &over) {
 		return framework(http.StatusInsufficientStorage, "Insufficient Storage", sentence(over.Fault.Text)), true
 	}
-	if errors.Is(err, hat.ErrNotJSON) {
+	if errors.Is(err, jsonb.ErrNotJSON) {
 		return badRequest("Invalid Json: " + err.Error()), true // hat says where, never what
 	}
 	var fuel *bundle.FuelError

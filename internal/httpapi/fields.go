@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // An object is a JSON object of a request and the way to it, so that what does not fit can be named as clients know
@@ -42,7 +43,7 @@ func objectAt(path string, text json.RawMessage) (object, error) {
 	for key, value := range members(text) {
 		var name string
 		if json.Unmarshal(key, &name) != nil {
-			return o, hat.ErrNotJSON
+			return o, jsonb.ErrNotJSON
 		}
 		if o.fields[name] = value; len(o.fields) > maxFields {
 			return o, o.wrong(fmt.Sprintf("more than %d fields", maxFields))

@@ -16,6 +16,7 @@ import (
 	"she/internal/access"
 	"she/internal/directory"
 	"she/internal/hat"
+	"she/internal/jsonb"
 	"she/internal/vault"
 )
 
@@ -373,7 +374,7 @@ func TestElements(t *testing.T) {
 		}
 	}
 	for _, text := range []string{`[`, `[1`, `[1,`, `[1,]`, `[1 2]`, `[1]x`, `[1][2]`, `[bad]`, `[1}`} {
-		if _, _, err := elements([]byte(text)); !errors.Is(err, hat.ErrNotJSON) {
+		if _, _, err := elements([]byte(text)); !errors.Is(err, jsonb.ErrNotJSON) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -405,7 +406,7 @@ func FuzzElements(f *testing.F) {
 			t.Fatalf("split: %v, whole: fine", err)
 		}
 		// One level of nesting less remains when the array around it is gone.
-		if whole != nil && err == nil && !errors.Is(whole, hat.ErrTooDeep) {
+		if whole != nil && err == nil && !errors.Is(whole, jsonb.ErrTooDeep) {
 			t.Fatalf("split: fine, whole: %v", whole)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 
 	"she/internal/bundle"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // A spool is an answer of unknown length. Records come out of a snapshot of the vault, and a snapshot that is kept
@@ -55,7 +56,7 @@ func (s *spool) hold(record int) error {
 func (s *spool) text(t string) { s.buf = append(s.buf, t...) }
 
 // name writes the name of a property and its colon.
-func (s *spool) name(n string) { s.buf = append(hat.AppendString(s.buf, n), ':') }
+func (s *spool) name(n string) { s.buf = append(jsonb.AppendString(s.buf, n), ':') }
 
 func (s *spool) row(r bundle.Row) error {
 	size := r.Data.Len() + 256

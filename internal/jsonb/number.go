@@ -1,4 +1,4 @@
-package hat
+package jsonb
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ErrNumberTooLarge is what ParseData answers to a number whose exponent no decimal type of any client can hold.
+// ErrNumberTooLarge is what Canonical answers to a number whose exponent no decimal type of any client can hold.
 var ErrNumberTooLarge = errors.New("a number's exponent is beyond ±100000")
 
 const (

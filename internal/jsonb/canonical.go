@@ -1,4 +1,4 @@
-package hat
+package jsonb
 
 import (
 	"cmp"
@@ -60,9 +60,9 @@ func canonical(text []byte) (_ string, ok bool, err error) {
 	return string(c.out), true, nil
 }
 
-// ParseDataList reads an array of at most so many elements as ParseData reads each of them. Not ok says that it is none,
+// CanonicalList reads an array of at most so many elements as Canonical reads each of them. Not ok says that it is none,
 // or that something in it needs a closer look: then the elements have to be read one by one.
-func ParseDataList(text []byte, most int) (all []Data, ok bool) {
+func CanonicalList(text []byte, most int) (all []string, ok bool) {
 	c := newCanonicaliser(nil) // out holds one element at a time
 	c.in = text
 	defer c.free()
@@ -75,7 +75,7 @@ func ParseDataList(text []byte, most int) (all []Data, ok bool) {
 		if len(all) == most || !c.value() {
 			return nil, false
 		}
-		all = append(all, Data{string(c.out)})
+		all = append(all, string(c.out))
 		switch c.space() {
 		case ',':
 			c.at++
