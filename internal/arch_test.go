@@ -18,7 +18,7 @@ import (
 var (
 	leaves    = []string{"fuel", "jsonb"}
 	words     = concat(leaves, []string{"hat"})
-	decisions = []string{"bundle", "access", "receipt", "trigger", "plan", "contract", "feed", "debit"}
+	decisions = []string{"bundle", "access", "receipt", "trigger", "plan", "backlog", "contract", "feed", "debit"}
 	state     = []string{"vault", "directory", "catalog"}
 )
 
@@ -37,6 +37,7 @@ var table = map[string][]string{
 	"receipt":  words,
 	"trigger":  concat(words, []string{"access", "bundle"}),
 	"plan":     concat(words, []string{"access", "bundle"}),
+	"backlog":  concat(words, []string{"access", "bundle", "plan", "trigger"}),
 	"contract": concat(words, []string{"bundle", "access", "plan"}),
 	"feed":     words,
 	"sample":   words,

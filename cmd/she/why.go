@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/engine"
 	"she/internal/hat"
-	"she/internal/trigger"
 )
 
 type reasonView struct {
@@ -24,7 +24,7 @@ type reasonView struct {
 	Fault    *hat.Fault `json:"fault,omitempty"`
 	Run      string     `json:"run,omitempty"` // to replay or skip
 
-	Notes []trigger.Note `json:"notes,omitempty"`
+	Notes []backlog.Note `json:"notes,omitempty"`
 }
 
 func whyCommand(data, hatName *string) *cobra.Command {

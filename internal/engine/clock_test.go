@@ -139,7 +139,7 @@ func TestTheClockIsSet(t *testing.T) {
 				w.pass(3 * day)
 				expect(t, w.at("alice", "she/out"), c.want)
 				expect(t, w.runs("alice", "f"), c.runs)
-				if s := w.state("alice", "f"); s.Pending != nil || s.Ranges != nil {
+				if s := w.state("alice", "f"); s.Front != nil || s.Ranges != nil {
 					t.Errorf("at the end: %+v", s)
 				}
 			})

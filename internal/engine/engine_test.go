@@ -30,7 +30,7 @@ func Test57TriggerReturnsWhenTheOutputIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		expect(t, w.at("alice", "she/out"), "f1")
-		if s := w.state("alice", "f"); s.LastExecution.IsZero() || !s.Started.IsZero() || s.Pending != nil {
+		if s := w.state("alice", "f"); s.LastExecution.IsZero() || !s.Started.IsZero() || s.Front != nil {
 			t.Errorf("%+v", s)
 		}
 		expect(t, w.runs("alice", "f"), "committed")
@@ -297,7 +297,7 @@ func Test66RandomInterleavings(t *testing.T) {
 			time.Sleep(time.Duration(writer.IntN(30)) * time.Millisecond)
 		}
 		for range 1000 {
-			if s := w.state("alice", "f"); s.Pending == nil && s.Ranges == nil {
+			if s := w.state("alice", "f"); s.Front == nil && s.Ranges == nil {
 				break
 			}
 			w.pass(time.Hour)

@@ -27,7 +27,7 @@ type loop struct {
 	running int
 
 	// looks that wait, those somebody woke before those of a sweep; a HAT waits at most once in each.
-	urgent, background backlog
+	urgent, background arrivals
 	looking            map[string]bool // in flight; true: and to be looked at once more
 	timers             timers
 	pendulum           pendulum

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/backlog"
 	"she/internal/hat"
 	"she/internal/invoke"
-	"she/internal/trigger"
 	"she/internal/vault"
 )
 
@@ -47,20 +47,20 @@ func TestAnOutageParksNothing(t *testing.T) {
 			t.Errorf("after %d days: %+v", days, s)
 		}
 		state := w.state("alice", "f")
-		if state.Pending == nil || state.Pending.Parked || state.Pending.Attempt < 100*days || state.Ranges != nil {
-			t.Fatalf("after %d days: %+v, %+v", days, state.Pending, state.Ranges)
+		if state.Front == nil || state.Front.Parked || state.Front.Attempt < 100*days || state.Ranges != nil {
+			t.Fatalf("after %d days: %+v, %+v", days, state.Front, state.Ranges)
 		}
-		if pause := time.Until(state.Pending.NotBefore); pause > 10*time.Minute {
+		if pause := time.Until(state.Front.NotBefore); pause > 10*time.Minute {
 			t.Errorf("the next attempt is in %v", pause)
 		}
 		for _, who := range []string{"alice", "bob"} {
-			if s := w.state(who, "g"); s.Pending != nil || s.LastExecution.IsZero() {
+			if s := w.state(who, "g"); s.Front != nil || s.LastExecution.IsZero() {
 				t.Errorf("%s's other function: %+v", who, s)
 			}
 		}
 		mended.Store(true)
 		w.pass(10 * time.Minute)
-		if s := w.state("alice", "f"); s.Pending != nil || s.Ranges != nil || s.LastExecution.IsZero() {
+		if s := w.state("alice", "f"); s.Front != nil || s.Ranges != nil || s.LastExecution.IsZero() {
 			t.Errorf("when it is mended: %+v", s)
 		}
 		if s, _ := w.stats(); s != (Stats{}) {
@@ -89,9 +89,9 @@ func TestTheMachinesErrorsAreTheOperators(t *testing.T) {
 	}
 	full := hat.NewFault(hat.Operator, "Vault.Full", "no room left on the disk")
 	now := time.Date(2024, 3, 1, 12, 0, 0, 0, time.UTC)
-	a := trigger.Why(trigger.Situation{Enabled: true, Installed: true, Available: true, Waiting: &trigger.Waiting{
+	a := backlog.Why(backlog.Situation{Enabled: true, Installed: true, Available: true, Front: &backlog.Item{
 		NotBefore: now.Add(time.Minute), Attempt: 2000, Fault: full}}, now)
-	if a.Code != trigger.WaitingForRetry || a.Fault != full || !a.Until.Equal(now.Add(time.Minute)) {
+	if a.Code != backlog.WaitingForRetry || a.Fault != full || !a.Until.Equal(now.Add(time.Minute)) {
 		t.Errorf("why: %+v", a)
 	}
 }

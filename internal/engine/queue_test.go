@@ -142,7 +142,7 @@ func TestQueueForgetsIdleHATs(t *testing.T) {
 }
 
 func TestBacklogHoldsEachOnce(t *testing.T) {
-	var b backlog
+	var b arrivals
 	for _, id := range []string{"a", "b", "a"} {
 		b.add(id)
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/plan"
-	"she/internal/trigger"
 	"she/internal/vault"
 )
 
@@ -30,7 +30,7 @@ func TestOverQuotaWaitsForTheNextDay(t *testing.T) {
 		if got, want := w.called(), "f:1 f:2"; got != want {
 			t.Errorf("ran %s, want %s", got, want)
 		}
-		why := func(id string) (a trigger.Answer) {
+		why := func(id string) (a backlog.Answer) {
 			t.Helper()
 			w.with(id, func(v vault.Vault, owner access.Caller) error {
 				reasons, err := w.engine.Why(t.Context(), v, owner, functionID("f"))
@@ -42,7 +42,7 @@ func TestOverQuotaWaitsForTheNextDay(t *testing.T) {
 			return a
 		}
 		_, midnight := plan.Day(time.Now())
-		if a := why("one"); a.Code != trigger.OverQuota || !a.Until.Equal(midnight) || a.Fault.Code != plan.CodeRuns {
+		if a := why("one"); a.Code != backlog.OverQuota || !a.Until.Equal(midnight) || a.Fault.Code != plan.CodeRuns {
 			t.Errorf("why: %+v", a)
 		}
 		var failed *FailedError

@@ -54,7 +54,7 @@ func TestWhatFailsForEverHoldsNothingUp(t *testing.T) {
 			w.pass(24 * time.Hour)
 		}
 		expect(t, w.at("alice", "she/out"), "f1,f2,f3,f4")
-		if s := w.state("alice", "f"); s.Pending != nil || len(s.Ranges) != 2 {
+		if s := w.state("alice", "f"); s.Front != nil || len(s.Ranges) != 2 {
 			t.Errorf("%+v", s)
 		}
 		w.post("alice", "a/x", "5")
@@ -85,7 +85,7 @@ func Test87ThinDataIsGivenWhenThereIsMore(t *testing.T) {
 			w.pass(30 * 24 * time.Hour)
 		}
 		expect(t, w.at("alice", "she/out"), "f1,f2,f3")
-		if s := w.state("alice", "f"); s.Pending != nil || s.Ranges != nil {
+		if s := w.state("alice", "f"); s.Front != nil || s.Ranges != nil {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -104,7 +104,7 @@ func TestInOrderNothingOvertakes(t *testing.T) {
 		w.pass(30 * 24 * time.Hour)
 		expect(t, w.at("alice", "she/out"), "")
 		expect(t, w.why("alice", "f"), "parked")
-		if err := w.steer("alice", w.engine.Skip, w.state("alice", "f").Pending.Run); err != nil {
+		if err := w.steer("alice", w.engine.Skip, w.state("alice", "f").Front.Run); err != nil {
 			t.Fatal(err)
 		}
 		expect(t, w.at("alice", "she/out"), "f1")
@@ -124,7 +124,7 @@ func Test76WhatIsTooLargeAloneHoldsNothingUp(t *testing.T) {
 		w.engine.Wake("alice")
 		w.settle()
 		expect(t, w.at("alice", "she/out"), "f1,f2,f3")
-		if s := w.state("alice", "f"); s.Pending != nil || len(s.Ranges) != 1 || s.Ranges[0].Upto != s.Ranges[0].After+1 {
+		if s := w.state("alice", "f"); s.Front != nil || len(s.Ranges) != 1 || s.Ranges[0].Upto != s.Ranges[0].After+1 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -158,7 +158,7 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 		w.post("alice", "a/x", "0", "1", "2", "3", "4", "5", "6", "7", "8")
 		for _, id := range []string{"f0", "f1"} {
 			expect(t, w.at("alice", "she/"+id), "0,1,2,3,4,5,6,7,8")
-			if s := w.state("alice", id); s.Pending != nil || s.Ranges != nil {
+			if s := w.state("alice", id); s.Front != nil || s.Ranges != nil {
 				t.Errorf("%s: %+v", id, s)
 			}
 			// Nine at once, four, then two: what fits is kept for the rest.
@@ -170,7 +170,7 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 		w.pass(30 * 24 * time.Hour)
 		for _, id := range []string{"f0", "f1"} {
 			expect(t, w.at("alice", "she/"+id), "0,1,2,3,4,5,6,7,8,9,10,11")
-			if s := w.state("alice", id); s.Pending != nil || len(s.Ranges) != 1 || s.Ranges[0].Upto != s.Ranges[0].After+1 {
+			if s := w.state("alice", id); s.Front != nil || len(s.Ranges) != 1 || s.Ranges[0].Upto != s.Ranges[0].After+1 {
 				t.Errorf("%s: %+v", id, s)
 			}
 		}
@@ -207,7 +207,7 @@ func TestWhatIsGrantedLaterIsShownOnItsOwn(t *testing.T) {
 		w.engine.Wake("alice")
 		w.settle()
 		expect(t, w.at("alice", "she/out"), "f1,fbefore")
-		if s := w.state("alice", "f"); s.Ranges != nil || s.Pending != nil {
+		if s := w.state("alice", "f"); s.Ranges != nil || s.Front != nil {
 			t.Errorf("%+v", s)
 		}
 		w.enable("alice", "f") // since ever

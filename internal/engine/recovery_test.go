@@ -55,7 +55,7 @@ func Test67WhateverIsKilledWhen(t *testing.T) {
 					w.start()
 					w.pass(24 * time.Hour)
 					expect(t, w.at("alice", "she/out"), "f1")
-					if s := w.state("alice", "f"); s.Pending != nil || !s.Started.IsZero() {
+					if s := w.state("alice", "f"); s.Front != nil || !s.Started.IsZero() {
 						t.Errorf("%+v", s)
 					}
 					if runs := w.runs("alice", "f"); strings.Count(runs, "committed") > 2 || !strings.HasSuffix(runs, "committed") {

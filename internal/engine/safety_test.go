@@ -160,8 +160,8 @@ func Test73RetriesWithGrowingPauses(t *testing.T) {
 				t.Errorf("pauses %s and %s", before, after)
 			}
 		}
-		if s := w.state("alice", "f"); s.Pending != nil {
-			t.Errorf("still pending: %+v", s.Pending)
+		if s := w.state("alice", "f"); s.Front != nil {
+			t.Errorf("still pending: %+v", s.Front)
 		}
 	})
 }
@@ -180,7 +180,7 @@ func Test73ParkedWorkIsWokenByRequest(t *testing.T) {
 		w.enable("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.pass(30 * 24 * time.Hour)
-		if s := w.state("alice", "f"); s.Pending != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked || s.Ranges[0].Fault == nil {
+		if s := w.state("alice", "f"); s.Front != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked || s.Ranges[0].Fault == nil {
 			t.Fatalf("%+v", s)
 		}
 		if n := len(w.calls); n > 20 {
@@ -247,7 +247,7 @@ func Test75OneThatHangsDelaysNobody(t *testing.T) {
 		expect(t, w.at("alice", "she/out"), "f1")
 		w.pass(301 * time.Second)
 		s := w.state("alice", "slow")
-		if !s.Started.IsZero() || s.Pending == nil || s.Pending.Fault.Code != "Sandbox.Timedout" {
+		if !s.Started.IsZero() || s.Front == nil || s.Front.Fault.Code != "Sandbox.Timedout" {
 			t.Errorf("%+v", s)
 		}
 		w.disable("alice", "slow")
@@ -281,7 +281,7 @@ func Test76TooLargeIsSplitForIndividual(t *testing.T) {
 			seen = append(seen, strings.Join(part, ","))
 		}
 		expect(t, strings.Join(seen, " "), "00,01,02,03,04 05,06,07")
-		if s := w.state("alice", "f"); s.Pending != nil || s.Cursor == 0 {
+		if s := w.state("alice", "f"); s.Front != nil || s.Cursor == 0 {
 			t.Errorf("%+v", s)
 		}
 	})

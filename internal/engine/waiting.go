@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// A backlog is HATs in order of arrival, each once.
-type backlog struct {
+// Arrivals are HATs in order of arrival, each once.
+type arrivals struct {
 	order []string
 	in    map[string]bool
 }
 
-func (b *backlog) add(id string) {
+func (b *arrivals) add(id string) {
 	if b.in[id] {
 		return
 	}
@@ -22,7 +22,7 @@ func (b *backlog) add(id string) {
 	b.order = append(b.order, id)
 }
 
-func (b *backlog) take() (string, bool) {
+func (b *arrivals) take() (string, bool) {
 	if len(b.order) == 0 {
 		return "", false
 	}

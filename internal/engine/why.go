@@ -6,16 +6,16 @@ import (
 	"slices"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/hat"
 	"she/internal/plan"
-	"she/internal/trigger"
 	"she/internal/vault"
 )
 
 // A Reason says what one function at one HAT is waiting for.
 type Reason struct {
 	Function hat.FunctionID
-	trigger.Answer
+	backlog.Answer
 }
 
 // lastRuns is how far back the last run that committed is looked for.
@@ -49,7 +49,7 @@ func (e *Engine) Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.
 		if err != nil {
 			return nil, err
 		}
-		reasons = append(reasons, Reason{id, trigger.Why(s, e.now())})
+		reasons = append(reasons, Reason{id, backlog.Why(s, e.now())})
 	}
 	if !f.IsZero() && len(reasons) == 0 {
 		return nil, ErrFunctionNotFound
@@ -57,10 +57,10 @@ func (e *Engine) Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.
 	return reasons, nil
 }
 
-func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, id hat.FunctionID, state *vault.FunctionState) (s trigger.Situation, err error) {
+func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, id hat.FunctionID, state *vault.FunctionState) (s backlog.Situation, err error) {
 	installed, ok := e.registry.function(id)
 	_, runnable := e.registry.runnable(id)
-	s = trigger.Situation{Stopped: !e.atWork.Load(), Installed: ok, Available: runnable, Problem: installed.Problem}
+	s = backlog.Situation{Stopped: !e.atWork.Load(), Installed: ok, Available: runnable, Problem: installed.Problem}
 	if state == nil {
 		return s, nil
 	}
@@ -84,12 +84,8 @@ func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, 
 		}
 		s.Quota = limit.Full(held)
 	}
-	for _, r := range state.Ranges {
-		s.Ranges = append(s.Ranges, waiting(r.Pending))
-	}
-	if p := state.Pending; p != nil {
-		w := waiting(*p)
-		s.Waiting = &w
+	s.Front, s.Ranges = state.Front, state.Ranges
+	if s.Front != nil {
 		return s, nil
 	}
 	runs, err := v.Runs(ctx, c, id, hat.RunID{}, lastRuns)
@@ -97,8 +93,4 @@ func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, 
 		s.Hidden = runs[i].Stats.Hidden
 	}
 	return s, err
-}
-
-func waiting(p vault.Pending) trigger.Waiting {
-	return trigger.Waiting{NotBefore: p.NotBefore, Attempt: p.Attempt, Fault: p.Fault, Parked: p.Parked, Run: p.Run}
 }

@@ -6,9 +6,9 @@ import (
 	"net/url"
 	"strconv"
 
+	"she/internal/backlog"
 	"she/internal/engine"
 	"she/internal/hat"
-	"she/internal/trigger"
 	"she/internal/vault"
 )
 
@@ -27,12 +27,12 @@ func (s *server) why(w *recorder, q *request) error {
 	}
 	answer := struct {
 		Function string         `json:"function"`
-		Code     trigger.Code   `json:"code"`
+		Code     backlog.Code   `json:"code"`
 		Text     string         `json:"text"`
 		Until    string         `json:"until,omitempty"`
 		Fault    *hat.Fault     `json:"fault,omitempty"`
 		Run      string         `json:"run,omitempty"`
-		Notes    []trigger.Note `json:"notes,omitempty"`
+		Notes    []backlog.Note `json:"notes,omitempty"`
 	}{Function: id.String(), Code: reasons[0].Code, Text: reasons[0].Text, Fault: reasons[0].Fault, Notes: reasons[0].Notes}
 	if run := reasons[0].Run; !run.IsZero() {
 		answer.Run = run.String()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/invoke"
@@ -152,7 +153,7 @@ func (v timed) Fail(ctx context.Context, p plan.Plan, out vault.Output, f *hat.F
 	err := v.Vault.Fail(ctx, p, out, f)
 	v.m.transaction("fail", began, err)
 	if err == nil {
-		v.m.ended(p, vault.EndState(f), f.Who)
+		v.m.ended(p, backlog.EndState(f), f.Who)
 	}
 	return err
 }

@@ -11,11 +11,10 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"slices"
-	"strings"
 	"time"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/plan"
@@ -29,11 +28,11 @@ var (
 	ErrNotFound   = errors.New("not found")
 	ErrExists     = errors.New("exists already")
 	ErrNotEnabled = errors.New("function is not enabled")
-	ErrBusy       = errors.New("function is running")
-	ErrNothingDue = errors.New("function has nothing to do")
+	ErrBusy       = backlog.ErrBusy
+	ErrNothingDue = backlog.ErrNothingDue
 	ErrTooMany    = errors.New("more than can be done at once")
 	ErrEnded      = errors.New("the run has ended")
-	ErrStale      = errors.New("another claim has replaced this one, or the grant is gone")
+	ErrStale      = backlog.ErrStale
 	ErrFull       = errors.New("no room left on the disk")
 	ErrMachine    = errors.New("the machine refuses what the vault needs: its disk, its file, a descriptor or memory")
 	ErrDamaged    = errors.New("the vault's file is damaged")
@@ -134,31 +133,11 @@ type Records interface {
 type FunctionState struct {
 	Grant         access.Grant
 	Enabled       bool
-	Cursor        hat.Seq   // everything up to here is processed
-	LastExecution time.Time // when the last run that committed was claimed: it saw nothing later; zero: never
-	Started       time.Time // of the run in flight; zero: none
-	Pending       *Pending  // the front, what has come behind the cursor; nil: nothing
-	Ranges        []Range   // what waits before it, the oldest ground first
-}
-
-// Pending is work that waits: "up to N, not before T".
-type Pending struct {
-	Upto      hat.Seq
-	Since     time.Time  // when the oldest of it was committed
-	NotBefore time.Time  // zero: waits until somebody asks, as a manual function's does
-	Attempt   int        // failed attempts so far
-	Fault     *hat.Fault // of the last one
-	Parked    bool       // waits for a person, not for time alone
-	Run       hat.RunID  // the last attempt; of a replay that has not begun, the run it repeats; zero: none
-}
-
-// A Range is ground up to the cursor, After < Seq ≤ Upto, that waits on its own: it was parked, was stored before it was
-// granted, or is to be covered once more.
-type Range struct {
-	After hat.Seq
-	plan.Part
-	Replaces hat.RunID // the run whose output is replaced; zero: none
-	Pending
+	Cursor        hat.Seq        // everything up to here is processed
+	LastExecution time.Time      // when the last run that committed was claimed: it saw nothing later; zero: never
+	Started       time.Time      // of the run in flight; zero: none
+	Front         *backlog.Item  // what has come behind the cursor; nil: nothing
+	Ranges        []backlog.Item // what waits before it, the oldest ground first
 }
 
 // Functions the Owner has switched on, or once had.
@@ -283,14 +262,14 @@ type Work interface {
 }
 
 // RunState is where a run is; docs/runs.md draws the edges.
-type RunState string
+type RunState = backlog.State
 
 const (
-	RunPlanned   RunState = "planned" // claimed: asking or running
-	RunCommitted RunState = "committed"
-	RunRefused   RunState = "refused" // its answer was not accepted, or the grant went away
-	RunFailed    RunState = "failed"
-	RunAbandoned RunState = "abandoned" // given back, or its lease lapsed
+	RunPlanned   = backlog.Planned
+	RunCommitted = backlog.Committed
+	RunRefused   = backlog.Refused
+	RunFailed    = backlog.Failed
+	RunAbandoned = backlog.Abandoned
 )
 
 // A Run is one attempt at a Plan.
@@ -375,21 +354,6 @@ type RunChange struct {
 
 // CodeCancelled is the code of the fault of a run that somebody ended.
 const CodeCancelled = "Run.Cancelled"
-
-// EndState is how a run with this fault ends: refused if the function answered and the answer would not do, or the
-// grant would not; failed otherwise.
-func EndState(f *hat.Fault) RunState {
-	if f.Who == hat.Owner {
-		return RunRefused
-	}
-	if kind, _, _ := strings.Cut(f.Code, "."); f.Who == hat.Author && slices.Contains(answerCodes, kind) {
-		return RunRefused
-	}
-	return RunFailed
-}
-
-// answerCodes are the first words of the codes that package contract and the engine give to answers.
-var answerCodes = []string{"Answer", "Bundle", "Configuration", "Response"}
 
 // A Disclosure is what was shown to somebody else than the Owner: ids, not content.
 type Disclosure struct {

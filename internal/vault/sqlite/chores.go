@@ -103,7 +103,7 @@ func (t *tx) declareStored(int) (bool, error) {
 			return false, err
 		}
 		for _, f := range all {
-			asked = useful(f.grant.Bundle)
+			asked = useful(f.Grant.Bundle)
 		}
 	} else {
 		d, err := oneDocument(t.ctx, t.conn, vault.DocumentKind(kind), holder)

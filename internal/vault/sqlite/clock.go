@@ -3,9 +3,6 @@ package sqlite
 import (
 	"context"
 	"time"
-
-	"she/internal/plan"
-	"she/internal/trigger"
 )
 
 // A clock that runs ahead is set back some day, and what was stored before lies too far ahead then: a pause of seconds
@@ -24,11 +21,10 @@ func isAhead(ctx context.Context, c *conn, now time.Time) (bool, error) {
 		return false, err
 	}
 	for _, f := range all {
-		p, ranges, err := waitingOf(ctx, c, f)
-		if err != nil {
+		if f, err = withRanges(ctx, c, f); err != nil {
 			return false, err
 		}
-		if cut(&f, p, ranges, now) {
+		if _, some := f.SetBack(now); some {
 			return true, nil
 		}
 	}
@@ -39,61 +35,23 @@ func isAhead(ctx context.Context, c *conn, now time.Time) (bool, error) {
 func (v *Vault) cutTimes(ctx context.Context) error {
 	return v.write(ctx, "clock", func(t *tx) error {
 		all, err := functions(t.ctx, t.conn, t.v.grants, aheadQuery, t.now.UnixMicro())
-		for i := range all {
+		for _, f := range all {
 			if err == nil {
-				err = t.inTime(&all[i])
+				f, err = withRanges(t.ctx, t.conn, f)
+			}
+			if err == nil {
+				_, err = t.setBack(f)
 			}
 		}
 		return err
 	})
 }
 
-// inTime cuts what lies too far ahead of one function.
-func (t *tx) inTime(f *function) error {
-	p, ranges, err := t.waiting(*f)
-	if err != nil || !cut(f, p, ranges, t.now) {
-		return err
+// setBack cuts what lies too far ahead of one function.
+func (t *tx) setBack(f function) (function, error) {
+	b, some := f.SetBack(t.now)
+	if !some {
+		return f, nil
 	}
-	if _, err := t.exec(t.ctx, "UPDATE functions SET last_execution = ? WHERE n = ?", micros(f.last), f.n); err != nil {
-		return err
-	}
-	if p != nil {
-		if err := t.savePending(f.n, p); err != nil {
-			return err
-		}
-	}
-	for _, g := range ranges {
-		if err := t.saveRange(f.n, g); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// cut cuts what lies too far ahead of now, and says whether anything did.
-func cut(f *function, p *front, ranges []*ground, now time.Time) (some bool) {
-	sooner := func(at *time.Time, latest time.Time) {
-		if at.After(latest) {
-			*at, some = latest, true
-		}
-	}
-	sooner(&f.last, now)
-	item := func(w *work) {
-		sooner(&w.since, now)
-		if w.parked || w.notBefore.IsZero() {
-			return // waits for a person
-		}
-		next := now
-		if !w.replay {
-			next = trigger.NotBefore(f.state(), now)
-		}
-		sooner(&w.notBefore, plan.Latest(w.fault, w.tries(), next, now))
-	}
-	if p != nil {
-		item(&p.work)
-	}
-	for _, g := range ranges {
-		item(&g.work)
-	}
-	return some
+	return t.save(f, b)
 }

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/bundle"
 	"she/internal/hat"
-	"she/internal/plan"
 	"she/internal/receipt"
 	"she/internal/trigger"
 	"she/internal/vault"
@@ -61,24 +61,6 @@ func sameGrant(a, b access.Grant) bool {
 	return leftErr == nil && rightErr == nil && left == right
 }
 
-// A function is a row of table functions with its grant, and with what waited for it when the row was read.
-type function struct {
-	n       int64
-	granted int64
-	grant   access.Grant
-	enabled bool
-	cursor  hat.Seq
-	last    time.Time
-	epoch   int64
-
-	front  *front // nil: nothing waited behind the cursor
-	ranges bool   // there were some
-}
-
-func (f function) state() trigger.State {
-	return trigger.State{Grant: f.grant, LastExecution: f.last}
-}
-
 const functionColumns = `SELECT f.n, f.granted, f.enabled, f.cursor, f.last_execution, f.epoch,
 	EXISTS (SELECT 1 FROM ranges g WHERE g.function = f.n), p.function, ` + frontFields + `
 	FROM functions f LEFT JOIN pending p ON p.function = f.n LEFT JOIN chains c ON c.n = p.chain `
@@ -91,17 +73,17 @@ func functions(ctx context.Context, c *conn, known map[int64]access.Grant, where
 			last, waiting sql.NullInt64
 			row           frontRow
 		)
-		err := scan(append([]any{&f.n, &f.granted, &f.enabled, &f.cursor, &last, &f.epoch, &f.ranges, &waiting}, row.into()...)...)
+		err := scan(append([]any{&f.n, &f.GrantNumber, &f.Enabled, &f.Cursor, &last, &f.Epoch, &f.hasRanges, &waiting}, row.into()...)...)
 		if err == nil && waiting.Valid {
-			f.front, err = row.front()
+			f.Front, err = row.front(f.Cursor)
 		}
-		f.last = fromMicros(last)
+		f.LastExecution = fromMicros(last)
 		all = append(all, f)
 		return err
 	})
 	for i := range all {
 		if err == nil {
-			all[i].grant, err = grantOf(ctx, c, known, all[i].granted)
+			all[i].Grant, err = grantOf(ctx, c, known, all[i].GrantNumber)
 		}
 	}
 	return all, err
@@ -148,49 +130,31 @@ func (r *frontRow) into() []any {
 	return []any{&r.upto, &r.since, &r.notBefore, &r.attempt, &r.fault, &r.parked, &r.replay, &r.chain, &r.tried, &r.most, &r.last, &r.outages}
 }
 
-func (r *frontRow) front() (p *front, err error) {
-	p = &front{tried: hat.Seq(r.tried.Int64), work: work{
-		upto: hat.Seq(r.upto.Int64), since: fromMicros(r.since), notBefore: fromMicros(r.notBefore), attempt: int(r.attempt.Int64), outages: int(r.outages.Int64),
-		parked: r.parked.Bool, replay: r.replay.Bool, most: int(r.most.Int64),
-	}}
-	if p.fault, err = parseFault(r.fault); err != nil {
+func (r *frontRow) front(cursor hat.Seq) (p *backlog.Item, err error) {
+	p = &backlog.Item{
+		After: cursor, Upto: hat.Seq(r.upto.Int64), Oldest: fromMicros(r.since), NotBefore: fromMicros(r.notBefore),
+		Attempt: int(r.attempt.Int64), Outages: int(r.outages.Int64), Parked: r.parked.Bool, Replay: r.replay.Bool,
+		Most: int(r.most.Int64), Tried: hat.Seq(r.tried.Int64),
+	}
+	if p.Fault, err = parseFault(r.fault); err != nil {
 		return nil, err
 	}
-	if p.last, err = maybeRun(r.last); err != nil {
+	if p.Run, err = maybeRun(r.last); err != nil {
 		return nil, err
 	}
-	p.chain, err = parseChain(r.chain)
+	p.Chain, err = parseChain(r.chain)
 	return p, err
 }
 
-// pendingOf is the front; nil if nothing waits behind the cursor.
-func pendingOf(ctx context.Context, c *conn, function int64) (p *front, err error) {
-	err = c.each(ctx, "SELECT "+frontFields+" FROM pending p LEFT JOIN chains c ON c.n = p.chain WHERE p.function = ?", []any{function},
-		func(scan func(...any) error) (err error) {
-			var row frontRow
-			if err := scan(row.into()...); err != nil {
-				return err
-			}
-			p, err = row.front()
-			return err
-		})
-	return p, err
-}
-
-func (t *tx) savePending(function int64, p *front) error {
-	chain, err := t.chain(p.chain)
+func (t *tx) saveFront(function int64, p *backlog.Item) error {
+	chain, err := t.chain(p.Chain)
 	if err != nil {
 		return err
 	}
 	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run, outages)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		function, int64(p.upto), p.since.UnixMicro(), micros(p.notBefore), p.attempt, faultText(p.fault), p.parked, p.replay, chain,
-		int64(p.tried), p.most, runBytes(p.last), p.outages)
-	return err
-}
-
-func (t *tx) dropPending(function int64) error {
-	_, err := t.exec(t.ctx, "DELETE FROM pending WHERE function = ?", function)
+		function, int64(p.Upto), p.Oldest.UnixMicro(), micros(p.NotBefore), p.Attempt, faultText(p.Fault), p.Parked, p.Replay, chain,
+		int64(p.Tried), p.Most, runBytes(p.Run), p.Outages)
 	return err
 }
 
@@ -228,107 +192,63 @@ func (t *tx) raise(events []trigger.Event) error {
 	t.v.alone = len(enabled) == 0
 	t.raised = t.raised || !t.v.alone
 	for _, f := range enabled {
-		verdict := trigger.Judge(f.state(), events, t.now)
-		if verdict.Raised() {
-			if err := t.add(f, f.front, verdict, t.now, 0); err != nil {
-				return fmt.Errorf("pending work of %s: %w", f.grant.Function, err)
+		if f.NeedsRanges() {
+			if f, err = withRanges(t.ctx, t.conn, f); err != nil {
+				return err
 			}
+		}
+		b, verdict := f.Arrive(events, t.now)
+		if f, err = t.save(f, b); err != nil {
+			return fmt.Errorf("pending work of %s: %w", f.Grant.Function, err)
 		}
 		if verdict.Stopped != trigger.NotStopped {
 			if err := t.stopped(f, verdict); err != nil {
-				return fmt.Errorf("stopped chain at %s: %w", f.grant.Function, err)
+				return fmt.Errorf("stopped chain at %s: %w", f.Grant.Function, err)
 			}
 		}
 	}
 	return nil
 }
 
-// add puts new work to what waits already, p. Work that pauses after a failure keeps its pause; what is parked stays so,
-// and so does what comes behind it if the function wants its data in order.
-func (t *tx) add(f function, p *front, v trigger.Verdict, since time.Time, most int) error {
-	if p != nil && p.parked && !f.grant.InOrder {
-		// Only a file of before there were ranges, or of a function that was in order, has this.
-		told := plan.Plan{LastExecution: f.last, Window: plan.Window(t.now, f.last, false)}
-		if err := t.setAside(f, p, p.upto, told); err != nil {
-			return err
-		}
-		p = nil
+// stored answers a question of package backlog.
+func (t *tx) stored(q *backlog.Question) (all []backlog.Stored, err error) {
+	upto, before, ahead := q.Upto, int64(math.MaxInt64), int64(math.MaxInt64)
+	if upto == 0 {
+		upto = t.seq
 	}
-	if p == nil {
-		p = &front{work: work{since: since, notBefore: v.NotBefore, most: most}}
+	if !q.Part.Before.IsZero() {
+		before = sinceMicros(q.Part.Before)
 	}
-	p.upto = max(p.upto, v.Upto)
-	if len(v.Chain) > len(p.chain) {
-		p.chain = v.Chain
+	if q.Ahead > 0 {
+		ahead = int64(q.Ahead)
 	}
-	return t.savePending(f.n, p)
-}
-
-// A span is positions after < seq <= upto (0: no end), narrowed as a range may be.
-type span struct {
-	after, upto hat.Seq
-	part        plan.Part
-}
-
-// stored says what the records of a span mean for a function, as its grant and trigger say, and how long the oldest of
-// those that mean something has been there.
-func (t *tx) stored(f function, s span) (v trigger.Verdict, since time.Time, err error) {
-	var events []trigger.Event
-	if s.upto == 0 {
-		s.upto = t.seq
-	}
-	before := int64(math.MaxInt64)
-	if !s.part.Before.IsZero() {
-		before = sinceMicros(s.part.Before)
-	}
-	ahead := int64(math.MaxInt64)
-	if f.grant.Ahead > 0 {
-		ahead = int64(f.grant.Ahead)
-	}
-	for _, e := range f.grant.Bundle.Endpoints() {
-		if !s.part.At(e) {
-			continue
-		}
-		// One event for each chain of writers is as good as all of them.
+	for _, e := range q.Endpoints {
+		// One record for each chain of writers is as good as all of them.
 		err := t.each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
 			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND (r.created >= ? OR r.born >= ?) AND r.created >= ? AND r.created < ? GROUP BY r.chain`,
 			[]any{
-				e.String(), int64(s.after), e.String(), int64(s.after), int64(s.upto),
-				sinceMicros(f.grant.Since), ahead, sinceMicros(s.part.Since), before,
+				e.String(), int64(q.After), e.String(), int64(q.After), int64(upto),
+				sinceMicros(q.Since), ahead, sinceMicros(q.Part.Since), before,
 			}, func(scan func(...any) error) (err error) {
 				var (
 					chain  sql.NullString
 					oldest sql.NullInt64
+					s      backlog.Stored
 				)
-				ev := trigger.Event{Endpoint: e, Created: f.grant.Since} // not too old, as was asked
-				if err := scan(&chain, &ev.Seq, &oldest); err != nil {
+				s.Endpoint = e
+				if err := scan(&chain, &s.Seq, &oldest); err != nil {
 					return err
 				}
-				if ev.Chain, err = parseChain(chain); err != nil {
-					return err
-				}
-				at := fromMicros(oldest)
-				if trigger.Judge(f.state(), []trigger.Event{ev}, t.now).Raised() && (since.IsZero() || at.Before(since)) {
-					since = at
-				}
-				events = append(events, ev)
-				return nil
+				s.Oldest = fromMicros(oldest)
+				s.Chain, err = parseChain(chain)
+				all = append(all, s)
+				return err
 			})
 		if err != nil {
-			return v, since, err
+			return nil, err
 		}
 	}
-	// What is stopped here was recorded when it was written.
-	return trigger.Judge(f.state(), events, t.now), since, nil
-}
-
-// addStored makes pending what is stored beyond a position, where nothing is.
-func (t *tx) addStored(f function, after hat.Seq, most int) error {
-	verdict, since, err := t.stored(f, span{after: after})
-	if err != nil || !verdict.Raised() {
-		return err
-	}
-	return t.add(f, nil, verdict, since, most)
+	return all, nil
 }
 
 // sinceMicros rounds up, so that a record of the same microsecond but before is not counted.
@@ -384,53 +304,37 @@ func (v *Vault) Agree(
 		if g.Given.IsZero() {
 			g.Given = t.now
 		}
-		if !isNew && f.enabled && sameGrant(f.grant, g) {
+		if !isNew && f.Enabled && sameGrant(f.Grant, g) {
 			state, err = stateOf(t.ctx, t.conn, f)
 			return err
 		}
 		t.grows = fully
-		if g.Ahead = f.grant.Ahead; isNew || g.Ahead == 0 || g.Since.After(f.grant.Since) {
+		if g.Ahead = f.Grant.Ahead; isNew || g.Ahead == 0 || g.Since.After(f.Grant.Since) {
 			g.Ahead = t.seq + 1
 		}
 		body, err := encodeGrant(g)
 		if err != nil {
 			return err
 		}
-		before := f
-		if err := t.get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &f.granted); err != nil {
+		var number int64
+		if err := t.get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &number); err != nil {
 			return err
 		}
 		if isNew {
 			err = t.get(t.ctx, `INSERT INTO functions (id, granted, enabled, cursor, epoch) VALUES (?, ?, 1, 0, 0) RETURNING n`,
-				[]any{g.Function.String(), f.granted}, &f.n)
+				[]any{g.Function.String(), number}, &f.n)
 		} else {
-			_, err = t.exec(t.ctx, "UPDATE functions SET granted = ?, enabled = 1 WHERE n = ?", f.granted, f.n)
+			f, err = t.inFlight(f)
 		}
 		if err != nil {
-			return err
-		}
-		if err := t.withdraw(f); err != nil {
 			return err
 		}
 		if err := t.declare(grantUse, g.Function.String(), useful(g.Bundle)); err != nil {
 			return err
 		}
 		g.Manifest = nil
-		f.grant, f.enabled = g, true
-		// A person has acted: failures of before count no more.
-		if err := t.dropPending(f.n); err != nil {
+		if f, err = t.take(f, f.Enable(g, number, t.now), vault.Output{}, nil); err != nil {
 			return err
-		}
-		if err := t.addStored(f, f.cursor, 0); err != nil {
-			return err
-		}
-		if !isNew {
-			if err := t.renew(f, before); err != nil {
-				return err
-			}
-			if err := t.addGranted(f, before); err != nil {
-				return err
-			}
 		}
 		if err := t.receipt(grantFact(c, g, "enabled")); err != nil {
 			return err
@@ -480,21 +384,20 @@ func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID)
 		if err != nil {
 			return err
 		}
-		if f.enabled {
-			if _, err := t.exec(t.ctx, "UPDATE functions SET enabled = 0 WHERE n = ?", f.n); err != nil {
+		if f.Enabled {
+			if f, err = t.inFlight(f); err != nil {
 				return err
 			}
-			if err := t.withdraw(f); err != nil {
+			if f, err = t.take(f, f.Disable(), vault.Output{}, nil); err != nil {
 				return err
 			}
 			if err := t.declare(grantUse, id.String(), nil); err != nil {
 				return err
 			}
-			if err := t.receipt(grantFact(c, f.grant, "disabled")); err != nil {
+			if err := t.receipt(grantFact(c, f.Grant, "disabled")); err != nil {
 				return err
 			}
 		}
-		f.enabled = false
 		state, err = stateOf(t.ctx, t.conn, f)
 		return err
 	})
@@ -539,34 +442,19 @@ func (v *Vault) FunctionStates(ctx context.Context, c access.Caller) (all []vaul
 	return all, err
 }
 
-func stateOf(ctx context.Context, c *conn, f function) (vault.FunctionState, error) {
-	s := vault.FunctionState{Grant: f.grant, Enabled: f.enabled, Cursor: f.cursor, LastExecution: f.last}
-	if err := c.get(ctx, "SELECT manifest FROM grants WHERE n = ?", []any{f.granted}, &s.Grant.Manifest); err != nil {
+func stateOf(ctx context.Context, c *conn, f function) (s vault.FunctionState, err error) {
+	if f, err = withRanges(ctx, c, f); err != nil {
 		return s, err
 	}
-	p, err := pendingOf(ctx, c, f.n)
-	if err != nil {
+	s = vault.FunctionState{
+		Grant: f.Grant, Enabled: f.Enabled, Cursor: f.Cursor, LastExecution: f.LastExecution, Front: f.Front, Ranges: f.Ranges,
+	}
+	if err := c.get(ctx, "SELECT manifest FROM grants WHERE n = ?", []any{f.GrantNumber}, &s.Grant.Manifest); err != nil {
 		return s, err
-	}
-	if p != nil {
-		s.Pending = p.state()
-	}
-	ranges, err := rangesOf(ctx, c, f.n)
-	if err != nil {
-		return s, err
-	}
-	for _, g := range ranges {
-		s.Ranges = append(s.Ranges, vault.Range{After: g.after, Part: g.part, Replaces: g.replaces, Pending: *g.state()})
 	}
 	l, err := leaseOf(ctx, c, nil, f.n)
 	if l != nil {
-		s.Started = l.plan.Claimed
+		s.Started = l.Plan.Claimed
 	}
 	return s, err
-}
-
-func (w *work) state() *vault.Pending {
-	return &vault.Pending{
-		Upto: w.upto, Since: w.since, NotBefore: w.notBefore, Attempt: w.attempt, Fault: w.fault, Parked: w.parked, Run: w.last,
-	}
 }

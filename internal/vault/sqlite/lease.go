@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -63,55 +65,32 @@ func decodePlan(text string, run hat.RunID, g access.Grant) (plan.Plan, error) {
 	}, nil
 }
 
-// A lease is a run in flight: the row of leases with what runs says of it.
-type lease struct {
-	run     hat.RunID
-	epoch   int64
-	expires time.Time
-	life    string
-	granted int64
-	plan    plan.Plan // with the grant as it was when claimed
-}
-
 // leaseOf is nil if the function is not running. known is as for functions.
-func leaseOf(ctx context.Context, c *conn, known map[int64]access.Grant, function int64) (*lease, error) {
+func leaseOf(ctx context.Context, c *conn, known map[int64]access.Grant, function int64) (*backlog.Lease, error) {
 	var (
-		l       lease
-		run     []byte
-		expires sql.NullInt64
-		text    string
+		l    backlog.Lease
+		id   []byte
+		text string
 	)
-	err := c.get(ctx, `SELECT l.run, l.epoch, l.expires, l.life, r.granted, r.plan FROM leases l
-		JOIN runs r ON r.id = l.run WHERE l.function = ?`, []any{function}, &run, &l.epoch, &expires, &l.life, &l.granted, &text)
+	err := c.get(ctx, `SELECT l.run, l.life, r.granted, r.plan FROM leases l JOIN runs r ON r.id = l.run WHERE l.function = ?`,
+		[]any{function}, &id, &l.Life, &l.GrantNumber, &text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	l.expires = fromMicros(expires)
-	if l.run, err = runID(run); err != nil {
-		return nil, err
-	}
-	g, err := grantOf(ctx, c, known, l.granted)
+	run, err := runID(id)
 	if err != nil {
 		return nil, err
 	}
-	l.plan, err = decodePlan(text, l.run, g)
+	g, err := grantOf(ctx, c, known, l.GrantNumber)
+	if err != nil {
+		return nil, err
+	}
+	l.Plan, err = decodePlan(text, run, g)
 	return &l, err
 }
-
-// lapsed says that the lease holds no more: its time is over, or the server that took it is gone.
-func (l *lease) lapsed(life string, now time.Time) bool {
-	return l.life != life || !l.expires.After(now)
-}
-
-// clockSlack is how far ahead of the clock a claim may lie, for clocks that are set by some milliseconds all the time.
-const clockSlack = time.Minute
-
-// ahead says that the clock was set back since the lease was taken. Its end then says nothing. To take the work anew is
-// safe: a commit goes by the epoch, and the engine has one run of a function at a time.
-func (l *lease) ahead(now time.Time) bool { return l.plan.Claimed.After(now.Add(clockSlack)) }
 
 // recover ends the runs that a former life of the server left in flight: they can't come back, and what they were to
 // do is due again at once.
@@ -122,39 +101,18 @@ func (v *Vault) recover(ctx context.Context) error {
 			return err
 		}
 		for _, f := range all {
-			l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
-			if err != nil {
+			if f, err = t.inFlight(f); err != nil {
 				return err
 			}
-			if err := t.lapse(&f, l); err != nil {
-				return fmt.Errorf("recover run %s: %w", l.run, err)
+			if _, err := t.lapse(f); err != nil {
+				return fmt.Errorf("recover run %s: %w", f.Lease.Plan.Run, err)
 			}
 		}
 		return nil
 	})
 }
 
-// lapse abandons a run whose lease holds no more, and counts the attempt: a function that takes the server down with
-// it must not do so for ever.
-func (t *tx) lapse(f *function, l *lease) error {
-	fault := hat.NewFault(hat.Engine, codeInterrupted, "the run was interrupted")
-	if err := t.end(*f, l, l.plan, vault.RunAbandoned, vault.Output{}, fault, nil); err != nil {
-		return err
-	}
-	err := t.failed(*f, l.plan, l.plan, fault)
-	if err == nil {
-		// The cursor may have moved behind what was parked.
-		*f, err = oneFunction(t.ctx, t.conn, t.v.grants, f.grant.Function)
-	}
-	return err
-}
-
-// withdraw ends the run in flight, if any, because the grant it ran under is gone.
-func (t *tx) withdraw(f function) error {
-	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
-	if err != nil || l == nil {
-		return err
-	}
-	fault := hat.NewFault(hat.Owner, codeWithdrawn, "the grant was withdrawn during the run")
-	return t.end(f, l, l.plan, vault.RunRefused, vault.Output{}, fault, nil)
+// lapse ends the run in flight, whose lease holds no more.
+func (t *tx) lapse(f function) (function, error) {
+	return t.take(f, f.Lapse(t.now, rand.Float64()), vault.Output{}, nil)
 }

@@ -68,11 +68,11 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 		return p
 	}
 
-	if good := state("good"); good.Pending == nil || good.Pending.Attempt != 1 || good.Grant.Mode != hat.AppendOutput || good.Grant.InOrder {
-		t.Errorf("the run in flight has left %+v", good.Pending)
+	if good := state("good"); good.Front == nil || good.Front.Attempt != 1 || good.Grant.Mode != hat.AppendOutput || good.Grant.InOrder {
+		t.Errorf("the run in flight has left %+v", good.Front)
 	}
 	bad := state("bad")
-	if bad.Pending == nil || !bad.Pending.Parked || bad.Ranges != nil || bad.Cursor != 0 {
+	if bad.Front == nil || !bad.Front.Parked || bad.Ranges != nil || bad.Cursor != 0 {
 		t.Fatalf("what was parked is %+v", bad)
 	}
 	a, err := hat.ParseEndpoint("a/x")
@@ -87,8 +87,8 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 		t.Errorf("what is newer is %+v", newer)
 	}
 	bad = state("bad")
-	if bad.Pending != nil || len(bad.Ranges) != 1 || !bad.Ranges[0].Parked || bad.Ranges[0].After != 0 || bad.Ranges[0].Upto != newer.After {
-		t.Fatalf("what was parked is now %+v, %+v", bad.Pending, bad.Ranges)
+	if bad.Front != nil || len(bad.Ranges) != 1 || !bad.Ranges[0].Parked || bad.Ranges[0].After != 0 || bad.Ranges[0].Upto != newer.After {
+		t.Fatalf("what was parked is now %+v, %+v", bad.Front, bad.Ranges)
 	}
 	runs, err := v.Runs(t.Context(), c, bad.Grant.Function, hat.RunID{}, 0)
 	must(err)

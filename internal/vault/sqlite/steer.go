@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/hat"
-	"she/internal/plan"
 	"she/internal/receipt"
 	"she/internal/vault"
 )
@@ -104,11 +105,16 @@ func (t *tx) replayMany(id hat.FunctionID, w vault.Which) (due int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if !f.enabled {
+	if !f.Enabled {
 		return 0, vault.ErrNotEnabled
 	}
 	if w.Failed {
-		if due, err = t.replayFailed(f); err != nil {
+		if f, err = t.settled(f); err != nil {
+			return 0, err
+		}
+		var b backlog.Backlog
+		b, due = f.ReplayFailed(t.now)
+		if _, err = t.save(f, b); err != nil {
 			return 0, err
 		}
 	}
@@ -147,48 +153,14 @@ func (t *tx) replayMany(id hat.FunctionID, w vault.Which) (due int, err error) {
 	return due + len(again), err
 }
 
-// replayFailed makes all work that has failed due.
-func (t *tx) replayFailed(f function) (due int, err error) {
-	l, err := t.holds(&f)
+// settled is the function with what is in flight, after a lease that has lapsed.
+func (t *tx) settled(f function) (function, error) {
+	f, err := t.inFlight(f)
 	if err != nil {
-		return 0, err
+		return f, err
 	}
-	p, all, err := t.waiting(f)
-	if err != nil {
-		return 0, err
-	}
-	if p != nil && p.attempt > 0 && !l.over(0) {
-		p.again(t.now, true)
-		due++
-		if err := t.savePending(f.n, p); err != nil {
-			return 0, err
-		}
-	}
-	for _, g := range all {
-		if (g.attempt == 0 && !g.parked) || l.over(g.n) {
-			continue
-		}
-		g.again(t.now, true)
-		due++
-		if err := t.saveRange(f.n, g); err != nil {
-			return 0, err
-		}
-	}
-	return due, nil
+	return t.take(f, f.Settled(t.v.life, t.now, rand.Float64()), vault.Output{}, nil)
 }
-
-// holds is the lease of the run in flight; nil if there is none. One that holds no more is ended first: its worker may
-// wake, and must not commit what somebody has skipped meanwhile.
-func (t *tx) holds(f *function) (*lease, error) {
-	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
-	if err != nil || l == nil || !l.lapsed(t.v.life, t.now) {
-		return l, err
-	}
-	return nil, t.lapse(f, l)
-}
-
-// over says whether the run in flight is over that range; 0: over the front.
-func (l *lease) over(n int64) bool { return l != nil && l.plan.Range == n }
 
 // replay makes the work of a run due, and says which runs are repeated: the run, or those that have done its work since.
 func (t *tx) replay(id hat.RunID) ([]hat.RunID, error) {
@@ -196,80 +168,33 @@ func (t *tx) replay(id hat.RunID) ([]hat.RunID, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !f.enabled {
+	if !f.Enabled {
 		return nil, vault.ErrNotEnabled
 	}
-	l, err := t.holds(&f)
-	if err != nil {
+	if f, err = t.settled(f); err != nil {
 		return nil, err
-	}
-	if l != nil && l.run == id {
-		return nil, vault.ErrBusy
 	}
 	if r.State == vault.RunCommitted {
-		return t.repeat(f, r, l)
+		return t.repeat(f, r)
 	}
-	p, all, err := t.left(f, r)
+	b, err := f.Replay(r.Plan, t.now)
 	if err != nil {
 		return nil, err
 	}
-	if p != nil {
-		if l.over(0) {
-			return nil, vault.ErrBusy
-		}
-		p.again(t.now, true)
-		if err := t.savePending(f.n, p); err != nil {
-			return nil, err
-		}
-	}
-	for _, g := range all {
-		if l.over(g.n) {
-			return nil, vault.ErrBusy
-		}
-		g.again(t.now, true)
-		if err := t.saveRange(f.n, g); err != nil {
-			return nil, err
-		}
-	}
-	return []hat.RunID{id}, nil
-}
-
-// left is what of the work of a run that did not commit still waits: the front, if it was over the front and the cursor
-// has not passed; ranges. vault.ErrNothingDue if none. A chain that was stopped before it began, attempt 0, never had
-// any.
-func (t *tx) left(f function, r vault.Run) (*front, []*ground, error) {
-	if r.Plan.Attempt == 0 {
-		return nil, nil, vault.ErrNothingDue
-	}
-	p, all, err := t.waiting(f)
-	if err != nil {
-		return nil, nil, err
-	}
-	if r.Plan.Range != 0 || f.cursor >= r.Plan.Upto {
-		p = nil
-	}
-	all = slices.DeleteFunc(all, func(g *ground) bool {
-		if r.Plan.Range != 0 {
-			return g.n != r.Plan.Range
-		}
-		return !g.aside || g.after >= r.Plan.Upto || g.upto <= r.Plan.After
-	})
-	if p == nil && len(all) == 0 {
-		return nil, nil, vault.ErrNothingDue
-	}
-	return p, all, nil
+	_, err = t.save(f, b)
+	return []hat.RunID{id}, err
 }
 
 // repeat makes what a committed run covered due once more, as a range whose result takes the place of its output. If the
 // run was repeated before, that goes for the newest generation; if the function's output replaces what was there, only
 // its newest run has any.
-func (t *tx) repeat(f function, r vault.Run, l *lease) ([]hat.RunID, error) {
+func (t *tx) repeat(f function, r vault.Run) ([]hat.RunID, error) {
 	newest := []hat.RunID{r.Plan.Run}
-	if f.grant.Mode == hat.ReplaceOutput {
+	if f.Grant.Mode == hat.ReplaceOutput {
 		var b []byte
 		// Not by id: ids begin with the time, by a clock that may have been set back.
 		err := t.get(t.ctx, "SELECT id FROM runs WHERE function = ? AND state = ? ORDER BY n DESC LIMIT 1",
-			[]any{f.grant.Function.String(), string(vault.RunCommitted)}, &b)
+			[]any{f.Grant.Function.String(), string(vault.RunCommitted)}, &b)
 		if err != nil {
 			return nil, err
 		}
@@ -277,58 +202,36 @@ func (t *tx) repeat(f function, r vault.Run, l *lease) ([]hat.RunID, error) {
 			return nil, err
 		}
 	}
-	all, err := rangesOf(t.ctx, t.conn, f.n)
-	if err != nil {
-		return nil, err
-	}
+	b := f.Backlog
 	var done []hat.RunID
 	for len(newest) > 0 {
 		id := newest[0]
 		newest = newest[1:]
-		if i := slices.IndexFunc(all, func(g *ground) bool { return g.replaces == id }); i >= 0 {
-			// Its replay waits already, or what is left of it.
-			if l.over(all[i].n) {
-				return nil, vault.ErrBusy
-			}
-			all[i].again(t.now, true)
-			if err := t.saveRange(f.n, all[i]); err != nil {
+		if !b.Repeating(id) {
+			later, err := t.laterThan(id)
+			if err != nil {
 				return nil, err
 			}
-			done = append(done, id)
-			continue
-		}
-		later, err := t.laterThan(id)
-		if err != nil {
-			return nil, err
-		}
-		if len(later) > 0 {
-			newest = append(newest, later...)
-			continue
+			if len(later) > 0 {
+				newest = append(newest, later...)
+				continue
+			}
 		}
 		of, _, err := t.oneRun(id)
 		if err != nil {
 			return nil, err
 		}
-		p := of.Plan
-		part := p.Part
-		if !sameSight(f.grant, p.Grant) {
-			// What was granted since has been covered on its own.
-			var granted int64
-			if err := t.get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &granted); err != nil {
-				return nil, err
-			}
-			part = part.Granted(granted, p.Grant, f.grant)
+		var number int64
+		if err := t.get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &number); err != nil {
+			return nil, err
 		}
-		g := &ground{
-			after: p.After, part: part, replaces: id, from: p.Window.From, executed: p.LastExecution,
-			work: work{upto: p.Upto, since: t.now, notBefore: t.now, replay: true, chain: p.Chain, last: id},
-		}
-		if err := t.saveRange(f.n, g); err != nil {
+		if b, err = b.Repeat(of.Plan, number, t.now); err != nil {
 			return nil, err
 		}
 		done = append(done, id)
 	}
-	return done, nil
+	_, err := t.save(f, b)
+	return done, err
 }
 
 // laterThan are the runs that have repeated a run.
@@ -355,35 +258,18 @@ func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
 		if r.State == vault.RunCommitted {
 			return vault.ErrNothingDue
 		}
-		l, err := t.holds(&f)
+		if f, err = t.settled(f); err != nil {
+			return err
+		}
+		step, err := f.Skip(r.Plan, t.now)
 		if err != nil {
 			return err
 		}
-		if l != nil && l.run == id {
-			return vault.ErrBusy
-		}
-		p, all, err := t.left(f, r)
-		if err != nil {
+		if f, err = t.take(f, step, vault.Output{}, nil); err != nil {
 			return err
-		}
-		for _, g := range all {
-			if l.over(g.n) {
-				return vault.ErrBusy
-			}
-			if err := t.dropRange(g.n); err != nil {
-				return err
-			}
-		}
-		if p != nil {
-			if l.over(0) {
-				return vault.ErrBusy
-			}
-			if err := t.leave(f, p, r.Plan.Upto); err != nil {
-				return err
-			}
 		}
 		return t.receipt(receipt.Fact{
-			Kind: receipt.Skip, User: c.UserID(), Application: c.ApplicationID(), Function: f.grant.Function,
+			Kind: receipt.Skip, User: c.UserID(), Application: c.ApplicationID(), Function: f.Grant.Function,
 			Run: id, After: r.Plan.After, Upto: r.Plan.Upto, Outcome: "skipped",
 		})
 	})
@@ -400,42 +286,18 @@ func (v *Vault) Cancel(ctx context.Context, c access.Caller, id hat.RunID) error
 		if err != nil {
 			return err
 		}
-		l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
-		if err != nil {
+		if f, err = t.inFlight(f); err != nil {
 			return err
 		}
-		if l == nil || l.run != id {
+		if f.Lease == nil || f.Lease.Plan.Run != id {
 			return vault.ErrEnded
 		}
 		fault := hat.NewFault(hat.Owner, vault.CodeCancelled, "somebody ended the run")
-		if err := t.end(f, l, l.plan, vault.RunRefused, vault.Output{}, fault, nil); err != nil {
-			return err
-		}
-		return t.cancelled(f, l.plan, fault)
+		_, err = t.take(f, f.Cancel(fault, t.now), vault.Output{}, nil)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("cancel run %s: %w", id, err)
 	}
 	return nil
-}
-
-// cancelled keeps the work of a run that somebody ended, parked.
-func (t *tx) cancelled(f function, p plan.Plan, fault *hat.Fault) error {
-	waiting, all, err := t.waiting(f)
-	if err != nil {
-		return err
-	}
-	g := oneRange(all, p.Range)
-	var w *work
-	switch {
-	case g != nil:
-		w = &g.work
-	case p.Range == 0 && waiting != nil:
-		w, waiting.tried = &waiting.work, p.Upto
-	default:
-		return nil
-	}
-	w.attempt, w.fault, w.last = p.Attempt, fault, p.Run
-	w.parked = !w.notBefore.IsZero() // else only a person starts it anyway
-	return t.keep(f, waiting, g, p)
 }

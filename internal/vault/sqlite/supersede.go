@@ -31,9 +31,9 @@ type writing struct {
 func keeps(f function, p plan.Plan) func(hat.RunID, []hat.FunctionID) bool {
 	return func(run hat.RunID, chain []hat.FunctionID) bool {
 		switch {
-		case run.IsZero() || run == p.Run || len(chain) == 0 || chain[len(chain)-1] != f.grant.Function:
+		case run.IsZero() || run == p.Run || len(chain) == 0 || chain[len(chain)-1] != f.Grant.Function:
 			return false
-		case f.grant.Mode == hat.ReplaceOutput:
+		case f.Grant.Mode == hat.ReplaceOutput:
 			return true
 		}
 		return run == p.Replaces
@@ -134,7 +134,7 @@ func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err er
 // supersede takes away the records whose place the run's result takes: of a function whose output replaces, all it wrote
 // before, unless the result is empty; of a replay, what the run it repeats wrote and still owns, once the whole of its
 // ground is done.
-func (t *tx) supersede(f function, p plan.Plan, l *lease, w *writing) error {
+func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 	if !p.Replaces.IsZero() {
 		if _, err := t.exec(t.ctx, "INSERT INTO generations (replaced, run) VALUES (?, ?)", p.Replaces.Bytes(), p.Run.Bytes()); err != nil {
 			return err
@@ -146,14 +146,14 @@ func (t *tx) supersede(f function, p plan.Plan, l *lease, w *writing) error {
 		args  []any
 	)
 	switch {
-	case f.grant.Mode == hat.ReplaceOutput:
+	case f.Grant.Mode == hat.ReplaceOutput:
 		if len(w.ids) == 0 {
 			return nil
 		}
 		query = columns + `JOIN chains c ON c.n = r.chain WHERE e.name = ? AND r.run <> ? AND (c.path = ? OR c.path LIKE ?) ORDER BY r.born`
-		id := f.grant.Function.String()
-		args = []any{f.grant.Output.String(), p.Run.Bytes(), id, "% " + id}
-	case p.Replaces.IsZero() || p.Upto < l.plan.Upto:
+		id := f.Grant.Function.String()
+		args = []any{f.Grant.Output.String(), p.Run.Bytes(), id, "% " + id}
+	case p.Replaces.IsZero() || p.Upto < planned.Upto:
 		return nil
 	default:
 		query = columns + `WHERE r.id IN (SELECT record FROM outputs WHERE run = ?) AND r.run = ? ORDER BY r.born`
@@ -195,7 +195,7 @@ func (t *tx) supersede(f function, p plan.Plan, l *lease, w *writing) error {
 		}
 		w.gone, w.places = append(w.gone, s.id), append(w.places, s.at)
 	}
-	if f.grant.Mode == hat.ReplaceOutput && len(w.gone) > 0 {
+	if f.Grant.Mode == hat.ReplaceOutput && len(w.gone) > 0 {
 		return t.forgetResults(f, w)
 	}
 	return nil
@@ -211,7 +211,7 @@ func (t *tx) forgetResults(f function, w *writing) error {
 	err := t.each(t.ctx, `SELECT s.by_run FROM (
 			SELECT by_run, max(n) AS newest FROM superseded WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?1) GROUP BY by_run
 		) s JOIN runs r ON r.id = s.by_run WHERE r.function = ?2 ORDER BY s.newest DESC LIMIT ?3 OFFSET ?4`,
-		[]any{f.grant.Output.String(), f.grant.Function.String(), mostForgotten, vault.KeptResults}, func(scan func(...any) error) error {
+		[]any{f.Grant.Output.String(), f.Grant.Function.String(), mostForgotten, vault.KeptResults}, func(scan func(...any) error) error {
 			var run []byte
 			err := scan(&run)
 			runs = append(runs, run)
@@ -222,7 +222,7 @@ func (t *tx) forgetResults(f function, w *writing) error {
 	}
 	for _, run := range runs {
 		err := t.each(t.ctx, "DELETE FROM superseded WHERE by_run = ? AND endpoint = (SELECT n FROM endpoints WHERE name = ?) RETURNING id",
-			[]any{run, f.grant.Output.String()}, func(scan func(...any) error) error {
+			[]any{run, f.Grant.Output.String()}, func(scan func(...any) error) error {
 				var b []byte
 				if err := scan(&b); err != nil {
 					return err

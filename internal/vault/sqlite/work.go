@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/receipt"
@@ -21,10 +22,8 @@ import (
 
 // Codes of the faults the vault itself finds.
 const (
-	codeWithdrawn   = "Grant.Revoked"
-	codeInterrupted = "Run.Interrupted"
-	codeVisited     = "Chain.Visited"
-	codeTooLong     = "Chain.TooLong"
+	codeVisited = "Chain.Visited"
+	codeTooLong = "Chain.TooLong"
 )
 
 // Due: see vault.Work.
@@ -76,7 +75,7 @@ const dueQuery = `SELECT f.id, w.not_before, w.since,
 // later, that some time of it lies ahead.
 func (v *Vault) due(ctx context.Context) (all []vault.Due, waiting, later bool, err error) {
 	now := v.now()
-	args := []any{v.life, now.UnixMicro(), now.Add(clockSlack).Format(claimedBefore)}
+	args := []any{v.life, now.UnixMicro(), backlog.ClaimedBefore(now).Format(claimedBefore)}
 	err = v.readOne(ctx, func(c *conn) error {
 		return c.each(context.WithoutCancel(ctx), dueQuery, args, func(scan func(...any) error) (err error) {
 			var (
@@ -132,41 +131,24 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		return p, nil, err
 	}
 	f, err := oneFunction(t.ctx, t.conn, t.v.grants, c.Function)
-	if errors.Is(err, vault.ErrNotFound) || err == nil && !f.enabled {
+	if errors.Is(err, vault.ErrNotFound) || err == nil && !f.Enabled {
 		return p, vault.ErrNotEnabled, nil
 	}
-	if err != nil {
-		return p, nil, err
+	if err == nil {
+		f, err = t.inFlight(f)
 	}
-	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
 	if err != nil {
 		return p, nil, err
 	}
 	now := c.Now.UTC().Truncate(time.Microsecond)
-	if l != nil {
-		if !l.lapsed(t.v.life, now) && !l.ahead(now) {
-			return p, vault.ErrBusy, nil
-		}
-		if err := t.lapse(&f, l); err != nil {
-			return p, nil, err
-		}
+	ready, err := f.Ready(t.v.life, now, rand.Float64())
+	if errors.Is(err, vault.ErrBusy) {
+		return p, err, nil
 	}
-	if f.last.After(now) {
-		if err := t.inTime(&f); err != nil {
-			return p, nil, err
-		}
-		if f, err = oneFunction(t.ctx, t.conn, t.v.grants, c.Function); err != nil {
-			return p, nil, err
-		}
+	if f, err = t.take(f, ready, vault.Output{}, nil); err != nil {
+		return p, nil, err
 	}
-	waiting := f.front
-	var ranges []*ground
-	if f.ranges {
-		if ranges, err = rangesOf(t.ctx, t.conn, f.n); err != nil {
-			return p, nil, err
-		}
-	}
-	if c.Cause != plan.ByData || next(waiting, ranges, now) != nil {
+	if c.Cause != plan.ByData || f.Next(now) != nil {
 		if refused, err := t.notFull(now); refused != nil || err != nil {
 			return p, refused, err
 		}
@@ -175,56 +157,22 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		}
 	}
 	t.grows = traces // not ending anything: the reserve is not for it
-	f.epoch++
-	p = plan.Plan{
-		Run: c.Run, Grant: f.grant, Cause: c.Cause, Attempt: 1, Epoch: f.epoch, Due: now, Claimed: now,
-		Expires: c.Expires.UTC().Truncate(time.Microsecond),
+	b, p, refused := f.Claim(backlog.Claim{
+		Run: c.Run, Cause: c.Cause, Now: now, Expires: c.Expires.UTC().Truncate(time.Microsecond), UseAll: c.UseAll,
+		Newest: t.seq, Life: t.v.life,
+	})
+	if refused != nil {
+		return p, refused, nil
 	}
-	item := next(waiting, ranges, now)
-	if c.Cause != plan.ByData {
-		item = nil // whoever asks gets what is new
-		if waiting != nil {
-			item = &waiting.work
-		}
-		if err := t.asked(f, ranges, now); err != nil {
-			return p, nil, err
-		}
-	} else if item == nil {
-		return p, vault.ErrNothingDue, nil
+	if p.Part, err = t.sights(p.Part); err != nil {
+		return p, nil, err
 	}
-	if item != nil {
-		p.Attempt, p.Chain, p.Most = item.attempt+1, item.chain, item.most
-		if c.Cause == plan.ByData {
-			p.Due = item.notBefore
-			if item.replay {
-				p.Cause = plan.ByReplay
-			}
-		}
-	}
-	if g := rangeOf(ranges, item); g != nil {
-		p.After, p.Upto, p.Window, p.LastExecution = g.after, g.upto, plan.Window(now, g.from, false), g.executed
-		p.Range, p.Replaces = g.n, g.replaces
-		if p.Part, err = t.sights(g.part); err != nil {
-			return p, nil, err
-		}
-	} else {
-		p.After, p.Upto, p.Window, p.LastExecution = f.cursor, t.seq, plan.Window(now, f.last, c.UseAll), f.last
-		if c.UseAll {
-			p.After, p.Most = 0, 0
-		} else if g := parkedBefore(ranges, f.cursor); g != nil && plan.Together(g.fault, c.Cause != plan.ByData, p.Attempt-1) {
-			p.After = g.after
-			if len(g.chain) > len(p.Chain) {
-				p.Chain = g.chain
-			}
-		}
-	}
-	p.Depth = len(p.Chain)
 	text, err := encodePlan(p)
 	if err != nil {
 		return p, nil, err
 	}
 	if _, err := t.exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, duplicates) VALUES (?, ?, ?, ?, ?, 0)`,
-		p.Run.Bytes(), f.grant.Function.String(), f.granted, string(vault.RunPlanned), text); err != nil {
+		p.Run.Bytes(), f.Grant.Function.String(), f.GrantNumber, string(vault.RunPlanned), text); err != nil {
 		return p, nil, err
 	}
 	if err := t.changedRun(p.Run); err != nil {
@@ -234,69 +182,34 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		f.n, p.Run.Bytes(), p.Epoch, p.Expires.UnixMicro(), t.v.life); err != nil {
 		return p, nil, err
 	}
-	_, err = t.exec(t.ctx, "UPDATE functions SET epoch = ? WHERE n = ?", f.epoch, f.n)
+	_, err = t.save(f, b)
 	return p, nil, err
 }
 
-// next is the item of work that is due longest; nil: none is. Of two the older data goes first.
-func next(waiting *front, ranges []*ground, now time.Time) (first *work) {
-	for _, g := range ranges {
-		if g.due(now) && (first == nil || g.notBefore.Before(first.notBefore)) {
-			first = &g.work
-		}
-	}
-	if waiting != nil && waiting.due(now) && (first == nil || waiting.notBefore.Before(first.notBefore)) {
-		first = &waiting.work
-	}
-	return first
-}
-
-// rangeOf is the range that the item is the work of; nil: it is the front's, or there is none.
-func rangeOf(all []*ground, item *work) *ground {
-	if i := slices.IndexFunc(all, func(g *ground) bool { return &g.work == item }); i >= 0 {
-		return all[i]
-	}
-	return nil
-}
-
-// asked makes ranges that wait for a request due: they run after what the request is for.
-func (t *tx) asked(f function, all []*ground, now time.Time) error {
-	for _, g := range all {
-		if g.parked || !g.notBefore.IsZero() {
-			continue
-		}
-		g.notBefore = now
-		if err := t.saveRange(f.n, g); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// held is the lease the plan was claimed with, or vault.ErrStale.
-func (t *tx) held(p plan.Plan) (function, *lease, error) {
-	f, err := oneFunction(t.ctx, t.conn, t.v.grants, p.Grant.Function)
+// held is the function with the run in flight, which the plan was claimed for, or vault.ErrStale.
+func (t *tx) held(p plan.Plan) (f function, err error) {
+	f, err = oneFunction(t.ctx, t.conn, t.v.grants, p.Grant.Function)
 	if errors.Is(err, vault.ErrNotFound) {
-		return f, nil, vault.ErrStale
+		return f, vault.ErrStale
+	}
+	if err == nil {
+		f, err = t.inFlight(f)
+	}
+	if err == nil {
+		err = f.Holds(p, t.v.life)
 	}
 	if err != nil {
-		return f, nil, err
+		return f, err
 	}
-	l, err := leaseOf(t.ctx, t.conn, t.v.grants, f.n)
-	switch {
-	case err != nil:
-		return f, nil, err
-	case l == nil, l.run != p.Run, l.epoch != p.Epoch, l.life != t.v.life, !f.enabled, f.granted != l.granted:
-		return f, nil, vault.ErrStale
-	case p.Upto > l.plan.Upto, p.Upto < l.plan.After:
-		return f, nil, fmt.Errorf("run %s: it covers up to %d, outside its plan", p.Run, p.Upto)
+	if planned := f.Lease.Plan; p.Upto > planned.Upto || p.Upto < planned.After {
+		return f, fmt.Errorf("run %s: it covers up to %d, outside its plan", p.Run, p.Upto)
 	}
-	return f, l, nil
+	return f, nil
 }
 
 // ran is the stored plan with what the engine may say of it: how far the run really went, and which code it was.
-func (l *lease) ran(p plan.Plan) plan.Plan {
-	ran := l.plan
+func ran(f function, p plan.Plan) plan.Plan {
+	ran := f.Lease.Plan
 	ran.Upto, ran.Most, ran.Grant.Version, ran.Grant.Digest = p.Upto, p.Most, p.Grant.Version, p.Grant.Digest
 	return ran
 }
@@ -317,40 +230,44 @@ func (v *Vault) Commit(ctx context.Context, p plan.Plan, out vault.Output) (done
 // commit stores with the run how long saving took, from begun to right before the file is synced: the run's row can't
 // tell what happens after it.
 func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.Committed, err error) {
-	f, l, err := t.held(p)
+	f, err := t.held(p)
 	if err != nil {
 		return done, err
 	}
-	p = l.ran(p)
+	planned := f.Lease.Plan
+	p = ran(f, p)
 	var by author
 	if by.user, by.userID, err = t.owner(); err != nil {
 		return done, err
 	}
-	by.run, by.chain = p.Run, append(slices.Clone(p.Chain), f.grant.Function)
+	by.run, by.chain = p.Run, append(slices.Clone(p.Chain), f.Grant.Function)
 	if by.chainN, err = t.chain(by.chain); err != nil {
 		return done, err
 	}
 	if len(out.Responses) > 0 {
 		t.grows = traces
 	}
-	w := &writing{asFunction: access.AsFunction(by.userID, f.grant), by: by, keeps: keeps(f, p)}
+	w := &writing{asFunction: access.AsFunction(by.userID, f.Grant), by: by, keeps: keeps(f, p)}
 	for i, r := range out.Responses {
 		if err := t.respond(w, i, r); err != nil {
 			return done, err
 		}
 	}
-	if err := t.supersede(f, p, l, w); err != nil {
+	if err := t.supersede(f, p, planned, w); err != nil {
 		return done, err
 	}
 	if len(w.written) > 0 {
 		t.grows = fully
 	}
-	if p.Range != 0 {
-		err = t.doneRange(f, p)
-	} else {
-		err = t.doneFront(f, p)
+	step, err := f.Commit(p, t.now)
+	if err == nil {
+		step, err = step.Run(t.stored)
 	}
 	if err != nil {
+		return done, err
+	}
+	// Before what it wrote is raised: who reads that may be the function itself, by way of a wider bundle.
+	if f, err = t.save(f, step.Backlog); err != nil {
 		return done, err
 	}
 	if err := t.raise(w.events); err != nil {
@@ -358,53 +275,19 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	}
 	out.Stats.Timing.Save = time.Since(begun)
 	done = vault.Committed{Written: w.written, Duplicates: w.duplicates, Kept: w.kept, Superseded: len(w.gone)}
-	return done, t.end(f, l, p, vault.RunCommitted, out, nil, w)
-}
-
-// doneFront moves the cursor to where the run went, and takes out what it covered of the ranges besides.
-func (t *tx) doneFront(f function, p plan.Plan) error {
-	f.last = p.Claimed
-	if err := t.covered(f, p); err != nil {
-		return err
-	}
-	waiting := f.front
-	if waiting == nil {
-		waiting = &front{}
-	}
-	// What came during the run is new work, with no failures behind it.
-	return t.leave(f, waiting, p.Upto)
-}
-
-// doneRange removes the range, or what the run covered of it. The cursor stays, and so does the time of the last
-// execution: it says since when there is anything new.
-func (t *tx) doneRange(f function, p plan.Plan) error {
-	all, err := rangesOf(t.ctx, t.conn, f.n)
-	if err != nil {
-		return err
-	}
-	g := oneRange(all, p.Range)
-	switch {
-	case g == nil:
-		return vault.ErrStale
-	case p.Upto < g.upto:
-		return t.shorten(f, g, p.Upto)
-	}
-	return t.dropRange(g.n)
+	return done, t.end(f, step.Ended, out, w)
 }
 
 // Fail: see vault.Work.
 func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *hat.Fault) error {
 	err := v.write(ctx, "fail", func(t *tx) error {
-		f, l, err := t.held(p)
+		f, err := t.held(p)
 		if err != nil {
 			return err
 		}
-		p := l.ran(p)
 		out.Responses = nil
-		if err := t.end(f, l, p, vault.EndState(fault), out, fault, nil); err != nil {
-			return err
-		}
-		return t.failed(f, l.plan, p, fault)
+		_, err = t.take(f, f.Fail(ran(f, p), fault, t.now, rand.Float64()), out, nil)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("fail run %s: %w", p.Run, err)
@@ -412,70 +295,15 @@ func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *
 	return nil
 }
 
-// failed keeps the work of an attempt for the next one, after a pause, or parks it. planned is what the attempt was to
-// cover, ran what it did.
-func (t *tx) failed(f function, planned, ran plan.Plan, fault *hat.Fault) error {
-	waiting, ranges, err := t.waiting(f)
-	if err != nil {
-		return err
-	}
-	g := oneRange(ranges, ran.Range)
-	if ran.Range == 0 && waiting == nil || ran.Range != 0 && g == nil {
-		return nil // somebody asked, and there was nothing new
-	}
-	var w *work
-	if g != nil {
-		w = &g.work
-	} else {
-		w = &waiting.work
-	}
-	w.last = ran.Run
-	if ran.Most > 0 && (planned.Most == 0 || ran.Most < planned.Most) {
-		// Fewer records at a time are something else: the attempt does not count.
-		w.most, w.fault, w.notBefore = ran.Most, fault, t.now
-	} else {
-		tries := plan.Tries{Failed: ran.Attempt - 1, Outages: w.outages}.After(fault)
-		pause, park := plan.Retry(fault, tries, rand.Float64())
-		w.attempt, w.outages, w.fault = tries.Failed, tries.Outages, fault
-		onlyAsked := f.grant.Trigger.Kind == hat.Manual || w.notBefore.IsZero()
-		// Where nothing of the front was tried, its own turn comes first.
-		tried := g != nil || ran.Upto > f.cursor
-		w.parked = park && tried && (!onlyAsked || plan.Oversize(fault))
-		switch {
-		case fault.Code == codeInterrupted && !park && !w.notBefore.IsZero():
-			w.notBefore = t.now // it did not fail: the server was gone
-		case onlyAsked:
-			w.notBefore = time.Time{}
-		default:
-			w.notBefore = t.now.Add(pause)
-		}
-		if g == nil && tried && (waiting.tried == 0 || ran.Upto < waiting.tried) {
-			waiting.tried = ran.Upto
-		}
-	}
-	return t.keep(f, waiting, g, ran)
-}
-
-// keep stores an item of work after a failure. A front that is parked makes way for what is newer, as far as it has
-// failed from its first attempt on, unless the function wants its data in order.
-func (t *tx) keep(f function, waiting *front, g *ground, told plan.Plan) error {
-	switch {
-	case g != nil:
-		return t.saveRange(f.n, g)
-	case waiting.parked && !f.grant.InOrder && waiting.tried > f.cursor:
-		return t.setAside(f, waiting, waiting.tried, told)
-	}
-	return t.savePending(f.n, waiting)
-}
-
 // Abandon: see vault.Work.
 func (v *Vault) Abandon(ctx context.Context, p plan.Plan) error {
 	err := v.write(ctx, "abandon", func(t *tx) error {
-		f, l, err := t.held(p)
+		f, err := t.held(p)
 		if err != nil {
 			return err
 		}
-		return t.end(f, l, l.ran(p), vault.RunAbandoned, vault.Output{}, nil, nil)
+		_, err = t.take(f, f.Abandon(ran(f, p)), vault.Output{}, nil)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("abandon run %s: %w", p.Run, err)
@@ -491,12 +319,13 @@ type statsText struct {
 }
 
 // end stores how a run ended, with its receipt, and gives its lease back.
-func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out vault.Output, fault *hat.Fault, w *writing) error {
+func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error {
+	p, state, fault := e.Plan, e.State, e.Fault
 	if w == nil {
 		w = &writing{}
 	}
 	fact := receipt.Fact{
-		Kind: receipt.Run, Function: f.grant.Function, Version: p.Grant.Version.String(), Package: p.Grant.Digest,
+		Kind: receipt.Run, Function: f.Grant.Function, Version: p.Grant.Version.String(), Package: p.Grant.Digest,
 		Output: p.Grant.Output, Run: p.Run, Replaces: p.Replaces, Attempt: p.Attempt, After: p.After, Upto: p.Upto, Outcome: string(state),
 		Read:      &receipt.Records{Count: out.Stats.Read, IDs: out.Stats.ReadIDs},
 		Endpoints: w.endpoints(),
@@ -556,7 +385,7 @@ func (t *tx) end(f function, l *lease, p plan.Plan, state vault.RunState, out va
 	if err := t.changedRun(p.Run); err != nil {
 		return err
 	}
-	_, err = t.exec(t.ctx, "DELETE FROM leases WHERE function = ? AND run = ?", f.n, l.run.Bytes())
+	_, err = t.exec(t.ctx, "DELETE FROM leases WHERE function = ? AND run = ?", f.n, p.Run.Bytes())
 	return err
 }
 
@@ -568,8 +397,8 @@ func (t *tx) stopped(f function, v trigger.Verdict) error {
 		fault = hat.NewFault(hat.Owner, codeVisited, "the data comes from this function by way of others; running it again would go in circles")
 	}
 	p := plan.Plan{
-		Run: hat.NewRunID(), Grant: f.grant, Cause: plan.ByData, Window: plan.Window(t.now, f.last, false),
-		After: f.cursor, Upto: v.StoppedAt, Due: t.now, Claimed: t.now, Expires: t.now, LastExecution: f.last, Chain: v.StoppedChain,
+		Run: hat.NewRunID(), Grant: f.Grant, Cause: plan.ByData, Window: plan.Window(t.now, f.LastExecution, false),
+		After: f.Cursor, Upto: v.StoppedAt, Due: t.now, Claimed: t.now, Expires: t.now, LastExecution: f.LastExecution, Chain: v.StoppedChain,
 	}
 	text, err := encodePlan(p)
 	if err != nil {
@@ -577,7 +406,7 @@ func (t *tx) stopped(f function, v trigger.Verdict) error {
 	}
 	_, err = t.exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, ended, fault, duplicates)
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`,
-		p.Run.Bytes(), f.grant.Function.String(), f.granted, string(vault.RunRefused), text, t.now.UnixMicro(), faultText(fault))
+		p.Run.Bytes(), f.Grant.Function.String(), f.GrantNumber, string(vault.RunRefused), text, t.now.UnixMicro(), faultText(fault))
 	if err != nil {
 		return err
 	}

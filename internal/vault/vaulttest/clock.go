@@ -196,7 +196,7 @@ func testClock(t *testing.T, fresh func(testing.TB) Opener) {
 			p.has("she/f")
 			p.clock.move(time.Hour)
 			var left []string
-			if s := p.state(f); s.Pending != nil || s.Ranges != nil {
+			if s := p.state(f); s.Front != nil || s.Ranges != nil {
 				pl := p.claim(f)
 				_, left = p.shown(pl)
 				p.commit(pl, `"done"`)

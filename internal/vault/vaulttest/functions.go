@@ -33,7 +33,7 @@ func testFunctions(t *testing.T, fresh func(testing.TB) Opener) {
 		_, err = p.v.Disable(p.ctx(), p.owner, g.Function)
 		p.wants(err, vault.ErrNotFound)
 
-		if s := p.enable(g); !s.Enabled || s.Grant.Output != g.Output || s.Pending != nil {
+		if s := p.enable(g); !s.Enabled || s.Grant.Output != g.Output || s.Front != nil {
 			t.Errorf("got %+v", s)
 		}
 		s := p.state(g.Function)
@@ -81,11 +81,11 @@ func testFunctions(t *testing.T, fresh func(testing.TB) Opener) {
 		p.enable(p.grant("daily", daily(t), "she/daily", "a/x"))
 		s := p.enable(p.grant("all", individual, "she/all", "a/x"))
 		p.isDue("all", "daily")
-		if s.Pending == nil || s.Pending.Upto != 1 || !s.Pending.Since.Equal(p.clock.now().Add(-time.Hour)) {
-			t.Errorf("pending is %+v", s.Pending)
+		if s.Front == nil || s.Front.Upto != 1 || !s.Front.Oldest.Equal(p.clock.now().Add(-time.Hour)) {
+			t.Errorf("pending is %+v", s.Front)
 		}
-		if s := p.state(parsed(t, hat.ParseFunctionID, "asked")); s.Pending == nil || !s.Pending.NotBefore.IsZero() {
-			t.Errorf("of a manual function pending is %+v", s.Pending)
+		if s := p.state(parsed(t, hat.ParseFunctionID, "asked")); s.Front == nil || !s.Front.NotBefore.IsZero() {
+			t.Errorf("of a manual function pending is %+v", s.Front)
 		}
 	})
 
@@ -98,7 +98,7 @@ func testFunctions(t *testing.T, fresh func(testing.TB) Opener) {
 		p.must(err)
 		p.write("a/x", `2`)
 		p.isDue()
-		if s := p.enable(g); s.Cursor != 1 || s.Pending == nil {
+		if s := p.enable(g); s.Cursor != 1 || s.Front == nil {
 			t.Errorf("got %+v", s)
 		}
 		pl := p.claim(g.Function)

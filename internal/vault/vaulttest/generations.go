@@ -85,7 +85,7 @@ func testGenerations(t *testing.T, fresh func(testing.TB) Opener) {
 		if texts := p.former(second.Run); !slices.Equal(texts, []string{`"old"`}) {
 			t.Errorf("superseded are %v", texts)
 		}
-		if s := p.state(g.Function); s.Cursor != cursor || s.Ranges != nil || s.Pending != nil || s.LastExecution.Equal(second.Claimed) {
+		if s := p.state(g.Function); s.Cursor != cursor || s.Ranges != nil || s.Front != nil || s.LastExecution.Equal(second.Claimed) {
 			t.Errorf("afterwards %+v", s)
 		}
 		p.isDue("reader") // for what is new

@@ -76,7 +76,7 @@ func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 				p.clock.move(time.Hour) // pauses pass
 				continue
 			}
-			if p.state(g.Function).Pending == nil {
+			if p.state(g.Function).Front == nil {
 				break
 			}
 			p.clock.move(time.Hour)

@@ -213,7 +213,7 @@ func modelRun(t *testing.T, p *person, r *rand.Rand) {
 		p.must(err)
 		check()
 	}
-	if s := p.state(g.Function); s.Pending != nil || s.Ranges != nil {
+	if s := p.state(g.Function); s.Front != nil || s.Ranges != nil {
 		t.Fatalf("there is left %+v", s)
 	}
 	read := p.texts("a/x")

@@ -68,9 +68,9 @@ func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 	before := p.state(f)
 	refused(plan.ByData, plan.CodeRuns)
 	refused(plan.ByRequest, plan.CodeRuns)
-	if after := p.state(f); after.Cursor != before.Cursor || after.Pending.Attempt != before.Pending.Attempt ||
-		after.Pending.Upto != before.Pending.Upto || !after.Pending.NotBefore.Equal(before.Pending.NotBefore) {
-		t.Errorf("a refusal changed the work from %+v to %+v", before.Pending, after.Pending)
+	if after := p.state(f); after.Cursor != before.Cursor || after.Front.Attempt != before.Front.Attempt ||
+		after.Front.Upto != before.Front.Upto || !after.Front.NotBefore.Equal(before.Front.NotBefore) {
+		t.Errorf("a refusal changed the work from %+v to %+v", before.Front, after.Front)
 	}
 	p.isDue("other", "busy")
 	p.restart()

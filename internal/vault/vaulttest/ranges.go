@@ -17,7 +17,7 @@ import (
 func ground(s vault.FunctionState) (all []string) {
 	for _, r := range s.Ranges {
 		text := fmt.Sprintf("%d-%d", r.After, r.Upto)
-		for _, e := range r.Only {
+		for _, e := range r.Part.Only {
 			text += " " + e.String()
 		}
 		if r.Parked {
@@ -124,7 +124,7 @@ func testRanges(t *testing.T, fresh func(testing.TB) Opener) {
 		asked.Upto = 2 // split
 		p.commit(asked, `"part"`)
 		p.grounds(g.Function, "2-3")
-		if s := p.state(g.Function); s.Cursor != 3 || s.Pending == nil {
+		if s := p.state(g.Function); s.Cursor != 3 || s.Front == nil {
 			t.Errorf("after a part of it %+v", s)
 		}
 		p.gives(g.Function, `2`)
@@ -175,7 +175,7 @@ func testRanges(t *testing.T, fresh func(testing.TB) Opener) {
 		p.clock.move(24 * time.Hour)
 		p.isDue()
 		p.grounds(g.Function)
-		if s := p.state(g.Function); !s.Grant.InOrder || s.Pending == nil || !s.Pending.Parked || s.Pending.Run != last.Run || s.Cursor != 0 {
+		if s := p.state(g.Function); !s.Grant.InOrder || s.Front == nil || !s.Front.Parked || s.Front.Run != last.Run || s.Cursor != 0 {
 			t.Fatalf("got %+v", s)
 		}
 		p.must(p.v.Replay(p.ctx(), p.owner, last.Run))

@@ -19,7 +19,7 @@ func (p *person) park(f hat.FunctionID) plan.Plan {
 		pl := p.claim(f)
 		p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, brokenCode))
 		s := p.state(f)
-		again := s.Pending != nil && s.Pending.Run == pl.Run && !s.Pending.Parked
+		again := s.Front != nil && s.Front.Run == pl.Run && !s.Front.Parked
 		for _, r := range s.Ranges {
 			again = again || r.Run == pl.Run && !r.Parked
 		}
@@ -94,7 +94,7 @@ func testSteering(t *testing.T, fresh func(testing.TB) Opener) {
 		p.restart()
 		p.clock.move(24 * time.Hour)
 		p.isDue()
-		if s := p.state(g.Function); s.Pending != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked {
+		if s := p.state(g.Function); s.Front != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked {
 			t.Errorf("its work is %+v", s)
 		}
 		p.must(p.v.Replay(p.ctx(), p.owner, pl.Run))

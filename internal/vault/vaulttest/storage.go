@@ -135,8 +135,8 @@ func testStorage(t *testing.T, fresh func(testing.TB) Opener) {
 		}
 		_, err = p.tryClaim(g.Function, plan.ByRequest, false)
 		refused(t, "a claim on request", err, plan.CodeBytes)
-		if after := p.state(g.Function); after.Pending.Attempt != 0 || !after.Pending.NotBefore.Equal(before.Pending.NotBefore) {
-			t.Errorf("the work is %+v", after.Pending)
+		if after := p.state(g.Function); after.Front.Attempt != 0 || !after.Front.NotBefore.Equal(before.Front.NotBefore) {
+			t.Errorf("the work is %+v", after.Front)
 		}
 		// A result that is too large: the owner's fault, however often, and never parked.
 		for attempt := 1; attempt <= 50; attempt++ {
@@ -147,7 +147,7 @@ func testStorage(t *testing.T, fresh func(testing.TB) Opener) {
 			errors.As(err, &over)
 			p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, over.Fault))
 			s := p.state(g.Function)
-			if s.Pending == nil || s.Pending.Parked || s.Ranges != nil || s.Pending.Attempt != attempt || s.Pending.NotBefore.Sub(p.clock.now()) > 10*time.Minute {
+			if s.Front == nil || s.Front.Parked || s.Ranges != nil || s.Front.Attempt != attempt || s.Front.NotBefore.Sub(p.clock.now()) > 10*time.Minute {
 				t.Fatalf("after attempt %d: %+v", attempt, s)
 			}
 			if attempt < 50 {

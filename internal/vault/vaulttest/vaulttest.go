@@ -557,7 +557,7 @@ func (c *checker) ranges(ctx context.Context) {
 		if s.Cursor > c.last {
 			c.Errorf("CheckHAT: the cursor of %s is at %d of %d", f, s.Cursor, c.last)
 		}
-		if p := s.Pending; p != nil && (p.Upto <= s.Cursor || p.Upto > c.last) {
+		if p := s.Front; p != nil && (p.Upto <= s.Cursor || p.Upto > c.last) {
 			c.Errorf("CheckHAT: of %s waits what is up to %d, the cursor is at %d of %d", f, p.Upto, s.Cursor, c.last)
 		}
 		again := map[hat.RunID]bool{}

@@ -58,7 +58,7 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		p.has("she/f", `"sum"`, `"more"`)
 		p.linked(in[0].ID, "she/f", `"sum"`, `"more"`)
 		p.linked(in[1].ID, "she/f")
-		if s := p.state(g.Function); s.Pending != nil || s.Cursor != 3 || !s.LastExecution.Equal(pl.Claimed) || !s.Started.IsZero() {
+		if s := p.state(g.Function); s.Front != nil || s.Cursor != 3 || !s.LastExecution.Equal(pl.Claimed) || !s.Started.IsZero() {
 			t.Errorf("afterwards %+v", s)
 		}
 		p.isDue()
@@ -129,8 +129,8 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		p.clock.move(time.Second)
 		p.commit(pl)
 		s := p.state(g.Function)
-		if s.Pending == nil || s.Pending.Upto != 2 || !s.Pending.Since.Equal(arrived) {
-			t.Fatalf("pending is %+v", s.Pending)
+		if s.Front == nil || s.Front.Upto != 2 || !s.Front.Oldest.Equal(arrived) {
+			t.Fatalf("pending is %+v", s.Front)
 		}
 		pl = p.claim(g.Function)
 		if _, texts := p.shown(pl); !slices.Equal(texts, []string{`2`}) {
@@ -270,8 +270,8 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		if r, err := p.v.Run(p.ctx(), p.owner, lost.Run); err != nil || r.State != vault.RunAbandoned {
 			t.Errorf("the run is %s, %v", r.State, err)
 		}
-		if s := p.state(g.Function); s.Pending == nil || s.Pending.Attempt != 1 || s.Pending.Fault == nil || !s.Started.IsZero() {
-			t.Errorf("got %+v", s.Pending)
+		if s := p.state(g.Function); s.Front == nil || s.Front.Attempt != 1 || s.Front.Fault == nil || !s.Started.IsZero() {
+			t.Errorf("got %+v", s.Front)
 		}
 		_, err := p.v.Commit(p.ctx(), lost, output(t, g, `"lost"`))
 		p.wants(err, vault.ErrStale)
@@ -282,7 +282,7 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 			p.claim(g.Function)
 			p.restart()
 		}
-		if s := p.state(g.Function); s.Pending != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked {
+		if s := p.state(g.Function); s.Front != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked {
 			t.Errorf("it goes on for ever: %+v", s)
 		}
 	})
@@ -291,8 +291,8 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		p.enable(g)
 		p.write("a/x", `1`)
 		p.must(p.v.Abandon(p.ctx(), p.claim(g.Function)))
-		if s := p.state(g.Function); s.Pending.Attempt != 0 || s.Pending.Fault != nil {
-			t.Errorf("got %+v", s.Pending)
+		if s := p.state(g.Function); s.Front.Attempt != 0 || s.Front.Fault != nil {
+			t.Errorf("got %+v", s.Front)
 		}
 		if pl := p.claim(g.Function); pl.Attempt != 1 {
 			t.Errorf("the next attempt is number %d", pl.Attempt)
@@ -315,10 +315,10 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 			if len(s.Ranges) > 0 {
 				break
 			}
-			if s.Pending == nil || s.Pending.Fault == nil || *s.Pending.Fault != *fault || s.Pending.Run != pl.Run || !s.LastExecution.IsZero() {
-				t.Fatalf("pending is %+v", s.Pending)
+			if s.Front == nil || s.Front.Fault == nil || *s.Front.Fault != *fault || s.Front.Run != pl.Run || !s.LastExecution.IsZero() {
+				t.Fatalf("pending is %+v", s.Front)
 			}
-			pause := s.Pending.NotBefore.Sub(p.clock.now())
+			pause := s.Front.NotBefore.Sub(p.clock.now())
 			if pause <= last/2 {
 				t.Errorf("after attempt %d the pause is %v, before it was %v", attempts+1, pause, last)
 			}
@@ -331,8 +331,8 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		}
 		// What came during the pauses has not failed from the first attempt on: it has its own turn now.
 		s := p.state(g.Function)
-		if len(s.Ranges) != 1 || s.Ranges[0].After != 0 || s.Ranges[0].Upto != 1 || !s.Ranges[0].Parked || s.Cursor != 1 || s.Pending == nil || s.Pending.Attempt != 0 {
-			t.Fatalf("parked are %+v, behind them %+v", s.Ranges, s.Pending)
+		if len(s.Ranges) != 1 || s.Ranges[0].After != 0 || s.Ranges[0].Upto != 1 || !s.Ranges[0].Parked || s.Cursor != 1 || s.Front == nil || s.Front.Attempt != 0 {
+			t.Fatalf("parked are %+v, behind them %+v", s.Ranges, s.Front)
 		}
 		pl := p.claim(g.Function)
 		if _, texts := p.shown(pl); len(texts) != attempts || texts[0] != `"during pause 0"` || pl.Attempt != 1 {
@@ -354,7 +354,7 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		if _, texts := p.shown(again); !slices.Equal(texts, []string{`1`}) || again.Cause != plan.ByReplay {
 			t.Errorf("by %s it is shown %v", again.Cause, texts)
 		}
-		if after := p.state(g.Function); after.Pending != nil || after.Ranges != nil || after.Cursor != p.last() {
+		if after := p.state(g.Function); after.Front != nil || after.Ranges != nil || after.Cursor != p.last() {
 			t.Errorf("at the end %+v", after)
 		}
 		runs, err := p.v.Runs(p.ctx(), p.owner, g.Function, hat.RunID{}, 4)
@@ -390,10 +390,10 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 			}
 			p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, f))
 			s := p.state(g.Function)
-			if s.Pending == nil || s.Pending.Parked || s.Ranges != nil {
+			if s.Front == nil || s.Front.Parked || s.Ranges != nil {
 				t.Fatalf("after attempt %d it waits for a person: %+v", attempts, s)
 			}
-			pause := s.Pending.NotBefore.Sub(p.clock.now())
+			pause := s.Front.NotBefore.Sub(p.clock.now())
 			if pause <= 0 || f == full && pause > 10*time.Minute {
 				t.Errorf("after attempt %d the pause is %v", attempts, pause)
 			}
@@ -466,8 +466,8 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 			t.Errorf("it is shown %v", texts)
 		}
 		p.commit(pl)
-		if s := p.state(g.Function); s.Pending != nil {
-			t.Errorf("pending is %+v", s.Pending)
+		if s := p.state(g.Function); s.Front != nil {
+			t.Errorf("pending is %+v", s.Front)
 		}
 	})
 

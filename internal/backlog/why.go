@@ -1,4 +1,4 @@
-package trigger
+package backlog
 
 import (
 	"fmt"
@@ -28,18 +28,9 @@ type Situation struct {
 	Trigger hat.Trigger
 	InOrder bool
 	Running time.Time // since when; zero: it does not
-	Waiting *Waiting  // the front; nil: nothing has come
-	Ranges  []Waiting // what waits besides
+	Front   *Item     // what has come; nil: nothing
+	Ranges  []Item    // what waits besides
 	Hidden  int       // new records that its last run was not shown, because of a limit of its own
-}
-
-// Waiting is work that is not done yet.
-type Waiting struct {
-	NotBefore time.Time // zero: until somebody asks
-	Attempt   int       // failed ones so far
-	Fault     *hat.Fault
-	Parked    bool
-	Run       hat.RunID // the last attempt
 }
 
 // A Code names an Answer for machines. Each is stable.
@@ -136,7 +127,7 @@ func why(s Situation, now time.Time) Answer {
 	switch {
 	case s.Quota != nil && !w.Parked && !w.NotBefore.IsZero():
 		return Answer{Code: OverQuota, Text: s.Quota.Text, Until: s.QuotaEnds, Fault: s.Quota}
-	case w.Parked && w == s.Waiting && s.InOrder:
+	case w.Parked && w == s.Front && s.InOrder:
 		return Answer{Code: Parked, Fault: w.Fault, Run: w.Run, Text: fmt.Sprintf(
 			"it failed %s, and takes its data in order: what is newer waits until somebody replays or skips the run", times(w.Attempt))}
 	case w.Parked:
@@ -157,8 +148,8 @@ func why(s Situation, now time.Time) Answer {
 }
 
 // first is what of all that waits will be done next: by itself the soonest, else the front, else what is parked longest.
-func first(s Situation) *Waiting {
-	w := s.Waiting
+func first(s Situation) *Item {
+	w := s.Front
 	for i := range s.Ranges {
 		r := &s.Ranges[i]
 		if w == nil || r.byItself() && (!w.byItself() || r.NotBefore.Before(w.NotBefore)) {
@@ -169,7 +160,7 @@ func first(s Situation) *Waiting {
 }
 
 // byItself says that time alone makes it run.
-func (w *Waiting) byItself() bool { return !w.Parked && !w.NotBefore.IsZero() }
+func (w *Item) byItself() bool { return !w.Parked && !w.NotBefore.IsZero() }
 
 func idle(s Situation) Answer {
 	switch {
