@@ -24,7 +24,7 @@ func (a Attribute) Match(d hat.Data) bool { return newAttributes([]Attribute{a})
 // attributes are conditions that all have to hold, ready to be asked by one goroutine at a time. One pass over the data
 // finds the paths, another one the keys, however many there are.
 type attributes struct {
-	paths  trie
+	paths  jsonb.Trie
 	values []string
 	texts  []map[string]bool // of each path the strings that will do, as canonical JSON
 	keys   map[string][]int  // by key, as written between the quotes: numbers in wanted
@@ -44,15 +44,15 @@ func newAttributes(all []Attribute) *attributes {
 			texts[string(jsonb.AppendString(nil, v))] = true
 		}
 		if strings.Contains(a.Name, ".") {
-			path := fieldPath(a.Name)
+			path := jsonb.Path(a.Name)
 			for i := range path {
 				// Unlike in the paths of bundles, an index is digits alone.
-				path[i].byIndex = path[i].byIndex && strings.Trim(path[i].key, "0123456789") == ""
+				path[i].ByIndex = path[i].ByIndex && strings.Trim(path[i].Key, "0123456789") == ""
 			}
-			as.paths.add(path, len(as.texts))
+			as.paths.Add(path, len(as.texts))
 			as.texts = append(as.texts, texts)
 		} else {
-			key := quoted(a.Name)
+			key := jsonb.Quoted(a.Name)
 			as.keys[key] = append(as.keys[key], len(as.wanted))
 			as.wanted = append(as.wanted, texts)
 		}
@@ -66,7 +66,7 @@ func (as *attributes) match(m *meter, text string) bool {
 		return true
 	}
 	if len(as.texts) > 0 {
-		as.paths.find(m, text, as.values)
+		as.paths.Find(m.fuel(), text, as.values)
 		for i, texts := range as.texts {
 			if !texts[as.values[i]] {
 				return false
@@ -86,7 +86,7 @@ func (as *attributes) anywhere(m *meter, text string) bool {
 			i++
 			continue
 		}
-		end := stringEnd(text, i)
+		end := jsonb.StringEnd(text, i)
 		if end >= len(text) || text[end] != ':' {
 			i = end
 			continue
@@ -109,12 +109,12 @@ func (as *attributes) holds(m *meter, texts map[string]bool, s string, i int) bo
 	if i >= len(s) || s[i] != '"' && s[i] != '[' {
 		return false
 	}
-	value := s[i:valueEnd(s, i)]
+	value := s[i:jsonb.ValueEnd(s, i)]
 	if value[0] == '"' {
 		return texts[value]
 	}
 	m.spend(2 * len(value)) // read here beside the pass over all, as often as arrays nest
-	for e := range elements(value) {
+	for e := range jsonb.Elements(value) {
 		if e[0] == '"' && texts[e] {
 			return true
 		}

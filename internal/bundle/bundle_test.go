@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // memory is a Source over a slice. With ordered it answers each Scan in the order that is wanted, as a store with an
@@ -51,7 +52,7 @@ func wanted(o Order, a, b hat.Record) int {
 		vb, okb := Lookup(b.Data, o.Field)
 		switch {
 		case oka && okb:
-			if c := Compare(va, vb); c != 0 && o.Descending {
+			if c := jsonb.Compare(nil, va.JSON(), vb.JSON()); c != 0 && o.Descending {
 				return -c
 			} else if c != 0 {
 				return c

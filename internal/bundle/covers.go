@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // A Difference is something a bundle would read beyond what was granted.
@@ -359,9 +360,9 @@ func implies(asked, granted Filter) bool {
 	a, g := asked.Operator, granted.Operator
 	switch a.Kind {
 	case In:
-		return newConstant(g.Value.JSON()).has(a.Value.JSON())
+		return jsonb.NewConstant(g.Value.JSON()).Has(nil, a.Value.JSON())
 	case Contains:
-		return newConstant(g.Value.JSON()).in(a.Value.JSON())
+		return jsonb.NewConstant(g.Value.JSON()).In(nil, a.Value.JSON())
 	case Between:
 		return within(g.Lower, a.Lower) && within(a.Upper, g.Upper)
 	case Find:
@@ -379,5 +380,5 @@ func implies(asked, granted Filter) bool {
 
 // within says whether a bound is not before another and of the same JSON type.
 func within(lower, upper hat.Data) bool {
-	return kindOf(lower.JSON()) == kindOf(upper.JSON()) && Compare(lower, upper) <= 0
+	return jsonb.KindOf(lower.JSON()) == jsonb.KindOf(upper.JSON()) && jsonb.Compare(nil, lower.JSON(), upper.JSON()) <= 0
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // choices makes everything random out of bytes, so that a fuzzer can steer it. After the last byte it answers
@@ -416,11 +417,11 @@ func windowed(b Bundle, m *memory) string {
 						continue
 					}
 					for _, f := range s.Filters {
-						v, ok := ValueAt(r.Data.JSON(), f.Field)
+						v, ok := jsonb.ValueAt(r.Data.JSON(), f.Field)
 						fmt.Fprintln(&out, r.ID, f.Field, v, ok)
 					}
 					if i == 0 && p.OrderBy != "" {
-						v, ok := ValueAt(r.Data.JSON(), q.Mapping.sortField(p.OrderBy))
+						v, ok := jsonb.ValueAt(r.Data.JSON(), q.Mapping.sortField(p.OrderBy))
 						fmt.Fprintln(&out, r.ID, "sorted", v, ok)
 					}
 				}
@@ -512,24 +513,24 @@ func tryCovers(t testing.TB, c *choices, count *outcomes) {
 
 // changed is the data with one member, at some depth, set, changed or taken out.
 func (c *choices) changed(text string) string {
-	if kindOf(text) != kindObject || c.sometimes(12) {
+	if jsonb.KindOf(text) != jsonb.Object || c.sometimes(12) {
 		return c.data()
 	}
-	key := quoted(c.one("n", "s", "t", "o", "o", "l", "l", "l[0]", "x", "y", "m", "0", "[0]"))
+	key := jsonb.Quoted(c.one("n", "s", "t", "o", "o", "l", "l", "l[0]", "x", "y", "m", "0", "[0]"))
 	var all []string
 	found := false
-	for k, v := range members(text) {
+	for k, v := range jsonb.Members(text) {
 		if k == key {
 			found = true
 			switch {
 			case c.sometimes(4):
 				continue
-			case kindOf(v) == kindObject && c.n(2) > 0:
+			case jsonb.KindOf(v) == jsonb.Object && c.n(2) > 0:
 				v = c.changed(v)
-			case kindOf(v) == kindArray && c.n(3) > 0:
+			case jsonb.KindOf(v) == jsonb.Array && c.n(3) > 0:
 				var items []string
-				for e := range elements(v) {
-					if kindOf(e) == kindObject && c.n(2) > 0 {
+				for e := range jsonb.Elements(v) {
+					if jsonb.KindOf(e) == jsonb.Object && c.n(2) > 0 {
 						e = c.changed(e)
 					} else if c.sometimes(3) {
 						e = c.value(1)

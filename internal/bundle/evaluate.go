@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"she/internal/hat"
 	"she/internal/jsonb"
@@ -159,7 +160,7 @@ type place struct {
 
 // A query is an EndpointQuery ready to be asked, by one goroutine at a time.
 type query struct {
-	wanted trie // the values the tests read, and last the sort key if sorted
+	wanted jsonb.Trie // the values the tests read, and last the sort key if sorted
 	tests  []test
 	shared []int // by test: the number the memo has for the filter; -1: nobody else has it. nil: none is shared
 	values []string
@@ -207,12 +208,12 @@ func newQuery(q EndpointQuery, orderBy string, withLinks bool, m *meter) (*query
 		if err != nil {
 			return nil, err
 		}
-		c.wanted.add(fieldPath(f.Field), i)
+		c.wanted.Add(jsonb.Path(f.Field), i)
 		c.tests = append(c.tests, t)
 	}
 	if orderBy != "" {
 		c.sorted, c.field = true, q.Mapping.sortField(orderBy)
-		c.wanted.add(fieldPath(c.field), len(c.tests))
+		c.wanted.Add(jsonb.Path(c.field), len(c.tests))
 	}
 	c.values = make([]string, len(c.tests))
 	if c.sorted {
@@ -242,7 +243,7 @@ func (q *query) matches(m *meter, text string) (key string, ok bool) {
 			return "", passes
 		}
 	}
-	q.wanted.find(m, text, q.values)
+	q.wanted.Find(m.fuel(), text, q.values)
 	for i, test := range q.tests {
 		number := -1
 		if shared != nil {
@@ -304,4 +305,10 @@ func (q *query) data(d hat.Data, scratch *[]byte) (hat.Data, error) {
 		return hat.Data{}, ErrMappedTooLarge
 	}
 	return hat.DataFromStore(*scratch), nil
+}
+
+// Lookup returns the value at a dotted field path of the data; see jsonb.ValueAt.
+func Lookup(d hat.Data, field string) (hat.Data, bool) {
+	text, ok := jsonb.ValueAt(d.JSON(), field)
+	return hat.DataFromStoredText(strings.Clone(text)), ok
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // A test says whether the value a filter's field has in one record passes. The value is there: a missing one never
@@ -59,13 +60,15 @@ func (o Operator) compile(words *dictionary) (test, error) {
 	}
 	switch o.Kind {
 	case Contains:
-		return newConstant(o.Value.JSON()).inside, nil
+		c := jsonb.NewConstant(o.Value.JSON())
+		return func(m *meter, value string) bool { return c.In(m.fuel(), value) }, nil
 	case In:
-		return newConstant(o.Value.JSON()).holds, nil
+		c := jsonb.NewConstant(o.Value.JSON())
+		return func(m *meter, value string) bool { return c.Has(m.fuel(), value) }, nil
 	case Between:
 		lower, upper := o.Lower.JSON(), o.Upper.JSON()
 		return func(m *meter, value string) bool {
-			return m.compareTop(value, lower) >= 0 && m.compareTop(value, upper) <= 0
+			return jsonb.Compare(m.fuel(), value, lower) >= 0 && jsonb.Compare(m.fuel(), value, upper) <= 0
 		}, nil
 	case Find:
 		if s := newSearch(o.Search); words != nil {
@@ -84,6 +87,6 @@ func (f Filter) Match(d hat.Data) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	value, ok := ValueAt(d.JSON(), f.Field)
+	value, ok := jsonb.ValueAt(d.JSON(), f.Field)
 	return ok && passes(nil, value), nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"she/internal/fuel"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // asked evaluates all of a question and throws the rows away.
@@ -424,7 +425,7 @@ func TestKeysUpto(t *testing.T) {
 		} {
 			d := data(t, text)
 			const most = 512
-			whole, cut := AppendKey(nil, d.JSON()), AppendKeyUpto([]byte("before"), d.JSON(), most)
+			whole, cut := jsonb.AppendKey(nil, d.JSON()), jsonb.AppendKeyUpto([]byte("before"), d.JSON(), most)
 			cut = bytes.TrimPrefix(cut, []byte("before"))
 			if len(cut) < most || !bytes.Equal(cut[:most], whole[:most]) {
 				t.Fatalf("%s: the key begins with %x, cut it is %x", d.JSON()[:100], whole[:most], cut)
@@ -433,8 +434,8 @@ func TestKeysUpto(t *testing.T) {
 	}
 	// Nothing but JSON is promised a key, and everything is survived.
 	for _, text := range []string{`[`, `{`, `{"`, `{"a"`, `{"a":`, `[,`, `[]]`, `{"a":1]`, `[[[}`, `"`, `{"a\`} {
-		AppendKeyUpto(nil, text+strings.Repeat(" ", 1<<14), 512)
-		AppendKeyUpto(nil, strings.Repeat(text, 1<<13), 512)
+		jsonb.AppendKeyUpto(nil, text+strings.Repeat(" ", 1<<14), 512)
+		jsonb.AppendKeyUpto(nil, strings.Repeat(text, 1<<13), 512)
 	}
 }
 
@@ -444,10 +445,10 @@ func TestDeepIndices(t *testing.T) {
 	d := data(t, `{"v":`+strings.Repeat("[", 200)+inner+strings.Repeat("]", 200)+`}`)
 	m := newMeter(nil)
 	m.begin(t.Context())
-	var at trie
+	var at jsonb.Trie
 	var found [1]string
-	at.add(fieldPath("v"+strings.Repeat(".0", 199)), 0)
-	if at.find(m, d.JSON(), found[:]); found[0] != "["+inner+"]" {
+	at.Add(jsonb.Path("v"+strings.Repeat(".0", 199)), 0)
+	if at.Find(m.fuel(), d.JSON(), found[:]); found[0] != "["+inner+"]" {
 		t.Fatalf("found %d bytes", len(found[0]))
 	}
 	if used := int(m.Untold() + m.used); used > 2*d.Len() {
@@ -460,7 +461,7 @@ func TestPathsInErrorsAreCut(t *testing.T) {
 	name := strings.Repeat("n", 50)
 	text := strings.Repeat(`{"`+name+`":`, 200) + `[1,{"a":}]` + strings.Repeat(`}`, 200)
 	v := value{text: strings.Replace(text, `"a":`, `"a":1`, 1), path: "obj"}
-	for kindOf(v.text) == kindObject {
+	for jsonb.KindOf(v.text) == jsonb.Object {
 		f, err := v.object()
 		if err != nil {
 			t.Fatal(err)

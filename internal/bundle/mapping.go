@@ -34,7 +34,7 @@ func (v value) mapping() (Mapping, error) {
 		return Mapping{}, err
 	}
 	m := Mapping{string(text)}
-	if kindOf(m.text) == kindObject {
+	if jsonb.KindOf(m.text) == jsonb.Object {
 		_, err = compileMapping(value{m.text, v.path}, nil)
 	}
 	return m, err
@@ -42,10 +42,10 @@ func (v value) mapping() (Mapping, error) {
 
 // appendOrdered is canonical JSON, but the keys of objects stay in the order of their first mention.
 func appendOrdered(b []byte, v value) ([]byte, error) {
-	switch kindOf(v.text) {
-	case kindArray:
+	switch jsonb.KindOf(v.text) {
+	case jsonb.Array:
 		b = append(b, '[')
-		for e := range elements(v.text) {
+		for e := range jsonb.Elements(v.text) {
 			var err error
 			if b[len(b)-1] != '[' {
 				b = append(b, ',')
@@ -55,7 +55,7 @@ func appendOrdered(b []byte, v value) ([]byte, error) {
 			}
 		}
 		return append(b, ']'), nil
-	case kindObject:
+	case jsonb.Object:
 		f, err := v.object()
 		if err != nil {
 			return nil, err
@@ -81,10 +81,10 @@ func appendOrdered(b []byte, v value) ([]byte, error) {
 // sortField is the dotted source path that orderBy means for records of this mapping.
 func (m Mapping) sortField(orderBy string) string {
 	field := orderBy
-	if kindOf(m.text) == kindObject {
-		for key, source := range members(m.text) {
-			if unescaped(key) == orderBy && kindOf(source) == kindString {
-				field = unquoted(source)
+	if jsonb.KindOf(m.text) == jsonb.Object {
+		for key, source := range jsonb.Members(m.text) {
+			if jsonb.Unescaped(key) == orderBy && jsonb.KindOf(source) == jsonb.String {
+				field = jsonb.Unquoted(source)
 			}
 		}
 	}
@@ -93,7 +93,7 @@ func (m Mapping) sortField(orderBy string) string {
 
 // normalised drops a mapping without effect and sorts entries whose order doesn't matter.
 func (m Mapping) normalised() Mapping {
-	if kindOf(m.text) != kindObject {
+	if jsonb.KindOf(m.text) != jsonb.Object {
 		return Mapping{}
 	}
 	compiled, err := m.compile()
@@ -111,7 +111,7 @@ func (m Mapping) normalised() Mapping {
 type mapper struct {
 	nothing  bool // the mapping is malformed: every answer is {}
 	entries  []entry
-	sources  trie
+	sources  jsonb.Trie
 	values   []string // what sources found in the record at hand, by entry
 	shape    *shape   // nil if two destinations meet, so that order matters
 	tooLarge *bool    // shared with inner mappers
@@ -121,7 +121,7 @@ type mapper struct {
 // An entry copies the value it reads, or applies inner to it, or to each of its elements.
 type entry struct {
 	to    []string // keys, as written between the quotes
-	from  []step
+	from  []jsonb.Step
 	inner *mapper
 	list  bool
 }
@@ -131,7 +131,7 @@ func (m Mapping) compile() (*mapper, error) { return m.compileFor(nil) }
 
 // compileFor is compile for an evaluation with a meter.
 func (m Mapping) compileFor(meter *meter) (*mapper, error) {
-	if kindOf(m.text) != kindObject {
+	if jsonb.KindOf(m.text) != jsonb.Object {
 		return nil, nil
 	}
 	return compileMapping(value{m.text, "mapping"}, meter)
@@ -175,7 +175,7 @@ func (c *compiler) mapper(v value, depth int) (*mapper, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.sources.add(e.from, len(m.entries))
+		m.sources.Add(e.from, len(m.entries))
 		m.entries = append(m.entries, e)
 	}
 	m.values = make([]string, len(m.entries))
@@ -192,18 +192,18 @@ func (c *compiler) entry(name string, v value, depth int) (e entry, err error) {
 	if e.to, e.list, err = destination(name); err != nil {
 		return e, v.wrong(err.Error())
 	}
-	switch kindOf(v.text) {
-	case kindString:
+	switch jsonb.KindOf(v.text) {
+	case jsonb.String:
 		e.list = false
 		e.from, err = v.source()
 		return e, err
-	case kindObject:
+	case jsonb.Object:
 		f, err := v.object()
 		if err != nil {
 			return e, err
 		}
 		source, inner := f.values["source"], f.values["mappings"]
-		if kindOf(source.text) != kindString || kindOf(inner.text) != kindObject {
+		if jsonb.KindOf(source.text) != jsonb.String || jsonb.KindOf(inner.text) != jsonb.Object {
 			break
 		}
 		if e.from, err = source.source(); err != nil {
@@ -235,12 +235,12 @@ func destination(name string) (to []string, list bool, err error) {
 			return nil, false, errIndex
 		}
 		list = m[1] != node
-		to = append(to, quoted(m[1]))
+		to = append(to, jsonb.Quoted(m[1]))
 	}
 	return to, list, nil
 }
 
-func (v value) source() (from []step, err error) {
+func (v value) source() (from []jsonb.Step, err error) {
 	text, err := v.string()
 	if err != nil {
 		return nil, err
@@ -250,13 +250,13 @@ func (v value) source() (from []step, err error) {
 		if m == nil {
 			return nil, v.wrong(errPath.Error())
 		}
-		from = append(from, step{key: quoted(m[1]), byKey: true})
+		from = append(from, jsonb.Step{Key: jsonb.Quoted(m[1]), ByKey: true})
 		if m[2] != "" {
 			index, err := strconv.Atoi(m[2])
 			if err != nil {
 				return nil, v.wrong(errPath.Error())
 			}
-			from = append(from, step{index: index, byIndex: true})
+			from = append(from, jsonb.Step{Index: index, ByIndex: true})
 		}
 	}
 	return from, nil
@@ -301,14 +301,16 @@ func (s *shape) sort() {
 	}
 }
 
-func compareRawKeys(a, b string) int { return jsonb.CompareKeys(unescaped(a), unescaped(b)) }
+func compareRawKeys(a, b string) int {
+	return jsonb.CompareKeys(jsonb.Unescaped(a), jsonb.Unescaped(b))
+}
 
 // apply appends what the mapping makes of the data in text.
 func (m *mapper) apply(b []byte, text string) []byte {
-	if m.nothing || kindOf(text) != kindObject {
+	if m.nothing || jsonb.KindOf(text) != jsonb.Object {
 		return append(b, "{}"...)
 	}
-	m.sources.find(m.meter, text, m.values)
+	m.sources.Find(m.meter.fuel(), text, m.values)
 	m.meter.spend(costEntry * len(m.entries))
 	if m.shape != nil {
 		return m.appendShape(b, m.shape)
@@ -351,7 +353,7 @@ func (m *mapper) appendShape(b []byte, s *shape) []byte {
 func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
 	e, text := &m.entries[n], m.values[n]
 	switch {
-	case text == "" || e.list && kindOf(text) != kindArray:
+	case text == "" || e.list && jsonb.KindOf(text) != jsonb.Array:
 		return b, false
 	case len(b)+len(text) > MaxMapped:
 		*m.tooLarge = true
@@ -365,7 +367,7 @@ func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
 	m.meter.spend(len(text))
 	b = append(b, '[')
 	first := true
-	for element := range elements(text) {
+	for element := range jsonb.Elements(text) {
 		if *m.tooLarge {
 			break
 		}
@@ -387,10 +389,10 @@ type node struct {
 
 // open makes an object's text its kids, and answers false for anything else.
 func (n *node) open() bool {
-	if n.kids == nil && kindOf(n.text) == kindObject {
+	if n.kids == nil && jsonb.KindOf(n.text) == jsonb.Object {
 		n.kids = make(map[string]*node)
 		n.meter.spend(len(n.text))
-		for key, text := range members(n.text) {
+		for key, text := range jsonb.Members(n.text) {
 			n.meter.spend(costNode)
 			n.kids[key] = &node{text: text, meter: n.meter}
 		}
@@ -414,7 +416,7 @@ func (n *node) put(path []string, v *node) {
 // merge sets one member: two objects become one, member by member; anything else is replaced.
 func (n *node) merge(key string, v *node) {
 	old := n.kids[key]
-	if old == nil || kindOf(old.text) != kindObject && old.kids == nil || !v.open() {
+	if old == nil || jsonb.KindOf(old.text) != jsonb.Object && old.kids == nil || !v.open() {
 		n.kids[key] = v
 		return
 	}

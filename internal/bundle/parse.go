@@ -163,12 +163,12 @@ type fields struct {
 }
 
 func (v value) object() (fields, error) {
-	if kindOf(v.text) != kindObject {
+	if jsonb.KindOf(v.text) != jsonb.Object {
 		return fields{}, v.wrong("error.expected.jsobject")
 	}
 	f := fields{in: v, values: make(map[string]value)}
-	for key, text := range members(v.text) {
-		name := unescaped(key)
+	for key, text := range jsonb.Members(v.text) {
+		name := jsonb.Unescaped(key)
 		if _, repeated := f.values[name]; !repeated {
 			f.names = append(f.names, name)
 		}
@@ -180,7 +180,7 @@ func (v value) object() (fields, error) {
 // optional answers false for a field that is absent or null.
 func (f fields) optional(name string) (value, bool) {
 	v, ok := f.values[name]
-	return v, ok && kindOf(v.text) != kindNull
+	return v, ok && jsonb.KindOf(v.text) != jsonb.Null
 }
 
 func (f fields) required(name string) (value, error) {
@@ -206,10 +206,10 @@ func (f fields) text(name string, required bool) (string, error) {
 }
 
 func (v value) string() (string, error) {
-	if kindOf(v.text) != kindString {
+	if jsonb.KindOf(v.text) != jsonb.String {
 		return "", v.wrong("error.expected.jsstring")
 	}
-	s := strings.ReplaceAll(unquoted(v.text), "\x00", "")
+	s := strings.ReplaceAll(jsonb.Unquoted(v.text), "\x00", "")
 	if len(s) > MaxText {
 		return "", v.wrong(fmt.Sprintf("more than %d bytes", MaxText))
 	}
@@ -217,10 +217,10 @@ func (v value) string() (string, error) {
 }
 
 func (v value) array() (items []value, err error) {
-	if kindOf(v.text) != kindArray {
+	if jsonb.KindOf(v.text) != jsonb.Array {
 		return nil, v.wrong("error.expected.jsarray")
 	}
-	for text := range elements(v.text) {
+	for text := range jsonb.Elements(v.text) {
 		items = append(items, value{text, v.inside("[" + strconv.Itoa(len(items)) + "]")})
 	}
 	return items, nil
@@ -275,7 +275,7 @@ func (p *parser) propertyQuery(v value) (q PropertyQuery, err error) {
 }
 
 func (v value) natural() (int, error) {
-	if kindOf(v.text) != kindNumber {
+	if jsonb.KindOf(v.text) != jsonb.Number {
 		return 0, v.wrong("error.expected.jsnumber")
 	}
 	d, err := hat.ParseData([]byte(v.text))
@@ -509,15 +509,15 @@ func (v value) data() (hat.Data, error) {
 // innerContainers counts the arrays and objects that are elements of arrays: each of them is held against each element
 // of a record's array.
 func innerContainers(text string) (n int) {
-	switch kindOf(text) {
-	case kindArray:
-		for e := range elements(text) {
-			if !kindOf(e).scalar() {
+	switch jsonb.KindOf(text) {
+	case jsonb.Array:
+		for e := range jsonb.Elements(text) {
+			if !jsonb.KindOf(e).Scalar() {
 				n += 1 + innerContainers(e)
 			}
 		}
-	case kindObject:
-		for _, v := range members(text) {
+	case jsonb.Object:
+		for _, v := range jsonb.Members(text) {
 			n += innerContainers(v)
 		}
 	}

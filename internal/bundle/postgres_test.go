@@ -194,13 +194,13 @@ func testOperators(t *testing.T, conn *pgx.Conn, m maker) {
 			return letter[passes(nil, a.JSON())]
 		}
 		want := strings.SplitN(got[i], " ", 5)
-		cmp := Compare(a, b)
+		cmp := jsonb.Compare(nil, a.JSON(), b.JSON())
 		pgCmp, _ := strconv.Atoi(want[0])
 		ours := []string{want[0], holds(Operator{Kind: Contains, Value: b}), holds(Operator{Kind: In, Value: b}), holds(Operator{Kind: Between, Lower: b, Upper: c})}
 		if sign(pgCmp) != cmp || !slices.Equal(ours, want[:4]) {
 			t.Fatalf("a=%s b=%s c=%s: PostgreSQL says %v, we say %d %v", a.JSON(), b.JSON(), c.JSON(), want[:4], cmp, ours)
 		}
-		if key := strings.Compare(string(AppendKey(nil, a.JSON())), string(AppendKey(nil, b.JSON()))); key != cmp {
+		if key := strings.Compare(string(jsonb.AppendKey(nil, a.JSON())), string(jsonb.AppendKey(nil, b.JSON()))); key != cmp {
 			t.Fatalf("a=%s b=%s: keys compare %d, values %d", a.JSON(), b.JSON(), key, cmp)
 		}
 		if stored := data(t, want[4]); stored != a {
@@ -233,7 +233,7 @@ func testPaths(t *testing.T, conn *pgx.Conn, m maker) {
 	got := column(t, conn, `SELECT (v::jsonb #> CASE p WHEN '' THEN '{""}' ELSE string_to_array(p, '.') END)::text FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(v, p, i) ORDER BY i`, values, paths)
 	found := 0
 	for i := range n {
-		text, ok := ValueAt(data(t, values[i]).JSON(), paths[i])
+		text, ok := jsonb.ValueAt(data(t, values[i]).JSON(), paths[i])
 		if ok != (got[i] != "") || ok && text != data(t, got[i]).JSON() {
 			t.Fatalf("%s at %q: PostgreSQL finds %q, we find %q", values[i], paths[i], got[i], text)
 		}
@@ -544,8 +544,8 @@ func testWords(t *testing.T, conn *pgx.Conn, m maker) {
 		got := column(t, conn, `SELECT array_to_json(tsvector_to_array(to_tsvector('english', x)))::text FROM unnest($1::text[]) WITH ORDINALITY AS u(x, i) ORDER BY i`, texts)
 		for i, text := range texts {
 			var want []string
-			for e := range elements(data(t, got[i]).JSON()) {
-				want = append(want, unquoted(e))
+			for e := range jsonb.Elements(data(t, got[i]).JSON()) {
+				want = append(want, jsonb.Unquoted(e))
 			}
 			ours := slices.Compact(slices.Sorted(lexemes(text)))
 			slices.Sort(want)

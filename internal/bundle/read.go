@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"she/internal/jsonb"
 )
 
 // A read is a way into a record's data that an answer depends on. What it leads to is read whole.
@@ -13,7 +15,7 @@ type read []part
 // Mappings go by key or by index, filters and orders by whichever fits: a.0 of a filter reads more than a[0]
 // of a mapping does.
 type part struct {
-	step
+	jsonb.Step
 	special special
 }
 
@@ -25,19 +27,19 @@ const (
 	presence            // no more than whether something is there, and is an array if eachElement is before it
 )
 
-func steps(path []step) read {
+func steps(path []jsonb.Step) read {
 	r := make(read, len(path))
 	for i, s := range path {
-		if !s.byIndex {
-			s.index = 0
+		if !s.ByIndex {
+			s.Index = 0
 		}
-		r[i] = part{step: s}
+		r[i] = part{Step: s}
 	}
 	return r
 }
 
 // fieldRead is the read of a filter's field or of an order.
-func fieldRead(field string) read { return steps(fieldPath(field)) }
+func fieldRead(field string) read { return steps(jsonb.Path(field)) }
 
 // String is the path as mappings have it; that of a filter or an order comes out as it was written.
 func (r read) String() string {
@@ -47,13 +49,13 @@ func (r read) String() string {
 		case p.special == eachElement:
 			b.WriteString("[]")
 		case p.special == presence:
-		case p.byKey:
+		case p.ByKey:
 			if i > 0 {
 				b.WriteByte('.')
 			}
-			b.WriteString(unescaped(p.key))
+			b.WriteString(jsonb.Unescaped(p.Key))
 		default:
-			b.WriteString("[" + strconv.Itoa(p.index) + "]")
+			b.WriteString("[" + strconv.Itoa(p.Index) + "]")
 		}
 	}
 	return b.String()
@@ -114,7 +116,7 @@ func (t *readTree) covers(r read) bool {
 	if t.kids[p].covers(r[1:]) {
 		return true
 	}
-	element := p.special == noSpecial && p.byIndex && !p.byKey && p.index >= 0
+	element := p.special == noSpecial && p.ByIndex && !p.ByKey && p.Index >= 0
 	return element && t.kids[part{special: eachElement}].covers(r[1:])
 }
 
@@ -137,9 +139,9 @@ func (r read) key() string {
 		switch {
 		case p.special != noSpecial:
 			text += "\x00" + strconv.Itoa(int(p.special))
-		case p.byKey && p.byIndex:
+		case p.ByKey && p.ByIndex:
 			text += "\x00?"
-		case p.byIndex:
+		case p.ByIndex:
 			text += "\x00#"
 		default:
 			text += "\x00."

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // An evaluation of one property. If all streams come in the wanted order they are merged and read only as far as needed,
@@ -118,7 +119,7 @@ func (e *evaluation) compare(a, b *candidate) int {
 		}
 	} else {
 		e.meter.spend(costCompare)
-		c = e.meter.compareTop(a.key, b.key)
+		c = jsonb.Compare(e.meter.fuel(), a.key, b.key)
 	}
 	if c != 0 {
 		if e.descending {

@@ -8,6 +8,7 @@ import (
 	"github.com/blevesearch/snowballstem/english"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // A search is what find looks for, as PostgreSQL's plainto_tsquery('english', …) makes it: every word must be in the
@@ -46,12 +47,12 @@ func (s search) matches(m *meter, value string) bool {
 // searchText is the text of a value: of a string its content, of an array or object its JSON as PostgreSQL prints it,
 // keys included; null has none. (It is what the operator #>> '{}' gives.)
 func searchText(text string) string {
-	switch kindOf(text) {
-	case kindNull:
+	switch jsonb.KindOf(text) {
+	case jsonb.Null:
 		return ""
-	case kindString:
-		return unquoted(text)
-	case kindArray, kindObject:
+	case jsonb.String:
+		return jsonb.Unquoted(text)
+	case jsonb.Array, jsonb.Object:
 		return spaced(text)
 	}
 	return text
@@ -64,7 +65,7 @@ func spaced(text string) string {
 	for i := 0; i < len(text); {
 		switch text[i] {
 		case '"':
-			i = stringEnd(text, i)
+			i = jsonb.StringEnd(text, i)
 			continue
 		case ',', ':':
 			b.WriteString(text[from : i+1])

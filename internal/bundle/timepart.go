@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"she/internal/jsonb"
 )
 
 // dateParts are the parts that datetimeExtract and timestampExtract know.
@@ -182,16 +184,16 @@ func daysInMonth(year, month int64) int64 {
 // readTimeText reads a JSON string as PostgreSQL reads a timestamp with time zone.
 func readTimeText(text string) (instant, bool) {
 	const longestEscape = len(`\u0000`)
-	if kindOf(text) != kindString || len(text) > longestEscape*maxTimeText+len(`""`) {
+	if jsonb.KindOf(text) != jsonb.String || len(text) > longestEscape*maxTimeText+len(`""`) {
 		return 0, false
 	}
-	return parseTime(unquoted(text))
+	return parseTime(jsonb.Unquoted(text))
 }
 
 // readTimeNumber reads a JSON number as Unix seconds. PostgreSQL's to_timestamp takes a double, which holds
 // microseconds well beyond the year 2200; rounding as it does is what makes the answers equal.
 func readTimeNumber(text string) (instant, bool) {
-	if kindOf(text) != kindNumber {
+	if jsonb.KindOf(text) != jsonb.Number {
 		return 0, false
 	}
 	seconds, err := strconv.ParseFloat(text, 64)

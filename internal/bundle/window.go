@@ -41,11 +41,11 @@ type form struct {
 // null, as 2024-01-08T10:00:00.000Z; a number as Unix seconds or, from 1e11 on, milliseconds. It is unscaled
 // for anything else.
 func formOf(bound string) form {
-	switch kindOf(bound) {
-	case kindNull:
+	switch jsonb.KindOf(bound) {
+	case jsonb.Null:
 		return form{asText, hat.WireTime}
-	case kindString:
-		switch date := unquoted(bound); {
+	case jsonb.String:
+		switch date := jsonb.Unquoted(bound); {
 		case !isISODate(date):
 		case len(date) == len(time.DateOnly):
 			return form{asText, time.DateOnly}
@@ -54,8 +54,8 @@ func formOf(bound string) form {
 		default:
 			return form{asText, hat.WireTime}
 		}
-	case kindNumber:
-		if compareNumbers(bound, "100000000000") < 0 {
+	case jsonb.Number:
+		if jsonb.CompareNumbers(bound, "100000000000") < 0 {
 			return form{scale: inSeconds}
 		}
 		return form{scale: inMilliseconds}
@@ -133,22 +133,22 @@ func scaleOf(bound string, w hat.Window) scale {
 		starts := [4]time.Time{
 			t, t.Truncate(time.Second), time.Date(year, month, day, 0, 0, 0, 0, time.UTC), time.Date(year, month, 1, 0, 0, 0, 0, time.UTC),
 		}
-		switch kindOf(bound) {
-		case kindString:
-			text := unquoted(bound)
+		switch jsonb.KindOf(bound) {
+		case jsonb.String:
+			text := jsonb.Unquoted(bound)
 			if text == t.Format(time.DateOnly) || text == t.Format(monthOnly) {
 				return asText
 			}
 			if at, ok := isoTime(text); ok && slices.ContainsFunc(starts[:], at.Equal) {
 				return asText
 			}
-		case kindNumber:
+		case jsonb.Number:
 			for _, at := range starts {
 				ms := strconv.FormatInt(at.UnixMilli(), 10)
-				if compareNumbers(bound, ms) == 0 {
+				if jsonb.CompareNumbers(bound, ms) == 0 {
 					return inMilliseconds
 				}
-				if compareNumbers(bound, ms+"e-3") == 0 {
+				if jsonb.CompareNumbers(bound, ms+"e-3") == 0 {
 					return inSeconds
 				}
 			}
@@ -211,7 +211,9 @@ func (f Filter) isDates() bool {
 	return o.Kind == Between && !f.Window && f.identity() && isDateText(o.Lower.JSON()) && isDateText(o.Upper.JSON())
 }
 
-func isDateText(bound string) bool { return kindOf(bound) == kindString && isISODate(unquoted(bound)) }
+func isDateText(bound string) bool {
+	return jsonb.KindOf(bound) == jsonb.String && isISODate(jsonb.Unquoted(bound))
+}
 
 func (f Filter) identity() bool {
 	return f.Transformation.Kind == "" || f.Transformation.Kind == Identity

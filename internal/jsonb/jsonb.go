@@ -19,6 +19,12 @@ import (
 // be driven to the end of its stack. PostgreSQL's own limit is in the thousands; real data stays below 20.
 const MaxDepth = 256
 
+// Units of fuel.
+const (
+	costVisit   = 1 << 5 // to look at one value or one set of paths
+	costEscaped = 8      // a byte of a string whose escapes have to be read
+)
+
 var (
 	// ErrNotJSON is wrapped when the text is no JSON value we can keep; ErrTooDeep when it nests beyond MaxDepth.
 	ErrNotJSON  = errors.New("not JSON")

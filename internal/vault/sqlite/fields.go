@@ -1,8 +1,8 @@
 package sqlite
 
 import (
-	"she/internal/bundle"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // Bounds on indexes of fields. Each field of an endpoint costs every append there one more row, so that it is the
@@ -25,11 +25,11 @@ var noKey = []byte{}
 // fieldKey is the key of the data at a path. Cutting keeps the order of keys that differ in what is left; of two that
 // are equal then, and maxKey long, nothing is known.
 func fieldKey(data, path string) (key []byte, cut bool) {
-	value, ok := bundle.ValueAt(data, path)
+	value, ok := jsonb.ValueAt(data, path)
 	if !ok {
 		return noKey, false
 	}
-	return cutKey(bundle.AppendKeyUpto(nil, value, maxKey))
+	return cutKey(jsonb.AppendKeyUpto(nil, value, maxKey))
 }
 
 func cutKey(key []byte) ([]byte, bool) {

@@ -17,6 +17,7 @@ import (
 	"she/internal/bundle"
 	"she/internal/debit"
 	"she/internal/hat"
+	"she/internal/jsonb"
 	"she/internal/vault"
 	"she/internal/vault/vaulttest"
 )
@@ -455,7 +456,7 @@ func inOrder(a, b hat.Record, o bundle.Order) bool {
 	}
 	c := 0
 	if oka {
-		c = bundle.Compare(va, vb)
+		c = jsonb.Compare(nil, va.JSON(), vb.JSON())
 	}
 	if o.Descending {
 		c = -c

@@ -13,6 +13,7 @@ import (
 
 	"she/internal/bundle"
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 // What choosing how to read a Scan rests on. A record picked by its number costs a few µs; one read for nothing too.
@@ -326,7 +327,7 @@ func (o ordering) sort(tie []keyed) {
 		values[k.Born], _ = bundle.Lookup(k.Data, o.want.Order.Field)
 	}
 	slices.SortFunc(tie, func(a, b keyed) int {
-		c := bundle.Compare(values[a.Born], values[b.Born])
+		c := jsonb.Compare(nil, values[a.Born].JSON(), values[b.Born].JSON())
 		if o.want.Order.Descending {
 			c = -c
 		}
@@ -348,8 +349,8 @@ func keyRanges(f bundle.Filter) []keyRange {
 	}
 	var ranges []keyRange
 	add := func(from, to string) {
-		low, _ := cutKey(bundle.AppendKeyUpto(nil, from, maxKey))
-		high, _ := cutKey(bundle.AppendKeyUpto(nil, to, maxKey))
+		low, _ := cutKey(jsonb.AppendKeyUpto(nil, from, maxKey))
+		high, _ := cutKey(jsonb.AppendKeyUpto(nil, to, maxKey))
 		ranges = append(ranges, keyRange{low, high})
 	}
 	const leastArray, beyondArrays = "[null]", "{}" // of arrays that aren't empty

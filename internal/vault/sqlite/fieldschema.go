@@ -14,7 +14,7 @@ CREATE TABLE fields (
 ) STRICT;
 CREATE UNIQUE INDEX fields_once ON fields (endpoint, path) WHERE NOT gone;
 
--- key is bundle.AppendKey of the value, cut to 512 bytes; empty if there is none.
+-- key is jsonb.AppendKey of the value, cut to 512 bytes; empty if there is none.
 CREATE TABLE field_keys (
 	field INTEGER NOT NULL,
 	key   BLOB NOT NULL,

@@ -13,6 +13,7 @@ import (
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/hat"
+	"she/internal/jsonb"
 	"she/internal/vault"
 )
 
@@ -181,7 +182,7 @@ func randomFilter(t testing.TB, random *rand.Rand) bundle.Filter {
 	default:
 		bounds := []hat.Data{value(), value()}
 		if random.IntN(8) > 0 {
-			slices.SortFunc(bounds, bundle.Compare)
+			slices.SortFunc(bounds, func(a, b hat.Data) int { return jsonb.Compare(nil, a.JSON(), b.JSON()) })
 		}
 		f.Operator = bundle.Operator{Kind: bundle.Between, Lower: bounds[0], Upper: bounds[1]}
 	}

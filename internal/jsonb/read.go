@@ -1,54 +1,53 @@
-package bundle
+package jsonb
 
 import (
 	"encoding/json"
 	"iter"
 	"strings"
-
-	"she/internal/jsonb"
 )
 
-// The evaluator reads canonical JSON text (hat.Data) in place, without building a tree: a record is passed over once
-// for all the paths somebody wants of it. In canonical text equal values are equal bytes, keys included, so that a key
+// What follows reads canonical text in place, without building a tree. In canonical text equal values are equal bytes, keys included, so that a key
 // or a scalar is compared without being decoded. Text that is not JSON, which only a damaged store can hold, is read as
 // far as it makes sense and never past its end.
 
-// kind is the type of a JSON value, in the order of jsonb.
-type kind byte
+// A Kind is the type of a JSON value, in the order of jsonb.
+type Kind byte
 
 const (
-	kindMissing kind = iota
-	kindNull
-	kindString
-	kindNumber
-	kindBool
-	kindArray
-	kindObject
+	Missing Kind = iota
+	Null
+	String
+	Number
+	Bool
+	Array
+	Object
 )
 
-func kindOf(text string) kind {
+// KindOf returns the kind of the value. The empty text is Missing.
+func KindOf(text string) Kind {
 	if text == "" {
-		return kindMissing
+		return Missing
 	}
 	switch text[0] {
 	case 'n':
-		return kindNull
+		return Null
 	case '"':
-		return kindString
+		return String
 	case 't', 'f':
-		return kindBool
+		return Bool
 	case '[':
-		return kindArray
+		return Array
 	case '{':
-		return kindObject
+		return Object
 	}
-	return kindNumber
+	return Number
 }
 
-func (k kind) scalar() bool { return k < kindArray }
+// Scalar reports whether the value is neither an array nor an object.
+func (k Kind) Scalar() bool { return k < Array }
 
-// stringEnd is the index behind the string whose opening quote is at i.
-func stringEnd(s string, i int) int {
+// StringEnd is the index behind the string whose opening quote is at i.
+func StringEnd(s string, i int) int {
 	// Keys and most values are short: a loop finds their end sooner than the search for a byte has begun.
 	from := i + 1
 	for near := min(from+16, len(s)); from < near; from++ {
@@ -79,20 +78,20 @@ func stringEnd(s string, i int) int {
 	}
 }
 
-// valueEnd is the index behind the value that starts at i.
-func valueEnd(s string, i int) int {
+// ValueEnd is the index behind the value that starts at i.
+func ValueEnd(s string, i int) int {
 	if i >= len(s) {
 		return len(s)
 	}
 	switch s[i] {
 	case '"':
-		return stringEnd(s, i)
+		return StringEnd(s, i)
 	case '{', '[':
 		depth := 0
 		for i < len(s) {
 			switch s[i] {
 			case '"':
-				i = stringEnd(s, i)
+				i = StringEnd(s, i)
 				continue
 			case '{', '[':
 				depth++
@@ -112,11 +111,11 @@ func valueEnd(s string, i int) int {
 }
 
 // members yields the keys, as they are written between the quotes, and the values of an object.
-func members(object string) iter.Seq2[string, string] {
+func Members(object string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		for i := 1; i < len(object) && object[i] == '"'; i++ {
-			keyEnd := stringEnd(object, i)
-			end := valueEnd(object, keyEnd+1)
+			keyEnd := StringEnd(object, i)
+			end := ValueEnd(object, keyEnd+1)
 			if keyEnd+1 >= len(object) || !yield(object[i+1:keyEnd-1], object[keyEnd+1:end]) {
 				return
 			}
@@ -126,10 +125,10 @@ func members(object string) iter.Seq2[string, string] {
 }
 
 // elements yields the values of an array.
-func elements(array string) iter.Seq[string] {
+func Elements(array string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := 1; i < len(array) && array[i] != ']'; i++ {
-			end := valueEnd(array, i)
+			end := ValueEnd(array, i)
 			if end == i || !yield(array[i:end]) {
 				return
 			}
@@ -139,35 +138,35 @@ func elements(array string) iter.Seq[string] {
 }
 
 // count is the number of members or elements.
-func count(container string) (n int) {
-	if kindOf(container) == kindObject {
-		for range members(container) {
+func Count(container string) (n int) {
+	if KindOf(container) == Object {
+		for range Members(container) {
 			n++
 		}
 		return n
 	}
-	for range elements(container) {
+	for range Elements(container) {
 		n++
 	}
 	return n
 }
 
-// quoted is s as it stands between the quotes of a canonical string.
-func quoted(s string) string {
-	b := jsonb.AppendString(nil, s)
+// Quoted is s as it stands between the quotes of a canonical string.
+func Quoted(s string) string {
+	b := AppendString(nil, s)
 	return string(b[1 : len(b)-1])
 }
 
-// unquoted is the content of a JSON string, given with its quotes.
-func unquoted(text string) string {
+// Unquoted is the content of a JSON string, given with its quotes.
+func Unquoted(text string) string {
 	if len(text) < 2 || text[0] != '"' {
 		return ""
 	}
-	return unescaped(text[1 : len(text)-1])
+	return Unescaped(text[1 : len(text)-1])
 }
 
-// unescaped is the content of a JSON string, given without its quotes.
-func unescaped(inner string) string {
+// Unescaped is the content of a JSON string, given without its quotes.
+func Unescaped(inner string) string {
 	if strings.IndexByte(inner, '\\') < 0 {
 		return inner
 	}

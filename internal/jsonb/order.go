@@ -1,4 +1,4 @@
-package bundle
+package jsonb
 
 import (
 	"cmp"
@@ -8,16 +8,13 @@ import (
 	"strings"
 
 	"she/internal/fuel"
-	"she/internal/hat"
 )
 
 // Compare orders two JSON values as PostgreSQL orders jsonb, strings by code point: empty array < null < string < number
 // < boolean < array < object; shorter arrays and smaller objects first, then member by member. That an empty array comes
 // before everything holds at the top only; inside another value it is an array like any other. The answer is -1, 0 or 1,
 // and 0 exactly when the values are equal.
-func Compare(a, b hat.Data) int { return (*meter)(nil).compareTop(a.JSON(), b.JSON()) }
-
-func (m *meter) compareTop(a, b string) int {
+func Compare(m *fuel.Meter, a, b string) int {
 	if a == b {
 		return 0
 	}
@@ -27,56 +24,56 @@ func (m *meter) compareTop(a, b string) int {
 	case b == "[]":
 		return 1
 	}
-	return m.compare(a, b)
+	return compare(m, a, b)
 }
 
-func (m *meter) compare(a, b string) int {
+func compare(m *fuel.Meter, a, b string) int {
 	if a == b {
 		return 0
 	}
-	ka, kb := kindOf(a), kindOf(b)
+	ka, kb := KindOf(a), KindOf(b)
 	if ka != kb {
 		return cmp.Compare(ka, kb)
 	}
 	switch ka {
-	case kindString:
-		return m.compareStrings(a[1:max(1, len(a)-1)], b[1:max(1, len(b)-1)])
-	case kindNumber:
-		m.spend(len(a) + len(b))
-		return compareNumbers(a, b)
-	case kindBool:
+	case String:
+		return compareStrings(m, a[1:max(1, len(a)-1)], b[1:max(1, len(b)-1)])
+	case Number:
+		m.Spend(len(a) + len(b))
+		return CompareNumbers(a, b)
+	case Bool:
 		return cmp.Compare(a, b) // "false" < "true"
-	case kindArray, kindObject:
-		m.spend(2 * (len(a) + len(b))) // at each level once more
-		return m.compareContainers(ka, a, b)
+	case Array, Object:
+		m.Spend(2 * (len(a) + len(b))) // at each level once more
+		return compareContainers(m, ka, a, b)
 	}
 	return 0
 }
 
-func (m *meter) compareContainers(k kind, a, b string) int {
-	if c := cmp.Compare(count(a), count(b)); c != 0 {
+func compareContainers(m *fuel.Meter, k Kind, a, b string) int {
+	if c := cmp.Compare(Count(a), Count(b)); c != 0 {
 		return c
 	}
 	// Both have as many members, so that walking one with the other's iterator beside it never runs out. An object's
 	// keys are compared as text although they are stored by length: that is what PostgreSQL does.
 	i := 1
-	if k == kindArray {
-		for left := range elements(a) {
-			end := valueEnd(b, i)
-			if c := m.compare(left, b[i:end]); c != 0 {
+	if k == Array {
+		for left := range Elements(a) {
+			end := ValueEnd(b, i)
+			if c := compare(m, left, b[i:end]); c != 0 {
 				return c
 			}
 			i = min(end+1, len(b))
 		}
 		return 0
 	}
-	for key, left := range members(a) {
-		keyEnd := stringEnd(b, i)
-		if c := m.compareStrings(key, b[i+1:keyEnd-1]); c != 0 {
+	for key, left := range Members(a) {
+		keyEnd := StringEnd(b, i)
+		if c := compareStrings(m, key, b[i+1:keyEnd-1]); c != 0 {
 			return c
 		}
-		end := valueEnd(b, keyEnd+1)
-		if c := m.compare(left, b[keyEnd+1:end]); c != 0 {
+		end := ValueEnd(b, keyEnd+1)
+		if c := compare(m, left, b[keyEnd+1:end]); c != 0 {
 			return c
 		}
 		i = min(end+1, len(b))
@@ -85,11 +82,11 @@ func (m *meter) compareContainers(k kind, a, b string) int {
 }
 
 // compareStrings takes the insides of two JSON strings. Where neither has an escape their bytes are their content.
-func (m *meter) compareStrings(a, b string) int {
-	m.spend((len(a) + len(b)) / fuel.BytesPerUnit)
+func compareStrings(m *fuel.Meter, a, b string) int {
+	m.Spend((len(a) + len(b)) / fuel.BytesPerUnit)
 	if strings.IndexByte(a, '\\') >= 0 || strings.IndexByte(b, '\\') >= 0 {
-		m.spend(costEscaped * (len(a) + len(b)))
-		return cmp.Compare(unescaped(a), unescaped(b))
+		m.Spend(costEscaped * (len(a) + len(b)))
+		return cmp.Compare(Unescaped(a), Unescaped(b))
 	}
 	return cmp.Compare(a, b)
 }
@@ -149,7 +146,8 @@ func (d *decimal) sign() int {
 	return 1
 }
 
-func compareNumbers(a, b string) int {
+// CompareNumbers orders two JSON numbers by their exact value.
+func CompareNumbers(a, b string) int {
 	da, db := parseDecimal(a), parseDecimal(b)
 	if c := cmp.Compare(da.sign(), db.sign()); c != 0 || da.zero() {
 		return c
@@ -190,7 +188,7 @@ func AppendKey(b []byte, canonical string) []byte {
 // more. However deep a large value nests, it is passed over twice.
 func AppendKeyUpto(b []byte, canonical string, most int) []byte {
 	const large = 1 << 14
-	if len(canonical) < large || kindOf(canonical).scalar() {
+	if len(canonical) < large || KindOf(canonical).Scalar() {
 		return AppendKey(b, canonical)
 	}
 	k := keyWriter{s: canonical, end: len(b) + most}
@@ -237,7 +235,7 @@ func (k *keyWriter) count(most int) {
 		}
 		switch k.s[i] {
 		case '"':
-			i = stringEnd(k.s, i) - 1
+			i = StringEnd(k.s, i) - 1
 		case '[', '{':
 			stack = append(stack, open{number: k.opened})
 			if k.opened++; k.opened <= most {
@@ -255,7 +253,7 @@ func (k *keyWriter) append(b []byte, i int) ([]byte, int) {
 	}
 	first := k.s[i]
 	if first != '[' && first != '{' {
-		end := valueEnd(k.s, i)
+		end := ValueEnd(k.s, i)
 		return appendKey(b, k.s[i:end]), end
 	}
 	mark, size := byte(keyArray), uint32(0)
@@ -269,11 +267,11 @@ func (k *keyWriter) append(b []byte, i int) ([]byte, int) {
 	b = binary.BigEndian.AppendUint32(append(b, mark), size)
 	for i++; i < len(k.s) && k.s[i] != ']' && k.s[i] != '}' && len(b) < k.end; {
 		if first == '{' {
-			keyEnd := stringEnd(k.s, i)
+			keyEnd := StringEnd(k.s, i)
 			if keyEnd >= len(k.s) || keyEnd-1 <= i {
 				return b, len(k.s)
 			}
-			b = append(append(b, unescaped(k.s[i+1:keyEnd-1])...), 0)
+			b = append(append(b, Unescaped(k.s[i+1:keyEnd-1])...), 0)
 			i = keyEnd + 1
 		}
 		before := i
@@ -288,27 +286,27 @@ func (k *keyWriter) append(b []byte, i int) ([]byte, int) {
 }
 
 func appendKey(b []byte, text string) []byte {
-	switch kindOf(text) {
-	case kindNull:
+	switch KindOf(text) {
+	case Null:
 		return append(b, keyNull)
-	case kindString:
-		return append(append(append(b, keyString), unquoted(text)...), 0)
-	case kindNumber:
+	case String:
+		return append(append(append(b, keyString), Unquoted(text)...), 0)
+	case Number:
 		return appendNumberKey(append(b, keyNumber), parseDecimal(text))
-	case kindBool:
+	case Bool:
 		if text == "true" {
 			return append(b, keyTrue)
 		}
 		return append(b, keyFalse)
-	case kindArray:
-		b = binary.BigEndian.AppendUint32(append(b, keyArray), uint32(count(text)))
-		for e := range elements(text) {
+	case Array:
+		b = binary.BigEndian.AppendUint32(append(b, keyArray), uint32(Count(text)))
+		for e := range Elements(text) {
 			b = appendKey(b, e)
 		}
-	case kindObject:
-		b = binary.BigEndian.AppendUint32(append(b, keyObject), uint32(count(text)))
-		for key, value := range members(text) {
-			b = appendKey(append(append(b, unescaped(key)...), 0), value)
+	case Object:
+		b = binary.BigEndian.AppendUint32(append(b, keyObject), uint32(Count(text)))
+		for key, value := range Members(text) {
+			b = appendKey(append(append(b, Unescaped(key)...), 0), value)
 		}
 	}
 	return b

@@ -1,30 +1,30 @@
-package bundle
+package jsonb
 
 import (
 	"math"
 	"strconv"
 	"strings"
 
-	"she/internal/hat"
+	"she/internal/fuel"
 )
 
-// A step goes from a value to one inside it: by key from an object, by index from an array, or, in the paths of filters
+// A Step goes from a value to one inside it: by key from an object, by index from an array, or, in the paths of filters
 // and orderBy, by whichever fits.
-type step struct {
-	key     string // as written between the quotes of canonical JSON
-	index   int    // negative counts from the end
-	byKey   bool
-	byIndex bool
+type Step struct {
+	Key     string // as written between the quotes of canonical JSON
+	Index   int    // negative counts from the end
+	ByKey   bool
+	ByIndex bool
 }
 
-// fieldPath reads the dotted path of filters and orderBy. A part is an object key or, where the value is an array, an
+// Path reads the dotted path of filters and orderBy. A part is an object key or, where the value is an array, an
 // index; a part between two dots may be empty and is then the empty key.
-func fieldPath(field string) []step {
+func Path(field string) []Step {
 	parts := strings.Split(field, ".")
-	path := make([]step, len(parts))
+	path := make([]Step, len(parts))
 	for i, part := range parts {
-		path[i] = step{key: quoted(part), byKey: true}
-		path[i].index, path[i].byIndex = arrayIndex(part)
+		path[i] = Step{Key: Quoted(part), ByKey: true}
+		path[i].Index, path[i].ByIndex = arrayIndex(part)
 	}
 	return path
 }
@@ -35,10 +35,10 @@ func arrayIndex(part string) (int, bool) {
 	return int(n), err == nil
 }
 
-// A trie finds the values at many paths in one pass. The zero trie is empty.
-type trie struct {
+// A Trie finds the values at many paths in one pass. The zero Trie is empty.
+type Trie struct {
 	kids  []edge
-	byKey map[string]*trie // the kids by key, if there are many
+	byKey map[string]*Trie // the kids by key, if there are many
 	slots []int            // which results the value here is
 }
 
@@ -46,21 +46,21 @@ type trie struct {
 const manyKids = 12
 
 type edge struct {
-	step
-	to *trie
+	Step
+	to *Trie
 }
 
-// add makes the value at path result number slot.
-func (t *trie) add(path []step, slot int) {
+// Add makes the value at path result number slot.
+func (t *Trie) Add(path []Step, slot int) {
 	for _, s := range path {
-		next := (*trie)(nil)
+		next := (*Trie)(nil)
 		for _, kid := range t.kids {
-			if kid.step == s {
+			if kid.Step == s {
 				next = kid.to
 			}
 		}
 		if next == nil {
-			next = new(trie)
+			next = new(Trie)
 			t.kids = append(t.kids, edge{s, next})
 			t.index()
 		}
@@ -70,53 +70,53 @@ func (t *trie) add(path []step, slot int) {
 }
 
 // index keeps byKey; the last kid is new.
-func (t *trie) index() {
+func (t *Trie) index() {
 	fresh := t.kids[len(t.kids)-1:]
 	switch {
 	case len(t.kids) < manyKids:
 		return
 	case t.byKey == nil:
-		t.byKey, fresh = make(map[string]*trie), t.kids
+		t.byKey, fresh = make(map[string]*Trie), t.kids
 	}
 	for _, kid := range fresh {
-		if kid.byKey {
-			t.byKey[kid.key] = kid.to
+		if kid.ByKey {
+			t.byKey[kid.Key] = kid.to
 		}
 	}
 }
 
 // kid is where the key leads, nil for nowhere.
-func (t *trie) kid(key string) *trie {
+func (t *Trie) kid(key string) *Trie {
 	if t.byKey != nil {
 		return t.byKey[key]
 	}
 	for i := range t.kids {
-		if e := &t.kids[i]; e.key == key && e.byKey {
+		if e := &t.kids[i]; e.Key == key && e.ByKey {
 			return e.to
 		}
 	}
 	return nil
 }
 
-// find sets values[slot] to the text at each path, "" where there is nothing; values is long enough for all slots.
-func (t *trie) find(m *meter, text string, values []string) {
-	m.spend(costQuery + len(text) + len(values)/4)
+// Find sets values[slot] to the text at each path, "" where there is nothing; values is long enough for all slots.
+func (t *Trie) Find(m *fuel.Meter, text string, values []string) {
+	m.Spend(costVisit + len(text) + len(values)/4)
 	clear(values)
-	t.walk(text, 0, &finding{meter: m, values: values, left: len(values)})
+	t.walk(text, 0, &finding{Meter: m, values: values, left: len(values)})
 }
 
-// A finding is one pass of a trie over a text.
+// A finding is one pass of a Trie over a text.
 type finding struct {
-	*meter
+	*fuel.Meter
 	values []string
 	left   int
 }
 
 // walk reads the value that starts at i and answers where it ends, or, when nothing is left to find, anything.
-func (t *trie) walk(s string, i int, f *finding) int {
+func (t *Trie) walk(s string, i int, f *finding) int {
 	end := -1
 	if len(t.slots) > 0 {
-		end = valueEnd(s, i)
+		end = ValueEnd(s, i)
 		for _, slot := range t.slots {
 			f.values[slot] = s[i:end]
 		}
@@ -124,7 +124,7 @@ func (t *trie) walk(s string, i int, f *finding) int {
 			return end
 		}
 		if len(t.kids) > 0 {
-			f.spend(end - i) // it is passed over once more for what is inside
+			f.Spend(end - i) // it is passed over once more for what is inside
 		}
 	}
 	if i < len(s) && len(t.kids) > 0 {
@@ -136,20 +136,20 @@ func (t *trie) walk(s string, i int, f *finding) int {
 		}
 	}
 	if end < 0 {
-		end = valueEnd(s, i)
+		end = ValueEnd(s, i)
 	}
 	return end
 }
 
-func (t *trie) walkObject(s string, i int, f *finding) int {
+func (t *Trie) walkObject(s string, i int, f *finding) int {
 	for i++; i < len(s) && s[i] == '"'; i++ {
-		keyEnd := stringEnd(s, i)
+		keyEnd := StringEnd(s, i)
 		if keyEnd+1 >= len(s) {
 			return len(s)
 		}
 		kid := t.kid(s[i+1 : keyEnd-1])
 		if i = keyEnd + 1; kid == nil {
-			i = valueEnd(s, i)
+			i = ValueEnd(s, i)
 		} else if i = kid.walk(s, i, f); f.left == 0 {
 			return i
 		}
@@ -160,29 +160,29 @@ func (t *trie) walkObject(s string, i int, f *finding) int {
 	return min(i+1, len(s))
 }
 
-func (t *trie) walkArray(s string, i int, f *finding) int {
+func (t *Trie) walkArray(s string, i int, f *finding) int {
 	end, highest, fromEnd := -1, -1, false
 	for _, e := range t.kids {
-		if e.byIndex {
-			highest, fromEnd = max(highest, e.index), fromEnd || e.index < 0
+		if e.ByIndex {
+			highest, fromEnd = max(highest, e.Index), fromEnd || e.Index < 0
 		}
 	}
 	size := math.MaxInt
 	if fromEnd {
-		end = valueEnd(s, i)
-		f.spend(2 * (end - i))
-		size = count(s[i:end])
+		end = ValueEnd(s, i)
+		f.Spend(2 * (end - i))
+		size = Count(s[i:end])
 		highest = size
 	}
 	n := 0
 	for i++; i < len(s) && s[i] != ']' && n <= highest; i++ {
 		from := i
 		i = -1
-		f.spend(len(t.kids))
+		f.Spend(len(t.kids))
 		for _, e := range t.kids {
-			if e.byIndex && (e.index == n || e.index+size == n) {
+			if e.ByIndex && (e.Index == n || e.Index+size == n) {
 				if i >= 0 {
-					f.spend(i - from)
+					f.Spend(i - from)
 				}
 				if i = e.to.walk(s, from, f); f.left == 0 {
 					return i
@@ -190,7 +190,7 @@ func (t *trie) walkArray(s string, i int, f *finding) int {
 			}
 		}
 		if i < 0 {
-			i = valueEnd(s, from)
+			i = ValueEnd(s, from)
 		}
 		if n++; i >= len(s) || s[i] == ']' {
 			return min(i+1, len(s))
@@ -200,7 +200,7 @@ func (t *trie) walkArray(s string, i int, f *finding) int {
 		return end
 	}
 	for ; i < len(s) && s[i] != ']'; i++ {
-		i = valueEnd(s, i)
+		i = ValueEnd(s, i)
 		if i < len(s) && s[i] == ']' {
 			break
 		}
@@ -211,15 +211,9 @@ func (t *trie) walkArray(s string, i int, f *finding) int {
 // ValueAt is the JSON text at a dotted field path of canonical JSON text, found as PostgreSQL's #> finds it: each part
 // is an object key or, where the value is an array, an index, from the end if negative.
 func ValueAt(canonical, field string) (text string, ok bool) {
-	var t trie
+	var t Trie
 	var found [1]string
-	t.add(fieldPath(field), 0)
-	t.find(nil, canonical, found[:])
+	t.Add(Path(field), 0)
+	t.Find(nil, canonical, found[:])
 	return found[0], found[0] != ""
-}
-
-// Lookup is ValueAt for Data.
-func Lookup(d hat.Data, field string) (hat.Data, bool) {
-	text, ok := ValueAt(d.JSON(), field)
-	return hat.DataFromStoredText(strings.Clone(text)), ok
 }
