@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"she/internal/hat"
+	"she/internal/pgtest"
 )
 
 // many records at one endpoint, as the store would number them.
@@ -242,14 +243,14 @@ func TestMappingMayNotMultiply(t *testing.T) {
 // Whichever way an evaluation takes, the answer is the same: sorted, streamed from an ordered source, and by the
 // simplest code there is.
 func TestWaysAgree(t *testing.T) {
-	m := maker{rand.New(rand.NewPCG(7, 7))}
+	m := pgtest.Random{Rand: rand.New(rand.NewPCG(7, 7))}
 	for round := range 300 {
 		src := &memory{}
 		for i := range m.IntN(40) {
-			src.records = append(src.records, hat.Record{ID: hat.NewRecordID(), Endpoint: endpoint(t, pick(m, "a/a", "b/b", "c/c")),
-				Data: data(t, `{"k":`+m.value(1)+`}`), Seq: hat.Seq(i + 1), Born: hat.Seq(i + 1)})
+			src.records = append(src.records, hat.Record{ID: hat.NewRecordID(), Endpoint: endpoint(t, pgtest.Pick(m, "a/a", "b/b", "c/c")),
+				Data: data(t, `{"k":`+m.Value(1)+`}`), Seq: hat.Seq(i + 1), Born: hat.Seq(i + 1)})
 		}
-		order := pick(m, `"orderBy":"k",`, ``) + pick(m, `"ordering":"descending",`, ``)
+		order := pgtest.Pick(m, `"orderBy":"k",`, ``) + pgtest.Pick(m, `"ordering":"descending",`, ``)
 		q := property(t, `{`+order+`"endpoints":[{"endpoint":"a/a"},{"endpoint":"b/b"},{"endpoint":"a/a"},{"endpoint":"c/c","filters":[{"field":"k","operator":{"operator":"between","lower":1,"upper":[]}}]}]}`)
 		all, _ := borns(t, q, src, Within{})
 		for _, src.ordered = range []bool{false, true} {
@@ -300,24 +301,6 @@ func TestManySources(t *testing.T) {
 		return nil
 	}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// Text made so that a parser looks ahead again and again: eight times as much of it may not take the square of that
-// time.
-func TestHostileText(t *testing.T) {
-	read := func(part string, size int) time.Duration {
-		text := strings.Repeat(part, size/len(part))
-		start := cpu()
-		for range lexemes(text) {
-		}
-		return cpu() - start
-	}
-	for _, part := range []string{"a_", "a@", "<!--", "<a ", "<a'", "/~", "~/", "a-1-", "1.", "a.", "a1.", "-1.", "&#", "&a", "a:/", "a/../", "../", "é-", "a-", "12-a@", "\u0301"} {
-		few, lot := read(part, 1<<15), read(part, 1<<18)
-		if lot > 24*few+200*time.Millisecond {
-			t.Errorf("%q: %v for 32 KiB, %v for 256 KiB", part, few, lot)
-		}
 	}
 }
 

@@ -3,10 +3,12 @@ package bundle
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"she/internal/hat"
 	"she/internal/jsonb"
+	"she/internal/pgtime"
 )
 
 // A test says whether the value a filter's field has in one record passes. The value is there: a missing one never
@@ -31,15 +33,15 @@ func (f Filter) compile(words *dictionary) (test, error) {
 	case "", Identity, Searchable:
 		return operator, nil
 	case DatetimeExtract, TimestampExtract:
-		if !slices.Contains(dateParts, part) {
+		if !slices.Contains(pgtime.Parts, part) {
 			return nil, fmt.Errorf("unknown date part %.60q", part)
 		}
 	default:
 		return nil, fmt.Errorf("unknown transformation %.60q", string(f.Transformation.Kind))
 	}
-	read := readTimeText
+	read := timeOfText
 	if f.Transformation.Kind == TimestampExtract {
-		read = readTimeNumber
+		read = timeOfNumber
 	}
 	return func(m *meter, value string) bool {
 		m.spend(costTime)
@@ -47,9 +49,30 @@ func (f Filter) compile(words *dictionary) (test, error) {
 		if !ok {
 			return false
 		}
-		number, ok := t.part(part)
+		number, ok := t.Part(part)
 		return ok && operator(m, number)
 	}, nil
+}
+
+// timeOfText reads a JSON string as PostgreSQL reads a timestamp with time zone.
+func timeOfText(value string) (pgtime.Instant, bool) {
+	const longestEscape = len(`\u0000`)
+	if jsonb.KindOf(value) != jsonb.String || len(value) > longestEscape*pgtime.MaxText+len(`""`) {
+		return 0, false
+	}
+	return pgtime.Parse(jsonb.Unquoted(value))
+}
+
+// timeOfNumber reads a JSON number as Unix seconds.
+func timeOfNumber(value string) (pgtime.Instant, bool) {
+	if jsonb.KindOf(value) != jsonb.Number {
+		return 0, false
+	}
+	seconds, err := strconv.ParseFloat(value, 64)
+	if err != nil {
+		return 0, false
+	}
+	return pgtime.Unix(seconds)
 }
 
 func (o Operator) compile(words *dictionary) (test, error) {

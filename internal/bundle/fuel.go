@@ -20,8 +20,6 @@ const (
 	costQuery   = 1 << 5  // to hold a record against a query
 	costCompare = 1 << 5  // to compare two sort keys
 	costTime    = 1 << 9  // to read a text as a time
-	costToken   = 1 << 5  // a token, and
-	costStem    = 1 << 7  // its basic form
 
 	costEntry    = 8   // an entry of a mapping
 	costNode     = 200 // a member of an object that is opened to be merged into

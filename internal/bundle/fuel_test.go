@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +14,7 @@ import (
 	"she/internal/fuel"
 	"she/internal/hat"
 	"she/internal/jsonb"
+	"she/internal/pgtest"
 )
 
 // asked evaluates all of a question and throws the rows away.
@@ -355,9 +355,9 @@ func TestManyAttributesInDeepData(t *testing.T) {
 
 // The one pass answers as a walk over decoded data does.
 func TestAttributesAgreeWithDecodedData(t *testing.T) {
-	mk := maker{rand.New(rand.NewPCG(5, 6))}
+	mk := pgtest.Random{Rand: rand.New(rand.NewPCG(5, 6))}
 	for range 3_000 {
-		d := data(t, `{"a":`+mk.value(3)+`,"b":{"a":`+mk.value(2)+`,"é\"":[`+mk.value(1)+`]}}`)
+		d := data(t, `{"a":`+mk.Value(3)+`,"b":{"a":`+mk.Value(2)+`,"é\"":[`+mk.Value(1)+`]}}`)
 		var v any
 		if err := json.Unmarshal(d.Bytes(), &v); err != nil {
 			t.Fatal(err)
@@ -410,50 +410,6 @@ func anywhere(v any, name string, values []string) bool {
 		}
 	}
 	return false
-}
-
-// A key that is cut is the beginning of the whole one, whatever the value.
-func TestKeysUpto(t *testing.T) {
-	mk := maker{rand.New(rand.NewPCG(8, 9))}
-	long := strings.Repeat(`,"0123456789"`, 2_000)
-	for range 400 {
-		// The large part comes behind, so that the key has to do with the small ones.
-		for _, text := range []string{
-			`[` + mk.value(3) + `,` + mk.value(2) + long + `]`,
-			`{"a":` + mk.value(3) + `,"b":[` + mk.value(1) + `,{"c":` + mk.value(2) + `}],"long":[0` + long + `]}`,
-			strings.Repeat("[", 90) + mk.value(1) + long + strings.Repeat("]", 90),
-		} {
-			d := data(t, text)
-			const most = 512
-			whole, cut := jsonb.AppendKey(nil, d.JSON()), jsonb.AppendKeyUpto([]byte("before"), d.JSON(), most)
-			cut = bytes.TrimPrefix(cut, []byte("before"))
-			if len(cut) < most || !bytes.Equal(cut[:most], whole[:most]) {
-				t.Fatalf("%s: the key begins with %x, cut it is %x", d.JSON()[:100], whole[:most], cut)
-			}
-		}
-	}
-	// Nothing but JSON is promised a key, and everything is survived.
-	for _, text := range []string{`[`, `{`, `{"`, `{"a"`, `{"a":`, `[,`, `[]]`, `{"a":1]`, `[[[}`, `"`, `{"a\`} {
-		jsonb.AppendKeyUpto(nil, text+strings.Repeat(" ", 1<<14), 512)
-		jsonb.AppendKeyUpto(nil, strings.Repeat(text, 1<<13), 512)
-	}
-}
-
-// Where a long path goes through nested arrays, each level is not passed over once more.
-func TestDeepIndices(t *testing.T) {
-	inner := strings.Repeat("1,", 100_000) + "1"
-	d := data(t, `{"v":`+strings.Repeat("[", 200)+inner+strings.Repeat("]", 200)+`}`)
-	m := newMeter(nil)
-	m.begin(t.Context())
-	var at jsonb.Trie
-	var found [1]string
-	at.Add(jsonb.Path("v"+strings.Repeat(".0", 199)), 0)
-	if at.Find(m.fuel(), d.JSON(), found[:]); found[0] != "["+inner+"]" {
-		t.Fatalf("found %d bytes", len(found[0]))
-	}
-	if used := int(m.Untold() + m.used); used > 2*d.Len() {
-		t.Errorf("%d units for %d bytes", used, d.Len())
-	}
 }
 
 // What an error says of a place in a document doesn't grow with the document.

@@ -11,6 +11,7 @@ import (
 
 	"she/internal/hat"
 	"she/internal/jsonb"
+	"she/internal/pgtime"
 )
 
 // Parse reads {"name","bundle"}. The error is a *hat.FieldError if the text is JSON that doesn't fit (its Path begins
@@ -419,7 +420,7 @@ func (v value) transformation() (t Transformation, err error) {
 		if t.Part, err = f.text("part", true); err != nil {
 			return t, err
 		}
-		if !slices.Contains(dateParts, strings.ToLower(t.Part)) {
+		if !slices.Contains(pgtime.Parts, strings.ToLower(t.Part)) {
 			return t, v.at("part").wrong("Unknown date part " + brief(t.Part))
 		}
 		return t, nil

@@ -176,3 +176,38 @@ func Unescaped(inner string) string {
 	}
 	return s
 }
+
+// Text is the text of a value: of a string its content, of an array or object its JSON as PostgreSQL prints it,
+// keys included; null has none. It is what the operator #>> '{}' gives, but
+// that a number below 1e-10 or beyond 1e21 keeps its exponent.
+func Text(text string) string {
+	switch KindOf(text) {
+	case Null:
+		return ""
+	case String:
+		return Unquoted(text)
+	case Array, Object:
+		return spaced(text)
+	}
+	return text
+}
+
+// spaced puts a space behind each comma and colon outside strings.
+func spaced(text string) string {
+	var b strings.Builder
+	from := 0
+	for i := 0; i < len(text); {
+		switch text[i] {
+		case '"':
+			i = StringEnd(text, i)
+			continue
+		case ',', ':':
+			b.WriteString(text[from : i+1])
+			b.WriteByte(' ')
+			from = i + 1
+		}
+		i++
+	}
+	b.WriteString(text[from:])
+	return b.String()
+}

@@ -1,4 +1,8 @@
-package bundle
+// Package pgtime is PostgreSQL's timestamp with time zone in a session at UTC: what it reads, and what extract answers.
+//
+// It guarantees: an Instant is within PostgreSQL's range; reading takes time in proportion to the text, of which MaxText bytes
+// are the most.
+package pgtime
 
 import (
 	"math"
@@ -6,15 +10,15 @@ import (
 	"strings"
 )
 
-// parseTime reads a timestamp as PostgreSQL 15 does with DateStyle "ISO, MDY" in a session at UTC: ISO 8601 in all its
+// Parse reads a timestamp as PostgreSQL 15 does with DateStyle "ISO, MDY" in a session at UTC: ISO 8601 in all its
 // spellings, and the forms people and programs write: "Fri, 01 Mar 2024 09:15:00 GMT", "Fri Mar 01 09:15:00 +0000 2024",
 // "March 1, 2024 9:15 PM", "3/1/2024", "01-Mar-24", "20240301T091500Z", "2024.060", "44-03-15 BC".
 //
 // Not read, so that a filter on them doesn't match: names that need a time zone database ("Europe/London"), zones with
 // rules in them ("GMT+2"), the words "now", "today" and their like, which depend on the clock, "epoch", "infinity", Julian days, ISO texts with
 // letters for units ("y2001m02d04").
-func parseTime(s string) (instant, bool) {
-	if len(s) > maxTimeText {
+func Parse(s string) (Instant, bool) {
+	if len(s) > MaxText {
 		return 0, false
 	}
 	fields, ok := splitTime(strings.ToLower(s))
@@ -34,7 +38,8 @@ func parseTime(s string) (instant, bool) {
 	return r.instant()
 }
 
-const maxTimeText = 128
+// MaxText is the longest text that can be a timestamp, in bytes.
+const MaxText = 128
 
 // What is known so far.
 type known byte
@@ -362,8 +367,8 @@ func (r *timeReader) word(text string, next timeField) bool {
 	return false
 }
 
-// instant puts together what was read.
-func (r *timeReader) instant() (instant, bool) {
+// Instant puts together what was read.
+func (r *timeReader) instant() (Instant, bool) {
 	if r.timeNext || r.have&haveDate != haveDate {
 		return 0, false
 	}
@@ -406,7 +411,7 @@ func (r *timeReader) instant() (instant, bool) {
 	if seconds < int64(firstInstant/microsPerSecond) || seconds > int64(endOfTime/microsPerSecond) {
 		return 0, false
 	}
-	t := instant(seconds*microsPerSecond + r.micros)
+	t := Instant(seconds*microsPerSecond + r.micros)
 	return t, t.valid()
 }
 

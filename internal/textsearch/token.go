@@ -1,10 +1,12 @@
-package bundle
+package textsearch
 
 import (
 	"iter"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"she/internal/fuel"
 )
 
 // A token is a piece of text that the search knows: a word of a natural language, which is stemmed and may be a stop
@@ -22,13 +24,13 @@ type token struct {
 // What differs: hosts and addresses end after 256 bytes, so that hostile text can't make the parser look ahead again
 // and again; what stands between <script> tags is read; which characters outside ASCII are letters follows Go's Unicode
 // tables, not the C library's.
-func (m *meter) tokens(text string) iter.Seq[token] {
+func tokens(m *fuel.Meter, text string) iter.Seq[token] {
 	return func(yield func(token) bool) {
 		l := lexer{s: text}
 		for i := 0; i < len(text); {
 			next := l.next(i, yield)
 			// What was looked at ahead counts as often as it was.
-			m.spend(costToken + l.ahead)
+			m.Spend(costToken + l.ahead)
 			l.ahead = 0
 			if next < 0 {
 				return
@@ -46,6 +48,8 @@ type lexer struct {
 	// No comment ends behind the place that was looked at, so that a text full of "<!--" isn't searched for each.
 	endless bool
 }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 func asciiLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 

@@ -1,4 +1,4 @@
-package bundle
+package pgtime
 
 import "strings"
 

@@ -1,19 +1,17 @@
-package bundle
+package pgtime
 
 import (
 	"math"
 	"strconv"
 	"strings"
-
-	"she/internal/jsonb"
 )
 
-// dateParts are the parts that datetimeExtract and timestampExtract know.
-var dateParts = []string{"century", "day", "decade", "dow", "doy", "epoch", "hour", "isodow", "isoyear", "microseconds",
+// Parts are the parts of a time that an Instant can be asked for.
+var Parts = []string{"century", "day", "decade", "dow", "doy", "epoch", "hour", "isodow", "isoyear", "microseconds",
 	"millennium", "milliseconds", "minute", "month", "quarter", "second", "week", "year"}
 
-// An instant is a point in time as PostgreSQL keeps it: microseconds since 2000 in UTC, between 4714 BC and 294276 AD.
-type instant int64
+// An Instant is a point in time as PostgreSQL keeps it: microseconds since 2000 in UTC, between 4714 BC and 294276 AD.
+type Instant int64
 
 const (
 	microsPerSecond = 1_000_000
@@ -22,18 +20,18 @@ const (
 	unixDays = 10_957 // from 1970 to 2000
 )
 
-// firstInstant is midnight of 24 November 4714 BC; endOfTime is the first instant that PostgreSQL refuses, the begin of
+// firstInstant is midnight of 24 November 4714 BC; endOfTime is the first Instant that PostgreSQL refuses, the begin of
 // the year 294277.
 var (
-	firstInstant = instant(daysFromCivil(-4713, 11, 24)-unixDays) * microsPerDay
-	endOfTime    = instant(daysFromCivil(294277, 1, 1)-unixDays) * microsPerDay
+	firstInstant = Instant(daysFromCivil(-4713, 11, 24)-unixDays) * microsPerDay
+	endOfTime    = Instant(daysFromCivil(294277, 1, 1)-unixDays) * microsPerDay
 )
 
-func (t instant) valid() bool { return t >= firstInstant && t < endOfTime }
+func (t Instant) valid() bool { return t >= firstInstant && t < endOfTime }
 
-// part is PostgreSQL's date_part of the instant in UTC, as canonical JSON. Fractions are exact, as extract has them;
+// Part is PostgreSQL's date_part of the Instant in UTC, as canonical JSON. Fractions are exact, as extract has them;
 // date_part itself goes through a double, which makes 27.640287999999998 of 27.640288.
-func (t instant) part(name string) (json string, ok bool) {
+func (t Instant) Part(name string) (json string, ok bool) {
 	days := floorDiv(int64(t), microsPerDay)
 	micros := int64(t) - days*microsPerDay
 	days += unixDays
@@ -181,28 +179,15 @@ func daysInMonth(year, month int64) int64 {
 	return daysFromCivil(year, month+1, 1) - daysFromCivil(year, month, 1)
 }
 
-// readTimeText reads a JSON string as PostgreSQL reads a timestamp with time zone.
-func readTimeText(text string) (instant, bool) {
-	const longestEscape = len(`\u0000`)
-	if jsonb.KindOf(text) != jsonb.String || len(text) > longestEscape*maxTimeText+len(`""`) {
-		return 0, false
-	}
-	return parseTime(jsonb.Unquoted(text))
-}
-
-// readTimeNumber reads a JSON number as Unix seconds. PostgreSQL's to_timestamp takes a double, which holds
+// Unix is the instant so many seconds after the begin of 1970. PostgreSQL's to_timestamp takes a double too, which holds
 // microseconds well beyond the year 2200; rounding as it does is what makes the answers equal.
-func readTimeNumber(text string) (instant, bool) {
-	if jsonb.KindOf(text) != jsonb.Number {
-		return 0, false
-	}
-	seconds, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.Abs(seconds) > 1e14 {
+func Unix(seconds float64) (Instant, bool) {
+	if !(math.Abs(seconds) <= 1e14) {
 		return 0, false
 	}
 	micros := math.RoundToEven((seconds - unixDays*86_400) * microsPerSecond)
 	if micros < float64(firstInstant) || micros >= float64(endOfTime) {
 		return 0, false
 	}
-	return instant(micros), true
+	return Instant(micros), true
 }
