@@ -34,21 +34,22 @@ var table = map[string][]string{
 	"hat": leaves,
 
 	// Decisions are pure: leaves, words, and each other downward.
-	"bundle":   words,
-	"debit":    concat(words, []string{"bundle"}),
-	"access":   concat(words, []string{"bundle"}),
-	"receipt":  words,
-	"trigger":  concat(words, []string{"access", "bundle"}),
-	"plan":     concat(words, []string{"access", "bundle"}),
-	"backlog":  concat(words, []string{"access", "bundle", "plan", "trigger"}),
-	"contract": concat(words, []string{"bundle", "access", "plan"}),
-	"feed":     words,
-	"sample":   words,
+	"bundle":              words,
+	"debit":               concat(words, []string{"bundle"}),
+	"access":              concat(words, []string{"bundle"}),
+	"receipt":             words,
+	"trigger":             concat(words, []string{"access", "bundle"}),
+	"plan":                concat(words, []string{"access", "bundle"}),
+	"backlog":             concat(words, []string{"access", "bundle", "plan", "trigger"}),
+	"backlog/backlogtest": concat(words, []string{"access", "bundle", "plan", "trigger", "backlog"}),
+	"contract":            concat(words, []string{"bundle", "access", "plan"}),
+	"feed":                words,
+	"sample":              words,
 
 	// State: words and decisions; one kind of state never reads another.
 	"vault":           concat(words, decisions),
 	"vault/sqlite":    concat(words, decisions, []string{"vault"}),
-	"vault/vaulttest": concat(words, decisions, []string{"vault"}),
+	"vault/vaulttest": concat(words, decisions, []string{"vault", "backlog/backlogtest"}),
 	"directory":       words,
 	"catalog":         concat(words, []string{"contract", "bundle"}),
 

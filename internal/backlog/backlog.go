@@ -174,7 +174,6 @@ func (b *Backlog) parkedBefore(at hat.Seq) *Item {
 	return nil
 }
 
-// addRange keeps the order: the oldest ground first, and of equal ground what was stored first.
 func (b *Backlog) addRange(r Item) {
 	b.Ranges = append(b.Ranges, r)
 	b.sort()
@@ -192,13 +191,23 @@ func (b *Backlog) dropRanges(gone func(*Item) bool) {
 	b.sort()
 }
 
-// sort restores the order of the ranges after one was shortened.
+// sort restores the order: the oldest ground first, and of equal ground what was stored first.
 func (b *Backlog) sort() {
-	slices.SortStableFunc(b.Ranges, func(x, y Item) int { return cmp.Compare(x.After, y.After) })
+	number := func(i Item) uint64 { return uint64(i.Number) - 1 } // the new ones, 0, come last
+	slices.SortStableFunc(b.Ranges, func(x, y Item) int {
+		return cmp.Or(cmp.Compare(x.After, y.After), cmp.Compare(number(x), number(y)))
+	})
 }
 
-// over says whether the run in flight covers the item.
-func (b *Backlog) over(i *Item) bool { return b.Lease != nil && b.Lease.Plan.Range == i.Number }
+// over says whether the run in flight covers the item: its own, or, of a run over the front that began further back, ranges
+// on its way.
+func (b *Backlog) over(i *Item) bool {
+	if b.Lease == nil {
+		return false
+	}
+	p := b.Lease.Plan
+	return p.Range == i.Number || p.Range == 0 && i.Replaces.IsZero() && p.After <= i.After && i.After < p.Upto
+}
 
 // running says whether that run is in flight.
 func (b *Backlog) running(run hat.RunID) bool { return b.Lease != nil && b.Lease.Plan.Run == run }

@@ -29,6 +29,15 @@ func (b Backlog) Disable() Step {
 	return Step{Backlog: b, Ended: end}
 }
 
+// Ahead is the grant with the position from which on it shows records whatever their age: what is written after it was
+// first given. newest is the newest position there is.
+func (b Backlog) Ahead(g access.Grant, newest hat.Seq) access.Grant {
+	if g.Ahead = b.Grant.Ahead; g.Ahead == 0 || g.Since.After(b.Grant.Since) {
+		g.Ahead = newest + 1
+	}
+	return g
+}
+
 // Enable switches the function on, for the first time or under another grant; the zero Backlog is a function that never
 // was. A person has acted: failures of before count no more, and what is granted only now becomes ranges. number is the
 // store's for the grant.

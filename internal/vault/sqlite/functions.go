@@ -309,9 +309,7 @@ func (v *Vault) Agree(
 			return err
 		}
 		t.grows = fully
-		if g.Ahead = f.Grant.Ahead; isNew || g.Ahead == 0 || g.Since.After(f.Grant.Since) {
-			g.Ahead = t.seq + 1
-		}
+		g = f.Ahead(g, t.seq)
 		body, err := encodeGrant(g)
 		if err != nil {
 			return err

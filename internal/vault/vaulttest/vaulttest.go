@@ -46,7 +46,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 		{"store", testStore}, {"users", testUsers}, {"putting a user", testPutUser}, {"documents", testDocuments}, {"the next sees", testTheNextSees},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
 		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"rights", testRights}, {"rights of functions", testFunctionRights}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering}, {"quota", testQuota}, {"storage", testStorage}, {"clock", testClock},
-		{"ranges", testRanges}, {"generations", testGenerations}, {"model", testModel},
+		{"ranges", testRanges}, {"walk", testWalk}, {"generations", testGenerations}, {"model", testModel},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, fresh) })
