@@ -64,16 +64,75 @@ func (t *tx) notFull(now time.Time) (refused, err error) {
 	return nil, nil
 }
 
-// holding is what the HAT holds with what the transaction has done so far. Where the whole file is below enough bytes
-// nobody asks how much of it is free: then Bytes is the size of the file.
+// holding is what the HAT holds with what the transaction has done so far. Bytes may be a bound instead: what the file
+// can't be larger than, where that is below enough, or the size of the file, where that is.
 func (t *tx) holding(enough int64) (h plan.Held, err error) {
 	h.Records = t.records
-	if h.Bytes, err = fileBytes(t.ctx, t.conn); err != nil || h.Bytes < enough || enough == 0 {
+	if enough == 0 {
+		return h, nil
+	}
+	if h.Bytes = t.v.pages * pageSize; t.counted && h.Bytes < enough {
+		return h, nil
+	}
+	if h.Bytes, err = fileBytes(t.ctx, t.conn); err != nil {
 		return h, err
+	}
+	if t.counted {
+		t.v.pages = h.Bytes / pageSize
+	}
+	if h.Bytes < enough {
+		return h, nil
 	}
 	free, err := freeBytes(t.ctx, t.conn)
 	h.Bytes -= free
 	return h, err
+}
+
+// SQLite parses a PRAGMA again each time it is asked, which takes longer than to insert a record. So Vault.pages bounds
+// the size of the file from the last time it was asked, by what statements may have added since. Only transactions whose
+// rows come from arguments are counted this way; after any other the file is asked.
+const (
+	unknownPages = 1 << 40
+	// mostTrees is how many a row is in: its table's, and one for each index.
+	mostTrees = 8
+	// rowPages bounds the pages one row adds, without its texts. A tree grows by two pages at each of its levels, of which
+	// SQLite allows 20, by a new root, and by a page that a text begins; twice, because a changed row is taken out and put
+	// in. The rest is for the pages that auto_vacuum keeps.
+	rowPages = mostTrees*2*(2*20+1+1) + 8
+)
+
+// mostPages bounds by how many pages a statement that changed so many rows has made the file larger.
+func mostPages(rows int64, args []any) int64 {
+	bytes := 0
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case nil, bool, int, int64:
+		case string:
+			bytes += len(arg)
+		case []byte:
+			bytes += len(arg)
+		default:
+			return unknownPages
+		}
+	}
+	return rows*rowPages + int64(mostTrees*bytes/(pageSize/2))
+}
+
+// grew counts a statement.
+func (v *Vault) grew(rows int64, args []any) {
+	v.pages = min(v.pages+mostPages(rows, args), unknownPages)
+}
+
+func (t *tx) exec(ctx context.Context, query string, args ...any) (changed int64, err error) {
+	changed, err = t.conn.exec(ctx, query, args...)
+	t.v.grew(changed, args)
+	return changed, err
+}
+
+// get counts a row: a statement with RETURNING inserts one.
+func (t *tx) get(ctx context.Context, query string, args []any, into ...any) error {
+	t.v.grew(1, args)
+	return t.conn.get(ctx, query, args, into...)
 }
 
 // pageSize of all vaults; SQLite's own default, which no version of the schema has changed.

@@ -65,8 +65,10 @@ type Vault struct {
 	logHolds bool
 	// shrinks: the file was made so that free pages can be given back; shrinking: they are.
 	shrinks, shrinking bool
-	chunk              int  // rows in the next piece
-	crowded            bool // several shared the last commit
+	chunk              int // rows in the next piece
+	// pages bounds how many the file has.
+	pages   int64
+	crowded bool // several shared the last commit
 
 	jobs   chan job
 	look   chan struct{} // tells serve that there are chores
@@ -103,6 +105,7 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*Vau
 		places:    map[hat.Endpoint]int64{},
 		chains:    map[string]int64{},
 		chunk:     minChore,
+		pages:     unknownPages,
 		rights:    opened.Add(1) << 32,
 		stopCheck: func() {},
 		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),

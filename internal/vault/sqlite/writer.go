@@ -41,6 +41,7 @@ type tx struct {
 	raised           bool // there are functions whose pending work may have changed
 	peopled          bool // users have changed
 	grows            growth
+	counted          bool // Vault.pages counts what it adds
 }
 
 // state is what the row of table hat says.
@@ -183,9 +184,9 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		erased  bool
 	)
 	for j, more := first, true; more; j, more = v.next(len(jobs)) {
-		t := &tx{conn: v.w, ctx: ctx, v: v, now: v.now(), state: v.state}
+		t := &tx{conn: v.w, ctx: ctx, v: v, now: v.now(), state: v.state, counted: j.op == appending}
 		if j.op != appending {
-			v.alone = false
+			v.alone, v.pages = false, unknownPages
 		}
 		var fatal error
 		if len(jobs) == 0 {
@@ -213,6 +214,7 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 		}
 	}
 	if v.state != began {
+		v.grew(1, nil)
 		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, records = ?, head = ?",
 			v.state.seq, v.state.head.Number, v.state.records, v.state.head.Hash[:]); err != nil {
 			return v.noRoom(jobs, began, fmt.Errorf("commit: %w", err))

@@ -1,0 +1,150 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+// rowPages counts on the number of trees a row is in.
+func TestNoRowIsInMoreTreesThanAreCounted(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	create(t, s, "alice")
+	opened, _ := openVault(t, s, "alice")
+	for _, table := range texts(t, opened.(*Vault), `SELECT tbl_name || ': ' || count(*) FROM sqlite_schema
+		WHERE rootpage > 0 GROUP BY tbl_name HAVING count(*) > `+fmt.Sprint(mostTrees)) {
+		t.Error(table, "trees")
+	}
+}
+
+func TestTextsCountAsPages(t *testing.T) {
+	for _, c := range []struct {
+		rows  int64
+		args  []any
+		least int64
+	}{
+		{1, []any{strings.Repeat("x", 10<<20)}, 10 << 20 / (pageSize - 4)},
+		{1, []any{int64(1), nil, make([]byte, 10<<20)}, 10 << 20 / (pageSize - 4)},
+		{64, []any{1, true}, 64 * mostTrees},
+		{1, []any{hat.Seq(1)}, unknownPages},
+	} {
+		if got := mostPages(c.rows, c.args); got < c.least {
+			t.Errorf("%d rows of %T: %d pages, want %d at least", c.rows, c.args, got, c.least)
+		}
+	}
+}
+
+// sizes are the bound of the file's pages and their number.
+func sizes(t testing.TB, v *Vault) (bound, pages int64) {
+	t.Helper()
+	v.turn <- struct{}{}
+	defer func() { <-v.turn }()
+	err := v.read(context.Background(), func(c *conn) error { return c.get(context.Background(), "PRAGMA page_count", nil, &pages) })
+	return must(t, v.pages, err), pages
+}
+
+// Whatever an append stores, the file has no more pages than is counted; and where the limit is far away nobody asks for
+// their number.
+func TestAppendsAreCounted(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: 1 << 40} }})
+	alice := create(t, s, "alice")
+	opened, _ := openVault(t, s, "alice")
+	v := opened.(*Vault)
+	sortBy(t, v, alice, "sorted", "n", "text")
+	settle(t, v)
+	_, err := v.Enable(t.Context(), alice, access.Grant{
+		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Output: placeOf(t, "she/f"),
+		Trigger: hat.Trigger{Kind: hat.Individual},
+		Bundle: bundle.Bundle{Name: "f", Properties: map[string]bundle.PropertyQuery{
+			"p": {Endpoints: []bundle.EndpointQuery{{Endpoint: placeOf(t, "rumpel/notes")}}},
+		}},
+	})
+	must(t, 0, err)
+	n := 0
+	draft := func(size int) hat.Draft {
+		n++
+		return note(t, fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("x", size)))
+	}
+	appendAll(t, v, alice, []hat.Draft{draft(1)}) // asks for the first figure
+	asked := 0
+	for round := range 60 {
+		var drafts []hat.Draft
+		skip := false
+		switch round % 6 {
+		case 0:
+			drafts = []hat.Draft{draft(500)}
+		case 1:
+			for range 1 + round*3 {
+				drafts = append(drafts, draft(300))
+			}
+		case 2:
+			drafts = []hat.Draft{draft(1 << 20)}
+		case 3:
+			parent := draft(10)
+			for range 5 {
+				parent.Links = append(parent.Links, draft(5000))
+			}
+			drafts = []hat.Draft{parent}
+		case 4:
+			again := draft(100)
+			drafts, skip = []hat.Draft{again, again, draft(100)}, true
+		case 5:
+			d := draft(100)
+			d.Endpoint = placeOf(t, fmt.Sprintf("a/place-%d", round))
+			drafts = []hat.Draft{d}
+		}
+		before, _ := sizes(t, v)
+		if _, err := v.Append(t.Context(), alice, drafts, skip); err != nil {
+			t.Fatal(err)
+		}
+		bound, pages := sizes(t, v)
+		if bound < pages {
+			t.Fatalf("round %d: %d pages, at most %d were counted", round, pages, bound)
+		}
+		if bound < before {
+			asked++
+		}
+	}
+	if bound, pages := sizes(t, v); asked > 0 || bound >= unknownPages || bound == pages {
+		t.Errorf("the file was asked: %d pages, %d counted, asked again %d times", pages, bound, asked)
+	}
+	// What is not counted makes the figure unknown.
+	erased, err := v.Append(t.Context(), alice, []hat.Draft{draft(1)}, false)
+	must(t, 0, err)
+	must(t, 0, v.Erase(t.Context(), alice, []hat.RecordID{erased[0].ID}))
+	if bound, _ := sizes(t, v); bound != unknownPages {
+		t.Errorf("after an erasure %d pages are counted", bound)
+	}
+}
+
+// A HAT that is filled by what is counted alone is full at its limit, not before and not later.
+func TestAHATIsFullAtItsLimit(t *testing.T) {
+	const limit, size = 64 << 20, 700_000
+	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: limit} }})
+	alice := create(t, s, "alice")
+	opened, _ := openVault(t, s, "alice")
+	v := opened.(*Vault)
+	for n := 0; ; n++ {
+		err := write(t, v, alice, fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("x", size)))
+		_, pages := sizes(t, v)
+		if pages*pageSize > limit {
+			t.Fatalf("after %d records it holds %d bytes of %d", n, pages*pageSize, limit)
+		}
+		var over *vault.QuotaError
+		if errors.As(err, &over) {
+			if free := limit - pages*pageSize; free > size+64<<10 {
+				t.Errorf("refused with %d bytes free", free)
+			}
+			return
+		}
+		must(t, 0, err)
+	}
+}
