@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"she/internal/metrics"
@@ -86,9 +87,10 @@ type connection struct {
 	bad     string  // the answer to what came last and is no request; nothing is read any more
 	release func()  // memory of large headers; nil: none
 
+	known atomic.Bool // showed a valid token
+
 	// Guarded by the gate's mutex.
 	closed     bool
-	known      bool // showed a valid token
 	all, local *list.Element
 	group      int // index of the waiters it is among
 }
@@ -156,7 +158,7 @@ func (g *gate) waitLocked(c *connection) {
 		return
 	}
 	c.group = 0
-	if c.known {
+	if c.known.Load() {
 		c.group = 1
 	}
 	c.all = g.waiting[c.group].PushBack(c)
@@ -217,9 +219,7 @@ func (g *gate) context(ctx context.Context, conn net.Conn) context.Context {
 // known notes that the request of this context has a valid token.
 func (g *gate) known(ctx context.Context) {
 	if c, ours := ctx.Value(connectionKey{}).(*connection); ours {
-		g.mu.Lock()
-		c.known = true
-		g.mu.Unlock()
+		c.known.Store(true)
 	}
 }
 

@@ -178,19 +178,25 @@ func (f *framing) readRequestLine() error {
 	return nil
 }
 
+var (
+	contentLength    = []byte("Content-Length")
+	transferEncoding = []byte("Transfer-Encoding")
+)
+
 // field splits a header line. net/http checks what is in it; here it must be plain which header it is.
-func (f *framing) field() (name, value string, ok bool) {
-	before, after, found := bytes.Cut(f.line, []byte(":"))
-	if !found || len(before) == 0 {
-		return "", "", false
+func (f *framing) field() (name, value []byte, ok bool) {
+	colon := bytes.IndexByte(f.line, ':')
+	if colon <= 0 {
+		return nil, nil, false
 	}
-	for _, c := range before {
+	name, value = f.line[:colon], f.line[colon+1:]
+	for _, c := range name {
 		// No space before the colon, nor at the beginning, where it would continue the line before.
 		if c <= ' ' || c >= 0x7f {
-			return "", "", false
+			return nil, nil, false
 		}
 	}
-	return strings.ToLower(string(before)), strings.Trim(string(after), " \t"), true
+	return name, value, true
 }
 
 func (f *framing) readHeader() error {
@@ -201,15 +207,15 @@ func (f *framing) readHeader() error {
 	if !ok {
 		return errFraming
 	}
-	switch name {
-	case "content-length":
-		n, ok := digits(value, 10)
+	switch {
+	case bytes.EqualFold(name, contentLength):
+		n, ok := digits(blanksOff(value), 10)
 		if f.length >= 0 || !ok || !f.whole() {
 			return errFraming
 		}
 		f.length = n
-	case "transfer-encoding":
-		if f.chunked || !strings.EqualFold(value, "chunked") || !f.whole() {
+	case bytes.EqualFold(name, transferEncoding):
+		if f.chunked || !strings.EqualFold(blanksOff(value), "chunked") || !f.whole() {
 			return errFraming
 		}
 		f.chunked = true
@@ -254,11 +260,13 @@ func (f *framing) readTrailer() error {
 		return errManyLines
 	}
 	switch name, _, ok := f.field(); {
-	case !ok, name == "content-length", name == "transfer-encoding":
+	case !ok, bytes.EqualFold(name, contentLength), bytes.EqualFold(name, transferEncoding):
 		return errFraming
 	}
 	return nil
 }
+
+func blanksOff(value []byte) string { return strings.Trim(string(value), " \t") }
 
 // digits reads a number that is nothing but digits.
 func digits(text string, base int) (int64, bool) {
