@@ -7,6 +7,9 @@ import (
 	"she/internal/hat"
 )
 
+// A GrantID names a grant among all that a HAT's owner has given, 1 for the first; 0: none.
+type GrantID int64
+
 // A Grant is what the Owner allowed one Function when they switched it on: what it was shown to read, where it may
 // write, at which version and package, and from when on. The engine runs a Function only within its Grant; what the
 // author's manifest says later changes nothing here.

@@ -30,7 +30,7 @@ var (
 // it are the front's, if the function is to see anything of them.
 type Backlog struct {
 	Grant         access.Grant
-	GrantNumber   int64 // of the grant, in the store
+	GrantID       access.GrantID
 	Enabled       bool
 	Cursor        hat.Seq
 	LastExecution time.Time // when the last run over the front that committed was claimed; zero: never
@@ -69,9 +69,9 @@ type Item struct {
 
 // A Lease is the right of one run to end the work in its plan. Its id, epoch and end are the plan's.
 type Lease struct {
-	Plan        plan.Plan // with the grant as it was when claimed
-	GrantNumber int64
-	Life        string // of the server that took it: another life can't end the run
+	Plan    plan.Plan // with the grant as it was when claimed
+	GrantID access.GrantID
+	Life    string // of the server that took it: another life can't end the run
 }
 
 // State is where a run is.

@@ -123,14 +123,14 @@ func (b Backlog) Claim(c Claim) (Backlog, plan.Plan, error) {
 		}
 	}
 	p.Depth = len(p.Chain)
-	b.Lease = &Lease{Plan: p, GrantNumber: b.GrantNumber, Life: c.Life}
+	b.Lease = &Lease{Plan: p, GrantID: b.GrantID, Life: c.Life}
 	return b, p, nil
 }
 
 // Holds answers nil if the plan's run still has its lease, in that life of the server; else ErrStale.
 func (b Backlog) Holds(p plan.Plan, life string) error {
 	l := b.Lease
-	if l == nil || l.Plan.Run != p.Run || l.Plan.Epoch != p.Epoch || l.Life != life || !b.Enabled || b.GrantNumber != l.GrantNumber {
+	if l == nil || l.Plan.Run != p.Run || l.Plan.Epoch != p.Epoch || l.Life != life || !b.Enabled || b.GrantID != l.GrantID {
 		return ErrStale
 	}
 	return nil

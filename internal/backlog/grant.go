@@ -39,14 +39,13 @@ func (b Backlog) Ahead(g access.Grant, newest hat.Seq) access.Grant {
 }
 
 // Enable switches the function on, for the first time or under another grant; the zero Backlog is a function that never
-// was. A person has acted: failures of before count no more, and what is granted only now becomes ranges. number is the
-// store's for the grant.
-func (b Backlog) Enable(g access.Grant, number int64, now time.Time) Step {
+// was. A person has acted: failures of before count no more, and what is granted only now becomes ranges.
+func (b Backlog) Enable(g access.Grant, id access.GrantID, now time.Time) Step {
 	before := b
 	b, end := b.withdraw()
-	b.Grant, b.GrantNumber, b.Enabled, b.Front = g, number, true, nil
+	b.Grant, b.GrantID, b.Enabled, b.Front = g, id, true, nil
 	s := b.stored(0, now)
-	if before.GrantNumber != 0 {
+	if before.GrantID != 0 {
 		s = s.then(func(b Backlog) Step { return b.renew(before, now).addGranted(before, now) })
 	}
 	s.Ended = end
@@ -68,11 +67,11 @@ func (s Step) then(next func(Backlog) Step) Step {
 // renew adapts the ranges to another grant: what is granted only now has ranges of its own.
 func (b Backlog) renew(before Backlog, now time.Time) Backlog {
 	b = b.copied()
-	same := sameSight(b.Grant, before.Grant)
+	same := sameRecords(b.Grant, before.Grant)
 	granted := b.Grant.Bundle.Endpoints()
 	b.dropRanges(func(r *Item) bool {
 		if !same {
-			r.Part = r.Part.Granted(before.GrantNumber, before.Grant, b.Grant)
+			r.Part = r.Part.Granted(before.GrantID, before.Grant, b.Grant)
 			if !slices.ContainsFunc(granted, r.Part.At) {
 				return true
 			}
@@ -96,7 +95,7 @@ func (b Backlog) addGranted(before Backlog, now time.Time) Step {
 			fresh = append(fresh, e)
 		}
 	}
-	beyond := &plan.Sight{Grant: before.GrantNumber}
+	beyond := &plan.FormerGrant{ID: before.GrantID}
 	parts := []plan.Part{{Only: fresh}, {Only: bundle.Loosened(before.Grant.Bundle, b.Grant.Bundle), Beyond: beyond}}
 	if was := before.Grant.Since; b.Grant.Since.Before(was) {
 		parts[1].Since = was // the rest of it is in the third
@@ -122,8 +121,8 @@ func (b Backlog) grow(part plan.Part, now time.Time) Step {
 	})
 }
 
-// sameSight says that a grant shows no other records than the one before.
-func sameSight(now, before access.Grant) bool {
+// sameRecords says that a grant shows no other records than the one before.
+func sameRecords(now, before access.Grant) bool {
 	return now.Since.Equal(before.Since) && slices.Equal(now.Bundle.Endpoints(), before.Bundle.Endpoints()) &&
 		len(bundle.Loosened(before.Bundle, now.Bundle)) == 0
 }

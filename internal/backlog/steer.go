@@ -3,6 +3,7 @@ package backlog
 import (
 	"time"
 
+	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/plan"
 )
@@ -64,8 +65,8 @@ func (b *Backlog) repeat(run hat.RunID) *Item {
 }
 
 // Repeat makes what a committed run covered due once more, as a range whose result takes the place of its output; or, if
-// that waits already, makes it due now. grant is the store's number of the grant that the run had. ErrBusy.
-func (b Backlog) Repeat(p plan.Plan, grant int64, now time.Time) (Backlog, error) {
+// that waits already, makes it due now. grant is the one that the run had. ErrBusy.
+func (b Backlog) Repeat(p plan.Plan, grant access.GrantID, now time.Time) (Backlog, error) {
 	c := b.copied()
 	if r := c.repeat(p.Run); r != nil {
 		if c.over(r) {
@@ -75,7 +76,7 @@ func (b Backlog) Repeat(p plan.Plan, grant int64, now time.Time) (Backlog, error
 		return c, nil
 	}
 	part := p.Part
-	if !sameSight(b.Grant, p.Grant) {
+	if !sameRecords(b.Grant, p.Grant) {
 		// What was granted since has been covered on its own.
 		part = part.Granted(grant, p.Grant, b.Grant)
 	}

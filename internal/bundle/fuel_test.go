@@ -459,7 +459,7 @@ func TestSightUsesFuel(t *testing.T) {
 	ask := func(former string, src Source) (int64, error) {
 		t.Helper()
 		q := Ask(plain, nil)
-		shows, err := q.Sight(Bundle{Properties: properties(t, former)})
+		shows, err := q.Matcher(Bundle{Properties: properties(t, former)})
 		if err != nil {
 			t.Fatal(err)
 		}

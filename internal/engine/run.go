@@ -220,7 +220,7 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 			src = since{src, a.plan.Grant}
 		}
 		if !a.plan.Part.All() {
-			meant, err := a.plan.Part.Filter(asked.Sight)
+			meant, err := a.plan.Part.Filter(asked.Matcher)
 			if err != nil {
 				return fmt.Errorf("what the plan covers: %w", err)
 			}

@@ -54,24 +54,23 @@ type Part struct {
 	Only   []hat.Endpoint // records at these endpoints; nil: at all the bundle names
 	Since  time.Time      // created then or later; zero: whenever
 	Before time.Time      // created before; zero: whenever
-	Under  []Sight        // that each of these can show too: the ground was passed under other grants
-	Beyond *Sight         // that this one can't show: it has been shown what it can; nil: whatever
+	Under  []FormerGrant  // that each of these can show too: the ground was passed under other grants
+	Beyond *FormerGrant   // that this one can't show: it has been shown what it can; nil: whatever
 }
 
-// A Sight is what a grant could show, by the number that the vault has for the grant. A Part that is not of a Plan may lack
-// the grant itself.
-type Sight struct {
-	Grant int64
-	Of    access.Grant
+// A FormerGrant is one the owner gave before, or gives now. A Part that is not of a Plan may lack the grant itself.
+type FormerGrant struct {
+	ID    access.GrantID
+	Grant access.Grant
 }
 
-func (s Sight) shows(sight Seer) (func(r hat.Record) bool, error) {
-	shows, err := sight(s.Of.Bundle)
-	return func(r hat.Record) bool { return s.Of.Shows(r.Born, r.Created) && shows(r) }, err
+func (g FormerGrant) shows(matcher Matcher) (func(r hat.Record) bool, error) {
+	shows, err := matcher(g.Grant.Bundle)
+	return func(r hat.Record) bool { return g.Grant.Shows(r.Born, r.Created) && shows(r) }, err
 }
 
-// A Seer says what a bundle can show: bundle.Bundle.Sight, or that of a question, which counts what it takes.
-type Seer func(bundle.Bundle) (func(r hat.Record) bool, error)
+// A Matcher says what a bundle can show: bundle.Bundle.Matcher, or that of a question, which counts what it takes.
+type Matcher func(bundle.Bundle) (func(r hat.Record) bool, error)
 
 // All says that nothing is left out.
 func (p Part) All() bool {
@@ -79,10 +78,10 @@ func (p Part) All() bool {
 }
 
 // Filter answers whether a record is meant, to one goroutine at a time.
-func (p Part) Filter(sight Seer) (func(r hat.Record) bool, error) {
+func (p Part) Filter(matcher Matcher) (func(r hat.Record) bool, error) {
 	var under []func(hat.Record) bool
-	for _, s := range p.Under {
-		shows, err := s.shows(sight)
+	for _, g := range p.Under {
+		shows, err := g.shows(matcher)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +90,7 @@ func (p Part) Filter(sight Seer) (func(r hat.Record) bool, error) {
 	beyond := func(hat.Record) bool { return false }
 	if p.Beyond != nil {
 		var err error
-		if beyond, err = p.Beyond.shows(sight); err != nil {
+		if beyond, err = p.Beyond.shows(matcher); err != nil {
 			return nil, err
 		}
 	}
@@ -105,10 +104,10 @@ func (p Part) Filter(sight Seer) (func(r hat.Record) bool, error) {
 func (p Part) At(e hat.Endpoint) bool { return p.Only == nil || slices.Contains(p.Only, e) }
 
 // Granted is what of the part a grant covered that was given before: no endpoint, no time and no record that were granted
-// later. n is the vault's number of that grant, now the one that is given.
-func (p Part) Granted(n int64, g, now access.Grant) Part {
+// later. id is of that grant, now the one that is given.
+func (p Part) Granted(id access.GrantID, g, now access.Grant) Part {
 	if now.Since.Before(g.Since) || len(bundle.Loosened(g.Bundle, now.Bundle)) > 0 {
-		p.Under = append(slices.Clone(p.Under), Sight{Grant: n})
+		p.Under = append(slices.Clone(p.Under), FormerGrant{ID: id})
 	}
 	granted := g.Bundle.Endpoints()
 	if p.Only == nil {

@@ -62,7 +62,7 @@ type Machine struct {
 
 type run struct {
 	plan  plan.Plan
-	grant int64
+	grant access.GrantID
 	state backlog.State
 	later []hat.RunID // runs that have repeated it
 }
@@ -151,7 +151,7 @@ func (m *Machine) Rewrite(record int, text string) {
 func (m *Machine) Enable(g access.Grant) {
 	g = m.b.Ahead(g, m.seq)
 	m.grants = append(m.grants, g)
-	m.take(m.b.Enable(g, int64(len(m.grants)), m.now))
+	m.take(m.b.Enable(g, access.GrantID(len(m.grants)), m.now))
 }
 
 func (m *Machine) Disable() { m.take(m.b.Disable()) }
@@ -172,14 +172,14 @@ func (m *Machine) Claim(id hat.RunID, cause plan.Cause, expires time.Time, useAl
 		return p, err
 	}
 	if p.Beyond != nil {
-		p.Beyond = &plan.Sight{Grant: p.Beyond.Grant, Of: m.grants[p.Beyond.Grant-1]}
+		p.Beyond = &plan.FormerGrant{ID: p.Beyond.ID, Grant: m.grants[p.Beyond.ID-1]}
 	}
 	under := p.Under
 	p.Under = nil
 	for _, s := range under {
-		p.Under = append(p.Under, plan.Sight{Grant: s.Grant, Of: m.grants[s.Grant-1]})
+		p.Under = append(p.Under, plan.FormerGrant{ID: s.ID, Grant: m.grants[s.ID-1]})
 	}
-	m.runs[id] = &run{plan: p, grant: b.GrantNumber, state: backlog.Planned}
+	m.runs[id] = &run{plan: p, grant: b.GrantID, state: backlog.Planned}
 	m.keep(b)
 	return p, nil
 }
@@ -313,7 +313,7 @@ func (m *Machine) Restart() {
 
 // shown are the records that a function would be given under a plan, by the order of writing.
 func (m *Machine) shown(p plan.Plan) (all []int) {
-	meant, sees := filter(p.Part), sight(p.Grant)
+	meant, sees := filter(p.Part), seen(p.Grant)
 	for i, r := range m.records {
 		if r.Seq > p.After && r.Seq <= p.Upto && sees(r) && meant(r) {
 			all = append(all, i)
@@ -324,7 +324,7 @@ func (m *Machine) shown(p plan.Plan) (all []int) {
 
 // whole is a part with its grants.
 func (m *Machine) whole(p plan.Part) plan.Part {
-	of := func(s plan.Sight) plan.Sight { return plan.Sight{Grant: s.Grant, Of: m.grants[s.Grant-1]} }
+	of := func(s plan.FormerGrant) plan.FormerGrant { return plan.FormerGrant{ID: s.ID, Grant: m.grants[s.ID-1]} }
 	if p.Beyond != nil {
 		s := of(*p.Beyond)
 		p.Beyond = &s
@@ -336,9 +336,9 @@ func (m *Machine) whole(p plan.Part) plan.Part {
 	return p
 }
 
-// sight says what a grant shows; filter what a part means. Bundles are compiled once each.
-func sight(g access.Grant) func(hat.Record) bool {
-	shows, err := g.Bundle.Sight()
+// seen says what a grant shows; filter what a part means. Bundles are compiled once each.
+func seen(g access.Grant) func(hat.Record) bool {
+	shows, err := g.Bundle.Matcher()
 	if err != nil {
 		panic(err)
 	}
@@ -349,7 +349,7 @@ func filter(p plan.Part) func(hat.Record) bool {
 	if p.All() {
 		return func(hat.Record) bool { return true }
 	}
-	meant, err := p.Filter(bundle.Bundle.Sight)
+	meant, err := p.Filter(bundle.Bundle.Matcher)
 	if err != nil {
 		panic(err)
 	}

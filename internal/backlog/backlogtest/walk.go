@@ -266,12 +266,12 @@ func (w *walk) claim() {
 func comparable(p plan.Plan) plan.Plan {
 	p.Grant = access.Grant{Function: p.Grant.Function}
 	if p.Beyond != nil {
-		p.Beyond = &plan.Sight{Grant: p.Beyond.Grant}
+		p.Beyond = &plan.FormerGrant{ID: p.Beyond.ID}
 	}
 	under := p.Under
 	p.Under = nil
 	for _, s := range under {
-		p.Under = append(p.Under, plan.Sight{Grant: s.Grant})
+		p.Under = append(p.Under, plan.FormerGrant{ID: s.ID})
 	}
 	if len(p.Chain) == 0 {
 		p.Chain = nil
@@ -359,7 +359,7 @@ func (w *walk) positions() []Where {
 	if !w.m.b.Enabled {
 		return all
 	}
-	sees := sight(w.m.b.Grant)
+	sees := seen(w.m.b.Grant)
 	var flight []int
 	if l := w.m.b.Lease; l != nil {
 		p := l.Plan
@@ -423,7 +423,7 @@ func (w *walk) check() {
 	if !b.Enabled {
 		return
 	}
-	sees := sight(b.Grant)
+	sees := seen(b.Grant)
 	for i, r := range w.m.records {
 		at := now[i]
 		if at == Nowhere {
@@ -463,7 +463,7 @@ func (w *walk) replayed(r hat.Record) bool {
 // is as near as dice may be.
 func (w *walk) same(b, real backlog.Backlog) {
 	w.Helper()
-	b.Grant, real.Grant, b.Lease, real.Lease, b.Epoch, real.Epoch, b.GrantNumber, real.GrantNumber = access.Grant{}, access.Grant{}, nil, nil, 0, 0, 0, 0
+	b.Grant, real.Grant, b.Lease, real.Lease, b.Epoch, real.Epoch, b.GrantID, real.GrantID = access.Grant{}, access.Grant{}, nil, nil, 0, 0, 0, 0
 	items := func(b backlog.Backlog) (all []*backlog.Item) {
 		if b.Front != nil {
 			all = append(all, b.Front)
@@ -556,7 +556,7 @@ func (w *walk) finish() {
 		}
 		w.check()
 	}
-	sees := sight(w.m.b.Grant)
+	sees := seen(w.m.b.Grant)
 	for i, r := range w.m.records {
 		if sees(r) && w.given[i] != 1 && w.where[i] != Gone && !w.again {
 			w.fail("record %d at %d was given %d times", i, r.Seq, w.given[i])

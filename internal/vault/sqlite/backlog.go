@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"she/internal/access"
 	"she/internal/backlog"
 	"she/internal/hat"
 	"she/internal/plan"
@@ -57,9 +58,9 @@ func rangesOf(ctx context.Context, c *conn, function int64) (all []backlog.Item,
 			if err != nil {
 				return errDamagedRow
 			}
-			g.Part.Under = append(g.Part.Under, plan.Sight{Grant: grant})
+			g.Part.Under = append(g.Part.Under, plan.FormerGrant{ID: access.GrantID(grant)})
 		}
-		g.Part.Beyond = sightOf(beyond.Int64)
+		g.Part.Beyond = formerOf(access.GrantID(beyond.Int64))
 		if g.Fault, err = parseFault(fault); err != nil {
 			return err
 		}
@@ -104,7 +105,7 @@ func (t *tx) saveRange(function int64, g *backlog.Item) error {
 		under = strings.Trim(fmt.Sprint(numbersOf(g.Part.Under)), "[]")
 	}
 	if g.Part.Beyond != nil {
-		beyond = g.Part.Beyond.Grant
+		beyond = g.Part.Beyond.ID
 	}
 	return t.get(t.ctx, `REPLACE INTO ranges (n, function, after, only, made_since, made_before, aside, replaces, from_date, last_execution,
 		upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run, under, beyond, outages)
@@ -113,40 +114,40 @@ func (t *tx) saveRange(function int64, g *backlog.Item) error {
 			g.Oldest.UnixMicro(), micros(g.NotBefore), g.Attempt, faultText(g.Fault), g.Parked, g.Replay, chain, g.Most, runBytes(g.Run), under, beyond, g.Outages}, &g.Number)
 }
 
-func sightOf(grant int64) *plan.Sight {
+func formerOf(grant access.GrantID) *plan.FormerGrant {
 	if grant == 0 {
 		return nil
 	}
-	return &plan.Sight{Grant: grant}
+	return &plan.FormerGrant{ID: grant}
 }
 
-func sightsOf(grants []int64) (all []plan.Sight) {
+func formersOf(grants []access.GrantID) (all []plan.FormerGrant) {
 	for _, n := range grants {
-		all = append(all, plan.Sight{Grant: n})
+		all = append(all, plan.FormerGrant{ID: n})
 	}
 	return all
 }
 
-func numberOf(s *plan.Sight) int64 {
+func numberOf(s *plan.FormerGrant) access.GrantID {
 	if s == nil {
 		return 0
 	}
-	return s.Grant
+	return s.ID
 }
 
-func numbersOf(all []plan.Sight) (grants []int64) {
+func numbersOf(all []plan.FormerGrant) (grants []access.GrantID) {
 	for _, s := range all {
-		grants = append(grants, s.Grant)
+		grants = append(grants, s.ID)
 	}
 	return grants
 }
 
-// sights fills in the bundles of a part, for a plan.
-func (t *tx) sights(p plan.Part) (_ plan.Part, err error) {
-	fill := func(s plan.Sight) plan.Sight {
-		g, failed := grantOf(t.ctx, t.conn, t.v.grants, s.Grant)
+// formers fills in the bundles of a part, for a plan.
+func (t *tx) formers(p plan.Part) (_ plan.Part, err error) {
+	fill := func(s plan.FormerGrant) plan.FormerGrant {
+		g, failed := grantOf(t.ctx, t.conn, t.v.grants, s.ID)
 		err = cmp.Or(err, failed)
-		return plan.Sight{Grant: s.Grant, Of: g}
+		return plan.FormerGrant{ID: s.ID, Grant: g}
 	}
 	if p.Beyond != nil {
 		s := fill(*p.Beyond)
@@ -195,10 +196,10 @@ func (t *tx) take(f function, s backlog.Step, out vault.Output, w *writing) (fun
 // save stores what differs from the function as it was read. The lease is the claim's, and the end's.
 func (t *tx) save(f function, b backlog.Backlog) (function, error) {
 	was := f.Backlog
-	if was.GrantNumber != b.GrantNumber || was.Enabled != b.Enabled || was.Cursor != b.Cursor || was.Epoch != b.Epoch ||
+	if was.GrantID != b.GrantID || was.Enabled != b.Enabled || was.Cursor != b.Cursor || was.Epoch != b.Epoch ||
 		!was.LastExecution.Equal(b.LastExecution) {
 		_, err := t.exec(t.ctx, "UPDATE functions SET granted = ?, enabled = ?, cursor = ?, last_execution = ?, epoch = ? WHERE n = ?",
-			b.GrantNumber, b.Enabled, int64(b.Cursor), micros(b.LastExecution), b.Epoch, f.n)
+			b.GrantID, b.Enabled, int64(b.Cursor), micros(b.LastExecution), b.Epoch, f.n)
 		if err != nil {
 			return f, err
 		}

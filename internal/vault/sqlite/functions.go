@@ -66,14 +66,14 @@ const functionColumns = `SELECT f.n, f.granted, f.enabled, f.cursor, f.last_exec
 	FROM functions f LEFT JOIN pending p ON p.function = f.n LEFT JOIN chains c ON c.n = p.chain `
 
 // functions reads rows of functionColumns. known holds grants parsed before, by number; nil: none.
-func functions(ctx context.Context, c *conn, known map[int64]access.Grant, where string, args ...any) (all []function, err error) {
+func functions(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, where string, args ...any) (all []function, err error) {
 	err = c.each(ctx, functionColumns+where, args, func(scan func(...any) error) error {
 		var (
 			f             function
 			last, waiting sql.NullInt64
 			row           frontRow
 		)
-		err := scan(append([]any{&f.n, &f.GrantNumber, &f.Enabled, &f.Cursor, &last, &f.Epoch, &f.hasRanges, &waiting}, row.into()...)...)
+		err := scan(append([]any{&f.n, &f.GrantID, &f.Enabled, &f.Cursor, &last, &f.Epoch, &f.hasRanges, &waiting}, row.into()...)...)
 		if err == nil && waiting.Valid {
 			f.Front, err = row.front(f.Cursor)
 		}
@@ -83,13 +83,13 @@ func functions(ctx context.Context, c *conn, known map[int64]access.Grant, where
 	})
 	for i := range all {
 		if err == nil {
-			all[i].Grant, err = grantOf(ctx, c, known, all[i].GrantNumber)
+			all[i].Grant, err = grantOf(ctx, c, known, all[i].GrantID)
 		}
 	}
 	return all, err
 }
 
-func grantOf(ctx context.Context, c *conn, known map[int64]access.Grant, n int64) (access.Grant, error) {
+func grantOf(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, n access.GrantID) (access.Grant, error) {
 	if g, ok := known[n]; ok {
 		return g, nil
 	}
@@ -104,7 +104,7 @@ func grantOf(ctx context.Context, c *conn, known map[int64]access.Grant, n int64
 	return g, err
 }
 
-func oneFunction(ctx context.Context, c *conn, known map[int64]access.Grant, id hat.FunctionID) (function, error) {
+func oneFunction(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, id hat.FunctionID) (function, error) {
 	all, err := functions(ctx, c, known, "WHERE f.id = ?", id.String())
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("function %s: %w", id, vault.ErrNotFound)
@@ -314,13 +314,13 @@ func (v *Vault) Agree(
 		if err != nil {
 			return err
 		}
-		var number int64
-		if err := t.get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &number); err != nil {
+		var given access.GrantID
+		if err := t.get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &given); err != nil {
 			return err
 		}
 		if isNew {
 			err = t.get(t.ctx, `INSERT INTO functions (id, granted, enabled, cursor, epoch) VALUES (?, ?, 1, 0, 0) RETURNING n`,
-				[]any{g.Function.String(), number}, &f.n)
+				[]any{g.Function.String(), given}, &f.n)
 		} else {
 			f, err = t.inFlight(f)
 		}
@@ -331,7 +331,7 @@ func (v *Vault) Agree(
 			return err
 		}
 		g.Manifest = nil
-		if f, err = t.take(f, f.Enable(g, number, t.now), vault.Output{}, nil); err != nil {
+		if f, err = t.take(f, f.Enable(g, given, t.now), vault.Output{}, nil); err != nil {
 			return err
 		}
 		if err := t.receipt(grantFact(c, g, "enabled")); err != nil {
@@ -447,7 +447,7 @@ func stateOf(ctx context.Context, c *conn, f function) (s vault.FunctionState, e
 	s = vault.FunctionState{
 		Grant: f.Grant, Enabled: f.Enabled, Cursor: f.Cursor, LastExecution: f.LastExecution, Front: f.Front, Ranges: f.Ranges,
 	}
-	if err := c.get(ctx, "SELECT manifest FROM grants WHERE n = ?", []any{f.GrantNumber}, &s.Grant.Manifest); err != nil {
+	if err := c.get(ctx, "SELECT manifest FROM grants WHERE n = ?", []any{f.GrantID}, &s.Grant.Manifest); err != nil {
 		return s, err
 	}
 	l, err := leaseOf(ctx, c, nil, f.n)

@@ -38,8 +38,8 @@ type planText struct {
 	Before        time.Time        `json:"before,omitzero"`
 	Replaces      hat.RunID        `json:"replaces,omitzero"`
 	Most          int              `json:"most,omitempty"`
-	Under         []int64          `json:"under,omitempty"`  // numbers of grants, as in table ranges
-	Beyond        int64            `json:"beyond,omitempty"` // the same
+	Under         []access.GrantID `json:"under,omitempty"`  // numbers of grants, as in table ranges
+	Beyond        access.GrantID   `json:"beyond,omitempty"` // the same
 }
 
 func encodePlan(p plan.Plan) (string, error) {
@@ -61,19 +61,19 @@ func decodePlan(text string, run hat.RunID, g access.Grant) (plan.Plan, error) {
 		Run: run, Grant: g, Cause: p.Cause, Window: hat.Window{From: p.From, Until: p.Until}, After: p.After, Upto: p.Upto,
 		Attempt: p.Attempt, Epoch: p.Epoch, Expires: p.Expires, Due: p.Due, Claimed: p.Claimed,
 		LastExecution: p.LastExecution, Depth: len(p.Chain), Chain: p.Chain,
-		Range: p.Range, Part: plan.Part{Only: p.Only, Since: p.Since, Before: p.Before, Under: sightsOf(p.Under), Beyond: sightOf(p.Beyond)}, Replaces: p.Replaces, Most: p.Most,
+		Range: p.Range, Part: plan.Part{Only: p.Only, Since: p.Since, Before: p.Before, Under: formersOf(p.Under), Beyond: formerOf(p.Beyond)}, Replaces: p.Replaces, Most: p.Most,
 	}, nil
 }
 
 // leaseOf is nil if the function is not running. known is as for functions.
-func leaseOf(ctx context.Context, c *conn, known map[int64]access.Grant, function int64) (*backlog.Lease, error) {
+func leaseOf(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, function int64) (*backlog.Lease, error) {
 	var (
 		l    backlog.Lease
 		id   []byte
 		text string
 	)
 	err := c.get(ctx, `SELECT l.run, l.life, r.granted, r.plan FROM leases l JOIN runs r ON r.id = l.run WHERE l.function = ?`,
-		[]any{function}, &id, &l.Life, &l.GrantNumber, &text)
+		[]any{function}, &id, &l.Life, &l.GrantID, &text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -84,7 +84,7 @@ func leaseOf(ctx context.Context, c *conn, known map[int64]access.Grant, functio
 	if err != nil {
 		return nil, err
 	}
-	g, err := grantOf(ctx, c, known, l.GrantNumber)
+	g, err := grantOf(ctx, c, known, l.GrantID)
 	if err != nil {
 		return nil, err
 	}

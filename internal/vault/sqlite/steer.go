@@ -221,11 +221,11 @@ func (t *tx) repeat(f function, r vault.Run) ([]hat.RunID, error) {
 		if err != nil {
 			return nil, err
 		}
-		var number int64
-		if err := t.get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &number); err != nil {
+		var grant access.GrantID
+		if err := t.get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &grant); err != nil {
 			return nil, err
 		}
-		if b, err = b.Repeat(of.Plan, number, t.now); err != nil {
+		if b, err = b.Repeat(of.Plan, grant, t.now); err != nil {
 			return nil, err
 		}
 		done = append(done, id)

@@ -47,12 +47,12 @@ type Vault struct {
 	turn   chan struct{} // full while somebody has it
 	w      *conn         // while it works
 	state  state
-	grants map[int64]access.Grant // parsed; rows of grants never change
-	fields map[int64][]field      // by endpoint, as they are in the file; nil: not read yet
-	people map[hat.UserID]int64   // numbers of users, which never change
-	places map[hat.Endpoint]int64 // the same of endpoints
-	chains map[string]int64       // and of chains
-	person struct {               // the Owner; n is 0 until it was read
+	grants map[access.GrantID]access.Grant // parsed; rows of grants never change
+	fields map[int64][]field               // by endpoint, as they are in the file; nil: not read yet
+	people map[hat.UserID]int64            // numbers of users, which never change
+	places map[hat.Endpoint]int64          // the same of endpoints
+	chains map[string]int64                // and of chains
+	person struct {                        // the Owner; n is 0 until it was read
 		n  int64
 		id hat.UserID
 	}
@@ -100,7 +100,7 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*Vau
 		id: id, path: path, life: o.Life, clock: o.Now, hook: o.AtCommit, holds: o.Storage, reserve: spare,
 		db:        sql.OpenDB(connector),
 		names:     newNames(),
-		grants:    map[int64]access.Grant{},
+		grants:    map[access.GrantID]access.Grant{},
 		people:    map[hat.UserID]int64{},
 		places:    map[hat.Endpoint]int64{},
 		chains:    map[string]int64{},

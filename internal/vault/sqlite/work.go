@@ -164,7 +164,7 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	if refused != nil {
 		return p, refused, nil
 	}
-	if p.Part, err = t.sights(p.Part); err != nil {
+	if p.Part, err = t.formers(p.Part); err != nil {
 		return p, nil, err
 	}
 	text, err := encodePlan(p)
@@ -172,7 +172,7 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		return p, nil, err
 	}
 	if _, err := t.exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, duplicates) VALUES (?, ?, ?, ?, ?, 0)`,
-		p.Run.Bytes(), f.Grant.Function.String(), f.GrantNumber, string(vault.RunPlanned), text); err != nil {
+		p.Run.Bytes(), f.Grant.Function.String(), f.GrantID, string(vault.RunPlanned), text); err != nil {
 		return p, nil, err
 	}
 	if err := t.changedRun(p.Run); err != nil {
@@ -406,7 +406,7 @@ func (t *tx) stopped(f function, v trigger.Verdict) error {
 	}
 	_, err = t.exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, ended, fault, duplicates)
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`,
-		p.Run.Bytes(), f.Grant.Function.String(), f.GrantNumber, string(vault.RunRefused), text, t.now.UnixMicro(), faultText(fault))
+		p.Run.Bytes(), f.Grant.Function.String(), f.GrantID, string(vault.RunRefused), text, t.now.UnixMicro(), faultText(fault))
 	if err != nil {
 		return err
 	}

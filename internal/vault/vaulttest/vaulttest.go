@@ -316,7 +316,7 @@ func (p *person) claim(f hat.FunctionID) plan.Plan {
 func (p *person) shown(pl plan.Plan) (ids []hat.RecordID, texts []string) {
 	p.Helper()
 	as := access.AsFunction(p.user.ID, pl.Grant)
-	meant, err := pl.Part.Filter(bundle.Bundle.Sight)
+	meant, err := pl.Part.Filter(bundle.Bundle.Matcher)
 	p.must(err)
 	within := bundle.Within{
 		After: pl.After, Upto: pl.Upto, NotBy: pl.Grant.Function,

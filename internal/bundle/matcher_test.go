@@ -8,7 +8,7 @@ import (
 )
 
 // A record that a looser bundle shows and the stricter one did not is at an endpoint that Loosened names; one that both
-// show, Sight tells for the stricter one already.
+// show, Matcher tells for the stricter one already.
 func TestLoosenedAndSight(t *testing.T) {
 	parse := func(queries string) Bundle {
 		b, err := Parse([]byte(`{"name":"b","bundle":{` + queries + `}}`))
@@ -55,7 +55,7 @@ func TestLoosenedAndSight(t *testing.T) {
 		if got := strings.Join(names, " "); got != c.loosened {
 			t.Errorf("%s: looser at %q, want %q", c.says, got, c.loosened)
 		}
-		shows, err := former.Sight()
+		shows, err := former.Matcher()
 		if err != nil {
 			t.Fatal(err)
 		}

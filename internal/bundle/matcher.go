@@ -6,16 +6,16 @@ import (
 	"she/internal/hat"
 )
 
-// Sight answers whether a bundle can show a record by itself, not as another's link: one of its queries is on the endpoint
+// Matcher answers whether a bundle can show a record by itself, not as another's link: one of its queries is on the endpoint
 // and the record passes its filters. Limits are no matter, and neither are filters that a window may replace (see
 // Covers). The answer may be asked by one goroutine at a time.
-func (b Bundle) Sight() (func(r hat.Record) bool, error) { return b.sight(nil) }
+func (b Bundle) Matcher() (func(r hat.Record) bool, error) { return b.matcher(nil) }
 
-// Sight is the bundle's for a source that the question is asked of: it uses the question's fuel, and the evaluation may end
+// Matcher is the bundle's for a source that the question is asked of: it uses the question's fuel, and the evaluation may end
 // in it.
-func (q *Question) Sight(b Bundle) (func(r hat.Record) bool, error) { return b.sight(q.meter) }
+func (q *Question) Matcher(b Bundle) (func(r hat.Record) bool, error) { return b.matcher(q.meter) }
 
-func (b Bundle) sight(m *meter) (func(r hat.Record) bool, error) {
+func (b Bundle) matcher(m *meter) (func(r hat.Record) bool, error) {
 	queries := map[hat.Endpoint][]*query{}
 	for _, p := range b.Properties {
 		for _, q := range p.Endpoints {
