@@ -101,7 +101,7 @@ func TestCommandsPrintThroughPrintf(t *testing.T) {
 	own := map[string]string{
 		"show.go":     "what the others print through",
 		"progress.go": "counts, with a carriage return of its own",
-		"ages.go":     "a file of the engine",
+		"waits.go":    "a file of the engine",
 		"data.go":     "records that she invented, as JSON",
 		"hat.go":      "the prompt for a password",
 	}

@@ -170,7 +170,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	shares := engine.NewShares(0)
 	s.engine = engine.New(engine.Options{
 		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
-		Quota: o.config.Quota, Memory: memory, Ages: agesIn(o.data), Proposed: s.node.proposed(log),
+		Quota: o.config.Quota, Memory: memory, Waits: waitsIn(o.data), Proposed: s.node.proposed(log),
 		Shares: shares, Grace: graceTime,
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine

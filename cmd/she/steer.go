@@ -158,7 +158,7 @@ func (n *node) replayMany(r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer release()
-	due, err := n.runner.ReplayMany(r.Context(), h.ID, v, access.Operator(), f, vault.Which{Failed: req.Failed, Since: req.Since})
+	due, err := n.runner.ReplayMany(r.Context(), h.ID, v, access.Operator(), f, vault.ReplayFilter{Failed: req.Failed, Since: req.Since})
 	return replayedView{due}, err
 }
 

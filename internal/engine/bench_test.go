@@ -326,9 +326,9 @@ func BenchmarkBacklog(b *testing.B) {
 			if place == "kept" {
 				kept := &memory{}
 				for n, id := range w.hats {
-					kept.all = append(kept.all, Aged{id, age(n)})
+					kept.all = append(kept.all, Wait{id, age(n)})
 				}
-				w.options.Ages = kept
+				w.options.Waits = kept
 			}
 			var first, last time.Duration
 			var engine, peer spent

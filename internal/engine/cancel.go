@@ -74,7 +74,7 @@ func (e *Engine) ReplayEach(ctx context.Context, hatID string, v vault.Vault, c 
 }
 
 // ReplayMany makes the work of many runs of a function due, and looks for it. The errors are those of vault.Runs.
-func (e *Engine) ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.Which) (due int, err error) {
+func (e *Engine) ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
 	if due, err = v.ReplayMany(ctx, c, f, w); err == nil {
 		e.Wake(hatID)
 	}

@@ -319,7 +319,7 @@ func TestPendulum(t *testing.T) {
 		"goes back a little":            {-time.Second, time.Second, false},
 		"is set back while time passes": {time.Hour, 2 * time.Hour, true},
 	} {
-		var p pendulum
+		var p clockWatch
 		if p.setBack(start, start) {
 			t.Error("at first")
 		}

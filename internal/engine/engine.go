@@ -74,7 +74,7 @@ type Options struct {
 	// keep running for Owners who have granted them and not yet agreed to the current one. A function with a Manifest
 	// is available at once; others are asked for their configuration by Run.
 	Functions []catalog.Function
-	Ages      Ages         // of the HATs, from a former life of the server; nil: none are kept
+	Waits     Waits        // of the HATs, from a former life of the server; nil: none are kept
 	Log       *slog.Logger // gets ids, codes, counts and durations, nothing that a function said or was shown
 
 	Now      func() time.Time // time.Now
@@ -109,7 +109,7 @@ type Engine struct {
 	slack    time.Duration
 	quota    plan.Quota
 	memory   *Budget
-	kept     Ages
+	kept     Waits
 	proposed func(access.Grant)
 	shares   *Shares
 	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
@@ -143,7 +143,7 @@ func New(o Options) *Engine {
 		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
-		quota: o.Quota, memory: o.Memory, kept: o.Ages, proposed: o.Proposed, shares: o.Shares,
+		quota: o.Quota, memory: o.Memory, kept: o.Waits, proposed: o.Proposed, shares: o.Shares,
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}

@@ -30,9 +30,9 @@ type loop struct {
 	urgent, background arrivals
 	looking            map[string]bool // in flight; true: and to be looked at once more
 	timers             timers
-	pendulum           pendulum
-	census             census
-	ages               ages
+	clockWatch         clockWatch
+	tally              tally
+	waits              waits
 	freed              int // runs that ended since the sweep last looked at a HAT
 
 	ends  chan end
@@ -75,11 +75,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.atWork.Store(true)
 	defer e.atWork.Store(false)
 	l := &loop{
-		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(), census: newCensus(),
-		ages: ages{kept: e.kept},
-		ends: make(chan end), looks: make(chan look), lists: make(chan []string),
+		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(), tally: newTally(),
+		waits: waits{kept: e.kept},
+		ends:  make(chan end), looks: make(chan look), lists: make(chan []string),
 	}
-	l.startAges()
+	l.startWaits()
 	// Runs outlive ctx by the grace time.
 	runs, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
@@ -97,7 +97,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		keep = often.C
 	}
 	for {
-		if now := l.now(); l.pendulum.setBack(now, time.Now()) {
+		if now := l.now(); l.clockWatch.setBack(now, time.Now()) {
 			// What waits here for its time waits too long. The vaults mend what they have when they are looked at.
 			l.log.Warn("the clock was set back; every HAT is looked at")
 			l.timers = newTimers()
@@ -134,7 +134,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case end := <-l.ends:
 			l.running--
 			l.freed++
-			l.census.done(end.task)
+			l.tally.done(end.task)
 			// First what is due now, then the end: the queue forgets a HAT that has neither, and with it that it was
 			// just served.
 			l.take(end.look)
@@ -148,7 +148,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case <-tick.C:
 			l.startSweep(ctx)
 		case <-keep:
-			l.keepAges(ctx, false)
+			l.keepWaits(ctx, false)
 		case <-alarm.C:
 			for _, id := range l.timers.due(e.now()) {
 				l.urgent.add(id)
@@ -159,7 +159,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // stop ends the loop: looks stop by themselves, runs get the grace time.
 func (l *loop) stop(giveUp func()) {
-	l.keepAges(context.Background(), true)
+	l.keepWaits(context.Background(), true)
 	for _, r := range l.queue.drain() {
 		r.outcome <- ErrStopped
 	}
@@ -234,7 +234,7 @@ func (l *loop) startLooks(ctx context.Context) {
 			continue
 		}
 		l.looking[id] = false
-		_, parked := l.census.held[id]
+		_, parked := l.tally.held[id]
 		l.wg.Go(func() { l.looks <- l.lookAt(ctx, id, !urgent || parked) })
 	}
 }
@@ -287,9 +287,9 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 
 // take puts what a look has found where it waits for its turn, or its time.
 func (l *loop) take(look look) {
-	l.census.see(look)
+	l.tally.see(look)
 	if look.err == nil || errors.Is(look.err, vault.ErrNotFound) {
-		delete(l.ages.before, look.hat)
+		delete(l.waits.before, look.hat)
 	}
 	switch {
 	case look.err == nil:
@@ -317,7 +317,7 @@ func (l *loop) startRuns(ctx context.Context) {
 			return
 		}
 		l.running++
-		l.census.begun(t)
+		l.tally.begun(t)
 		l.wg.Go(func() {
 			look, err := l.run(ctx, t)
 			l.ends <- end{t, look, err}

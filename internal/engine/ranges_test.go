@@ -241,7 +241,7 @@ func TestAReplaySupersedes(t *testing.T) {
 			t.Errorf("it was told %v since %v, at first %v since %v", again.Window, again.LastExecution, run.Window, run.LastExecution)
 		}
 		w.with("alice", func(v vault.Vault, owner access.Caller) error {
-			due, err := w.engine.ReplayMany(t.Context(), "alice", v, owner, functionID("f"), vault.Which{Since: run.Claimed})
+			due, err := w.engine.ReplayMany(t.Context(), "alice", v, owner, functionID("f"), vault.ReplayFilter{Since: run.Claimed})
 			if due != 2 {
 				t.Errorf("%d are replayed", due)
 			}

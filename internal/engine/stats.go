@@ -35,8 +35,8 @@ func (e *Engine) Stats() (Stats, bool) {
 	}
 }
 
-// A census is what the loop remembers of HATs for Stats alone. Nothing is decided by it.
-type census struct {
+// A tally is what the loop remembers of HATs for Stats alone. Nothing is decided by it.
+type tally struct {
 	flying  map[workAt]time.Time // runs because of data: the oldest event each may cover
 	blocked map[string]time.Time // HATs with work for functions that can't run: its oldest event
 	held    map[string]heldWork  // HATs with work that is parked or stalled
@@ -50,34 +50,34 @@ type workAt struct {
 	function hat.FunctionID
 }
 
-func newCensus() census {
-	return census{flying: make(map[workAt]time.Time), blocked: make(map[string]time.Time), held: make(map[string]heldWork)}
+func newTally() tally {
+	return tally{flying: make(map[workAt]time.Time), blocked: make(map[string]time.Time), held: make(map[string]heldWork)}
 }
 
-func (c *census) begun(t task) {
+func (y *tally) begun(t task) {
 	if t.request == nil {
-		c.flying[workAt{t.hat, t.function}] = t.since
+		y.flying[workAt{t.hat, t.function}] = t.since
 	}
 }
 
-func (c *census) done(t task) {
+func (y *tally) done(t task) {
 	if t.request == nil {
-		delete(c.flying, workAt{t.hat, t.function})
+		delete(y.flying, workAt{t.hat, t.function})
 	}
 }
 
 // see keeps what a look has found.
-func (c *census) see(l look) {
+func (y *tally) see(l look) {
 	if errors.Is(l.err, vault.ErrNotFound) {
-		delete(c.blocked, l.hat)
-		delete(c.held, l.hat)
+		delete(y.blocked, l.hat)
+		delete(y.held, l.hat)
 	}
 	if l.err != nil {
 		return
 	}
-	keep(c.blocked, l.hat, l.blocked, !l.blocked.IsZero())
+	keep(y.blocked, l.hat, l.blocked, !l.blocked.IsZero())
 	if l.counted {
-		keep(c.held, l.hat, heldWork{l.parked, l.stalled}, l.parked+l.stalled > 0)
+		keep(y.held, l.hat, heldWork{l.parked, l.stalled}, l.parked+l.stalled > 0)
 	}
 }
 
@@ -91,7 +91,7 @@ func keep[V any](m map[string]V, key string, v V, there bool) {
 
 // stats makes the sum.
 func (l *loop) stats() Stats {
-	s := Stats{InFlight: l.running, Blocked: len(l.census.blocked), Unseen: len(l.background.order)}
+	s := Stats{InFlight: l.running, Blocked: len(l.tally.blocked), Unseen: len(l.background.order)}
 	older := func(t time.Time) {
 		if s.Oldest.IsZero() || t.Before(s.Oldest) {
 			s.Oldest = t
@@ -105,13 +105,13 @@ func (l *loop) stats() Stats {
 			}
 		}
 	}
-	for _, since := range l.census.flying {
+	for _, since := range l.tally.flying {
 		older(since)
 	}
-	for _, since := range l.census.blocked {
+	for _, since := range l.tally.blocked {
 		older(since)
 	}
-	for _, n := range l.census.held {
+	for _, n := range l.tally.held {
 		s.Parked += n.parked
 		s.Stalled += n.stalled
 	}

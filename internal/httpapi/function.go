@@ -27,7 +27,7 @@ type Functions interface {
 	Cancel(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
 	Replay(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
 	ReplayEach(ctx context.Context, hatID string, v vault.Vault, c access.Caller, ids []hat.RunID) ([]error, error)
-	ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.Which) (int, error)
+	ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (int, error)
 	Skip(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
 	Watch(hatID string) (bell <-chan struct{}, stop func())
 	Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.FunctionID) ([]engine.Reason, error)

@@ -47,7 +47,7 @@ func (s *server) replayRuns(w *recorder, q *request) error {
 	if err != nil {
 		return noFunction()
 	}
-	due, err := s.Functions.ReplayMany(q.Context(), q.hat.ID, q.vault, q.caller, id, vault.Which{Failed: which.Failed, Since: which.Since})
+	due, err := s.Functions.ReplayMany(q.Context(), q.hat.ID, q.vault, q.caller, id, vault.ReplayFilter{Failed: which.Failed, Since: which.Since})
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
 		return noFunction()

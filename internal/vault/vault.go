@@ -297,8 +297,8 @@ type Superseded struct {
 	At         time.Time
 }
 
-// Which says which runs of a function to replay; both may be set.
-type Which struct {
+// A ReplayFilter says which runs of a function to replay; both may be set.
+type ReplayFilter struct {
 	Failed bool      // what failed and still waits
 	Since  time.Time // runs that committed since; zero: none
 }
@@ -329,7 +329,7 @@ type Runs interface {
 	ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID) (outcomes []error, err error)
 	// ReplayMany is Replay of many runs of a function, all or none, and says how many runs will come of it at least.
 	// ErrNotFound, ErrNotEnabled, ErrTooMany, access.ErrDenied.
-	ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w Which) (due int, err error)
+	ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w ReplayFilter) (due int, err error)
 	// Skip gives up the work of a run that did not commit: what it covered and nobody has done since is not given to the
 	// function any more. ErrNotFound, ErrBusy, ErrNothingDue, access.ErrDenied.
 	Skip(ctx context.Context, c access.Caller, id hat.RunID) error

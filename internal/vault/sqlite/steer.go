@@ -88,7 +88,7 @@ func (t *tx) apart(do func() error) (err, fatal error) {
 var replayRefusals = []error{vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue}
 
 // ReplayMany: see vault.Runs.
-func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w vault.Which) (due int, err error) {
+func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
 	err = v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
 		due, err = t.replayMany(f, w)
@@ -100,7 +100,7 @@ func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionI
 	return due, nil
 }
 
-func (t *tx) replayMany(id hat.FunctionID, w vault.Which) (due int, err error) {
+func (t *tx) replayMany(id hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
 	f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
 	if err != nil {
 		return 0, err

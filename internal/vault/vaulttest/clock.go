@@ -174,7 +174,7 @@ func testClock(t *testing.T, fresh func(testing.TB) Opener) {
 		"skipped it":  {func(p *person, z plan.Plan) error { return p.v.Skip(p.ctx(), p.owner, z.Run) }, nil},
 		"replayed it": {func(p *person, z plan.Plan) error { return p.v.Replay(p.ctx(), p.owner, z.Run) }, []string{`1`}},
 		"replayed all": {func(p *person, z plan.Plan) error {
-			_, err := p.v.ReplayMany(p.ctx(), p.owner, z.Grant.Function, vault.Which{Failed: true})
+			_, err := p.v.ReplayMany(p.ctx(), p.owner, z.Grant.Function, vault.ReplayFilter{Failed: true})
 			return err
 		}, []string{`1`}},
 		"claimed it": {func(p *person, z plan.Plan) error { return p.v.Abandon(p.ctx(), p.claim(z.Grant.Function)) }, []string{`1`}},

@@ -340,12 +340,12 @@ func testGenerations(t *testing.T, fresh func(testing.TB) Opener) {
 		}
 		p.write("a/x", `4`)
 		p.park(g.Function)
-		due, err := p.v.ReplayMany(p.ctx(), p.owner, g.Function, vault.Which{Failed: true})
+		due, err := p.v.ReplayMany(p.ctx(), p.owner, g.Function, vault.ReplayFilter{Failed: true})
 		if err != nil || due != 1 {
 			t.Errorf("of what failed %d, %v", due, err)
 		}
 		p.gives(g.Function, `4`)
-		since := vault.Which{Since: plans[1].Claimed}
+		since := vault.ReplayFilter{Since: plans[1].Claimed}
 		if due, err = p.v.ReplayMany(p.ctx(), p.owner, g.Function, since); err != nil || due != 3 {
 			t.Errorf("since then %d, %v", due, err)
 		}

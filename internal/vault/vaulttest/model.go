@@ -203,7 +203,7 @@ func modelRun(t *testing.T, p *person, r *rand.Rand) {
 	}
 	// At last everything works.
 	for range 1000 {
-		_, err := p.v.ReplayMany(p.ctx(), p.owner, g.Function, vault.Which{Failed: true})
+		_, err := p.v.ReplayMany(p.ctx(), p.owner, g.Function, vault.ReplayFilter{Failed: true})
 		p.must(err)
 		p.clock.move(24 * time.Hour)
 		err = attempt(false)

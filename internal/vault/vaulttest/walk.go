@@ -78,7 +78,7 @@ func (m *mirror) Replay(run hat.RunID) error { return m.p.v.Replay(m.p.ctx(), m.
 func (m *mirror) Skip(run hat.RunID) error   { return m.p.v.Skip(m.p.ctx(), m.p.owner, run) }
 
 func (m *mirror) ReplayFailed() int {
-	n, err := m.p.v.ReplayMany(m.p.ctx(), m.p.owner, m.function, vault.Which{Failed: true})
+	n, err := m.p.v.ReplayMany(m.p.ctx(), m.p.owner, m.function, vault.ReplayFilter{Failed: true})
 	m.p.must(err)
 	return n
 }

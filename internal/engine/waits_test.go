@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// memory keeps ages between two engines of a test.
+// memory keeps waits between two engines of a test.
 type memory struct {
-	all    []Aged
+	all    []Wait
 	times  int
 	broken bool
 }
 
-func (m *memory) Ages() []Aged { return m.all }
-func (m *memory) KeepAges(all []Aged) error {
+func (m *memory) Waits() []Wait { return m.all }
+func (m *memory) KeepWaits(all []Wait) error {
 	m.times++
 	if m.broken {
 		return errors.New("no room")
@@ -38,7 +38,7 @@ func backlogged(t *testing.T, w *world, kept *memory, hats int) (open func()) {
 		}
 		return []byte("[]"), nil
 	})
-	w.options.Ages, w.options.Parallel, w.options.Grace = kept, 1, time.Second
+	w.options.Waits, w.options.Parallel, w.options.Grace = kept, 1, time.Second
 	w.start()
 	for n := range hats {
 		w.addHAT(fmt.Sprint(n))
@@ -94,14 +94,14 @@ func TestAfterARestartWorkIsTakenInOrderOfAge(t *testing.T) {
 }
 
 // Without what was kept, or where it is wrong, order is lost and nothing else.
-func TestAgesAreAHint(t *testing.T) {
+func TestWaitsAreAHint(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		hats  int
 		spoil func(*memory)
 	}{
 		{"lost", enough + 10, func(m *memory) { m.all = nil }},
-		{"of HATs that are gone", 5, func(m *memory) { m.all = []Aged{{"gone", time.UnixMicro(1)}, {"1", time.UnixMicro(2)}} }},
+		{"of HATs that are gone", 5, func(m *memory) { m.all = []Wait{{"gone", time.UnixMicro(1)}, {"1", time.UnixMicro(2)}} }},
 		{"can't be kept", 5, func(m *memory) { m.broken = true }},
 	} {
 		t.Run(c.what, func(t *testing.T) {

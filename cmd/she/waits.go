@@ -14,60 +14,60 @@ import (
 	"she/internal/engine"
 )
 
-// agesFile is where the engine's order of age is kept between two lives of the server: a line for each HAT with work that
+// waitsFile is where the engine's order of age is kept between two lives of the server: a line for each HAT with work that
 // waits, "1700000000000000 ID", the time in microseconds since 1970. No person's data is in it. It is a hint, so it is not
 // synced, and whatever can't be read of it is left out.
-type agesFile string
+type waitsFile string
 
 const (
-	agesName    = "waiting"
-	maxAgesFile = 64 << 20
-	maxAgesLine = 128
+	agesName     = "waiting"
+	maxWaitsFile = 64 << 20
+	maxWaitsLine = 128
 )
 
-func agesIn(data string) agesFile { return agesFile(filepath.Join(data, agesName)) }
+func waitsIn(data string) waitsFile { return waitsFile(filepath.Join(data, agesName)) }
 
-// Ages: see engine.Ages.
-func (f agesFile) Ages() []engine.Aged {
+// Waits: see engine.Waits.
+func (f waitsFile) Waits() []engine.Wait {
 	info, err := os.Stat(string(f))
-	if err != nil || info.Size() > maxAgesFile {
+	if err != nil || info.Size() > maxWaitsFile {
 		return nil
 	}
 	text, err := os.ReadFile(string(f))
 	if err != nil {
 		return nil
 	}
-	return parseAges(text)
+	return parseWaits(text)
 }
 
-func parseAges(text []byte) (all []engine.Aged) {
+func parseWaits(text []byte) (all []engine.Wait) {
 	for line := range bytes.Lines(text) {
 		at, id, found := strings.Cut(strings.TrimSuffix(string(line), "\n"), " ")
 		micros, err := strconv.ParseInt(at, 10, 64)
-		if !found || err != nil || micros <= 0 || id == "" || len(line) > maxAgesLine {
+		if !found || err != nil || micros <= 0 || id == "" || len(line) > maxWaitsLine {
 			continue
 		}
-		all = append(all, engine.Aged{HAT: id, Since: time.UnixMicro(micros).UTC()})
+		all = append(all, engine.Wait{HAT: id, Since: time.UnixMicro(micros).UTC()})
 	}
 	return all
 }
 
-// KeepAges: see engine.Ages. The file is whole, the old one or the new, if we stop at any point.
-func (f agesFile) KeepAges(all []engine.Aged) (err error) {
+// KeepWaits: see engine.Waits. The file is whole, the old one or the new, if we stop at any point.
+func (f waitsFile) KeepWaits(all []engine.Wait) (err error) {
 	unfinished := string(f) + ".unfinished"
 	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("keep ages: %w", err)
+		return fmt.Errorf("keep waits: %w", err)
 	}
 	w := bufio.NewWriter(file)
 	for _, a := range all {
 		fmt.Fprintf(w, "%d %s\n", a.Since.UnixMicro(), a.HAT)
 	}
 	if err := errors.Join(w.Flush(), file.Close()); err != nil {
-		return fmt.Errorf("keep ages: %w", err)
+		return fmt.Errorf("keep waits: %w", err)
 	}
 	if err := os.Rename(unfinished, string(f)); err != nil {
-		return fmt.Errorf("keep ages: %w", err)
+		return fmt.Errorf("keep waits: %w", err)
 	}
 	return nil
 }

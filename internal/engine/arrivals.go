@@ -32,20 +32,20 @@ func (b *arrivals) take() (string, bool) {
 	return id, true
 }
 
-// A pendulum tells a clock that was set back from time that passes.
-type pendulum struct {
-	clock time.Time // what the clock said
-	swung time.Time // of the process, with its monotonic reading
+// A clockWatch tells a clock that was set back from time that passes.
+type clockWatch struct {
+	clock   time.Time // what the clock said
+	process time.Time // the process's own, with its monotonic reading
 }
 
 // mostBack is how far a clock may be set back, or go slower than time, without anybody having to look again.
 const mostBack = time.Minute
 
 // setBack says whether the clock was set back since it was asked before.
-func (p *pendulum) setBack(clock, swung time.Time) bool {
+func (w *clockWatch) setBack(clock, process time.Time) bool {
 	clock = clock.Round(0) // what it says, not what has passed
-	back := !p.clock.IsZero() && clock.Sub(p.clock) < swung.Sub(p.swung)-mostBack
-	p.clock, p.swung = clock, swung
+	back := !w.clock.IsZero() && clock.Sub(w.clock) < process.Sub(w.process)-mostBack
+	w.clock, w.process = clock, process
 	return back
 }
 
