@@ -7,13 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/log"
-	"gvisor.dev/gvisor/pkg/sentry/pgalloc"
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/container"
 	"gvisor.dev/gvisor/runsc/flag"
@@ -27,10 +27,12 @@ import (
 type launcher struct {
 	socket int
 	send   sync.Mutex
-	// create is held while a sandbox's processes are made: gVisor hands the standard streams of its own process to a
-	// sandbox, and its children are where this process is, which is in the sandbox's cgroup then.
-	create sync.Mutex
-	// tidy runs when there was nothing to do for a while: gVisor leaves descriptors of each sandbox, two or three, to
+	confs  configs
+	// moving is held alone while gVisor makes the processes of a sandbox with a file server: it hands them the standard
+	// streams of this process, and they are born where this process is, which is in the sandbox's cgroup then. Whoever
+	// starts one kernel from one thread (kernel.go) holds it together with others, and no longer than that.
+	moving sync.RWMutex
+	// tidy runs when there was nothing to do for a while: gVisor leaves descriptors of some sandboxes, two or three, to
 	// the garbage collector, which seldom sees a reason to run here.
 	tidy *time.Timer
 }
@@ -46,6 +48,10 @@ func serve(socket int) error {
 	if err := errors.Join(sandbox.BeExpendable(), sandbox.LeaveNoCore()); err != nil {
 		return err
 	}
+	if err := haveLargeTables(); err != nil {
+		return err
+	}
+	lockPages()
 	l := &launcher{socket: socket, tidy: time.AfterFunc(idle, debug.FreeOSMemory)}
 	for {
 		var job launch.Job
@@ -60,16 +66,46 @@ func serve(socket int) error {
 	}
 }
 
+// highest is the first descriptor for which a table of 256 is needed. gVisor's kernel puts its standard streams at 253 and
+// below (runsc/boot.stdioFDs).
+const highest = 255
+
+// haveLargeTables keeps a high descriptor open for good. A child's table of descriptors is as large as its parent's has to
+// be. One of 64 places has to grow in the sandbox's kernel, which has many threads by then: it waits until all
+// processors have been seen idle, 6 to 15 ms, for each copy. What a service manager starts has no such descriptor; what a
+// shell starts may have.
+func haveLargeTables() error {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(null)
+	_, err = unix.FcntlInt(uintptr(null), unix.F_DUPFD_CLOEXEC, highest)
+	return err
+}
+
+// lockPages lets a sandbox's kernel, which may not ask for it, lock pages for a moment, as gVisor does before it starts
+// one. The sandbox's cgroup bounds them. Where it is refused the kernel does without.
+func lockPages() {
+	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
+}
+
 func (l *launcher) do(job launch.Job, files []*os.File) {
 	reply := launch.Reply{Number: job.Number}
-	ended, err := l.bringUp(job, files)
+	var ended <-chan launch.End
+	var err error
+	if job.Save != "" {
+		err = save(job)
+	} else {
+		ended, err = l.bringUp(job, files)
+	}
 	if err != nil {
 		reply.Error = err.Error()
 	}
 	launch.Close(files)
 	l.tidy.Reset(idle)
 	l.reply(reply)
-	if err == nil {
+	if ended != nil && err == nil {
 		end := <-ended
 		l.reply(launch.Reply{Number: job.Number, Ended: &end})
 	}
@@ -86,22 +122,16 @@ func (l *launcher) reply(r launch.Reply) {
 // bringUp does one job, and tells when and how the sandbox's kernel ended. What it leaves behind on an error is in the
 // sandbox's cgroup and directories, which the server removes.
 func (l *launcher) bringUp(job launch.Job, files []*os.File) (ended <-chan launch.End, err error) {
-	defer func() { // gVisor panics on what it deems impossible; that is one sandbox's failure, not every one's
-		if p := recover(); p != nil {
-			err = fmt.Errorf("gVisor panicked: %.300v", p)
-		}
-	}()
+	defer recovered(&err)
 	if len(files) != 3 || len(job.Groups) != len(job.Waits) {
 		return nil, errors.New("the job is incomplete")
 	}
-	set := flag.NewFlagSet("runsc", flag.ContinueOnError)
-	config.RegisterFlags(set)
-	if err := set.Parse(job.Flags); err != nil {
-		return nil, err
-	}
-	conf, err := config.NewFromFlags(set)
+	conf, err := l.confs.of(job)
 	if err != nil {
 		return nil, err
+	}
+	if job.Files != nil {
+		return l.kernel(conf, job, files)
 	}
 	spec, err := specutils.ReadSpec(job.Bundle, conf)
 	if err != nil {
@@ -110,16 +140,7 @@ func (l *launcher) bringUp(job launch.Job, files []*os.File) (ended <-chan launc
 	if err := specutils.FixConfig(conf, spec); err != nil {
 		return nil, err
 	}
-	args := container.Args{ID: job.ID, Spec: spec, BundleDir: job.Bundle}
-	if spec.Annotations["dev.gvisor.spec.rootfs.type"] == "erofs" {
-		tmp, err := pagesOf(spec.Annotations["dev.gvisor.spec.mount.tmp.source"])
-		if err != nil {
-			return nil, fmt.Errorf("make a file for the pages of /tmp: %w", err)
-		}
-		defer tmp.Close()
-		args.PassFiles = map[int]*os.File{0: tmp}
-	}
-	c, ended, err := l.new(conf, args, job, files)
+	c, ended, err := l.container(conf, container.Args{ID: job.ID, Spec: spec, BundleDir: job.Bundle}, job, files)
 	if err != nil {
 		return nil, err
 	}
@@ -129,28 +150,48 @@ func (l *launcher) bringUp(job launch.Job, files []*os.File) (ended <-chan launc
 	return ended, c.Start(conf)
 }
 
-// pagesOf makes the file that holds the pages of a sandbox's /tmp, in a directory that is there for it. gVisor makes one
-// only beside a file server, which a sandbox whose files are all in images has not. As gVisor can be handed no such file,
-// it is passed as one for the program inside, and cmd/runsc/enter, which is always ahead of such a sandbox's kernel,
-// changes what the kernel is told it is.
-func pagesOf(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, "")
-	if err != nil {
-		return nil, err
+// recovered makes an error of a panic: gVisor panics on what it deems impossible, and that is one sandbox's failure, not
+// every one's.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("gVisor panicked: %.300v", p)
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	pgalloc.IMAWorkAroundForMemFile(f.Fd())
-	return f, nil
 }
 
-// new makes the processes of a sandbox. They are born in its cgroup, because this process is in there meanwhile: what
-// they use counts as the sandbox's from the first page on. Moved later, it would count here until they end, and many
-// sandboxes together would be more than this process may have.
-func (l *launcher) new(conf *config.Config, args container.Args, job launch.Job, files []*os.File) (*container.Container, <-chan launch.End, error) {
-	l.create.Lock()
-	defer l.create.Unlock()
+// configs keeps what gVisor makes of the flags that all sandboxes have in common: it reads some hundred for it.
+type configs struct {
+	mu    sync.Mutex
+	flags []string
+	conf  *config.Config
+}
+
+// of gives the configuration of one sandbox; the caller may change it.
+func (c *configs) of(job launch.Job) (*config.Config, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conf == nil || !slices.Equal(c.flags, job.Flags) {
+		set := flag.NewFlagSet("runsc", flag.ContinueOnError)
+		config.RegisterFlags(set)
+		if err := set.Parse(job.Flags); err != nil {
+			return nil, err
+		}
+		conf, err := config.NewFromFlags(set)
+		if err != nil {
+			return nil, err
+		}
+		c.flags, c.conf = job.Flags, conf
+	}
+	own := *c.conf
+	own.RootDir = job.Run
+	return &own, nil
+}
+
+// container has gVisor make the processes of a sandbox that has a file server. They are born in its cgroup, because this
+// process is in there meanwhile: what they use counts as the sandbox's from the first page on. Moved later, it would count
+// here until they end, and many sandboxes together would be more than this process may have.
+func (l *launcher) container(conf *config.Config, args container.Args, job launch.Job, files []*os.File) (*container.Container, <-chan launch.End, error) {
+	l.moving.Lock()
+	defer l.moving.Unlock()
 	defer func() {
 		if err := enter(job.Waits); err != nil {
 			// In a sandbox's cgroup we would die with it, later and without a reason.

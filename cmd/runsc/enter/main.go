@@ -60,13 +60,6 @@ func run(args []string) error {
 			return err
 		}
 		args[setUp] = "--setup-root=false"
-		for i, a := range args {
-			// The launcher hands over the file for the pages of /tmp in the only way that is open to it; see cmd/runsc/launch.go.
-			if pair, ok := strings.CutPrefix(a, "--pass-fd="); ok && i > boot {
-				file, _, _ := strings.Cut(pair, ":")
-				args[i] = "--gofer-filestore-fds=" + file
-			}
-		}
 		args = slices.Insert(args, boot+1, "--proc-mount-sync-fd="+strconv.Itoa(unmounter))
 	}
 	return fmt.Errorf("become gVisor's program: %w", syscall.Exec("/proc/self/fd/"+strconv.Itoa(program), args, os.Environ()))

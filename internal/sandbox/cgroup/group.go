@@ -70,12 +70,50 @@ func (g *Group) Throttle(cpus float64) error {
 
 // Start starts cmd as a member of the group from its first instruction on.
 func (g *Group) Start(cmd *exec.Cmd) error {
-	if g.h.v2 != "" {
-		dir, err := os.Open(filepath.Join(g.h.v2, g.name))
+	home := make([]string, len(g.h.all))
+	for i, dir := range g.h.all {
+		home[i] = filepath.Dir(dir)
+	}
+	err := g.Place().Start(cmd, home)
+	if _, only := err.(*StrayError); only {
+		return nil // the thread is gone, and the process is where it belongs
+	}
+	return err
+}
+
+// Place is where Start puts processes.
+func (g *Group) Place() Place { return Place{Dirs: g.Dirs(), Unified: g.h.v2 != ""} }
+
+// A Place is the directories of a cgroup, one in each hierarchy, as another process may be told them.
+type Place struct {
+	Dirs    []string
+	Unified bool // it is one of version 2
+}
+
+// A StrayError says that cmd was started, and that the thread that started it did not come back from cmd's cgroup. It runs
+// nothing any more, and ends.
+type StrayError struct{ Cause error }
+
+func (e *StrayError) Error() string {
+	return fmt.Sprintf("a thread did not come back from a cgroup: %v", e.Cause)
+}
+
+// Start starts cmd as a member of the cgroup from its first instruction on. home are the cgroup directories of this
+// process. No other thread of this process is moved, and nothing waits for the others: moving a whole process into a cgroup
+// waits until the kernel has seen each processor idle, 11 ms and more on a quiet machine.
+func (p Place) Start(cmd *exec.Cmd, home []string) error {
+	if p.Unified {
+		if len(p.Dirs) != 1 {
+			return fmt.Errorf("join cgroup: %d directories of version 2", len(p.Dirs))
+		}
+		dir, err := os.Open(p.Dirs[0])
 		if err != nil {
 			return err
 		}
 		defer dir.Close()
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
 		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(dir.Fd())
 		return cmd.Start()
 	}
@@ -84,8 +122,8 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		var err error
-		for _, dir := range g.Dirs() {
+		var err, stray error
+		for _, dir := range p.Dirs {
 			err = errors.Join(err, write(dir, "tasks", "0"))
 		}
 		if err == nil {
@@ -93,12 +131,15 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 		} else {
 			err = fmt.Errorf("join cgroup: %w", err)
 		}
-		home := true
-		for _, dir := range g.h.all {
-			home = write(filepath.Dir(dir), "tasks", "0") == nil && home
+		for _, dir := range home {
+			stray = errors.Join(stray, write(dir, "tasks", "0"))
 		}
-		if home {
+		if stray == nil {
 			runtime.UnlockOSThread()
+		} else if err == nil {
+			err = &StrayError{stray}
+		} else {
+			err = errors.Join(err, &StrayError{stray})
 		}
 		started <- err
 	}()

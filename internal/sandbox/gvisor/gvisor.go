@@ -150,10 +150,10 @@ func (m *Mechanism) tmpDir() string    { return filepath.Join(m.state, "tmp") }
 func (m *Mechanism) boxDir() string    { return filepath.Join(m.run, "box") }
 func (m *Mechanism) sharedDir() string { return filepath.Join(m.run, "shared") }
 
-// runscArgs are gVisor's global flags for the sandbox whose state is in run.
-func (m *Mechanism) runscArgs(run string) []string {
+// runscFlags are gVisor's global flags for every sandbox.
+func (m *Mechanism) runscFlags() []string {
 	return []string{
-		"--root=" + run, "--shared-root=" + m.sharedDir(),
+		"--shared-root=" + m.sharedDir(),
 		"--platform=systrap", "--network=none", "--overlay2=none", "--directfs=false",
 		"--ignore-cgroups",               // ours hold already
 		"--host-settings=ignore",         // doctor's business

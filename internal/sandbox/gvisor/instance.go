@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -50,6 +49,7 @@ type instance struct {
 	group  *cgroup.Group
 	box    string // gVisor's state and the OCI configuration
 	tmp    string // the pages of /tmp
+	files  images // what it sees, if no process opens files for it
 	stdin  *os.File
 	stdout *os.File
 	host   *runtimeapi.Host
@@ -184,9 +184,8 @@ func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return result, fmt.Errorf("make an image: %w", err)
 	}
-	cmd := i.command(ctx, "checkpoint", "--image-path", dir, id)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return result, errors.Join(fmt.Errorf("make an image: %w: %.300s", err, out), os.RemoveAll(dir))
+	if err := i.save(ctx, dir); err != nil {
+		return result, errors.Join(fmt.Errorf("make an image: %w", err), os.RemoveAll(dir))
 	}
 	if err := files.writeNames(dir); err != nil {
 		return result, errors.Join(fmt.Errorf("make an image: %w", err), os.RemoveAll(dir))
@@ -247,7 +246,7 @@ func (i *instance) rehearse(ctx context.Context, c sandbox.Call) (sandbox.Result
 // or for its event.
 func (m *Mechanism) create(ctx context.Context, p sandbox.Program, files images, image string) (i *instance, err error) {
 	name := m.newName()
-	i = &instance{m: m, limits: p.Limits, box: filepath.Join(m.boxDir(), name), tmp: filepath.Join(m.tmpDir(), name)}
+	i = &instance{m: m, limits: p.Limits, files: files, box: filepath.Join(m.boxDir(), name), tmp: filepath.Join(m.tmpDir(), name)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.Close())
@@ -286,13 +285,23 @@ func (m *Mechanism) create(ctx context.Context, p sandbox.Program, files images,
 	return i, i.launch(ctx, unable, image)
 }
 
-// command is a gVisor command about this sandbox. It gets nothing of our environment.
-func (i *instance) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, i.m.runsc, append(i.m.runscArgs(i.run()), args...)...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.Dir = i.box
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a Ctrl-C at the server's terminal is the server's
-	return cmd
+// job says what this sandbox is to the launcher.
+func (i *instance) job() launch.Job {
+	place := i.group.Place()
+	j := launch.Job{Flags: i.m.runscFlags(), Run: i.run(), ID: id, Bundle: i.box, Groups: place.Dirs, Unified: place.Unified}
+	if i.files.there() {
+		j.Files = &launch.Files{Root: i.files.root, Own: i.files.own, Tmp: i.tmp}
+	}
+	return j
+}
+
+// save ends the sandbox and keeps what is in its memory in a directory.
+func (i *instance) save(ctx context.Context, dir string) error {
+	defer i.killOn(ctx)()
+	job := i.job()
+	job.Save = dir
+	_, err := i.m.launchers.bringUp(ctx, job)
+	return err
 }
 
 // launch has the sandbox made on our pipes, and its program started, or restored from an image.
@@ -318,9 +327,9 @@ func (i *instance) launch(ctx context.Context, unable func(string, error) error,
 	}
 	defer complaints.Close()
 
-	i.ended, err = i.m.launchers.bringUp(ctx, launch.Job{
-		Flags: i.m.runscArgs(i.run()), ID: id, Bundle: i.box, Image: image, Groups: i.group.Dirs(),
-	}, childIn, childOut, complaints)
+	job := i.job()
+	job.Image = image
+	i.ended, err = i.m.launchers.bringUp(ctx, job, childIn, childOut, complaints)
 	if err != nil {
 		switch i.group.OutOfMemory() {
 		case cgroup.LimitReached:

@@ -40,6 +40,7 @@ type launcher struct {
 type job struct {
 	reply chan launch.Reply
 	ended chan launch.End
+	saves bool // there is no sandbox that would end later
 }
 
 var errLauncherGone = errors.New("gVisor's launcher ended; is bin/runsc of this version? (make build)")
@@ -50,7 +51,7 @@ const (
 	launcherProcesses = 4096
 )
 
-// bringUp has a sandbox made and its program started, or restored. When it returns, with or without an error, nobody
+// bringUp has a sandbox made and its program started, or restored, or the memory of one kept. When it returns, with or without an error, nobody
 // is making anything for the job any more; what an unfinished job left is in its cgroup and directories. Of a sandbox that
 // is up, ended tells how its kernel ended, or is closed if nobody saw it.
 func (l *launchers) bringUp(ctx context.Context, sandbox launch.Job, files ...*os.File) (ended <-chan launch.End, err error) {
@@ -104,7 +105,7 @@ func (l *launchers) send(sandbox launch.Job, files []*os.File) (j job, p *launch
 	p = l.now
 	l.number++
 	sandbox.Number, sandbox.Waits = l.number, p.group.Dirs()
-	j = job{reply: make(chan launch.Reply, 1), ended: make(chan launch.End, 1)}
+	j = job{reply: make(chan launch.Reply, 1), ended: make(chan launch.End, 1), saves: sandbox.Save != ""}
 	p.jobs[sandbox.Number] = j
 	if err := launch.Send(int(p.socket.Fd()), sandbox, files...); err != nil {
 		delete(p.jobs, sandbox.Number)
@@ -159,7 +160,7 @@ func (l *launchers) listen(p *launcher) {
 			delete(p.jobs, r.Number)
 		} else if ok {
 			j.reply <- r
-			if r.Error != "" {
+			if r.Error != "" || j.saves {
 				delete(p.jobs, r.Number)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
 )
 
@@ -30,7 +31,7 @@ func TestEnterLeavesWhatGVisorLeaves(t *testing.T) {
 	if err := os.WriteFile(alone, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs := kernelSeen(t, helpers.runsc), kernelSeen(t, alone)
+	ours, theirs := kernelSeen(t, helpers.runsc, served), kernelSeen(t, alone, served)
 	if ours != theirs {
 		t.Errorf("with cmd/runsc/enter the kernel of a sandbox is\n%s\nand gVisor alone leaves\n%s", ours, theirs)
 	}
@@ -44,13 +45,52 @@ func TestEnterLeavesWhatGVisorLeaves(t *testing.T) {
 	}
 }
 
+// TestKernelsAreMadeAsGVisorMakesThem compares the kernel of a sandbox that our launcher started itself, fresh and restored,
+// with one that gVisor made alone. What may differ is that files come as images and not through a file server.
+func TestKernelsAreMadeAsGVisorMakesThem(t *testing.T) {
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("needs root, and time for some sandboxes")
+	}
+	alone := strings.Split(kernelSeen(t, helpers.runsc, served), "\n")
+	for _, how := range []string{fresh, copied} {
+		ours := strings.Split(kernelSeen(t, helpers.runsc, how), "\n")
+		for _, line := range ours {
+			if !slices.Contains(alone, line) && !ofImages.MatchString(line) {
+				t.Errorf("the kernel of a sandbox made %s has %q, and what gVisor makes has not", how, line)
+			}
+		}
+		for _, line := range alone {
+			if !slices.Contains(ours, line) && !strings.HasPrefix(line, "descriptor ") {
+				t.Errorf("the kernel of a sandbox made %s has no %q, and what gVisor makes has", how, line)
+			}
+		}
+	}
+}
+
+// ofImages are the descriptors a kernel has instead of its file server's: two images, and the pages of /tmp; and for a
+// moment those of the image of memory it is a copy of.
+var ofImages = regexp.MustCompile(`^descriptor ([-0-9a-fN]+\.erofs|N \(deleted\)|(checkpoint|pages|pages_meta)\.img)$`)
+
+// How kernelSeen comes by a sandbox.
+const (
+	served = "with a file server"
+	fresh  = "on images"
+	copied = "on images, as a copy"
+)
+
+var startTime = regexp.MustCompile(`RUNSC_START_TIME_NANOS=[0-9]+\x00`)
+
 var number = regexp.MustCompile(`[0-9]{2,}`)
 
-// kernelSeen starts a sandbox and describes its kernel's process as the host sees it, without what differs each time.
-func kernelSeen(t *testing.T, runsc string) string {
+// kernelSeen makes a sandbox and describes its kernel's process as the host sees it, without what differs each time.
+func kernelSeen(t *testing.T, runsc, how string) string {
 	t.Helper()
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: runsc, Init: helpers.init, State: state})
+	config := gvisor.Config{Runsc: runsc, Init: helpers.init, State: state}
+	if how != served {
+		config.Files = t.TempDir()
+	}
+	m, err := gvisor.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +99,18 @@ func kernelSeen(t *testing.T, runsc string) string {
 			t.Error(err)
 		}
 	}()
-	i, _, err := m.Start(t.Context(), sleeper(t))
+	p, image := sleeper(t), filepath.Join(t.TempDir(), "image")
+	if how != served { // this waits for the images
+		if _, err := m.Checkpoint(t.Context(), p, nil, image); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var i sandbox.Instance
+	if how == copied {
+		i, err = m.Restore(t.Context(), p, image)
+	} else {
+		i, _, err = m.Start(t.Context(), p)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +146,12 @@ func describe(t *testing.T, dir string) string {
 		case "NSpid":
 			seen = append(seen, fmt.Sprintf("%s of %d namespaces, number %s", f[0], len(f)-1, f[len(f)-1]))
 		}
+	}
+	environment := startTime.ReplaceAll(content(t, filepath.Join(dir, "environ")), nil) // of gVisor starting itself
+	seen = append(seen, fmt.Sprintf("environment %q", environment),
+		"ends for want of memory at "+string(content(t, filepath.Join(dir, "oom_score_adj"))))
+	for line := range strings.Lines(string(content(t, filepath.Join(dir, "limits")))) {
+		seen = append(seen, "limit "+strings.TrimSpace(line))
 	}
 	for _, ns := range []string{"user", "mnt", "pid", "net", "ipc", "uts"} {
 		of, err := os.Readlink(filepath.Join(dir, "ns", ns))

@@ -41,19 +41,31 @@ func Stamp() string {
 // maxPacket bounds a packet in bytes. A packet holds paths and flags.
 const maxPacket = 64 << 10
 
-// A Job asks for one sandbox. With it come its standard input, output and error.
+// A Job asks for one sandbox, or with Save for the memory of one that runs. With the first come its standard input, output
+// and error.
 type Job struct {
-	Number uint64   `json:"number"`
-	Flags  []string `json:"flags"`           // gVisor's global flags
-	ID     string   `json:"id"`              // the container's name
-	Bundle string   `json:"bundle"`          // the directory with its config.json
-	Image  string   `json:"image,omitempty"` // restore from here; empty starts the program
-	Groups []string `json:"groups"`          // the cgroup directories its processes are born in
-	Waits  []string `json:"waits"`           // the launcher's own, where it goes back to
+	Number  uint64   `json:"number"`
+	Flags   []string `json:"flags"`           // gVisor's global flags, but for --root
+	Run     string   `json:"run"`             // gVisor's directory for this sandbox alone: its --root
+	ID      string   `json:"id"`              // the container's name
+	Bundle  string   `json:"bundle"`          // the directory with its config.json
+	Files   *Files   `json:"files,omitempty"` // what it sees; without, gVisor starts a process that opens its files
+	Image   string   `json:"image,omitempty"` // restore from here; empty starts the program
+	Save    string   `json:"save,omitempty"`  // end the sandbox, and keep its memory in this directory
+	Groups  []string `json:"groups"`          // the cgroup directories its processes are born in
+	Unified bool     `json:"unified"`         // these are of version 2
+	Waits   []string `json:"waits"`           // the launcher's own, where it goes back to
 }
 
-// A Reply says that a Job's sandbox runs, or why not. Error is gVisor's text about paths and kernel calls of the host. For a
-// sandbox that runs there is another Reply, with Ended, when the process that is its kernel is gone.
+// Files are what a sandbox sees that needs no process to open its files: two images, and a directory for the pages of /tmp.
+type Files struct {
+	Root string `json:"root"` // of the machine's programs, at /
+	Own  string `json:"own"`  // of the program's own
+	Tmp  string `json:"tmp"`
+}
+
+// A Reply says that a Job's sandbox runs, or is saved, or why not. Error is gVisor's text about paths and kernel calls of the host. For a
+// sandbox that was made there is another Reply, with Ended, when the process that is its kernel is gone.
 type Reply struct {
 	Number uint64 `json:"number"`
 	Error  string `json:"error,omitempty"`
