@@ -29,6 +29,39 @@ type proofView struct {
 	To     int64          `json:"to"`
 	Hash   receipt.Digest `json:"hash"`
 	Signed time.Time      `json:"signed,omitzero"`
+
+	Records *receipt.Comparison `json:"records,omitempty"` // of a HAT's own chain
+}
+
+// text is the answer on one line, then what differs.
+func (p proofView) text(w io.Writer) {
+	if p.Records == nil {
+		printf(w, "whole: entries %d to %d, head %s\n", p.From, p.To, p.Hash)
+		return
+	}
+	records := counted(p.Records.Proved, "record") + " as written"
+	if p.Records.Before > 0 {
+		records += ", " + counted(p.Records.Before, "record") + " from before commitments"
+	}
+	if p.Records.Whole() {
+		printf(w, "whole: entries %d to %d, head %s\n%s\n", p.From, p.To, p.Hash, records)
+		return
+	}
+	printf(w, "entries %d to %d, head %s\n%s\n", p.From, p.To, p.Hash, records)
+	for _, d := range p.Records.Differs {
+		printf(w, "%s\n", d)
+	}
+	if p.Records.More > 0 {
+		printf(w, "and %d more\n", p.Records.More)
+	}
+}
+
+// differs is the error that makes the exit code of a proof that failed.
+func (p proofView) differs() error {
+	if p.Records == nil || p.Records.Whole() {
+		return nil
+	}
+	return fmt.Errorf("what is stored is not what the receipts say: %s", counted(len(p.Records.Differs)+p.Records.More, "difference"))
 }
 
 func receiptsCommand() *cobra.Command {
@@ -37,7 +70,8 @@ func receiptsCommand() *cobra.Command {
 		Use:   "verify",
 		Short: "Prove that nobody has changed what is said to have been done",
 		Long: "Proves that the chain of receipts is unbroken and agrees with every head that was signed with the HAT's key " +
-			"before, or names the first entry that was changed, removed or moved. A chain that is whole is signed again.\n\n" +
+			"before, or names the first entry that was changed, removed or moved. A chain that is whole is signed again. " +
+			"Then all records that are stored are compared with what the receipts commit to; what differs is named by its id.\n\n" +
 			"With --file and --key it proves an exported chain: no data directory is needed, only the HAT's public key, " +
 			"which the HAT answers at /publickey.",
 		Example: "  she receipts verify --hat alice.localhost:7777 --data /var/lib/she\n" +
@@ -59,9 +93,10 @@ func receiptsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return show(cmd, proof, func(w io.Writer) {
-				printf(w, "whole: entries %d to %d, head %s\n", proof.From, proof.To, proof.Hash)
-			})
+			if err := show(cmd, proof, proof.text); err != nil {
+				return err
+			}
+			return proof.differs()
 		},
 	}
 	verify.Flags().StringVar(&file, "file", "", "an exported chain, instead of a HAT's own")
@@ -135,27 +170,35 @@ func parsePublicKey(text []byte) (*rsa.PublicKey, error) {
 }
 
 func (n *node) verifyReceipts(r *http.Request) (any, error) {
-	last, err := n.proveReceipts(r, 0, io.Discard)
+	var (
+		last     receipt.Checkpoint
+		compared receipt.Comparison
+	)
+	err := n.withChain(r, func(v vault.Vault, key *rsa.PrivateKey) (err error) {
+		last, compared, err = vault.VerifyReceipts(r.Context(), v, access.Operator(), key, time.Now(), func(bytes int64) error { return grow(r, bytes) })
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return proofView{From: 1, To: last.Number, Hash: last.Hash, Signed: time.UnixMicro(last.At).UTC()}, nil
+	return proofView{From: 1, To: last.Number, Hash: last.Hash, Signed: time.UnixMicro(last.At).UTC(), Records: &compared}, nil
 }
 
-func (n *node) proveReceipts(r *http.Request, after int64, w io.Writer) (last receipt.Checkpoint, err error) {
+// withChain opens the vault of the HAT that a command names.
+func (n *node) withChain(r *http.Request, f func(vault.Vault, *rsa.PrivateKey) error) error {
 	h, err := n.hatOf(r)
 	if err != nil {
-		return last, err
+		return err
 	}
 	if h, err = n.hats.ByID(h.ID); err != nil { // now with its key
-		return last, err
+		return err
 	}
 	v, release, err := n.vaults.Open(r.Context(), h.ID)
 	if err != nil {
-		return last, err
+		return err
 	}
 	defer release()
-	return vault.ExportReceipts(r.Context(), v, access.Operator(), h.Key, time.Now(), after, w)
+	return f(v, h.Key)
 }
 
 // exportReceipts sends lines; a last one with "error" says that those before are not all.
@@ -164,7 +207,10 @@ func (n *node) exportReceipts(w http.ResponseWriter, r *http.Request) {
 	buffered := bufio.NewWriter(w)
 	defer buffered.Flush()
 	if err == nil {
-		_, err = n.proveReceipts(r, after, buffered)
+		err = n.withChain(r, func(v vault.Vault, key *rsa.PrivateKey) error {
+			_, err := vault.ExportReceipts(r.Context(), v, access.Operator(), key, time.Now(), after, buffered)
+			return err
+		})
 	}
 	if err != nil {
 		_ = json.NewEncoder(buffered).Encode(map[string]string{"error": err.Error()})

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 
@@ -64,7 +63,8 @@ func (l *lineSpool) flush() error {
 	return err
 }
 
-// verifyReceipts: POST /receipts/verify. That the chain is broken is an answer, not an error.
+// verifyReceipts: POST /receipts/verify. That the chain is broken, or that records are not what it says, is an answer, not
+// an error.
 func (s *server) verifyReceipts(w *recorder, q *request) error {
 	type brokenView struct {
 		Number int64  `json:"number"`
@@ -73,9 +73,10 @@ func (s *server) verifyReceipts(w *recorder, q *request) error {
 	type proofView struct {
 		Whole      bool                `json:"whole"`
 		Broken     *brokenView         `json:"broken,omitempty"`
+		Records    *receipt.Comparison `json:"records,omitempty"`
 		Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
 	}
-	last, err := vault.ExportReceipts(q.Context(), q.vault, q.caller, q.hat.Key, q.now, 0, io.Discard)
+	last, compared, err := vault.VerifyReceipts(q.Context(), q.vault, q.caller, q.hat.Key, q.now, q.grow)
 	var broken *receipt.BrokenError
 	switch {
 	case errors.As(err, &broken):
@@ -83,7 +84,7 @@ func (s *server) verifyReceipts(w *recorder, q *request) error {
 	case err != nil:
 		return err
 	default:
-		writeJSON(w, http.StatusOK, proofView{Whole: true, Checkpoint: &last})
+		writeJSON(w, http.StatusOK, proofView{Whole: compared.Whole(), Records: &compared, Checkpoint: &last})
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ package receipt
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -14,6 +15,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strconv"
+	"strings"
 	"time"
 
 	"she/internal/hat"
@@ -102,6 +105,13 @@ type Fact struct {
 	First     hat.Seq        `json:"first,omitempty"`     // positions in the log the thing took, ends included
 	Last      hat.Seq        `json:"last,omitempty"`
 
+	// Contents commit to what was written at the positions from First on. Ended are former positions of records: erased,
+	// changed (the new position is one from First on), or, of a run, superseded. Dropped are positions of superseded
+	// records that were erased. Entries from before commitments existed have none of these.
+	Contents Contents `json:"contents,omitempty"`
+	Ended    Spans    `json:"ended,omitempty"`
+	Dropped  Spans    `json:"dropped,omitempty"`
+
 	Bytes   *Bytes  `json:"bytes,omitempty"`
 	Timings Timings `json:"timings,omitzero"`
 }
@@ -141,6 +151,49 @@ func (e Entry) Time() time.Time { return time.UnixMicro(e.At).UTC() }
 type Head struct {
 	Number int64  `json:"number"`
 	Hash   Digest `json:"hash"`
+}
+
+// String writes "12:9f86…", the number and the hash.
+func (h Head) String() string { return strconv.FormatInt(h.Number, 10) + ":" + h.Hash.String() }
+
+// ParseHead reads what String writes, and no other spelling.
+func ParseHead(text string) (h Head, err error) {
+	number, hash, _ := strings.Cut(text, ":")
+	if h.Number, err = strconv.ParseInt(number, 10, 64); err == nil {
+		err = h.Hash.UnmarshalText([]byte(hash))
+	}
+	if err != nil || h.Number < 0 || h.String() != text || (h.Number == 0) != h.Hash.IsZero() {
+		return Head{}, errors.New("a head of receipts is the number of an entry, a colon and the 64 lower-case hex digits of its hash")
+	}
+	return h, nil
+}
+
+// Holds says whether a head that somebody kept lies in a chain: nil if it does, else a *BrokenError or the error of the
+// sequence. texts are the entries from number kept.Number on, and lead to the chain's own head.
+func Holds(kept Head, texts iter.Seq2[[]byte, error], head Head) error {
+	if kept.Number > head.Number {
+		return &BrokenError{head.Number + 1, "it is missing at the end"}
+	}
+	first := kept.Number > 0
+	var other error
+	_, err := Verify(kept, func(yield func([]byte, error) bool) {
+		for text, err := range texts {
+			if first && err == nil {
+				if first = false; hash(text) != kept.Hash {
+					other = &BrokenError{kept.Number, "it is not the one whose hash was kept"}
+					return
+				}
+				continue
+			}
+			if !yield(text, err) {
+				return
+			}
+		}
+	}, &head)
+	if other == nil && first && err == nil {
+		other = &BrokenError{kept.Number, "it is missing"}
+	}
+	return cmp.Or(other, err)
 }
 
 // Append makes the entry that follows head: its canonical text, which is what is to be stored, and the new head.

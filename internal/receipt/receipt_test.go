@@ -133,6 +133,13 @@ func FuzzParse(f *testing.F) {
 	for _, text := range texts {
 		f.Add(text)
 	}
+	text, _, err := Append(Head{}, time.UnixMicro(1), Fact{
+		Kind: Run, First: 1, Last: 2, Contents: Contents{{1}}, Ended: Spans{{1, 2}, {4, 4}}, Dropped: Spans{{5, 9}},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
 	f.Add([]byte(`{"number":1,"at":0,"previous":"","kind":""}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		e, err := Parse(text)

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"crypto/rsa"
+	"errors"
 	"io"
 	"iter"
 	"time"
@@ -32,4 +33,28 @@ func ExportReceipts(ctx context.Context, v Vault, c access.Caller, key *rsa.Priv
 		return last, err
 	}
 	return last, v.KeepCheckpoint(ctx, c, last)
+}
+
+// VerifyReceipts proves the chain as ExportReceipts does, and then compares all stored records with what it commits to.
+// Only a chain that is whole is compared. room: see Receipts.Compare.
+func VerifyReceipts(ctx context.Context, v Vault, c access.Caller, key *rsa.PrivateKey, at time.Time, room func(bytes int64) error) (receipt.Checkpoint, receipt.Comparison, error) {
+	last, err := ExportReceipts(ctx, v, c, key, at, 0, io.Discard)
+	if err != nil {
+		return last, receipt.Comparison{}, err
+	}
+	compared, err := v.Compare(ctx, c, room)
+	return last, compared, err
+}
+
+// HoldsHead says whether a head that a client kept lies in the chain, and what the head is now. broken names the entry at
+// which the chain is another one. access.ErrDenied.
+func HoldsHead(ctx context.Context, v Vault, c access.Caller, kept receipt.Head) (now receipt.Head, broken *receipt.BrokenError, err error) {
+	err = v.Receipts(ctx, c, max(0, kept.Number-1), func(texts iter.Seq2[[]byte, error], head receipt.Head) error {
+		now = head
+		return receipt.Holds(kept, texts, head)
+	})
+	if errors.As(err, &broken) {
+		err = nil
+	}
+	return now, broken, err
 }

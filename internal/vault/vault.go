@@ -372,6 +372,10 @@ type Receipts interface {
 	Checkpoints(ctx context.Context, c access.Caller) ([]receipt.Checkpoint, error)
 	// KeepCheckpoint stores one; of one number the first stays. access.ErrDenied, ErrFull.
 	KeepCheckpoint(ctx context.Context, c access.Caller, p receipt.Checkpoint) error
+	// Compare compares all records that are stored, superseded ones included, with what the chain commits to at the same
+	// moment; it takes the chain as proved. It reads all data. room is asked for the memory it takes, see
+	// receipt.CompareContents. access.ErrDenied.
+	Compare(ctx context.Context, c access.Caller, room func(bytes int64) error) (receipt.Comparison, error)
 	// Disclose appends an entry: the caller was shown the records. It is durable before anything should be sent. ErrStale if the
 	// terms of the data debit are not in force any more.
 	Disclose(ctx context.Context, c access.Caller, d Disclosure) error

@@ -129,9 +129,9 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 }
 
 const (
-	recordsToErase = `SELECT r.born, r.id, r.endpoint, e.name, r.chain, octet_length(r.data) FROM records r
+	recordsToErase = `SELECT r.born, r.id, r.endpoint, e.name, r.chain, r.seq, octet_length(r.data) FROM records r
 		JOIN endpoints e ON e.n = r.endpoint`
-	supersededToErase = `SELECT r.born, r.id, r.endpoint, e.name, r.chain, octet_length(r.data) FROM superseded r
+	supersededToErase = `SELECT r.born, r.id, r.endpoint, e.name, r.chain, r.seq, octet_length(r.data) FROM superseded r
 		JOIN endpoints e ON e.n = r.endpoint`
 )
 
@@ -155,7 +155,7 @@ func (p *piece) add(query string, superseded bool, args ...any) error {
 		if p.full {
 			return errEnough
 		}
-		if err := scan(&s.born, &id, &s.endpoint, &name, &s.chain, &s.size); err != nil {
+		if err := scan(&s.born, &id, &s.endpoint, &name, &s.chain, &s.seq, &s.size); err != nil {
 			return err
 		}
 		if s.id, err = scanRecordID(id); err != nil {

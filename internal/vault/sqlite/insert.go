@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"she/internal/hat"
+	"she/internal/receipt"
 	"she/internal/trigger"
 	"she/internal/vault"
 )
@@ -16,8 +17,8 @@ var manyRows = []int{64, 16, 4, 1}
 
 // insertStatement has, for each row, its own arguments behind the four that all have in common.
 func insertStatement(rows int) string {
-	return `INSERT INTO records (user, run, chain, created, updated, born, seq, id, endpoint, digest, data) VALUES ` +
-		strings.TrimPrefix(strings.Repeat(", (?1, ?2, ?3, ?4, ?4, ?, ?, ?, ?, ?, ?)", rows), ", ") +
+	return `INSERT INTO records (user, run, chain, created, updated, born, seq, id, endpoint, digest, salt, data) VALUES ` +
+		strings.TrimPrefix(strings.Repeat(", (?1, ?2, ?3, ?4, ?4, ?, ?, ?, ?, ?, ?, ?)", rows), ", ") +
 		` ON CONFLICT (endpoint, digest) DO NOTHING`
 }
 
@@ -92,10 +93,11 @@ func (t *tx) insertAll(drafts []hat.Draft, by author, ch *change) ([]hat.Record,
 
 // insertRows is one statement, for as many rows as one of manyRows.
 func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch *change) error {
-	const own = 6 // arguments of a row
+	const own = 7 // arguments of a row
 	at := t.now.UnixMicro()
 	args := append(make([]any, 0, 4+own*len(drafts)), by.user, runBytes(by.run), by.chainN, at)
 	provenance := by.provenance()
+	salts, digests := t.v.salts.take(len(drafts)), make([][32]byte, len(drafts))
 	for i, d := range drafts {
 		if d.Data.IsZero() {
 			return fmt.Errorf("write %s: a draft without data", d.Endpoint)
@@ -109,8 +111,8 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 			ID: hat.NewRecordID(), Endpoint: d.Endpoint, Data: d.Data, Seq: seq, Born: seq,
 			Created: t.now, Updated: t.now, Provenance: provenance,
 		}
-		digest := d.Data.Digest()
-		args = append(args, int64(seq), int64(seq), records[i].ID.Bytes(), endpoint, digest[:], d.Data.JSON())
+		digests[i] = d.Data.Digest()
+		args = append(args, int64(seq), int64(seq), records[i].ID.Bytes(), endpoint, digests[i][:], saltOf(salts, i), d.Data.JSON())
 	}
 	stored, err := t.exec(t.ctx, insertStatements[len(drafts)], args...)
 	if err == nil && stored < int64(len(drafts)) {
@@ -127,6 +129,9 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 		}
 		ch.note(records[i].ID, records[i].Endpoint, trigger.Event{
 			Seq: records[i].Seq, Endpoint: records[i].Endpoint, Chain: by.chain, Created: t.now, Born: records[i].Seq,
+		})
+		ch.commit(saltOf(salts, i), receipt.Content{
+			ID: records[i].ID, Author: by.userID, Created: at, Digest: digests[i], Endpoint: records[i].Endpoint,
 		})
 	}
 	return nil

@@ -108,10 +108,11 @@ func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
 		DROP TABLE ranges; DROP TABLE generations; DROP TABLE superseded; ALTER TABLE grants DROP COLUMN manifest;
 		ALTER TABLE pending DROP COLUMN tried; ALTER TABLE pending DROP COLUMN most; ALTER TABLE pending DROP COLUMN last_run;
 		ALTER TABLE pending DROP COLUMN outages; ALTER TABLE hat DROP COLUMN records; DROP TABLE erasures;
-		DROP TABLE debits; DROP TABLE debit_bundles; DROP INDEX documents_of_kind;
+		ALTER TABLE records DROP COLUMN salt; DROP TABLE debits; DROP TABLE debit_bundles; DROP INDEX documents_of_kind;
 		DELETE FROM migrations WHERE version > %d; PRAGMA user_version = %[1]d`, oldSchema))
 	must(t, 0, err)
 	must(t, 0, db.Close())
+	withoutCommitments(t, s.path("alice"))
 
 	s = newStore(t, s.dir, Options{})
 	opened, _ = openVault(t, s, "alice")

@@ -28,6 +28,13 @@ type change struct {
 	ids    []hat.RecordID
 	places []hat.Endpoint
 	events []trigger.Event
+
+	contents receipt.Contents // of what was written, position by position
+	ended    []hat.Seq        // former positions of what was erased, changed or superseded
+}
+
+func (ch *change) commit(salt []byte, c receipt.Content) {
+	ch.contents = append(ch.contents, c.Commit(salt))
 }
 
 func (ch *change) note(id hat.RecordID, e hat.Endpoint, ev trigger.Event) {
@@ -145,6 +152,7 @@ func (t *tx) wrote(c access.Caller, outcome string, ch *change) error {
 	return t.receipt(receipt.Fact{
 		Kind: receipt.Write, User: c.UserID(), Application: c.ApplicationID(), Outcome: outcome,
 		Written: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(), First: ch.first, Last: t.seq,
+		Contents: ch.contents, Ended: receipt.SpansOf(ch.ended),
 	})
 }
 
@@ -256,7 +264,9 @@ type stored struct {
 	size                 int // of its data, in bytes
 	at                   hat.Endpoint
 	id                   hat.RecordID
+	author               hat.UserID
 	created              int64
+	seq                  hat.Seq // of its last change
 	chain                sql.NullInt64
 }
 
@@ -269,9 +279,9 @@ func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) acce
 	}
 	var name string
 	var user []byte
-	err := t.get(t.ctx, `SELECT r.born, r.endpoint, e.name, r.user, u.id, r.created, r.chain, octet_length(r.data) FROM records r
+	err := t.get(t.ctx, `SELECT r.born, r.endpoint, e.name, r.user, u.id, r.created, r.chain, r.seq, octet_length(r.data) FROM records r
 		JOIN endpoints e ON e.n = r.endpoint JOIN users u ON u.n = r.user WHERE r.id = ?`,
-		[]any{id.Bytes()}, &s.born, &s.endpoint, &name, &s.user, &user, &s.created, &s.chain, &s.size)
+		[]any{id.Bytes()}, &s.born, &s.endpoint, &name, &s.user, &user, &s.created, &s.chain, &s.seq, &s.size)
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
 	}
@@ -281,7 +291,10 @@ func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) acce
 	if s.at, err = hat.ParseEndpoint(name); err != nil {
 		return s, errDamagedRow
 	}
-	if !c.IsOwner() && string(user) != string(c.UserID().Bytes()) {
+	if s.author, err = userID(user); err != nil {
+		return s, err
+	}
+	if !c.IsOwner() && s.author != c.UserID() {
 		return s, fmt.Errorf("record %s: %w", id, vault.ErrNotFound)
 	}
 	if err := c.Check(need(s.at)); err != nil {
@@ -320,9 +333,9 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 				return fmt.Errorf("record %s: %w", one.ID, err)
 			}
 			t.replaced = true
-			digest := one.Data.Digest()
-			_, err = t.exec(t.ctx, `UPDATE records SET seq = ?, run = NULL, chain = NULL, updated = ?, digest = ?, data = ?
-				WHERE born = ?`, int64(t.seq), t.now.UnixMicro(), digest[:], one.Data.JSON(), s.born)
+			digest, salt := one.Data.Digest(), t.v.salts.take(1)
+			_, err = t.exec(t.ctx, `UPDATE records SET seq = ?, run = NULL, chain = NULL, updated = ?, digest = ?, salt = ?, data = ?
+				WHERE born = ?`, int64(t.seq), t.now.UnixMicro(), digest[:], salt, one.Data.JSON(), s.born)
 			if isUnique(err) {
 				err = vault.ErrDuplicate
 			}
@@ -337,6 +350,8 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 				return err
 			}
 			ch.note(r.ID, s.at, trigger.Event{Seq: t.seq, Endpoint: s.at, Created: r.Created, Born: r.Born})
+			ch.commit(salt, receipt.Content{ID: r.ID, Author: s.author, Created: s.created, Digest: digest, Endpoint: s.at})
+			ch.ended = append(ch.ended, s.seq)
 			records = append(records, r)
 		}
 		if err := t.raise(ch.events); err != nil {
@@ -413,7 +428,7 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 	var rest int64
 	err := v.writeAs(ctx, c, "erase", allowed, func(t *tx, c access.Caller) error {
 		var writer any
-		query, args := `SELECT r.born, r.id, r.endpoint, r.chain, octet_length(r.data) FROM records r JOIN endpoints e ON e.n = r.endpoint
+		query, args := `SELECT r.born, r.id, r.endpoint, r.chain, r.seq, octet_length(r.data) FROM records r JOIN endpoints e ON e.n = r.endpoint
 			WHERE e.name = ?`, []any{e.String()}
 		if !c.IsOwner() {
 			query += " AND r.user = (SELECT n FROM users WHERE id = ?)"
@@ -428,7 +443,7 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 		err := t.each(t.ctx, query, args, func(scan func(...any) error) error {
 			s := stored{at: e}
 			var id []byte
-			err := scan(&s.born, &id, &s.endpoint, &s.chain, &s.size)
+			err := scan(&s.born, &id, &s.endpoint, &s.chain, &s.seq, &s.size)
 			if err == nil {
 				s.id, err = scanRecordID(id)
 			}
@@ -465,8 +480,11 @@ func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 			return fmt.Errorf("erase %s: %w", s.id, err)
 		}
 		ch.note(s.id, s.at, trigger.Event{Seq: t.seq})
+		ch.ended = append(ch.ended, s.seq)
 	}
+	var dropped []hat.Seq
 	for _, s := range superseded {
+		dropped = append(dropped, s.seq)
 		if _, err := t.exec(t.ctx, "DELETE FROM superseded WHERE id = ?", s.id.Bytes()); err != nil {
 			return fmt.Errorf("erase %s: %w", s.id, err)
 		}
@@ -476,6 +494,7 @@ func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 	fact := receipt.Fact{
 		Kind: receipt.Erase, User: by.user, Application: by.application,
 		Erased: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(),
+		Ended: receipt.SpansOf(ch.ended), Dropped: receipt.SpansOf(dropped),
 	}
 	if len(gone) > 0 {
 		fact.First, fact.Last = ch.first, t.seq

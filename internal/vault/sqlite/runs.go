@@ -157,24 +157,7 @@ func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f fu
 			return err
 		}
 		copy(head.Hash[:], hash)
-		return f(func(yield func([]byte, error) bool) {
-			rows, err := conn.c.QueryContext(ctx, "SELECT body FROM receipts WHERE number > ? ORDER BY number", after)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var text []byte
-				err := rows.Scan(&text)
-				if !yield(text, err) || err != nil {
-					return
-				}
-			}
-			if err := rows.Err(); err != nil {
-				yield(nil, err)
-			}
-		}, head)
+		return f(receiptTexts(ctx, conn, after), head)
 	})
 }
 

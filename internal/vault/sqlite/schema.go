@@ -214,6 +214,10 @@ CREATE TABLE erasures (
 	writer      INTEGER REFERENCES users (n),      -- of these what this user wrote; NULL: all
 	records     BLOB                               -- ids that are left, one after the other
 ) STRICT;
+`, `
+-- Random bytes that the receipt of a record's content is made with. NULL: the record is from before there were any.
+ALTER TABLE records ADD COLUMN salt BLOB;
+ALTER TABLE superseded ADD COLUMN salt BLOB;
 `}
 
 // applicationID marks the files as ours: "SHE1".

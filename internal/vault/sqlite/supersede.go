@@ -25,6 +25,7 @@ type writing struct {
 	kept       int
 	gone       []hat.RecordID
 	forgotten  []hat.RecordID // superseded before
+	dropped    []hat.Seq      // their positions
 }
 
 // keeps: a run that takes the place of another keeps what is equal; so does one whose result replaces the former.
@@ -140,7 +141,7 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 			return err
 		}
 	}
-	const columns = `SELECT r.born, r.id, r.endpoint, e.name, r.chain FROM records r JOIN endpoints e ON e.n = r.endpoint `
+	const columns = `SELECT r.born, r.id, r.endpoint, e.name, r.chain, r.seq FROM records r JOIN endpoints e ON e.n = r.endpoint `
 	var (
 		query string
 		args  []any
@@ -166,7 +167,7 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 			id   []byte
 			name string
 		)
-		if err := scan(&s.born, &id, &s.endpoint, &name, &s.chain); err != nil {
+		if err := scan(&s.born, &id, &s.endpoint, &name, &s.chain, &s.seq); err != nil {
 			return err
 		}
 		if s.id, err = scanRecordID(id); err != nil {
@@ -182,8 +183,8 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 		return err
 	}
 	for _, s := range gone {
-		if _, err := t.exec(t.ctx, `INSERT INTO superseded (id, born, endpoint, seq, user, run, chain, created, updated, digest, by_run, at, data)
-			SELECT id, born, endpoint, seq, user, run, chain, created, updated, digest, ?, ?, data FROM records WHERE born = ?`,
+		if _, err := t.exec(t.ctx, `INSERT INTO superseded (id, born, endpoint, seq, user, run, chain, created, updated, digest, by_run, at, data, salt)
+			SELECT id, born, endpoint, seq, user, run, chain, created, updated, digest, ?, ?, data, salt FROM records WHERE born = ?`,
 			p.Run.Bytes(), t.now.UnixMicro(), s.born); err != nil {
 			return fmt.Errorf("supersede %s: %w", s.id, err)
 		}
@@ -194,6 +195,7 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 			w.first = t.seq
 		}
 		w.gone, w.places = append(w.gone, s.id), append(w.places, s.at)
+		w.ended = append(w.ended, s.seq)
 	}
 	if f.Grant.Mode == hat.ReplaceOutput && len(w.gone) > 0 {
 		return t.forgetResults(f, w)
@@ -221,13 +223,18 @@ func (t *tx) forgetResults(f function, w *writing) error {
 		return err
 	}
 	for _, run := range runs {
-		err := t.each(t.ctx, "DELETE FROM superseded WHERE by_run = ? AND endpoint = (SELECT n FROM endpoints WHERE name = ?) RETURNING id",
+		err := t.each(t.ctx, "DELETE FROM superseded WHERE by_run = ? AND endpoint = (SELECT n FROM endpoints WHERE name = ?) RETURNING id, seq",
 			[]any{run, f.Grant.Output.String()}, func(scan func(...any) error) error {
-				var b []byte
-				if err := scan(&b); err != nil {
+				var (
+					b   []byte
+					seq hat.Seq
+				)
+				if err := scan(&b, &seq); err != nil {
 					return err
 				}
 				id, err := scanRecordID(b)
+				t.replaced = true
+				w.dropped = append(w.dropped, seq)
 				w.forgotten = append(w.forgotten, id)
 				return err
 			})
@@ -300,7 +307,7 @@ func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, a
 
 // supersededOf are the superseded records that the caller may erase: of an id, or at an endpoint.
 func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permission, where string, args ...any) (all []stored, err error) {
-	query := "SELECT s.id, e.name, octet_length(s.data) FROM superseded s JOIN endpoints e ON e.n = s.endpoint WHERE " + where
+	query := "SELECT s.id, e.name, s.seq, octet_length(s.data) FROM superseded s JOIN endpoints e ON e.n = s.endpoint WHERE " + where
 	if !c.IsOwner() {
 		query += " AND s.user = (SELECT n FROM users WHERE id = ?)"
 		args = append(args, c.UserID().Bytes())
@@ -311,7 +318,7 @@ func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permis
 			id   []byte
 			name string
 		)
-		if err := scan(&id, &name, &s.size); err != nil {
+		if err := scan(&id, &name, &s.seq, &s.size); err != nil {
 			return err
 		}
 		if s.id, err = scanRecordID(id); err != nil {

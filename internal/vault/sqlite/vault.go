@@ -57,8 +57,9 @@ type Vault struct {
 		id hat.UserID
 	}
 	rights int64 // see access.Rights
-	alone  bool  // no function is enabled: nobody is to be told of what is written
-	chores bool  // there may be some
+	salts  salts
+	alone  bool // no function is enabled: nobody is to be told of what is written
+	chores bool // there may be some
 	// choresWait: there are some that a full disk stopped.
 	choresWait bool
 	// logHolds: the write-ahead log still holds what was erased or replaced.

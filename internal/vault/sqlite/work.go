@@ -349,6 +349,7 @@ func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error
 	}
 	if state == vault.RunCommitted {
 		fact.Written = receipt.RecordsOf(w.ids)
+		fact.Contents, fact.Ended, fact.Dropped = w.contents, receipt.SpansOf(w.ended), receipt.SpansOf(w.dropped)
 		if len(w.gone) > 0 {
 			fact.Erased = receipt.RecordsOf(w.gone)
 		}

@@ -393,6 +393,13 @@ func CheckHAT(t testing.TB, v vault.Vault) {
 	if held, _, err := v.Storage(ctx, c.owner); err != nil || held.Records != int64(len(c.present)) || held.Bytes <= 0 {
 		t.Errorf("CheckHAT: the vault says it holds %+v (%v); there are %d records", held, err, len(c.present))
 	}
+	compared, err := v.Compare(ctx, c.owner, func(int64) error { return nil })
+	if err != nil {
+		t.Errorf("CheckHAT: compare records with receipts: %v", err)
+	}
+	for _, d := range compared.Differs {
+		t.Errorf("CheckHAT: %s", d)
+	}
 }
 
 type checker struct {
