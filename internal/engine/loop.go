@@ -188,14 +188,9 @@ func (l *loop) stop(giveUp func()) {
 
 func (l *loop) startLoading(ctx context.Context) {
 	for _, f := range l.registry.all() {
-		if f.Manifest != nil || f.Problem != nil {
-			continue
+		if loading(f) {
+			l.wg.Go(func() { l.load(ctx, f, func() { l.list(ctx) }) })
 		}
-		l.wg.Go(func() {
-			if l.load(ctx, f); ctx.Err() == nil {
-				l.list(ctx) // HATs may have waited for it
-			}
-		})
 	}
 }
 

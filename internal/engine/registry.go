@@ -21,7 +21,20 @@ const (
 	CodeWrongVersion = "Configuration.WrongVersion"
 	CodeWithdrawn    = "Configuration.Withdrawn"
 	CodeOutdated     = "Grant.Outdated"
+	CodeNotLoaded    = "Configuration.NotLoaded"
 )
+
+// final says that a version will not become available in this life of the server: which id and version a package answers
+// with does not change by asking again. Any other problem may pass.
+func final(problem *hat.Fault) bool {
+	if problem == nil {
+		return false
+	}
+	return problem.Code == CodeWrongID || problem.Code == CodeWrongVersion || problem.Code == CodeWithdrawn
+}
+
+// loading says that a version has not answered yet: nobody knows whether it may run.
+func loading(f catalog.Function) bool { return f.Manifest == nil && f.Problem == nil }
 
 // A registry is the functions this node can run, and what their authors say of them. Of one id there may be several
 // versions: the current one, and older ones that keep running for Owners who have not agreed to the current one.
@@ -70,10 +83,14 @@ func (r *registry) function(id hat.FunctionID) (catalog.Function, bool) {
 	return versions[len(versions)-1], true
 }
 
-// runnable says whether any version of the function is available, and the longest that a run of one may take.
+// runnable says whether any version of the function is available, and the longest that a run of one may take. While a version
+// is still loading none is: the one that was granted may be the one that is missing, and work must not be refused for that.
 func (r *registry) runnable(id hat.FunctionID) (longest time.Duration, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	if slices.ContainsFunc(r.versions[id], loading) {
+		return 0, false
+	}
 	for _, f := range r.versions[id] {
 		if f.Available() {
 			longest, ok = max(longest, f.Bundle.Timeout+f.Process.Timeout), true
@@ -82,25 +99,38 @@ func (r *registry) runnable(id hat.FunctionID) (longest time.Duration, ok bool) 
 	return longest, ok
 }
 
+// isLoading says whether any version of the function is.
+func (r *registry) isLoading(id hat.FunctionID) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.ContainsFunc(r.versions[id], loading)
+}
+
 // fit finds the version to run under a grant: the current one if it asks for nothing beyond the grant, else the one
 // the Owner agreed to. The answer to the bundle entry is checked against the grant again at each run; this only
-// keeps a version that is known to ask for more from being tried.
+// keeps a version that is known to ask for more from being tried. If one of the two can't run now but may yet, the fault is
+// the operator's: the Owner has nothing to agree to, and the work waits for as long as it takes.
 func (r *registry) fit(g access.Grant) (catalog.Function, *hat.Fault) {
 	r.mu.RLock()
 	versions := r.versions[g.Function]
 	r.mu.RUnlock()
+	var waits *hat.Fault
 	for i, f := range slices.Backward(versions) {
-		if !f.Available() || f.Output != g.Output {
-			continue
-		}
-		if f.Digest() == g.Digest {
-			return f, nil
-		}
-		if current := i == len(versions)-1; current {
-			if !bundle.Widens(g.Bundle, f.Manifest.Bundle) {
+		current, granted := i == len(versions)-1, f.Digest() == g.Digest
+		switch {
+		case f.Output != g.Output || !current && !granted:
+		case f.Available():
+			if granted || !bundle.Widens(g.Bundle, f.Manifest.Bundle) {
 				return f, nil
 			}
+		case loading(f):
+			waits = hat.NewFault(hat.Operator, CodeNotLoaded, "version "+f.Version.String()+" has not said yet what it asks for")
+		case !final(f.Problem):
+			waits = hat.NewFault(hat.Operator, CodeNotLoaded, "version "+f.Version.String()+" can't run now, and is tried again: "+f.Problem.Text)
 		}
+	}
+	if waits != nil {
+		return catalog.Function{}, waits
 	}
 	return catalog.Function{}, hat.NewFault(hat.Owner, CodeOutdated,
 		"the installed version asks for more than was granted; it runs again when the owner agrees to it")
@@ -124,11 +154,16 @@ func (r *registry) set(f catalog.Function) {
 	defer r.mu.Unlock()
 	versions := slices.Clone(r.versions[f.ID])
 	for i := range versions {
-		if versions[i].Digest() == f.Digest() && versions[i].Version == f.Version {
+		if sameRelease(versions[i], f) {
 			versions[i] = f
 		}
 	}
 	r.versions[f.ID] = versions
+}
+
+// sameRelease compares what a catalog tells releases by: the same code registered for another endpoint is another one.
+func sameRelease(a, b catalog.Function) bool {
+	return a.ID == b.ID && a.Version == b.Version && a.Output == b.Output && a.Digest() == b.Digest()
 }
 
 const (
@@ -137,8 +172,10 @@ const (
 )
 
 // load asks a function for its configuration until it has a manifest, with growing pauses, for as long as ctx lives.
-// A function that can't answer is no reason for anything else to stop: it is shown as not available.
-func (e *Engine) load(ctx context.Context, f catalog.Function) {
+// A function that can't answer is no reason for anything else to stop: it is shown as not available. changed is called when it
+// is known for the first time whether the version can run, and when it can: HATs may have waited for either.
+func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
+	first := true
 	for pause := firstReload; ; pause = min(2*pause, longestReload) {
 		if f.Manifest, f.Said, f.Problem = e.askConfiguration(ctx, f); f.Problem == nil {
 			f.Said, f.Problem = e.tryInit(ctx, f)
@@ -150,14 +187,17 @@ func (e *Engine) load(ctx context.Context, f catalog.Function) {
 			e.propose(f)
 		}
 		e.registry.set(f)
+		if first || f.Problem == nil {
+			changed()
+		}
+		first = false
 		if f.Problem == nil {
 			e.log.Info("function available", "function", f.ID, "version", f.Version, "digest", f.Digest())
 			return
 		}
 		e.log.Warn("function not available", "function", f.ID, "version", f.Version,
 			"who", f.Problem.Who, "code", f.Problem.Code, "text", f.Problem.Text)
-		// Which id and version a package answers with does not change by asking again.
-		if c := f.Problem.Code; c == CodeWrongID || c == CodeWrongVersion || c == CodeWithdrawn {
+		if final(f.Problem) {
 			return
 		}
 		if !sleep(ctx, pause) {
@@ -169,7 +209,7 @@ func (e *Engine) load(ctx context.Context, f catalog.Function) {
 // propose tells of what the current version asks for, before anybody can be shown it.
 func (e *Engine) propose(f catalog.Function) {
 	current, _ := e.registry.function(f.ID)
-	if e.proposed != nil && current.Version == f.Version && current.Digest() == f.Digest() {
+	if e.proposed != nil && sameRelease(current, f) {
 		e.proposed(e.GrantOf(f))
 	}
 }

@@ -64,10 +64,17 @@ func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, 
 	if state == nil {
 		return s, nil
 	}
+	if state.Enabled && e.registry.isLoading(id) {
+		s.Problem = nil // of one version; another may be the one that was granted
+	}
 	s.Enabled, s.Trigger, s.InOrder, s.Running = state.Enabled, state.Grant.Trigger, state.Grant.InOrder, state.Started
 	if runnable {
-		_, s.Outdated = e.registry.fit(state.Grant)
-		s.Wider = e.registry.wider(state.Grant)
+		switch _, fault := e.registry.fit(state.Grant); {
+		case fault != nil && fault.Code == CodeNotLoaded:
+			s.Available, s.Problem = false, fault
+		default:
+			s.Outdated, s.Wider = fault, e.registry.wider(state.Grant)
+		}
 	}
 	if !e.quota.None() {
 		from, _ := plan.Day(e.now())

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/catalog"
+	"she/internal/contract"
+	"she/internal/hat"
+	"she/internal/invoke"
+	"she/internal/vault"
+)
+
+// Which version may run is decided when every version has answered. What comes before waits, whichever loads first.
+func TestNoVersionIsJudgedBeforeItHasLoaded(t *testing.T) {
+	narrow, wide := reading("a/x"), reading("a/x", "a/y")
+	broken := func() ([]byte, error) {
+		return nil, &invoke.Failure{Blame: invoke.Operator, Code: "NoRuntime", Text: "there is no such runtime"}
+	}
+	for name, c := range map[string]struct {
+		current string // what the new version asks for
+		steps   func(t *testing.T, w *world, answer func(version string, ok bool))
+		runs    string
+	}{
+		"the new one first": {wide, func(t *testing.T, w *world, answer func(string, bool)) {
+			answer("f2", true)
+			w.post("alice", "a/x", "1")
+			expect(t, w.why("alice", "f"), "loading")
+			w.pass(time.Minute)
+			expect(t, w.runs("alice", "f"), "")
+			answer("f1", true)
+		}, "1.0.0 committed"},
+		"the granted one first": {wide, func(t *testing.T, w *world, answer func(string, bool)) {
+			answer("f1", true)
+			w.post("alice", "a/x", "1")
+			answer("f2", true)
+		}, "1.0.0 committed"},
+		"the granted one first, the new one asks for no more": {narrow, func(t *testing.T, w *world, answer func(string, bool)) {
+			answer("f1", true)
+			w.post("alice", "a/x", "1")
+			answer("f2", true)
+		}, "2.0.0 committed"},
+		"the granted one first, the new one can't": {wide, func(t *testing.T, w *world, answer func(string, bool)) {
+			answer("f1", true)
+			w.post("alice", "a/x", "1")
+			answer("f2", false)
+		}, "1.0.0 committed"},
+		// It is tried again: neither is the owner asked, nor does the work wait for a person.
+		"the granted one can't for a day": {wide, func(t *testing.T, w *world, answer func(string, bool)) {
+			answer("f2", true)
+			w.post("alice", "a/x", "1")
+			answer("f1", false)
+			expect(t, w.why("alice", "f"), "not-available")
+			w.pass(24 * time.Hour)
+			expect(t, w.why("alice", "f"), "not-available")
+			answer("f1", true)
+			w.pass(15 * time.Minute)
+		}, "1.0.0 committed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.install("f", individual, []string{"a/x"}, "she/out", silent)
+				w.start()
+				w.addHAT("alice")
+				w.enable("alice", "f")
+				w.stop()
+				former := w.functions[0]
+				current := version(t, former, "2.0.0", c.current)
+				answers := make(map[string]chan bool)
+				says := map[string]string{
+					"f1": configuration("f", individual, narrow),
+					"f2": strings.Replace(configuration("f", individual, c.current), "1.0.0", "2.0.0", 1),
+				}
+				for id, f := range map[string]*catalog.Function{"f1": &former, "f2": &current} {
+					f.Manifest = nil
+					f.Configuration.Name = "svc-dev-" + id + "-configuration"
+					// What was answered last is the answer to whoever asks again.
+					answers[id] = make(chan bool, 1)
+					asked := answers[id]
+					w.funcs[id] = func(string, []byte) ([]byte, error) {
+						ok := <-asked
+						asked <- ok
+						if !ok {
+							return broken()
+						}
+						return []byte(says[id]), nil
+					}
+				}
+				w.functions = []catalog.Function{former, current}
+				w.start()
+				c.steps(t, w, func(id string, ok bool) {
+					select {
+					case <-answers[id]:
+					default:
+					}
+					answers[id] <- ok
+					w.settle()
+				})
+				var last string
+				w.with("alice", func(v vault.Vault, owner access.Caller) error {
+					runs, err := v.Runs(t.Context(), owner, functionID("f"), hat.RunID{}, 1000)
+					if err != nil {
+						return err
+					}
+					for _, r := range runs {
+						if r.Fault != nil && (r.Fault.Who != hat.Operator || r.Fault.Code != CodeNotLoaded) {
+							t.Errorf("refused: %v", r.Fault)
+						}
+					}
+					if len(runs) > 0 {
+						last = runs[0].Plan.Grant.Version.String() + " " + string(runs[0].State)
+					}
+					return nil
+				})
+				expect(t, last, c.runs)
+			})
+		})
+	}
+}
+
+// The same code registered for another endpoint is another version: what one of them answers is not the other's.
+func TestVersionsOfTheSameCode(t *testing.T) {
+	here, there := unloaded("f", "she/here"), unloaded("f", "she/there")
+	r := newRegistry([]catalog.Function{here, there})
+	m, fault := contract.ParseConfiguration([]byte(configuration("f", individual, reading("a/x"))))
+	if fault != nil {
+		t.Fatal(fault)
+	}
+	here.Manifest = &m
+	r.set(here)
+	for _, f := range r.all() {
+		if f.Available() != (f.Output == here.Output) {
+			t.Errorf("%s: %t", f.Output, f.Available())
+		}
+	}
+	there.Manifest = &m
+	r.set(there)
+	for _, output := range []hat.Endpoint{here.Output, there.Output} {
+		f, fault := r.fit(access.Grant{Function: here.ID, Bundle: m.Bundle, Output: output, Digest: here.Digest()})
+		if fault != nil || f.Output != output {
+			t.Errorf("for %s runs what writes to %s: %v", output, f.Output, fault)
+		}
+	}
+}
