@@ -71,11 +71,7 @@ func appendOrdered(b []byte, v value) ([]byte, error) {
 		}
 		return append(b, '}'), nil
 	}
-	d, err := hat.ParseData([]byte(v.text))
-	if err != nil {
-		return nil, v.wrong("error.invalid")
-	}
-	return append(b, d.JSON()...), nil
+	return append(b, v.text...), nil
 }
 
 // sortField is the dotted source path that orderBy means for records of this mapping.

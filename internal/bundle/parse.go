@@ -1,8 +1,6 @@
 package bundle
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -107,7 +105,7 @@ func (p *parser) fits(root value, encoded []byte) error {
 
 // A value is a piece of the document and the way to it.
 type value struct {
-	text string // compact, valid
+	text string // as jsonb.Compact has it
 	path string
 }
 
@@ -116,17 +114,10 @@ func document(text []byte) (value, error) {
 	if len(text) > MaxDocument {
 		return root, root.wrong(fmt.Sprintf("more than %d bytes", MaxDocument))
 	}
-	// ParseData finds everything that is wrong with the text as JSON. Its canonical form isn't what is read on, because
-	// the entries of a mapping apply in the order in which they were written.
-	if _, err := hat.ParseData(text); err != nil {
-		return root, err
-	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil {
-		return root, jsonb.ErrNotJSON
-	}
-	root.text = compact.String()
-	return root, nil
+	// Not the canonical form: the entries of a mapping apply in the order in which they were written.
+	var err error
+	root.text, err = jsonb.Compact(text)
+	return root, err
 }
 
 func (v value) wrong(message string) error { return &hat.FieldError{Path: v.path, Message: message} }
@@ -210,7 +201,7 @@ func (v value) string() (string, error) {
 	if jsonb.KindOf(v.text) != jsonb.String {
 		return "", v.wrong("error.expected.jsstring")
 	}
-	s := strings.ReplaceAll(jsonb.Unquoted(v.text), "\x00", "")
+	s := jsonb.Unquoted(v.text)
 	if len(s) > MaxText {
 		return "", v.wrong(fmt.Sprintf("more than %d bytes", MaxText))
 	}
@@ -279,11 +270,7 @@ func (v value) natural() (int, error) {
 	if jsonb.KindOf(v.text) != jsonb.Number {
 		return 0, v.wrong("error.expected.jsnumber")
 	}
-	d, err := hat.ParseData([]byte(v.text))
-	if err != nil {
-		return 0, v.wrong("error.expected.int")
-	}
-	n, err := strconv.ParseInt(d.JSON(), 10, 32)
+	n, err := strconv.ParseInt(v.text, 10, 32)
 	if err != nil {
 		return 0, v.wrong("error.expected.int")
 	}

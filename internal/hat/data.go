@@ -21,16 +21,16 @@ func ParseData(text []byte) (Data, error) {
 }
 
 // ParseDataList reads an array of at most so many elements as ParseData reads each of them; see jsonb.CanonicalList.
-func ParseDataList(text []byte, most int) ([]Data, bool) {
-	list, ok := jsonb.CanonicalList(text, most)
-	if !ok {
-		return nil, false
+func ParseDataList(text []byte, most int) (all []Data, isArray bool, err error) {
+	list, isArray, err := jsonb.CanonicalList(text, most)
+	if err != nil || !isArray {
+		return nil, isArray, err
 	}
-	all := make([]Data, len(list))
+	all = make([]Data, len(list))
 	for i, canonical := range list {
 		all[i] = Data{canonical}
 	}
-	return all, true
+	return all, true, nil
 }
 
 // DataFromStore takes back the canonical bytes that Bytes gave to a store, unchecked.

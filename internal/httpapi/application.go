@@ -14,6 +14,7 @@ import (
 	"she/internal/bundle"
 	"she/internal/debit"
 	"she/internal/hat"
+	"she/internal/jsonb"
 	"she/internal/vault"
 )
 
@@ -126,21 +127,19 @@ func ParseApplications(text []byte) ([]Application, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, isArray, err := elements(data.Bytes())
-	if err != nil {
-		return nil, err
-	}
-	if !isArray {
+	if jsonb.KindOf(data.JSON()) != jsonb.Array {
 		return nil, errors.New("the catalogue of applications is no JSON array")
 	}
 	var all []Application
-	for i, element := range list {
+	number := 0
+	for element := range jsonb.Elements(data.JSON()) {
+		number++
 		var c catalogued
-		if err := json.Unmarshal(element, &c); err != nil {
-			return nil, fmt.Errorf("application %d of the catalogue: %w", i+1, err)
+		if err := json.Unmarshal([]byte(element), &c); err != nil {
+			return nil, fmt.Errorf("application %d of the catalogue: %w", number, err)
 		}
 		if !allowed("application", c.ID) {
-			return nil, fmt.Errorf("application %d of the catalogue: its id may have letters, digits and -_.~ only", i+1)
+			return nil, fmt.Errorf("application %d of the catalogue: its id may have letters, digits and -_.~ only", number)
 		}
 		if slices.ContainsFunc(all, func(b Application) bool { return b.ID == c.ID }) {
 			return nil, fmt.Errorf("application %s is in the catalogue twice", c.ID)
@@ -149,9 +148,7 @@ func ParseApplications(text []byte) ([]Application, error) {
 		if err != nil {
 			return nil, fmt.Errorf("application %s of the catalogue: %w", c.ID, err)
 		}
-		if a.Description, err = hat.ParseData(element); err != nil {
-			return nil, err
-		}
+		a.Description = hat.DataFromStoredText(strings.Clone(element))
 		all = append(all, a)
 	}
 	return all, nil

@@ -42,6 +42,49 @@ func BenchmarkRequests(b *testing.B) {
 	}
 }
 
+// What reading a body of many records takes. Nothing is stored: the last record of each is one that the vault has already, or
+// lacks its id.
+func BenchmarkBodies(b *testing.B) {
+	w := newWorld(b)
+	token := w.token("bob")
+	w.post("bob", notes, `{"n":999}`).want(201)
+	var records, batch, changes []string
+	for i := range 1000 {
+		record := fmt.Sprintf(`{"n": %d, "text": %q, "tags": ["a", "b"], "author": {"name": "Ada", "id": 1.50}}`, i, strings.Repeat("x", 300))
+		records = append(records, record)
+		batch = append(batch, `{"endpoint": "rumpel/notes", "data": `+record+`}`)
+		changes = append(changes, `{"endpoint": "rumpel/notes", "recordId": "5f0c2b9e-8d0f-4c39-9d1c-3f6e5a0c7b11", "data": `+record+`}`)
+	}
+	records = append(records, `{"n":999}`)
+	batch = append(batch, `{"endpoint":"rumpel/notes","data":{"n":999}}`)
+	changes = append(changes, `{"endpoint":"rumpel/notes","data":1}`)
+	for _, c := range []struct {
+		name, method, path string
+		body               []string
+	}{
+		{"data", "POST", notes, records},
+		{"batch", "POST", api + "/data-batch", batch},
+		{"update", "PUT", api + "/data", changes},
+	} {
+		body := "[" + strings.Join(c.body, ", ") + "]"
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				r := httptest.NewRequest(c.method, c.path, strings.NewReader(body))
+				r.Host = "bob.test:9000"
+				r.Header.Set(tokenHeader, token)
+				r.Header.Set("Content-Type", "application/json")
+				rec := httptest.NewRecorder()
+				w.handler.ServeHTTP(rec, r)
+				if rec.Code != 400 {
+					b.Fatal(rec.Code, rec.Body)
+				}
+			}
+		})
+	}
+}
+
 // What a stranger can make the server do with a token that somebody else signed, beside a request without any.
 func BenchmarkStrangers(b *testing.B) {
 	w := newWorld(b)

@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +12,6 @@ import (
 	"she/internal/bundle"
 	"she/internal/engine"
 	"she/internal/hat"
-	"she/internal/jsonb"
 )
 
 // Bounds on the bodies of requests, in bytes. A route that stores records takes maxBody.
@@ -142,40 +139,6 @@ func (q *request) readBody(from io.Reader, had func(int)) ([]byte, error) {
 		}
 		had(len(text))
 	}
-}
-
-// elements splits a JSON array into its elements, which are pieces of the text; isArray is false if the text is any
-// other value.
-func elements(text []byte) (list []json.RawMessage, isArray bool, err error) {
-	if trimmed := bytes.TrimLeft(text, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '[' {
-		return nil, false, nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	if _, err := dec.Token(); err != nil {
-		return nil, true, notJSON(dec)
-	}
-	var element json.RawMessage
-	for dec.More() {
-		if len(list) == maxRecords {
-			return nil, true, errTooMany
-		}
-		if err := dec.Decode(&element); err != nil {
-			return nil, true, notJSON(dec)
-		}
-		end := int(dec.InputOffset())
-		list = append(list, text[end-len(element):end:end])
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, true, notJSON(dec)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, true, notJSON(dec)
-	}
-	return list, true, nil
-}
-
-func notJSON(dec *json.Decoder) error {
-	return fmt.Errorf("%w: at byte %d", jsonb.ErrNotJSON, dec.InputOffset())
 }
 
 // appendRecord writes a record as clients read it:

@@ -29,7 +29,7 @@ func (s *server) postData(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	list, isArray, err := dataList(text)
+	list, isArray, err := hat.ParseDataList(text, maxRecords)
 	if err != nil {
 		return err
 	}
@@ -62,24 +62,6 @@ func (s *server) postData(w *recorder, q *request) error {
 	}
 	writeBytes(w, http.StatusCreated, appendRecords(nil, stored, true))
 	return nil
-}
-
-// dataList reads the elements of an array; isArray is false if the text is any other value.
-func dataList(text []byte) (all []hat.Data, isArray bool, err error) {
-	if all, ok := hat.ParseDataList(text, maxRecords); ok {
-		return all, true, nil
-	}
-	list, isArray, err := elements(text)
-	if err != nil || !isArray {
-		return nil, isArray, err
-	}
-	all = make([]hat.Data, len(list))
-	for i, element := range list {
-		if all[i], err = hat.ParseData(element); err != nil {
-			return nil, true, err
-		}
-	}
-	return all, true, nil
 }
 
 // wake tells the engine that something was committed. It may be lost: the engine finds due work by itself, later.

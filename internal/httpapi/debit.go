@@ -64,7 +64,7 @@ func proposal(text []byte) (c debit.Client, p debit.Permissions, err error) {
 	if err != nil {
 		return c, p, err
 	}
-	if err := p.Period.UnmarshalJSON(period); err != nil {
+	if err := p.Period.UnmarshalJSON([]byte(period)); err != nil {
 		return c, p, o.wrongAt("period", "error.expected.period")
 	}
 	if p.CancelAtPeriodEnd, err = o.boolean("cancelAtPeriodEnd"); err != nil {
@@ -74,11 +74,11 @@ func proposal(text []byte) (c debit.Client, p debit.Permissions, err error) {
 	if err != nil {
 		return c, p, err
 	}
-	if p.Bundle, err = bundle.Parse(shared); err != nil {
+	if p.Bundle, err = bundle.Parse([]byte(shared)); err != nil {
 		return c, p, o.within("bundle", err)
 	}
 	if conditions, found := o.optional("conditions"); found {
-		parsed, err := bundle.Parse(conditions)
+		parsed, err := bundle.Parse([]byte(conditions))
 		if err != nil {
 			return c, p, o.within("conditions", err)
 		}

@@ -105,6 +105,7 @@ var byCause = []struct {
 	{vault.ErrDuplicate, controller(http.StatusBadRequest, "Bad Request", "Duplicate data - Duplicate data")},
 	{jsonb.ErrNumberTooLarge, badRequest("Invalid Json: " + jsonb.ErrNumberTooLarge.Error())},
 	{jsonb.ErrTooDeep, badRequest("Invalid Json: " + jsonb.ErrTooDeep.Error())},
+	{jsonb.ErrTooMany, errTooMany},
 	{hat.ErrEndpointInvalid, badRequest(hat.ErrEndpointInvalid.Error())},
 }
 

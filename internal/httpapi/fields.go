@@ -1,12 +1,8 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"iter"
 	"strings"
-	"unicode/utf8"
 
 	"she/internal/hat"
 	"she/internal/jsonb"
@@ -16,7 +12,7 @@ import (
 // it: {"obj[0].endpoint":[{"msg":["error.path.missing"],"args":[]}]}.
 type object struct {
 	path   string
-	fields map[string]json.RawMessage
+	fields map[string]string // by name, as jsonb has the values
 }
 
 // rootPath is what the framework calls the document itself.
@@ -25,27 +21,24 @@ const rootPath = "obj"
 // maxText bounds a text that is kept as a setting, in bytes.
 const maxText = 16 << 10
 
-// document checks that text is JSON we can keep, and is an object.
+// document reads an object. Its members keep their order, which matters in the mappings of bundles.
 func document(text []byte) (object, error) {
-	if _, err := hat.ParseData(text); err != nil {
+	compact, err := jsonb.Compact(text)
+	if err != nil {
 		return object{}, err
 	}
-	return objectAt(rootPath, text)
+	return objectAt(rootPath, compact)
 }
 
-// objectAt reads an object inside a document that has been found to be JSON.
-func objectAt(path string, text json.RawMessage) (object, error) {
+// objectAt reads an object inside a document that jsonb has read.
+func objectAt(path, text string) (object, error) {
 	o := object{path: path}
-	if t := bytes.TrimSpace(text); len(t) == 0 || t[0] != '{' {
+	if jsonb.KindOf(text) != jsonb.Object {
 		return o, o.wrong("error.expected.jsobject")
 	}
-	o.fields = map[string]json.RawMessage{}
-	for key, value := range members(text) {
-		var name string
-		if json.Unmarshal(key, &name) != nil {
-			return o, jsonb.ErrNotJSON
-		}
-		if o.fields[name] = value; len(o.fields) > maxFields {
+	o.fields = map[string]string{}
+	for key, value := range jsonb.Members(text) {
+		if o.fields[jsonb.Unescaped(key)] = value; len(o.fields) > maxFields {
 			return o, o.wrong(fmt.Sprintf("more than %d fields", maxFields))
 		}
 	}
@@ -56,62 +49,6 @@ func objectAt(path string, text json.RawMessage) (object, error) {
 // largest has a dozen.
 const maxFields = 256
 
-// members yields the keys, with their quotes, and the values of an object, all pieces of the text, which must be JSON.
-func members(text []byte) iter.Seq2[[]byte, json.RawMessage] {
-	return func(yield func([]byte, json.RawMessage) bool) {
-		at := bytes.IndexByte(text, '{')
-		for at >= 0 {
-			from := at + 1 + bytes.IndexByte(text[at+1:], '"')
-			if from == at || bytes.IndexByte(text[at+1:from], '}') >= 0 {
-				return // there is no key any more
-			}
-			end := valueEnd(text, from)
-			value := end + bytes.IndexByte(text[end:], ':') + 1
-			for value < len(text) && isSpace(text[value]) {
-				value++
-			}
-			if at = valueEnd(text, value); !yield(text[from:end], text[value:at:at]) {
-				return
-			}
-			for at < len(text) && isSpace(text[at]) {
-				at++
-			}
-			if at >= len(text) || text[at] != ',' {
-				return
-			}
-		}
-	}
-}
-
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
-
-// valueEnd is the index behind the JSON value that begins at i.
-func valueEnd(text []byte, i int) int {
-	depth := 0
-	for ; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			for i++; i < len(text) && text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-			if depth == 0 {
-				return min(i+1, len(text))
-			}
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			if depth--; depth <= 0 {
-				return i + max(0, depth+1)
-			}
-		case depth == 0 && (c == ',' || isSpace(c)):
-			return i
-		}
-	}
-	return len(text)
-}
-
 func (o object) wrong(why string) error { return &hat.FieldError{Path: o.path, Message: why} }
 
 func (o object) wrongAt(name, why string) error {
@@ -119,16 +56,16 @@ func (o object) wrongAt(name, why string) error {
 }
 
 // optional answers false for a field that is absent or null.
-func (o object) optional(name string) (json.RawMessage, bool) {
+func (o object) optional(name string) (string, bool) {
 	raw, found := o.fields[name]
-	return raw, found && !bytes.Equal(bytes.TrimSpace(raw), []byte("null"))
+	return raw, found && jsonb.KindOf(raw) != jsonb.Null
 }
 
 // required may be null.
-func (o object) required(name string) (json.RawMessage, error) {
+func (o object) required(name string) (string, error) {
 	raw, found := o.fields[name]
 	if !found {
-		return nil, o.wrongAt(name, "error.path.missing")
+		return "", o.wrongAt(name, "error.path.missing")
 	}
 	return raw, nil
 }
@@ -149,18 +86,15 @@ func (o object) optionalText(name string) (string, error) {
 	return o.textOf(name, raw)
 }
 
-func (o object) textOf(name string, raw json.RawMessage) (string, error) {
-	if raw[0] != '"' {
+func (o object) textOf(name string, raw string) (string, error) {
+	if jsonb.KindOf(raw) != jsonb.String {
 		return "", o.wrongAt(name, "error.expected.jsstring")
 	}
-	var s string
-	if err := json.Unmarshal(raw, &s); err != nil || !utf8.ValidString(s) {
-		return "", o.wrongAt(name, "error.expected.jsstring")
-	}
+	s := jsonb.Unquoted(raw)
 	if len(s) > maxText {
 		return "", o.wrongAt(name, fmt.Sprintf("more than %d bytes", maxText))
 	}
-	return strings.ReplaceAll(s, "\x00", ""), nil
+	return s, nil
 }
 
 func (o object) boolean(name string) (bool, error) {
@@ -168,11 +102,10 @@ func (o object) boolean(name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var b *bool
-	if json.Unmarshal(raw, &b) != nil || b == nil {
+	if jsonb.KindOf(raw) != jsonb.Bool {
 		return false, o.wrongAt(name, "error.expected.jsboolean")
 	}
-	return *b, nil
+	return raw == "true", nil
 }
 
 // within puts a FieldError of a part, whose path begins at the part's own root, under the name it has here.

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"errors"
 	"maps"
 	"net/http/httptest"
 	"net/url"
@@ -16,7 +15,6 @@ import (
 	"she/internal/access"
 	"she/internal/directory"
 	"she/internal/hat"
-	"she/internal/jsonb"
 	"she/internal/vault"
 )
 
@@ -356,58 +354,6 @@ func FuzzQueryParameters(f *testing.F) {
 				}
 				seen[id] = true
 			}
-		}
-	})
-}
-
-func TestElements(t *testing.T) {
-	for text, want := range map[string]int{
-		`[]`: 0, ` [ ] `: 0, `[1]`: 1, `[1,[2,3],{"a":[4]}]`: 3, "\t[null]\n": 1,
-	} {
-		if list, isArray, err := elements([]byte(text)); err != nil || !isArray || len(list) != want {
-			t.Errorf("%s: %d elements, array %v, %v; want %d", text, len(list), isArray, err, want)
-		}
-	}
-	for _, text := range []string{`{}`, `5`, `"[1]"`, ``, `null`, `{bad`} {
-		if _, isArray, err := elements([]byte(text)); isArray || err != nil {
-			t.Errorf("%s: array %v, %v; want to leave it to the parser", text, isArray, err)
-		}
-	}
-	for _, text := range []string{`[`, `[1`, `[1,`, `[1,]`, `[1 2]`, `[1]x`, `[1][2]`, `[bad]`, `[1}`} {
-		if _, _, err := elements([]byte(text)); !errors.Is(err, jsonb.ErrNotJSON) {
-			t.Errorf("%s: %v", text, err)
-		}
-	}
-	many := "[" + strings.Repeat("0,", maxRecords) + "0]"
-	if _, _, err := elements([]byte(many)); err != error(errTooMany) {
-		t.Errorf("too many: %v", err)
-	}
-}
-
-// Splitting an array and parsing its elements accepts exactly what parsing it whole does.
-func FuzzElements(f *testing.F) {
-	for _, seed := range []string{`[1,{"a":2}]`, `[`, `[1,]`, ` [null] `, `["\ud800"]`, "[\"\xff\"]"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		list, isArray, err := elements(text)
-		if !isArray {
-			return
-		}
-		if err == nil {
-			for _, element := range list {
-				if _, err = hat.ParseData(element); err != nil {
-					break
-				}
-			}
-		}
-		_, whole := hat.ParseData(text)
-		if whole == nil && err != nil {
-			t.Fatalf("split: %v, whole: fine", err)
-		}
-		// One level of nesting less remains when the array around it is gone.
-		if whole != nil && err == nil && !errors.Is(whole, jsonb.ErrTooDeep) {
-			t.Fatalf("split: fine, whole: %v", whole)
 		}
 	})
 }

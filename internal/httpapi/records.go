@@ -1,13 +1,13 @@
 package httpapi
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/jsonb"
 	"she/internal/vault"
 )
 
@@ -25,20 +25,21 @@ var errCouldNotInsert = controller(http.StatusBadRequest, "Bad Request", "Could 
 
 // items are the elements of a request body that must be an array. objectAt reads each when its turn comes, so that not
 // all are in memory as objects.
-func (q *request) items(w *recorder) ([]json.RawMessage, error) {
+func (q *request) items(w *recorder) ([]string, error) {
 	text, err := q.body(w)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := hat.ParseData(text); err != nil {
-		return nil, err
-	}
-	list, isArray, err := elements(text)
+	canonical, err := jsonb.Canonical(text)
 	if err != nil {
 		return nil, err
 	}
-	if !isArray {
+	if jsonb.KindOf(canonical) != jsonb.Array {
 		return nil, &hat.FieldError{Path: rootPath, Message: "error.expected.jsarray"}
+	}
+	list, err := elements(canonical)
+	if err != nil {
+		return nil, err
 	}
 	if err := q.hold(dataFactor*int64(len(text)) + recordHold*int64(len(list))); err != nil {
 		return nil, err
@@ -46,9 +47,20 @@ func (q *request) items(w *recorder) ([]json.RawMessage, error) {
 	return list, nil
 }
 
+// elements are those of an array in canonical text.
+func elements(array string) (list []string, err error) {
+	for element := range jsonb.Elements(array) {
+		if len(list) == maxRecords {
+			return nil, errTooMany
+		}
+		list = append(list, element)
+	}
+	return list, nil
+}
+
 func itemPath(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
-// endpointData reads what is common to all records of a body: where, and what.
+// endpointData reads, in a canonical document, what is common to all records of a body: where, and what.
 func (o object) endpointData() (e hat.Endpoint, d hat.Data, err error) {
 	name, err := o.text("endpoint")
 	if err != nil {
@@ -61,8 +73,7 @@ func (o object) endpointData() (e hat.Endpoint, d hat.Data, err error) {
 	if err != nil {
 		return e, d, err
 	}
-	d, err = hat.ParseData(raw)
-	return e, d, err
+	return e, hat.DataFromStoredText(raw), nil // a piece of canonical text is canonical
 }
 
 // draft reads one record to store. sourceTimestamp, sourceUniqueId and recordId are accepted and ignored; of links
@@ -75,12 +86,12 @@ func (o object) draft(withLinks bool) (d hat.Draft, err error) {
 	if !found {
 		return d, nil
 	}
-	list, isArray, err := elements(raw)
+	if jsonb.KindOf(raw) != jsonb.Array {
+		return d, o.wrongAt("links", "error.expected.jsarray")
+	}
+	list, err := elements(raw)
 	if err != nil {
 		return d, err
-	}
-	if !isArray {
-		return d, o.wrongAt("links", "error.expected.jsarray")
 	}
 	for i, element := range list {
 		link, err := objectAt(itemPath(o.path+".links", i), element)

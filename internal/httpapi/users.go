@@ -138,7 +138,7 @@ const maxRoles = 64
 func rolesOf(o object) ([]access.Role, error) {
 	roles := []access.Role{}
 	if raw, found := o.optional("roles"); found {
-		if json.Unmarshal(raw, &roles) != nil {
+		if json.Unmarshal([]byte(raw), &roles) != nil {
 			return nil, o.wrongAt("roles", "error.expected.jsarray")
 		}
 	}

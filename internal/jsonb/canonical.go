@@ -6,6 +6,7 @@ import (
 	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // A canonicaliser writes JSON text in canonical form while it reads it, in one pass and without a tree: text of ten
@@ -18,7 +19,9 @@ type canonicaliser struct {
 	depth   int
 	members []member // of the objects that are open
 	sorting []byte
-	err     error // why it gave up, if that is no matter of syntax
+	// asWritten keeps members in the order in which they were written.
+	asWritten bool
+	err       error // why it gave up, if that is no matter of syntax
 }
 
 // A member of an object: its key without escapes, and where it begins and ends in out.
@@ -50,43 +53,87 @@ func (c *canonicaliser) free() {
 	}
 }
 
-// canonical is the canonical form of valid UTF-8, or not ok. err says why not, or is nil if encoding/json can tell.
-func canonical(text []byte) (_ string, ok bool, err error) {
+// Canonical reads one JSON value and puts it in canonical form, so that two texts of one value are equal bytes:
+// no white space; object keys in the order of PostgreSQL's jsonb (shorter first, then bytes); of a repeated key
+// the last; the character U+0000 removed from strings (in a key, where two could then be one, it is refused); numbers
+// exact, without exponent where that is short, without trailing zeros (1.50 is 1.5, 1e2 is 100, -0 is 0).
+func Canonical(text []byte) (string, error) { return read(text, false) }
+
+// Compact is Canonical for where the order of members matters: those of objects stay as they were written, repeated ones
+// included. What reads canonical text reads this too.
+func Compact(text []byte) (string, error) { return read(text, true) }
+
+func read(text []byte, asWritten bool) (string, error) {
+	if !utf8.Valid(text) {
+		return "", errUTF8
+	}
 	c := newCanonicaliser(text)
 	defer c.free()
+	c.asWritten = asWritten
 	if !c.value() || !c.ended() {
-		return "", false, c.err
+		return "", c.wrong(MaxDepth)
 	}
-	return string(c.out), true, nil
+	return c.made(), nil
 }
 
-// CanonicalList reads an array of at most so many elements as Canonical reads each of them. Not ok says that it is none,
-// or that something in it needs a closer look: then the elements have to be read one by one.
-func CanonicalList(text []byte, most int) (all []string, ok bool) {
-	c := newCanonicaliser(nil) // out holds one element at a time
-	c.in = text
+// CanonicalList reads an array of at most so many elements, each as Canonical reads it, in one pass. isArray is false if the
+// text begins as no array does: then nothing else was looked at. The elements share one string, which lives as long as any
+// of them.
+func CanonicalList(text []byte, most int) (list []string, isArray bool, err error) {
+	c := newCanonicaliser(text)
 	defer c.free()
-	if !utf8.Valid(text) || c.space() != '[' {
-		return nil, false
+	if c.space() != '[' {
+		return nil, false, nil
+	}
+	if !utf8.Valid(text) {
+		return nil, true, errUTF8
 	}
 	c.at++
+	var ends []int
 	for more := c.space() != ']'; more; {
-		c.out = c.out[:0]
-		if len(all) == most || !c.value() {
-			return nil, false
+		if len(ends) == most {
+			return nil, true, ErrTooMany
 		}
-		all = append(all, string(c.out))
+		if !c.value() {
+			return nil, true, c.wrong(MaxDepth + 1)
+		}
+		ends = append(ends, len(c.out))
 		switch c.space() {
 		case ',':
 			c.at++
 		case ']':
 			more = false
 		default:
-			return nil, false
+			return nil, true, c.wrong(MaxDepth + 1)
 		}
 	}
-	c.at++
-	return all, c.ended()
+	if c.at++; !c.ended() {
+		return nil, true, c.wrong(MaxDepth + 1)
+	}
+	all, from := c.made(), 0
+	list = make([]string, len(ends))
+	for i, end := range ends {
+		list[i], from = all[from:end], end
+	}
+	return list, true, nil
+}
+
+// made is what was written. Large text is not copied: its buffer is not used again.
+func (c *canonicaliser) made() string {
+	if large := cap(c.out) > maxKeptBuffer; large && len(c.out) > cap(c.out)/2 {
+		out := c.out
+		c.out = nil
+		return unsafe.String(unsafe.SliceData(out), len(out))
+	}
+	return string(c.out)
+}
+
+// wrong says why reading was given up.
+func (c *canonicaliser) wrong(deepest int) error {
+	if tooDeep(c.in, deepest) {
+		return ErrTooDeep
+	}
+	return complaint(c.in, c.err)
 }
 
 // ended says that nothing follows.
@@ -384,7 +431,7 @@ func (c *canonicaliser) object() bool {
 			return false
 		}
 	}
-	if !sorted {
+	if !sorted && !c.asWritten {
 		c.sort(c.members[mine:], begin)
 	}
 	c.at++

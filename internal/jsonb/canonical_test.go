@@ -95,7 +95,7 @@ func FuzzCanonical(f *testing.F) {
 
 // parseTree is Canonical by way of a tree.
 func parseTree(text []byte) (string, error) {
-	if tooDeep(text) {
+	if tooDeep(text, MaxDepth) {
 		return "", ErrTooDeep
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
@@ -183,25 +183,107 @@ func TestParsingTakesNoTree(t *testing.T) {
 	}
 }
 
-// A list is its elements, read one by one; what is no list, or not plain, is left to the caller.
+// A list is its elements, read one by one: what is refused as a whole has an element that is, or is no list.
 func FuzzCanonicalList(f *testing.F) {
-	for _, s := range []string{`[]`, ` [ 1 , {"b":[2],"a":{}} , "x" ] `, `[1,2,3,4,5]`, `[[[]]]`, `[1`, `[1,]`, `[1]]`, `{}`, `[{"a":1,"a":2}]`, "[\"\xff\"]", ``} {
+	for _, s := range []string{`[]`, ` [ 1 , {"b":[2],"a":{}} , "x" ] `, `[1,2,3,4,5]`, `[[[]]]`, `[1`, `[1,]`, `[1]]`, `{}`, `[{"a":1,"a":2}]`, "[\"\xff\"]", ``,
+		`[`, `[1,`, `[1 2]`, `[1]x`, `[1][2]`, `[bad]`, `[1}`, "\t[null]\n", `["\ud800"]`, `"[1]"`, `[{"\u0000":1}]`, `[1e999999]`,
+		strings.Repeat("[", MaxDepth+1) + strings.Repeat("]", MaxDepth+1), strings.Repeat("[", MaxDepth+2) + strings.Repeat("]", MaxDepth+2)} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		const most = 4
-		all, ok := CanonicalList(text, most)
-		if !ok {
+		all, isArray, err := CanonicalList(text, most)
+		if trimmed := bytes.TrimLeft(text, " \t\r\n"); isArray != (len(trimmed) > 0 && trimmed[0] == '[') {
+			t.Fatalf("%q: array %v", text, isArray)
+		}
+		if !isArray {
 			return
 		}
 		var list []json.RawMessage
-		if err := json.Unmarshal(text, &list); err != nil || len(list) != len(all) || len(all) > most {
-			t.Fatalf("%q: %d elements, want %d, %v", text, len(all), len(list), err)
+		want := json.Unmarshal(text, &list)
+		switch {
+		case want != nil:
+			if !errors.Is(err, ErrNotJSON) && !errors.Is(err, ErrTooDeep) && !errors.Is(err, ErrTooMany) && !errors.Is(err, ErrNumberTooLarge) {
+				t.Fatalf("%q: %v, want %v", text, err, want)
+			}
+			return
+		case len(list) > most:
+			if err == nil {
+				t.Fatalf("%q: %d elements", text, len(all))
+			}
+			return
 		}
 		for i, element := range list {
-			if want, err := Canonical(element); err != nil || all[i] != want {
-				t.Fatalf("%q: element %d is %q, want %q, %v", text, i, all[i], want, err)
+			one, wrong := Canonical(element)
+			if wrong != nil {
+				if err == nil {
+					t.Fatalf("%q: element %d: %v", text, i, wrong)
+				}
+				return
 			}
+			if err == nil && (len(all) != len(list) || all[i] != one) {
+				t.Fatalf("%q: element %d is %q, want %q", text, i, all[i], one)
+			}
+		}
+		if err != nil {
+			t.Fatalf("%q: %v, and each element is fine", text, err)
+		}
+	})
+}
+
+func TestCanonicalList(t *testing.T) {
+	for text, want := range map[string]error{
+		`[1,2,3]`: nil, `[]`: nil, `[1,2,3,4]`: ErrTooMany, `[1,2,3,4`: ErrTooMany, `[1,2`: ErrNotJSON, `[1]]`: ErrNotJSON, "[\"\xff\"]": ErrNotJSON,
+		`[{"\u0000":1}]`: ErrNulInKey, `[1e999999]`: ErrNumberTooLarge,
+		strings.Repeat("[", MaxDepth+1) + strings.Repeat("]", MaxDepth+1): nil, // an element may nest as a value may
+		strings.Repeat("[", MaxDepth+2) + strings.Repeat("]", MaxDepth+2): ErrTooDeep,
+	} {
+		if list, isArray, err := CanonicalList([]byte(text), 3); !isArray || !errors.Is(err, want) {
+			t.Errorf("%.40s: %d elements, array %v, %v; want %v", text, len(list), isArray, err, want)
+		}
+	}
+}
+
+// The members of an object are found in the order in which encoding/json comes across them.
+func FuzzCompact(f *testing.F) {
+	for _, s := range []string{
+		`{}`, ` { } `, `{"a":1}`, `{"a" : [ {"b":"}"} , "]" ] , "\"\\":"\"" ,"c":{},"d":null , "a":-1.5e3}`, "{\"a\"\n:\ttrue\r\n}", `{"":""}`,
+		`{"a":"x","b":[[],{}],"c":{"d":{"e":[]}}}`, `{"bb":1,"a":{"y":1,"x":2,"y":3},"bb":2}`, `{"\u0062":1,"\u0061":"\u0000"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		compact, err := Compact(text)
+		canonical, wrong := Canonical(text)
+		if fmt.Sprint(err) != fmt.Sprint(wrong) {
+			t.Fatalf("%q: %v, canonical %v", text, err, wrong)
+		}
+		if err != nil {
+			return
+		}
+		if again, err := Canonical([]byte(compact)); err != nil || again != canonical {
+			t.Fatalf("%q: compact is %s, which is %s; want %s", text, compact, again, canonical)
+		}
+		if again, err := Compact([]byte(compact)); err != nil || again != compact {
+			t.Fatalf("%q: compact is %s, and then %s", text, compact, again)
+		}
+		if KindOf(compact) != Object {
+			return
+		}
+		dec := json.NewDecoder(bytes.NewReader(text))
+		_, _ = dec.Token()
+		for key, value := range Members(compact) {
+			name, _ := dec.Token()
+			var raw json.RawMessage
+			if err := dec.Decode(&raw); err != nil || name != Unescaped(key) {
+				t.Fatalf("%q: key %q, want %q, %v", text, key, name, err)
+			}
+			if want := canon(t, string(raw)); canon(t, value) != want {
+				t.Fatalf("%q: value %s, want %s", text, value, want)
+			}
+		}
+		if dec.More() {
+			t.Fatalf("%q: members are missing in %s", text, compact)
 		}
 	})
 }

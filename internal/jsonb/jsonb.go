@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
 )
 
 // MaxDepth bounds how deeply arrays and objects nest, so that no recursion of ours or of a function's runtime can
@@ -29,26 +28,11 @@ var (
 	// ErrNotJSON is wrapped when the text is no JSON value we can keep; ErrTooDeep when it nests beyond MaxDepth.
 	ErrNotJSON  = errors.New("not JSON")
 	ErrNulInKey = fmt.Errorf("%w: an object key contains the character U+0000", ErrNotJSON)
+	errUTF8     = fmt.Errorf("%w: invalid UTF-8", ErrNotJSON)
 	ErrTooDeep  = fmt.Errorf("JSON nests deeper than %d levels", MaxDepth)
+	// ErrTooMany is what CanonicalList answers to a longer array.
+	ErrTooMany = errors.New("the array has too many elements")
 )
-
-// Canonical reads one JSON value and puts it in canonical form, so that two texts of one value are equal bytes:
-// no white space; object keys in the order of PostgreSQL's jsonb (shorter first, then bytes); of a repeated key
-// the last; the character U+0000 removed from strings (in a key, where two could then be one, it is refused); numbers
-// exact, without exponent where that is short, without trailing zeros (1.50 is 1.5, 1e2 is 100, -0 is 0).
-func Canonical(text []byte) (string, error) {
-	if !utf8.Valid(text) {
-		return "", fmt.Errorf("%w: invalid UTF-8", ErrNotJSON)
-	}
-	made, ok, err := canonical(text)
-	switch {
-	case ok:
-		return made, nil
-	case tooDeep(text):
-		return "", ErrTooDeep
-	}
-	return "", complaint(text, err)
-}
 
 // complaint says where a text is no JSON, or else what is wrong with it.
 func complaint(text []byte, wrong error) error {
@@ -79,7 +63,7 @@ func position(err error) string {
 }
 
 // tooDeep counts brackets outside strings; it need not understand the rest.
-func tooDeep(text []byte) bool {
+func tooDeep(text []byte, deepest int) bool {
 	depth, inString := 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -89,7 +73,7 @@ func tooDeep(text []byte) bool {
 			inString = !inString
 		case inString:
 		case c == '{' || c == '[':
-			if depth++; depth > MaxDepth {
+			if depth++; depth > deepest {
 				return true
 			}
 		case c == '}' || c == ']':
