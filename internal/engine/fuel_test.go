@@ -49,6 +49,23 @@ func TestBundleThatCostsTooMuch(t *testing.T) {
 	})
 }
 
+// What costs too much costs too much at each attempt: it is parked after the first, and newer data goes on without it.
+func TestOutOfFuelIsNotTriedAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.installBundle("greedy", individual, costly("a/x"), "she/greedy", silent)
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "greedy")
+		w.post("alice", "a/x", strings.Repeat("the river was quiet ", 150_000))
+		expect(t, w.runs("alice", "greedy"), "refused:"+CodeFuel)
+		expect(t, w.why("alice", "greedy"), "parked")
+		w.pass(24 * time.Hour)
+		expect(t, w.runs("alice", "greedy"), "refused:"+CodeFuel)
+		w.post("alice", "a/x", "small")
+		expect(t, w.runs("alice", "greedy"), "refused:"+CodeFuel+" committed")
+	})
+}
+
 // The time limit of a run bounds its evaluation too; what it waits for others is not its own.
 func TestEvaluationWithinTheTimeLimitOfARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -28,7 +28,7 @@ const (
 	CodeWider    = "Bundle.WiderThanGranted"
 	CodeTooLarge = plan.CodeRequestTooLarge
 	CodeTooMuch  = "Bundle.TooMuchToSort"
-	CodeFuel     = "Bundle.TooMuchWork"
+	CodeFuel     = plan.CodeTooMuchWork
 	CodeTooLong  = "Bundle.TooLong"
 	CodeRevoked  = "Grant.Revoked"
 	CodeNoMemory = "Server.NoMemory"

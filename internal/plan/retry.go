@@ -69,11 +69,11 @@ func (t Tries) of(f *hat.Fault) int {
 
 // Retry says how long to wait after the last of these failures, f, and whether to park: to try it no more until
 // somebody asks. What the operator must mend, and what
-// waits for room in the HAT, is never parked. What is too large for any request is parked at once.
+// waits for room in the HAT, is never parked. What is too large for any request, or out of fuel, is parked at once.
 // random in [0, 1) spreads pauses by ±20 %, so that a common cause does not bring everybody back at once.
 func Retry(f *hat.Fault, tries Tries, random float64) (pause time.Duration, park bool) {
 	p := patienceOf(f)
-	if p.attempts > 0 && tries.of(f) >= p.attempts || Oversize(f) {
+	if p.attempts > 0 && tries.of(f) >= p.attempts || Foregone(f) {
 		return jitter(p.longest, random), true
 	}
 	return jitter(p.grown(tries.of(f)), random), false

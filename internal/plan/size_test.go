@@ -6,9 +6,12 @@ import (
 	"she/internal/hat"
 )
 
-func TestWhatIsTooLargeIsParkedAtOnce(t *testing.T) {
+func TestWhatCannotChangeIsParkedAtOnce(t *testing.T) {
 	if _, park := Retry(hat.NewFault(hat.Author, CodeRequestTooLarge, ""), Tries{Failed: 1}, 0); !park {
 		t.Error("what no request can hold is tried again")
+	}
+	if _, park := Retry(hat.NewFault(hat.Author, CodeTooMuchWork, ""), Tries{Failed: 1}, 0); !park {
+		t.Error("a question that costs too much is asked again")
 	}
 	if _, park := Retry(hat.NewFault(hat.Author, "Answer.TooLarge", ""), Tries{Failed: 1}, 0); park {
 		t.Error("an answer of a function may be another next time")
@@ -42,7 +45,7 @@ func TestHalve(t *testing.T) {
 
 func TestTogether(t *testing.T) {
 	broken, cancelled := hat.NewFault(hat.Author, "Runtime.Exit", ""), hat.NewFault(hat.Owner, "Run.Cancelled", "")
-	tooLarge := hat.NewFault(hat.Author, CodeRequestTooLarge, "")
+	tooLarge, costly := hat.NewFault(hat.Author, CodeRequestTooLarge, ""), hat.NewFault(hat.Author, CodeTooMuchWork, "")
 	for _, c := range []struct {
 		says   string
 		parked *hat.Fault
@@ -57,6 +60,8 @@ func TestTogether(t *testing.T) {
 		{"what somebody ended waits for somebody", cancelled, false, 1, false},
 		{"who asks gets that too", cancelled, true, 0, true},
 		{"but nothing that is too large", tooLarge, true, 1, false},
+		{"what costs too much is not tried again beside what is new", costly, false, 1, false},
+		{"who asks gets it", costly, true, 1, true},
 		{"nothing is parked for no reason", nil, true, 1, false},
 	} {
 		if got := Together(c.parked, c.asked, c.failed); got != c.want {

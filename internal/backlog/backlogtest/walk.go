@@ -95,7 +95,7 @@ var (
 	faults = []*hat.Fault{
 		hat.NewFault(hat.Author, "Runtime.Exit", "x"), hat.NewFault(hat.Author, "Runtime.Exit", "x"),
 		hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x"), hat.NewFault(hat.Operator, "X", "x"),
-		hat.NewFault(hat.Owner, "X", "x"), hat.NewFault(hat.Engine, "X", "x"),
+		hat.NewFault(hat.Author, plan.CodeTooMuchWork, "x"), hat.NewFault(hat.Owner, "X", "x"), hat.NewFault(hat.Engine, "X", "x"),
 	}
 )
 
