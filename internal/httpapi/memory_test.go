@@ -1,12 +1,18 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"she/internal/access"
 	"she/internal/engine"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
 )
 
 func withMemory(b *engine.Budget) setting {
@@ -110,4 +116,92 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	if s := b.Stats(); s.Used != 0 || s.Waiting != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+func usersOf(t testing.TB, v vault.Vault) (all []vault.User) {
+	t.Helper()
+	err := v.EachUser(t.Context(), func(int) error { return nil }, func(u vault.User) error { all = append(all, u); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// The lists that a HAT's owner and partners can make long are acquired as they are read: without memory each is refused,
+// and others go on.
+func TestListsAreAcquired(t *testing.T) {
+	const share = 96 << 20
+	b := engine.NewBudget(4*share, 0)
+	w := newWorld(t, withMemory(b))
+	v, release := w.open(w.bob)
+	defer release()
+	// Of a HAT from before roles had a bound. Who was deleted is not shown, and yet read: only what is acquired before
+	// refuses the list.
+	many := make([]access.Role, 20_000)
+	for i := range many {
+		many[i] = access.Role{Title: access.TitleValidate}
+	}
+	gone := hat.NewUserID()
+	if err := v.CreateUser(t.Context(), vault.User{ID: gone, Username: deletedName(gone), Roles: many}); err != nil {
+		t.Fatal(err)
+	}
+	var records []string
+	for i := range 2000 {
+		records = append(records, fmt.Sprintf(`{"endpoint":"rumpel/%s%d","data":{"n":%d}}`, strings.Repeat("e", 470), i, i))
+	}
+	w.post("bob", api+"/data-batch", "["+strings.Join(records, ",")+"]").want(201)
+
+	full, err := b.Acquire(t.Context(), w.bob.ID, share-200<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range []string{"/users/user", api + "/data/sources"} {
+		w.get("bob", list).want(503)
+		w.call("GET", list, w.token("eve"), "", "Host", "eve.test:9000").want(200)
+	}
+	full.Release()
+	err = v.CreateUser(t.Context(), vault.User{ID: hat.NewUserID(), Username: "many", Roles: many, Enabled: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := w.get("bob", "/users/user").want(200); strings.Count(a.body, "validate") < len(many) {
+		t.Errorf("%d bytes of users", len(a.body))
+	}
+	var sources map[string][]string
+	if err := json.Unmarshal([]byte(w.get("bob", api+"/data/sources").want(200).body), &sources); err != nil {
+		t.Fatal(err)
+	}
+	if len(sources) != 1 || len(sources["rumpel"]) != len(records) || !slices.IsSorted(sources["rumpel"]) {
+		t.Errorf("%d namespaces, %d endpoints", len(sources), len(sources["rumpel"]))
+	}
+	if s := b.Stats(); s.Used != 0 || s.Refused < 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A HAT has so many users and no more, whoever makes them; those who are there are changed, and one who is deleted makes room.
+func TestUsersOfAHATAreBounded(t *testing.T) {
+	w := newWorld(t)
+	v, release := w.open(w.bob)
+	defer release()
+	var last hat.UserID
+	for i := len(usersOf(t, v)); i < plan.MaxUsers; i++ {
+		last = hat.NewUserID()
+		if err := v.CreateUser(t.Context(), vault.User{ID: last, Username: fmt.Sprintf("u%d", i), Enabled: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	more := func(who string) answer {
+		return w.post(who, "/users/user", `{"email":"more-`+who+`","role":"validate"}`)
+	}
+	for _, who := range []string{"bob", "hpp"} {
+		more(who).want(507, `{"error":"Insufficient Storage","message":"The HAT would have 501 users, and may have 500; delete one first"}`)
+	}
+	path := "/users/user/" + last.String()
+	w.call("PUT", path+"/update", w.token("bob"), `{"email":"renamed","role":"validate"}`).want(201)
+	w.call("PUT", path+"/disable", w.token("bob"), "").want(200)
+	more("bob").want(507)
+	w.call("PUT", path+"/delete", w.token("bob"), "").want(200)
+	more("bob").want(201)
+	more("hpp").want(507)
 }

@@ -254,27 +254,39 @@ func (s *server) linkRecords(w *recorder, q *request) error {
 	return nil
 }
 
-// sources: GET /data/sources.
+// endpointsHold is a page of endpoints, each of at most 512 bytes, and the row it was read from.
+const endpointsHold = vault.EndpointsPage * 2 * 512
+
+// sources: GET /data/sources. The endpoints of a namespace follow each other.
 func (s *server) sources(w *recorder, q *request) error {
-	all, err := q.vault.Endpoints(q.Context(), q.caller)
+	if err := q.grow(endpointsHold); err != nil {
+		return err
+	}
+	out := q.spool(w)
+	out.text("{")
+	namespace := ""
+	err := q.vault.EachEndpoint(q.Context(), q.caller, func(e hat.Endpoint) error {
+		if ns := e.Namespace().String(); ns != namespace {
+			if err := out.hold(len(ns) + 8); err != nil {
+				return err
+			}
+			if namespace != "" {
+				out.text("],")
+			}
+			out.name(ns)
+			out.begin()
+			namespace = ns
+		}
+		return out.element(e.Path(), 2*len(e.Path())+8)
+	})
 	if err != nil {
 		return err
 	}
-	// The list, the map of it and the answer, for as long as the client takes.
-	held := int64(0)
-	for _, e := range all {
-		held += 128 + 4*int64(len(e.String()))
+	if namespace != "" {
+		out.text("]")
 	}
-	if err := q.grow(held); err != nil {
-		return err
-	}
-	byNamespace := map[string][]string{}
-	for _, e := range all {
-		ns := e.Namespace().String()
-		byNamespace[ns] = append(byNamespace[ns], e.Path())
-	}
-	writeJSON(w, http.StatusOK, byNamespace)
-	return nil
+	out.text("}")
+	return out.end()
 }
 
 // getRecord: GET /data-record/{record}.

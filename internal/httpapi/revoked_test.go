@@ -217,7 +217,7 @@ func (s *stage) everything() string {
 	}
 	text := fmt.Sprintln(head, upto)
 	owner := access.User(s.users["bob"].ID, s.users["bob"].Roles, "")
-	for _, u := range must(v.Users(s.t.Context())) {
+	for _, u := range usersOf(s.t, v) {
 		text += fmt.Sprintln(u)
 	}
 	for _, k := range []vault.DocumentKind{vault.Combinators, vault.Bundles, vault.Debits, vault.Setups} {

@@ -13,6 +13,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/vault"
 )
 
@@ -167,33 +168,32 @@ func rolesOf(o object) ([]access.Role, error) {
 	return roles, nil
 }
 
-// listUsers: GET /users/user.
+// A user's name and roles become userFactor times what is stored, once they are parsed.
+const userFactor = 8
+
+// listUsers: GET /users/user. One after the other: there is never more than one in memory beside what waits to be sent.
 func (s *server) listUsers(w *recorder, q *request) error {
-	all, err := q.vault.Users(q.Context())
-	if err != nil {
-		return err
-	}
-	held := int64(0)
-	for _, u := range all {
-		held += 512 + int64(len(u.Username))
-		for _, r := range u.Roles {
-			held += 64 + int64(len(r.Detail))
+	size, held := 0, int64(0)
+	room := func(stored int) error {
+		size = stored
+		more := userFactor*int64(stored) - held
+		if more <= 0 {
+			return nil
 		}
-	}
-	if err := q.grow(held); err != nil {
-		return err
+		held += more
+		return q.grow(more)
 	}
 	out := q.spool(w)
 	out.begin()
-	for _, u := range all {
+	err := q.vault.EachUser(q.Context(), room, func(u vault.User) error {
 		if isDeleted(u) {
-			continue
+			return nil
 		}
-		if err := out.element(userOnWire(u), 512+128*len(u.Roles)); err != nil {
-			return err
-		}
+		return out.element(userOnWire(u), 512+2*size)
+	})
+	if err != nil {
+		return err
 	}
-	q.release()
 	return out.finish()
 }
 
@@ -210,6 +210,11 @@ func (s *server) createUser(w *recorder, q *request) error {
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
 		if err := mayManage(e.Caller(), u.Roles); err != nil {
 			return err
+		}
+		if n, err := e.CountUsers(deletedPrefix); err != nil {
+			return err
+		} else if fault := plan.OverUsers(n + 1); fault != nil {
+			return &vault.QuotaError{Fault: fault}
 		}
 		return e.CreateUser(u)
 	})

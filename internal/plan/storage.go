@@ -22,9 +22,36 @@ type Held struct {
 
 // Codes of what is over a HAT's Storage.
 const (
-	CodeBytes  = "Quota.Bytes"
-	CodeStored = "Quota.Records"
+	CodeBytes     = "Quota.Bytes"
+	CodeStored    = "Quota.Records"
+	CodeEndpoints = "Quota.Endpoints"
+	CodeUsers     = "Quota.Users"
 )
+
+// Bounds of what else a HAT holds: endpoints with a record, which whoever may write to a namespace makes by naming them, and
+// users who are not deleted. They keep lists of them short; what is there is changed as before.
+const (
+	MaxEndpoints = 10_000
+	MaxUsers     = 500
+)
+
+// OverEndpoints says why a record is refused that would leave the HAT with records at so many endpoints; nil: it is not.
+func OverEndpoints(after int64) *hat.Fault {
+	if after <= MaxEndpoints {
+		return nil
+	}
+	return hat.NewFault(hat.Owner, CodeEndpoints, fmt.Sprintf(
+		"the HAT would hold records at %d endpoints, and may at %d; write to one of them, or erase what is not needed any more",
+		after, MaxEndpoints))
+}
+
+// OverUsers says why a user is refused who would be one of so many; nil: they are not.
+func OverUsers(after int) *hat.Fault {
+	if after <= MaxUsers {
+		return nil
+	}
+	return hat.NewFault(hat.Owner, CodeUsers, fmt.Sprintf("the HAT would have %d users, and may have %d; delete one first", after, MaxUsers))
+}
 
 // StoragePause is how long work waits that a HAT has no room for, before it is looked at again. Erasing ends the wait.
 const StoragePause = 5 * time.Minute
@@ -67,9 +94,9 @@ func (s Storage) Beyond() Storage {
 	return Storage{Bytes: s.Bytes + s.Bytes/beyond}
 }
 
-// OverStorage says that f is a fault of Over or Full: time and erasing end it, no replay is needed.
+// OverStorage says that f is a fault of Over, Full or OverEndpoints: time and erasing end it, no replay is needed.
 func OverStorage(f *hat.Fault) bool {
-	return f != nil && f.Who == hat.Owner && (f.Code == CodeBytes || f.Code == CodeStored)
+	return f != nil && f.Who == hat.Owner && (f.Code == CodeBytes || f.Code == CodeStored || f.Code == CodeEndpoints)
 }
 
 // megabytes writes a number of bytes in MB of 1,048,576 bytes, as she.yaml has them, with a tenth.

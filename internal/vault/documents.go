@@ -103,6 +103,8 @@ type Edit interface {
 	DebitWith(bundle string) (id string, err error)
 	// Put stores the text under the id, whether or not there is one.
 	Put(k DocumentKind, id string, body []byte) error
+	// CountUsers counts those whose names don't begin with the prefix.
+	CountUsers(except string) (int, error)
 	// CreateUser: see Users.
 	CreateUser(u User) error
 	// ChangeUser stores what change makes of a user. ErrNotFound, ErrExists, or change's own error.

@@ -84,12 +84,18 @@ type Users interface {
 	PutUser(ctx context.Context, username string, change func(u *User, found bool) error) (User, error)
 	UserByName(ctx context.Context, username string) (User, error)
 	UserByID(ctx context.Context, id hat.UserID) (User, error)
-	Users(ctx context.Context) ([]User, error)
+	// EachUser calls f with all users, by name, one at a time: there is never more than one in memory, and f may take its
+	// time. room is asked before one is read, with the bytes of its name and roles as they are stored; its error ends it
+	// all. Who is made or renamed meanwhile may be among them or not.
+	EachUser(ctx context.Context, room func(bytes int) error, f func(User) error) error
 	// PasswordCost is the highest bcrypt cost among the hashes of the users' passwords; 0 if there is none.
 	PasswordCost(ctx context.Context) (int, error)
 	// Owner is the one user with role owner.
 	Owner(ctx context.Context) (User, error)
 }
+
+// EndpointsPage is how many endpoints are read at once.
+const EndpointsPage = 64
 
 // A Change is new data for an existing record. The endpoint, if given, must be the one it is stored at.
 type Change struct {
@@ -119,8 +125,9 @@ type Records interface {
 	Link(ctx context.Context, c access.Caller, ids []hat.RecordID) error
 	// Record is one record without its links.
 	Record(ctx context.Context, c access.Caller, id hat.RecordID) (hat.Record, error)
-	// Endpoints are those that hold a record, sorted.
-	Endpoints(ctx context.Context, c access.Caller) ([]hat.Endpoint, error)
+	// EachEndpoint calls f with those that hold a record, sorted, so that those of a namespace follow each other. There are
+	// never more than EndpointsPage in memory, and f may take its time. What is stored meanwhile may be among them or not.
+	EachEndpoint(ctx context.Context, c access.Caller, f func(hat.Endpoint) error) error
 	// Storage is what the HAT holds, and what it may hold. access.ErrDenied.
 	Storage(ctx context.Context, c access.Caller) (plan.Held, plan.Storage, error)
 	// Read calls f with one consistent snapshot of the records, which is gone when f returns. Scanning an endpoint

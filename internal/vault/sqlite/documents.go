@@ -173,6 +173,11 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	return e.t.declare(string(k), id, documentFields(k, body))
 }
 
+func (e documentEdit) CountUsers(except string) (n int, err error) {
+	err = e.t.get(e.t.ctx, "SELECT count(*) FROM users WHERE substr(username, 1, length(?1)) <> ?1", []any{except}, &n)
+	return n, err
+}
+
 func (e documentEdit) CreateUser(u vault.User) error {
 	e.t.grows = fully
 	e.t.changePeople()

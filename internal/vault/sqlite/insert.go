@@ -102,7 +102,7 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 		if d.Data.IsZero() {
 			return fmt.Errorf("write %s: a draft without data", d.Endpoint)
 		}
-		endpoint, err := t.endpoint(d.Endpoint)
+		endpoint, err := t.place(d.Endpoint)
 		if err != nil {
 			return err
 		}

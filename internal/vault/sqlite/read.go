@@ -144,27 +144,42 @@ func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r
 	return r, nil
 }
 
-// Endpoints: see vault.Records.
-func (v *Vault) Endpoints(ctx context.Context, c access.Caller) (all []hat.Endpoint, err error) {
+// EachEndpoint: see vault.Records. Each page is read in a snapshot of its own: a slow reader keeps none.
+func (v *Vault) EachEndpoint(ctx context.Context, c access.Caller, f func(hat.Endpoint) error) error {
 	if err := c.Check(access.ListEndpoints()); err != nil {
-		return nil, err
+		return err
 	}
-	err = v.read(ctx, func(conn *conn) error {
-		return conn.each(ctx, `SELECT name FROM endpoints WHERE EXISTS (SELECT 1 FROM records WHERE endpoint = endpoints.n)
-			ORDER BY name`, nil, func(scan func(...any) error) error {
-			var name string
-			if err := scan(&name); err != nil {
+	page := make([]hat.Endpoint, 0, vault.EndpointsPage)
+	for last := ""; ; last = page[len(page)-1].String() {
+		page = page[:0]
+		err := v.read(ctx, func(conn *conn) error {
+			return conn.each(ctx, `SELECT name FROM endpoints WHERE name > ?
+				AND EXISTS (SELECT 1 FROM records WHERE endpoint = endpoints.n)
+				ORDER BY name LIMIT ?`, []any{last, vault.EndpointsPage}, func(scan func(...any) error) error {
+				var name string
+				if err := scan(&name); err != nil {
+					return err
+				}
+				e, err := hat.ParseEndpoint(name)
+				if err != nil {
+					return errDamagedRow
+				}
+				page = append(page, e)
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range page {
+			if err := f(e); err != nil {
 				return err
 			}
-			e, err := hat.ParseEndpoint(name)
-			if err != nil {
-				return errDamagedRow
-			}
-			all = append(all, e)
+		}
+		if len(page) < vault.EndpointsPage {
 			return nil
-		})
-	})
-	return all, err
+		}
+	}
 }
 
 // Read: see vault.Records.

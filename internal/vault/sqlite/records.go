@@ -191,6 +191,24 @@ func (t *tx) endpoint(e hat.Endpoint) (int64, error) {
 	return n, err
 }
 
+// place is the number of an endpoint that a record is about to be stored at.
+func (t *tx) place(e hat.Endpoint) (int64, error) {
+	if n, known := t.v.filled[e]; known {
+		return n, nil
+	}
+	n, err := t.endpoint(e)
+	if err != nil {
+		return n, err
+	}
+	var filled bool
+	if err := t.get(t.ctx, "SELECT EXISTS (SELECT 1 FROM records WHERE endpoint = ?)", []any{n}, &filled); err != nil {
+		return n, err
+	}
+	t.opened = t.opened || !filled
+	keepNumber(t.v.filled, e, n)
+	return n, nil
+}
+
 // number finds or makes the row of a table of names.
 func (t *tx) number(table, column, value string) (n int64, err error) {
 	err = t.get(t.ctx, "SELECT n FROM "+table+" WHERE "+column+" = ?", []any{value}, &n)

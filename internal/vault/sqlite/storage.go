@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
 )
@@ -31,6 +32,9 @@ func (t *tx) fits() error {
 	if t.v.reserve.givenUp() {
 		return fmt.Errorf("%w: what is left is kept for erasing", vault.ErrFull)
 	}
+	if err := t.fitsEndpoints(); err != nil {
+		return err
+	}
 	limit := t.v.holds(t.v.id)
 	if limit == (plan.Storage{}) {
 		return nil
@@ -46,6 +50,29 @@ func (t *tx) fits() error {
 		return &vault.QuotaError{Fault: fault}
 	}
 	return nil
+}
+
+// fitsEndpoints answers a *vault.QuotaError if a record is stored where none was, and the HAT has records at more endpoints
+// than it may. Names that hold none any more stay in the table, for the log names them: they don't count.
+func (t *tx) fitsEndpoints() error {
+	if !t.opened {
+		return nil
+	}
+	// Counting all names is quick, and enough nearly always.
+	fault, err := t.overEndpoints("")
+	if err == nil && fault != nil {
+		fault, err = t.overEndpoints(" WHERE EXISTS (SELECT 1 FROM records WHERE endpoint = endpoints.n)")
+	}
+	if err == nil && fault != nil {
+		err = &vault.QuotaError{Fault: fault}
+	}
+	return err
+}
+
+func (t *tx) overEndpoints(where string) (*hat.Fault, error) {
+	var n int64
+	err := t.get(t.ctx, "SELECT count(*) FROM endpoints"+where, nil, &n)
+	return plan.OverEndpoints(n), err
 }
 
 // notFull answers a *vault.QuotaError if the HAT holds all it may: what a run would write could not be kept.
@@ -173,7 +200,7 @@ func (v *Vault) Storage(ctx context.Context, c access.Caller) (h plan.Held, limi
 func (t *tx) roomAgain() error {
 	for _, table := range []string{"pending", "ranges"} {
 		_, err := t.exec(t.ctx, "UPDATE "+table+` SET not_before = ?1 WHERE not_before > ?1 AND NOT parked AND
-			json_extract(fault, '$.code') IN (?2, ?3)`, t.now.UnixMicro(), plan.CodeBytes, plan.CodeStored)
+			json_extract(fault, '$.code') IN (?2, ?3, ?4)`, t.now.UnixMicro(), plan.CodeBytes, plan.CodeStored, plan.CodeEndpoints)
 		if err != nil {
 			return err
 		}

@@ -417,7 +417,7 @@ func TestOpenFilesFollowThePlaces(t *testing.T) {
 				if err := write(t, v, callers[i], `1`); err != nil {
 					t.Error(err)
 				}
-				if _, err := v.Endpoints(context.Background(), callers[i]); err != nil {
+				if err := v.EachEndpoint(context.Background(), callers[i], func(hat.Endpoint) error { return nil }); err != nil {
 					t.Error(err)
 				}
 				release()

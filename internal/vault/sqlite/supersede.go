@@ -261,6 +261,7 @@ func (t *tx) remove(s stored) error {
 		return err
 	}
 	t.records--
+	clear(t.v.filled)
 	for _, g := range groups {
 		if _, err := t.exec(t.ctx,
 			"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"she/internal/access"
@@ -150,16 +151,30 @@ func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
 	return u, err
 }
 
-// Users: see vault.Users. By name.
-func (v *Vault) Users(ctx context.Context) (all []vault.User, err error) {
-	err = v.read(ctx, func(c *conn) error {
-		return c.each(ctx, userColumns+"ORDER BY username", nil, func(scan func(...any) error) error {
-			u, err := scanUser(scan)
-			all = append(all, u)
+// EachUser: see vault.Users. Each is read in a snapshot of its own: a slow reader keeps none.
+func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func(vault.User) error) error {
+	next := "SELECT username, octet_length(username) + octet_length(roles) FROM users WHERE username >= ? ORDER BY username LIMIT 1"
+	for name := ""; ; next = strings.Replace(next, ">=", ">", 1) {
+		size := 0
+		err := v.read(ctx, func(c *conn) error { return c.get(ctx, next, []any{name}, &name, &size) })
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		} else if err != nil {
 			return err
-		})
-	})
-	return all, err
+		}
+		if err := room(size); err != nil {
+			return err
+		}
+		u, err := v.user(ctx, "username = ? AND octet_length(username) + octet_length(roles) <= ?", name, size)
+		if errors.Is(err, vault.ErrNotFound) {
+			continue // renamed, or given more meanwhile: room was not asked for that
+		} else if err != nil {
+			return err
+		}
+		if err := f(u); err != nil {
+			return err
+		}
+	}
 }
 
 // PasswordCost: see vault.Users. A hash is "$2a$12$" and what follows, 60 bytes.

@@ -51,6 +51,7 @@ type Vault struct {
 	fields map[int64][]field               // by endpoint, as they are in the file; nil: not read yet
 	people map[hat.UserID]int64            // numbers of users, which never change
 	places map[hat.Endpoint]int64          // the same of endpoints
+	filled map[hat.Endpoint]int64          // those of endpoints that are known to hold a record
 	chains map[string]int64                // and of chains
 	person struct {                        // the Owner; n is 0 until it was read
 		n  int64
@@ -104,6 +105,7 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*Vau
 		grants:    map[access.GrantID]access.Grant{},
 		people:    map[hat.UserID]int64{},
 		places:    map[hat.Endpoint]int64{},
+		filled:    map[hat.Endpoint]int64{},
 		chains:    map[string]int64{},
 		chunk:     minChore,
 		pages:     unknownPages,

@@ -42,6 +42,7 @@ type tx struct {
 	peopled          bool // users have changed
 	grows            growth
 	counted          bool // Vault.pages counts what it adds
+	opened           bool // an endpoint that held no record has one
 }
 
 // state is what the row of table hat says.
@@ -324,6 +325,7 @@ func (v *Vault) forget() {
 	clear(v.grants)
 	clear(v.people)
 	clear(v.places)
+	clear(v.filled)
 	clear(v.chains)
 	v.person.n = 0
 	v.fields, v.alone = nil, false

@@ -336,7 +336,7 @@ func testReading(t *testing.T, fresh func(testing.TB) Opener) {
 		p.wants(err, access.ErrDenied)
 		_, err = p.v.Record(p.ctx(), app(p, reads("a")), secret[0].ID)
 		p.wants(err, access.ErrDenied)
-		_, err = p.v.Endpoints(p.ctx(), access.Caller{})
+		_, err = endpointsOf(p.ctx(), p.v, access.Caller{})
 		p.wants(err, access.ErrDenied)
 		p.wants(p.v.Read(p.ctx(), app(p, reads("a")), func(src bundle.Source, _ hat.Seq) error {
 			for _, err := range src.Linked(p.ctx(), old[0].ID, endpoint(t, "b/x")) {
@@ -356,10 +356,26 @@ func testReading(t *testing.T, fresh func(testing.TB) Opener) {
 		_, err = p.v.Record(p.ctx(), f, old[0].ID)
 		p.wants(err, vault.ErrNotFound)
 
-		all, err := p.v.Endpoints(p.ctx(), p.owner)
+		all, err := endpointsOf(p.ctx(), p.v, p.owner)
 		p.must(err)
 		if want := []hat.Endpoint{endpoint(t, "a/x"), endpoint(t, "b/x")}; !slices.Equal(all, want) {
 			t.Errorf("endpoints are %v", all)
+		}
+
+		// More than a page, across namespaces of which one is the beginning of another.
+		var want []string
+		for i := range 2*vault.EndpointsPage + 1 {
+			for _, ns := range []string{"m", "m-n"} {
+				want = append(want, fmt.Sprintf("%s/x%d", ns, i))
+				p.write(want[len(want)-1], `1`)
+			}
+		}
+		want = append(want, "a/x", "b/x")
+		slices.Sort(want)
+		all, err = endpointsOf(p.ctx(), p.v, p.owner)
+		p.must(err)
+		if got := strings.Fields(strings.Trim(fmt.Sprint(all), "[]")); !slices.Equal(got, want) {
+			t.Errorf("endpoints are %v", got)
 		}
 	})
 

@@ -197,6 +197,58 @@ func testStorage(t *testing.T, fresh func(testing.TB) Opener) {
 		CheckHAT(t, p.v)
 	})
 
+	t.Run("endpoints with a record are bounded", func(t *testing.T) {
+		p := newPerson(t, fresh)
+		g := p.grant("f", individual, "she/f", "a/x1")
+		p.enable(g)
+		drafts := make([]hat.Draft, plan.MaxEndpoints)
+		for i := range drafts {
+			drafts[i] = draft(t, fmt.Sprintf("a/x%d", i), `1`)
+		}
+		all, err := p.v.Append(p.ctx(), p.owner, drafts, false)
+		p.must(err)
+		last := p.last()
+		for _, skip := range []bool{false, true} {
+			_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/more", `1`), draft(t, "a/x2", `2`)}, skip)
+			refused(t, "one more", err, plan.CodeEndpoints)
+		}
+		linked := draft(t, "a/x2", `"parent"`)
+		linked.Links = []hat.Draft{draft(t, "a/more", `1`)}
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{linked}, false)
+		refused(t, "one more in a link", err, plan.CodeEndpoints)
+		if p.last() != last {
+			t.Error("what was refused left something")
+		}
+		// What is there is written to; the result of a function with a new endpoint waits for room, however often it is tried.
+		p.write("a/x2", `2`)
+		for range 7 {
+			pl := p.claim(g.Function)
+			_, err = p.v.Commit(p.ctx(), pl, output(t, g, `"derived"`))
+			refused(t, "a result", err, plan.CodeEndpoints)
+			var over *vault.QuotaError
+			errors.As(err, &over)
+			p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, over.Fault))
+			if s := p.state(g.Function); s.Front == nil || s.Front.Parked || len(s.Ranges) > 0 {
+				t.Fatalf("its work is %+v %+v", s.Front, s.Ranges)
+			}
+			p.clock.move(10 * time.Minute)
+		}
+		p.restart()
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/more", `1`)}, false)
+		refused(t, "one more in another life", err, plan.CodeEndpoints)
+		// A name whose last record is erased makes room at once, and is one more when it is used again.
+		p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{all[0].ID}))
+		p.runOnceAfter(g.Function, `"derived"`)
+		p.has("she/f", `"derived"`)
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x0", `1`)}, false)
+		refused(t, "a name that was used before", err, plan.CodeEndpoints)
+		p.must(p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(t, "a/x1")))
+		p.write("a/x0", `1`)
+		_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x1", `1`)}, false)
+		refused(t, "the name that was erased", err, plan.CodeEndpoints)
+		CheckHAT(t, p.v)
+	})
+
 	t.Run("who may see it", func(t *testing.T) {
 		p := newPerson(t, fresh)
 		p.storage = func() plan.Storage { return plan.Storage{Bytes: 1 << 30, Records: 7} }

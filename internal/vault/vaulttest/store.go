@@ -38,7 +38,7 @@ func testStore(t *testing.T, fresh func(testing.TB) Opener) {
 	bob, release, err := p.store.Open(p.ctx(), "bob")
 	p.must(err)
 	defer release()
-	if all, err := bob.Endpoints(p.ctx(), p.owner); err != nil || len(all) != 0 {
+	if all, err := endpointsOf(p.ctx(), bob, p.owner); err != nil || len(all) != 0 {
 		t.Errorf("bob has %v, %v", all, err)
 	}
 	p.restart()
@@ -136,9 +136,33 @@ func testUsers(t *testing.T, fresh func(testing.TB) Opener) {
 	if owner, err := p.v.Owner(p.ctx()); err != nil || owner.ID != p.user.ID {
 		t.Errorf("the owner is %s, %v", owner.ID, err)
 	}
-	if all, err := p.v.Users(p.ctx()); err != nil || len(all) != 2 || all[1].ID != bob.ID {
-		t.Errorf("%d users, %v", len(all), err)
+	var all []vault.User
+	asked := 0
+	p.must(p.v.EachUser(p.ctx(), func(bytes int) error { asked += bytes; return nil }, func(u vault.User) error {
+		all = append(all, u)
+		if least := len(u.Username); asked < least {
+			t.Errorf("%s was read when room was asked for %d bytes", u.Username, asked)
+		}
+		return nil
+	}))
+	if len(all) != 2 || all[0].ID != p.user.ID || all[1].ID != bob.ID {
+		t.Errorf("users are %v", all)
 	}
+	// Who gets no room is not read; an error ends the list.
+	none := errors.New("no room")
+	p.wants(p.v.EachUser(p.ctx(), func(int) error { return none }, func(u vault.User) error {
+		t.Errorf("%s was read without room", u.Username)
+		return nil
+	}), none)
+	p.wants(p.v.EachUser(p.ctx(), func(int) error { return nil }, func(vault.User) error { return none }), none)
+	p.must(p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error {
+		for prefix, want := range map[string]int{"none ": 2, bob.Username: 1} {
+			if n, err := e.CountUsers(prefix); err != nil || n != want {
+				t.Errorf("%d users but those named %q…, %v; want %d", n, prefix, err, want)
+			}
+		}
+		return nil
+	}))
 
 	cost := func(want int) {
 		t.Helper()

@@ -454,7 +454,7 @@ func (c *checker) receipts(ctx context.Context) {
 }
 
 func (c *checker) records(ctx context.Context) {
-	endpoints, err := c.v.Endpoints(ctx, c.owner)
+	endpoints, err := endpointsOf(ctx, c.v, c.owner)
 	if err != nil {
 		c.Errorf("CheckHAT: endpoints: %v", err)
 		return
@@ -603,4 +603,9 @@ func (c *checker) superseded(ctx context.Context) {
 			}
 		}
 	}
+}
+
+func endpointsOf(ctx context.Context, v vault.Vault, c access.Caller) (all []hat.Endpoint, err error) {
+	err = v.EachEndpoint(ctx, c, func(e hat.Endpoint) error { all = append(all, e); return nil })
+	return all, err
 }
