@@ -51,7 +51,8 @@ func dotnetPackage(t testing.TB) string {
 		compile("Edges", "Edges.cs")
 		compile("Words", "Words.cs")
 		compile("Hostile", "Hostile.cs", "Amazon.Lambda.Core")
-		for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile"} {
+		compile("Settings", "Settings.cs", "Amazon.Lambda.Core")
+		for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile", "Settings"} {
 			if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
 				`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
 				t.Fatal(err)

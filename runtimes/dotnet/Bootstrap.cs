@@ -2,12 +2,14 @@
 // Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 //
 // It is compiled on the host it runs on, by csc or by mcs, so it keeps to C# 6 and to what .NET Core 3.1 has.
+//
+// It lives in the function's process, whose code may set anything for the whole of it: the console, the culture, contexts,
+// the environment. So what is needed is opened and asked before that code is loaded, and no such setting is relied on after.
 using System;
 using System.Collections.Generic;
 using System.IO;
-using System.Net;
-using System.Net.Sockets;
 using System.Text;
+using System.Threading;
 
 namespace She.Runtime
 {
@@ -24,41 +26,67 @@ namespace She.Runtime
 
     public static class Bootstrap
     {
-        static readonly string Api = Environment.GetEnvironmentVariable("AWS_LAMBDA_RUNTIME_API");
-
         /// <summary>Given up when memory runs out, so that there is some to say so.</summary>
-        internal static byte[] Reserve = new byte[2 << 20];
-
-        sealed class Reply
-        {
-            public readonly Dictionary<string, string> Headers = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
-            public byte[] Body;
-        }
+        internal static byte[] Reserve;
 
         public static int Main()
         {
+            Api.Open();
+            Invocation.Remember();
+            Warm();
             Handler handler;
             Fresh fresh;
             try
             {
                 handler = Handler.Find(Environment.GetEnvironmentVariable("_HANDLER"));
                 fresh = new Fresh(handler);
-                Warm(handler, fresh);
+                fresh.Randomness();
+                handler.Warm();
             }
             catch (Exception e)
             {
                 Report("init/error", e);
+                Api.Exit(1); // also where the function left threads or has handlers of the end
                 return 1;
             }
             for (;;)
             {
-                Reply next = Request("GET", "invocation/next");
+                Api.Reply next = Api.Request("GET", "invocation/next");
                 fresh.Randomness();
+                Settle();
                 AnswerOne(handler, next);
             }
         }
 
-        static void AnswerOne(Handler handler, Reply next)
+        /// <summary>Takes back what was set for this thread and would have the handler wait for ever, or fail for no reason of
+        /// its own: a context in which nobody runs what is posted to it, an interruption meant for what is over.</summary>
+        static void Settle()
+        {
+            SynchronizationContext.SetSynchronizationContext(null);
+            try
+            {
+                Thread.CurrentThread.Join(0);
+            }
+            catch (ThreadInterruptedException)
+            {
+            }
+        }
+
+        /// <summary>Lets go what the function has printed, wherever it prints to by now.</summary>
+        static void Flush()
+        {
+            try
+            {
+                Console.Out.Flush();
+                Console.Error.Flush();
+            }
+            catch (Exception)
+            {
+                // It is something of the function's.
+            }
+        }
+
+        static void AnswerOne(Handler handler, Api.Reply next)
         {
             string path = "invocation/" + next.Headers["Lambda-Runtime-Aws-Request-Id"] + "/";
             string trace;
@@ -74,21 +102,46 @@ namespace She.Runtime
                 Report(path + "error", e);
                 return;
             }
-            Console.Out.Flush();
-            Console.Error.Flush();
-            Request("POST", path + "response", answer);
+            Flush();
+            Api.Request("POST", path + "response", answer);
         }
 
-        /// <summary>Compiles before the event, and so before a copy is made, what will be needed after it. Runs nothing
-        /// of the author's.</summary>
-        static void Warm(Handler handler, Fresh fresh)
+        /// <summary>Compiles what will be needed later: before the event, and so before a copy is made, and before the
+        /// function's code, which may leave no file to open. Runs nothing of the author's.</summary>
+        static void Warm()
         {
-            fresh.Randomness();
+            Reserve = new byte[2 << 20];
             var document = new StringBuilder();
-            Document(document, new Fault("", "", new IOException()));
+            Document(document, new Fault("", "", new IOException("\n")));
             Text(new IOException());
-            handler.Warm();
-            Console.Out.Flush();
+            Settle();
+            Flush();
+            Api.Warm();
+        }
+
+        /// <summary>An exception of the function's may fail where it is asked for its own words.</summary>
+        static string MessageOf(Exception e)
+        {
+            try
+            {
+                return e.Message ?? "";
+            }
+            catch (Exception)
+            {
+                return "(its text can't be had: Message throws)";
+            }
+        }
+
+        static string StackOf(Exception e)
+        {
+            try
+            {
+                return e.StackTrace ?? "";
+            }
+            catch (Exception)
+            {
+                return "";
+            }
         }
 
         static string TypeOf(Exception e)
@@ -102,7 +155,7 @@ namespace She.Runtime
         {
             Exception shown = e is Fault && e.InnerException != null ? e.InnerException : e;
             to.Append("{\"errorMessage\":");
-            Quote(to, e.Message);
+            Quote(to, MessageOf(e));
             to.Append(",\"errorType\":");
             Quote(to, TypeOf(e));
             to.Append(",\"stackTrace\":[");
@@ -126,10 +179,10 @@ namespace She.Runtime
         static List<string> Trace(Exception e)
         {
             var lines = new List<string>();
-            foreach (string raw in (e.StackTrace ?? "").Split('\n'))
+            foreach (string raw in StackOf(e).Split('\n'))
             {
                 string line = raw.Trim();
-                if (line.StartsWith("at She.Runtime.") || lines.Count == 200)
+                if (line.StartsWith("at She.Runtime.", StringComparison.Ordinal) || lines.Count == 200)
                 {
                     break;
                 }
@@ -138,8 +191,8 @@ namespace She.Runtime
                     lines.Add(line);
                 }
             }
-            while (lines.Count > 0 && (lines[lines.Count - 1].StartsWith("at System.Reflection.") || lines[lines.Count - 1].StartsWith("at System.RuntimeMethodHandle.")
-                || lines[lines.Count - 1].StartsWith("--- End of ")))
+            while (lines.Count > 0 && (lines[lines.Count - 1].StartsWith("at System.Reflection.", StringComparison.Ordinal) || lines[lines.Count - 1].StartsWith("at System.RuntimeMethodHandle.", StringComparison.Ordinal)
+                || lines[lines.Count - 1].StartsWith("--- End of ", StringComparison.Ordinal)))
             {
                 lines.RemoveAt(lines.Count - 1);
             }
@@ -152,7 +205,7 @@ namespace She.Runtime
             var to = new StringBuilder("[ERROR] ");
             for (Exception e = error; e != null; e = e.InnerException)
             {
-                to.Append(e == error ? "" : "caused by ").Append(TypeOf(e)).Append(": ").Append(e.Message).Append('\n');
+                to.Append(e == error ? "" : "caused by ").Append(TypeOf(e)).Append(": ").Append(MessageOf(e)).Append('\n');
                 foreach (string line in Trace(e))
                 {
                     to.Append("   ").Append(line).Append('\n');
@@ -168,7 +221,11 @@ namespace She.Runtime
             {
                 if (c < ' ' || c == '"' || c == '\\' || char.IsSurrogate(c))
                 {
-                    to.Append("\\u").Append(((int)c).ToString("x4"));
+                    to.Append("\\u");
+                    for (int shift = 12; shift >= 0; shift -= 4)
+                    {
+                        to.Append("0123456789abcdef"[c >> shift & 15]);
+                    }
                 }
                 else
                 {
@@ -184,133 +241,11 @@ namespace She.Runtime
             {
                 Reserve = null;
             }
-            Console.Out.Flush();
-            Console.Error.Write(Text(e));
-            Console.Error.Flush();
+            Flush();
+            Api.Complain(Text(e));
             var document = new StringBuilder();
             Document(document, e);
-            Request("POST", path, Encoding.UTF8.GetBytes(document.ToString()), e is OutOfMemoryException ? "Runtime.OutOfMemory" : TypeOf(e));
-        }
-
-        /// <summary>What requests go over; kept for the next one.</summary>
-        static NetworkStream connection;
-        static Stream replies;
-
-        /// <summary>Sends one request to the Runtime API and gives what it said.</summary>
-        static Reply Request(string method, string path, byte[] body = null, string errorType = null)
-        {
-            var head = new StringBuilder(method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + Api + "\r\n");
-            if (body != null)
-            {
-                head.Append("Content-Type: application/json\r\nContent-Length: " + body.Length + "\r\n");
-            }
-            if (errorType != null)
-            {
-                head.Append("Lambda-Runtime-Function-Error-Type: " + Plain(errorType) + "\r\n");
-            }
-            byte[] first = Encoding.ASCII.GetBytes(head.Append("\r\n").ToString());
-            if (connection != null)
-            {
-                try
-                {
-                    return Exchange(first, body);
-                }
-                catch (IOException)
-                {
-                    HangUp(); // a function may close what it did not open
-                }
-            }
-            int colon = Api.LastIndexOf(':');
-            var s = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-            s.Connect(new IPEndPoint(IPAddress.Parse(Api.Substring(0, colon)), int.Parse(Api.Substring(colon + 1))));
-            connection = new NetworkStream(s, true);
-            replies = new BufferedStream(connection, 1 << 16);
-            return Exchange(first, body);
-        }
-
-        static Reply Exchange(byte[] head, byte[] body)
-        {
-            if (body != null && body.Length <= 1 << 16) // one packet wakes the other side once
-            {
-                Array.Resize(ref head, head.Length + body.Length);
-                body.CopyTo(head, head.Length - body.Length);
-                body = null;
-            }
-            try
-            {
-                connection.Write(head, 0, head.Length);
-                if (body != null)
-                {
-                    connection.Write(body, 0, body.Length);
-                }
-            }
-            catch (IOException)
-            {
-                // Too large: the reply says so, if it still can be read; the other side knows anyway.
-            }
-            Reply r = Read(replies);
-            string after;
-            if (r.Headers.TryGetValue("Connection", out after) && after == "close")
-            {
-                HangUp();
-            }
-            return r;
-        }
-
-        static void HangUp()
-        {
-            connection.Dispose();
-            connection = null;
-        }
-
-        static Reply Read(Stream from)
-        {
-            var r = new Reply();
-            string line = Line(from);
-            while ((line = Line(from)) != "")
-            {
-                int colon = line.IndexOf(':');
-                if (colon > 0)
-                {
-                    r.Headers[line.Substring(0, colon)] = line.Substring(colon + 1).Trim();
-                }
-            }
-            r.Body = new byte[int.Parse(r.Headers["Content-Length"])];
-            for (int at = 0, n; at < r.Body.Length; at += n)
-            {
-                if ((n = from.Read(r.Body, at, r.Body.Length - at)) == 0)
-                {
-                    throw new EndOfStreamException("the Runtime API hung up");
-                }
-            }
-            return r;
-        }
-
-        static string Line(Stream from)
-        {
-            var text = new StringBuilder();
-            for (int c; (c = from.ReadByte()) != '\n';)
-            {
-                if (c < 0)
-                {
-                    throw new EndOfStreamException("the Runtime API hung up");
-                }
-                text.Append((char)c);
-            }
-            return text.ToString().Trim();
-        }
-
-        static string Plain(string name)
-        {
-            var to = new StringBuilder();
-            foreach (char c in name)
-            {
-                if ((c < 128 && char.IsLetterOrDigit(c) || c == '_' || c == '.') && to.Length < 100)
-                {
-                    to.Append(c);
-                }
-            }
-            return to.ToString();
+            Api.Request("POST", path, Encoding.UTF8.GetBytes(document.ToString()), e is OutOfMemoryException ? "Runtime.OutOfMemory" : TypeOf(e));
         }
     }
 }

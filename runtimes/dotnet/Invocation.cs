@@ -13,6 +13,23 @@ namespace She.Runtime
     {
         IDictionary<string, string> headers;
 
+        /// <summary>The environment as it was before the function's code.</summary>
+        static readonly Dictionary<string, string> environment = new Dictionary<string, string>();
+
+        public static void Remember()
+        {
+            foreach (System.Collections.DictionaryEntry e in Environment.GetEnvironmentVariables())
+            {
+                environment[(string)e.Key] = (string)e.Value;
+            }
+        }
+
+        static string Named(string name)
+        {
+            string value;
+            return environment.TryGetValue(name, out value) ? value : null;
+        }
+
         public static object As(Type contract, IDictionary<string, string> headers)
         {
             object made = typeof(DispatchProxy).GetMethods()
@@ -29,20 +46,20 @@ namespace She.Runtime
                 case "get_AwsRequestId": return Header("Lambda-Runtime-Aws-Request-Id");
                 case "get_InvokedFunctionArn": return Header("Lambda-Runtime-Invoked-Function-Arn");
                 case "get_TraceId": return Header("Lambda-Runtime-Trace-Id");
-                case "get_FunctionName": return Environment.GetEnvironmentVariable("AWS_LAMBDA_FUNCTION_NAME");
-                case "get_FunctionVersion": return Environment.GetEnvironmentVariable("AWS_LAMBDA_FUNCTION_VERSION");
-                case "get_LogGroupName": return Environment.GetEnvironmentVariable("AWS_LAMBDA_LOG_GROUP_NAME");
-                case "get_LogStreamName": return Environment.GetEnvironmentVariable("AWS_LAMBDA_LOG_STREAM_NAME");
-                case "get_MemoryLimitInMB": return int.Parse(Environment.GetEnvironmentVariable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
+                case "get_FunctionName": return Named("AWS_LAMBDA_FUNCTION_NAME");
+                case "get_FunctionVersion": return Named("AWS_LAMBDA_FUNCTION_VERSION");
+                case "get_LogGroupName": return Named("AWS_LAMBDA_LOG_GROUP_NAME");
+                case "get_LogStreamName": return Named("AWS_LAMBDA_LOG_STREAM_NAME");
+                case "get_MemoryLimitInMB": return Api.Number(Named("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
                 case "get_RemainingTime":
-                    long left = long.Parse(Header("Lambda-Runtime-Deadline-Ms")) - DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+                    long left = Api.Long(Header("Lambda-Runtime-Deadline-Ms")) - DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
                     return TimeSpan.FromMilliseconds(Math.Max(0, left));
                 case "get_Logger": return As(member.ReturnType, headers);
             }
-            if (member.Name.StartsWith("Log")) // of the logger; the message is the last text, after a level
+            if (member.Name.StartsWith("Log", StringComparison.Ordinal)) // of the logger; the message is the last text, after a level
             {
                 var message = (string)args.LastOrDefault(a => a is string);
-                Console.Write(member.Name == "Log" && args.Length == 1 ? message : message + "\n");
+                Api.Message(member.Name == "Log" && args.Length == 1 ? message : message + "\n");
                 return null;
             }
             Type t = member.ReturnType;

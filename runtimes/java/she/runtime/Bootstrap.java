@@ -1,26 +1,25 @@
 package she.runtime;
 
-import java.io.BufferedInputStream;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.io.InputStream;
-import java.io.OutputStream;
-import java.net.Socket;
+import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 
 /**
  * Runs an AWS Lambda handler written for the JVM: asks the Runtime API for the event, calls the handler, reports.
  * Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+ *
+ * It lives in the function's process, whose code may set anything for the whole of it: streams, locale, properties, a
+ * security manager, how sockets are made. So what is needed is opened and asked before that code is loaded (Api, Log, ENV),
+ * and no such setting is relied on after.
  */
 public final class Bootstrap {
-    private static final String API = System.getenv("AWS_LAMBDA_RUNTIME_API");
+    /** The environment as it was: a function may reach into the map that System.getenv gives. */
+    static final Map<String, String> ENV = new HashMap<>(System.getenv());
 
     /** Given up when memory runs out, so that there is some to say so. */
     private static byte[] reserve = new byte[2 << 20];
@@ -36,32 +35,34 @@ public final class Bootstrap {
         }
     }
 
-    private static final class Reply {
-        final Map<String, String> headers = new HashMap<>();
-        byte[] body = {};
-    }
-
     public static void main(String[] args) throws Exception {
+        Api.open();
+        Fresh fresh = new Fresh();
+        warm(fresh);
         Handler handler = null;
-        Fresh fresh = null;
         try {
-            handler = Handler.find(System.getenv("_HANDLER"));
-            fresh = new Fresh(handler);
-            warm(fresh);
+            handler = Handler.find(ENV.get("_HANDLER"));
+            fresh.of(handler);
+            fresh.randomness();
         } catch (Throwable e) {
             report("init/error", e);
-            Runtime.getRuntime().halt(1);
+            halt();
         }
         for (;;) {
-            Reply next = request("GET", "invocation/next", null, null);
+            Api.Reply next = Api.request("GET", "invocation/next", null, null);
             fresh.randomness();
+            Thread.interrupted(); // what interrupted us between two events was meant for none of them
             answerOne(handler, next);
         }
     }
 
-    private static void answerOne(Handler handler, Reply next) throws IOException {
+    private static void answerOne(Handler handler, Api.Reply next) throws IOException {
         String path = "invocation/" + next.headers.get("lambda-runtime-aws-request-id") + "/";
-        System.setProperty("com.amazonaws.xray.traceHeader", next.headers.getOrDefault("lambda-runtime-trace-id", ""));
+        try {
+            System.setProperty("com.amazonaws.xray.traceHeader", next.headers.getOrDefault("lambda-runtime-trace-id", ""));
+        } catch (RuntimeException e) {
+            // The function has something of its own for the properties, or forbids to set them.
+        }
         byte[] answer;
         try {
             answer = handler.call(next.body, new Invocation(next.headers));
@@ -69,18 +70,24 @@ public final class Bootstrap {
             report(path + "error", e);
             return;
         }
-        System.out.flush();
-        System.err.flush();
-        request("POST", path + "response", answer, null);
+        Log.flush();
+        Api.request("POST", path + "response", answer, null);
     }
 
-    /** Loads before the event, and so before a copy is made, what will be needed after it. Runs nothing of the author's. */
+    /**
+     * Loads what will be needed later: before the event, and so before a copy is made, and before the function's code, which
+     * may leave no file to open. Runs nothing of the author's.
+     */
     private static void warm(Fresh fresh) throws Exception {
         fresh.randomness();
         Values any = Values.of(Map.class, Bootstrap.class.getClassLoader());
         any.write(any.read("{\"a\":[1,-2.5e3,true,null,\"\\u00e9\"],\"b\":{\"c\":12345678901234567890}}".getBytes(StandardCharsets.UTF_8)));
-        text(document(new Fault("", "", new IOException(new IOException()))));
+        Map<String, Object> d = document(new Fault("", "", new IOException(new IOException())));
+        text(d);
+        Json.write(d);
+        Api.warm();
         new Invocation(new HashMap<>()).getRemainingTimeInMillis();
+        Log.flush();
     }
 
     /** A function's error in Lambda's form. */
@@ -92,20 +99,29 @@ public final class Bootstrap {
             type = ((Fault) error).type;
             shown = error.getCause() == null ? error : error.getCause();
         }
-        d.put("errorMessage", error.getMessage());
+        d.put("errorMessage", message(error));
         d.put("errorType", type);
         d.put("stackTrace", trace(shown));
         Throwable cause = shown.getCause();
         Map<String, Object> at = d;
         for (int i = 0; cause != null && i < 10; i++, cause = cause.getCause()) {
             Map<String, Object> inner = new LinkedHashMap<>();
-            inner.put("errorMessage", cause.getMessage());
+            inner.put("errorMessage", message(cause));
             inner.put("errorType", cause.getClass().getName());
             inner.put("stackTrace", trace(cause));
             at.put("cause", inner);
             at = inner;
         }
         return d;
+    }
+
+    /** An exception of the function's may fail where it is asked for its own words. */
+    private static String message(Throwable error) {
+        try {
+            return error.getMessage();
+        } catch (RuntimeException e) {
+            return "(its text can't be had: getMessage throws)";
+        }
     }
 
     /** The function's own frames: from where it happened to where we called. */
@@ -143,95 +159,36 @@ public final class Bootstrap {
                 type = "Runtime.OutOfMemory";
             }
             Map<String, Object> d = document(error);
-            System.out.flush();
-            System.err.print(text(d));
-            System.err.flush();
-            request("POST", path, Json.write(d), type);
+            Log.complain(text(d));
+            Api.request("POST", path, Json.write(d), type);
         } catch (Throwable again) {
-            Runtime.getRuntime().halt(1); // no memory or no one to tell: the exit tells
+            halt(); // no memory or no one to tell: the exit tells
         }
     }
 
-    /** What requests go over; kept for the next one. */
-    private static Socket connection;
-    private static InputStream replies;
+    /** What halt comes to, below the question whether it is allowed. */
+    private static final Method HALT = halt0();
 
-    /** Sends one request to the Runtime API and gives what it said. */
-    private static Reply request(String method, String path, byte[] body, String errorType) throws IOException {
-        StringBuilder head = new StringBuilder(method + " /2018-06-01/runtime/" + path + " HTTP/1.1\r\nHost: " + API + "\r\n");
-        if (body != null) {
-            head.append("Content-Type: application/json\r\nContent-Length: " + body.length + "\r\n");
-        }
-        if (errorType != null) {
-            head.append("Lambda-Runtime-Function-Error-Type: " + plain(errorType) + "\r\n");
-        }
-        byte[] first = head.append("\r\n").toString().getBytes(StandardCharsets.ISO_8859_1);
-        if (connection != null) {
-            try {
-                return exchange(first, body);
-            } catch (IOException e) {
-                hangUp(); // a function may close what it did not open
-            }
-        }
-        int colon = API.lastIndexOf(':');
-        connection = new Socket(API.substring(0, colon), Integer.parseInt(API.substring(colon + 1)));
-        connection.setTcpNoDelay(true);
-        replies = new BufferedInputStream(connection.getInputStream(), 1 << 16);
-        return exchange(first, body);
-    }
-
-    private static Reply exchange(byte[] head, byte[] body) throws IOException {
-        OutputStream out = connection.getOutputStream();
-        if (body != null && body.length <= 1 << 16) { // one packet wakes the other side once
-            byte[] both = Arrays.copyOf(head, head.length + body.length);
-            System.arraycopy(body, 0, both, head.length, body.length);
-            head = both;
-            body = null;
-        }
+    private static Method halt0() {
         try {
-            out.write(head);
-            if (body != null) {
-                out.write(body);
-            }
-        } catch (IOException tooLarge) {
-            // The reply says so, if it still can be read; the other side knows anyway.
+            Method m = Class.forName("java.lang.Shutdown").getDeclaredMethod("halt0", int.class);
+            m.setAccessible(true);
+            return m;
+        } catch (ReflectiveOperationException | RuntimeException e) {
+            return null; // this Java calls it otherwise
         }
-        Reply r = read(replies);
-        if ("close".equals(r.headers.get("connection"))) {
-            hangUp();
-        }
-        return r;
     }
 
-    private static void hangUp() throws IOException {
-        connection.close();
-        connection = null;
-    }
-
-    private static Reply read(InputStream in) throws IOException {
-        Reply r = new Reply();
-        for (String line = line(in); !(line = line(in)).isEmpty(); ) {
-            int colon = line.indexOf(':');
-            if (colon > 0) {
-                r.headers.put(line.substring(0, colon).toLowerCase(Locale.ROOT), line.substring(colon + 1).trim());
+    /** Ends this process, also where a security manager of the function's forbids it. */
+    private static void halt() {
+        try {
+            Runtime.getRuntime().halt(1);
+        } catch (SecurityException e) {
+            try {
+                HALT.invoke(null, 1);
+            } catch (ReflectiveOperationException | RuntimeException none) {
+                throw e;
             }
         }
-        r.body = in.readNBytes(Integer.parseInt(r.headers.get("content-length")));
-        return r;
-    }
-
-    private static String line(InputStream in) throws IOException {
-        ByteArrayOutputStream text = new ByteArrayOutputStream();
-        for (int c; (c = in.read()) != '\n'; text.write(c)) {
-            if (c < 0) {
-                throw new IOException("the Runtime API hung up");
-            }
-        }
-        return text.toString("ISO-8859-1").trim();
-    }
-
-    private static String plain(String name) {
-        String s = name.replaceAll("[^A-Za-z0-9_.]", "");
-        return s.substring(0, Math.min(s.length(), 100));
     }
 }

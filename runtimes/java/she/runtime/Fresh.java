@@ -35,8 +35,11 @@ final class Fresh {
     private static final int ENOUGH = 1024;
 
     private final List<Step> steps = new ArrayList<>();
+    private final FileInputStream urandom;
 
-    Fresh(Handler handler) {
+    /** Finds the platform's own, before the function's code is loaded: it may remove the providers. */
+    Fresh() throws IOException {
+        urandom = new FileInputStream("/dev/urandom"); // kept, since a function may open as many files as there can be
         // One generator stands behind all SecureRandoms of such a name, UUID.randomUUID's among them.
         for (String name : new String[] {"NativePRNG", "NativePRNGNonBlocking", "NativePRNGBlocking"}) {
             try {
@@ -70,6 +73,10 @@ final class Fresh {
         });
         quietly(() -> held(field(Class.forName("java.lang.Math$RandomNumberGeneratorHolder"), "randomNumberGenerator"), null));
         quietly(() -> held(field(java.util.Collections.class, "r"), null));
+    }
+
+    /** Adds those of the handler. */
+    void of(Handler handler) {
         Class<?> outermost = handler.type;
         while (outermost.getEnclosingClass() != null) {
             outermost = outermost.getEnclosingClass();
@@ -82,15 +89,14 @@ final class Fresh {
 
     void randomness() throws IOException {
         // What is left in the buffer must not be there next time: that may be in a copy.
-        try (DataInputStream kernel = new DataInputStream(new BufferedInputStream(new FileInputStream("/dev/urandom"), ENOUGH))) {
-            for (Step s : steps) {
-                try {
-                    s.run(kernel);
-                } catch (IOException e) {
-                    throw e;
-                } catch (Exception | LinkageError e) {
-                    // As with what was not found: this Java has no such generator.
-                }
+        DataInputStream kernel = new DataInputStream(new BufferedInputStream(urandom, ENOUGH));
+        for (Step s : steps) {
+            try {
+                s.run(kernel);
+            } catch (IOException e) {
+                throw e;
+            } catch (Exception | LinkageError e) {
+                // As with what was not found: this Java has no such generator.
             }
         }
     }

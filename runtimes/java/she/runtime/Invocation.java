@@ -4,6 +4,7 @@ import com.amazonaws.services.lambda.runtime.ClientContext;
 import com.amazonaws.services.lambda.runtime.CognitoIdentity;
 import com.amazonaws.services.lambda.runtime.Context;
 import com.amazonaws.services.lambda.runtime.LambdaLogger;
+import java.nio.charset.StandardCharsets;
 import java.util.Map;
 
 /** What a handler gets as its last argument. */
@@ -25,23 +26,23 @@ final class Invocation implements Context {
     }
 
     public String getLogGroupName() {
-        return System.getenv("AWS_LAMBDA_LOG_GROUP_NAME");
+        return Bootstrap.ENV.get("AWS_LAMBDA_LOG_GROUP_NAME");
     }
 
     public String getLogStreamName() {
-        return System.getenv("AWS_LAMBDA_LOG_STREAM_NAME");
+        return Bootstrap.ENV.get("AWS_LAMBDA_LOG_STREAM_NAME");
     }
 
     public String getFunctionName() {
-        return System.getenv("AWS_LAMBDA_FUNCTION_NAME");
+        return Bootstrap.ENV.get("AWS_LAMBDA_FUNCTION_NAME");
     }
 
     public String getFunctionVersion() {
-        return System.getenv("AWS_LAMBDA_FUNCTION_VERSION");
+        return Bootstrap.ENV.get("AWS_LAMBDA_FUNCTION_VERSION");
     }
 
     public int getMemoryLimitInMB() {
-        return Integer.parseInt(System.getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
+        return Integer.parseInt(Bootstrap.ENV.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
     }
 
     public int getRemainingTimeInMillis() {
@@ -65,22 +66,17 @@ final class Invocation implements Context {
     }
 
     public LambdaLogger getLogger() {
-        return new Log();
+        return new Lines();
     }
 
     /** Each message is a line of the log. */
-    private static final class Log implements LambdaLogger {
+    private static final class Lines implements LambdaLogger {
         public void log(String message) {
-            if (message != null && message.endsWith("\n")) {
-                System.out.print(message);
-            } else {
-                System.out.println(message);
-            }
+            Log.message((message != null && message.endsWith("\n") ? message : message + "\n").getBytes(StandardCharsets.UTF_8));
         }
 
         public void log(byte[] message) {
-            System.out.write(message, 0, message.length);
-            System.out.flush();
+            Log.message(message);
         }
     }
 }

@@ -52,7 +52,7 @@ final class Json {
             } else if (pair) {
                 to.append(c).append(s.charAt(++i));
             } else if (c < ' ' || Character.isSurrogate(c)) { // half a pair has no UTF-8
-                to.append(String.format("\\u%04x", (int) c));
+                to.append("\\u").append(Integer.toHexString(0x10000 | c), 1, 5); // no Formatter: it asks the locale
             } else {
                 to.append(c);
             }

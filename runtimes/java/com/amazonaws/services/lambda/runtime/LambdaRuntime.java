@@ -1,16 +1,17 @@
 package com.amazonaws.services.lambda.runtime;
 
+import java.nio.charset.StandardCharsets;
+import she.runtime.Log;
+
 /** Where code without a Context finds the logger. */
 public final class LambdaRuntime {
     private static final LambdaLogger LOGGER = new LambdaLogger() {
         public void log(String message) {
-            System.out.print(message);
-            System.out.flush();
+            log(String.valueOf(message).getBytes(StandardCharsets.UTF_8));
         }
 
         public void log(byte[] message) {
-            System.out.write(message, 0, message.length);
-            System.out.flush();
+            Log.message(message);
         }
     };
 
