@@ -52,7 +52,8 @@ func dotnetPackage(t testing.TB) string {
 		compile("Words", "Words.cs")
 		compile("Hostile", "Hostile.cs", "Amazon.Lambda.Core")
 		compile("Settings", "Settings.cs", "Amazon.Lambda.Core")
-		for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile", "Settings"} {
+		compile("Answers", "Answers.cs")
+		for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile", "Settings", "Answers"} {
 			if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
 				`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
 				t.Fatal(err)
@@ -108,7 +109,7 @@ func dotnetForms(t *testing.T, v *invoke.Invoker, with func(string) invoke.Code)
 	wantAnswer(t, v, with("Forms::Sum"), `[1,2,3]`, `6`)
 	wantAnswer(t, v, with("Forms::Soon"), `"a"`, `"a!"`)
 	wantAnswer(t, v, with("Forms::Known"), `{"name":"a","weight":0.10,"unknown":{},"parts":[{"Name":"b"}]}`,
-		`{"Name":"a/b","Weight":0.10,"Parts":[{"Name":"b","Weight":0,"Parts":null}]}`)
+		`{"Name":"a/b","Weight":0.10,"Parts":[{"Name":"b","Weight":0}]}`)
 	wantAnswer(t, v, with("Forms::Serialized"), `1`, `"READ 1 HANDLED"`)
 	a := wantAnswer(t, v, with("Forms::Describe"), `""`, `["test-dev-fn",256,36,"arn:aws:lambda:eu-west-1:000000000000:function:test-dev-fn",true,"/var/task","mine",null,"part"]`)
 	if string(a.Log) != "printed\ncomplained\nlogged\nraw\n" {

@@ -5,7 +5,6 @@ using System.Linq;
 using System.Reflection;
 using System.Runtime.ExceptionServices;
 using System.Runtime.Loader;
-using System.Text.Json;
 using System.Threading.Tasks;
 
 namespace She.Runtime
@@ -13,7 +12,7 @@ namespace She.Runtime
     /// <summary>
     /// The author's method and how it wants to be called: "Assembly::Namespace.Class::Method" of an instance or static,
     /// ([Stream or value][, ILambdaContext]) → Stream, value, nothing, or a task of these. Values are read and written by
-    /// the serializer that the package names with Lambda's attribute, else by System.Text.Json.
+    /// the serializer that the package names with Lambda's attribute, else as by Amazon's own.
     /// </summary>
     public sealed class Handler
     {
@@ -24,7 +23,6 @@ namespace She.Runtime
         public readonly object Instance; // null for a static method
         readonly MethodInfo method;
         readonly object serializer; // null: ours
-        readonly JsonSerializerOptions options = new JsonSerializerOptions { PropertyNameCaseInsensitive = true, MaxDepth = 500 };
 
         Handler(Type type, object instance, MethodInfo method, object serializer)
         {
@@ -148,7 +146,7 @@ namespace She.Runtime
             ParameterInfo[] plain = Plain(method);
             if (serializer == null && plain.Length == 1 && plain[0].ParameterType != typeof(Stream))
             {
-                JsonSerializer.Serialize(JsonSerializer.Deserialize("{}", typeof(object), options), typeof(object), options);
+                Values.Write(Values.Read(new[] { (byte)'{', (byte)'}' }, typeof(object)), typeof(object));
             }
         }
 
@@ -161,7 +159,7 @@ namespace She.Runtime
                 : Value(@event, p.ParameterType)).ToArray();
             object answer = Unwrapped(() => method.Invoke(Instance, args));
             Type type = method.ReturnType;
-            if (type.FullName.StartsWith("System.Threading.Tasks.ValueTask"))
+            if (type.FullName.StartsWith("System.Threading.Tasks.ValueTask", StringComparison.Ordinal))
             {
                 answer = type.GetMethod("AsTask").Invoke(answer, null);
                 type = type.GetMethod("AsTask").ReturnType;
@@ -193,7 +191,7 @@ namespace She.Runtime
             {
                 if (serializer == null)
                 {
-                    return JsonSerializer.Deserialize(@event, type, options);
+                    return Values.Read(@event, type);
                 }
                 MethodInfo read = serializer.GetType().GetInterface(SerializerInterface).GetMethod("Deserialize").MakeGenericMethod(type);
                 return Unwrapped(() => read.Invoke(serializer, new object[] { new MemoryStream(@event) }));
@@ -215,7 +213,7 @@ namespace She.Runtime
             {
                 if (serializer == null)
                 {
-                    return JsonSerializer.SerializeToUtf8Bytes(answer, type, options);
+                    return Values.Write(answer, type);
                 }
                 var to = new MemoryStream();
                 MethodInfo write = serializer.GetType().GetInterface(SerializerInterface).GetMethod("Serialize").MakeGenericMethod(type);
