@@ -82,10 +82,12 @@ func edgeOfRequest(t *testing.T, v *invoke.Invoker, c invoke.Code) {
 func (h host) edgeOfTmp(t *testing.T, v *invoke.Invoker, c invoke.Code) {
 	c.TmpMB = 48
 	wantAnswer(t, v, c, `{"do":"length","text":"e"}`, "1") // from now on the image of its package is there
+	v.Settle()
 	before := h.stateBytes(t)
 	if n, said := edge(t, v, c, `{"do":"fill"}`); said != "ENOSPC" || n > 48<<20 || n < 47<<20 {
 		t.Errorf("48 MiB of /tmp took %d bytes, then %q", n, said)
 	}
+	v.Settle()
 	if left := h.stateBytes(t) - before; left > 1<<20 {
 		t.Errorf("%d bytes of it are left on the host", left)
 	}
@@ -119,6 +121,7 @@ func edgeOfMemory(t *testing.T, v *invoke.Invoker, c invoke.Code) {
 func (h host) edgeOfTime(t *testing.T, v *invoke.Invoker, c invoke.Code) {
 	// What the mechanism itself keeps from the first call on is not the sandbox's.
 	wantAnswer(t, v, c, `{"do":"size","size":2}`, `""`)
+	v.Settle()
 	before := h.processes(t)
 	c.Timeout = 2 * time.Second
 	during := make(chan int, 1)
@@ -139,6 +142,7 @@ func (h host) edgeOfTime(t *testing.T, v *invoke.Invoker, c invoke.Code) {
 	if n := <-during; n <= before {
 		t.Error("no process of the sandbox was seen while it ran: this test would not notice one that is left")
 	}
+	v.Settle()
 	if n := h.processes(t) - before; n > 0 {
 		t.Errorf("%d processes of the sandbox are left", n)
 	}

@@ -1,4 +1,7 @@
 package invoke
 
-// Settle waits until no instance is being made in the background.
-func (v *Invoker) Settle() { v.stock.making.Wait() }
+// Settle waits until no instance is being made or removed in the background.
+func (v *Invoker) Settle() {
+	v.removing.Wait()
+	v.stock.making.Wait()
+}

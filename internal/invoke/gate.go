@@ -3,14 +3,20 @@ package invoke
 import (
 	"context"
 	"sync"
+
+	"she/internal/sandbox"
 )
 
 // gate bounds how many invocations run at once and shares the places fairly: a free place goes to the tenant that
 // has the fewest running, among equals to the one that has waited longest. So one person with a thousand events due
 // does not hold up another with one.
+//
+// A place whose sandbox could not be removed is lost until it is gone. When all are, nobody waits for one.
 type gate struct {
 	mu      sync.Mutex
+	places  int
 	free    int
+	lost    int
 	running map[Tenant]int
 	waiting []*waiter // in the order of arrival
 }
@@ -18,32 +24,42 @@ type gate struct {
 type waiter struct {
 	tenant Tenant
 	in     chan struct{} // closed when it has a place
+	none   chan struct{} // closed when there is none to wait for
 }
 
-func newGate(places int) *gate { return &gate{free: places, running: map[Tenant]int{}} }
+// A spot is somebody's place. It is left once.
+type spot struct {
+	g      *gate
+	tenant Tenant
+	left   bool // these two under the gate's lock
+	lost   bool
+}
 
-// enter waits for a place; the caller gives it back with leave. The error is ctx's cause.
-func (g *gate) enter(ctx context.Context, t Tenant) (leave func(), err error) {
+func newGate(places int) *gate {
+	return &gate{places: places, free: places, running: map[Tenant]int{}}
+}
+
+// enter waits for a place; the caller gives it back with leave. The error is ctx's cause, or the operator's failure that no
+// place is left to wait for.
+func (g *gate) enter(ctx context.Context, t Tenant) (*spot, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	w := &waiter{t, make(chan struct{})}
+	w := &waiter{t, make(chan struct{}), make(chan struct{})}
 	g.mu.Lock()
+	if g.lost == g.places {
+		g.mu.Unlock()
+		return nil, errNoPlace
+	}
 	g.waiting = append(g.waiting, w)
 	g.admit()
 	g.mu.Unlock()
-	leave = sync.OnceFunc(func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.free++
-		if g.running[t]--; g.running[t] == 0 {
-			delete(g.running, t)
-		}
-		g.admit()
-	})
+	s := &spot{g: g, tenant: t}
 	select {
 	case <-w.in:
-		return leave, nil
+		return s, nil
+	case <-w.none:
+		return nil, errNoPlace
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
@@ -55,8 +71,53 @@ func (g *gate) enter(ctx context.Context, t Tenant) (leave func(), err error) {
 		}
 	}
 	g.mu.Unlock()
-	leave() // admitted in the same moment
+	select {
+	case <-w.in: // in the same moment
+		s.leave()
+	case <-w.none:
+	}
 	return nil, context.Cause(ctx)
+}
+
+// errNoPlace is why nothing runs any more.
+var errNoPlace = sandbox.Failed(Operator, sandbox.StartFailed,
+	"no sandbox can start: of as many as may run at once, all ended and could not be removed")
+
+// leave gives the place back.
+func (s *spot) leave() {
+	g := s.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.left {
+		return
+	}
+	s.left = true
+	if s.lost {
+		g.lost--
+	}
+	g.free++
+	if g.running[s.tenant]--; g.running[s.tenant] == 0 {
+		delete(g.running, s.tenant)
+	}
+	g.admit()
+}
+
+// lose says that the sandbox of a place is still there though it ended. It may be called again.
+func (s *spot) lose() {
+	g := s.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.left || s.lost {
+		return
+	}
+	s.lost = true
+	if g.lost++; g.lost < g.places {
+		return
+	}
+	for _, w := range g.waiting {
+		close(w.none)
+	}
+	g.waiting = nil
 }
 
 // busy is how many places are taken.

@@ -152,7 +152,8 @@ type Invoker struct {
 	mu    sync.Mutex
 	found map[string]found // by runtime name; looking at the host costs processes
 
-	left atomic.Int64 // instances that could not be removed whole
+	left     atomic.Int64 // instances that could not be removed whole at once
+	removing sync.WaitGroup
 
 	closing context.Context
 	close   context.CancelCauseFunc
@@ -186,7 +187,7 @@ func New(c Config) (*Invoker, error) {
 	v.closing, v.close = context.WithCancelCause(context.Background())
 	v.stock = &stock{
 		budget: c.WaitingBytes, most: or(c.Waiting, DefaultWaiting), idle: c.Idle,
-		makers: make(chan struct{}, max(1, runtime.NumCPU()/2)), ctx: v.closing, functions: map[string]*function{},
+		makers: &makers{processors: runtime.NumCPU(), busy: v.gate.busy}, ctx: v.closing, functions: map[string]*function{},
 	}
 	if v.stock.budget == 0 {
 		v.stock.budget = machineMemory() / 8
@@ -225,6 +226,37 @@ func (v *Invoker) Sweep(ctx context.Context) error {
 // way keep what they have.
 func (v *Invoker) Forget(pkg string) { v.stock.forget(pkg) }
 
+// remove removes an instance beside its caller, who has its answer: nobody waits for what only proves that it is gone. Its
+// place is free then, and not before, so that there are never more than may be. What can't be removed is tried again
+// until it is gone, or until Close: the next Sweep is for the rest.
+func (v *Invoker) remove(instance sandbox.Instance, place *spot) {
+	v.removing.Go(func() {
+		if instance.Close() == nil {
+			v.leave(place)
+			return
+		}
+		v.left.Add(1)
+		place.lose()
+		for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+			select {
+			case <-time.After(pause):
+			case <-v.closing.Done():
+				return
+			}
+			if instance.Close() == nil {
+				v.leave(place)
+				return
+			}
+		}
+	})
+}
+
+// leave gives a place back, and with it a processor to whoever makes instances.
+func (v *Invoker) leave(place *spot) {
+	place.leave()
+	v.stock.makers.admit()
+}
+
 // Close kills every instance, waits until nothing of them is left, and closes the mechanism. Invocations under way
 // end with ErrClosed.
 func (v *Invoker) Close() error {
@@ -236,6 +268,7 @@ func (v *Invoker) Close() error {
 		return nil
 	}
 	v.running.Wait()
+	v.removing.Wait()
 	err := v.stock.close()
 	if v.wasm != nil {
 		err = errors.Join(err, v.wasm.Close())
@@ -269,8 +302,8 @@ func (v *Invoker) lookUp(name string) found {
 
 // Invoke gives one event to a fresh instance of the function and waits for its answer. The Answer's Log and Timing
 // are valid on error too, and its Payload is then the error document of the function or, if it left none, one of
-// ours, in Lambda's form. Errors are *Failure, ErrClosed or ctx's; the end of ctx kills the instance at once. When
-// Invoke returns, nothing of the instance is left on the host.
+// ours, in Lambda's form. Errors are *Failure, ErrClosed or ctx's; the end of ctx kills the instance at once. When Invoke
+// returns the instance is being removed; until nothing of it is left on the host it counts as one that is busy.
 func (v *Invoker) Invoke(ctx context.Context, r Request) (Answer, error) {
 	a, err := v.invoke(ctx, r)
 	var f *Failure
@@ -293,22 +326,20 @@ func (v *Invoker) Init(ctx context.Context, r Request) (a Answer, err error) {
 		return a, err
 	}
 	queued := time.Now()
-	free, err := v.gate.enter(ctx, r.Tenant)
+	place, err := v.gate.enter(ctx, r.Tenant)
 	a.Timing.Queue = time.Since(queued)
 	if err != nil {
 		return a, err
 	}
-	defer free()
 	began := time.Now()
 	instance, failed, err := v.stock.start(ctx, nil, p, v.mechanism(runtime))
 	a.Start, a.Timing.Sandbox, a.Timing.Init = Cold, time.Since(began), failed.Init
 	if err != nil {
+		v.leave(place)
 		a.Payload, a.Log = failed.Payload, failed.Log
 		return a, err
 	}
-	if instance.Close() != nil {
-		v.left.Add(1) // the next Sweep tries again
-	}
+	v.remove(instance, place)
 	return a, nil
 }
 
@@ -330,13 +361,17 @@ func (v *Invoker) invoke(ctx context.Context, r Request) (a Answer, err error) {
 		return a, err
 	}
 	queued := time.Now()
-	free, err := v.gate.enter(ctx, r.Tenant)
+	place, err := v.gate.enter(ctx, r.Tenant)
 	a.Timing.Queue = time.Since(queued)
 	if err != nil {
 		return a, err
 	}
-	defer free()
-	err = v.run(ctx, r, p, runtime, &a)
+	instance, err := v.run(ctx, r, p, runtime, &a)
+	if instance == nil {
+		v.leave(place)
+	} else {
+		v.remove(instance, place)
+	}
 	return a, err
 }
 
@@ -357,7 +392,8 @@ func (v *Invoker) enter(ctx context.Context) (_ context.Context, leave func(), e
 	}, nil
 }
 
-func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime runtimes.Runtime, a *Answer) error {
+// run has an instance answer, and gives it to be removed; nil if there was none.
+func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime runtimes.Runtime, a *Answer) (sandbox.Instance, error) {
 	mechanism := v.mechanism(runtime)
 	f := v.stock.find(r.Code, p, mechanism, runtime, v.stamp)
 	if f != nil {
@@ -368,39 +404,36 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 	a.Timing.Sandbox = time.Since(began)
 	if instance != nil {
 		a.Start, a.Warmed = start, warmed
-		err := v.runOnce(ctx, instance, r, a)
+		err := runOnce(ctx, instance, r, a)
 		// A copy that broke before its function saw the event, or for a reason of ours, is not the function's failure.
 		var failure *Failure
 		if !errors.Is(err, sandbox.ErrUnused) && !(errors.As(err, &failure) && failure.Blame == Engine) {
-			return err
+			return instance, err
 		}
 		v.stock.fellBack(f)
+		if instance.Close() != nil { // it and the next one have one place
+			return instance, err
+		}
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	began = time.Now()
 	instance, failed, err := v.stock.start(ctx, f, p, mechanism)
-	a.Start, a.Warmed, a.Timing.Sandbox, a.Timing.Init = Cold, false, time.Since(began), failed.Init
+	a.Start, a.Warmed, a.Timing.Sandbox, a.Timing.Init = Cold, false, a.Timing.Sandbox+time.Since(began), failed.Init
 	v.stock.count(f, Cold)
 	if err != nil {
 		a.Payload, a.Log = failed.Payload, failed.Log
-		return err
+		return nil, err
 	}
-	return v.runOnce(ctx, instance, r, a)
+	return instance, runOnce(ctx, instance, r, a)
 }
 
-// runOnce gives an instance its event, and removes it.
-func (v *Invoker) runOnce(ctx context.Context, instance sandbox.Instance, r Request, a *Answer) (err error) {
-	// The answer stands even if something could not be removed; the next Sweep tries again.
-	defer func() {
-		if instance.Close() != nil {
-			v.left.Add(1)
-		}
-	}()
+// runOnce gives an instance its event.
+func runOnce(ctx context.Context, instance sandbox.Instance, r Request, a *Answer) error {
 	began := time.Now()
 	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code.Name), Deadline: began.Add(r.Code.Timeout), Limit: r.Code.Timeout, Event: r.Event})
-	a.Timing.Run = time.Since(began)
+	a.Timing.Run += time.Since(began)
 	a.Payload, a.Log, a.Usage = result.Payload, result.Log, result.Usage
 	return err
 }

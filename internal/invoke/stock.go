@@ -26,7 +26,7 @@ type stock struct {
 	budget int64   // bytes of host memory all waiting instances may take
 	most   int     // waiting instances of one function
 	idle   time.Duration
-	makers chan struct{} // bounds how many instances are made for stock at once
+	makers *makers
 
 	ctx    context.Context
 	making sync.WaitGroup // instances
@@ -320,10 +320,8 @@ func (s *stock) replenish(f *function) {
 		}
 		f.making++
 		s.making.Go(func() {
-			select {
-			case s.makers <- struct{}{}:
-				defer func() { <-s.makers }()
-			case <-s.ctx.Done():
+			if s.makers.enter(s.ctx) {
+				defer s.makers.leave()
 			}
 			p := s.make(f)
 			s.mu.Lock()
@@ -599,7 +597,7 @@ type Stats struct {
 	WaitingBytes int64 // host memory of all that waits
 	Images       int   // functions with an image
 	ImageBytes   int64 // of these on disk
-	// Left counts instances of which something stayed on the host, though they ended; the next Sweep removes it.
+	// Left counts instances of which something stayed on the host when they ended; it keeps its place until it is gone.
 	Left      int64
 	Files     sandbox.Files // what sandboxes see of this machine, ready to be mapped
 	Functions []FunctionStats

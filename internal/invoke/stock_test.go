@@ -83,7 +83,7 @@ func newStock(t *testing.T, change func(*stock), test func(t *testing.T, s *stoc
 		b := &built{takes: time.Second}
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &stock{
-			budget: 1000, most: 5, idle: time.Minute, makers: make(chan struct{}, 4), ctx: ctx, functions: map[string]*function{},
+			budget: 1000, most: 5, idle: time.Minute, makers: &makers{processors: 4, busy: func() int { return 0 }}, ctx: ctx, functions: map[string]*function{},
 		}
 		if change != nil {
 			change(s)
@@ -365,4 +365,153 @@ func TestPauseAfterFailedInits(t *testing.T) {
 			t.Errorf("after %d failures, the last of %s, %d functions: %s, want %s", c.inRow, c.took, c.functions, got, c.want)
 		}
 	}
+}
+
+// lingering is a mechanism whose instances take their time: to run, and to be gone.
+type lingering struct {
+	starts, runs time.Duration
+	gone         func() error // what removing one comes to
+}
+
+func (l *lingering) Start(context.Context, sandbox.Program) (sandbox.Instance, sandbox.Result, error) {
+	time.Sleep(l.starts)
+	return l, sandbox.Result{}, nil
+}
+
+func (l *lingering) Run(context.Context, sandbox.Call) (sandbox.Result, error) {
+	time.Sleep(l.runs)
+	return sandbox.Result{Payload: []byte("1")}, nil
+}
+
+func (l *lingering) Memory() int64               { return 0 }
+func (l *lingering) Close() error                { return l.gone() }
+func (l *lingering) Sweep(context.Context) error { return nil }
+
+// lingers makes instances of a lingering; the mechanism's own end is another one's than that of its instances.
+type lingers struct{ *lingering }
+
+func (lingers) Close() error { return nil }
+
+// onePlace runs a test of an Invoker with one place, in a bubble with its own clock.
+func onePlace(t *testing.T, l *lingering, test func(v *Invoker, invoke func() (Answer, error))) {
+	t.Helper()
+	dir, runtimesDir := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "bootstrap"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		v, err := New(Config{Sandbox: lingers{l}, Runtimes: runtimesDir, MaxInstances: 1, WaitingBytes: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(v, func() (Answer, error) {
+			return v.Invoke(t.Context(), Request{Code: Code{Name: "f", Dir: dir, Runtime: "provided.al2023", MemoryMB: 128, Timeout: time.Minute}, Tenant: "t", ID: "i"})
+		})
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestNobodyWaitsForRemoval: the answer is there as soon as the function gave it, what it took adds up to what the caller
+// waited, and the next one starts when nothing of the instance is left.
+func TestNobodyWaitsForRemoval(t *testing.T) {
+	l := &lingering{starts: time.Second, runs: 2 * time.Second}
+	onePlace(t, l, func(v *Invoker, invoke func() (Answer, error)) {
+		gone := make(chan error)
+		l.gone = func() error { return <-gone }
+		began := time.Now()
+		a, err := invoke()
+		if err != nil || string(a.Payload) != "1" {
+			t.Fatalf("%s, %v", a.Payload, err)
+		}
+		if sum, took := a.Timing.Queue+a.Timing.Sandbox+a.Timing.Run, time.Since(began); sum != took || took != 3*time.Second {
+			t.Errorf("waited %v, and the figures say %v", took, sum)
+		}
+		if busy := v.Stats().Busy; busy != 1 {
+			t.Errorf("%d are busy while one is being removed", busy)
+		}
+		second := make(chan Answer)
+		go func() {
+			a, err := invoke()
+			if err != nil {
+				t.Error(err)
+			}
+			second <- a
+		}()
+		time.Sleep(5 * time.Second) // on the bubble's clock
+		gone <- nil
+		if a := <-second; a.Timing.Queue != 5*time.Second {
+			t.Errorf("it waited %v for a place that became free after 5 s", a.Timing.Queue)
+		}
+		gone <- nil
+	})
+}
+
+// TestWhatCannotBeRemoved keeps its place, which is the operator's fault and nobody else's, and is tried again.
+func TestWhatCannotBeRemoved(t *testing.T) {
+	refused := 2
+	l := &lingering{gone: func() error {
+		if refused--; refused >= 0 {
+			return errors.New("still there")
+		}
+		return nil
+	}}
+	onePlace(t, l, func(v *Invoker, invoke func() (Answer, error)) {
+		if a, err := invoke(); err != nil || string(a.Payload) != "1" {
+			t.Fatalf("an answer that was there: %s, %v", a.Payload, err)
+		}
+		synctest.Wait()
+		if s := v.Stats(); s.Left != 1 || s.Busy != 1 {
+			t.Errorf("%d are left, %d busy", s.Left, s.Busy)
+		}
+		var f *Failure
+		if _, err := invoke(); !errors.As(err, &f) || f.Blame != Operator {
+			t.Errorf("with no place left: %v", err)
+		}
+		time.Sleep(time.Minute) // on the bubble's clock
+		if _, err := invoke(); err != nil {
+			t.Errorf("after it is gone at last: %v", err)
+		}
+	})
+}
+
+// TestMakersFollowWhatIsBusy: instances for stock are made on the processors that no invocation needs, one at least.
+func TestMakersFollowWhatIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := 3
+		m := &makers{processors: 4, busy: func() int { return busy }}
+		var in atomic.Int64
+		leave := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 6 {
+			go func() {
+				if m.enter(ctx) {
+					in.Add(1)
+					<-leave
+					in.Add(-1)
+					m.leave()
+				}
+			}()
+		}
+		for _, c := range []struct{ busy, want int }{{3, 1}, {2, 2}, {0, 4}, {9, 4}} {
+			busy = c.busy
+			m.admit()
+			synctest.Wait()
+			if got := int(in.Load()); got != c.want {
+				t.Errorf("%d are made while %d invocations are under way, want %d", got, c.busy, c.want)
+			}
+		}
+		leave <- struct{}{} // nobody follows as long as it is so busy
+		synctest.Wait()
+		if got := in.Load(); got != 3 {
+			t.Errorf("%d are made", got)
+		}
+		cancel()
+		close(leave)
+		synctest.Wait()
+		if m.making != 0 || len(m.waiting) != 0 {
+			t.Errorf("turns are lost: %+v", m)
+		}
+	})
 }

@@ -69,7 +69,7 @@ var (
 	conns    = describe("she_connections_open", "Connections of clients.")
 	turned   = describe("she_connections_refused_total", "Connections that were not let in: as many as may be were being answered.")
 	evicted  = describe("she_connections_evicted_total", "Connections that waited for a request and were closed for a newer one.")
-	left     = describe("she_instances_left_total", "Instances that could not be removed whole; the next start of the server tries again.")
+	left     = describe("she_instances_left_total", "Instances that could not be removed whole when they ended; they keep their places until they are.")
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {

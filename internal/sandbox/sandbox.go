@@ -136,6 +136,7 @@ type Instance interface {
 	// everything in it at once. Errors are *Failure, or ctx's; ErrUnused is wrapped beside the Failure where it is
 	// certain that the program never saw the event.
 	Run(ctx context.Context, c Call) (Result, error)
-	// Close kills what still runs and removes every trace on the host. It is idempotent, and needs no earlier Run.
+	// Close kills what still runs and removes every trace on the host. It needs no earlier Run. After an error it may be
+	// called again and tries again; after success it does nothing.
 	Close() error
 }

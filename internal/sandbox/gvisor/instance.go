@@ -59,8 +59,8 @@ type instance struct {
 	wake    context.CancelFunc // ends settle
 	settled sync.WaitGroup
 
-	closeOnce sync.Once
-	closeErr  error
+	closing sync.Mutex // held by Close
+	closed  bool
 }
 
 // Start implements sandbox.Mechanism.
@@ -478,23 +478,27 @@ func (i *instance) Memory() int64 { return i.group.Memory() }
 
 // Close implements sandbox.Instance.
 func (i *instance) Close() error {
-	i.closeOnce.Do(func() {
-		i.awake()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		var problems []error
-		if i.group != nil {
-			problems = append(problems, i.group.Kill(ctx), i.group.Remove(ctx))
+	i.closing.Lock()
+	defer i.closing.Unlock()
+	if i.closed {
+		return nil
+	}
+	i.awake()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var problems []error
+	if i.group != nil {
+		problems = append(problems, i.group.Kill(ctx), i.group.Remove(ctx))
+	}
+	for _, f := range []*os.File{i.stdin, i.stdout} {
+		if f != nil {
+			_ = f.Close()
 		}
-		for _, f := range []*os.File{i.stdin, i.stdout} {
-			if f != nil {
-				_ = f.Close()
-			}
-		}
-		problems = append(problems, os.RemoveAll(i.box), os.RemoveAll(i.tmp))
-		if err := errors.Join(problems...); err != nil {
-			i.closeErr = fmt.Errorf("remove a sandbox: %w", err)
-		}
-	})
-	return i.closeErr
+	}
+	problems = append(problems, os.RemoveAll(i.box), os.RemoveAll(i.tmp))
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("remove a sandbox: %w", err)
+	}
+	i.closed = true
+	return nil
 }

@@ -23,8 +23,8 @@ type instance struct {
 	limits sandbox.Limits
 	host   *runtimeapi.Host
 
-	closeOnce sync.Once
-	closeErr  error
+	closing sync.Mutex // held by Close
+	closed  bool
 }
 
 var errImage = errors.New("the image can't be used")
@@ -184,12 +184,16 @@ func (i *instance) outOfMemory() error {
 
 // Close implements sandbox.Instance.
 func (i *instance) Close() error {
-	i.closeOnce.Do(func() {
-		if err := i.end(); err != nil {
-			i.closeErr = fmt.Errorf("remove a WebAssembly worker: %w", err)
-		}
-	})
-	return i.closeErr
+	i.closing.Lock()
+	defer i.closing.Unlock()
+	if i.closed {
+		return nil
+	}
+	if err := i.end(); err != nil {
+		return fmt.Errorf("remove a WebAssembly worker: %w", err)
+	}
+	i.closed = true
+	return nil
 }
 
 // An outer half ends with 128 and the signal that ended its inner half.

@@ -96,7 +96,11 @@ func (p *process) end() error {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		problems = append(problems, p.group.Kill(ctx))
-		<-p.exited
+		select {
+		case <-p.exited:
+		case <-ctx.Done():
+			problems = append(problems, errors.New("the worker survives SIGKILL"))
+		}
 		problems = append(problems, p.group.Remove(ctx))
 	}
 	for _, f := range []*os.File{p.stdin, p.stdout, p.complaints} {
