@@ -23,6 +23,7 @@ type Credential struct {
 	Scope       string    // of a user token
 	Application string    // empty: a user token
 	Granted     []Role    // what the catalogue grants the application; of an unknown one nothing
+	Version     string    // of the application in the catalogue
 }
 
 // A Setup is what a HAT keeps of an application.
@@ -31,6 +32,28 @@ type Setup struct {
 	Version string `json:"version"` // that was set up
 	// Roles are those that stood in the terms the owner agreed to; nil in setups of before they were kept.
 	Roles []Role `json:"roles"`
+	// Terms are those the owner agreed to; zero in setups of before they were kept.
+	Terms hat.TermsDigest `json:"terms,omitzero"`
+	// Homes are the addresses that stood in them, where tokens may go; nil in setups of before they were kept.
+	Homes []string `json:"homes"`
+}
+
+// Needs says whether the owner has something to agree to that they have not: other terms, or, where nobody kept which terms
+// they were, another version.
+func (s Setup) Needs(terms hat.TermsDigest, version string) bool {
+	if s.Terms.IsZero() {
+		return s.Version != version
+	}
+	return s.Terms != terms
+}
+
+// granted are the roles an application has. A setup that names none was agreed to with those of its version: what another
+// version asks for is not known to be what the owner read.
+func (s Setup) granted(c Credential) []Role {
+	if s.Roles == nil && s.Version != c.Version {
+		return nil
+	}
+	return s.Agreed(c.Granted)
 }
 
 // Agreed are the roles of the catalogue that the owner has agreed to: what it grants beyond waits for the owner, and what it
@@ -69,7 +92,7 @@ func Recognise(c Credential, s Standing, at Rights) (Caller, error) {
 		owner := User(c.User, s.Roles, "").IsOwner()
 		caller = Application(c.Application, c.User, nil)
 		if owner && s.Setup.Enabled {
-			caller.roles = s.Setup.Agreed(c.Granted)
+			caller.roles = s.Setup.granted(c)
 		}
 	}
 	caller.credential, caller.at = &c, at

@@ -126,7 +126,7 @@ func (s *server) completeClaim(*recorder, *request) error {
 }
 
 // claimsFor are those of a token the Owner gives to a service by name: the application's own, if it is registered and
-// set up and the token goes to its address; else one that proves who the Owner is and nothing more.
+// set up and the token goes to an address of it, in the catalogue and in what the Owner agreed to; else one that proves who the Owner is and nothing more.
 func (s *server) claimsFor(q *request, name, address string) (claims, error) {
 	a, known := s.application(name)
 	if known && a.at(address) {
@@ -134,7 +134,7 @@ func (s *server) claimsFor(q *request, name, address string) (claims, error) {
 		if err != nil {
 			return claims{}, err
 		}
-		if found && state.Enabled {
+		if found && state.Enabled && agreedAt(state, address) {
 			c := userClaims(q.hat, q.user, "", "", q.now)
 			c.Application, c.ApplicationVersion = a.ID, a.Version
 			return c, nil

@@ -193,10 +193,24 @@ func placeOf(address string) (p place, ok bool) {
 // at says whether the application lives at the address, or the address below where it lives.
 func (a Application) at(address string) bool {
 	p, ok := placeOf(address)
-	return ok && slices.ContainsFunc(a.homes, func(home place) bool {
-		rest, below := strings.CutPrefix(p.path, home.path)
-		return p.origin == home.origin && below && (rest == "" || rest[0] == '/')
+	return ok && slices.ContainsFunc(a.homes, p.below)
+}
+
+// agreedAt says whether the address is one of a setup, or below one: a catalogue that has others since is agreed to first. Where
+// no setup kept any, all are.
+func agreedAt(state access.Setup, address string) bool {
+	p, ok := placeOf(address)
+	return state.Homes == nil || ok && slices.ContainsFunc(state.Homes, func(home string) bool {
+		h, ok := placeOf(home)
+		h.path = strings.TrimSuffix(h.path, "/")
+		return ok && p.below(h)
 	})
+}
+
+// below says whether a place is another or below it.
+func (p place) below(home place) bool {
+	rest, below := strings.CutPrefix(p.path, home.path)
+	return p.origin == home.origin && below && (rest == "" || rest[0] == '/')
 }
 
 func (s *server) application(id string) (Application, bool) {

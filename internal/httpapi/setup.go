@@ -143,8 +143,9 @@ func (s *server) status(a Application, st standing, now time.Time) wireApplicati
 	state, found := st.setups[a.ID]
 	wire := wireApplication{
 		Application: a.Description.Bytes(), Setup: found, Enabled: state.Enabled, Terms: s.termsOf(a),
-		NeedsUpdating: found && (newer(a.Compatible, state.Version) || len(state.Agreed(a.Roles)) < len(a.Roles)),
 	}
+	wire.NeedsUpdating = found && (newer(a.Compatible, state.Version) || state.Needs(wire.Terms, a.Version) ||
+		len(state.Agreed(a.Roles)) < len(a.Roles))
 	plugs := !slices.ContainsFunc(a.Plugs, func(id string) bool {
 		_, known := s.application(id)
 		return !known || !st.setups[id].Enabled
@@ -278,7 +279,7 @@ func (s *server) setupApplication(w *recorder, q *request) error {
 		return err
 	}
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {
-		if err := enableSetup(e, a); err != nil {
+		if err := enableSetup(e, a, terms); err != nil {
 			return err
 		}
 		for _, id := range a.Plugs {
@@ -287,7 +288,7 @@ func (s *server) setupApplication(w *recorder, q *request) error {
 			if !known || !e.Caller().May(access.ManageApplication(id)) {
 				continue
 			}
-			if err := enableSetup(e, plug); err != nil {
+			if err := enableSetup(e, plug, s.termsOf(plug)); err != nil {
 				return err
 			}
 		}
@@ -325,20 +326,37 @@ func storeSetup(e vault.Edit, id string, state access.Setup) error {
 	return e.Put(vault.Setups, id, body)
 }
 
-// enableSetup sets an application up with the roles of the catalogue. Only the Owner adds roles: an application that manages
-// this one, or itself, leaves it those that were agreed to before.
-func enableSetup(e vault.Edit, a Application) error {
-	roles := a.Roles
+// enableSetup sets an application up with what the catalogue says of it. Only the Owner agrees to more: an application that
+// manages this one, or itself, leaves it the roles, the terms and the addresses that were agreed to before.
+func enableSetup(e vault.Edit, a Application, terms hat.TermsDigest) error {
+	state := access.Setup{Enabled: true, Version: a.Version, Roles: append([]access.Role{}, a.Roles...), Terms: terms, Homes: homesOf(a)}
 	if !e.Caller().IsOwner() {
 		before, found, err := storedSetup(e, a.ID)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if found {
-			roles = before.Agreed(roles)
+		case found && before.Roles == nil && before.Version != a.Version:
+			state = before // nobody knows what was agreed to
+			state.Enabled = true
+		case found:
+			state.Roles = append([]access.Role{}, before.Agreed(a.Roles)...)
+			state.Terms, state.Homes = before.Terms, before.Homes
+			if before.Terms.IsZero() {
+				state.Version = before.Version
+			}
 		}
 	}
-	return storeSetup(e, a.ID, access.Setup{Enabled: true, Version: a.Version, Roles: append([]access.Role{}, roles...)})
+	return storeSetup(e, a.ID, state)
+}
+
+// homesOf are the addresses of an application as a setup keeps them.
+func homesOf(a Application) []string {
+	homes := []string{}
+	for _, home := range a.homes {
+		homes = append(homes, home.origin+home.path)
+	}
+	slices.Sort(homes)
+	return slices.Compact(homes)
 }
 
 // acceptDebit puts in force what the application asks for. Terms that are the newest already are not proposed again. A debit that
@@ -393,7 +411,8 @@ func (s *server) disableApplication(w *recorder, q *request) error {
 		if err != nil {
 			return err
 		}
-		if err := storeSetup(e, a.ID, access.Setup{Version: state.Version, Roles: state.Roles}); err != nil {
+		state.Enabled = false
+		if err := storeSetup(e, a.ID, state); err != nil {
 			return err
 		}
 		document, err := e.Find(vault.Debits, access.DebitOfApplication(a.ID))

@@ -2,12 +2,14 @@ package httpapi
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/vault"
 )
 
 // wanted is an application that is shared rumpel/notes, depends on two plugs and a function, and has its data at rumpel/notes.
@@ -198,18 +200,112 @@ func TestNeedsUpdating(t *testing.T) {
 	}
 	w := newWorld(t, withApplications(entry("1.9.0", "1.0.0")))
 	w.get("bob", api+"/applications/a/setup").want(200)
-	for _, c := range []struct {
-		version, compatible string
-		want                bool
-	}{
-		{"1.9.0", "1.0.0", false}, {"2.0.0", "1.0.0", false}, {"2.0.0", "1.9.0", false}, {"2.0.0", "1.10.0", true}, {"2.0.0", "2.0.0", true},
-		{"2.0.0", "", false}, {"2.0.0", "latest", false}, {"1.9.0", "1.9.0.1", true},
-	} {
-		w.server.Applications = must(ParseApplications([]byte(entry(c.version, c.compatible))))
-		if got := w.get("bob", api+"/applications/a").application(); got.NeedsUpdating != c.want {
-			t.Errorf("%+v: %v", c, got.NeedsUpdating)
+	try := func(says, catalogue string, want bool) {
+		t.Helper()
+		w.server.Applications = must(ParseApplications([]byte(catalogue)))
+		if got := w.get("bob", api+"/applications/a").application(); got.NeedsUpdating != want {
+			t.Errorf("%s: %v", says, got.NeedsUpdating)
 		}
 	}
+	type row struct {
+		version, compatible string
+		want                bool
+	}
+	// Whatever is said otherwise than what was agreed to; the order of members is no difference.
+	for _, c := range []row{{"1.9.0", "1.0.0", false}, {"2.0.0", "1.0.0", true}, {"1.9.0", "2.0.0", true}, {"1.9.0", "", true}, {"1.8.0", "1.0.0", true}} {
+		try(fmt.Sprint(c), entry(c.version, c.compatible), c.want)
+	}
+	const compatible = `"status":{"kind":"Internal","compatibility":"1.0.0"}`
+	try("another order", `[{`+compatible+`,"info":{"version":"1.9.0"},"id":"a"}]`, false)
+	try("another purpose", `[{"id":"a","info":{"version":"1.9.0","dataUsePurpose":"more"},`+compatible+`}]`, true)
+	try("another plug", `[{"id":"a","info":{"version":"1.9.0"},"dependencies":{"plugs":["b"]},`+compatible+`}]`, true)
+	try("another address", `[{"id":"a","info":{"version":"1.9.0"},"setup":{"url":"https://elsewhere.example"},`+compatible+`}]`, true)
+	// A setup of before terms were kept: the version is all that is known.
+	w.putSetup("a", `{"enabled":true,"version":"1.9.0","roles":[]}`)
+	for _, c := range []row{{"1.9.0", "1.0.0", false}, {"1.9.0", "1.9.0", false}, {"1.9.0", "latest", false}, {"1.9.0", "1.10.0", true}, {"1.9.0", "1.9.0.1", true}, {"2.0.0", "1.0.0", true}, {"1.8.0", "1.0.0", true}} {
+		try("formerly: "+fmt.Sprint(c), entry(c.version, c.compatible), c.want)
+	}
+	w.server.Applications = must(ParseApplications([]byte(entry("2.0.0", "2.0.0"))))
+	w.get("bob", api+"/applications/a").want(200)
+	w.get("bob", api+"/applications/a/setup").want(200)
+	try("agreed to again", entry("2.0.0", "2.0.0"), false)
+}
+
+// putSetup stores what a former server has kept of an application.
+func (w *world) putSetup(id, text string) {
+	w.t.Helper()
+	v, release := w.open(w.bob)
+	defer release()
+	owner := access.User(w.users["bob"].ID, w.users["bob"].Roles, access.TitleOwner)
+	err := v.EditDocuments(w.t.Context(), owner, func(e vault.Edit) error { return e.Put(vault.Setups, id, []byte(text)) })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// A setup of before roles were kept has those of the version that was agreed to, and no others.
+func TestFormerSetupsHaveTheRolesOfTheirVersion(t *testing.T) {
+	entry := func(version, roles string) []Application {
+		return must(ParseApplications([]byte(fmt.Sprintf(`[{"id":"a","info":{"version":%q},"permissions":{"rolesGranted":[%s]}}]`, version, roles))))
+	}
+	const rumpel, secret = `{"role":"namespaceread","detail":"rumpel"}`, `{"role":"namespaceread","detail":"secret"}`
+	w := newWorld(t)
+	w.server.Applications = entry("1.0.0", rumpel)
+	token := w.appToken("a")
+	w.putSetup("a", `{"enabled":true,"version":"1.0.0"}`)
+	w.get(token, api+"/data/rumpel/x").want(200)
+	w.server.Applications = entry("2.0.0", rumpel+","+secret)
+	w.get(token, api+"/data/rumpel/x").want(403)
+	w.get(token, api+"/data/secret/x").want(403)
+	// Who manages itself can't say what the owner agreed to.
+	w.server.Applications = entry("1.0.0", rumpel+`,{"role":"applicationmanage","detail":"a"}`)
+	w.get(token, api+"/applications/a").want(200)
+	w.get(token, api+"/applications/a/setup").want(200)
+	w.server.Applications = entry("1.0.0", rumpel+","+secret)
+	w.get(token, api+"/data/secret/x").want(403)
+	w.server.Applications = entry("2.0.0", rumpel+","+secret)
+	w.get("bob", api+"/applications/a").want(200)
+	w.get("bob", api+"/applications/a/setup").want(200)
+	w.get(token, api+"/data/secret/x").want(200)
+}
+
+// Tokens of an application go where it lived when the owner agreed to it, and where the catalogue has it still.
+func TestTokensGoToTheAddressAgreedTo(t *testing.T) {
+	at := func(address string) []Application {
+		return must(ParseApplications([]byte(fmt.Sprintf(
+			`[{"id":"a","info":{"version":"1.0.0"},"setup":{"url":%q,"iosUrl":"a-app://start/here"},"permissions":{"rolesGranted":[{"role":"applicationmanage","detail":"a"}]}}]`, address))))
+	}
+	w := newWorld(t)
+	w.server.Applications = at("https://one.example/start/")
+	whole := func(says, address string, want bool) {
+		t.Helper()
+		var answer tokenAnswer
+		w.get("bob", "/users/application_token?name=a&resource="+url.QueryEscape(address)).want(200).decode(&answer)
+		if got := w.get(answer.AccessToken, api+"/applications/a").status == 200; got != want {
+			t.Errorf("%s: a token of the application is %v", says, got)
+		}
+	}
+	agree := func(who string) {
+		t.Helper()
+		terms := w.get(who, api+"/applications/a").want(200).application().TermsDigest
+		w.get(who, api+"/applications/a/setup?terms="+terms).want(200)
+	}
+	whole("before it is set up", "https://one.example/start", false)
+	agree("bob")
+	app := w.appToken("a")
+	whole("agreed to", "https://one.example/start/x", true)
+	whole("one on phones", "a-app://start/here", true)
+	whole("another", "https://one.example/other", false)
+	w.server.Applications = at("https://two.example")
+	whole("the catalogue has another", "https://two.example/", false)
+	whole("and the former no more", "https://one.example/start", false)
+	whole("what stayed", "a-app://start/here", true)
+	agree(app)
+	whole("the application agrees itself", "https://two.example/", false)
+	agree("bob")
+	whole("agreed to again", "https://two.example/", true)
+	w.putSetup("a", `{"enabled":true,"version":"1.0.0","roles":[{"role":"applicationmanage","detail":"a"}]}`)
+	whole("a former setup", "https://two.example/", true)
 }
 
 func TestMostRecentData(t *testing.T) {

@@ -236,7 +236,7 @@ func (s *server) credential(c claims) (access.Credential, error) {
 	}
 	credential := access.Credential{User: id, Used: time.Unix(c.IssuedAt, 0), Scope: c.Scope, Application: c.Application}
 	if a, known := s.application(c.Application); known {
-		credential.Granted = a.Roles
+		credential.Granted, credential.Version = a.Roles, a.Version
 	}
 	return credential, nil
 }
