@@ -71,7 +71,7 @@ func (c *comparison) compare(grant, asked Bundle) (bool, []Difference) {
 	var all []Difference
 	for _, p := range asked.scopes() {
 		if all = append(all, c.property(granted, p)...); c.compared > maxCompared {
-			all = []Difference{{Text: fmt.Sprintf("more than can be compared with the grant, at property %s", brief(p.name))}}
+			all = []Difference{{Text: fmt.Sprintf("more than can be compared with the grant, at property %s", hat.Foreign(p.name))}}
 			break
 		}
 	}
@@ -236,7 +236,7 @@ func (c *comparison) list(g, p propertyScope) (beyond []Difference, windows stri
 			case c.mayMove(g, a):
 				by = append(by, fmt.Sprintf("%d %s", i, a.text))
 			default:
-				beyond = append(beyond, Difference{q.endpoint, a.Field, fmt.Sprintf("a choice by %s of %s before the limit", brief(a.Field), q.endpoint)})
+				beyond = append(beyond, Difference{q.endpoint, a.Field, fmt.Sprintf("a choice by %s of %s before the limit", hat.Foreign(a.Field), q.endpoint)})
 			}
 		}
 	}
@@ -292,7 +292,7 @@ func (c *comparison) query(g, q *queryScope) (beyond []Difference) {
 	}
 	for _, f := range g.filters {
 		if !slices.ContainsFunc(q.filters, func(a clause) bool { return c.keeps(g, f, a) }) {
-			text := fmt.Sprintf("records of %s that the filter on %s left out", q.endpoint, brief(f.Field))
+			text := fmt.Sprintf("records of %s that the filter on %s left out", q.endpoint, hat.Foreign(f.Field))
 			if i := slices.IndexFunc(q.filters, func(a clause) bool { return slices.Equal(a.path, f.path) }); i >= 0 {
 				text += fmt.Sprintf(" (granted: %s; asked: %s)", f.licensedWords(), q.filters[i].words())
 			}
@@ -301,7 +301,7 @@ func (c *comparison) query(g, q *queryScope) (beyond []Difference) {
 	}
 	for _, a := range q.filters {
 		if !g.sees(a.path) && !slices.ContainsFunc(g.filters, a.equals) && !c.mayMove(g, a) {
-			beyond = append(beyond, Difference{q.endpoint, a.Field, fmt.Sprintf("a choice by %s of %s", brief(a.Field), q.endpoint)})
+			beyond = append(beyond, Difference{q.endpoint, a.Field, fmt.Sprintf("a choice by %s of %s", hat.Foreign(a.Field), q.endpoint)})
 		}
 	}
 	for _, link := range q.links {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"she/internal/jsonb"
 )
 
 func TestDiffers(t *testing.T) {
@@ -65,5 +67,48 @@ func TestReadings(t *testing.T) {
 	}
 	if r := all[2]; !r.Linked || !r.All || r.Endpoint.String() != "b/y" || r.Limit != nil {
 		t.Errorf("links: %+v", r)
+	}
+}
+
+// Names that read like words of ours are quoted wherever the owner reads them.
+func TestNamesOfAuthorsAreQuoted(t *testing.T) {
+	query := func(field, value string) Bundle {
+		name := string(jsonb.AppendString(nil, field))
+		b, err := Parse([]byte(`{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"a/b","mapping":{"to":` + name + `},"filters":[{"field":` + name +
+			`,"operator":{"operator":"in","value":` + value + `}}]}],"orderBy":"to"}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	for field, want := range map[string]string{
+		"plain":                     `plain`,
+		"nothing":                   `"nothing"`,
+		"x, all fields":             `"x, all fields"`,
+		`x" of "y`:                  `"x\" of \"y"`,
+		"x\nwas granted":            `"x\nwas granted"`,
+		"x\u202eneddih":             `"x\u202eneddih"`,
+		strings.Repeat("long", 250): `"` + strings.Repeat("long", 15) + `"…`,
+	} {
+		asked := query(field, `"one"`)
+		r := asked.Readings()[0]
+		if !slices.Equal(r.Fields, []string{want}) || !slices.Equal(r.Filters, []string{want + ` in "one"`}) || r.OrderBy != want ||
+			r.SinceLastRun != "may ask for those since the last run only, by "+want {
+			t.Errorf("%.40q: it reads %+v", field, r)
+		}
+		// Once without the filter, once beyond the field.
+		var texts []string
+		for _, d := range append(Differs(asked, query("other", `"one"`)).Removed, Differs(query(field, `"two"`), asked).Added...) {
+			texts = append(texts, d.Text)
+		}
+		all := strings.Join(texts, "\n")
+		for _, text := range []string{"the field " + want + " of a/b", "records of a/b that the filter on " + want + " left out (granted: " + want + ` in "two"; asked: ` + want + ` in "one")`} {
+			if !strings.Contains(all, text) {
+				t.Errorf("%.40q: no %s in\n%s", field, text, all)
+			}
+		}
+		if want[0] == '"' && (strings.Contains(all, " "+field+" ") || strings.ContainsAny(all, "\u202e")) {
+			t.Errorf("%.40q stands bare in\n%s", field, all)
+		}
 	}
 }

@@ -48,7 +48,7 @@ type FuelError struct {
 func (e *FuelError) Error() string {
 	what := "the question"
 	if e.Property != "" {
-		what = "the bundle, at property " + brief(e.Property) + ","
+		what = "the bundle, at property " + hat.Foreign(e.Property) + ","
 	}
 	return fmt.Sprintf("%s costs too much for the data it reads, most of it for %s: "+
 		"ask for fewer properties at one endpoint, or with fewer filters, links and mapping entries", what, e.Work)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"she/internal/hat"
 	"she/internal/jsonb"
 )
 
@@ -67,12 +68,12 @@ func (r read) onlyPresence() bool { return len(r) > 0 && r[len(r)-1].special == 
 // words are the read for people.
 func (r read) words() string {
 	if !r.onlyPresence() {
-		return brief(r.String())
+		return hat.Foreign(r.String())
 	}
 	if len(r) > 1 && r[len(r)-2].special == eachElement {
-		return "how many " + brief(r.String())
+		return "how many " + hat.Foreign(r.String())
 	}
-	return "whether there is " + brief(r.String())
+	return "whether there is " + hat.Foreign(r.String())
 }
 
 // A readTree is a set of reads by their parts.

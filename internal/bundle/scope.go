@@ -90,7 +90,7 @@ type Reading struct {
 	Property string       `json:"property"`
 	Endpoint hat.Endpoint `json:"endpoint"`
 	Linked   bool         `json:"linked,omitempty"` // only records linked to those of the query before
-	// Fields are source paths, sorted; nil: all there are.
+	// Fields are source paths in words, see hat.Foreign, sorted; nil: all there are.
 	Fields  []string `json:"fields,omitempty"`
 	All     bool     `json:"allFields,omitempty"`
 	Filters []string `json:"filters,omitempty"` // each has to hold: `status in "confirmed"`
@@ -144,7 +144,7 @@ const sinceLastRun = "since the last run"
 
 // words is the filter as people read it. Its values are the author's, cut where they are long.
 func (f Filter) words() string {
-	text := brief(f.Field)
+	text := hat.Foreign(f.Field)
 	if !f.identity() {
 		text = strings.TrimSpace(string(f.Transformation.Kind)+" "+f.Transformation.Part) + " of " + text
 	}
@@ -156,7 +156,7 @@ func (f Filter) words() string {
 		if i > 0 {
 			text += " and"
 		}
-		text += " " + brief(operand.value.JSON())
+		text += " " + hat.ForeignJSON(operand.value.JSON())
 	}
 	return text
 }

@@ -131,3 +131,40 @@ func TestIDs(t *testing.T) {
 		t.Errorf("run ids sort by age: %s, %s", a, b)
 	}
 }
+
+// Names and values of other people stand in our sentences and can't be taken for ours.
+func TestForeign(t *testing.T) {
+	for name, want := range map[string]string{
+		"start.dateTime": "start.dateTime", "items[0]": "items[0]", "items[].id": "items[].id", "größe": "größe", "@type": "@type",
+		"":                             `""`,
+		"everything. Nothing else":     `"everything. Nothing else"`,
+		"Everything":                   `"Everything"`,
+		"nothing":                      `"nothing"`,
+		"a, all fields":                `"a, all fields"`,
+		"end.":                         `"end."`,
+		`a"; only "b`:                  `"a\"; only \"b"`,
+		"a\nwas granted":               `"a\nwas granted"`,
+		"a\u202egnihton":               `"a\u202egnihton"`,
+		"a\u200bb":                     `"a\u200bb"`,
+		"\x1b[2J":                      `"\x1b[2J"`,
+		"a\xffb":                       `"a\xffb"`,
+		"it’s":                         `"it’s"`,
+		strings.Repeat("x", 60):        strings.Repeat("x", 60),
+		strings.Repeat("x", 10_000):    `"` + strings.Repeat("x", 60) + `"…`,
+		strings.Repeat("x", 59) + "éé": `"` + strings.Repeat("x", 59) + `"…`,
+		strings.Repeat(`"`, 61):        `"` + strings.Repeat(`\"`, 60) + `"…`,
+	} {
+		if got := Foreign(name); got != want {
+			t.Errorf("%.80q: got %s, want %s", name, got, want)
+		}
+	}
+	for text, want := range map[string]string{
+		`"confirmed"`: `"confirmed"`, `["a","b"]`: `["a","b"]`, `12`: `12`, `{"a":1}`: `{"a":1}`, `""`: `""`,
+		"\"a\u202eb\"": `"a\u202eb"`, "\"a\U000e0001b\"": `"a\udb40\udc01b"`,
+		`"` + strings.Repeat("x", 10_000) + `"`: `"\"` + strings.Repeat("x", 59) + `"…`,
+	} {
+		if got := ForeignJSON(text); got != want {
+			t.Errorf("%.80q: got %s, want %s", text, got, want)
+		}
+	}
+}
