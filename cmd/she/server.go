@@ -126,7 +126,12 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	connections, ofOne := connectionBounds(o.config)
 	s.front = newGate(listener, connections, ofOne)
 
-	if s.node, err = openNode(o.data, o.config, sqlite.Options{AtCommit: o.atCommit, Now: o.now, Reserve: eraseReserve}); err != nil {
+	if s.node, err = openNode(o.data, o.config, sqlite.Options{
+		AtCommit: o.atCommit, Now: o.now, Reserve: eraseReserve,
+		NotCompacted: func(id string, err error) {
+			log.Warn("the file of a vault can't be compacted; what is erased leaves its room in it", "hat", id, "error", err)
+		},
+	}); err != nil {
 		return nil, err
 	}
 	begun = append(begun, s.node.close)
@@ -187,7 +192,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 
 	watched := metrics.Sources{
-		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, Waiting: shares.Waiting, HATs: func() int { return len(s.node.hats.List()) },
+		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, Uncompacted: s.node.vaults.Uncompacted, Waiting: shares.Waiting, HATs: func() int { return len(s.node.hats.List()) },
 		Memory: memory.Stats, Connections: s.front.stats,
 	}
 	if real, ok := s.invoker.(*invoke.Invoker); ok {

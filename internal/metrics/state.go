@@ -14,6 +14,7 @@ type Sources struct {
 	Engine      func() (engine.Stats, bool) // false: the engine is not at work
 	Invoker     func() invoke.Stats
 	OpenVaults  func() int
+	Uncompacted func() int // vaults that keep the room of what was erased
 	Waiting     func() int // evaluations that take long and wait for their turn
 	HATs        func() int
 	Memory      func() engine.BudgetStats
@@ -51,6 +52,7 @@ var (
 	stalled  = describe("she_stalled", "Pieces of work whose last attempt failed for a reason of the operator's and that are tried again, as of the last look at each HAT.")
 	unseen   = describe("she_hats_unseen", "HATs that wait to be looked at for work: while it is above 0 after a start, the figures of what is pending grow.")
 	vaults   = describe("she_vaults_open", "Vaults whose files are open.")
+	stuffed  = describe("she_vaults_uncompacted", "Vaults whose file could not be compacted when it was tried last: what is erased leaves its room there.")
 	turns    = describe("she_evaluations_waiting", "Evaluations of bundles and lists that take long and wait for their turn at the processor.")
 	hats     = describe("she_hats", "HATs of this server.")
 	waiting  = describe("she_instances_parked", "Instances that have done their INIT and wait for an event.", "faas_name")
@@ -73,7 +75,7 @@ var (
 )
 
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, turns, hats, waiting, held, images, files, served, starts, inits, initTime, tried, left, budget, used, queued, denied, conns, turned, evicted} {
+	for _, d := range []*prometheus.Desc{oldest, due, blocked, inFlight, parkedAt, stalled, unseen, vaults, stuffed, turns, hats, waiting, held, images, files, served, starts, inits, initTime, tried, left, budget, used, queued, denied, conns, turned, evicted} {
 		ch <- d
 	}
 }
@@ -99,6 +101,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.OpenVaults != nil {
 		gauge(vaults, float64(s.OpenVaults()))
+	}
+	if s.Uncompacted != nil {
+		gauge(stuffed, float64(s.Uncompacted()))
 	}
 	if s.Waiting != nil {
 		gauge(turns, float64(s.Waiting()))

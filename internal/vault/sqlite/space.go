@@ -97,9 +97,31 @@ func (s *Store) compactLocked(sl *slot) {
 	s.compacting.Add(1)
 	defer s.compacting.Done()
 	s.mu.Unlock()
-	_ = compact(ctx, s.path(sl.id), sl.id, s.o.Spare) // if it fails, the file is as it was
+	err := compact(ctx, s.path(sl.id), sl.id, s.o.Spare) // if it fails, the file is as it was
 	s.mu.Lock()
 	sl.compact = nil
+	switch {
+	case err == nil:
+		delete(s.uncompacted, sl.id)
+	case ctx.Err() != nil: // somebody wants the vault
+	default:
+		_, known := s.uncompacted[sl.id]
+		s.uncompacted[sl.id] = struct{}{}
+		// It is tried again each time the file is closed: told once it is enough.
+		if report := s.o.NotCompacted; report != nil && !known {
+			s.mu.Unlock()
+			report(sl.id, err)
+			s.mu.Lock()
+		}
+	}
+}
+
+// Uncompacted is how many vaults could not be compacted when that was tried last: what is erased there leaves its room in the
+// file.
+func (s *Store) Uncompacted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.uncompacted)
 }
 
 // errNoSpare: a copy would leave too little of the disk.

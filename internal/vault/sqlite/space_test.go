@@ -163,7 +163,27 @@ func TestCompactingGivesWay(t *testing.T) {
 	if mode := autoVacuum(t, path); mode != 0 {
 		t.Errorf("auto_vacuum is %d", mode)
 	}
-	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond})
+	// That is told once, however often it is tried, and counted until it works.
+	told := make(chan error, 10)
+	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, Spare: 1 << 60, NotCompacted: func(id string, err error) {
+		if id != "alice" {
+			t.Errorf("told of %s", id)
+		}
+		told <- err
+	}})
+	for i := range 4 {
+		_, release := openVault(t, s, "alice")
+		release()
+		if i == 0 {
+			isErr(t, <-told, errNoSpare)
+		}
+		wait(t, "it is closed", func() bool { return s.OpenVaults() == 0 })
+	}
+	if len(told) > 0 || s.Uncompacted() != 1 {
+		t.Errorf("told %d times more, %d are counted", len(told), s.Uncompacted())
+	}
+	must(t, 0, s.Close())
+	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, NotCompacted: func(_ string, err error) { t.Error(err) }})
 	for i := range 50 {
 		v, release := openVault(t, s, "alice")
 		must(t, 0, write(t, v, alice, fmt.Sprint(i)))

@@ -31,6 +31,8 @@ type Options struct {
 	// Reserve is how much of the disk is kept for what must be possible when it is full, in bytes; 0: nothing is. See reserve.
 	Reserve int64
 	Spare   int64 // what must stay free of the disk when a file is copied to compact it
+	// NotCompacted is told of a vault's file that could not be compacted, once until it could be; nil: nobody is.
+	NotCompacted func(id string, err error)
 	// Storage says how much a HAT may hold, each time it is asked, so that it may differ between HATs and change; nil:
 	// nothing is bounded. Unlike MaxBytes it leaves what erases and ends free.
 	Storage func(id string) plan.Storage
@@ -62,7 +64,9 @@ type Store struct {
 	reserve    *reserve
 	compacts   chan struct{} // full while a file is compacted
 	compacting sync.WaitGroup
-	closed     bool
+	// uncompacted are vaults whose file could not be compacted when it was tried last.
+	uncompacted map[string]struct{}
+	closed      bool
 }
 
 // A slot is one open vault, or one being opened or closed.
@@ -111,7 +115,7 @@ func NewStore(dir string, o Options) (*Store, error) {
 			return nil, fmt.Errorf("open vaults: %w", err)
 		}
 	}
-	s := &Store{dir: dir, o: o, template: onceMade(func() ([]byte, error) { return makeTemplate(filepath.Join(dir, "template"+unfinished)) }), slots: map[string]*slot{}, idle: list.New(), changed: make(chan struct{}),
+	s := &Store{dir: dir, o: o, template: onceMade(func() ([]byte, error) { return makeTemplate(filepath.Join(dir, "template"+unfinished)) }), slots: map[string]*slot{}, uncompacted: map[string]struct{}{}, idle: list.New(), changed: make(chan struct{}),
 		checked: map[string]bool{}, damaged: map[string]damage{}, checks: make(chan struct{}, 1), compacts: make(chan struct{}, 1)}
 	if o.Reserve > 0 {
 		if s.reserve, err = newReserve(dir, o.Reserve); err != nil {
