@@ -46,7 +46,7 @@ func TestSettingsAndCopies(t *testing.T) {
 		v := openInvoker(t, invoke.Config{Images: t.TempDir(), Waiting: 1})
 		c := apart(t, runtime, file)
 		c.Handler = "settings.handler"
-		for _, start := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked, invoke.Parked} {
+		for _, start := range []invoke.Start{invoke.Cold, invoke.Warm, invoke.Warm, invoke.Warm} {
 			a, err := ask(t, v, c, `"ä"`)
 			if err != nil || a.Start != start {
 				t.Errorf("%s, %s: %v\n%s\n%s", file, a.Start, err, a.Payload, a.Log)

@@ -58,16 +58,16 @@ func BenchmarkInvoke(b *testing.B) {
 				measure(b, v, c, invoke.Restored)
 			})
 		}
-		b.Run(name+"/parked", func(b *testing.B) {
+		b.Run(name+"/warm", func(b *testing.B) {
 			v := openInvoker(b, invoke.Config{Find: testDotnet, Images: b.TempDir()})
 			prepare(b, v, c)
-			measure(b, v, c, invoke.Parked)
+			measure(b, v, c, invoke.Warm)
 		})
-		b.Run(name+"/parked and rehearsed", func(b *testing.B) {
+		b.Run(name+"/warm and rehearsed", func(b *testing.B) {
 			v, c := openInvoker(b, invoke.Config{Find: testDotnet, Images: b.TempDir()}), c
 			c.WarmUp = []byte(benchEvent)
 			prepare(b, v, c)
-			measure(b, v, c, invoke.Parked)
+			measure(b, v, c, invoke.Warm)
 		})
 	}
 }

@@ -63,21 +63,21 @@ func TestCopiesArePristine(t *testing.T) {
 	}
 	for range 3 {
 		v.Settle()
-		a := wantStart(t, v, c, `[1, 1, 1]`, invoke.Parked)
+		a := wantStart(t, v, c, `[1, 1, 1]`, invoke.Warm)
 		if string(a.Log) != "printed in the run\n" {
 			t.Errorf("the log of a copy is %q", a.Log)
 		}
 	}
 	v.Settle()
 	s := onlyStats(t, v)
-	if s.Cold != 1 || s.Parked != 3 || s.Fallbacks != 0 || s.NoCopies != "" || s.ImageBytes == 0 || s.Waiting != 1 || v.Stats().WaitingBytes == 0 {
+	if s.Cold != 1 || s.Warm != 3 || s.Fallbacks != 0 || s.NoCopies != "" || s.ImageBytes == 0 || s.Waiting != 1 || v.Stats().WaitingBytes == 0 {
 		t.Errorf("stats %+v", s)
 	}
 
 	// More at once than wait.
 	var wg sync.WaitGroup
 	for range 4 {
-		wg.Go(func() { wantStart(t, v, c, `[1, 1, 1]`, invoke.Parked, invoke.Restored) })
+		wg.Go(func() { wantStart(t, v, c, `[1, 1, 1]`, invoke.Warm, invoke.Restored) })
 	}
 	wg.Wait()
 	v.Settle()
@@ -207,7 +207,7 @@ exports.handler = async (event) => {
 	wantStart(t, v, c, `1`, invoke.Cold)
 	v.Settle()
 	// Once at least before the image was made, and once in the copy.
-	if a := wantStart(t, v, c, `3`, invoke.Parked); string(a.Log) != "event {}\n" || !a.Warmed {
+	if a := wantStart(t, v, c, `3`, invoke.Warm); string(a.Log) != "event {}\n" || !a.Warmed {
 		t.Errorf("warmed %t, log %q", a.Warmed, a.Log)
 	}
 
@@ -238,7 +238,7 @@ def handler(event, context):
 	c.WarmUp = []byte(`{"die":true}`)
 	wantStart(t, v, c, `1`, invoke.Cold)
 	v.Settle()
-	if a := wantStart(t, v, c, `1`, invoke.Parked); a.Warmed {
+	if a := wantStart(t, v, c, `1`, invoke.Warm); a.Warmed {
 		t.Error("it is said to be warmed")
 	}
 }
@@ -249,7 +249,7 @@ func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := golambda(t)
 	c.WarmUp = []byte(`{"n":7}`)
-	for _, want := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked} {
+	for _, want := range []invoke.Start{invoke.Cold, invoke.Warm, invoke.Warm} {
 		a, err := ask(t, v, c, `{"n":1}`)
 		if err != nil || a.Start != want || string(a.Log) != "seen 1\n" {
 			t.Errorf("started %s with the log %q, want %s: %v", a.Start, a.Log, want, err)
@@ -267,7 +267,7 @@ func TestInstanceThatDiesOfItsRehearsal(t *testing.T) {
 	v := openInvoker(t, invoke.Config{})
 	c := golambda(t)
 	c.WarmUp = []byte(`{"fail":"panic"}`)
-	for _, want := range []invoke.Start{invoke.Cold, invoke.Parked, invoke.Parked} {
+	for _, want := range []invoke.Start{invoke.Cold, invoke.Warm, invoke.Warm} {
 		if a, err := ask(t, v, c, `{"n":1}`); err != nil || a.Start != want || a.Warmed {
 			t.Errorf("started %s, want %s, warmed %t: %v", a.Start, want, a.Warmed, err)
 		}
@@ -348,7 +348,7 @@ func TestCopiesDontRepeat(t *testing.T) {
 		c.NoCopies = true
 		v := openInvoker(t, invoke.Config{Images: t.TempDir(), MaxInstances: 3})
 		noneTwice(t, v, c, copiesToDraw())
-		if s := onlyStats(t, v); s.Restored != 0 || s.Parked == 0 || s.ImageBytes != 0 || s.NoCopies == "" {
+		if s := onlyStats(t, v); s.Restored != 0 || s.Warm == 0 || s.ImageBytes != 0 || s.NoCopies == "" {
 			t.Errorf("stats %+v", s)
 		}
 	})

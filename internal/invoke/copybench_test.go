@@ -19,10 +19,10 @@ import (
 // memory for one that waits.
 func BenchmarkCopy(b *testing.B) {
 	for name, code := range benchFunctions {
-		b.Run(name+"/parked", func(b *testing.B) {
+		b.Run(name+"/warm", func(b *testing.B) {
 			c := code(b)
 			c.WarmUp = []byte(benchEvent)
-			benchCopy(b, c, invoke.Parked, 0)
+			benchCopy(b, c, invoke.Warm, 0)
 		})
 	}
 	slow := function(b, "python3.11", "app.handler", map[string]string{"app.py": `
@@ -32,7 +32,7 @@ def handler(event, context):
     return len(event["data"]["notes"])
 `})
 	slow.WarmUp = []byte(benchEvent)
-	b.Run("python/nothing parked, INIT 2 s", func(b *testing.B) { benchCopy(b, slow, invoke.Restored, -1) })
+	b.Run("python/nothing warm, INIT 2 s", func(b *testing.B) { benchCopy(b, slow, invoke.Restored, -1) })
 }
 
 func benchCopy(b *testing.B, c invoke.Code, want invoke.Start, waiting int64) {
@@ -48,7 +48,7 @@ func benchCopy(b *testing.B, c invoke.Code, want invoke.Start, waiting int64) {
 		if err != nil || a.Start != want {
 			b.Fatalf("started %s, want %s: %v", a.Start, want, err)
 		}
-		if want == invoke.Parked {
+		if want == invoke.Warm {
 			took = append(took, a.Timing.Run)
 		} else {
 			took = append(took, time.Since(began))

@@ -92,7 +92,7 @@ func TestDotnet(t *testing.T) {
 		wantStart(t, v, c, "3", invoke.Cold)
 		v.Settle()
 		// Compilers in the background, which tried events would wake, are eight threads together with the rest.
-		wantStart(t, v, c, "3", invoke.Parked)
+		wantStart(t, v, c, "3", invoke.Warm)
 	})
 }
 

@@ -126,7 +126,7 @@ func TestHostile(t *testing.T) {
 					t.Errorf("the data of a run is left in %v, or in %s", found, stats)
 				}
 			}
-			if s := onlyStats(t, walls); n > 0 && s.Parked+s.Restored < s.Cold {
+			if s := onlyStats(t, walls); n > 0 && s.Warm+s.Restored < s.Cold {
 				t.Errorf("hardly a copy was tried: %+v", s)
 			}
 		})

@@ -69,8 +69,8 @@ type Start string
 
 const (
 	Cold     Start = "cold"     // started for this invocation
-	Restored Start = "restored" // copied from a template for this invocation
-	Parked   Start = "parked"   // taken from those that waited
+	Restored Start = "restored" // copied from a snapshot for this invocation
+	Warm     Start = "warm"     // taken from those that waited
 )
 
 // Timing is where the time went.

@@ -85,9 +85,9 @@ func delayed(b *testing.B, language, file, first string) invoke.Code {
 const (
 	own      = "the handler's own, a warm process"
 	emulated = "emulator, a warm process"
-	parked   = "she, a waiting copy"
+	warm     = "she, a waiting copy"
 	fresh    = "bubblewrap, a fresh process"
-	unparked = "she, nothing waits, INIT 2 s"
+	nothing  = "she, nothing waits, INIT 2 s"
 )
 
 // BenchmarkPeers carries one event to a function and back, one client at a time, by turns: the handler's own time, under
@@ -115,8 +115,8 @@ func BenchmarkPeers(b *testing.B) {
 				peers := peersOf(b, language, bwrap)
 				took, cpu := map[string][]float64{}, map[string]float64{}
 				for n := range runs {
-					for _, name := range []string{own, emulated, parked, fresh, unparked} {
-						if peer := peers[name]; peer != nil && (name != unparked || n%3 == 0) {
+					for _, name := range []string{own, emulated, warm, fresh, nothing} {
+						if peer := peers[name]; peer != nil && (name != nothing || n%3 == 0) {
 							answered, used := peer()
 							took[name] = append(took[name], answered.Seconds()*1000)
 							cpu[name] += used.Seconds() * 1000
@@ -148,12 +148,12 @@ func peersOf(b *testing.B, language, bwrap string) map[string]func() (took, cpu 
 	p.env = append([]string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LAMBDA_TASK_ROOT=" + c.Dir, "LAMBDA_RUNTIME_DIR=" + runtimes.Dir, "_HANDLER=" + c.Handler,
 		"AWS_LAMBDA_FUNCTION_NAME=f", "AWS_LAMBDA_FUNCTION_VERSION=1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=1769"}, r.Env...)
 	peers := map[string]func() (time.Duration, time.Duration){
-		own:    p.warm(b),
-		fresh:  func() (took, cpu time.Duration) { return p.fresh(b) },
-		parked: ours(b, c, invoke.Parked, 0),
+		own:   p.warm(b),
+		fresh: func() (took, cpu time.Duration) { return p.fresh(b) },
+		warm:  ours(b, c, invoke.Warm, 0),
 	}
 	if slow := slowly[language]; slow != nil {
-		peers[unparked] = ours(b, prepared(slow), invoke.Restored, -1)
+		peers[nothing] = ours(b, prepared(slow), invoke.Restored, -1)
 	}
 	rie := os.Getenv("SHE_BENCH_RIE")
 	if loop, ok := loops[language]; rie != "" && ok {
@@ -171,13 +171,13 @@ func compare(b *testing.B, language string, took map[string][]float64, cpu map[s
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "\n%s\tp50 ms\tp99 ms\tcpu ms\ta waiting copy is\t\n", language)
 	of := func(name string) float64 { return middle(took[name]) }
-	for _, name := range []string{own, emulated, fresh, parked, unparked} {
+	for _, name := range []string{own, emulated, fresh, warm, nothing} {
 		all := took[name]
 		if all == nil {
 			fmt.Fprintf(w, "%s\t–\t–\t–\t%s\t\n", name, without(name, language))
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t×%.2f\t\n", name, of(name), slices.Sorted(slices.Values(all))[len(all)*99/100], cpu[name]/float64(len(all)), of(parked)/of(name))
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t×%.2f\t\n", name, of(name), slices.Sorted(slices.Values(all))[len(all)*99/100], cpu[name]/float64(len(all)), of(warm)/of(name))
 	}
 	noError(b, w.Flush())
 	against := func(what string, got, target float64) {
@@ -187,22 +187,22 @@ func compare(b *testing.B, language string, took map[string][]float64, cpu map[s
 		}
 		fmt.Fprintf(&text, "%s: %.1f ms, the target is %.0f: %s", what, got, target, verdict)
 	}
-	against("a waiting copy, over the handler's own time", of(parked)-of(own), targets[language])
-	if took[unparked] != nil {
-		against("\nnothing waits", of(unparked), 150)
+	against("a waiting copy, over the handler's own time", of(warm)-of(own), targets[language])
+	if took[nothing] != nil {
+		against("\nnothing waits", of(nothing), 150)
 	}
-	against("; processor time of a copy", cpu[parked]/float64(len(took[parked])), 80)
+	against("; processor time of a copy", cpu[warm]/float64(len(took[warm])), 80)
 	b.Log(text.String())
-	b.ReportMetric(of(parked), "she-p50-ms")
-	b.ReportMetric(of(parked)-of(own), "over-own-ms")
-	b.ReportMetric(of(parked)/of(fresh), "she/bwrap")
+	b.ReportMetric(of(warm), "she-p50-ms")
+	b.ReportMetric(of(warm)-of(own), "over-own-ms")
+	b.ReportMetric(of(warm)/of(fresh), "she/bwrap")
 	b.ReportMetric(0, "ns/op")
 }
 
 // without says why there is no figure.
 func without(name, language string) string {
 	switch _, looped := loops[language]; {
-	case name == unparked:
+	case name == nothing:
 		return "a custom runtime is not copied"
 	case looped || language == "go":
 		return "SHE_BENCH_RIE does not name it"

@@ -12,7 +12,7 @@ import (
 func settled(t *testing.T, v *invoke.Invoker, c invoke.Code, answer string) {
 	t.Helper()
 	const event = `{"title":"Title","id":41,"info":null}`
-	for _, start := range []invoke.Start{invoke.Cold, invoke.Parked} {
+	for _, start := range []invoke.Start{invoke.Cold, invoke.Warm} {
 		a, err := ask(t, v, c, event)
 		switch {
 		case err != nil:

@@ -49,7 +49,7 @@ type function struct {
 	copies  bool   // its instances may be copied
 	warm    []byte // the event of its rehearsal, if it has one
 
-	waiting []*parked
+	waiting []*warmInstance
 	making  int
 	used    time.Time     // last
 	rate    float64       // invocations a second, a moving average
@@ -63,7 +63,7 @@ type function struct {
 	counts Counts
 }
 
-type parked struct {
+type warmInstance struct {
 	sandbox.Instance
 	warmed bool // it rehearsed, or what it is a copy of
 	memory int64
@@ -74,7 +74,7 @@ type parked struct {
 type Counts struct {
 	Cold      int64 // instances started for their invocation
 	Restored  int64 // copied for their invocation
-	Parked    int64 // taken from those that waited
+	Warm      int64 // taken from those that waited
 	Fallbacks int64 // instances that broke before they had the event, after which the invocation got a cold start
 
 	Inits       int64         // INITs of its code: for an invocation, for an instance that waits, for its image
@@ -109,7 +109,7 @@ func pauseAfter(inRow int, took time.Duration, functions int) time.Duration {
 
 const (
 	demandWindow = 10 * time.Second // over which the rate is averaged
-	parkedAge    = 15 * time.Minute // after which a waiting instance is replaced
+	warmAge      = 15 * time.Minute // after which a waiting instance is replaced
 	rehearsing   = 5 * time.Second  // what the rehearsal of an instance that is to wait may take
 )
 
@@ -155,7 +155,7 @@ func keyOf(c Code, p sandbox.Program, runtime, stamp string) string {
 }
 
 // take notes the demand and gives a waiting instance, if there is one.
-func (s *stock) take(f *function) (p *parked, ok bool) {
+func (s *stock) take(f *function) (p *warmInstance, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -164,11 +164,11 @@ func (s *stock) take(f *function) (p *parked, ok bool) {
 	for len(f.waiting) > 0 {
 		p := f.waiting[0]
 		s.removeLocked(f, 0)
-		if now.Sub(p.since) > parkedAge {
+		if now.Sub(p.since) > warmAge {
 			s.discard(p)
 			continue
 		}
-		s.countLocked(f, Counts{Parked: 1})
+		s.countLocked(f, Counts{Warm: 1})
 		return p, true
 	}
 	return nil, false
@@ -181,7 +181,7 @@ func (s *stock) obtain(ctx context.Context, f *function) (i sandbox.Instance, st
 		return nil, Cold, false
 	}
 	if p, ok := s.take(f); ok {
-		return p.Instance, Parked, p.warmed
+		return p.Instance, Warm, p.warmed
 	}
 	if i := s.restore(ctx, f, false); i != nil {
 		s.count(f, Restored)
@@ -262,7 +262,7 @@ func (s *stock) count(f *function, start Start) {
 		s.countLocked(f, Counts{Cold: 1})
 	case Restored:
 		s.countLocked(f, Counts{Restored: 1})
-	case Parked: // take counts
+	case Warm: // take counts
 	}
 }
 
@@ -275,7 +275,7 @@ func (s *stock) countLocked(f *function, more Counts) {
 func (c *Counts) Add(more Counts) {
 	c.Cold += more.Cold
 	c.Restored += more.Restored
-	c.Parked += more.Parked
+	c.Warm += more.Warm
 	c.Fallbacks += more.Fallbacks
 	c.Inits += more.Inits
 	c.FailedInits += more.FailedInits
@@ -328,7 +328,7 @@ func (s *stock) replenish(f *function) {
 			defer s.mu.Unlock()
 			f.making--
 			if p != nil {
-				s.parkLocked(f, p)
+				s.keepLocked(f, p)
 			}
 		})
 	}
@@ -358,7 +358,7 @@ func (s *stock) roomLocked(f *function, bytes int64) bool {
 }
 
 // make makes one instance for stock: a copy where the function has an image or can get one.
-func (s *stock) make(f *function) *parked {
+func (s *stock) make(f *function) *warmInstance {
 	for s.ctx.Err() == nil {
 		i := s.restore(s.ctx, f, true)
 		warmed := i != nil && s.images.rehearsed(f.key)
@@ -378,10 +378,10 @@ func (s *stock) make(f *function) *parked {
 		}
 		r, ok := i.(sandbox.Rehearser)
 		if !ok || !s.rehearses(f) {
-			return &parked{Instance: i, warmed: warmed}
+			return &warmInstance{Instance: i, warmed: warmed}
 		}
 		if s.rehearse(f, r) {
-			return &parked{Instance: i, warmed: true}
+			return &warmInstance{Instance: i, warmed: true}
 		}
 		_ = i.Close() // what could not be removed is Sweep's; the next one does not rehearse
 	}
@@ -493,7 +493,7 @@ func (s *stock) took(f *function, d time.Duration) {
 	f.cost = (3*f.cost + d) / 4
 }
 
-func (s *stock) parkLocked(f *function, p *parked) {
+func (s *stock) keepLocked(f *function, p *warmInstance) {
 	p.memory, p.since = p.Memory(), time.Now()
 	f.memory = p.memory
 	if s.ctx.Err() != nil || s.functions[f.key] != f || !s.roomLocked(f, p.memory) {
@@ -510,7 +510,7 @@ func (s *stock) removeLocked(f *function, at int) {
 }
 
 // discard closes an instance without holding up the caller.
-func (s *stock) discard(p *parked) {
+func (s *stock) discard(p *warmInstance) {
 	s.work.Go(func() { _ = p.Close() }) // what could not be removed is Sweep's
 }
 
@@ -535,7 +535,7 @@ func (s *stock) shrink(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, f := range s.functions {
-		for len(f.waiting) > 0 && (len(f.waiting) > s.wanted(f, now) || now.Sub(f.waiting[0].since) > parkedAge) {
+		for len(f.waiting) > 0 && (len(f.waiting) > s.wanted(f, now) || now.Sub(f.waiting[0].since) > warmAge) {
 			p := f.waiting[0]
 			s.removeLocked(f, 0)
 			s.discard(p)

@@ -202,7 +202,7 @@ func TestStockKeepsItsBudget(t *testing.T) {
 func TestStockReplacesWhatIsOld(t *testing.T) {
 	newStock(t, func(s *stock) { s.idle = 10 * time.Hour }, func(t *testing.T, s *stock, b *built) {
 		f := s.call(b, "a")
-		time.Sleep(parkedAge / 2)
+		time.Sleep(warmAge / 2)
 		wantWaiting(t, s, f, 1)
 		time.Sleep(2 * time.Hour)
 		wantWaiting(t, s, f, 0)

@@ -112,7 +112,7 @@ func TestWasmInstances(t *testing.T) {
 	ids := map[string]bool{}
 	var mu sync.Mutex
 	var running sync.WaitGroup
-	var parked int
+	var warm int
 	for range 200 {
 		running.Go(func() {
 			a, err := ask(t, v, c, `{"do":"draw"}`)
@@ -140,14 +140,14 @@ func TestWasmInstances(t *testing.T) {
 			if off := time.Since(time.UnixMilli(got.Clock)); off.Abs() > 30*time.Second {
 				t.Errorf("its clock is off by %s", off)
 			}
-			if a.Start == invoke.Parked {
-				parked++
+			if a.Start == invoke.Warm {
+				warm++
 			}
 		})
 	}
 	running.Wait()
 	v.Settle()
-	if parked == 0 {
+	if warm == 0 {
 		t.Error("none of 200 events found an instance that waited")
 	}
 	s := onlyStats(t, v)
@@ -157,5 +157,5 @@ func TestWasmInstances(t *testing.T) {
 	if bytes := v.Stats().WaitingBytes; bytes <= 0 {
 		t.Errorf("%d instances wait and take %d bytes", s.Waiting, bytes)
 	}
-	wantStart(t, v, c, `1`, invoke.Parked)
+	wantStart(t, v, c, `1`, invoke.Warm)
 }

@@ -33,7 +33,7 @@ type Metrics struct {
 	written, duplicates, inBytes, outBytes, claimed prometheus.Counter
 }
 
-// Buckets in seconds: from what a parked instance takes to what a run may take at most; and from a commit in memory to
+// Buckets in seconds: from what a warm instance takes to what a run may take at most; and from a commit in memory to
 // one on a disk in trouble.
 var (
 	runSeconds    = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}

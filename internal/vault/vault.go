@@ -209,7 +209,7 @@ type Response struct {
 // Stats are the figures of a run.
 type Stats struct {
 	Timing    Timing         `json:"timing"`
-	Start     string         `json:"start"`            // of the instance: cold, restored, parked
+	Start     string         `json:"start"`            // of the instance: cold, restored, warm
 	Warmed    bool           `json:"warmed,omitempty"` // it, or what it is a copy of, had tried an event without data
 	Read      int            `json:"read"`             // records shown, links included
 	ReadIDs   [32]byte       `json:"-"`                // SHA-256 over their ids in order
