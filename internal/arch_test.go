@@ -6,10 +6,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -77,9 +81,7 @@ var table = map[string][]string{
 	"metrics": concat(words, decisions, []string{"vault", "invoke", "engine"}),
 
 	// Edges.
-	"httpapi":   concat(words, decisions, state, []string{"engine"}),
-	"lambdaapi": concat(words, decisions, state, []string{"engine"}),
-	"ui":        {},
+	"httpapi": concat(words, decisions, state, []string{"engine"}),
 
 	// Wiring may import everything.
 	"shetest":    nil,
@@ -184,6 +186,78 @@ func TestDecisionsDoNoIO(t *testing.T) {
 			case "os", "net", "net/http", "database/sql", "os/exec", "io/ioutil", "syscall", "embed":
 				t.Errorf("%s imports %s: a decision does no I/O", short(p.ImportPath), imported)
 			}
+		}
+	}
+}
+
+// A line of the table for a package that is gone would let one of that name import what it likes.
+func TestTableNamesPackagesThatExist(t *testing.T) {
+	exists := map[string]bool{}
+	for _, p := range list(t, "./...") {
+		exists[short(p.ImportPath)] = true
+	}
+	for name, allowed := range table {
+		for _, n := range append(allowed, name) {
+			if !exists[n] {
+				t.Errorf("the import table names %s, which does not exist", n)
+			}
+		}
+	}
+}
+
+// docs/architecture.md has a line for each package, and none for another.
+func TestPackagesAreListed(t *testing.T) {
+	text, err := os.ReadFile("../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ = bytes.Cut(text, []byte("\n## Packages\n"))
+	text, _, _ = bytes.Cut(text, []byte("\n## "))
+	lines := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| \\S").FindAllSubmatch(text, -1) {
+		lines[string(m[1])] = true
+	}
+	for _, p := range list(t, "./...") {
+		name := strings.TrimPrefix(p.ImportPath, "she/")
+		if !lines[name] {
+			t.Errorf("%s has no line in docs/architecture.md", name)
+		}
+		delete(lines, name)
+	}
+	for name := range lines {
+		t.Errorf("docs/architecture.md lists %s, which does not exist", name)
+	}
+}
+
+// docs/adr/README.md lists each decision by its number, which have no gaps.
+func TestDecisionsAreListed(t *testing.T) {
+	index, err := os.ReadFile("../docs/adr/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("../docs/adr/[0-9][0-9][0-9][0-9]-*.md")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d decisions, %v", len(files), err)
+	}
+	seen := map[string]bool{}
+	for _, file := range files {
+		name := filepath.Base(file)
+		if number := name[:4]; seen[number] {
+			t.Errorf("there are two decisions %s", number)
+		} else if seen[number] = true; !bytes.Contains(index, []byte("| ["+number+"]("+name+") | ")) && !bytes.Contains(index, []byte("| "+number+" | is being written |")) {
+			t.Errorf("docs/adr/README.md does not list %s", name)
+		}
+	}
+	last, _ := strconv.Atoi(filepath.Base(files[len(files)-1])[:4])
+	for n := range last {
+		number := fmt.Sprintf("%04d", n+1)
+		if !seen[number] && !bytes.Contains(index, []byte("| "+number+" | is being written |")) {
+			t.Errorf("there is no decision %s: numbers have no gaps", number)
+		}
+	}
+	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllSubmatch(index, -1) {
+		if _, err := os.Stat(filepath.Join("../docs/adr", string(m[1]))); err != nil {
+			t.Error(err)
 		}
 	}
 }
