@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -41,6 +42,7 @@ func converse(t *testing.T, handler, dir string, env []string, events []string, 
 				w.Header().Set("Lambda-Runtime-Deadline-Ms", "9999999999999")
 				w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-west-1:000000000000:function:f")
 				w.Header().Set("Content-Type", "application/json")
+				w.Header().Set("Content-Length", strconv.Itoa(len(e)))
 				_, _ = io.WriteString(w, e)
 			case <-over:
 			case <-r.Context().Done():
@@ -77,7 +79,8 @@ func converse(t *testing.T, handler, dir string, env []string, events []string, 
 		case a := <-heard:
 			all = append(all, a)
 		case err := <-ended:
-			t.Fatalf("%s: ended after %d of %d events: %v\n%.2000s", command, len(all), len(events), err, log.Bytes())
+			said := log.Bytes()
+			t.Fatalf("%s: ended after %d of %d events, on %.200q: %v\n%s", command, len(all), len(events), events[len(all)], err, said[max(0, len(said)-2000):])
 		}
 	}
 	_ = cmd.Process.Kill()

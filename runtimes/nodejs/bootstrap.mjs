@@ -295,17 +295,23 @@ function call(handler, event, headers) {
       else if (wait && context.callbackWaitsForEmptyEventLoop) listenOnce(process, 'beforeExit', () => resolve(value))
       else resolve(value)
     }
+    // What is thrown may be anything, null and undefined too.
+    function failed(error) {
+      if (answered) return
+      answered = true
+      unlisten(process, 'beforeExit', empty)
+      reject(error)
+    }
     const empty = () => done(null, returned, false) // nothing left to do; without an answer Lambda gives null
     listenOnce(process, 'beforeExit', empty)
     try {
       const value = handler(event, context, (error, result) => done(error, result, true))
       const fulfilled = (v) => done(null, v, false)
-      const failed = (e) => done(e ?? new Error('rejected'), undefined, false)
       if (value instanceof Promise && prototypeOf(value) === promises) then(value, fulfilled, failed)
       else if (typeof value?.then === 'function') value.then(fulfilled, failed)
       else returned = value
     } catch (e) {
-      done(e ?? new Error('thrown'), undefined, false)
+      failed(e)
     }
   })
 }

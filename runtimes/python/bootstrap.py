@@ -26,6 +26,10 @@ PREFIX = "/2018-06-01/runtime/"
 SIGNALS = _signal.valid_signals() - {_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT}
 
 
+def no_number(name):
+    raise ValueError(f"{name} is no JSON")
+
+
 class own:
     """What was taken before the function's code. Tools that replace, say, time.time look for it in modules, not here."""
 
@@ -37,7 +41,7 @@ class own:
     socket = _socket.socket
     dumps = marshal.dumps
     extract_tb, format_list = traceback.extract_tb, traceback.format_list
-    read = json.JSONDecoder().scan_once
+    read = json.JSONDecoder(parse_constant=no_number).scan_once
     import_module = importlib.import_module
     sigmask = _signal.pthread_sigmask
 
@@ -322,11 +326,10 @@ def encode(answer):
         except RecursionError:
             raise ValueError("it holds itself, or is nested too deeply") from None
     try:
-        text = in_utf8(answer)
-    except UnicodeEncodeError:  # half a surrogate pair: JSON has a way to write it, UTF-8 has none
-        text = in_ascii(answer)
-    except TypeError:  # bytes as a key
-        text = in_utf8(simple(answer, mark, numbers))
+        try:
+            text = written(answer)
+        except TypeError:  # bytes as a key
+            text = written(simple(answer, mark, numbers))
     except ValueError:
         found = out_of_range(answer)
         if found is None:
@@ -336,6 +339,13 @@ def encode(answer):
         first, *rest = text.split(f'"{mark}'.encode())
         text = b"".join([first] + [number + part[1:] for number, part in zip(numbers, rest)])
     return text
+
+
+def written(answer):
+    try:
+        return in_utf8(answer)
+    except UnicodeEncodeError:  # half a surrogate pair: JSON has a way to write it, UTF-8 has none
+        return in_ascii(answer)
 
 
 def simple(value, mark, numbers):
@@ -350,6 +360,8 @@ def simple(value, mark, numbers):
     fields = getattr(value, "_asdict", None)
     if callable(fields):
         value = fields()
+        if not isinstance(value, dict):
+            raise TypeError(f"_asdict() must return a dict, not {type(value).__name__}")
     if isinstance(value, tuple):
         return [simple(v, mark, numbers) for v in value]
     if isinstance(value, dict):
@@ -390,7 +402,7 @@ in_utf8, in_ascii = writer(False), writer(True)
 
 
 def decode(body):
-    text = body.decode("utf-8", "surrogatepass").strip(" \t\n\r")
+    text = body.decode("utf-8", "surrogatepass").removeprefix("\ufeff").strip(" \t\n\r")
     try:
         value, end = own.read(text, 0)
     except StopIteration as e:
@@ -433,7 +445,7 @@ def answer_one(handler, headers, body, mask):
     path = f"invocation/{request_id}/"
     try:
         event = decode(body)
-    except ValueError as e:
+    except Exception as e:  # it is nested too deeply, too
         report(path + "error", document(e, "Runtime.UnmarshalError", []))
         return
     let_signals(mask)
