@@ -41,6 +41,9 @@ func converse(t *testing.T, handler, dir string, env []string, events []string, 
 				w.Header().Set("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
 				w.Header().Set("Lambda-Runtime-Deadline-Ms", "9999999999999")
 				w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-west-1:000000000000:function:f")
+				w.Header().Set("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700")
+				w.Header().Set("Lambda-Runtime-Client-Context", "") // Amazon's client for Java dies where one of them is absent
+				w.Header().Set("Lambda-Runtime-Cognito-Identity", "")
 				w.Header().Set("Content-Type", "application/json")
 				w.Header().Set("Content-Length", strconv.Itoa(len(e)))
 				_, _ = io.WriteString(w, e)

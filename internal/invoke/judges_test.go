@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"she/runtimes"
 )
 
 // generatedEvents are texts that a runtime may be given: JSON of any kind, and, one in eight, what is nearly JSON.
@@ -204,6 +206,64 @@ func TestNodeAgainstAmazons(t *testing.T) {
 		theirs := converse(t, "generated."+function, dir, nil, events, node, judge, "generated."+function)
 		t.Run(function, func(t *testing.T) { differ(t, events, ours, theirs, explain) })
 	}
+}
+
+// TestJavaAgainstAmazons compares what Java's runtime reads and writes with Amazon's own client. The serialisation is the same
+// jar: what is compared is how each comes to use it for the type that a handler declares.
+func TestJavaAgainstAmazons(t *testing.T) {
+	t.Parallel()
+	classes := javaClasses(t)
+	found, _, err := runtimes.Finder{}.Find("java17")
+	if err != nil {
+		missing(t, err.Error())
+	}
+	judge, err := filepath.Glob(absolute(t, "../../.cache/java-client/*.jar"))
+	if err != nil || len(judge) < 2 {
+		missing(t, "make functions (it wants maven)")
+	}
+	serialization := absolute(t, "../../runtimes/java/lib/aws-lambda-java-serialization.jar")
+	env := []string{"AWS_EXECUTION_ENV=AWS_Lambda_java17", "JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 -Xss1m -Dfile.encoding=UTF-8"}
+	path := func(parts ...string) string { return strings.Join(parts, ":") }
+	explain := func(event string, ours, theirs said) string {
+		switch kind := typeOf(ours); {
+		case kind == "Runtime.MarshalError" && strings.Contains(theirs.body, "An error occurred during JSON serialization of response"),
+			kind == "Runtime.UnmarshalError" && strings.Contains(theirs.body, "An error occurred during JSON parsing"):
+			return "ours says by the type which of the two it is"
+		}
+		return ""
+	}
+	for _, c := range []struct {
+		function string
+		events   []string
+	}{
+		{"reads", generatedEvents(compared)}, {"readsMap", generatedEvents(compared)}, {"readsBean", generatedBeans(compared)},
+		{"writes", seeds(compared)}, {"writesMap", seeds(compared / 4)}, {"writesBean", seeds(compared / 4)},
+	} {
+		t.Run(c.function, func(t *testing.T) {
+			handler := "peers.Generated::" + c.function
+			ours := converse(t, handler, classes, env, c.events, found.Command[2],
+				"-cp", path(serialization, classes, shownAt(found.Paths, runtimes.Lang+"/java")), "she.runtime.Bootstrap")
+			theirs := converse(t, handler, classes, env, c.events, found.Command[2],
+				"-cp", path(append(slices.Clone(judge), serialization, classes)...), "com.amazonaws.services.lambda.runtime.api.client.AWSLambda", handler)
+			differ(t, c.events, ours, theirs, explain)
+		})
+	}
+}
+
+// generatedBeans are events for a bean's properties, of the kinds it declares and of others.
+func generatedBeans(n int) (all []string) {
+	r := rand.New(rand.NewPCG(14, 17))
+	names := []string{"count", "text", "inner", "kinds", "when", "octets", "isDone", "open", "sums", "longURL", "Text", "TEXT", "done", "unknown", "longurl", ""}
+	values := []string{"null", "true", "1", "-1.5", "1e309", "2147483648", `""`, `"a"`, `"1"`, `"1.5"`, `"true"`, `"RUN"`, `"running"`, `["RUN","WALK"]`, `["SWIM"]`, `[1]`, `"AQI="`,
+		`[1,2]`, `"?"`, `"2024-01-02T03:04:05.006Z"`, `"2024-01-02"`, `1500`, `{"a":0.10,"b":"1.5"}`, `{"text":"inner"}`, `[{"text":"x"}]`, `[]`, `{}`, `"NaN"`}
+	for range n {
+		var parts []string
+		for range r.IntN(4) {
+			parts = append(parts, fmt.Sprintf("%q:%s", names[r.IntN(len(names))], values[r.IntN(len(values))]))
+		}
+		all = append(all, "{"+strings.Join(parts, ",")+"}")
+	}
+	return all
 }
 
 // peers is the package that both runtimes load.

@@ -3,6 +3,7 @@ package invoke_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"she/internal/invoke"
 )
@@ -87,5 +88,58 @@ func TestSettingsOfDotnet(t *testing.T) {
 			}
 			settled(t, v, c, `{"Id":42,"Title":"Title","Info":["test-dev-fn",256,true]}`)
 		})
+	}
+}
+
+const settingsOfShell = `#!/bin/bash
+umask 777
+cd /
+ulimit -c 0
+trap '' TERM HUP INT
+exec 0<&- 1>&-
+export LANG=C LC_ALL=tr_TR PATH=/nowhere IFS=x
+unset HOME TMPDIR AWS_LAMBDA_FUNCTION_NAME
+api=$AWS_LAMBDA_RUNTIME_API
+unset AWS_LAMBDA_RUNTIME_API
+read_reply() {
+	id=; length=0
+	while IFS=$' \t\r' read -r name value <&7 && [ -n "$name" ]; do
+		case $name in
+		[Ll]ambda-[Rr]untime-[Aa]ws-[Rr]equest-[Ii]d:) id=$value ;;
+		[Cc]ontent-[Ll]ength:) length=$value ;;
+		esac
+	done
+	IFS= read -r -N "$length" body <&7
+}
+exec 7<>"/dev/tcp/${api%:*}/${api#*:}"
+while :; do
+	printf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n' >&7
+	read_reply
+	printf 'seen %s\n' "$body" >&2
+	printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n%s' "$id" "${#body}" "$body" >&7
+	read_reply
+done
+`
+
+// TestSettingsOfCustomRuntimes: a custom runtime has a process of its own making; what it sets there is not in the way of
+// process 1, which serves it, nor of the next event.
+func TestSettingsOfCustomRuntimes(t *testing.T) {
+	slow(t)
+	t.Parallel()
+	v := openInvoker(t, invoke.Config{Waiting: 1})
+	shell := function(t, "provided.al2023", "x", map[string]string{"bootstrap": settingsOfShell})
+	shell.WarmUp = []byte(`{}`)
+	for range 2 {
+		if a := wantAnswer(t, v, shell, `{"a":1}`, `{"a":1}`); !strings.HasSuffix(string(a.Log), "seen {\"a\":1}\n") {
+			t.Errorf("shell: %s, log %q", a.Start, a.Log)
+		}
+		v.Settle()
+	}
+	c := golambda(t)
+	c.Timeout = 30 * time.Second
+	c.WarmUp = []byte(`{"do":"settings"}`)
+	for range 2 {
+		wantAnswer(t, v, c, `{"do":"settings"}`, `"set"`)
+		v.Settle()
 	}
 }
