@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -167,4 +168,29 @@ func TestForeign(t *testing.T) {
 			t.Errorf("%.80q: got %s, want %s", text, got, want)
 		}
 	}
+}
+
+// What clients send is read without regular expressions; these say the same.
+var (
+	hostPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	segmentPattern  = regexp.MustCompile(`^[0-9a-z-]+$`)
+	endpointPattern = regexp.MustCompile(`^[0-9a-z-]+(/[0-9a-z-]+)+$`)
+)
+
+func FuzzNamesAreWhatThePatternsSay(f *testing.F) {
+	for _, s := range []string{"", "a", "-", "a/b", "a//b", "/a", "a/", "a.b", "a..b", "a-.b", "-a", "a\n", "é", "A", "a/b\n", "a.b.", "0-9/-", "a\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, want := isHost(s), hostPattern.MatchString(s); got != want {
+			t.Errorf("%q is a host: %v, want %v", s, got, want)
+		}
+		if got, want := isSegment(s), segmentPattern.MatchString(s); got != want {
+			t.Errorf("%q is a segment: %v, want %v", s, got, want)
+		}
+		_, err := ParseEndpoint(s)
+		if want := len(s) <= maxEndpoint && endpointPattern.MatchString(s); (err == nil) != want {
+			t.Errorf("%q as an endpoint: %v, want %v", s, err, want)
+		}
+	})
 }
