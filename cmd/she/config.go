@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +24,7 @@ import (
 	"she/internal/plan"
 )
 
-// Config is what she.yaml says. The zero value is the configuration without a file. Paths in the file are relative to
+// Config is what she.yaml says; docs/configuration.md is its reference. The zero value is the configuration without a file. Paths in the file are relative to
 // the file; here they are absolute.
 type Config struct {
 	// Functions are the registered functions, key `functions`. Each has id, version, package (a directory with
@@ -43,9 +45,12 @@ type Config struct {
 	Data string
 	// Applications is the file with the catalogue of applications, key `applications`; "" if there is none.
 	Applications string
-	// Instances bounds how many sandboxes are busy at once, key `instances`, 1 to 1024; 0 leaves it to the machine.
+	// Instances bounds how many sandboxes are busy at once, key `instances`, 1 to 1024; 0 is two
+	// for each CPU.
 	Instances int
-	// Runs bounds how many runs are under way at once, key `limits.runs`, 1 to 1024; 0 is the engine's default.
+	// Runs bounds how many runs are under way at once, key `limits.runs`, 1 to 1024; 0 is as many as
+	// Instances. There are never more runs than instances, and fewer if the memory does not allow for them
+	// (docs/limits.md).
 	Runs int
 	// Vaults bounds how many HATs' files are open at once, key `limits.vaults`, 1 to 65536. 0 is as many as the machine
 	// allows: at five descriptors each half of what the process may open (ulimit -n), at 768 KB each an eighth of the
@@ -183,6 +188,9 @@ func parseConfig(file, dir string, text []byte) (c Config, err error) {
 	}
 	return c, nil
 }
+
+// instances returns how many sandboxes may be busy at once.
+func (c Config) instances() int { return cmp.Or(c.Instances, 2*runtime.NumCPU()) }
 
 // storage is what one HAT may hold.
 func (c Config) storage() plan.Storage {

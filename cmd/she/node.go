@@ -95,7 +95,7 @@ func (n *node) load(ctx context.Context, dir string, config Config, wall invoker
 
 // places is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
 func places(config Config) int {
-	return max(cmp.Or(config.Vaults, sqlite.PlacesIn(machineMemory())), 2*config.Instances)
+	return max(cmp.Or(config.Vaults, sqlite.PlacesIn(machineMemory())), 2*config.instances())
 }
 
 func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -136,7 +135,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	begun = append(begun, s.node.close)
 	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
-	instances := cmp.Or(o.config.Instances, 2*runtime.NumCPU())
+	instances := o.config.instances()
 	size := sizesFor(o.config, machineMemory(), explicitLimit(), min(cmp.Or(o.config.Runs, instances), instances))
 	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
 	s.front.heavy = func(ctx context.Context, bytes int64) (func(), error) {
