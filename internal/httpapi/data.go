@@ -64,8 +64,13 @@ func (s *server) postData(w *recorder, q *request) error {
 	return nil
 }
 
-// wake tells the engine that something was committed. It may be lost: the engine finds due work by itself, later.
-func (s *server) wake(q *request) { s.Functions.Wake(q.hat.ID) }
+// wake tells the engine that something was committed, unless no function is there for it. It may be lost: the engine finds
+// due work by itself, later.
+func (s *server) wake(q *request) {
+	if !q.vault.Idle() {
+		s.Functions.Wake(q.hat.ID)
+	}
+}
 
 const defaultTake = 1000
 

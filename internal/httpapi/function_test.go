@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"she/internal/access"
 	"she/internal/catalog"
 	"she/internal/contract"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/invoke"
 )
@@ -287,4 +289,49 @@ func TestConfigurationOnTheWire(t *testing.T) {
 	w := newWorld(t, withFunctions(count, functionNamed("counter")))
 	want := strings.Replace(configurationOf("counter", false), "\n", "", -1)
 	w.get("bob", functions+"/counter").want(200, want)
+}
+
+// wakes counts how often the engine is woken.
+type wakes struct {
+	*engine.Engine
+	n atomic.Int64
+}
+
+func (w *wakes) Wake(id string) {
+	w.n.Add(1)
+	w.Engine.Wake(id)
+}
+
+// A write wakes the engine if a function may be due by it, and not where none is enabled: there it would look at the
+// vault after each of a thousand writes in a second.
+func TestAWriteWakesTheEngineForFunctions(t *testing.T) {
+	w := newWorld(t, withFunctions(count, functionNamed("counter")))
+	counted := &wakes{Engine: w.engine}
+	w.server.Functions = counted
+	n := 0
+	woken := func(what string, want bool, call func() answer) {
+		t.Helper()
+		before := counted.n.Load()
+		call()
+		if got := counted.n.Load() > before; got != want {
+			t.Errorf("%s: woken is %v", what, got)
+		}
+	}
+	record := func() answer {
+		n++
+		return w.post("bob", api+"/data/rumpel/notes", fmt.Sprintf(`{"n":%d}`, n)).want(201)
+	}
+	list := func() answer {
+		n++
+		return w.post("bob", api+"/data/rumpel/notes", fmt.Sprintf(`[{"n":%d}]`, n)).want(201)
+	}
+	woken("no function, a record", false, record)
+	woken("no function, an array", false, list)
+	woken("a consent", true, func() answer { return w.get("bob", functions+"/counter/enable").want(200) })
+	woken("a record for it", true, record)
+	woken("an array for it", true, list)
+	w.get("bob", functions+"/counter/disable").want(200)
+	woken("it is disabled", false, record)
+	woken("a consent again", true, func() answer { return w.get("bob", functions+"/counter/enable").want(200) })
+	woken("a record for it again", true, record)
 }

@@ -240,6 +240,8 @@ type Committed struct {
 
 // Work is the engine's side: T2 and T3. The engine has no back door: Commit writes as the function, under its grant.
 type Work interface {
+	// Idle says, after a write, that it made nothing due: no function is enabled. false: it may have.
+	Idle() bool
 	// Due lists functions that are enabled, not leased, and have work that is not parked, soonest first. Times that lie
 	// further ahead than they can, because the clock was set back, are mended first, and stored (plan.Latest).
 	Due(ctx context.Context) ([]Due, error)

@@ -180,6 +180,9 @@ func parseFault(text sql.NullString) (*hat.Fault, error) {
 	return f, nil
 }
 
+// Idle: see vault.Work.
+func (v *Vault) Idle() bool { return v.idle.Load() }
+
 // raise makes the events pending for the functions that read them.
 func (t *tx) raise(events []trigger.Event) error {
 	if t.v.alone {

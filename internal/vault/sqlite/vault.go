@@ -40,8 +40,9 @@ type Vault struct {
 	conns *conns
 	names *names // of readers
 	kept  kept
-	// published is rights as of the last commit.
+	// published is rights as of the last commit, and idle is alone.
 	published atomic.Int64
+	idle      atomic.Bool
 
 	// Of whoever has the turn, once serve runs.
 	turn   chan struct{} // full while somebody has it

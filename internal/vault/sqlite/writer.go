@@ -107,6 +107,7 @@ func (v *Vault) work(first job) (jobs []job) {
 	defer func() {
 		// Whoever is recognised from here on reads what the batch has done.
 		v.published.Store(v.rights)
+		v.idle.Store(v.alone)
 		if err != nil {
 			v.closeItself(err)
 		} else {

@@ -22,6 +22,31 @@ func testWork(t *testing.T, fresh func(testing.TB) Opener) {
 		})
 	}
 
+	run("is there for nobody where no function is enabled", func(t *testing.T, p *person, g access.Grant) {
+		idle := func(what string, want bool) {
+			t.Helper()
+			if got := p.v.Idle(); got != want {
+				t.Errorf("%s: idle is %v", what, got)
+			}
+		}
+		p.write("a/x", `0`)
+		idle("no function", true)
+		p.enable(g)
+		idle("a consent makes work", false)
+		p.write("a/x", `1`)
+		idle("a function reads it", false)
+		p.write("b/x", `1`)
+		idle("one might", false)
+		_, err := p.v.Disable(p.ctx(), p.owner, g.Function)
+		p.must(err)
+		in := p.write("a/x", `2`)
+		idle("it is disabled", true)
+		p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{in[0].ID}))
+		idle("erasing ends pauses", false)
+		p.enable(g)
+		p.write("a/x", `3`)
+		idle("it is enabled again", false)
+	})
 	run("goes from data to output", func(t *testing.T, p *person, g access.Grant) {
 		p.enable(g)
 		p.isDue()
