@@ -40,7 +40,7 @@ var hostileFunctions = []struct {
 		})
 	}},
 	{"java", 30, func(t *testing.T) invoke.Code { return javaCode(t, javaClasses(t))("hostile.Hostile::handle") }},
-	{"dotnet", 32, func(t *testing.T) invoke.Code {
+	{"dotnet", 31, func(t *testing.T) invoke.Code {
 		return dotnetCode(t, dotnetPackage(t), "Hostile::Tests.Hostile::Handle")
 	}},
 }

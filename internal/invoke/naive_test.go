@@ -193,6 +193,10 @@ func (n *naiveProcess) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return
 	}
+	if r.Method != http.MethodPost { // such as a request that only tries the connection
+		http.NotFound(w, r)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return

@@ -63,7 +63,6 @@ namespace Tests
             public void Unobserved(object sender, System.Threading.Tasks.UnobservedTaskExceptionEventArgs e) { }
         }
 
-        sealed class MarkedContext : SynchronizationContext { public string Mark; }
 
         static readonly ConcurrentDictionary<string, string> kept = new ConcurrentDictionary<string, string>();
         static readonly AsyncLocal<string> flowing = new AsyncLocal<string>();
@@ -112,7 +111,6 @@ namespace Tests
             At("unhandled", m => AppDomain.CurrentDomain.UnhandledException += new Marker { Mark = m }.Unhandled, () => OfEvent(typeof(AppDomain), AppDomain.CurrentDomain, "UnhandledException"));
             At("unobserved", m => System.Threading.Tasks.TaskScheduler.UnobservedTaskException += new Marker { Mark = m }.Unobserved, () => OfEvent(typeof(System.Threading.Tasks.TaskScheduler), null, "UnobservedTaskException"));
             At("culture", m => CultureInfo.DefaultThreadCurrentCulture = Culture(m), () => CultureInfo.DefaultThreadCurrentCulture.NumberFormat.CurrencySymbol);
-            At("synchronization", m => SynchronizationContext.SetSynchronizationContext(new MarkedContext { Mark = m }), () => ((MarkedContext)SynchronizationContext.Current).Mark);
             At("trace-listener", m => Trace.Listeners.Add(new MarkedListener(m)), () => Trace.Listeners[Trace.Listeners.Count - 1].Name);
             At("proxy", m => HttpClient.DefaultProxy = new WebProxy("http://" + m + ".invalid:1"), () => ((WebProxy)HttpClient.DefaultProxy).Address);
             At("service-point", m => ServicePointManager.ServerCertificateValidationCallback = (a, b, c, d) => m.Length > 0, () => Target(ServicePointManager.ServerCertificateValidationCallback));
