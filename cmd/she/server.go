@@ -139,7 +139,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	size := sizesFor(o.config, machineMemory(), explicitLimit(), min(cmp.Or(o.config.Runs, instances), instances))
 	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
 	s.front.heavy = func(ctx context.Context, bytes int64) (func(), error) {
-		held, err := memory.Acquire(ctx, "", bytes)
+		held, err := memory.Acquire(ctx, engine.Headers, bytes)
 		return held.Release, err
 	}
 	s.node.memory = memory

@@ -162,6 +162,21 @@ func TestBudgetUnderLoad(t *testing.T) {
 	}
 }
 
+// Large headers that are held leave strangers, who may want to log in, their part.
+func TestHeadersKeepNoStrangerOut(t *testing.T) {
+	b := NewBudget(400<<20, 0)
+	for {
+		if _, err := b.Acquire(t.Context(), Headers, b.most(Headers)/4); err != nil {
+			break
+		}
+	}
+	if h, err := b.Acquire(t.Context(), "", 16<<10); err != nil {
+		t.Error(err)
+	} else {
+		h.Release()
+	}
+}
+
 func BenchmarkBudget(b *testing.B) {
 	budget := NewBudget(1<<30, 0)
 	for b.Loop() {
