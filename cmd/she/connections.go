@@ -37,8 +37,8 @@ const (
 
 // A gate is a listener that bounds how many connections are open, in all and from one address. When there are as many as
 // may be, a new one takes the place of the one that has waited longest for a request, or in the headers of one: of those
-// that never showed a valid token, if there are any. A connection whose request is being answered is never closed for
-// another. So neither open connections nor slow ones keep anybody out.
+// that never showed a valid token, if there are any. A connection whose request is being answered is not closed for
+// another, unless nobody waits and a stranger does not take the answer. So neither open connections nor slow ones keep anybody out.
 type gate struct {
 	net.Listener
 	most, perAddress int // perAddress 0: no bound
@@ -48,6 +48,7 @@ type gate struct {
 	mu        sync.Mutex
 	open      int
 	waiting   waiters
+	writing   list.List // connections of strangers to which a piece of an answer goes, the oldest first
 	addresses map[netip.Prefix]*address
 	refused   int64
 	evicted   int64
@@ -91,6 +92,7 @@ type connection struct {
 
 	// Guarded by the gate's mutex.
 	closed     bool
+	began      time.Time // when the piece began to be sent that is being sent
 	all, local *list.Element
 	group      int // index of the waiters it is among
 }
@@ -126,6 +128,9 @@ func (g *gate) admit(inner net.Conn) *connection {
 		victim = g.waiting.oldest()
 	default:
 		full = false
+	}
+	if full && victim == nil {
+		victim = g.slowestLocked(c.from, g.perAddress > 0 && a.open >= g.perAddress)
 	}
 	if full && victim == nil {
 		g.refused++
@@ -210,6 +215,45 @@ func (g *gate) state(conn net.Conn, state http.ConnState) {
 }
 
 type connectionKey struct{}
+
+// slowWrite is how long a stranger may take for a piece of an answer when others find no room.
+const slowWrite = time.Second
+
+// slowestLocked is the stranger, from that address only or from any, who takes an answer slowest; nil: none is slow. What needs no
+// token is short, so who reads has it at once.
+func (g *gate) slowestLocked(from netip.Prefix, here bool) *connection {
+	for e := g.writing.Front(); e != nil; e = e.Next() {
+		c := e.Value.(*connection)
+		if time.Since(c.began) < slowWrite {
+			return nil
+		}
+		if !c.closed && (!here || c.from == from) {
+			return c
+		}
+	}
+	return nil
+}
+
+// Write notes since when a stranger has not taken what is sent.
+func (c *connection) Write(b []byte) (int, error) {
+	if c.known.Load() {
+		return c.Conn.Write(b)
+	}
+	g := c.gate
+	g.mu.Lock()
+	var at *list.Element
+	if !c.closed {
+		c.began, at = time.Now(), g.writing.PushBack(c)
+	}
+	g.mu.Unlock()
+	n, err := c.Conn.Write(b)
+	if at != nil {
+		g.mu.Lock()
+		g.writing.Remove(at)
+		g.mu.Unlock()
+	}
+	return n, err
+}
 
 // context is http.Server.ConnContext; known finds the connection again.
 func (g *gate) context(ctx context.Context, conn net.Conn) context.Context {

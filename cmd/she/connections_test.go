@@ -27,6 +27,8 @@ func gated(t *testing.T, most, ofOne int) (g *gate, address string, began, hold 
 		switch r.URL.Path {
 		case "/known":
 			g.known(r.Context())
+		case "/large":
+			_, _ = w.Write(make([]byte, 64<<20))
 		case "/held":
 			began <- struct{}{}
 			<-hold
@@ -150,6 +152,31 @@ func TestConnectionsBeyondTheBoundAreToldSo(t *testing.T) {
 }
 
 // Headers are bounded in bytes and in lines, in the first request of a connection and in later ones; bodies are not.
+// Who asks for an answer and does not take it keeps nobody out either.
+func TestConnectionsThatDoNotReadMakeRoom(t *testing.T) {
+	for _, ofOne := range []int{0, 3} {
+		g, address, _, _ := gated(t, 3, ofOne)
+		for range 3 {
+			dialGate(t, address).send("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			g.mu.Lock()
+			slow := g.writing.Len() == 3 && time.Since(g.writing.Back().Value.(*connection).began) > slowWrite
+			g.mu.Unlock()
+			if slow {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatal("they are not being answered")
+			}
+		}
+		c := dialGate(t, address)
+		c.want(c.get("/a"), "200 0/a")
+		if s := g.stats(); s.Evicted != 1 || s.Refused != 0 || s.Open != 3 {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
 func TestHeadersAreBounded(t *testing.T) {
 	_, address, _, _ := gated(t, 100, 0)
 	many := func(n int) string { return "GET /x HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a: b\r\n", n) + "\r\n" }
