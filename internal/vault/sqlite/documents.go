@@ -152,7 +152,7 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if err != nil || len(body)-had > smallChange {
+	if err != nil || len(body)-had > smallGrowth(k) {
 		e.t.grows = fully
 	}
 	if k == vault.Setups || k == vault.Debits {

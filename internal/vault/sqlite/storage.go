@@ -24,6 +24,16 @@ const (
 // or a flag. So what is agreed can be withdrawn in a HAT that is full.
 const smallChange = 256
 
+// smallGrowth is smallChange for documents with answers to terms and dates of logins, of which there is a bounded number. What
+// the caller writes for itself grows again and again, by a little each time.
+func smallGrowth(k vault.DocumentKind) int {
+	switch k {
+	case vault.Debits, vault.Setups, vault.Logins:
+		return smallChange
+	}
+	return 0
+}
+
 // fits answers a *vault.QuotaError if the transaction makes the HAT hold more than it may.
 func (t *tx) fits() error {
 	if t.grows == notAtAll {
