@@ -121,6 +121,7 @@ const compared = 2000
 
 // TestPythonAgainstAmazons compares what Python's runtime reads and writes with Amazon's own client.
 func TestPythonAgainstAmazons(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	judge, err := filepath.Abs("../../.cache/awslambdaric")
 	if err != nil {
@@ -178,6 +179,7 @@ func inASCII(s string) string {
 
 // TestNodeAgainstAmazons compares what Node.js's runtime reads and writes with Amazon's own client.
 func TestNodeAgainstAmazons(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -211,6 +213,7 @@ func TestNodeAgainstAmazons(t *testing.T) {
 // TestJavaAgainstAmazons compares what Java's runtime reads and writes with Amazon's own client. The serialisation is the same
 // jar: what is compared is how each comes to use it for the type that a handler declares.
 func TestJavaAgainstAmazons(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	classes := javaClasses(t)
 	found, _, err := runtimes.Finder{}.Find("java17")
