@@ -21,8 +21,6 @@ type Catalog struct {
 	// a person should know of that ("python3.7 is run by python3.11"), err why it can't be run. An Entry keeps the
 	// runtime as written, because the wall looks it up itself. Where Supports is nil nothing is asked.
 	Supports func(runtime string) (resolved, warning string, err error)
-	// Env is all that ${env:NAME} in project files can see; the process's own environment never is.
-	Env map[string]string
 	// Gone, if not nil, is told of each package that leaves the catalog, before its files do.
 	Gone func(digest string)
 	// Patience bounds the reading and copying of one function's packages.
@@ -79,7 +77,7 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 		return openFault(err)
 	}
 	defer src.Close()
-	p, err := readProject(src, archive, f.Stage, f.ID, c.Env)
+	p, err := readProject(src, archive, f.Stage, f.ID, nil)
 	if err != nil {
 		return err
 	}

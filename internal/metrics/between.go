@@ -89,7 +89,7 @@ func (m *Metrics) transaction(op string, began time.Time, err error) {
 		return
 	}
 	if err != nil {
-		m.commits.WithLabelValues(op).Inc()
+		m.commitErrors.WithLabelValues(op).Inc()
 		return
 	}
 	m.commit.observe(time.Since(began).Seconds(), op)

@@ -26,7 +26,7 @@ type Metrics struct {
 	invocations, coldstarts, timeouts, errors       *prometheus.CounterVec
 	invoke, initialise, queue, memory, cpu          coarse
 	busy                                            prometheus.Gauge
-	runs, commits                                   *prometheus.CounterVec
+	runs, commitErrors                              *prometheus.CounterVec
 	runQueue, commit                                coarse
 	requests                                        *prometheus.CounterVec
 	request                                         coarse
@@ -67,7 +67,7 @@ func New() *Metrics {
 	m.inBytes = m.one("she_run_input_bytes_total", "Bytes that functions were shown, of each run rounded up to a power of four.")
 	m.outBytes = m.one("she_run_output_bytes_total", "Bytes that functions answered, of each run rounded up to a power of four.")
 	m.commit = m.histogram("she_commit_duration_seconds", "From asking a vault for a transaction to its being durable.", commitSeconds, "op")
-	m.commits = m.counter("she_commit_errors_total", "Transactions that could not be stored, not those that were refused.", "op")
+	m.commitErrors = m.counter("she_commit_errors_total", "Transactions that could not be stored, not those that were refused.", "op")
 
 	m.requests = m.counter("she_http_requests_total", "Requests of the HAT API, by pattern of the route.", "method", "route", "status")
 	m.request = m.histogram("she_http_request_duration_seconds", "From a request's headers to the end of its answer.", runSeconds, "method", "route")
