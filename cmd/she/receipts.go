@@ -31,10 +31,18 @@ type proofView struct {
 	Signed time.Time      `json:"signed,omitzero"`
 
 	Records *receipt.Comparison `json:"records,omitempty"` // of a HAT's own chain
+	Against *receipt.Against    `json:"against,omitempty"` // how it stands to a former export
 }
 
 // text is the answer on one line, then what differs.
 func (p proofView) text(w io.Writer) {
+	p.proved(w)
+	if p.Against != nil {
+		printf(w, "against the former export: %s\n", p.Against)
+	}
+}
+
+func (p proofView) proved(w io.Writer) {
 	if p.Records == nil {
 		printf(w, "whole: entries %d to %d, head %s\n", p.From, p.To, p.Hash)
 		return
@@ -58,6 +66,9 @@ func (p proofView) text(w io.Writer) {
 
 // differs is the error that makes the exit code of a proof that failed.
 func (p proofView) differs() error {
+	if p.Against != nil && p.Against.Relation == receipt.Contradicts {
+		return fmt.Errorf("the chain is not the one that was exported before: %s", p.Against)
+	}
 	if p.Records == nil || p.Records.Whole() {
 		return nil
 	}
@@ -65,7 +76,7 @@ func (p proofView) differs() error {
 }
 
 func receiptsCommand() *cobra.Command {
-	var data, hatName, file, keyFile string
+	var data, hatName, file, keyFile, against string
 	verify := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove that nobody has changed what is said to have been done",
@@ -73,9 +84,12 @@ func receiptsCommand() *cobra.Command {
 			"before, or names the first entry that was changed, removed or moved. A chain that is whole is signed again. " +
 			"Then all records that are stored are compared with what the receipts commit to; what differs is named by its id.\n\n" +
 			"With --file and --key it proves an exported chain: no data directory is needed, only the HAT's public key, " +
-			"which the HAT answers at /publickey.",
+			"which the HAT answers at /publickey.\n\n" +
+			"With --against it is compared with a former export: all that was exported then must still be there, unchanged. " +
+			"This finds a chain that was written and signed anew. The former export is checked for its signature with --file alone.",
 		Example: "  she receipts verify --hat alice.localhost:7777 --data /var/lib/she\n" +
-			"  she receipts verify --file receipts.jsonl --key alice.pem",
+			"  she receipts verify --file receipts.jsonl --key alice.pem\n" +
+			"  she receipts verify --hat alice.localhost:7777 --data /var/lib/she --against january.jsonl",
 		Args: exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var (
@@ -86,9 +100,9 @@ func receiptsCommand() *cobra.Command {
 			case (file == "") != (keyFile == ""):
 				return usageError{errors.New("--file and --key go together")}
 			case file != "":
-				proof, err = proveFile(file, keyFile)
+				proof, err = proveFile(file, keyFile, against)
 			default:
-				proof, err = proveHAT(cmd.Context(), data, hatName)
+				proof, err = proveHAT(cmd.Context(), data, hatName, against)
 			}
 			if err != nil {
 				return err
@@ -101,6 +115,8 @@ func receiptsCommand() *cobra.Command {
 	}
 	verify.Flags().StringVar(&file, "file", "", "an exported chain, instead of a HAT's own")
 	verify.Flags().StringVar(&keyFile, "key", "", "the HAT's public key in PEM, for --file")
+
+	verify.Flags().StringVar(&against, "against", "", "a former export to compare with")
 
 	var after int64
 	export := &cobra.Command{
@@ -127,12 +143,28 @@ func receiptsCommand() *cobra.Command {
 	return c
 }
 
-func proveHAT(ctx context.Context, data, hatName string) (proof proofView, err error) {
-	err = ask(ctx, data, "", http.MethodPost, hatPath(hatName)+"/receipts/verify", nil, &proof)
+func proveHAT(ctx context.Context, data, hatName, against string) (proof proofView, err error) {
+	m, err := manage(ctx, data, "")
+	if err != nil {
+		return proof, err
+	}
+	defer m.close()
+	if err := m.call(ctx, http.MethodPost, hatPath(hatName)+"/receipts/verify", nil, &proof); err != nil || against == "" {
+		return proof, err
+	}
+	// What is compared is what the HAT exports now.
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(m.lines(ctx, hatPath(hatName)+"/receipts/export?after=0", w)) }()
+	now, err := receipt.ReadExport(r, nil)
+	_ = r.CloseWithError(err)
+	if err != nil {
+		return proof, err
+	}
+	proof.Against, err = compareExports(now, against, nil)
 	return proof, err
 }
 
-func proveFile(file, keyFile string) (proof proofView, err error) {
+func proveFile(file, keyFile, against string) (proof proofView, err error) {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
 		return proof, err
@@ -141,16 +173,40 @@ func proveFile(file, keyFile string) (proof proofView, err error) {
 	if err != nil {
 		return proof, fmt.Errorf("%s: %w", keyFile, err)
 	}
-	f, err := os.Open(file)
+	x, err := readExport(file, key)
 	if err != nil {
 		return proof, err
 	}
-	defer f.Close()
-	first, head, err := receipt.ProveExport(f, key)
-	if err != nil {
-		return proof, fmt.Errorf("%s: %w", file, err)
+	proof = proofView{From: x.After.Number + 1, To: x.End.Number, Hash: x.End.Hash}
+	if against != "" {
+		proof.Against, err = compareExports(x, against, key)
 	}
-	return proofView{From: first, To: head.Number, Hash: head.Hash}, nil
+	return proof, err
+}
+
+func readExport(file string, key *rsa.PublicKey) (receipt.Exported, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return receipt.Exported{}, err
+	}
+	defer f.Close()
+	x, err := receipt.ReadExport(f, key)
+	if err != nil {
+		return receipt.Exported{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return x, nil
+}
+
+func compareExports(now receipt.Exported, former string, key *rsa.PublicKey) (*receipt.Against, error) {
+	before, err := readExport(former, key)
+	if err != nil {
+		return nil, err
+	}
+	a, err := now.Against(before)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", former, err)
+	}
+	return &a, nil
 }
 
 func parsePublicKey(text []byte) (*rsa.PublicKey, error) {

@@ -194,6 +194,43 @@ func (d Debit) Accept() Debit {
 	return d
 }
 
+// consent is what the Owner has made of the terms that were accepted last; -1 if none were.
+func (d Debit) consent() (accepted int, canceled time.Time, atOnce bool) {
+	for i, p := range slices.Backward(d.Permissions) {
+		if p.Accepted {
+			return i, p.CanceledAt, p.AtOnce
+		}
+	}
+	return -1, time.Time{}, false
+}
+
+// A Decision is what the Owner did to a debit, as a receipt says it.
+type Decision struct {
+	Outcome   string // "enabled", "disabled", or "disabled at the period's end"
+	Terms     hat.TermsDigest
+	Endpoints []hat.Endpoint
+}
+
+// Decided compares a debit with what it was before; nil if the Owner has decided nothing. The zero Debit is one that was
+// not there.
+func (d Debit) Decided(before Debit) *Decision {
+	was, wasCanceled, wasAtOnce := before.consent()
+	is, canceled, atOnce := d.consent()
+	if is < 0 || is == was && canceled.Equal(wasCanceled) && atOnce == wasAtOnce {
+		return nil
+	}
+	p := d.Permissions[is]
+	decision := Decision{Outcome: "enabled", Terms: d.Terms(p).Digest, Endpoints: p.Endpoints()}
+	switch {
+	case canceled.IsZero():
+	case atOnce:
+		decision.Outcome = "disabled"
+	default:
+		decision.Outcome = "disabled at the period's end"
+	}
+	return &decision
+}
+
 // Cancel ends all terms that have not ended: now, or when their period is over. Terms that have not begun are over before
 // they begin, either way: a debit that is withdrawn before its start never shares anything. Those that were not accepted are
 // cancelled too, and wait for the Owner as before.

@@ -214,3 +214,38 @@ func TestEndOfTermsThatBeganLongAgo(t *testing.T) {
 		}
 	}
 }
+
+// What the Owner decided is told apart from what a partner proposed.
+func TestDecided(t *testing.T) {
+	terms := Permissions{Purpose: "one", Bundle: asked, Start: start, Period: week}
+	proposed := Debit{Key: "d", Created: start}.Propose(terms, start)
+	accepted := proposed.Accept()
+	atOnce, atEnd := accepted.Cancel(false, day(3)), accepted.Cancel(true, day(3))
+	terms.Purpose = "two"
+	again := accepted.Propose(terms, day(1))
+	for _, c := range []struct {
+		says          string
+		before, after Debit
+		want          string // "": nothing was decided
+	}{
+		{"a proposal", Debit{}, proposed, ""},
+		{"the same proposal", proposed, proposed, ""},
+		{"an agreement", proposed, accepted, "enabled"},
+		{"one agreed to as it was made", Debit{}, accepted, "enabled"},
+		{"the same agreement", accepted, accepted, ""},
+		{"cancelled at once", accepted, atOnce, "disabled"},
+		{"cancelled at the period's end", accepted, atEnd, "disabled at the period's end"},
+		{"the same cancellation", atOnce, atOnce, ""},
+		{"agreed to once more after that", atOnce, atOnce.Accept(), "enabled"},
+		{"other terms proposed", accepted, again, ""},
+		{"other terms agreed to", again, again.Accept(), "enabled"},
+	} {
+		got := c.after.Decided(c.before)
+		switch {
+		case got == nil && c.want != "", got != nil && got.Outcome != c.want:
+			t.Errorf("%s: %+v, want %q", c.says, got, c.want)
+		case got != nil && (got.Terms == hat.TermsDigest{} || len(got.Endpoints) != 1):
+			t.Errorf("%s: %+v", c.says, got)
+		}
+	}
+}

@@ -9,11 +9,17 @@ import (
 	"she/internal/vault"
 )
 
-// exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint.
+// exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint. With head it is holdsHead.
 func (s *server) exportReceipts(w *recorder, q *request) error {
 	values, err := q.query()
 	if err != nil {
 		return err
+	}
+	if values.Has("head") {
+		if values.Has("after") {
+			return problem(http.StatusBadRequest, "Bad Request", "head and after don't go together")
+		}
+		return s.holdsHead(w, q, values.Get("head"))
 	}
 	var after int64
 	if text, found := first(values, "after"); found {
@@ -34,6 +40,35 @@ func (s *server) exportReceipts(w *recorder, q *request) error {
 		return err
 	}
 	return lines.flush()
+}
+
+// holdsHead: GET /receipts?head=12:9f86…: whether a head that the owner kept lies in the chain, and the head of now, to be
+// kept in its place.
+func (s *server) holdsHead(w *recorder, q *request, text string) error {
+	kept, err := receipt.ParseHead(text)
+	if err != nil {
+		return problem(http.StatusBadRequest, "Bad Request", err.Error())
+	}
+	now, broken, err := vault.HoldsHead(q.Context(), q.vault, q.caller, kept)
+	if err != nil {
+		return err
+	}
+	view := struct {
+		Holds  bool        `json:"holds"`
+		Head   string      `json:"head"`
+		Broken *brokenView `json:"broken,omitempty"`
+	}{Holds: broken == nil, Head: now.String()}
+	if broken != nil {
+		view.Broken = &brokenView{broken.Number, broken.What}
+	}
+	writeJSON(w, http.StatusOK, view)
+	return nil
+}
+
+// A brokenView is the first entry of a chain that is not what it was.
+type brokenView struct {
+	Number int64  `json:"number"`
+	What   string `json:"what"`
 }
 
 // A lineSpool keeps a vault's snapshot from waiting for a client, as spool does.
@@ -66,10 +101,6 @@ func (l *lineSpool) flush() error {
 // verifyReceipts: POST /receipts/verify. That the chain is broken, or that records are not what it says, is an answer, not
 // an error.
 func (s *server) verifyReceipts(w *recorder, q *request) error {
-	type brokenView struct {
-		Number int64  `json:"number"`
-		What   string `json:"what"`
-	}
 	type proofView struct {
 		Whole      bool                `json:"whole"`
 		Broken     *brokenView         `json:"broken,omitempty"`

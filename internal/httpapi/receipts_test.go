@@ -47,3 +47,46 @@ func TestReceiptsAreTheOwners(t *testing.T) {
 	w.get("bob", "/api/she/v1/receipts?after=-1").want(400, `{"type":"about:blank","title":"Bad Request","status":400,"detail":"after must be the number of an entry, or 0"}`)
 	w.get("bob", "/api/she/v1/nothing").want(404)
 }
+
+// An owner keeps a head, and asks later whether all that led to it is still there.
+func TestAHeadThatWasKept(t *testing.T) {
+	w := newWorld(t)
+	type answer struct {
+		Holds  bool
+		Head   string
+		Broken *struct{ Number int64 }
+	}
+	ask := func(head string) (a answer) {
+		t.Helper()
+		w.get("bob", "/api/she/v1/receipts?head="+head).want(200).decode(&a)
+		if _, err := receipt.ParseHead(a.Head); err != nil {
+			t.Errorf("the head %q: %v", a.Head, err)
+		}
+		return a
+	}
+	empty := receipt.Head{}.String()
+	if a := ask(empty); !a.Holds || a.Head != empty {
+		t.Errorf("of the empty chain: %+v", a)
+	}
+	w.post("bob", "/api/v2.6/data/rumpel/notes", `{"text":"one"}`).want(201)
+	kept := ask(empty).Head
+	if a := ask(kept); !a.Holds || a.Head != kept {
+		t.Errorf("of the head of now: %+v", a)
+	}
+	w.post("bob", "/api/v2.6/data/rumpel/notes", `{"text":"two"}`).want(201)
+	if a := ask(kept); !a.Holds || !strings.HasPrefix(a.Head, "2:") {
+		t.Errorf("of a head before: %+v", a)
+	}
+	other := "1:" + strings.Repeat("0", 63) + "1"
+	if a := ask(other); a.Holds || a.Broken == nil || a.Broken.Number != 1 {
+		t.Errorf("of another chain: %+v", a)
+	}
+	if a := ask("7" + kept[1:]); a.Holds || a.Broken == nil || a.Broken.Number != 3 {
+		t.Errorf("of a longer chain: %+v", a)
+	}
+	for _, bad := range []string{"", "1", "1:ab", "-1:" + kept[2:], "01:" + kept[2:], kept + "0", "0" + kept[1:]} {
+		w.get("bob", "/api/she/v1/receipts?head="+bad).want(400)
+	}
+	w.get("bob", "/api/she/v1/receipts?after=0&head="+kept).want(400)
+	w.get("hpp", "/api/she/v1/receipts?head="+kept).want(403)
+}

@@ -129,51 +129,154 @@ const maxLine = 64 << 20
 // ProveExport proves what Export wrote, with the public key alone; it may begin behind any entry. It answers the first
 // number and the end. *BrokenError, ErrNotSigned, or the reader's own error.
 func ProveExport(r io.Reader, key *rsa.PublicKey) (first int64, head Head, err error) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxLine)
-	var (
-		last  *Checkpoint
-		after Head
-		begun bool
-		texts [][]byte
-	)
-	for lines.Scan() {
-		line := bytes.Clone(lines.Bytes())
-		if last != nil {
-			return 0, Head{}, &BrokenError{last.Number + 1, "it was put behind the checkpoint"}
-		}
-		if bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
-			if last, err = parseSigned(line); err != nil {
-				return 0, Head{}, err
-			}
-			continue
-		}
-		if !begun {
-			// What comes before is vouched for by the signature of the last as well: its hash is in the chain.
-			if e, err := Parse(line); err == nil {
-				after = Head{e.Number - 1, e.Previous}
-			}
-			begun = true
-		}
-		texts = append(texts, line)
-	}
-	if err := lines.Err(); err != nil {
+	x, err := ReadExport(r, key)
+	if err != nil {
 		return 0, Head{}, err
 	}
-	if last == nil {
-		return 0, Head{}, ErrNotSigned
+	return x.After.Number + 1, x.End.Head, nil
+}
+
+// An Exported chain is what an export proves: the hash of each entry.
+type Exported struct {
+	After  Head // the entries follow it
+	hashes []Digest
+	End    Checkpoint
+}
+
+// Hash is that of an entry; false if the export does not tell.
+func (x Exported) Hash(number int64) (Digest, bool) {
+	i := number - x.After.Number
+	switch {
+	case i < 0 || i > int64(len(x.hashes)):
+		return Digest{}, false
+	case i == 0:
+		return x.After.Hash, true
 	}
-	if !begun {
-		after = last.Head
+	return x.hashes[i-1], true
+}
+
+// Holds says whether a head that somebody kept lies in the chain; an error if the export does not tell.
+func (x Exported) Holds(kept Head) (bool, error) {
+	is, known := x.Hash(kept.Number)
+	switch {
+	case kept.Number > x.End.Number:
+		return false, nil
+	case !known:
+		return false, fmt.Errorf("the export begins with entry %d, behind %d", x.After.Number+1, kept.Number)
 	}
-	head, err = prove(after, func(yield func([]byte, error) bool) {
-		for _, text := range texts {
-			if !yield(text, nil) {
+	return is == kept.Hash, nil
+}
+
+// ReadExport proves what Export wrote and keeps 32 bytes of each entry. Without a key it proves that the chain is unbroken
+// and that the checkpoint stands for its end, not who signed it. *BrokenError, ErrNotSigned, or the reader's own error.
+func ReadExport(r io.Reader, key *rsa.PublicKey) (x Exported, err error) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	var last *Checkpoint
+	more := lines.Scan()
+	if e, err := Parse(lines.Bytes()); err == nil {
+		// What comes before is vouched for by the signature of the last as well: its hash is in the chain.
+		x.After = Head{e.Number - 1, e.Previous}
+	}
+	head, err := walk(x.After, func(yield func([]byte, error) bool) {
+		for ; more; more = lines.Scan() {
+			line := lines.Bytes()
+			if last != nil {
+				yield(nil, &BrokenError{last.Number + 1, "it was put behind the checkpoint"})
+				return
+			}
+			if !bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
+				if !yield(line, nil) {
+					return
+				}
+				continue
+			}
+			if last, err = parseSigned(line); err != nil {
+				yield(nil, err)
 				return
 			}
 		}
-	}, &last.Head, []Checkpoint{*last}, key)
-	return after.Number + 1, head, err
+	}, nil, func(h Head) error {
+		x.hashes = append(x.hashes, h.Hash)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return Exported{}, err
+	case lines.Err() != nil:
+		return Exported{}, lines.Err()
+	case last == nil:
+		return Exported{}, ErrNotSigned
+	case len(x.hashes) == 0:
+		x.After, head = last.Head, last.Head
+	}
+	x.End = *last
+	switch {
+	case key != nil && !last.SignedBy(key):
+		return Exported{}, &BrokenError{last.Number, "the checkpoint at it is not signed with the HAT's key"}
+	case head.Number < last.Number:
+		return Exported{}, &BrokenError{head.Number + 1, "it is missing at the end"}
+	case head.Number > last.Number:
+		return Exported{}, &BrokenError{last.Number + 1, "it was never signed"}
+	case head != last.Head:
+		return Exported{}, &BrokenError{x.After.Number + 1, fmt.Sprintf("it, or one of those up to number %d, is not the one that was signed", last.Number)}
+	}
+	return x, nil
+}
+
+// A Relation is how a chain stands to a former export of it.
+type Relation string
+
+const (
+	Same        Relation = "same"        // the same entries
+	Grew        Relation = "grew"        // all of the former, and more
+	Contradicts Relation = "contradicts" // not all of the former
+)
+
+// Against is the result of comparing a chain with a former export.
+type Against struct {
+	Relation Relation `json:"relation"`
+	Entry    int64    `json:"entry,omitempty"` // the first new one, or the first that contradicts
+	Missing  bool     `json:"missing,omitempty"`
+	// UpTo says that the entry that contradicts may be an earlier one, which one of the exports leaves out.
+	UpTo bool `json:"upTo,omitempty"`
+}
+
+// Against compares the chain with a former export, whose entries it must all have. An error says that the two exports
+// have no entry in common and don't follow one another.
+func (x Exported) Against(former Exported) (Against, error) {
+	from, to := max(x.After.Number, former.After.Number), min(x.End.Number, former.End.Number)
+	if from > to {
+		return Against{}, fmt.Errorf("nothing to compare: one ends with entry %d, the other begins with %d", to, from+1)
+	}
+	for n := from; n <= to; n++ {
+		is, _ := x.Hash(n)
+		if was, _ := former.Hash(n); is != was {
+			return Against{Relation: Contradicts, Entry: n, UpTo: n == from}, nil
+		}
+	}
+	switch {
+	case former.End.Number > to:
+		return Against{Relation: Contradicts, Entry: to + 1, Missing: true}, nil
+	case x.End.Number > to:
+		return Against{Relation: Grew, Entry: to + 1}, nil
+	}
+	return Against{Relation: Same}, nil
+}
+
+// String is the answer in words.
+func (a Against) String() string {
+	switch {
+	case a.Relation == Same:
+		return "the same entries"
+	case a.Relation == Grew:
+		return fmt.Sprintf("all of its entries, and more from %d on", a.Entry)
+	case a.Missing:
+		return fmt.Sprintf("entry %d is missing", a.Entry)
+	case a.UpTo:
+		return fmt.Sprintf("entry %d, or one before it, is another one", a.Entry)
+	}
+	return fmt.Sprintf("entry %d is another one", a.Entry)
 }
 
 // parseSigned takes the one spelling that Export writes.

@@ -28,7 +28,7 @@ type Kind string
 const (
 	Write      Kind = "write"      // records were added, changed or linked
 	Erase      Kind = "erase"      // records were removed
-	Grant      Kind = "grant"      // a function was switched on or off
+	Grant      Kind = "grant"      // a function was switched on or off, or a data debit was accepted or cancelled
 	Run        Kind = "run"        // a function ran: it was shown records, and perhaps wrote some
 	Skip       Kind = "skip"       // work that did not get done was given up
 	Disclosure Kind = "disclosure" // records were given to somebody else than the Owner
@@ -76,7 +76,7 @@ type Fact struct {
 	// By whom: a user, an application on the Owner's behalf, or a Function (then Function is set).
 	User        hat.UserID `json:"user,omitzero"`
 	Application string     `json:"application,omitempty"`
-	Debit       string     `json:"debit,omitempty"` // the data debit under which records were disclosed
+	Debit       string     `json:"debit,omitempty"` // the data debit decided on, or under which records were disclosed
 
 	Function hat.FunctionID `json:"function,omitzero"`
 	Version  string         `json:"version,omitempty"`
@@ -92,6 +92,8 @@ type Fact struct {
 	// shown (nothing: since ever).
 	Mode  string     `json:"mode,omitempty"`
 	Since *time.Time `json:"since,omitempty"`
+	// Of a decision on a data debit: the digest of its terms.
+	Terms hat.TermsDigest `json:"terms,omitzero"`
 
 	// Outcome is how it ended: "enabled", "disabled", "linked", a run's last state; Fault the code of its fault.
 	Outcome string `json:"outcome,omitempty"`

@@ -11,6 +11,7 @@ import (
 	"she/internal/access"
 	"she/internal/debit"
 	"she/internal/hat"
+	"she/internal/receipt"
 	"she/internal/vault"
 )
 
@@ -143,6 +144,27 @@ func (t *tx) countDebit(id string, body []byte) error {
 	return nil
 }
 
+// decidedDebit writes the receipt of the Owner's decision on a data debit, if the change is one.
+func (t *tx) decidedDebit(c access.Caller, id string, before, after []byte) error {
+	is, err := debit.FromStore(after)
+	if err != nil {
+		return nil // one that can't be read shares nothing
+	}
+	was, err := debit.FromStore(before)
+	if err != nil {
+		was = debit.Debit{}
+	}
+	d := is.Decided(was)
+	if d == nil {
+		return nil
+	}
+	ch := change{places: d.Endpoints}
+	return t.receipt(receipt.Fact{
+		Kind: receipt.Grant, User: c.UserID(), Application: c.ApplicationID(), Debit: id, Outcome: d.Outcome,
+		Terms: d.Terms, Endpoints: ch.endpoints(),
+	})
+}
+
 func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	if err := e.c.Check(k.Writing(id)); err != nil {
 		return err
@@ -158,6 +180,12 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	if k == vault.Setups || k == vault.Debits {
 		e.t.changeRights()
 	}
+	var before []byte
+	if k == vault.Debits && err == nil {
+		if err := e.t.get(e.t.ctx, "SELECT body FROM documents WHERE kind = ? AND id = ?", []any{string(k), id}, &before); err != nil {
+			return err
+		}
+	}
 	now := e.t.now.UnixMicro()
 	_, err = e.t.exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, updated = excluded.updated`,
@@ -167,6 +195,9 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	}
 	if k == vault.Debits {
 		if err := e.t.countDebit(id, body); err != nil {
+			return err
+		}
+		if err := e.t.decidedDebit(e.c, id, before, body); err != nil {
 			return err
 		}
 	}
