@@ -151,7 +151,6 @@ func TestConnectionsBeyondTheBoundAreToldSo(t *testing.T) {
 	c.want(c.get("/x"), "200 0/x")
 }
 
-// Headers are bounded in bytes and in lines, in the first request of a connection and in later ones; bodies are not.
 // Who asks for an answer and does not take it keeps nobody out either.
 func TestConnectionsThatDoNotReadMakeRoom(t *testing.T) {
 	for _, ofOne := range []int{0, 3} {
@@ -177,6 +176,7 @@ func TestConnectionsThatDoNotReadMakeRoom(t *testing.T) {
 	}
 }
 
+// Headers are bounded in bytes and in lines, in the first request of a connection and in later ones; bodies are not.
 func TestHeadersAreBounded(t *testing.T) {
 	_, address, _, _ := gated(t, 100, 0)
 	many := func(n int) string { return "GET /x HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("a: b\r\n", n) + "\r\n" }

@@ -13,7 +13,7 @@ const CodeInterrupted = "Run.Interrupted"
 // clockSlack is how far ahead of the clock a claim may lie, for clocks that are set by some milliseconds all the time.
 const clockSlack = time.Minute
 
-// Claimed before this can't lie ahead of the clock.
+// ClaimedBefore is the latest that a run can have been claimed by a clock that says now.
 func ClaimedBefore(now time.Time) time.Time { return now.Add(clockSlack) }
 
 // Lapsed says that the lease holds no more: its time is over, or the server that took it is gone.

@@ -155,18 +155,6 @@ func (x Exported) Hash(number int64) (Digest, bool) {
 	return x.hashes[i-1], true
 }
 
-// Holds says whether a head that somebody kept lies in the chain; an error if the export does not tell.
-func (x Exported) Holds(kept Head) (bool, error) {
-	is, known := x.Hash(kept.Number)
-	switch {
-	case kept.Number > x.End.Number:
-		return false, nil
-	case !known:
-		return false, fmt.Errorf("the export begins with entry %d, behind %d", x.After.Number+1, kept.Number)
-	}
-	return is == kept.Hash, nil
-}
-
 // ReadExport proves what Export wrote and keeps 32 bytes of each entry. Without a key it proves that the chain is unbroken
 // and that the checkpoint stands for its end, not who signed it. *BrokenError, ErrNotSigned, or the reader's own error.
 func ReadExport(r io.Reader, key *rsa.PublicKey) (x Exported, err error) {

@@ -58,12 +58,3 @@ func HoldsHead(ctx context.Context, v Vault, c access.Caller, kept receipt.Head)
 	}
 	return now, broken, err
 }
-
-// HeadOf is the present end of the chain. access.ErrDenied.
-func HeadOf(ctx context.Context, v Vault, c access.Caller) (head receipt.Head, err error) {
-	err = v.Receipts(ctx, c, 0, func(_ iter.Seq2[[]byte, error], now receipt.Head) error {
-		head = now
-		return nil
-	})
-	return head, err
-}

@@ -171,14 +171,7 @@ func (m *Machine) Claim(id hat.RunID, cause plan.Cause, expires time.Time, useAl
 	if err != nil {
 		return p, err
 	}
-	if p.Beyond != nil {
-		p.Beyond = &plan.FormerGrant{ID: p.Beyond.ID, Grant: m.grants[p.Beyond.ID-1]}
-	}
-	under := p.Under
-	p.Under = nil
-	for _, s := range under {
-		p.Under = append(p.Under, plan.FormerGrant{ID: s.ID, Grant: m.grants[s.ID-1]})
-	}
+	p.Part = m.whole(p.Part)
 	m.runs[id] = &run{plan: p, grant: b.GrantID, state: backlog.Planned}
 	m.keep(b)
 	return p, nil

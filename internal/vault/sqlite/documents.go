@@ -169,8 +169,12 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	if err := e.c.Check(k.Writing(id)); err != nil {
 		return err
 	}
-	var had int
-	err := e.t.get(e.t.ctx, "SELECT octet_length(body) FROM documents WHERE kind = ? AND id = ?", []any{string(k), id}, &had)
+	var (
+		had    int
+		before []byte // of a debit
+	)
+	err := e.t.get(e.t.ctx, "SELECT octet_length(body), CASE WHEN kind = ?1 THEN body END FROM documents WHERE kind = ?2 AND id = ?3",
+		[]any{string(vault.Debits), string(k), id}, &had, &before)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
@@ -179,12 +183,6 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 	}
 	if k == vault.Setups || k == vault.Debits {
 		e.t.changeRights()
-	}
-	var before []byte
-	if k == vault.Debits && err == nil {
-		if err := e.t.get(e.t.ctx, "SELECT body FROM documents WHERE kind = ? AND id = ?", []any{string(k), id}, &before); err != nil {
-			return err
-		}
 	}
 	now := e.t.now.UnixMicro()
 	_, err = e.t.exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
