@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 
 	"she/internal/catalog"
 	"she/internal/hat"
+	"she/internal/httpapi"
 	"she/internal/plan"
 )
 
@@ -107,86 +110,181 @@ const (
 	defaultHATMB, defaultHATRecords = 1024, 5_000_000
 )
 
-// loadConfig reads she.yaml strictly: what is not understood is an error with its line, "she.yaml:12: …". No file
+// loadConfig reads she.yaml strictly: whatever is not understood is in one *configError, each fault with its line. No file
 // name is no file.
 func loadConfig(file string) (Config, error) {
+	c, r, err := readConfig(file)
+	if err != nil {
+		return Config{}, err
+	}
+	return r.result(c)
+}
+
+// loadServedConfig is loadConfig for a server: the files that she.yaml names must be there too, and the catalogue of
+// applications must be one.
+func loadServedConfig(file string) (Config, error) {
+	c, r, err := readConfig(file)
+	if err != nil {
+		return Config{}, err
+	}
+	for _, p := range r.packages {
+		if err := catalog.CheckPath(p.path); err != nil {
+			r.add(p.line, "package %.200q: %v; want a directory with serverless.yml or template.yaml, or a .zip or .jar", p.path, err)
+		}
+	}
+	if _, err := readApplications(c.Applications); err != nil {
+		var catalogue *httpapi.CatalogueError
+		if errors.As(err, &catalogue) {
+			for _, f := range catalogue.Faults {
+				r.elsewhere = append(r.elsewhere, configFault{c.Applications, f.Line, f.Text})
+			}
+		} else {
+			r.add(r.applications, "%v", err)
+		}
+	}
+	return r.result(c)
+}
+
+func readConfig(file string) (c Config, r *configReader, err error) {
+	r = &configReader{file: file}
 	if file == "" {
-		return Config{}, nil
+		return c, r, nil
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return Config{}, err
+		return c, r, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
-		return Config{}, err
+		return c, r, err
 	}
 	if len(text) > maxConfig {
-		return Config{}, fmt.Errorf("%s: larger than %d bytes", file, maxConfig)
+		return c, r, fmt.Errorf("%s: larger than %d bytes", file, maxConfig)
 	}
 	full, err := filepath.Abs(file)
 	if err != nil {
-		return Config{}, err
+		return c, r, err
 	}
-	return parseConfig(file, filepath.Dir(full), text)
+	r.dir = filepath.Dir(full)
+	return r.config(text), r, nil
 }
 
-func parseConfig(file, dir string, text []byte) (c Config, err error) {
-	r := configReader{file: file, dir: dir}
+func parseConfig(file, dir string, text []byte) (Config, error) {
+	r := &configReader{file: file, dir: dir}
+	return r.result(r.config(text))
+}
+
+// maxFaults bounds how many faults of a configuration are told.
+const maxFaults = 50
+
+// A configError is everything that is wrong with a configuration, in the order of the files.
+type configError struct{ faults []configFault }
+
+// A configFault is one of these: where, what, and what to write instead. Line 0 is unknown.
+type configFault struct {
+	file string
+	line int
+	text string
+}
+
+// Error has one line for each of the first faults, and then how many more there are.
+func (e *configError) Error() string {
+	var lines []string
+	for _, f := range e.faults[:min(len(e.faults), maxFaults)] {
+		at := f.file
+		if f.line > 0 {
+			at += ":" + strconv.Itoa(f.line)
+		}
+		lines = append(lines, at+": "+strings.ReplaceAll(f.text, "\n", "; "))
+	}
+	if more := len(e.faults) - maxFaults; more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// A configReader reads she.yaml node by node and notes what is wrong. Decoding into structs would be shorter, but yaml
+// names Go's types in its errors, can't say which keys there are, and knows no line once a value is read.
+type configReader struct {
+	file, dir    string
+	faults       []configFault // of she.yaml
+	elsewhere    []configFault // of the files it names
+	packages     []placedPath
+	applications int // the line that names the catalogue
+}
+
+type placedPath struct {
+	path string
+	line int
+}
+
+func (r *configReader) add(line int, format string, args ...any) {
+	r.faults = append(r.faults, configFault{r.file, line, fmt.Sprintf(format, args...)})
+}
+
+func (r *configReader) fault(n *yaml.Node, format string, args ...any) {
+	r.add(n.Line, format, args...)
+}
+
+// result is the configuration, or all that is wrong with it.
+func (r *configReader) result(c Config) (Config, error) {
+	if len(r.faults)+len(r.elsewhere) == 0 {
+		return c, nil
+	}
+	slices.SortStableFunc(r.faults, func(a, b configFault) int { return cmp.Compare(a.line, b.line) })
+	return Config{}, &configError{append(r.faults, r.elsewhere...)}
+}
+
+func (r *configReader) config(text []byte) (c Config) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF): // empty, or comments only
-		return Config{}, nil
+		return c
 	case err != nil:
-		return Config{}, r.syntax(err)
+		r.syntax(err)
+		return c
 	}
 	if err := dec.Decode(&second); err == nil {
-		return Config{}, r.errorf(&second, "a second document begins here; want one")
+		r.fault(&second, "a second document begins here; want one")
 	} else if !errors.Is(err, io.EOF) {
-		return Config{}, r.syntax(err)
+		r.syntax(err)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		return Config{}, nil
+		return c
 	}
-	err = r.section(root, "the configuration", map[string]func(*yaml.Node) error{
-		"functions":    func(n *yaml.Node) error { return r.functions(n, &c.Functions) },
-		"listen":       func(n *yaml.Node) error { return r.text(n, &c.Listen) },
-		"trustProxy":   func(n *yaml.Node) error { return r.flag(n, &c.TrustProxy) },
-		"data":         func(n *yaml.Node) error { return r.path(n, &c.Data) },
-		"applications": func(n *yaml.Node) error { return r.path(n, &c.Applications) },
-		"instances":    func(n *yaml.Node) error { return r.count(n, &c.Instances, maxConcurrent) },
-		"log":          func(n *yaml.Node) error { return r.level(n, &c.Log) },
-		"metrics":      func(n *yaml.Node) error { return r.text(n, &c.Metrics) },
-		"otlp":         func(n *yaml.Node) error { return r.collector(n, &c.OTLP) },
-		"limits": func(n *yaml.Node) error {
-			return r.section(n, "limits", map[string]func(*yaml.Node) error{
-				"runs":        func(n *yaml.Node) error { return r.count(n, &c.Runs, maxConcurrent) },
-				"vaults":      func(n *yaml.Node) error { return r.count(n, &c.Vaults, maxVaults) },
-				"reserveMB":   func(n *yaml.Node) error { return r.count(n, &c.ReserveMB, maxReserveMB) },
-				"memoryMB":    func(n *yaml.Node) error { return r.from(n, &c.MemoryMB, 128, maxMemoryMB) },
-				"connections": func(n *yaml.Node) error { return r.from(n, &c.Connections, 16, maxOpen) },
-				"connectionsPerAddress": func(n *yaml.Node) error {
-					return r.from(n, &c.ConnectionsPerAddress, 4, maxOpen)
-				},
-				"runsPerDay": func(n *yaml.Node) error { return r.count(n, &c.Quota.Runs, maxRunsPerDay) },
-				"hatMB":      func(n *yaml.Node) error { return r.orNone(n, &c.HATMB, maxReserveMB) },
-				"hatRecords": func(n *yaml.Node) error { return r.orNone(n, &c.HATRecords, maxHATRecords) },
-				"secondsPerDay": func(n *yaml.Node) error {
+	r.section(root, "the configuration", map[string]func(*yaml.Node){
+		"functions":    func(n *yaml.Node) { r.functions(n, &c.Functions) },
+		"listen":       func(n *yaml.Node) { r.address(n, &c.Listen) },
+		"trustProxy":   func(n *yaml.Node) { r.flag(n, &c.TrustProxy) },
+		"data":         func(n *yaml.Node) { r.path(n, &c.Data) },
+		"applications": func(n *yaml.Node) { r.applications = n.Line; r.path(n, &c.Applications) },
+		"instances":    func(n *yaml.Node) { r.count(n, &c.Instances, maxConcurrent) },
+		"log":          func(n *yaml.Node) { r.level(n, &c.Log) },
+		"metrics":      func(n *yaml.Node) { r.address(n, &c.Metrics) },
+		"otlp":         func(n *yaml.Node) { r.collector(n, &c.OTLP) },
+		"limits": func(n *yaml.Node) {
+			r.section(n, "limits", map[string]func(*yaml.Node){
+				"runs":                  func(n *yaml.Node) { r.count(n, &c.Runs, maxConcurrent) },
+				"vaults":                func(n *yaml.Node) { r.count(n, &c.Vaults, maxVaults) },
+				"reserveMB":             func(n *yaml.Node) { r.count(n, &c.ReserveMB, maxReserveMB) },
+				"memoryMB":              func(n *yaml.Node) { r.from(n, &c.MemoryMB, 128, maxMemoryMB) },
+				"connections":           func(n *yaml.Node) { r.from(n, &c.Connections, 16, maxOpen) },
+				"connectionsPerAddress": func(n *yaml.Node) { r.from(n, &c.ConnectionsPerAddress, 4, maxOpen) },
+				"runsPerDay":            func(n *yaml.Node) { r.count(n, &c.Quota.Runs, maxRunsPerDay) },
+				"hatMB":                 func(n *yaml.Node) { r.orNone(n, &c.HATMB, maxReserveMB) },
+				"hatRecords":            func(n *yaml.Node) { r.orNone(n, &c.HATRecords, maxHATRecords) },
+				"secondsPerDay": func(n *yaml.Node) {
 					var seconds int
-					err := r.count(n, &seconds, secondsOfDay)
+					r.count(n, &seconds, secondsOfDay)
 					c.Quota.Compute = time.Duration(seconds) * time.Second
-					return err
 				},
 			})
 		},
 	})
-	if err != nil {
-		return Config{}, err
-	}
-	return c, nil
+	return c
 }
 
 // instances returns how many sandboxes may be busy at once.
@@ -203,28 +301,27 @@ func (c Config) storage() plan.Storage {
 	return plan.Storage{Bytes: or(c.HATMB, defaultHATMB) << 20, Records: or(c.HATRecords, defaultHATRecords)}
 }
 
-type configReader struct{ file, dir string }
-
-func (r configReader) errorf(n *yaml.Node, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %s", r.file, n.Line, fmt.Sprintf(format, args...))
-}
-
-// syntax brings the parser's "yaml: line 3: …" into our form; where it names no line, neither can we.
-func (r configReader) syntax(err error) error {
+// syntax brings the parser's "yaml: line 3: …" into our form; where it names no line, neither can we. A text that is no
+// YAML is one fault: nothing behind it can be told.
+func (r *configReader) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
-		if line, message, ok := strings.Cut(rest, ": "); ok {
-			return fmt.Errorf("%s:%s: %s", r.file, line, message)
+		if number, message, ok := strings.Cut(rest, ": "); ok {
+			if line, err := strconv.Atoi(number); err == nil {
+				r.add(line, "%s", message)
+				return
+			}
 		}
 	}
-	return fmt.Errorf("%s: %s", r.file, text)
+	r.add(0, "%s", text)
 }
 
 // section reads a mapping, each key at most once and each by its own function. Aliases are refused: nobody needs
-// them here, and they are how small files become large.
-func (r configReader) section(n *yaml.Node, what string, keys map[string]func(*yaml.Node) error) error {
+// them here, and they are how small files become large. It returns whether n is a mapping.
+func (r *configReader) section(n *yaml.Node, what string, keys map[string]func(*yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
-		return r.errorf(n, "%s: want keys and values", what)
+		r.fault(n, "%s: want keys and values", what)
+		return false
 	}
 	seen := make(map[string]bool)
 	for i := 0; i < len(n.Content); i += 2 {
@@ -232,142 +329,162 @@ func (r configReader) section(n *yaml.Node, what string, keys map[string]func(*y
 		read, known := keys[key.Value]
 		switch {
 		case key.Kind != yaml.ScalarNode || !known:
-			var all []string
-			for k := range keys {
-				all = append(all, k)
-			}
-			slices.Sort(all)
-			return r.errorf(key, "%s has no key %.60q; there are %s", what, key.Value, strings.Join(all, ", "))
+			r.fault(key, "%s has no key %.60q; there are %s", what, key.Value, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))
+			continue
 		case seen[key.Value]:
-			return r.errorf(key, "%s: key %s is given twice", what, key.Value)
-		case val.Kind == yaml.AliasNode:
-			return r.errorf(val, "%s: aliases are not read", key.Value)
+			r.fault(key, "%s: key %s is given twice", what, key.Value)
+			continue
 		}
 		seen[key.Value] = true
-		if err := read(val); err != nil {
-			return err
+		if val.Kind == yaml.AliasNode {
+			r.fault(val, "%s: aliases are not read", key.Value)
+			continue
 		}
+		read(val)
 	}
-	return nil
+	return true
 }
 
-func (r configReader) text(n *yaml.Node, into *string) error {
+func (r *configReader) text(n *yaml.Node, into *string) bool {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" || n.Value == "" {
-		return r.errorf(n, "want text")
+		r.fault(n, "want text")
+		return false
 	}
 	*into = n.Value
-	return nil
+	return true
 }
 
-func (r configReader) path(n *yaml.Node, into *string) error {
-	if err := r.text(n, into); err != nil {
-		return err
+func (r *configReader) path(n *yaml.Node, into *string) bool {
+	if !r.text(n, into) {
+		return false
 	}
 	if !filepath.IsAbs(*into) {
 		*into = filepath.Join(r.dir, *into)
 	}
-	return nil
+	return true
+}
+
+// address reads where to listen.
+func (r *configReader) address(n *yaml.Node, into *string) {
+	if !r.text(n, into) {
+		return
+	}
+	_, port, err := net.SplitHostPort(*into)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		r.fault(n, "address %.80q: want host:port, such as 127.0.0.1:7777", *into)
+	}
 }
 
 // collector reads the URL of an OTLP collector.
-func (r configReader) collector(n *yaml.Node, into *string) error {
-	if err := r.text(n, into); err != nil {
-		return err
+func (r *configReader) collector(n *yaml.Node, into *string) {
+	if !r.text(n, into) {
+		return
 	}
 	u, err := url.Parse(*into)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return r.errorf(n, "want the address of a collector, http://host:4318")
+		r.fault(n, "want the address of a collector, http://host:4318")
+		return
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/metrics"
 	}
 	*into = u.String()
-	return nil
 }
 
-func (r configReader) count(n *yaml.Node, into *int, most int) error { return r.from(n, into, 1, most) }
+func (r *configReader) count(n *yaml.Node, into *int, most int) { r.from(n, into, 1, most) }
 
-func (r configReader) from(n *yaml.Node, into *int, least, most int) error {
+func (r *configReader) from(n *yaml.Node, into *int, least, most int) {
 	v, err := strconv.Atoi(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil || v < least || v > most {
-		return r.errorf(n, "want a whole number from %d to %d", least, most)
+		r.fault(n, "want a whole number from %d to %d", least, most)
+		return
 	}
 	*into = v
-	return nil
 }
 
 // orNone reads a bound, or 0 for none.
-func (r configReader) orNone(n *yaml.Node, into **int, most int) error {
+func (r *configReader) orNone(n *yaml.Node, into **int, most int) {
 	v, err := strconv.Atoi(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil || v < 0 || v > most {
-		return r.errorf(n, "want a whole number from 1 to %d, or 0 for no limit", most)
+		r.fault(n, "want a whole number from 1 to %d, or 0 for no limit", most)
+		return
 	}
 	*into = &v
-	return nil
 }
 
-func (r configReader) flag(n *yaml.Node, into *bool) error {
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
-		return r.errorf(n, "want true or false")
+func (r *configReader) flag(n *yaml.Node, into *bool) {
+	if isFlag(n, into) {
+		return
 	}
-	return n.Decode(into)
+	r.fault(n, "want true or false")
 }
 
-func (r configReader) level(n *yaml.Node, into *slog.Level) error {
+func isFlag(n *yaml.Node, into *bool) bool {
+	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool" && n.Decode(into) == nil
+}
+
+func (r *configReader) level(n *yaml.Node, into *slog.Level) {
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 	level, ok := levels[n.Value]
 	if n.Kind != yaml.ScalarNode || !ok {
-		return r.errorf(n, "want debug, info, warn or error")
+		r.fault(n, "want debug, info, warn or error")
+		return
 	}
 	*into = level
-	return nil
 }
 
-func (r configReader) functions(n *yaml.Node, into *[]catalog.Registered) error {
+func (r *configReader) functions(n *yaml.Node, into *[]catalog.Registered) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
-		return nil
+		return
 	}
 	if n.Kind != yaml.SequenceNode {
-		return r.errorf(n, "functions: want a list")
+		r.fault(n, "functions: want a list")
+		return
 	}
 	lines := make(map[string]int)
 	for _, item := range n.Content {
-		f, err := r.function(item)
-		if err != nil {
-			return err
+		f := r.function(item)
+		if !f.ID.IsZero() && f.Version != (hat.Version{}) {
+			release := f.ID.String() + " " + f.Version.String()
+			if line, twice := lines[release]; twice {
+				r.fault(item, "version %s of function %s is registered in line %d already; remove one of them, or give it another version", f.Version, f.ID, line)
+			} else {
+				lines[release] = item.Line
+			}
 		}
-		release := f.ID.String() + " " + f.Version.String()
-		if line, twice := lines[release]; twice {
-			return r.errorf(item, "version %s of function %s is registered in line %d already", f.Version, f.ID, line)
-		}
-		lines[release] = item.Line
 		*into = append(*into, f)
 	}
-	return nil
 }
 
-func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
+// function reads one registration; what of it is wrong is zero.
+func (r *configReader) function(n *yaml.Node) (f catalog.Registered) {
 	f.Stage = "dev"
 	var namespace, endpoint string
-	at := make(map[string]*yaml.Node)
+	at := make(map[string]*yaml.Node) // keys that are there
 	// parsed reads text and has it checked.
-	parsed := func(key string, parse func(string) error) func(*yaml.Node) error {
-		return func(n *yaml.Node) error {
+	parsed := func(key string, parse func(string) error) func(*yaml.Node) {
+		return func(n *yaml.Node) {
+			at[key] = n
 			var s string
-			err := r.text(n, &s)
-			if err == nil {
-				if err = parse(s); err != nil {
-					err = r.errorf(n, "%v", err)
+			if r.text(n, &s) {
+				if err := parse(s); err != nil {
+					r.fault(n, "%v", err)
 				}
 			}
-			at[key] = n
-			return err
 		}
 	}
-	err = r.section(n, "a function", map[string]func(*yaml.Node) error{
+	if !r.section(n, "a function", map[string]func(*yaml.Node){
 		"id":      parsed("id", func(s string) (err error) { f.ID, err = hat.ParseFunctionID(s); return err }),
 		"version": parsed("version", func(s string) (err error) { f.Version, err = hat.ParseVersion(s); return err }),
-		"package": func(n *yaml.Node) error { at["package"] = n; return r.path(n, &f.Package) },
+		"package": func(n *yaml.Node) {
+			at["package"] = n
+			if r.path(n, &f.Package) {
+				r.packages = append(r.packages, placedPath{f.Package, n.Line})
+			}
+		},
 		"stage": parsed("stage", func(s string) error {
 			if len(s) > 40 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
 				return fmt.Errorf("stage %.60q: want letters, digits, - and _", s)
@@ -375,51 +492,67 @@ func (r configReader) function(n *yaml.Node) (f catalog.Registered, err error) {
 			f.Stage = s
 			return nil
 		}),
-		"namespace":    parsed("namespace", func(s string) error { namespace = s; _, err := hat.ParseNamespace(s); return err }),
+		"namespace": parsed("namespace", func(s string) error {
+			_, err := hat.ParseNamespace(s)
+			if err == nil {
+				namespace = s
+			}
+			return err
+		}),
 		"endpoint":     parsed("endpoint", func(s string) error { endpoint = s; return nil }),
 		"output":       parsed("output", func(s string) (err error) { f.Mode, err = hat.ParseOutputMode(s); return err }),
-		"inOrder":      func(n *yaml.Node) error { return r.flag(n, &f.InOrder) },
-		"experimental": func(n *yaml.Node) error { return r.flag(n, &f.Experimental) },
-		"warmUp":       func(n *yaml.Node) error { return r.warmUp(n, &f) },
-		"copies": func(n *yaml.Node) error {
+		"inOrder":      func(n *yaml.Node) { r.flag(n, &f.InOrder) },
+		"experimental": func(n *yaml.Node) { r.flag(n, &f.Experimental) },
+		"warmUp":       func(n *yaml.Node) { r.warmUp(n, &f) },
+		"copies": func(n *yaml.Node) {
 			copies := true
-			err := r.flag(n, &copies)
+			r.flag(n, &copies)
 			f.NoCopies = !copies
-			return err
 		},
-	})
-	if err != nil {
-		return f, err
+	}) {
+		return f
 	}
 	for _, key := range []string{"id", "version", "package", "namespace", "endpoint"} {
 		if at[key] == nil {
-			return f, r.errorf(n, "the function has no %s", key)
+			r.fault(n, "the function has no %s; want %s", key, wanted[key])
 		}
 	}
-	if f.Output, err = hat.ParseEndpoint(namespace + "/" + endpoint); err != nil {
-		return f, r.errorf(at["endpoint"], "endpoint %.80q: want lower-case letters, digits and hyphens between single slashes", endpoint)
+	if endpoint != "" {
+		// A namespace that is missing or wrong is told already: the endpoint is judged beside one that is right.
+		var err error
+		if f.Output, err = hat.ParseEndpoint(cmp.Or(namespace, "namespace") + "/" + endpoint); err != nil {
+			r.fault(at["endpoint"], "endpoint %.80q: want lower-case letters, digits and hyphens between single slashes", endpoint)
+		}
 	}
-	return f, nil
+	return f
+}
+
+// wanted says what the required keys of a function are.
+var wanted = map[string]string{
+	"id":        "the id that it answers itself",
+	"version":   "the version that it answers itself, such as 1.0.0",
+	"package":   "the path of its project, a directory or a .zip or .jar",
+	"namespace": "the namespace that it may write to",
+	"endpoint":  "the endpoint in its namespace that it may write to",
 }
 
 // warmUp reads whether a function is tried before copies of it are made, and with what.
-func (r configReader) warmUp(n *yaml.Node, f *catalog.Registered) error {
+func (r *configReader) warmUp(n *yaml.Node, f *catalog.Registered) {
 	if n.Kind != yaml.MappingNode {
 		warmUp := true
-		if r.flag(n, &warmUp) != nil {
-			return r.errorf(n, "want true, false or {event: FILE}")
+		if !isFlag(n, &warmUp) {
+			r.fault(n, "want true, false or {event: FILE}")
 		}
 		f.NoWarmUp = !warmUp
-		return nil
+		return
 	}
-	err := r.section(n, "warmUp", map[string]func(*yaml.Node) error{"event": func(n *yaml.Node) error { return r.text(n, &f.Sample) }})
+	told := len(r.faults)
+	r.section(n, "warmUp", map[string]func(*yaml.Node){"event": func(n *yaml.Node) { r.text(n, &f.Sample) }})
 	switch {
-	case err != nil:
-		return err
+	case len(r.faults) > told:
 	case f.Sample == "":
-		return r.errorf(n, "warmUp has no event")
+		r.fault(n, "warmUp has no event; want {event: FILE}, or true or false")
 	case !fs.ValidPath(f.Sample):
-		return r.errorf(n, "event %.80q: want a file of the package by its name there, such as events/sample.json", f.Sample)
+		r.fault(n, "event %.80q: want a file of the package by its name there, such as events/sample.json", f.Sample)
 	}
-	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -123,6 +124,9 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("http://127.0.0.1:4318", "ftp://host"), "she.yaml:20: want the address of a collector"},
 		{change("warn", "loud"), "she.yaml:6: want debug, info, warn or error"},
 		{change("listen: 0.0.0.0:80", "listen: [a]"), "she.yaml:2: want text"},
+		{change("listen: 0.0.0.0:80", "listen: localhost"), "she.yaml:2: address \"localhost\": want host:port"},
+		{change("listen: 0.0.0.0:80", "listen: localhost:65536"), "she.yaml:2: address \"localhost:65536\": want host:port"},
+		{change("127.0.0.1:9464", "127.0.0.1:-1"), "she.yaml:19: address \"127.0.0.1:-1\": want host:port"},
 		{change("data: ../data", "data:"), "she.yaml:3: want text"},
 		{change("apps.json", `""`), "she.yaml:4: want text"},
 		{change("id: busy-hours", "id: Busy_Hours"), "she.yaml:9: function id"},
@@ -153,9 +157,129 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{"functions: &a [*a]\n", "she.yaml:1: a function: want keys and values"},
 	} {
 		_, err := parseConfig("she.yaml", "/", []byte(c.text))
-		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
+			continue
 		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			if !strings.HasPrefix(line, "she.yaml:") {
+				t.Errorf("%q does not say where", line)
+			}
+		}
+	}
+}
+
+// Whoever mends a configuration is told all of it at once, in the order of the file.
+func TestConfigTellsEveryFault(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		must(t, os.WriteFile(file, []byte(text), 0o600))
+		return file
+	}
+	put("code.txt", "no archive")
+	must(t, os.Mkdir(filepath.Join(dir, "there"), 0o700))
+	applications := put("apps.json", `[
+  {"id": "a"},
+  {"id": "a b"},
+  {"id": "a"},
+  {"id": "c",
+   "status": {"recentDataCheckEndpoint": "No"}},
+  7
+]`)
+	file := put("she.yaml", `listen: 7777
+lisen: x
+instances: many
+limits:
+  hatMB: -1
+  runs: 0
+  rums: 1
+trustProxy: perhaps
+functions:
+  - id: One
+    version: 1.0
+    package: ./none
+    namespace: drops
+    endpoint: /x
+    output: overwrite
+  - id: two
+    version: 1.0.0
+    package: ./code.txt
+    copies: 7
+    warmUp: {event: ../x}
+  - {id: two, version: 1.0.0, package: ./there, namespace: drops, endpoint: two}
+  - nothing
+applications: apps.json
+`)
+	_, err := loadServedConfig(file)
+	var told *configError
+	if !errors.As(err, &told) {
+		t.Fatal(err)
+	}
+	want := []string{
+		file + ":1: address \"7777\": want host:port",
+		file + ":2: the configuration has no key \"lisen\"",
+		file + ":3: want a whole number from 1 to 1024",
+		file + ":5: want a whole number from 1 to",
+		file + ":6: want a whole number from 1 to 1024",
+		file + ":7: limits has no key \"rums\"",
+		file + ":8: want true or false",
+		file + ":10: function id \"One\"",
+		file + ":11: version \"1.0\"",
+		file + ":12: package \"" + filepath.Join(dir, "none") + "\": nothing is there; want a directory",
+		file + ":14: endpoint \"/x\"",
+		file + ":15: output \"overwrite\"",
+		file + ":16: the function has no namespace; want the namespace",
+		file + ":16: the function has no endpoint; want the endpoint",
+		file + ":18: package \"" + filepath.Join(dir, "code.txt") + "\": it is neither",
+		file + ":19: want true or false",
+		file + ":20: event \"../x\"",
+		file + ":21: version 1.0.0 of function two is registered in line 16 already",
+		file + ":22: a function: want keys and values",
+		applications + ":3: application 2 of the catalogue",
+		applications + ":4: application a is in the catalogue twice, first as number 1",
+		applications + ":5: application c of the catalogue: status.recentDataCheckEndpoint",
+		applications + ":7: application 5 of the catalogue",
+	}
+	got := strings.Split(err.Error(), "\n")
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("line %d of\n%s\nwant\n%s", i+1, err, strings.Join(want, "\n"))
+			break
+		}
+	}
+	for _, command := range [][]string{{"serve", "--data", filepath.Join(dir, "data")}, {"doctor"}} {
+		var stderr strings.Builder
+		code := run(t.Context(), strings.NewReader(""), io.Discard, &stderr, append(command, "--config", file))
+		if lines := strings.Split(strings.TrimSpace(stderr.String()), "\n"); code != exitFailed || len(lines) != len(want) || !strings.HasPrefix(lines[len(want)-1], "she: "+want[len(want)-1]) {
+			t.Errorf("%v: code %d, %s", command, code, stderr.String())
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a data directory was made for a configuration that is refused")
+	}
+	// A function that is listed without a server may have lost its package; it is shown so.
+	whole := put("whole.yaml", "functions: [{id: two, version: 1.0.0, package: ./none, namespace: drops, endpoint: two}]\n")
+	if _, err := loadConfig(whole); err != nil {
+		t.Error(err)
+	}
+	missing := put("missing.yaml", "listen: localhost:http\napplications: none.json\n")
+	if _, err := loadServedConfig(missing); err == nil || !strings.HasPrefix(err.Error(), missing+":2: applications: ") {
+		t.Error(err)
+	}
+}
+
+// However much is wrong, the message is bounded, and says how much it leaves out.
+func TestConfigTellsABoundedNumberOfFaults(t *testing.T) {
+	_, err := parseConfig("she.yaml", "/", []byte(strings.Repeat("- nothing: 1\n", 1000)))
+	if err == nil || !strings.Contains(err.Error(), "she.yaml:1: the configuration: want keys and values") {
+		t.Fatal(err)
+	}
+	_, err = parseConfig("she.yaml", "/", []byte("functions:\n"+strings.Repeat("- nothing: 1\n", 1000)))
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != maxFaults+1 || lines[maxFaults] != "and 5950 more" || !strings.HasPrefix(lines[0], "she.yaml:2: ") || !strings.HasPrefix(lines[maxFaults-1], "she.yaml:10: ") {
+		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
 	}
 }
 

@@ -69,6 +69,7 @@ func readableKeys(t *testing.T, text string) []string {
 	if !ok {
 		t.Fatalf("%q: %v", text, err)
 	}
+	keys, _, _ = strings.Cut(keys, "\n") // the next fault
 	return strings.Split(keys, ", ")
 }
 

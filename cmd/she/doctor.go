@@ -57,7 +57,7 @@ func doctorCommand() *cobra.Command {
 		Example: "  she doctor --data /var/lib/she\n  she doctor --data /var/lib/she --seal",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := loadConfig(configFile)
+			config, err := loadServedConfig(configFile)
 			if err != nil {
 				return err
 			}

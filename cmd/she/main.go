@@ -56,6 +56,13 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 	if err == nil {
 		return exitOK
 	}
+	var config *configError
+	if errors.As(err, &config) {
+		for line := range strings.SplitSeq(config.Error(), "\n") {
+			printf(stderr, "she: %s\n", line)
+		}
+		return exitFailed
+	}
 	printf(stderr, "she: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {

@@ -22,7 +22,7 @@ func serveCommand() *cobra.Command {
 		Example: "  she serve --data /var/lib/she --listen 127.0.0.1:7777 --config she.yaml",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := loadConfig(configFile)
+			config, err := loadServedConfig(configFile)
 			if err != nil {
 				return err
 			}

@@ -222,6 +222,24 @@ func (c *Catalog) Prune(keep []Function) (removed []string, err error) {
 	return removed, nil
 }
 
+// CheckPath says what is wrong with the path of a package before anything of it is read: nothing is there, or nothing that
+// can be opened as a project.
+func CheckPath(path string) error {
+	info, err := os.Stat(path)
+	var at *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("nothing is there")
+	case errors.As(err, &at):
+		return at.Err
+	case err != nil:
+		return err
+	case info.IsDir() == isArchive(path):
+		return errors.New("it is neither a directory nor an archive")
+	}
+	return nil
+}
+
 // openFault tells a configured path that is wrong from an archive that is.
 func openFault(err error) error {
 	var unsafe *unsafeError

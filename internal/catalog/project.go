@@ -81,12 +81,18 @@ func ReadProject(path, stage string, id hat.FunctionID, env map[string]string) (
 
 // openProject finds the project at path. archive is the name within the source of an archive that is the package
 // of every entry, whatever the project file says; usually "".
+// isArchive says whether a path is read as an archive.
+func isArchive(name string) bool {
+	ext := strings.ToLower(filepath.Ext(name))
+	return ext == ".zip" || ext == ".jar"
+}
+
 func openProject(name string) (src source, archive string, err error) {
 	name, err = filepath.Abs(name)
 	if err != nil {
 		return nil, "", err
 	}
-	if ext := strings.ToLower(filepath.Ext(name)); ext != ".zip" && ext != ".jar" {
+	if !isArchive(name) {
 		src, err = openFolder(name)
 		return src, "", err
 	}

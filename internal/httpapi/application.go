@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,36 +123,105 @@ func (c catalogued) application() (a Application, err error) {
 //	  "permissions":{"rolesGranted":[{"role":"namespacewrite","detail":"rumpel"}],"dataRetrieved":{"name":"b","bundle":{…}}},
 //	  "dependencies":{"plugs":["calendar"],"tools":["counter"]},"setup":{…},
 //	  "status":{"kind":"Internal","compatibility":"1.0.0","recentDataCheckEndpoint":"/rumpel/notablesv1"}}]
+//
+// An error is a *CatalogueError with every fault there is.
 func ParseApplications(text []byte) ([]Application, error) {
 	data, err := hat.ParseData(text)
 	if err != nil {
-		return nil, err
+		return nil, &CatalogueError{[]CatalogueFault{{lineOfSyntax(text), "the catalogue of applications is no JSON: " + err.Error()}}}
 	}
 	if jsonb.KindOf(data.JSON()) != jsonb.Array {
-		return nil, errors.New("the catalogue of applications is no JSON array")
+		return nil, &CatalogueError{[]CatalogueFault{{1, "the catalogue of applications is no JSON array"}}}
 	}
-	var all []Application
-	number := 0
+	var (
+		all    []Application
+		faults []CatalogueFault
+		number int
+	)
+	lines := linesOfElements(text)
+	seen := make(map[string]int)
 	for element := range jsonb.Elements(data.JSON()) {
+		line := 0
+		if number < len(lines) {
+			line = lines[number]
+		}
 		number++
+		wrong := func(format string, args ...any) {
+			faults = append(faults, CatalogueFault{line, fmt.Sprintf(format, args...)})
+		}
 		var c catalogued
 		if err := json.Unmarshal([]byte(element), &c); err != nil {
-			return nil, fmt.Errorf("application %d of the catalogue: %w", number, err)
+			wrong("application %d of the catalogue: %v", number, err)
+			continue
 		}
 		if !allowed("application", c.ID) {
-			return nil, fmt.Errorf("application %d of the catalogue: its id may have letters, digits and -_.~ only", number)
+			wrong("application %d of the catalogue: its id may have letters, digits and -_.~ only", number)
+			continue
 		}
-		if slices.ContainsFunc(all, func(b Application) bool { return b.ID == c.ID }) {
-			return nil, fmt.Errorf("application %s is in the catalogue twice", c.ID)
+		if first, twice := seen[c.ID]; twice {
+			wrong("application %s is in the catalogue twice, first as number %d; remove one of them", c.ID, first)
+			continue
 		}
+		seen[c.ID] = number
 		a, err := c.application()
 		if err != nil {
-			return nil, fmt.Errorf("application %s of the catalogue: %w", c.ID, err)
+			wrong("application %s of the catalogue: %v", c.ID, err)
+			continue
 		}
 		a.Description = hat.DataFromStoredText(strings.Clone(element))
 		all = append(all, a)
 	}
+	if len(faults) > 0 {
+		return nil, &CatalogueError{faults}
+	}
 	return all, nil
+}
+
+// A CatalogueError is all that is wrong with a catalogue of applications.
+type CatalogueError struct{ Faults []CatalogueFault }
+
+// A CatalogueFault is one of these, with the line where its application begins.
+type CatalogueFault struct {
+	Line int
+	Text string
+}
+
+func (e *CatalogueError) Error() string {
+	lines := make([]string, len(e.Faults))
+	for i, f := range e.Faults {
+		lines[i] = fmt.Sprintf("line %d: %s", f.Line, f.Text)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// linesOfElements returns the line on which each element of a JSON array begins.
+func linesOfElements(text []byte) (lines []int) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if _, err := dec.Token(); err != nil {
+		return nil
+	}
+	line, counted := 1, 0
+	for dec.More() {
+		var element json.RawMessage
+		if dec.Decode(&element) != nil {
+			return lines
+		}
+		start := int(dec.InputOffset()) - len(element)
+		line += bytes.Count(text[counted:start], []byte("\n"))
+		counted = start
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// lineOfSyntax returns the line on which text ceases to be JSON, or 1.
+func lineOfSyntax(text []byte) int {
+	var whole json.RawMessage
+	var at *json.SyntaxError
+	if err := json.Unmarshal(text, &whole); errors.As(err, &at) {
+		return 1 + bytes.Count(text[:min(int(at.Offset), len(text))], []byte("\n"))
+	}
+	return 1
 }
 
 // A place is an origin and what the paths there begin with: "https://app.example", "/start".
