@@ -3,6 +3,7 @@ package backlog
 import (
 	"time"
 
+	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/trigger"
 )
@@ -31,12 +32,36 @@ func (b Backlog) SetBack(now time.Time) (_ Backlog, some bool) {
 		}
 		sooner(&i.NotBefore, plan.Latest(i.Fault, i.tries(), next, now))
 	}
-	if c.Front != nil {
-		cut(c.Front)
+	c.each(cut)
+	if !some {
+		return b, false
 	}
-	for i := range c.Ranges {
-		cut(&c.Ranges[i])
+	return c, true
+}
+
+// each calls f with all that waits, which must be copied.
+func (b *Backlog) each(f func(*Item)) {
+	if b.Front != nil {
+		f(b.Front)
 	}
+	for i := range b.Ranges {
+		f(&b.Ranges[i])
+	}
+}
+
+// EndPauses makes due what waits to be tried again after failures of other code than would run now, as if it had never
+// failed, and says whether anything did. former says of a run whether it was other code. What is parked waits for a person
+// all the same, and what found no room in the HAT waits for room.
+func (b Backlog) EndPauses(former func(hat.RunID) bool, now time.Time) (_ Backlog, some bool) {
+	c := b.copied()
+	c.each(func(i *Item) {
+		paused := !i.Parked && i.Attempt > 0 && i.Fault != nil && i.NotBefore.After(now)
+		if !paused || plan.OverStorage(i.Fault) || i.Run.IsZero() || c.over(i) || !former(i.Run) {
+			return
+		}
+		i.again(now, i.Replay)
+		some = true
+	})
 	if !some {
 		return b, false
 	}

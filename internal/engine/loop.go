@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
+	"she/internal/access"
+	"she/internal/hat"
 	"she/internal/vault"
 )
 
@@ -261,6 +264,16 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 		return look{hat: id, err: err}
 	}
 	l, now := look{hat: id}, e.now()
+	if slices.ContainsFunc(due, func(d vault.Due) bool { return d.At.After(now) }) {
+		// Work of a HAT may have failed with a package that was replaced since.
+		if some, err := v.EndPauses(ctx, e.wouldRun); err != nil {
+			return look{hat: id, err: err}
+		} else if some {
+			if due, err = v.Due(ctx); err != nil {
+				return look{hat: id, err: err}
+			}
+		}
+	}
 	if !settled {
 		l.later = now.Add(lookAgain)
 	}
@@ -278,6 +291,15 @@ func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
 		}
 	}
 	return l
+}
+
+// wouldRun is the version and the package that would run under a grant now; not ok while that is not known.
+func (e *Engine) wouldRun(g access.Grant) (hat.Version, string, bool) {
+	if _, runnable := e.registry.runnable(g.Function); !runnable {
+		return hat.Version{}, "", false
+	}
+	f, fault := e.registry.fit(g)
+	return f.Version, f.Digest(), fault == nil
 }
 
 // take puts what a look has found where it waits for its turn, or its time.

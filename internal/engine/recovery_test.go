@@ -420,3 +420,92 @@ type panicking struct{}
 func (panicking) Init(context.Context, invoke.Request) (invoke.Answer, error) { panic(canary) }
 
 func (panicking) Invoke(context.Context, invoke.Request) (invoke.Answer, error) { panic(canary) }
+
+// repackage installs a function anew: the same question, other bytes.
+func (w *world) repackage(id, digest, question string, do Func) {
+	w.t.Helper()
+	for i := range w.functions {
+		if w.functions[i].ID != functionID(id) {
+			continue
+		}
+		w.functions = append(w.functions[:i], w.functions[i+1:]...)
+		break
+	}
+	w.installBundle(id, individual, question, "she/out", do)
+	f := &w.functions[len(w.functions)-1]
+	for _, p := range []*catalog.Package{&f.Package, &f.Configuration.Package, &f.Bundle.Package, &f.Process.Package} {
+		p.Digest = digest
+	}
+}
+
+// What failed with a package that was replaced is due as soon as the server is up with the new one, with all its attempts.
+func TestANewPackageEndsThePauseOfWhatFailed(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  func(w *world)
+		at      string // what is there right after the start
+		attempt int    // of what waits still
+	}{
+		{"the same package", func(*world) {}, "", 3},
+		{"another package", func(w *world) { w.repackage("f", "sha256:two", reading("a/x"), writing("she/out", "f")) }, "f1", 0},
+		{"another package that fails too", func(w *world) { w.repackage("f", "sha256:two", reading("a/x"), failing) }, "", 1},
+		{"a package that waits for consent", func(w *world) {
+			w.repackage("f", "sha256:two", reading("a/x", "a/y"), writing("she/out", "f"))
+			old := w.functions[len(w.functions)-1]
+			w.installBundle("f", individual, reading("a/x"), "she/out", failing)
+			w.functions[len(w.functions)-2], w.functions[len(w.functions)-1] = w.functions[len(w.functions)-1], old
+		}, "", 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.install("f", individual, []string{"a/x"}, "she/out", failing)
+				w.start()
+				w.addHAT("alice")
+				w.enable("alice", "f")
+				w.post("alice", "a/x", "1")
+				w.pass(2 * time.Minute) // 10 s, 1 min: three attempts
+				if s := w.state("alice", "f"); s.Front == nil || s.Front.Attempt != 3 {
+					t.Fatalf("%+v", s.Front)
+				}
+				w.stop()
+				c.change(w)
+				w.start()
+				expect(t, w.at("alice", "she/out"), c.at)
+				s := w.state("alice", "f")
+				if attempt := 0; s.Front != nil {
+					attempt = s.Front.Attempt
+					if attempt != c.attempt || s.Front.Parked {
+						t.Errorf("%+v", s.Front)
+					}
+				} else if c.attempt != 0 {
+					t.Error("nothing waits")
+				}
+				w.pass(24 * time.Hour)
+				if c.at != "" {
+					expect(t, w.at("alice", "she/out"), c.at) // once
+					expect(t, w.runs("alice", "f"), "failed:Unhandled failed:Unhandled failed:Unhandled committed")
+				}
+			})
+		})
+	}
+}
+
+// What is parked waits for a person: a new package does not start it.
+func TestANewPackageLeavesParkedWork(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.install("f", individual, []string{"a/x"}, "she/out", failing)
+		w.start()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		w.post("alice", "a/x", "1")
+		w.pass(24 * time.Hour)
+		w.stop()
+		w.repackage("f", "sha256:two", reading("a/x"), writing("she/out", "f"))
+		w.start()
+		w.pass(24 * time.Hour)
+		expect(t, w.at("alice", "she/out"), "")
+		if s := w.state("alice", "f"); len(s.Ranges) != 1 || !s.Ranges[0].Parked {
+			t.Errorf("%+v", s.Ranges)
+		}
+	})
+}

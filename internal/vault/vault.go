@@ -263,6 +263,10 @@ type Work interface {
 	Fail(ctx context.Context, p plan.Plan, out Output, f *hat.Fault) error
 	// Abandon gives a claim back untouched, for a clean stop.
 	Abandon(ctx context.Context, p plan.Plan) error
+	// EndPauses makes due now what waits to be tried again after failures of other code than would run now, and says whether
+	// anything did. would is the version and the package that would run under a grant; not ok: none can be told. What is
+	// parked stays parked.
+	EndPauses(ctx context.Context, would func(access.Grant) (version hat.Version, digest string, ok bool)) (some bool, err error)
 	// Parked counts pieces of work of enabled functions that wait for a person; stalled are those whose last attempt failed
 	// for a reason of the operator's, and that are tried again.
 	Parked(ctx context.Context) (parked, stalled int, err error)

@@ -36,6 +36,7 @@ type Mirror interface {
 	Due() // asks what is due, as the engine does all the time
 	Move(d time.Duration)
 	Restart()
+	NewCode() // whatever failed before did so with other code than would run now
 	State() backlog.Backlog
 }
 
@@ -302,6 +303,15 @@ func (m *Machine) Restart() {
 	if m.b.Lease != nil {
 		m.take(m.b.Lapse(m.now, m.random()))
 	}
+}
+
+// NewCode ends the pauses of what failed, as the engine does when it looks.
+func (m *Machine) NewCode() {
+	if !m.b.Enabled {
+		return
+	}
+	b, _ := m.b.EndPauses(func(hat.RunID) bool { return true }, m.now)
+	m.keep(b)
 }
 
 // shown are the records that a function would be given under a plan, by the order of writing.

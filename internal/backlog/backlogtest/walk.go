@@ -118,6 +118,10 @@ func (w *walk) step() {
 			w.claimed = nil
 			w.says("restart")
 			w.do(func(m Mirror) { m.Restart() })
+			if w.r.IntN(2) == 0 {
+				w.says("new code")
+				w.do(func(m Mirror) { m.NewCode() })
+			}
 			w.mixed = false
 		}
 	default:

@@ -1,0 +1,87 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+)
+
+// pausedQuery finds functions with work that failed and is tried again later. Mostly there are none.
+const pausedQuery = `WHERE f.enabled AND (
+	EXISTS (SELECT 1 FROM pending w WHERE w.function = f.n AND NOT w.parked AND w.attempt > 0 AND w.not_before > ?1)
+	OR EXISTS (SELECT 1 FROM ranges w WHERE w.function = f.n AND NOT w.parked AND w.attempt > 0 AND w.not_before > ?1))
+	ORDER BY f.n`
+
+// EndPauses: see vault.Work. It is asked at each look at a HAT with something that waits for its time, so it looks before it
+// writes.
+func (v *Vault) EndPauses(ctx context.Context, would func(access.Grant) (hat.Version, string, bool)) (some bool, err error) {
+	err = v.read(ctx, func(c *conn) error {
+		_, some, err = endedPauses(ctx, c, nil, v.now(), would)
+		return err
+	})
+	if err != nil || !some {
+		return false, err
+	}
+	err = v.write(ctx, "pauses", func(t *tx) error {
+		ended, _, err := endedPauses(t.ctx, t.conn, t.v.grants, t.now, would)
+		for _, e := range ended {
+			if err == nil {
+				_, err = t.save(e.was, e.is.Backlog)
+			}
+		}
+		return err
+	})
+	return err == nil, err
+}
+
+type endedPause struct{ was, is function }
+
+// endedPauses are the functions of which some pause ends, as they were and as they are then.
+func endedPauses(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, now time.Time, would func(access.Grant) (hat.Version, string, bool)) (ended []endedPause, some bool, err error) {
+	all, err := functions(ctx, c, known, pausedQuery, now.UnixMicro())
+	if err != nil {
+		return nil, false, err
+	}
+	for _, f := range all {
+		version, digest, runs := would(f.Grant)
+		if !runs {
+			continue
+		}
+		if f, err = withRanges(ctx, c, f); err != nil {
+			return nil, false, err
+		}
+		if f.Lease, err = leaseOf(ctx, c, known, f.n); err != nil {
+			return nil, false, err
+		}
+		var failed error
+		is := f
+		is.Backlog, some = f.EndPauses(func(run hat.RunID) bool {
+			was, digestWas, err := codeOf(ctx, c, run)
+			if errors.Is(err, sql.ErrNoRows) {
+				return false
+			}
+			if err != nil {
+				failed = err
+			}
+			return err == nil && (was != version.String() || digestWas != digest)
+		}, now)
+		if failed != nil {
+			return nil, false, failed
+		}
+		if some {
+			ended = append(ended, endedPause{f, is})
+		}
+	}
+	return ended, len(ended) > 0, nil
+}
+
+// codeOf is the version and the package a run was made with.
+func codeOf(ctx context.Context, c *conn, run hat.RunID) (version, digest string, err error) {
+	var v, d sql.NullString
+	err = c.get(ctx, "SELECT json_extract(plan, '$.version'), json_extract(plan, '$.package') FROM runs WHERE id = ?", []any{run.Bytes()}, &v, &d)
+	return v.String, d.String, err
+}
