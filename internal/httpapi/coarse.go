@@ -2,9 +2,14 @@ package httpapi
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"sync"
 	"time"
 
+	"she/internal/engine"
+	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/vault"
 )
 
@@ -41,6 +46,77 @@ func inSteps(ctx context.Context, do func() error) error {
 	}
 	return err
 }
+
+// serviceTriggers lets services run functions without watching the runs of others, or their own, by trying again and again.
+// A try that finds the function taken is the only look of its minute: until the next full one the answer stays the
+// same, and nobody looks. While a service waits for the end of its run, every other try of a service is told that the
+// function is busy, up to the step at which the first is told: only then may anybody know that the run is over.
+type serviceTriggers struct {
+	mu     sync.Mutex
+	minute int64
+	held   map[seenKey]error    // what is answered until the minute is over; at most maxSeenTimes
+	under  map[seenKey]struct{} // tries that are not answered yet
+}
+
+// try runs the function as a service may, and says whether it ran for this try.
+func (t *serviceTriggers) try(ctx context.Context, k seenKey, now func() time.Time, run func() error) (ran bool, err error) {
+	if answer := t.begin(k, now()); answer != nil {
+		return false, inSteps(ctx, func() error { return answer })
+	}
+	err = inSteps(ctx, run)
+	var failed *engine.FailedError
+	switch {
+	case ctx.Err() != nil:
+		// Nobody was told anything, and the run goes on.
+		t.end(k, now(), engine.ErrBusy)
+		return false, err
+	case err == nil, errors.As(err, &failed) && failed.Run != (hat.RunID{}):
+		t.end(k, now(), nil)
+		return true, err
+	case errors.Is(err, engine.ErrBusy), failed != nil: // failed without a run: over its quota, say, which other runs use up
+		t.end(k, now(), err)
+	default:
+		t.end(k, now(), nil)
+	}
+	return false, err
+}
+
+// begin gives the answer if there is one without a look, else nil: then end must follow.
+func (t *serviceTriggers) begin(k seenKey, now time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.turn(now)
+	if err := t.held[k]; err != nil {
+		return err
+	}
+	if _, under := t.under[k]; under || len(t.held) >= maxSeenTimes {
+		return engine.ErrBusy
+	}
+	t.under[k] = struct{}{}
+	return nil
+}
+
+func (t *serviceTriggers) end(k seenKey, now time.Time, hold error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.turn(now)
+	delete(t.under, k)
+	if hold != nil {
+		t.held[k] = hold
+	}
+}
+
+func (t *serviceTriggers) turn(now time.Time) {
+	if t.under == nil {
+		t.under = map[seenKey]struct{}{}
+	}
+	if minute := now.Unix() / 60; minute != t.minute || t.held == nil {
+		t.minute, t.held = minute, map[seenKey]error{}
+	}
+}
+
+// toNextMinute is when a service may look again, as seconds for Retry-After.
+func toNextMinute(now time.Time) string { return strconv.FormatInt(60-now.Unix()%60, 10) }
 
 // seenTimes are the times of runs as services see them: to the minute, and within a minute always the same, so that
 // whoever asks all the time sees no run end.
@@ -89,4 +165,38 @@ func (s *server) asSeen(q *request, state *vault.FunctionState) *vault.FunctionS
 	at := s.seen.see(seenKey{q.hat.ID, state.Grant.Function.String()}, q.now, runTimes{state.LastExecution, state.Started})
 	seen.LastExecution, seen.Started = at.last, at.started
 	return &seen
+}
+
+// heldAsSeen is what a HAT holds as the caller sees it: services in whole MB and thousands, rounded up, and within a minute
+// always the same. What a run stores would else be known to the byte, and when it did.
+func (s *server) heldAsSeen(q *request, held plan.Held) plan.Held {
+	if q.caller.IsOwner() {
+		return held
+	}
+	return s.seenHeld.see(q.hat.ID, q.now, held)
+}
+
+// seenHeld is what HATs hold as services see it.
+type seenHeld struct {
+	mu     sync.Mutex
+	minute int64
+	of     map[string]plan.Held // by HAT; at most maxSeenTimes
+}
+
+func (t *seenHeld) see(hatID string, now time.Time, held plan.Held) plan.Held {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if minute := now.Unix() / 60; minute != t.minute || t.of == nil {
+		t.minute, t.of = minute, map[string]plan.Held{}
+	}
+	if seen, found := t.of[hatID]; found {
+		return seen
+	}
+	if len(t.of) >= maxSeenTimes {
+		return plan.Held{}
+	}
+	const mb, thousand = 1 << 20, 1000
+	seen := plan.Held{Bytes: (held.Bytes + mb - 1) / mb * mb, Records: (held.Records + thousand - 1) / thousand * thousand}
+	t.of[hatID] = seen
+	return seen
 }

@@ -206,7 +206,8 @@ func notAvailable(id string) *apiError {
 }
 
 // triggerFunction: GET /she/function/{id}/trigger?useAll=false. It answers when the run is over; others than the Owner at
-// the next of a few steps, for they shall not learn how long it took.
+// the next of a few steps, and once they are told that it is busy, only so until the next full minute: they shall not learn
+// how long a run took.
 func (s *server) triggerFunction(w *recorder, q *request) error {
 	values, err := q.query()
 	if err != nil {
@@ -226,8 +227,11 @@ func (s *server) triggerFunction(w *recorder, q *request) error {
 	if q.caller.IsOwner() {
 		err = run()
 	} else {
-		err = inSteps(q.Context(), run)
-		s.seen.forget(seenKey{q.hat.ID, id.String()})
+		key := seenKey{q.hat.ID, id.String()}
+		var ran bool
+		if ran, err = s.triggers.try(q.Context(), key, s.Now, run); ran {
+			s.seen.forget(key)
+		}
 	}
 	switch {
 	case err == nil:
@@ -248,6 +252,9 @@ func (s *server) triggerFunction(w *recorder, q *request) error {
 		fmt.Sprintf("Function %s execution errored with %s function %s failed", name, q.hat.Domain, name))
 	if errors.Is(err, engine.ErrBusy) || errors.Is(err, engine.ErrStopped) {
 		failed.retryAfter = "5"
+		if !q.caller.IsOwner() {
+			failed.retryAfter = toNextMinute(s.Now())
+		}
 	}
 	var ran *engine.FailedError
 	known := errors.As(err, &ran)

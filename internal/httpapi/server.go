@@ -84,7 +84,10 @@ type server struct {
 	tokens  *tokens
 	streams streams
 	seen    seenTimes
-	shown   *TermsShown
+	// seenHeld and triggers keep services from timing runs.
+	seenHeld seenHeld
+	triggers serviceTriggers
+	shown    *TermsShown
 }
 
 // New is the handler for all paths of the HAT API and for /healthz. It starts no goroutine.

@@ -12,6 +12,7 @@ func (s *server) getStorage(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
+	held = s.heldAsSeen(q, held)
 	type amounts struct {
 		Bytes   int64 `json:"bytes,omitempty"`
 		Records int64 `json:"records,omitempty"`
@@ -42,6 +43,7 @@ func (s *server) systemStatus(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
+	held = s.heldAsSeen(q, held)
 	all := []status{}
 	line := func(title string, metric float64, units string) {
 		all = append(all, status{title, statusKind{metric, units, "Numeric"}})
