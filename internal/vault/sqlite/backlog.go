@@ -28,8 +28,8 @@ const rangeColumns = `SELECT r.n, r.after, r.only, r.made_since, r.made_before, 
 	FROM ranges r LEFT JOIN chains c ON c.n = r.chain `
 
 // rangesOf are the ranges of a function, the oldest ground first.
-func rangesOf(ctx context.Context, c *conn, function int64) (all []backlog.Item, err error) {
-	err = c.each(ctx, rangeColumns+"WHERE r.function = ? ORDER BY r.after, r.n", []any{function}, func(scan func(...any) error) (err error) {
+func rangesOf(ctx context.Context, c Reader, function int64) (all []backlog.Item, err error) {
+	err = c.Each(ctx, rangeColumns+"WHERE r.function = ? ORDER BY r.after, r.n", []any{function}, func(scan func(...any) error) (err error) {
 		var (
 			only, fault, chain, under    sql.NullString
 			beyond                       sql.NullInt64
@@ -107,7 +107,7 @@ func (t *tx) saveRange(function int64, g *backlog.Item) error {
 	if g.Part.Beyond != nil {
 		beyond = g.Part.Beyond.ID
 	}
-	return t.get(t.ctx, `REPLACE INTO ranges (n, function, after, only, made_since, made_before, aside, replaces, from_date, last_execution,
+	return t.Get(t.ctx, `REPLACE INTO ranges (n, function, after, only, made_since, made_before, aside, replaces, from_date, last_execution,
 		upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run, under, beyond, outages)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n`,
 		[]any{n, function, int64(g.After), only, micros(g.Part.Since), micros(g.Part.Before), g.Aside, runBytes(g.Replaces), micros(g.From), micros(g.Executed), int64(g.Upto),
@@ -145,7 +145,7 @@ func numbersOf(all []plan.FormerGrant) (grants []access.GrantID) {
 // formers fills in the bundles of a part, for a plan.
 func (t *tx) formers(p plan.Part) (_ plan.Part, err error) {
 	fill := func(s plan.FormerGrant) plan.FormerGrant {
-		g, failed := grantOf(t.ctx, t.conn, t.v.grants, s.ID)
+		g, failed := grantOf(t.ctx, t.Tx, t.v.grants, s.ID)
 		err = cmp.Or(err, failed)
 		return plan.FormerGrant{ID: s.ID, Grant: g}
 	}
@@ -162,7 +162,7 @@ func (t *tx) formers(p plan.Part) (_ plan.Part, err error) {
 }
 
 // withRanges is the function with its ranges.
-func withRanges(ctx context.Context, c *conn, f function) (function, error) {
+func withRanges(ctx context.Context, c Reader, f function) (function, error) {
 	if !f.hasRanges || f.Ranges != nil {
 		return f, nil
 	}
@@ -173,8 +173,8 @@ func withRanges(ctx context.Context, c *conn, f function) (function, error) {
 
 // inFlight is the function with its ranges and its lease, all that a transition looks at.
 func (t *tx) inFlight(f function) (_ function, err error) {
-	if f, err = withRanges(t.ctx, t.conn, f); err == nil {
-		f.Lease, err = leaseOf(t.ctx, t.conn, t.v.grants, f.n)
+	if f, err = withRanges(t.ctx, t.Tx, f); err == nil {
+		f.Lease, err = leaseOf(t.ctx, t.Tx, t.v.grants, f.n)
 	}
 	return f, err
 }
@@ -198,7 +198,7 @@ func (t *tx) save(f function, b backlog.Backlog) (function, error) {
 	was := f.Backlog
 	if was.GrantID != b.GrantID || was.Enabled != b.Enabled || was.Cursor != b.Cursor || was.Epoch != b.Epoch ||
 		!was.LastExecution.Equal(b.LastExecution) {
-		_, err := t.exec(t.ctx, "UPDATE functions SET granted = ?, enabled = ?, cursor = ?, last_execution = ?, epoch = ? WHERE n = ?",
+		_, err := t.Exec(t.ctx, "UPDATE functions SET granted = ?, enabled = ?, cursor = ?, last_execution = ?, epoch = ? WHERE n = ?",
 			b.GrantID, b.Enabled, int64(b.Cursor), micros(b.LastExecution), b.Epoch, f.n)
 		if err != nil {
 			return f, err
@@ -206,7 +206,7 @@ func (t *tx) save(f function, b backlog.Backlog) (function, error) {
 	}
 	switch {
 	case b.Front == nil && was.Front != nil:
-		if _, err := t.exec(t.ctx, "DELETE FROM pending WHERE function = ?", f.n); err != nil {
+		if _, err := t.Exec(t.ctx, "DELETE FROM pending WHERE function = ?", f.n); err != nil {
 			return f, err
 		}
 	case b.Front != nil && !reflect.DeepEqual(was.Front, b.Front):
@@ -223,7 +223,7 @@ func (t *tx) save(f function, b backlog.Backlog) (function, error) {
 		r := &was.Ranges[i]
 		if k := kept[r.Number]; k != nil {
 			same[r.Number] = reflect.DeepEqual(r, k)
-		} else if _, err := t.exec(t.ctx, "DELETE FROM ranges WHERE n = ?", r.Number); err != nil {
+		} else if _, err := t.Exec(t.ctx, "DELETE FROM ranges WHERE n = ?", r.Number); err != nil {
 			return f, err
 		}
 	}

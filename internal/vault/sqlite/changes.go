@@ -10,7 +10,7 @@ import (
 
 // changedRun gives the run the next number of change. The one it had is gone: who missed it sees the state of now.
 func (t *tx) changedRun(id hat.RunID) error {
-	_, err := t.exec(t.ctx, "REPLACE INTO run_changes (n, run) VALUES ((SELECT coalesce(max(n), 0) + 1 FROM run_changes), ?)", id.Bytes())
+	_, err := t.Exec(t.ctx, "REPLACE INTO run_changes (n, run) VALUES ((SELECT coalesce(max(n), 0) + 1 FROM run_changes), ?)", id.Bytes())
 	return err
 }
 
@@ -19,13 +19,13 @@ func (v *Vault) RunChanges(ctx context.Context, c access.Caller, after int64, li
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, 0, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
-		if err := conn.get(ctx, "SELECT coalesce(max(n), 0) FROM run_changes", nil, &last); err != nil || limit <= 0 {
+	err = v.rows.Read(ctx, func(conn Reader) error {
+		if err := conn.Get(ctx, "SELECT coalesce(max(n), 0) FROM run_changes", nil, &last); err != nil || limit <= 0 {
 			return err
 		}
 		var numbers []int64
 		var ids [][]byte
-		err := conn.each(ctx, "SELECT n, run FROM run_changes WHERE n > ? ORDER BY n LIMIT ?", []any{after, limit},
+		err := conn.Each(ctx, "SELECT n, run FROM run_changes WHERE n > ? ORDER BY n LIMIT ?", []any{after, limit},
 			func(scan func(...any) error) error {
 				var (
 					n  int64

@@ -45,10 +45,10 @@ func small(path string) bool {
 
 // check has the file checked when there is a place in turns, and tells done of the result unless the vault is closed
 // before.
-func (v *Vault) check(turns chan struct{}, done func(error)) {
+func (f *file) check(turns chan struct{}, done func(error)) {
 	ctx, cancel := context.WithCancel(context.Background())
-	v.stopCheck = cancel
-	v.checks.Go(func() {
+	f.stopCheck = cancel
+	f.checks.Go(func() {
 		defer cancel()
 		select {
 		case turns <- struct{}{}:
@@ -57,7 +57,7 @@ func (v *Vault) check(turns chan struct{}, done func(error)) {
 			return
 		}
 		var verdict string
-		err := v.read(ctx, func(c *conn) error {
+		err := f.readOne(ctx, func(c *conn) error {
 			// Once, so it is not kept; and neither is the whole file in memory.
 			err := c.c.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict)
 			_, _ = c.c.ExecContext(context.WithoutCancel(ctx), "PRAGMA shrink_memory")
@@ -67,21 +67,21 @@ func (v *Vault) check(turns chan struct{}, done func(error)) {
 		case err == nil && verdict == "ok":
 			done(nil)
 		case err == nil, errors.Is(err, vault.ErrDamaged):
-			done(v.setAside())
+			done(f.setAside())
 		}
 	})
 }
 
 // setAside closes the vault because its file is damaged.
-func (v *Vault) setAside() error {
-	err := fmt.Errorf("vault %s: %w, and set aside until it is replaced: %s", v.id, vault.ErrDamaged, v.path)
+func (f *file) setAside() error {
+	err := fmt.Errorf("vault %s: %w, and set aside until it is replaced: %s", f.vault.id, vault.ErrDamaged, f.path)
 	select {
-	case v.turn <- struct{}{}:
-		if v.usable() {
-			v.closeItself(err)
+	case f.turn <- struct{}{}:
+		if f.usable() {
+			f.closeItself(err)
 		}
-		<-v.turn
-	case <-v.closed: // somebody else has closed it, and keeps the turn
+		<-f.turn
+	case <-f.closed: // somebody else has closed it, and keeps the turn
 	}
 	return err
 }

@@ -12,8 +12,8 @@ func (v *Vault) Checkpoints(ctx context.Context, c access.Caller) (all []receipt
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
-		return conn.each(ctx, "SELECT number, hash, at, signature FROM checkpoints ORDER BY number", nil,
+	err = v.rows.Read(ctx, func(conn Reader) error {
+		return conn.Each(ctx, "SELECT number, hash, at, signature FROM checkpoints ORDER BY number", nil,
 			func(scan func(...any) error) error {
 				var (
 					p    receipt.Checkpoint
@@ -37,7 +37,7 @@ func (v *Vault) Checkpoints(ctx context.Context, c access.Caller) (all []receipt
 func (v *Vault) KeepCheckpoint(ctx context.Context, c access.Caller, p receipt.Checkpoint) error {
 	return v.writeAs(ctx, c, "checkpoint", holding(access.SeeRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
-		_, err := t.exec(t.ctx, "INSERT INTO checkpoints (number, hash, at, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		_, err := t.Exec(t.ctx, "INSERT INTO checkpoints (number, hash, at, signature) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
 			p.Number, p.Hash[:], p.At, p.Signature)
 		return err
 	})

@@ -15,7 +15,7 @@ const aheadQuery = `WHERE f.enabled AND (f.last_execution > ?1
 	ORDER BY f.n`
 
 // isAhead says that something stored lies too far ahead of now.
-func isAhead(ctx context.Context, c *conn, now time.Time) (bool, error) {
+func isAhead(ctx context.Context, c Reader, now time.Time) (bool, error) {
 	all, err := functions(ctx, c, nil, aheadQuery, now.UnixMicro())
 	if err != nil {
 		return false, err
@@ -34,10 +34,10 @@ func isAhead(ctx context.Context, c *conn, now time.Time) (bool, error) {
 // cutTimes cuts what lies too far ahead. If we stop before it, the next to look does it.
 func (v *Vault) cutTimes(ctx context.Context) error {
 	return v.write(ctx, "clock", func(t *tx) error {
-		all, err := functions(t.ctx, t.conn, t.v.grants, aheadQuery, t.now.UnixMicro())
+		all, err := functions(t.ctx, t.Tx, t.v.grants, aheadQuery, t.now.UnixMicro())
 		for _, f := range all {
 			if err == nil {
-				f, err = withRanges(t.ctx, t.conn, f)
+				f, err = withRanges(t.ctx, t.Tx, f)
 			}
 			if err == nil {
 				_, err = t.setBack(f)

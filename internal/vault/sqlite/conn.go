@@ -13,7 +13,6 @@ import (
 	modernc "modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
-	"she/internal/hat"
 	"she/internal/vault"
 )
 
@@ -73,7 +72,8 @@ func (c *conn) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	return s, nil
 }
 
-func (c *conn) exec(ctx context.Context, query string, args ...any) (changed int64, err error) {
+// Exec: see Writer.
+func (c *conn) Exec(ctx context.Context, query string, args ...any) (changed int64, err error) {
 	if c.reading {
 		return 0, errReading
 	}
@@ -82,48 +82,17 @@ func (c *conn) exec(ctx context.Context, query string, args ...any) (changed int
 		return 0, err
 	}
 	result, err := s.ExecContext(ctx, args...)
+	if isUnique(err) {
+		err = fmt.Errorf("%w: %w", ErrTaken, err)
+	}
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected()
 }
 
-func (c *conn) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	s, err := c.prepare(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return s.QueryContext(ctx, args...)
-}
-
-// alone is query for a statement that may be begun again, with other arguments, before its rows are read to the end: who
-// does that has one of its own. The rows are to be closed with done.
-func (c *conn) alone(ctx context.Context, query string, args ...any) (rows *sql.Rows, done func(), err error) {
-	s, err := c.prepare(ctx, query)
-	if err != nil {
-		return nil, nil, err
-	}
-	delete(c.stmts, query)
-	back := func() {
-		if c.stmts[query] == nil {
-			c.stmts[query] = s
-		} else {
-			_ = s.Close()
-		}
-	}
-	if rows, err = s.QueryContext(ctx, args...); err != nil {
-		back()
-		return nil, nil, err
-	}
-	return rows, func() {
-		_ = rows.Close()
-		back()
-	}, nil
-}
-
-// get reads one row; sql.ErrNoRows if there is none. It is soon done, and asks ctx only before: to watch it meanwhile
-// costs more than most of these.
-func (c *conn) get(ctx context.Context, query string, args []any, into ...any) error {
+// Get: see Reader. To watch ctx meanwhile costs more than most of these.
+func (c *conn) Get(ctx context.Context, query string, args []any, into ...any) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -135,9 +104,21 @@ func (c *conn) get(ctx context.Context, query string, args []any, into ...any) e
 	return s.QueryRowContext(ctx, args...).Scan(into...)
 }
 
-// each calls f for each row; f scans it.
-func (c *conn) each(ctx context.Context, query string, args []any, f func(scan func(...any) error) error) error {
-	rows, err := c.query(ctx, query, args...)
+// Each: see Reader. A statement that is begun again before its rows are read to the end has another one for it.
+func (c *conn) Each(ctx context.Context, query string, args []any, f func(scan func(...any) error) error) (err error) {
+	s, err := c.prepare(ctx, query)
+	if err != nil {
+		return err
+	}
+	delete(c.stmts, query)
+	defer func() {
+		if c.stmts[query] == nil {
+			c.stmts[query] = s
+		} else {
+			_ = s.Close()
+		}
+	}()
+	rows, err := s.QueryContext(ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -275,14 +256,4 @@ func isUnique(err error) bool {
 	var lite *modernc.Error
 	return errors.As(err, &lite) &&
 		(lite.Code() == lib.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == lib.SQLITE_CONSTRAINT_PRIMARYKEY)
-}
-
-var errDamagedRow = fmt.Errorf("%w: a row can't be read", vault.ErrDamaged)
-
-func scanRecordID(b []byte) (hat.RecordID, error) {
-	id, err := hat.RecordIDFromBytes(b)
-	if err != nil {
-		return id, errDamagedRow
-	}
-	return id, nil
 }

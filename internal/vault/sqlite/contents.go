@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"iter"
 
 	"she/internal/access"
@@ -12,22 +13,19 @@ import (
 )
 
 // receiptTexts reads the chain behind an entry, again each time it is ranged over.
-func receiptTexts(ctx context.Context, conn *conn, after int64) iter.Seq2[[]byte, error] {
+func receiptTexts(ctx context.Context, conn Reader, after int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		rows, err := conn.c.QueryContext(ctx, "SELECT body FROM receipts WHERE number > ? ORDER BY number", after)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
+		err := conn.Each(ctx, "SELECT body FROM receipts WHERE number > ? ORDER BY number", []any{after}, func(scan func(...any) error) error {
 			var text []byte
-			err := rows.Scan(&text)
-			if !yield(text, err) || err != nil {
-				return
+			if err := scan(&text); err != nil {
+				return err
 			}
-		}
-		if err := rows.Err(); err != nil {
+			if !yield(text, nil) {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
 			yield(nil, err)
 		}
 	}
@@ -38,9 +36,9 @@ func (v *Vault) Compare(ctx context.Context, c access.Caller, room func(bytes in
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return result, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		var upto hat.Seq
-		if err := conn.get(ctx, "SELECT seq FROM hat", nil, &upto); err != nil {
+		if err := conn.Get(ctx, "SELECT seq FROM hat", nil, &upto); err != nil {
 			return err
 		}
 		result, err = receipt.CompareContents(receiptTexts(ctx, conn, 0), storedContents(ctx, conn), upto, room)
@@ -57,33 +55,28 @@ const allContents = contentColumns + `0 FROM records r LEFT JOIN endpoints e ON 
 
 // storedContents makes the commitments of all that is stored from the data itself: the stored digests may have been
 // changed with it. No data leaves it.
-func storedContents(ctx context.Context, conn *conn) iter.Seq2[receipt.Stored, error] {
+func storedContents(ctx context.Context, conn Reader) iter.Seq2[receipt.Stored, error] {
 	return func(yield func(receipt.Stored, error) bool) {
-		rows, err := conn.c.QueryContext(ctx, allContents)
-		if err != nil {
-			yield(receipt.Stored{}, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			s, err := scanStored(rows)
-			if !yield(s, err) || err != nil {
-				return
+		err := conn.Each(ctx, allContents, nil, func(scan func(...any) error) error {
+			s, err := scanStored(scan)
+			if err == nil && !yield(s, nil) {
+				err = errEnough
 			}
-		}
-		if err := rows.Err(); err != nil {
+			return err
+		})
+		if err != nil && !errors.Is(err, errEnough) {
 			yield(receipt.Stored{}, err)
 		}
 	}
 }
 
-func scanStored(rows *sql.Rows) (s receipt.Stored, err error) {
+func scanStored(scan func(...any) error) (s receipt.Stored, err error) {
 	var (
 		id, salt, author, data sql.RawBytes
 		name                   sql.NullString
 		c                      receipt.Content
 	)
-	if err := rows.Scan(&id, &s.Seq, &salt, &author, &c.Created, &name, &data, &s.Superseded); err != nil {
+	if err := scan(&id, &s.Seq, &salt, &author, &c.Created, &name, &data, &s.Superseded); err != nil {
 		return s, err
 	}
 	if s.ID, err = scanRecordID(id); err != nil {

@@ -269,7 +269,7 @@ func TestNoSaltOutlivesItsRecord(t *testing.T) {
 	large := stuff(t, v, alice, "a/large", 20, 200<<10) // erased in pieces
 	few := must2(v.Append(t.Context(), alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`)}, false))
 	var salts [][]byte
-	must(t, 0, v.read(t.Context(), func(c *conn) (err error) {
+	must(t, 0, v.rows.Read(t.Context(), func(c Reader) (err error) {
 		salts, err = column[[]byte](c, "SELECT salt FROM records WHERE born <> ?", int64(few[2].Born))
 		return err
 	}))

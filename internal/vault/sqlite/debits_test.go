@@ -38,22 +38,22 @@ func TestDebitsOfBeforeTheyWereCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := withFile(t.Context(), file, func(ctx context.Context, c *conn) error {
-		if _, err := c.exec(ctx, `CREATE TABLE documents (n INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL)`); err != nil {
+		if _, err := c.Exec(ctx, `CREATE TABLE documents (n INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL)`); err != nil {
 			return err
 		}
 		for _, id := range []string{"a", "b", "broken", "empty", "odd", "late"} {
-			if _, err := c.exec(ctx, "INSERT INTO documents (kind, id, body) VALUES ('debit', ?, ?)", id, bodies[id]); err != nil {
+			if _, err := c.Exec(ctx, "INSERT INTO documents (kind, id, body) VALUES ('debit', ?, ?)", id, bodies[id]); err != nil {
 				return err
 			}
 		}
-		if _, err := c.exec(ctx, "INSERT INTO documents (kind, id, body) VALUES ('bundle', 'x', ?)", named("elsewhere")); err != nil {
+		if _, err := c.Exec(ctx, "INSERT INTO documents (kind, id, body) VALUES ('bundle', 'x', ?)", named("elsewhere")); err != nil {
 			return err
 		}
 		if _, err := c.c.ExecContext(ctx, debitSchema); err != nil {
 			return err
 		}
 		var text string
-		if err := c.get(ctx, "SELECT group_concat(name || '=' || debit, ' ') FROM (SELECT * FROM debit_bundles ORDER BY name)", nil, &text); err != nil {
+		if err := c.Get(ctx, "SELECT group_concat(name || '=' || debit, ' ') FROM (SELECT * FROM debit_bundles ORDER BY name)", nil, &text); err != nil {
 			return err
 		}
 		if want := "four=late if-three=b one=a three=b two=a"; text != want {
@@ -61,7 +61,7 @@ func TestDebitsOfBeforeTheyWereCounted(t *testing.T) {
 		}
 		for id, body := range bodies {
 			var bytes int
-			if err := c.get(ctx, "SELECT bytes FROM debits WHERE id = ? AND partner = ''", []any{id}, &bytes); err != nil || bytes != len(body) {
+			if err := c.Get(ctx, "SELECT bytes FROM debits WHERE id = ? AND partner = ''", []any{id}, &bytes); err != nil || bytes != len(body) {
 				t.Errorf("%s has %d bytes, want %d; %v", id, bytes, len(body), err)
 			}
 		}

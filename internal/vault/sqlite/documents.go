@@ -17,8 +17,8 @@ import (
 
 const documentColumns = "SELECT n, id, body, created, updated FROM documents WHERE kind = ? "
 
-func documents(ctx context.Context, c *conn, k vault.DocumentKind, where string, args ...any) (all []vault.Document, err error) {
-	err = c.each(ctx, documentColumns+where, append([]any{string(k)}, args...), func(scan func(...any) error) error {
+func documents(ctx context.Context, c Reader, k vault.DocumentKind, where string, args ...any) (all []vault.Document, err error) {
+	err = c.Each(ctx, documentColumns+where, append([]any{string(k)}, args...), func(scan func(...any) error) error {
 		d := vault.Document{Kind: k}
 		var made, updated sql.NullInt64
 		if err := scan(&d.Number, &d.ID, &d.Body, &made, &updated); err != nil {
@@ -33,7 +33,7 @@ func documents(ctx context.Context, c *conn, k vault.DocumentKind, where string,
 
 const newestFirst = "ORDER BY n DESC"
 
-func oneDocument(ctx context.Context, c *conn, k vault.DocumentKind, id string) (vault.Document, error) {
+func oneDocument(ctx context.Context, c Reader, k vault.DocumentKind, id string) (vault.Document, error) {
 	all, err := documents(ctx, c, k, "AND id = ?", id)
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("%s %.80q: %w", k, id, vault.ErrNotFound)
@@ -49,7 +49,7 @@ func (v *Vault) Document(ctx context.Context, c access.Caller, k vault.DocumentK
 	if err := c.Check(k.Reading(id)); err != nil {
 		return d, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		d, err = oneDocument(ctx, conn, k, id)
 		return err
 	})
@@ -61,7 +61,7 @@ func (v *Vault) Documents(ctx context.Context, c access.Caller, k vault.Document
 	if err := c.Check(k.Listing()); err != nil {
 		return nil, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		all, err = documents(ctx, conn, k, newestFirst)
 		return err
 	})
@@ -75,7 +75,7 @@ func (v *Vault) EachDocument(ctx context.Context, c access.Caller, k vault.Docum
 	}
 	for below := int64(math.MaxInt64); ; {
 		var next []vault.Document
-		err := v.read(ctx, func(conn *conn) (err error) {
+		err := v.rows.Read(ctx, func(conn Reader) (err error) {
 			next, err = documents(ctx, conn, k, "AND n < ? ORDER BY n DESC LIMIT 1", below)
 			return err
 		})
@@ -104,19 +104,19 @@ type documentEdit struct {
 func (e documentEdit) Caller() access.Caller { return e.c }
 
 func (e documentEdit) Find(k vault.DocumentKind, id string) (vault.Document, error) {
-	return oneDocument(e.t.ctx, e.t.conn, k, id)
+	return oneDocument(e.t.ctx, e.t.Tx, k, id)
 }
 
 func (e documentEdit) DebitUse(partner string) (of, all vault.DebitUse, err error) {
 	const use = "SELECT count(*), coalesce(sum(bytes), 0) FROM debits "
-	if err = e.t.get(e.t.ctx, use+"WHERE partner = ?", []any{partner}, &of.Debits, &of.Bytes); err == nil {
-		err = e.t.get(e.t.ctx, use, nil, &all.Debits, &all.Bytes)
+	if err = e.t.Get(e.t.ctx, use+"WHERE partner = ?", []any{partner}, &of.Debits, &of.Bytes); err == nil {
+		err = e.t.Get(e.t.ctx, use, nil, &all.Debits, &all.Bytes)
 	}
 	return of, all, err
 }
 
 func (e documentEdit) DebitWith(bundle string) (id string, err error) {
-	err = e.t.get(e.t.ctx, "SELECT debit FROM debit_bundles WHERE name = ?", []any{bundle}, &id)
+	err = e.t.Get(e.t.ctx, "SELECT debit FROM debit_bundles WHERE name = ?", []any{bundle}, &id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
@@ -129,15 +129,15 @@ func (t *tx) countDebit(id string, body []byte) error {
 	if err != nil {
 		d = debit.Debit{} // one that can't be read has no names, and takes its room all the same
 	}
-	if _, err := t.exec(t.ctx, `INSERT INTO debits (id, partner, bytes) VALUES (?, ?, ?)
+	if _, err := t.Exec(t.ctx, `INSERT INTO debits (id, partner, bytes) VALUES (?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET partner = excluded.partner, bytes = excluded.bytes`, id, d.Partner, len(body)); err != nil {
 		return err
 	}
-	if _, err := t.exec(t.ctx, "DELETE FROM debit_bundles WHERE debit = ?", id); err != nil {
+	if _, err := t.Exec(t.ctx, "DELETE FROM debit_bundles WHERE debit = ?", id); err != nil {
 		return err
 	}
 	for _, name := range d.BundleNames() {
-		if _, err := t.exec(t.ctx, "INSERT OR IGNORE INTO debit_bundles (name, debit) VALUES (?, ?)", name, id); err != nil {
+		if _, err := t.Exec(t.ctx, "INSERT OR IGNORE INTO debit_bundles (name, debit) VALUES (?, ?)", name, id); err != nil {
 			return err
 		}
 	}
@@ -173,7 +173,7 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 		had    int
 		before []byte // of a debit
 	)
-	err := e.t.get(e.t.ctx, "SELECT octet_length(body), CASE WHEN kind = ?1 THEN body END FROM documents WHERE kind = ?2 AND id = ?3",
+	err := e.t.Get(e.t.ctx, "SELECT octet_length(body), CASE WHEN kind = ?1 THEN body END FROM documents WHERE kind = ?2 AND id = ?3",
 		[]any{string(vault.Debits), string(k), id}, &had, &before)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
@@ -185,7 +185,7 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 		e.t.changeRights()
 	}
 	now := e.t.now.UnixMicro()
-	_, err = e.t.exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
+	_, err = e.t.Exec(e.t.ctx, `INSERT INTO documents (kind, id, body, created, updated) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body, updated = excluded.updated`,
 		string(k), id, string(body), now, now)
 	if err != nil {
@@ -203,18 +203,18 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 }
 
 func (e documentEdit) CountUsers(except string) (n int, err error) {
-	err = e.t.get(e.t.ctx, "SELECT count(*) FROM users WHERE substr(username, 1, length(?1)) <> ?1", []any{except}, &n)
+	err = e.t.Get(e.t.ctx, "SELECT count(*) FROM users WHERE substr(username, 1, length(?1)) <> ?1", []any{except}, &n)
 	return n, err
 }
 
 func (e documentEdit) CreateUser(u vault.User) error {
 	e.t.grows = fully
 	e.t.changePeople()
-	return insertUser(e.t.ctx, e.t.conn, u)
+	return insertUser(e.t.ctx, e.t.Tx, u)
 }
 
 func (e documentEdit) ChangeUser(id hat.UserID, change func(*vault.User) error) error {
-	u, err := oneUser(e.t.ctx, e.t.conn, "id = ?", id.Bytes())
+	u, err := oneUser(e.t.ctx, e.t.Tx, "id = ?", id.Bytes())
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func eraserOf(c access.Caller) eraser { return eraser{c.UserID(), c.ApplicationI
 // eraseLater writes down what is to be erased: what was stored at an endpoint until now, by one user or by all, or the
 // records of these ids.
 func (t *tx) eraseLater(by eraser, endpoint, writer any, ids []byte) (n int64, err error) {
-	err = t.get(t.ctx, `INSERT INTO erasures (user, application, endpoint, upto, writer, records) VALUES (?, ?, ?, ?, ?, ?) RETURNING n`,
+	err = t.Get(t.ctx, `INSERT INTO erasures (user, application, endpoint, upto, writer, records) VALUES (?, ?, ?, ?, ?, ?) RETURNING n`,
 		[]any{by.user.Bytes(), by.application, endpoint, int64(t.seq), writer, ids}, &n)
 	return n, err
 }
@@ -65,7 +65,7 @@ func (v *Vault) erasePieces(ctx context.Context, n int64) error {
 // eraseRest does a piece of what a former life, or a disk without room, has left.
 func (t *tx) eraseRest(int) (bool, error) {
 	var n int64
-	err := t.get(t.ctx, "SELECT n FROM erasures ORDER BY n LIMIT 1", nil, &n)
+	err := t.Get(t.ctx, "SELECT n FROM erasures ORDER BY n LIMIT 1", nil, &n)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -83,7 +83,7 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 		endpoint, writer sql.NullInt64
 		upto             int64
 	)
-	err = t.get(t.ctx, "SELECT user, application, endpoint, upto, writer, records FROM erasures WHERE n = ?", []any{n},
+	err = t.Get(t.ctx, "SELECT user, application, endpoint, upto, writer, records FROM erasures WHERE n = ?", []any{n},
 		&user, &by.application, &endpoint, &upto, &writer, &ids)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil // the chore has done it
@@ -110,7 +110,7 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 			ids = ids[16:]
 		}
 		if err == nil && len(ids) > 0 {
-			_, err = t.exec(t.ctx, "UPDATE erasures SET records = ? WHERE n = ?", ids, n)
+			_, err = t.Exec(t.ctx, "UPDATE erasures SET records = ? WHERE n = ?", ids, n)
 		}
 	}
 	if err != nil {
@@ -124,7 +124,7 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 	if p.full && (endpoint.Valid || len(ids) > 0) {
 		return true, nil
 	}
-	_, err = t.exec(t.ctx, "DELETE FROM erasures WHERE n = ?", n)
+	_, err = t.Exec(t.ctx, "DELETE FROM erasures WHERE n = ?", n)
 	return false, err
 }
 
@@ -146,7 +146,7 @@ type piece struct {
 var errEnough = errors.New("the piece is full")
 
 func (p *piece) add(query string, superseded bool, args ...any) error {
-	err := p.t.each(p.t.ctx, query, args, func(scan func(...any) error) (err error) {
+	err := p.t.Each(p.t.ctx, query, args, func(scan func(...any) error) (err error) {
 		var (
 			s    stored
 			id   []byte

@@ -24,7 +24,7 @@ func TestALargeErasureIsDoneInPieces(t *testing.T) {
 			var s *Store
 			pieces, stopAfter, largest := 0, 0, int64(0)
 			s = newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
-				if (slices.Contains(ops, "erase") || slices.Contains(ops, "index")) && persisted { // the chore takes pieces too
+				if (slices.Contains(ops, "erase") || slices.Contains(ops, "chore")) && persisted { // the chore takes pieces too
 					info, err := os.Stat(s.path("alice") + "-wal")
 					if err != nil {
 						return err

@@ -54,7 +54,7 @@ func (f field) covers(born int64) bool { return born <= f.built || born > f.behi
 func (t *tx) fieldsAt(endpoint int64) ([]field, error) {
 	if t.v.fields == nil {
 		all := map[int64][]field{}
-		err := t.each(t.ctx, "SELECT n, endpoint, path, built, behind, gone FROM fields ORDER BY n", nil,
+		err := t.Each(t.ctx, "SELECT n, endpoint, path, built, behind, gone FROM fields ORDER BY n", nil,
 			func(scan func(...any) error) error {
 				var f field
 				var at int64
@@ -94,12 +94,12 @@ func (t *tx) index(endpoint, born int64, data hat.Data) error {
 }
 
 func (t *tx) addKey(field int64, key []byte, born int64) error {
-	_, err := t.exec(t.ctx, "INSERT INTO field_keys (field, key, born) VALUES (?, ?, ?)", field, key, born)
+	_, err := t.Exec(t.ctx, "INSERT INTO field_keys (field, key, born) VALUES (?, ?, ?)", field, key, born)
 	return err
 }
 
 func (t *tx) addCut(field int64, bytes int) error {
-	_, err := t.exec(t.ctx, "UPDATE fields SET cut = cut + ? WHERE n = ?", bytes, field)
+	_, err := t.Exec(t.ctx, "UPDATE fields SET cut = cut + ? WHERE n = ?", bytes, field)
 	return err
 }
 
@@ -111,12 +111,12 @@ func (t *tx) unindex(endpoint, born int64) error {
 		return err
 	}
 	var data string
-	if err := t.get(t.ctx, "SELECT data FROM records WHERE born = ?", []any{born}, &data); err != nil {
+	if err := t.Get(t.ctx, "SELECT data FROM records WHERE born = ?", []any{born}, &data); err != nil {
 		return err
 	}
 	for _, f := range fields {
 		key, cut := fieldKey(data, f.path)
-		removed, err := t.exec(t.ctx, "DELETE FROM field_keys WHERE field = ? AND key = ? AND born = ?", f.n, key, born)
+		removed, err := t.Exec(t.ctx, "DELETE FROM field_keys WHERE field = ? AND key = ? AND born = ?", f.n, key, born)
 		if err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func settle(t testing.TB, v *Vault) {
 }
 
 func busy(v *Vault) (busy bool, err error) {
-	err = v.write(context.Background(), "wait", func(*tx) error { busy = v.chores; return nil })
+	err = v.write(context.Background(), "wait", func(*tx) error { busy = fileOf(v).chores; return nil })
 	return busy, err
 }
 
@@ -83,15 +83,15 @@ func appendAll(t testing.TB, v vault.Vault, c access.Caller, drafts []hat.Draft)
 // texts are the rows of a query of one column.
 func texts(t testing.TB, v *Vault, query string) (all []string) {
 	t.Helper()
-	err := v.read(context.Background(), func(c *conn) (err error) {
+	err := v.rows.Read(context.Background(), func(c Reader) (err error) {
 		all, err = column[string](c, query)
 		return err
 	})
 	return must(t, all, err)
 }
 
-func column[T any](c *conn, query string, args ...any) (all []T, err error) {
-	err = c.each(context.Background(), query, args, func(scan func(...any) error) error {
+func column[T any](c Reader, query string, args ...any) (all []T, err error) {
+	err = c.Each(context.Background(), query, args, func(scan func(...any) error) error {
 		var one T
 		err := scan(&one)
 		all = append(all, one)
@@ -110,12 +110,12 @@ func paths(t testing.TB, v *Vault) []string {
 // checkIndex proves that table field_keys holds the keys of all records that are there, and no others.
 func checkIndex(t testing.TB, v *Vault) {
 	t.Helper()
-	if err := v.read(context.Background(), func(c *conn) error { return compareIndex(t, c) }); err != nil {
+	if err := v.rows.Read(context.Background(), func(c Reader) error { return compareIndex(t, c) }); err != nil {
 		t.Error(err)
 	}
 }
 
-func compareIndex(t testing.TB, c *conn) error {
+func compareIndex(t testing.TB, c Reader) error {
 	t.Helper()
 	stored, err := column[string](c, "SELECT field || ' ' || born || ' ' || hex(key) FROM field_keys")
 	if err != nil {
@@ -135,7 +135,7 @@ func compareIndex(t testing.TB, c *conn) error {
 		if _, err := fmt.Sscan(text, &f.n, &endpoint, &f.built, &f.behind, &f.gone, &cut, &f.path); err != nil {
 			return err
 		}
-		err := c.each(context.Background(), "SELECT born, data FROM records WHERE endpoint = ?", []any{endpoint}, func(scan func(...any) error) error {
+		err := c.Each(context.Background(), "SELECT born, data FROM records WHERE endpoint = ?", []any{endpoint}, func(scan func(...any) error) error {
 			var born int64
 			var data string
 			if err := scan(&born, &data); err != nil {
@@ -216,11 +216,11 @@ func TestHowAScanIsRead(t *testing.T) {
 		t.Errorf("a few long values: %s", got)
 	}
 	err := v.write(t.Context(), "more", func(t *tx) error { // as if there were many more
-		if _, err := t.exec(t.ctx, "UPDATE fields SET cut = cut + ? WHERE path = 'long'", maxCut); err != nil {
+		if _, err := t.Exec(t.ctx, "UPDATE fields SET cut = cut + ? WHERE path = 'long'", maxCut); err != nil {
 			return err
 		}
 		key, _ := fieldKey(`{"most":true}`, "most")
-		_, err := t.exec(t.ctx, `WITH RECURSIVE s (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM s WHERE i < ?)
+		_, err := t.Exec(t.ctx, `WITH RECURSIVE s (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM s WHERE i < ?)
 			INSERT INTO field_keys SELECT n, ?, 1000 + i FROM fields, s WHERE path = 'most'`, maxPickedLazily, key)
 		return err
 	})
@@ -292,8 +292,8 @@ func TestFieldsAreReadThroughTheirKeys(t *testing.T) {
 func goesThrough(t *testing.T, v *Vault, q string, args []any, uses ...string) {
 	t.Helper()
 	var steps []string
-	err := v.read(context.Background(), func(conn *conn) error {
-		return conn.each(context.Background(), "EXPLAIN QUERY PLAN "+q, args, func(scan func(...any) error) error {
+	err := v.rows.Read(context.Background(), func(conn Reader) error {
+		return conn.Each(context.Background(), "EXPLAIN QUERY PLAN "+q, args, func(scan func(...any) error) error {
 			var id, parent, unused int
 			var detail string
 			err := scan(&id, &parent, &unused, &detail)
@@ -354,7 +354,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 		t.Run(fmt.Sprintf("persisted %t", persisted), func(t *testing.T) {
 			commits := 0
 			s := newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, at bool) error {
-				if !slices.Contains(ops, "index") || at != persisted {
+				if !slices.Contains(ops, "chore") || at != persisted {
 					return nil
 				}
 				if commits++; commits%2 == 0 {
@@ -377,7 +377,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 				if more, err = busy(v); err != nil {
 					failures++
 					more = true
-					<-v.closed
+					<-fileOf(v).closed
 					release()
 					opened, release = openVault(t, s, "alice")
 					checkIndex(t, opened.(*Vault))

@@ -49,7 +49,7 @@ func (s *source) choose(ctx context.Context, e hat.Endpoint, want bundle.Want) (
 		cut int64
 	}
 	known := map[string]ready{}
-	err := s.conn.each(ctx, `SELECT path, n, cut FROM fields WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?)
+	err := s.conn.Each(ctx, `SELECT path, n, cut FROM fields WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?)
 		AND NOT gone AND built >= behind`, []any{e.String()}, func(scan func(...any) error) error {
 		var path string
 		var f ready
@@ -117,7 +117,7 @@ func bornIn(field int64, ranges []keyRange) (query string, args []any) {
 // countKeys counts up to limit.
 func (s *source) countKeys(ctx context.Context, field int64, ranges []keyRange, limit int) (n int, err error) {
 	query, args := bornIn(field, ranges)
-	err = s.conn.get(ctx, "SELECT count(*) FROM ("+query+" LIMIT ?)", append(args, limit), &n)
+	err = s.conn.Get(ctx, "SELECT count(*) FROM ("+query+" LIMIT ?)", append(args, limit), &n)
 	return n, err
 }
 
@@ -202,7 +202,7 @@ func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from,
 			"SELECT count(*) FROM field_keys WHERE field = ?1 AND key > ?3"
 	}
 	var key []byte
-	err = s.conn.get(ctx, at, []any{field, firstKey, want.Skip}, &key)
+	err = s.conn.Get(ctx, at, []any{field, firstKey, want.Skip}, &key)
 	if errors.Is(err, sql.ErrNoRows) {
 		// Only records without a value are left. They are behind all keys in both directions.
 		from, before, key, err = beyondKeys, beyondKeys, beyondKeys, nil
@@ -213,7 +213,7 @@ func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from,
 		from = key
 	}
 	if err == nil {
-		err = s.conn.get(ctx, passed, []any{field, firstKey, key}, &skipped)
+		err = s.conn.Get(ctx, passed, []any{field, firstKey, key}, &skipped)
 	}
 	return from, before, skipped, err
 }

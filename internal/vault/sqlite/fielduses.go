@@ -91,7 +91,7 @@ func (t *tx) declare(kind, holder string, asked []bundle.Field) error {
 			now = append(now, p)
 		}
 	}
-	err := t.each(t.ctx, "SELECT endpoint, path FROM field_uses WHERE kind = ? AND holder = ? ORDER BY n", []any{kind, holder},
+	err := t.Each(t.ctx, "SELECT endpoint, path FROM field_uses WHERE kind = ? AND holder = ? ORDER BY n", []any{kind, holder},
 		func(scan func(...any) error) error {
 			var p place
 			err := scan(&p.endpoint, &p.path)
@@ -101,11 +101,11 @@ func (t *tx) declare(kind, holder string, asked []bundle.Field) error {
 	if err != nil || slices.Equal(now, before) {
 		return err
 	}
-	if _, err := t.exec(t.ctx, "DELETE FROM field_uses WHERE kind = ? AND holder = ?", kind, holder); err != nil {
+	if _, err := t.Exec(t.ctx, "DELETE FROM field_uses WHERE kind = ? AND holder = ?", kind, holder); err != nil {
 		return err
 	}
 	for _, p := range now {
-		if _, err := t.exec(t.ctx, "INSERT INTO field_uses (kind, holder, endpoint, path) VALUES (?, ?, ?, ?)",
+		if _, err := t.Exec(t.ctx, "INSERT INTO field_uses (kind, holder, endpoint, path) VALUES (?, ?, ?, ?)",
 			kind, holder, p.endpoint, p.path); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (t *tx) declare(kind, holder string, asked []bundle.Field) error {
 // others come in the order they were asked for. What nobody asks for goes.
 func (t *tx) chooseFields() error {
 	var wanted []place
-	err := t.each(t.ctx, "SELECT endpoint, path FROM field_uses GROUP BY endpoint, path ORDER BY min(n)", nil,
+	err := t.Each(t.ctx, "SELECT endpoint, path FROM field_uses GROUP BY endpoint, path ORDER BY min(n)", nil,
 		func(scan func(...any) error) error {
 			var p place
 			err := scan(&p.endpoint, &p.path)
@@ -128,7 +128,7 @@ func (t *tx) chooseFields() error {
 		return err
 	}
 	have := map[place]int64{}
-	err = t.each(t.ctx, "SELECT n, endpoint, path FROM fields WHERE NOT gone", nil, func(scan func(...any) error) error {
+	err = t.Each(t.ctx, "SELECT n, endpoint, path FROM fields WHERE NOT gone", nil, func(scan func(...any) error) error {
 		var n int64
 		var p place
 		err := scan(&n, &p.endpoint, &p.path)
@@ -149,7 +149,7 @@ func (t *tx) chooseFields() error {
 	}
 	for p, n := range have {
 		if !kept[p] {
-			if _, err := t.exec(t.ctx, "UPDATE fields SET gone = 1 WHERE n = ?", n); err != nil {
+			if _, err := t.Exec(t.ctx, "UPDATE fields SET gone = 1 WHERE n = ?", n); err != nil {
 				return err
 			}
 		}
@@ -159,7 +159,7 @@ func (t *tx) chooseFields() error {
 			continue
 		}
 		// What is stored from now on gets its key at once. What is stored already gets it from build, if there is any.
-		if _, err := t.exec(t.ctx, `INSERT INTO fields (endpoint, path, built, behind, cut, gone) VALUES
+		if _, err := t.Exec(t.ctx, `INSERT INTO fields (endpoint, path, built, behind, cut, gone) VALUES
 			(?1, ?2, CASE WHEN EXISTS (SELECT 1 FROM records WHERE endpoint = ?1) THEN 0 ELSE ?3 END, ?3, 0, 0)`,
 			p.endpoint, p.path, int64(t.seq)); err != nil {
 			return err
@@ -167,6 +167,7 @@ func (t *tx) chooseFields() error {
 		total++
 		at[p.endpoint]++
 	}
-	t.v.fields, t.v.chores = nil, true
+	t.v.fields = nil
+	t.Note(Unending)
 	return nil
 }

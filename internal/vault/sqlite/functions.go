@@ -66,8 +66,8 @@ const functionColumns = `SELECT f.n, f.granted, f.enabled, f.cursor, f.last_exec
 	FROM functions f LEFT JOIN pending p ON p.function = f.n LEFT JOIN chains c ON c.n = p.chain `
 
 // functions reads rows of functionColumns. known holds grants parsed before, by number; nil: none.
-func functions(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, where string, args ...any) (all []function, err error) {
-	err = c.each(ctx, functionColumns+where, args, func(scan func(...any) error) error {
+func functions(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, where string, args ...any) (all []function, err error) {
+	err = c.Each(ctx, functionColumns+where, args, func(scan func(...any) error) error {
 		var (
 			f             function
 			last, waiting sql.NullInt64
@@ -89,12 +89,12 @@ func functions(ctx context.Context, c *conn, known map[access.GrantID]access.Gra
 	return all, err
 }
 
-func grantOf(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, n access.GrantID) (access.Grant, error) {
+func grantOf(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, n access.GrantID) (access.Grant, error) {
 	if g, ok := known[n]; ok {
 		return g, nil
 	}
 	var body string
-	if err := c.get(ctx, "SELECT body FROM grants WHERE n = ?", []any{n}, &body); err != nil {
+	if err := c.Get(ctx, "SELECT body FROM grants WHERE n = ?", []any{n}, &body); err != nil {
 		return access.Grant{}, err
 	}
 	g, err := decodeGrant(body)
@@ -104,7 +104,7 @@ func grantOf(ctx context.Context, c *conn, known map[access.GrantID]access.Grant
 	return g, err
 }
 
-func oneFunction(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, id hat.FunctionID) (function, error) {
+func oneFunction(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, id hat.FunctionID) (function, error) {
 	all, err := functions(ctx, c, known, "WHERE f.id = ?", id.String())
 	if err == nil && len(all) == 0 {
 		err = fmt.Errorf("function %s: %w", id, vault.ErrNotFound)
@@ -151,7 +151,7 @@ func (t *tx) saveFront(function int64, p *backlog.Item) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run, outages)
+	_, err = t.Exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run, outages)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		function, int64(p.Upto), p.Oldest.UnixMicro(), micros(p.NotBefore), p.Attempt, faultText(p.Fault), p.Parked, p.Replay, chain,
 		int64(p.Tried), p.Most, runBytes(p.Run), p.Outages)
@@ -188,7 +188,7 @@ func (t *tx) raise(events []trigger.Event) error {
 	if t.v.alone {
 		return nil
 	}
-	enabled, err := functions(t.ctx, t.conn, t.v.grants, "WHERE f.enabled ORDER BY f.n")
+	enabled, err := functions(t.ctx, t.Tx, t.v.grants, "WHERE f.enabled ORDER BY f.n")
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (t *tx) raise(events []trigger.Event) error {
 	t.raised = t.raised || !t.v.alone
 	for _, f := range enabled {
 		if f.NeedsRanges() {
-			if f, err = withRanges(t.ctx, t.conn, f); err != nil {
+			if f, err = withRanges(t.ctx, t.Tx, f); err != nil {
 				return err
 			}
 		}
@@ -227,7 +227,7 @@ func (t *tx) stored(q *backlog.Question) (all []backlog.Stored, err error) {
 	}
 	for _, e := range q.Endpoints {
 		// One record for each chain of writers is as good as all of them.
-		err := t.each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
+		err := t.Each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
 			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND (r.created >= ? OR r.born >= ?) AND r.created >= ? AND r.created < ? GROUP BY r.chain`,
 			[]any{
 				e.String(), int64(q.After), e.String(), int64(q.After), int64(upto),
@@ -283,14 +283,14 @@ func (v *Vault) Agree(
 	ctx context.Context, c access.Caller, id hat.FunctionID, decide func(*vault.FunctionState) (access.Grant, error),
 ) (state vault.FunctionState, err error) {
 	err = v.writeAs(ctx, c, "enable", holding(access.SwitchFunctions()), func(t *tx, c access.Caller) error {
-		f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
+		f, err := oneFunction(t.ctx, t.Tx, t.v.grants, id)
 		isNew := errors.Is(err, vault.ErrNotFound)
 		if err != nil && !isNew {
 			return err
 		}
 		var saved *vault.FunctionState
 		if !isNew {
-			state, err := stateOf(t.ctx, t.conn, f)
+			state, err := stateOf(t.ctx, t.Tx, f)
 			if err != nil {
 				return err
 			}
@@ -308,7 +308,7 @@ func (v *Vault) Agree(
 			g.Given = t.now
 		}
 		if !isNew && f.Enabled && sameGrant(f.Grant, g) {
-			state, err = stateOf(t.ctx, t.conn, f)
+			state, err = stateOf(t.ctx, t.Tx, f)
 			return err
 		}
 		t.grows = fully
@@ -318,11 +318,11 @@ func (v *Vault) Agree(
 			return err
 		}
 		var given access.GrantID
-		if err := t.get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &given); err != nil {
+		if err := t.Get(t.ctx, "INSERT INTO grants (body, manifest) VALUES (?, ?) RETURNING n", []any{body, g.Manifest}, &given); err != nil {
 			return err
 		}
 		if isNew {
-			err = t.get(t.ctx, `INSERT INTO functions (id, granted, enabled, cursor, epoch) VALUES (?, ?, 1, 0, 0) RETURNING n`,
+			err = t.Get(t.ctx, `INSERT INTO functions (id, granted, enabled, cursor, epoch) VALUES (?, ?, 1, 0, 0) RETURNING n`,
 				[]any{g.Function.String(), given}, &f.n)
 		} else {
 			f, err = t.inFlight(f)
@@ -340,7 +340,7 @@ func (v *Vault) Agree(
 		if err := t.receipt(grantFact(c, g, "enabled")); err != nil {
 			return err
 		}
-		state, err = stateOf(t.ctx, t.conn, f)
+		state, err = stateOf(t.ctx, t.Tx, f)
 		return err
 	})
 	return state, err
@@ -381,7 +381,7 @@ func grantFact(c access.Caller, g access.Grant, outcome string) receipt.Fact {
 // Disable: see vault.Functions.
 func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
 	err = v.writeAs(ctx, c, "disable", holding(access.SwitchFunctions()), func(t *tx, c access.Caller) error {
-		f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
+		f, err := oneFunction(t.ctx, t.Tx, t.v.grants, id)
 		if err != nil {
 			return err
 		}
@@ -399,7 +399,7 @@ func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID)
 				return err
 			}
 		}
-		state, err = stateOf(t.ctx, t.conn, f)
+		state, err = stateOf(t.ctx, t.Tx, f)
 		return err
 	})
 	return state, err
@@ -410,7 +410,7 @@ func (v *Vault) Function(ctx context.Context, c access.Caller, id hat.FunctionID
 	if err := c.Check(access.SeeFunction(id)); err != nil {
 		return state, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		f, err := oneFunction(ctx, conn, nil, id)
 		if err != nil {
 			return err
@@ -426,7 +426,7 @@ func (v *Vault) FunctionStates(ctx context.Context, c access.Caller) (all []vaul
 	if err := c.Check(access.SeeFunctions()); err != nil {
 		return nil, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		fs, err := functions(ctx, conn, nil, "ORDER BY f.id")
 		if err != nil {
 			return err
@@ -443,14 +443,14 @@ func (v *Vault) FunctionStates(ctx context.Context, c access.Caller) (all []vaul
 	return all, err
 }
 
-func stateOf(ctx context.Context, c *conn, f function) (s vault.FunctionState, err error) {
+func stateOf(ctx context.Context, c Reader, f function) (s vault.FunctionState, err error) {
 	if f, err = withRanges(ctx, c, f); err != nil {
 		return s, err
 	}
 	s = vault.FunctionState{
 		Grant: f.Grant, Enabled: f.Enabled, Cursor: f.Cursor, LastExecution: f.LastExecution, Front: f.Front, Ranges: f.Ranges,
 	}
-	if err := c.get(ctx, "SELECT manifest FROM grants WHERE n = ?", []any{f.GrantID}, &s.Grant.Manifest); err != nil {
+	if err := c.Get(ctx, "SELECT manifest FROM grants WHERE n = ?", []any{f.GrantID}, &s.Grant.Manifest); err != nil {
 		return s, err
 	}
 	l, err := leaseOf(ctx, c, nil, f.n)

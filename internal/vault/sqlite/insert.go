@@ -114,7 +114,7 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 		digests[i] = d.Data.Digest()
 		args = append(args, int64(seq), int64(seq), records[i].ID.Bytes(), endpoint, digests[i][:], saltOf(salts, i), d.Data.JSON())
 	}
-	stored, err := t.exec(t.ctx, insertStatements[len(drafts)], args...)
+	stored, err := t.Exec(t.ctx, insertStatements[len(drafts)], args...)
 	if err == nil && stored < int64(len(drafts)) {
 		err = vault.ErrDuplicate
 	}

@@ -66,13 +66,13 @@ func decodePlan(text string, run hat.RunID, g access.Grant) (plan.Plan, error) {
 }
 
 // leaseOf is nil if the function is not running. known is as for functions.
-func leaseOf(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, function int64) (*backlog.Lease, error) {
+func leaseOf(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, function int64) (*backlog.Lease, error) {
 	var (
 		l    backlog.Lease
 		id   []byte
 		text string
 	)
-	err := c.get(ctx, `SELECT l.run, l.life, r.granted, r.plan FROM leases l JOIN runs r ON r.id = l.run WHERE l.function = ?`,
+	err := c.Get(ctx, `SELECT l.run, l.life, r.granted, r.plan FROM leases l JOIN runs r ON r.id = l.run WHERE l.function = ?`,
 		[]any{function}, &id, &l.Life, &l.GrantID, &text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -92,11 +92,11 @@ func leaseOf(ctx context.Context, c *conn, known map[access.GrantID]access.Grant
 	return &l, err
 }
 
-// recover ends the runs that a former life of the server left in flight: they can't come back, and what they were to
+// Recover ends the runs that a former life of the server left in flight: they can't come back, and what they were to
 // do is due again at once.
-func (v *Vault) recover(ctx context.Context) error {
+func (v *Vault) Recover(ctx context.Context) error {
 	return v.write(ctx, "recover", func(t *tx) error {
-		all, err := functions(t.ctx, t.conn, t.v.grants, "WHERE f.n IN (SELECT function FROM leases WHERE life <> ?)", v.life)
+		all, err := functions(t.ctx, t.Tx, t.v.grants, "WHERE f.n IN (SELECT function FROM leases WHERE life <> ?)", v.life)
 		if err != nil {
 			return err
 		}

@@ -21,8 +21,8 @@ import (
 // of records that never changed are in the records.
 func positions(t testing.TB, v *Vault) (all []string) {
 	t.Helper()
-	err := v.read(t.Context(), func(c *conn) error {
-		return c.each(t.Context(), `SELECT l.seq, l.kind, l.born, coalesce(c.path, 'person') FROM (
+	err := v.rows.Read(t.Context(), func(c Reader) error {
+		return c.Each(t.Context(), `SELECT l.seq, l.kind, l.born, coalesce(c.path, 'person') FROM (
 				SELECT seq, kind, born, chain FROM log
 				UNION ALL SELECT seq, 1, born, chain FROM records WHERE seq = born AND born NOT IN (SELECT seq FROM log)
 			) l LEFT JOIN chains c ON c.n = l.chain ORDER BY l.seq`, nil, func(scan func(...any) error) error {

@@ -29,8 +29,8 @@ func TestReadingUsesTheIndexes(t *testing.T) {
 	} {
 		query, args := scanQuery(e, c.want)
 		var steps []string
-		err := v.read(ctx, func(conn *conn) error {
-			return conn.each(ctx, "EXPLAIN QUERY PLAN "+query, args, func(scan func(...any) error) error {
+		err := v.rows.Read(ctx, func(conn Reader) error {
+			return conn.Each(ctx, "EXPLAIN QUERY PLAN "+query, args, func(scan func(...any) error) error {
 				var id, parent, unused int
 				var detail string
 				err := scan(&id, &parent, &unused, &detail)

@@ -23,22 +23,22 @@ const claimedBefore = "2006-01-02T15:04:05"
 // usedOf reads the table of runs from shortly before the time on: ids of runs begin with the time they were made, by the
 // same clock but for when it was set. A run claimed after the day is one of before the clock was set back, and not of
 // this day.
-func usedOf(ctx context.Context, c *conn, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
+func usedOf(ctx context.Context, c Reader, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
 	const slack = 48 * time.Hour
 	var first [16]byte
 	for i, ms := 5, from.Add(-slack).UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
 		first[i] = byte(ms)
 	}
 	_, until := plan.Day(from)
-	err = c.get(ctx, usedQuery, []any{f.String(), first[:], from.UTC().Format(claimedBefore), until.Format(claimedBefore),
+	err = c.Get(ctx, usedQuery, []any{f.String(), first[:], from.UTC().Format(claimedBefore), until.Format(claimedBefore),
 		string(vault.RunAbandoned), string(vault.RunPlanned)}, &u.Runs, &u.Compute)
 	return u, err
 }
 
 // Parked: see vault.Work.
 func (v *Vault) Parked(ctx context.Context) (parked, stalled int, err error) {
-	err = v.read(ctx, func(c *conn) error {
-		return c.get(ctx, `SELECT COALESCE(sum(parked), 0), COALESCE(sum(NOT parked AND json_extract(fault, '$.who') = ?), 0)
+	err = v.rows.Read(ctx, func(c Reader) error {
+		return c.Get(ctx, `SELECT COALESCE(sum(parked), 0), COALESCE(sum(NOT parked AND json_extract(fault, '$.who') = ?), 0)
 			FROM (SELECT function, parked, fault FROM pending UNION ALL SELECT function, parked, fault FROM ranges) w
 			JOIN functions f ON f.n = w.function WHERE f.enabled AND (parked OR fault IS NOT NULL)`, []any{string(hat.Operator)}, &parked, &stalled)
 	})
@@ -50,7 +50,7 @@ func (v *Vault) Used(ctx context.Context, c access.Caller, f hat.FunctionID, fro
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return u, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		u, err = usedOf(ctx, conn, f, from)
 		return err
 	})
@@ -63,7 +63,7 @@ func (t *tx) withinQuota(q plan.Quota, f hat.FunctionID, now time.Time) (refused
 		return nil, nil
 	}
 	from, _ := plan.Day(now)
-	used, err := usedOf(t.ctx, t.conn, f, from)
+	used, err := usedOf(t.ctx, t.Tx, f, from)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func newNames() *names {
 }
 
 // lookUp answers from the map, or reads the one column of the query.
-func lookUp[T any](ctx context.Context, names *names, known map[int64]T, c *conn, query string, n int64, parse func([]byte) (T, error)) (T, error) {
+func lookUp[T any](ctx context.Context, names *names, known map[int64]T, c Reader, query string, n int64, parse func([]byte) (T, error)) (T, error) {
 	names.mu.Lock()
 	v, ok := known[n]
 	names.mu.Unlock()
@@ -43,7 +43,7 @@ func lookUp[T any](ctx context.Context, names *names, known map[int64]T, c *conn
 		return v, nil
 	}
 	var b []byte
-	err := c.get(ctx, query, []any{n}, &b)
+	err := c.Get(ctx, query, []any{n}, &b)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = errDamagedRow
 	}
@@ -59,24 +59,24 @@ func lookUp[T any](ctx context.Context, names *names, known map[int64]T, c *conn
 	return v, nil
 }
 
-func (ns *names) endpoint(ctx context.Context, c *conn, n int64) (hat.Endpoint, error) {
+func (ns *names) endpoint(ctx context.Context, c Reader, n int64) (hat.Endpoint, error) {
 	return lookUp(ctx, ns, ns.endpoints, c, "SELECT name FROM endpoints WHERE n = ?", n, func(b []byte) (hat.Endpoint, error) {
 		return hat.ParseEndpoint(string(b))
 	})
 }
 
-func (ns *names) user(ctx context.Context, c *conn, n int64) (hat.UserID, error) {
+func (ns *names) user(ctx context.Context, c Reader, n int64) (hat.UserID, error) {
 	return lookUp(ctx, ns, ns.users, c, "SELECT id FROM users WHERE n = ?", n, userID)
 }
 
-func (ns *names) chain(ctx context.Context, c *conn, n int64) ([]hat.FunctionID, error) {
+func (ns *names) chain(ctx context.Context, c Reader, n int64) ([]hat.FunctionID, error) {
 	return lookUp(ctx, ns, ns.chains, c, "SELECT path FROM chains WHERE n = ?", n, func(b []byte) ([]hat.FunctionID, error) {
 		return parseChain(sql.NullString{String: string(b), Valid: true})
 	})
 }
 
 // scan reads a row of recordColumns.
-func (ns *names) scan(ctx context.Context, c *conn, scan func(...any) error) (r hat.Record, err error) {
+func (ns *names) scan(ctx context.Context, c Reader, scan func(...any) error) (r hat.Record, err error) {
 	var (
 		id, run        sql.RawBytes
 		endpoint, user int64
@@ -115,8 +115,8 @@ func (ns *names) scan(ctx context.Context, c *conn, scan func(...any) error) (r 
 
 // record reads back a record of this transaction.
 func (t *tx) record(born int64) (r hat.Record, err error) {
-	err = t.each(t.ctx, recordColumns+"WHERE r.born = ?", []any{born}, func(scan func(...any) error) (err error) {
-		r, err = newNames().scan(t.ctx, t.conn, scan)
+	err = t.Each(t.ctx, recordColumns+"WHERE r.born = ?", []any{born}, func(scan func(...any) error) (err error) {
+		r, err = newNames().scan(t.ctx, t.Tx, scan)
 		return err
 	})
 	return r, err
@@ -125,8 +125,8 @@ func (t *tx) record(born int64) (r hat.Record, err error) {
 // Record: see vault.Records.
 func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r hat.Record, err error) {
 	found := false
-	err = v.read(ctx, func(conn *conn) error {
-		return conn.each(ctx, recordColumns+"WHERE r.id = ?", []any{id.Bytes()}, func(scan func(...any) error) (err error) {
+	err = v.rows.Read(ctx, func(conn Reader) error {
+		return conn.Each(ctx, recordColumns+"WHERE r.id = ?", []any{id.Bytes()}, func(scan func(...any) error) (err error) {
 			found = true
 			r, err = v.names.scan(ctx, conn, scan)
 			return err
@@ -152,8 +152,8 @@ func (v *Vault) EachEndpoint(ctx context.Context, c access.Caller, f func(hat.En
 	page := make([]hat.Endpoint, 0, vault.EndpointsPage)
 	for last := ""; ; last = page[len(page)-1].String() {
 		page = page[:0]
-		err := v.read(ctx, func(conn *conn) error {
-			return conn.each(ctx, `SELECT name FROM endpoints WHERE name > ?
+		err := v.rows.Read(ctx, func(conn Reader) error {
+			return conn.Each(ctx, `SELECT name FROM endpoints WHERE name > ?
 				AND EXISTS (SELECT 1 FROM records WHERE endpoint = endpoints.n)
 				ORDER BY name LIMIT ?`, []any{last, vault.EndpointsPage}, func(scan func(...any) error) error {
 				var name string
@@ -184,10 +184,10 @@ func (v *Vault) EachEndpoint(ctx context.Context, c access.Caller, f func(hat.En
 
 // Read: see vault.Records.
 func (v *Vault) Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error {
-	return v.read(ctx, func(conn *conn) error {
+	return v.rows.Read(ctx, func(conn Reader) error {
 		// The first statement fixes the snapshot.
 		s := &source{conn: conn, names: v.names, caller: c}
-		if err := conn.get(ctx, "SELECT seq, EXISTS (SELECT 1 FROM fields) FROM hat", nil, &s.upto, &s.hasFields); err != nil {
+		if err := conn.Get(ctx, "SELECT seq, EXISTS (SELECT 1 FROM fields) FROM hat", nil, &s.upto, &s.hasFields); err != nil {
 			return err
 		}
 		if run := c.Run(); !run.IsZero() {
@@ -201,7 +201,7 @@ func (v *Vault) Read(ctx context.Context, c access.Caller, f func(src bundle.Sou
 
 // A source is one snapshot as one caller may see it.
 type source struct {
-	conn      *conn
+	conn      Reader
 	names     *names
 	caller    access.Caller
 	upto      hat.Seq
@@ -282,26 +282,18 @@ func (s *source) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) it
 // records reads rows of recordFields; what else is in them goes to extra, before the record is yielded.
 func (s *source) records(ctx context.Context, query string, args []any, extra ...any) iter.Seq2[hat.Record, error] {
 	return func(yield func(hat.Record, error) bool) {
-		rows, done, err := s.conn.alone(ctx, query, args...) // who yields may begin another scan
-		if err != nil {
-			yield(hat.Record{}, err)
-			return
-		}
-		defer done()
-		scan := rows.Scan
-		if extra != nil {
-			scan = func(into ...any) error { return rows.Scan(append(into, extra...)...) }
-		}
-		for rows.Next() {
+		err := s.conn.Each(ctx, query, args, func(scan func(...any) error) error {
+			if extra != nil {
+				own := scan
+				scan = func(into ...any) error { return own(append(into, extra...)...) }
+			}
 			r, err := s.names.scan(ctx, s.conn, scan)
-			if err == nil && !s.caller.Shows(r.Born, r.Created) {
-				continue
+			if err == nil && s.caller.Shows(r.Born, r.Created) && !yield(r, nil) {
+				err = errEnough
 			}
-			if !yield(r, err) || err != nil {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		})
+		if err != nil && !errors.Is(err, errEnough) && !errors.Is(err, sql.ErrNoRows) {
 			yield(hat.Record{}, err)
 		}
 	}

@@ -77,7 +77,7 @@ func (t *tx) person(c access.Caller) (author, error) {
 	if a.user, known = t.v.people[a.userID]; known {
 		return a, nil
 	}
-	err := t.get(t.ctx, "SELECT n FROM users WHERE id = ?", []any{a.userID.Bytes()}, &a.user)
+	err := t.Get(t.ctx, "SELECT n FROM users WHERE id = ?", []any{a.userID.Bytes()}, &a.user)
 	if errors.Is(err, sql.ErrNoRows) {
 		return a, access.ErrDenied
 	}
@@ -103,7 +103,7 @@ func (v *Vault) Append(ctx context.Context, c access.Caller, drafts []hat.Draft,
 		return nil, nil
 	}
 	var records []hat.Record
-	err := v.writeAs(ctx, c, appending, allowed, func(t *tx, c access.Caller) error {
+	err := v.writeAs(ctx, c, OpAppend, allowed, func(t *tx, c access.Caller) error {
 		t.grows = fully
 		by, err := t.person(c)
 		if err != nil {
@@ -166,12 +166,12 @@ func runBytes(id hat.RunID) any {
 // log takes the next position for a change of a record, or its end. What the record says of its birth would be lost
 // with that, and goes to the log before.
 func (t *tx) log(kind int, born, endpoint int64, chain any) error {
-	if _, err := t.exec(t.ctx, `INSERT INTO log (seq, kind, born, endpoint, chain, at)
+	if _, err := t.Exec(t.ctx, `INSERT INTO log (seq, kind, born, endpoint, chain, at)
 		SELECT born, ?, born, endpoint, chain, created FROM records WHERE born = ? ON CONFLICT DO NOTHING`, created, born); err != nil {
 		return fmt.Errorf("log %d: %w", born, err)
 	}
 	t.seq++
-	_, err := t.exec(t.ctx, "INSERT INTO log (seq, kind, born, endpoint, chain, at) VALUES (?, ?, ?, ?, ?, ?)",
+	_, err := t.Exec(t.ctx, "INSERT INTO log (seq, kind, born, endpoint, chain, at) VALUES (?, ?, ?, ?, ?, ?)",
 		int64(t.seq), kind, born, endpoint, chain, t.now.UnixMicro())
 	if err != nil {
 		return fmt.Errorf("log %d: %w", t.seq, err)
@@ -201,7 +201,7 @@ func (t *tx) place(e hat.Endpoint) (int64, error) {
 		return n, err
 	}
 	var filled bool
-	if err := t.get(t.ctx, "SELECT EXISTS (SELECT 1 FROM records WHERE endpoint = ?)", []any{n}, &filled); err != nil {
+	if err := t.Get(t.ctx, "SELECT EXISTS (SELECT 1 FROM records WHERE endpoint = ?)", []any{n}, &filled); err != nil {
 		return n, err
 	}
 	t.opened = t.opened || !filled
@@ -211,9 +211,9 @@ func (t *tx) place(e hat.Endpoint) (int64, error) {
 
 // number finds or makes the row of a table of names.
 func (t *tx) number(table, column, value string) (n int64, err error) {
-	err = t.get(t.ctx, "SELECT n FROM "+table+" WHERE "+column+" = ?", []any{value}, &n)
+	err = t.Get(t.ctx, "SELECT n FROM "+table+" WHERE "+column+" = ?", []any{value}, &n)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = t.get(t.ctx, "INSERT INTO "+table+" ("+column+") VALUES (?) RETURNING n", []any{value}, &n)
+		err = t.Get(t.ctx, "INSERT INTO "+table+" ("+column+") VALUES (?) RETURNING n", []any{value}, &n)
 	}
 	return n, err
 }
@@ -265,11 +265,11 @@ func (t *tx) group(records []int64) error {
 		return nil
 	}
 	var n int64
-	if err := t.get(t.ctx, "INSERT INTO groups DEFAULT VALUES RETURNING n", nil, &n); err != nil {
+	if err := t.Get(t.ctx, "INSERT INTO groups DEFAULT VALUES RETURNING n", nil, &n); err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
 	for _, born := range records {
-		if _, err := t.exec(t.ctx, "INSERT INTO members (grp, record) VALUES (?, ?)", n, born); err != nil {
+		if _, err := t.Exec(t.ctx, "INSERT INTO members (grp, record) VALUES (?, ?)", n, born); err != nil {
 			return fmt.Errorf("link: %w", err)
 		}
 	}
@@ -297,7 +297,7 @@ func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) acce
 	}
 	var name string
 	var user []byte
-	err := t.get(t.ctx, `SELECT r.born, r.endpoint, e.name, r.user, u.id, r.created, r.chain, r.seq, octet_length(r.data) FROM records r
+	err := t.Get(t.ctx, `SELECT r.born, r.endpoint, e.name, r.user, u.id, r.created, r.chain, r.seq, octet_length(r.data) FROM records r
 		JOIN endpoints e ON e.n = r.endpoint JOIN users u ON u.n = r.user WHERE r.id = ?`,
 		[]any{id.Bytes()}, &s.born, &s.endpoint, &name, &s.user, &user, &s.created, &s.chain, &s.seq, &s.size)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -350,11 +350,11 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 			if err := t.unindex(s.endpoint, s.born); err != nil {
 				return fmt.Errorf("record %s: %w", one.ID, err)
 			}
-			t.replaced = true
+			t.Note(Replacing)
 			digest, salt := one.Data.Digest(), t.v.salts.take(1)
-			_, err = t.exec(t.ctx, `UPDATE records SET seq = ?, run = NULL, chain = NULL, updated = ?, digest = ?, salt = ?, data = ?
+			_, err = t.Exec(t.ctx, `UPDATE records SET seq = ?, run = NULL, chain = NULL, updated = ?, digest = ?, salt = ?, data = ?
 				WHERE born = ?`, int64(t.seq), t.now.UnixMicro(), digest[:], salt, one.Data.JSON(), s.born)
-			if isUnique(err) {
+			if errors.Is(err, ErrTaken) {
 				err = vault.ErrDuplicate
 			}
 			if err == nil {
@@ -458,7 +458,7 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 			writer = by.user
 		}
 		var gone []stored
-		err := t.each(t.ctx, query, args, func(scan func(...any) error) error {
+		err := t.Each(t.ctx, query, args, func(scan func(...any) error) error {
 			s := stored{at: e}
 			var id []byte
 			err := scan(&s.born, &id, &s.endpoint, &s.chain, &s.seq, &s.size)
@@ -503,12 +503,12 @@ func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 	var dropped []hat.Seq
 	for _, s := range superseded {
 		dropped = append(dropped, s.seq)
-		if _, err := t.exec(t.ctx, "DELETE FROM superseded WHERE id = ?", s.id.Bytes()); err != nil {
+		if _, err := t.Exec(t.ctx, "DELETE FROM superseded WHERE id = ?", s.id.Bytes()); err != nil {
 			return fmt.Errorf("erase %s: %w", s.id, err)
 		}
 		ch.ids, ch.places = append(ch.ids, s.id), append(ch.places, s.at)
 	}
-	t.erased = true
+	t.Note(Erasing)
 	fact := receipt.Fact{
 		Kind: receipt.Erase, User: by.user, Application: by.application,
 		Erased: receipt.RecordsOf(ch.ids), Endpoints: ch.endpoints(),
@@ -524,7 +524,7 @@ func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 }
 
 func (t *tx) groupsOf(born int64) (groups []int64, err error) {
-	err = t.each(t.ctx, "SELECT grp FROM members WHERE record = ?", []any{born}, func(scan func(...any) error) error {
+	err = t.Each(t.ctx, "SELECT grp FROM members WHERE record = ?", []any{born}, func(scan func(...any) error) error {
 		var g int64
 		err := scan(&g)
 		groups = append(groups, g)

@@ -24,7 +24,7 @@ func (v *Vault) Recognise(ctx context.Context, c access.Credential) (access.Call
 	}
 	standing := standingOf(u, err == nil)
 	if c.Application != "" && err == nil {
-		err = v.readOne(ctx, func(conn *conn) (err error) {
+		err = v.rows.ReadOne(ctx, func(conn Reader) (err error) {
 			standing.Setup, err = setupOf(context.WithoutCancel(ctx), conn, c.Application)
 			return err
 		})
@@ -42,7 +42,7 @@ func standingOf(u vault.User, found bool) access.Standing {
 
 var errSetup = errors.New("the stored setup of an application can't be read")
 
-func setupOf(ctx context.Context, c *conn, application string) (s access.Setup, err error) {
+func setupOf(ctx context.Context, c Reader, application string) (s access.Setup, err error) {
 	d, err := oneDocument(ctx, c, vault.Setups, application)
 	if errors.Is(err, vault.ErrNotFound) {
 		return s, nil
@@ -61,13 +61,13 @@ func (t *tx) recognise(c access.Caller) (fresh access.Caller, moved bool, err er
 	if credential == nil || int64(c.RecognisedAt()) == t.v.rights {
 		return c, false, nil
 	}
-	u, err := oneUser(t.ctx, t.conn, "id = ?", credential.User.Bytes())
+	u, err := oneUser(t.ctx, t.Tx, "id = ?", credential.User.Bytes())
 	if err != nil && !errors.Is(err, vault.ErrNotFound) {
 		return c, true, err
 	}
 	standing := standingOf(u, err == nil)
 	if credential.Application != "" {
-		if standing.Setup, err = setupOf(t.ctx, t.conn, credential.Application); err != nil {
+		if standing.Setup, err = setupOf(t.ctx, t.Tx, credential.Application); err != nil {
 			return c, true, err
 		}
 	}
@@ -105,8 +105,8 @@ func holding(p access.Permission) func(access.Caller) error {
 // Renew: see vault.Users. It needs no reader's connection: somebody who has one may ask.
 func (v *Vault) Renew(ctx context.Context, c access.Caller) (fresh access.Caller, moved bool, err error) {
 	if c.Credential() == nil || int64(c.RecognisedAt()) == v.published.Load() {
-		if !v.usable() {
-			return c, false, v.closedError()
+		if err := v.rows.Usable(); err != nil {
+			return c, false, err
 		}
 		return c, false, nil
 	}
@@ -118,7 +118,7 @@ func (v *Vault) Renew(ctx context.Context, c access.Caller) (fresh access.Caller
 }
 
 // inRun says whether a run still has its lease: a function that was disabled has not.
-func inRun(ctx context.Context, c *conn, run hat.RunID) (held bool, err error) {
-	err = c.get(ctx, "SELECT EXISTS (SELECT 1 FROM leases WHERE run = ?)", []any{run.Bytes()}, &held)
+func inRun(ctx context.Context, c Reader, run hat.RunID) (held bool, err error) {
+	err = c.Get(ctx, "SELECT EXISTS (SELECT 1 FROM leases WHERE run = ?)", []any{run.Bytes()}, &held)
 	return held, err
 }

@@ -42,7 +42,7 @@ func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, bef
 	if len(where) > 0 {
 		query += "WHERE " + strings.Join(where, " AND ")
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		all, err = runs(ctx, conn, query+" ORDER BY r.id DESC LIMIT ?", append(args, limit)...)
 		return err
 	})
@@ -54,7 +54,7 @@ func (v *Vault) Run(ctx context.Context, c access.Caller, id hat.RunID) (r vault
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return r, err
 	}
-	err = v.read(ctx, func(conn *conn) error {
+	err = v.rows.Read(ctx, func(conn Reader) error {
 		found, err := runs(ctx, conn, runColumns+"WHERE r.id = ?", id.Bytes())
 		if err == nil && len(found) == 0 {
 			err = fmt.Errorf("run %s: %w", id, vault.ErrNotFound)
@@ -66,13 +66,13 @@ func (v *Vault) Run(ctx context.Context, c access.Caller, id hat.RunID) (r vault
 		if !c.May(access.SeeLogs()) {
 			return nil
 		}
-		return conn.get(ctx, "SELECT log FROM runs WHERE id = ?", []any{id.Bytes()}, &r.Log)
+		return conn.Get(ctx, "SELECT log FROM runs WHERE id = ?", []any{id.Bytes()}, &r.Log)
 	})
 	return r, err
 }
 
-func runs(ctx context.Context, c *conn, query string, args ...any) (all []vault.Run, err error) {
-	err = c.each(ctx, query, args, func(scan func(...any) error) error {
+func runs(ctx context.Context, c Reader, query string, args ...any) (all []vault.Run, err error) {
+	err = c.Each(ctx, query, args, func(scan func(...any) error) error {
 		r, err := scanRun(scan)
 		all = append(all, r)
 		return err
@@ -81,7 +81,7 @@ func runs(ctx context.Context, c *conn, query string, args ...any) (all []vault.
 		return nil, err
 	}
 	for i := range all {
-		err := c.each(ctx, "SELECT record FROM outputs WHERE run = ? ORDER BY response, ordinal", []any{all[i].Plan.Run.Bytes()},
+		err := c.Each(ctx, "SELECT record FROM outputs WHERE run = ? ORDER BY response, ordinal", []any{all[i].Plan.Run.Bytes()},
 			func(scan func(...any) error) error {
 				var b []byte
 				if err := scan(&b); err != nil {
@@ -148,12 +148,12 @@ func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f fu
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return err
 	}
-	return v.read(ctx, func(conn *conn) error {
+	return v.rows.Read(ctx, func(conn Reader) error {
 		var (
 			head receipt.Head
 			hash []byte
 		)
-		if err := conn.get(ctx, "SELECT receipts, head FROM hat", nil, &head.Number, &hash); err != nil {
+		if err := conn.Get(ctx, "SELECT receipts, head FROM hat", nil, &head.Number, &hash); err != nil {
 			return err
 		}
 		copy(head.Hash[:], hash)
@@ -166,7 +166,7 @@ func (t *tx) inForce(d vault.Disclosure) error {
 	if d.Terms.IsZero() {
 		return nil
 	}
-	document, err := oneDocument(t.ctx, t.conn, vault.Debits, d.Debit)
+	document, err := oneDocument(t.ctx, t.Tx, vault.Debits, d.Debit)
 	if err != nil {
 		return err
 	}

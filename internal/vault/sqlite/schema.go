@@ -226,7 +226,7 @@ const applicationID = 0x53484531
 // migrate brings the file to the current schema in one transaction, or leaves it as it is. vault.ErrNewer.
 func migrate(ctx context.Context, c *conn) error {
 	var version, application int
-	if err := c.get(ctx, "PRAGMA user_version", nil, &version); err != nil {
+	if err := c.Get(ctx, "PRAGMA user_version", nil, &version); err != nil {
 		return err
 	}
 	if version == len(migrations) {
@@ -235,7 +235,7 @@ func migrate(ctx context.Context, c *conn) error {
 	if version > len(migrations) {
 		return fmt.Errorf("%w: schema %d, known up to %d", vault.ErrNewer, version, len(migrations))
 	}
-	if err := c.get(ctx, "PRAGMA application_id", nil, &application); err != nil {
+	if err := c.Get(ctx, "PRAGMA application_id", nil, &application); err != nil {
 		return err
 	}
 	if version > 0 && application != applicationID {

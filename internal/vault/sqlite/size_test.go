@@ -45,10 +45,10 @@ func TestTextsCountAsPages(t *testing.T) {
 // sizes are the bound of the file's pages and their number.
 func sizes(t testing.TB, v *Vault) (bound, pages int64) {
 	t.Helper()
-	v.turn <- struct{}{}
-	defer func() { <-v.turn }()
-	err := v.read(context.Background(), func(c *conn) error { return c.get(context.Background(), "PRAGMA page_count", nil, &pages) })
-	return must(t, v.pages, err), pages
+	fileOf(v).turn <- struct{}{}
+	defer func() { <-fileOf(v).turn }()
+	err := v.rows.Read(context.Background(), func(c Reader) error { return c.Get(context.Background(), "PRAGMA page_count", nil, &pages) })
+	return must(t, fileOf(v).pages, err), pages
 }
 
 // Whatever an append stores, the file has no more pages than is counted; and where the limit is far away nobody asks for

@@ -23,27 +23,27 @@ const (
 )
 
 // beginSpace reads whether the file can give back free pages, and whether it has many.
-func (v *Vault) beginSpace(ctx context.Context, c *conn) error {
+func (f *file) beginSpace(ctx context.Context, c *conn) error {
 	var mode int
-	if err := c.get(ctx, "PRAGMA auto_vacuum", nil, &mode); err != nil {
+	if err := c.Get(ctx, "PRAGMA auto_vacuum", nil, &mode); err != nil {
 		return err
 	}
-	v.shrinks = mode == incremental
-	more, err := v.mayShrink(ctx, c)
-	v.chores = v.chores || more
+	f.shrinks = mode == incremental
+	more, err := f.mayShrink(ctx, c)
+	f.chores = f.chores || more
 	return err
 }
 
 // mayShrink says that enough pages are free to give some back.
-func (v *Vault) mayShrink(ctx context.Context, c *conn) (bool, error) {
-	if !v.shrinks {
+func (f *file) mayShrink(ctx context.Context, c *conn) (bool, error) {
+	if !f.shrinks {
 		return false, nil
 	}
 	free, err := freeBytes(ctx, c)
 	if err != nil {
 		return false, err
 	}
-	if v.shrinking {
+	if f.shrinking {
 		return free > leastFree*pageSize, nil
 	}
 	all, err := fileBytes(ctx, c)
@@ -51,18 +51,18 @@ func (v *Vault) mayShrink(ctx context.Context, c *conn) (bool, error) {
 }
 
 // shrink gives back at most so many pages.
-func (t *tx) shrink(pages int) (more bool, err error) {
-	t.v.shrinking, err = t.v.mayShrink(t.ctx, t.conn)
-	if err != nil || !t.v.shrinking {
+func (t *transaction) shrink(pages int) (more bool, err error) {
+	t.f.shrinking, err = t.f.mayShrink(context.Background(), t.conn)
+	if err != nil || !t.f.shrinking {
 		return false, err
 	}
-	free, err := freeBytes(t.ctx, t.conn)
+	free, err := freeBytes(context.Background(), t.conn)
 	if err != nil {
 		return false, err
 	}
 	pages = min(pages, int(free/pageSize)-leastFree)
 	// A row comes of each page, and a page is moved for each row that is asked for.
-	rows, err := t.c.QueryContext(t.ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
+	rows, err := t.c.QueryContext(context.Background(), fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
 	if err != nil {
 		return false, err
 	}
@@ -72,9 +72,9 @@ func (t *tx) shrink(pages int) (more bool, err error) {
 		return false, err
 	}
 	// Where a page was, its content stays until the file is cut: when the log is emptied.
-	t.replaced = true
-	if t.v.shrinking, err = t.v.mayShrink(t.ctx, t.conn); err == nil && !t.v.shrinking {
-		t.erased = true
+	t.noted |= Replacing
+	if t.f.shrinking, err = t.f.mayShrink(context.Background(), t.conn); err == nil && !t.f.shrinking {
+		t.noted |= Erasing
 	}
 	return true, err
 }

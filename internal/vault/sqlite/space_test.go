@@ -132,7 +132,7 @@ func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 	}
 	v, release = openVault(t, s, "alice")
 	defer release()
-	if !v.(*Vault).shrinks {
+	if !fileOf(v).shrinks {
 		t.Error("it can't give back free pages")
 	}
 	if r, err := v.Record(t.Context(), alice, kept[7].ID); err != nil || r.Data.JSON() != kept[7].Data.JSON() {

@@ -6,6 +6,7 @@ import (
 	"go.uber.org/goleak"
 
 	"she/internal/plan"
+	"she/internal/vault"
 	"she/internal/vault/vaulttest"
 )
 
@@ -24,3 +25,5 @@ func TestConformance(t *testing.T) {
 		}
 	})
 }
+
+func fileOf(v vault.Vault) *file { return v.(*Vault).rows.(*file) }

@@ -16,14 +16,14 @@ import (
 
 // oneRun is a run with the function it is of.
 func (t *tx) oneRun(id hat.RunID) (r vault.Run, f function, err error) {
-	found, err := runs(t.ctx, t.conn, runColumns+"WHERE r.id = ?", id.Bytes())
+	found, err := runs(t.ctx, t.Tx, runColumns+"WHERE r.id = ?", id.Bytes())
 	if err != nil {
 		return r, f, err
 	}
 	if len(found) == 0 {
 		return r, f, vault.ErrNotFound
 	}
-	f, err = oneFunction(t.ctx, t.conn, t.v.grants, found[0].Plan.Grant.Function)
+	f, err = oneFunction(t.ctx, t.Tx, t.v.grants, found[0].Plan.Grant.Function)
 	return found[0], f, err
 }
 
@@ -68,20 +68,12 @@ func (v *Vault) ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID
 // that the fault is no answer but the store's.
 func (t *tx) apart(do func() error) (err, fatal error) {
 	began := t.state
-	if _, err := t.exec(t.ctx, "SAVEPOINT apart"); err != nil {
-		return nil, err
-	}
-	if err = do(); err != nil {
-		if !slices.ContainsFunc(replayRefusals, func(refusal error) bool { return errors.Is(err, refusal) }) {
-			return nil, err
-		}
+	err, fatal = t.Apart(t.ctx, do, func(err error) bool {
+		return slices.ContainsFunc(replayRefusals, func(refusal error) bool { return errors.Is(err, refusal) })
+	})
+	if err != nil {
 		t.state = began
-		t.v.forget()
-		if _, err := t.exec(t.ctx, "ROLLBACK TO apart"); err != nil {
-			return nil, err
-		}
 	}
-	_, fatal = t.exec(t.ctx, "RELEASE apart")
 	return err, fatal
 }
 
@@ -101,7 +93,7 @@ func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionI
 }
 
 func (t *tx) replayMany(id hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
-	f, err := oneFunction(t.ctx, t.conn, t.v.grants, id)
+	f, err := oneFunction(t.ctx, t.Tx, t.v.grants, id)
 	if err != nil {
 		return 0, err
 	}
@@ -122,7 +114,7 @@ func (t *tx) replayMany(id hat.FunctionID, w vault.ReplayFilter) (due int, err e
 		return due, nil
 	}
 	var runs []hat.RunID
-	err = t.each(t.ctx, `SELECT id FROM runs WHERE function = ? AND state = ? AND ended >= ? ORDER BY id LIMIT ?`,
+	err = t.Each(t.ctx, `SELECT id FROM runs WHERE function = ? AND state = ? AND ended >= ? ORDER BY id LIMIT ?`,
 		[]any{id.String(), string(vault.RunCommitted), w.Since.UnixMicro(), vault.MostReplays + 1}, func(scan func(...any) error) error {
 			var b []byte
 			if err := scan(&b); err != nil {
@@ -193,7 +185,7 @@ func (t *tx) repeat(f function, r vault.Run) ([]hat.RunID, error) {
 	if f.Grant.Mode == hat.ReplaceOutput {
 		var b []byte
 		// Not by id: ids begin with the time, by a clock that may have been set back.
-		err := t.get(t.ctx, "SELECT id FROM runs WHERE function = ? AND state = ? ORDER BY n DESC LIMIT 1",
+		err := t.Get(t.ctx, "SELECT id FROM runs WHERE function = ? AND state = ? ORDER BY n DESC LIMIT 1",
 			[]any{f.Grant.Function.String(), string(vault.RunCommitted)}, &b)
 		if err != nil {
 			return nil, err
@@ -222,7 +214,7 @@ func (t *tx) repeat(f function, r vault.Run) ([]hat.RunID, error) {
 			return nil, err
 		}
 		var grant access.GrantID
-		if err := t.get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &grant); err != nil {
+		if err := t.Get(t.ctx, "SELECT granted FROM runs WHERE id = ?", []any{id.Bytes()}, &grant); err != nil {
 			return nil, err
 		}
 		if b, err = b.Repeat(of.Plan, grant, t.now); err != nil {
@@ -236,7 +228,7 @@ func (t *tx) repeat(f function, r vault.Run) ([]hat.RunID, error) {
 
 // laterThan are the runs that have repeated a run.
 func (t *tx) laterThan(id hat.RunID) (runs []hat.RunID, err error) {
-	err = t.each(t.ctx, "SELECT run FROM generations WHERE replaced = ? ORDER BY run", []any{id.Bytes()}, func(scan func(...any) error) error {
+	err = t.Each(t.ctx, "SELECT run FROM generations WHERE replaced = ? ORDER BY run", []any{id.Bytes()}, func(scan func(...any) error) error {
 		var b []byte
 		if err := scan(&b); err != nil {
 			return err

@@ -17,9 +17,7 @@ import (
 
 	modernc "modernc.org/sqlite"
 
-	"she/internal/access"
 	"she/internal/plan"
-	"she/internal/receipt"
 	"she/internal/vault"
 )
 
@@ -72,9 +70,9 @@ type Store struct {
 // A slot is one open vault, or one being opened or closed.
 type slot struct {
 	id    string
-	ready chan struct{} // closed when v or err is set
+	ready chan struct{} // closed when f or err is set
 	gone  chan struct{} // closed when the file is closed
-	v     *Vault
+	f     *file
 	err   error
 
 	refs    int
@@ -226,23 +224,16 @@ func (s *Store) Create(ctx context.Context, id string, owner vault.User) (err er
 
 func (s *Store) addOwner(ctx context.Context, path, id string, owner vault.User) error {
 	return withFile(ctx, path, func(ctx context.Context, c *conn) error {
-		if _, err := c.exec(ctx, "PRAGMA synchronous = off"); err != nil { // the whole file is synced once
+		if _, err := c.Exec(ctx, "PRAGMA synchronous = off"); err != nil { // the whole file is synced once
 			return err
 		}
-		if _, err := c.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+		if _, err := c.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return err
 		}
-		if _, err := c.exec(ctx, "INSERT INTO hat (one, id, created, seq, receipts, head) VALUES (1, ?, ?, 0, 0, ?)",
-			id, s.o.Now().UnixMicro(), make([]byte, len(receipt.Digest{}))); err != nil {
+		if err := Create(ctx, c, id, s.o.Now(), owner); err != nil {
 			return err
 		}
-		if !isOwner(owner) {
-			return fmt.Errorf("user %s has not the role %s", owner.ID, access.TitleOwner)
-		}
-		if err := insertUser(ctx, c, owner); err != nil {
-			return err
-		}
-		_, err := c.exec(ctx, "COMMIT")
+		_, err := c.Exec(ctx, "COMMIT")
 		return err
 	})
 }
@@ -277,7 +268,7 @@ func (s *Store) Open(ctx context.Context, id string) (vault.Vault, func(), error
 			s.give(sl)
 			return nil, nil, sl.err
 		}
-		return sl.v, sync.OnceFunc(func() { s.give(sl) }), nil
+		return sl.f.vault, sync.OnceFunc(func() { s.give(sl) }), nil
 	}
 }
 
@@ -296,7 +287,7 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 				sl.compact()
 			}
 			return nil, sl.gone, nil
-		case sl.v != nil && !sl.v.usable():
+		case sl.f != nil && !sl.f.usable():
 			// It closed itself: its writer is gone, so that the file may be opened again beside its last readers.
 			delete(s.slots, id)
 			if sl.refs == 0 {
@@ -332,18 +323,18 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 }
 
 func (s *Store) openSlot(ctx context.Context, sl *slot, check bool) {
-	v, err := open(ctx, sl.id, s.path(sl.id), s.o, s.reserve)
+	f, err := open(ctx, sl.id, s.path(sl.id), s.o, s.reserve)
 	if (errors.Is(err, vault.ErrFull) || errors.Is(err, vault.ErrMachine)) && s.reserve.use() {
-		v, err = open(ctx, sl.id, s.path(sl.id), s.o, s.reserve) // the index of its log takes room
+		f, err = open(ctx, sl.id, s.path(sl.id), s.o, s.reserve) // the index of its log takes room
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sl.v, sl.err = v, err
+	sl.f, sl.err = f, err
 	if err != nil {
 		delete(s.slots, sl.id)
 		s.checkedLocked(sl.id, err)
 	} else if check {
-		v.check(s.checks, func(err error) {
+		f.check(s.checks, func(err error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.checkedLocked(sl.id, err)
@@ -421,12 +412,12 @@ func (s *Store) closeLocked(sl *slot) {
 		sl.idle = nil
 	}
 	go func() {
-		err := sl.v.close() // what was committed is on disk already
+		err := sl.f.close() // what was committed is on disk already
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.open--
 		s.wakeLocked()
-		if err == nil && !sl.v.shrinks {
+		if err == nil && !sl.f.shrinks {
 			s.compactLocked(sl)
 		}
 		if s.slots[sl.id] == sl {
@@ -463,8 +454,8 @@ func (s *Store) Close() error {
 	var err error
 	for _, sl := range all {
 		<-sl.ready
-		if sl.v != nil {
-			err = errors.Join(err, sl.v.close())
+		if sl.f != nil {
+			err = errors.Join(err, sl.f.close())
 		}
 	}
 	s.mu.Lock()

@@ -95,7 +95,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 			early, release, err := s.Open(t.Context(), "alice")
 			if err == nil {
 				// It is checked beside the first who use it.
-				early.(*Vault).checks.Wait()
+				fileOf(early).checks.Wait()
 				if _, err := early.UserByName(t.Context(), "alice"); !errors.Is(err, vault.ErrClosed) {
 					t.Errorf("before it was set aside: %v", err)
 				}
@@ -141,7 +141,7 @@ func TestACheckKeepsNobody(t *testing.T) {
 	}
 	v, release := openVault(t, s, "bob")
 	<-s.checks
-	v.(*Vault).checks.Wait()
+	fileOf(v).checks.Wait()
 	release()
 	if !s.checked["bob"] || s.checked["alice"] {
 		t.Errorf("checked: %v", s.checked)

@@ -69,7 +69,7 @@ func (t *tx) respond(w *writing, response int, r vault.Response) error {
 			w.written = append(w.written, record)
 			fresh++
 		}
-		if _, err := t.exec(t.ctx, "INSERT INTO outputs (run, response, ordinal, record) VALUES (?, ?, ?, ?)",
+		if _, err := t.Exec(t.ctx, "INSERT INTO outputs (run, response, ordinal, record) VALUES (?, ?, ?, ?)",
 			w.by.run.Bytes(), response, mine, id.Bytes()); err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (t *tx) respond(w *writing, response int, r vault.Response) error {
 			born int64
 			name string
 		)
-		err := t.get(t.ctx, "SELECT r.born, e.name FROM records r JOIN endpoints e ON e.n = r.endpoint WHERE r.id = ?",
+		err := t.Get(t.ctx, "SELECT r.born, e.name FROM records r JOIN endpoints e ON e.n = r.endpoint WHERE r.id = ?",
 			[]any{id.Bytes()}, &born, &name)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue // erased during the run
@@ -111,7 +111,7 @@ func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err er
 		path          sql.NullString
 		digest        = d.Data.Digest()
 	)
-	err = t.get(t.ctx, `SELECT r.born, r.id, r.run, c.path FROM records r LEFT JOIN chains c ON c.n = r.chain
+	err = t.Get(t.ctx, `SELECT r.born, r.id, r.run, c.path FROM records r LEFT JOIN chains c ON c.n = r.chain
 		WHERE r.endpoint = (SELECT n FROM endpoints WHERE name = ?) AND r.digest = ?`,
 		[]any{d.Endpoint.String(), digest[:]}, &born, &recordID, &run, &path)
 	if err != nil {
@@ -128,7 +128,7 @@ func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err er
 	if id, err = scanRecordID(recordID); err != nil {
 		return id, 0, err
 	}
-	_, err = t.exec(t.ctx, "UPDATE records SET run = ?, chain = ? WHERE born = ?", w.by.run.Bytes(), w.by.chainN, born)
+	_, err = t.Exec(t.ctx, "UPDATE records SET run = ?, chain = ? WHERE born = ?", w.by.run.Bytes(), w.by.chainN, born)
 	return id, born, err
 }
 
@@ -137,7 +137,7 @@ func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err er
 // ground is done.
 func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 	if !p.Replaces.IsZero() {
-		if _, err := t.exec(t.ctx, "INSERT INTO generations (replaced, run) VALUES (?, ?)", p.Replaces.Bytes(), p.Run.Bytes()); err != nil {
+		if _, err := t.Exec(t.ctx, "INSERT INTO generations (replaced, run) VALUES (?, ?)", p.Replaces.Bytes(), p.Run.Bytes()); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 		args = []any{p.Replaces.Bytes(), p.Replaces.Bytes()}
 	}
 	var gone []stored
-	err := t.each(t.ctx, query, args, func(scan func(...any) error) (err error) {
+	err := t.Each(t.ctx, query, args, func(scan func(...any) error) (err error) {
 		var (
 			s    stored
 			id   []byte
@@ -183,7 +183,7 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 		return err
 	}
 	for _, s := range gone {
-		if _, err := t.exec(t.ctx, `INSERT INTO superseded (id, born, endpoint, seq, user, run, chain, created, updated, digest, by_run, at, data, salt)
+		if _, err := t.Exec(t.ctx, `INSERT INTO superseded (id, born, endpoint, seq, user, run, chain, created, updated, digest, by_run, at, data, salt)
 			SELECT id, born, endpoint, seq, user, run, chain, created, updated, digest, ?, ?, data, salt FROM records WHERE born = ?`,
 			p.Run.Bytes(), t.now.UnixMicro(), s.born); err != nil {
 			return fmt.Errorf("supersede %s: %w", s.id, err)
@@ -210,7 +210,7 @@ const mostForgotten = 20
 // forgetResults removes what is superseded of a function beyond the newest results.
 func (t *tx) forgetResults(f function, w *writing) error {
 	var runs [][]byte
-	err := t.each(t.ctx, `SELECT s.by_run FROM (
+	err := t.Each(t.ctx, `SELECT s.by_run FROM (
 			SELECT by_run, max(n) AS newest FROM superseded WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?1) GROUP BY by_run
 		) s JOIN runs r ON r.id = s.by_run WHERE r.function = ?2 ORDER BY s.newest DESC LIMIT ?3 OFFSET ?4`,
 		[]any{f.Grant.Output.String(), f.Grant.Function.String(), mostForgotten, vault.KeptResults}, func(scan func(...any) error) error {
@@ -223,7 +223,7 @@ func (t *tx) forgetResults(f function, w *writing) error {
 		return err
 	}
 	for _, run := range runs {
-		err := t.each(t.ctx, "DELETE FROM superseded WHERE by_run = ? AND endpoint = (SELECT n FROM endpoints WHERE name = ?) RETURNING id, seq",
+		err := t.Each(t.ctx, "DELETE FROM superseded WHERE by_run = ? AND endpoint = (SELECT n FROM endpoints WHERE name = ?) RETURNING id, seq",
 			[]any{run, f.Grant.Output.String()}, func(scan func(...any) error) error {
 				var (
 					b   []byte
@@ -233,7 +233,7 @@ func (t *tx) forgetResults(f function, w *writing) error {
 					return err
 				}
 				id, err := scanRecordID(b)
-				t.replaced = true
+				t.Note(Replacing)
 				w.dropped = append(w.dropped, seq)
 				w.forgotten = append(w.forgotten, id)
 				return err
@@ -257,13 +257,13 @@ func (t *tx) remove(s stored) error {
 	if err := t.log(erased, s.born, s.endpoint, s.chain); err != nil {
 		return err
 	}
-	if _, err := t.exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
+	if _, err := t.Exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
 		return err
 	}
 	t.records--
 	clear(t.v.filled)
 	for _, g := range groups {
-		if _, err := t.exec(t.ctx,
+		if _, err := t.Exec(t.ctx,
 			"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {
 			return err
 		}
@@ -279,8 +279,8 @@ func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, a
 	if limit <= 0 {
 		limit = 100
 	}
-	err = v.read(ctx, func(conn *conn) error {
-		return conn.each(ctx, `SELECT r.n, r.digest, r.at, r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data
+	err = v.rows.Read(ctx, func(conn Reader) error {
+		return conn.Each(ctx, `SELECT r.n, r.digest, r.at, r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data
 			FROM superseded r WHERE r.by_run = ? AND r.n > ? ORDER BY r.n LIMIT ?`, []any{by.Bytes(), after, limit},
 			func(scan func(...any) error) (err error) {
 				var (
@@ -313,7 +313,7 @@ func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permis
 		query += " AND s.user = (SELECT n FROM users WHERE id = ?)"
 		args = append(args, c.UserID().Bytes())
 	}
-	err = t.each(t.ctx, query, args, func(scan func(...any) error) (err error) {
+	err = t.Each(t.ctx, query, args, func(scan func(...any) error) (err error) {
 		var (
 			s    stored
 			id   []byte

@@ -27,14 +27,14 @@ func userValues(u vault.User) ([]any, error) {
 	return []any{u.Username, u.PasswordHash, string(roles), isOwner(u), u.Enabled, micros(u.TokensFrom), u.ID.Bytes()}, nil
 }
 
-func insertUser(ctx context.Context, c *conn, u vault.User) error {
+func insertUser(ctx context.Context, w Writer, u vault.User) error {
 	values, err := userValues(u)
 	if err != nil {
 		return err
 	}
-	_, err = c.exec(ctx, `INSERT INTO users (username, password, roles, owner, enabled, tokens_from, id)
+	_, err = w.Exec(ctx, `INSERT INTO users (username, password, roles, owner, enabled, tokens_from, id)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`, values...)
-	if isUnique(err) {
+	if errors.Is(err, ErrTaken) {
 		return fmt.Errorf("user %s: %w", u.ID, vault.ErrExists)
 	}
 	return err
@@ -45,7 +45,7 @@ func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
 	return v.write(ctx, "user", func(t *tx) error {
 		t.changePeople()
 		t.grows = fully
-		return insertUser(t.ctx, t.conn, u)
+		return insertUser(t.ctx, t.Tx, u)
 	})
 }
 
@@ -57,7 +57,7 @@ func (v *Vault) UpdateUser(ctx context.Context, u vault.User) error {
 // PutUser: see vault.Users.
 func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault.User, bool) error) (u vault.User, err error) {
 	err = v.write(ctx, "user", func(t *tx) error {
-		u, err = oneUser(t.ctx, t.conn, "username = ?", username)
+		u, err = oneUser(t.ctx, t.Tx, "username = ?", username)
 		found := err == nil
 		if err != nil && !errors.Is(err, vault.ErrNotFound) {
 			return err
@@ -77,7 +77,7 @@ func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault
 		}
 		t.changePeople()
 		t.grows = fully
-		return insertUser(t.ctx, t.conn, u)
+		return insertUser(t.ctx, t.Tx, u)
 	})
 	return u, err
 }
@@ -96,17 +96,17 @@ func (t *tx) updateUser(u vault.User) error {
 		return err
 	}
 	had := 0
-	err = t.get(t.ctx, "SELECT octet_length(username) + octet_length(roles) FROM users WHERE id = ?", []any{u.ID.Bytes()}, &had)
+	err = t.Get(t.ctx, "SELECT octet_length(username) + octet_length(roles) FROM users WHERE id = ?", []any{u.ID.Bytes()}, &had)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
 	if len(u.Username)+len(values[2].(string))-had > smallChange {
 		t.grows = fully
 	}
-	changed, err := t.exec(t.ctx, `UPDATE users SET username = ?, password = ?, roles = ?, owner = ?, enabled = ?,
+	changed, err := t.Exec(t.ctx, `UPDATE users SET username = ?, password = ?, roles = ?, owner = ?, enabled = ?,
 		tokens_from = ? WHERE id = ?`, values...)
 	switch {
-	case isUnique(err):
+	case errors.Is(err, ErrTaken):
 		return fmt.Errorf("user %s: %w", u.ID, vault.ErrExists)
 	case err == nil && changed == 0:
 		return fmt.Errorf("user %s: %w", u.ID, vault.ErrNotFound)
@@ -121,8 +121,8 @@ func (v *Vault) UserByName(ctx context.Context, username string) (vault.User, er
 
 // UserByID: see vault.Users.
 func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error) {
-	if !v.usable() {
-		return vault.User{}, v.closedError()
+	if err := v.rows.Usable(); err != nil {
+		return vault.User{}, err
 	}
 	u, found, age := v.kept.user(id)
 	if found {
@@ -137,8 +137,8 @@ func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error)
 
 // Owner: see vault.Users.
 func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
-	if !v.usable() {
-		return vault.User{}, v.closedError()
+	if err := v.rows.Usable(); err != nil {
+		return vault.User{}, err
 	}
 	u, found, age := v.kept.owner()
 	if found {
@@ -156,7 +156,7 @@ func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func
 	next := "SELECT username, octet_length(username) + octet_length(roles) FROM users WHERE username >= ? ORDER BY username LIMIT 1"
 	for name := ""; ; next = strings.Replace(next, ">=", ">", 1) {
 		size := 0
-		err := v.read(ctx, func(c *conn) error { return c.get(ctx, next, []any{name}, &name, &size) })
+		err := v.rows.Read(ctx, func(c Reader) error { return c.Get(ctx, next, []any{name}, &name, &size) })
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		} else if err != nil {
@@ -181,26 +181,22 @@ func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func
 func (v *Vault) PasswordCost(ctx context.Context) (cost int, err error) {
 	const highest = `SELECT COALESCE(MAX(CAST(substr(password, 5, 2) AS INTEGER)), 0) FROM users
 		WHERE length(password) = 60 AND substr(password, 1, 2) = CAST('$2' AS BLOB)`
-	err = v.read(ctx, func(c *conn) error { return c.get(ctx, highest, nil, &cost) })
+	err = v.rows.Read(ctx, func(c Reader) error { return c.Get(ctx, highest, nil, &cost) })
 	return cost, err
 }
 
 const userColumns = "SELECT id, username, password, roles, enabled, tokens_from FROM users "
 
 func (v *Vault) user(ctx context.Context, where string, args ...any) (u vault.User, err error) {
-	err = v.readOne(ctx, func(c *conn) error {
+	err = v.rows.ReadOne(ctx, func(c Reader) error {
 		u, err = oneUser(context.WithoutCancel(ctx), c, where, args...)
 		return err
 	})
 	return u, err
 }
 
-func oneUser(ctx context.Context, c *conn, where string, args ...any) (u vault.User, err error) {
-	s, err := c.prepare(ctx, userColumns+"WHERE "+where)
-	if err != nil {
-		return u, err
-	}
-	u, err = scanUser(s.QueryRowContext(ctx, args...).Scan)
+func oneUser(ctx context.Context, c Reader, where string, args ...any) (u vault.User, err error) {
+	u, err = scanUser(func(into ...any) error { return c.Get(ctx, userColumns+"WHERE "+where, args, into...) })
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("user: %w", vault.ErrNotFound)
 	}

@@ -28,8 +28,8 @@ const (
 
 // Due: see vault.Work.
 func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
-	if !v.usable() {
-		return nil, v.closedError()
+	if err := v.rows.Usable(); err != nil {
+		return nil, err
 	}
 	idle, age := v.kept.isIdle()
 	if idle {
@@ -47,7 +47,7 @@ func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
 		return all, nil
 	}
 	var ahead bool
-	err = v.read(ctx, func(c *conn) (err error) {
+	err = v.rows.Read(ctx, func(c Reader) (err error) {
 		ahead, err = isAhead(ctx, c, v.now())
 		return err
 	})
@@ -76,8 +76,8 @@ const dueQuery = `SELECT f.id, w.not_before, w.since,
 func (v *Vault) due(ctx context.Context) (all []vault.Due, waiting, later bool, err error) {
 	now := v.now()
 	args := []any{v.life, now.UnixMicro(), backlog.ClaimedBefore(now).Format(claimedBefore)}
-	err = v.readOne(ctx, func(c *conn) error {
-		return c.each(context.WithoutCancel(ctx), dueQuery, args, func(scan func(...any) error) (err error) {
+	err = v.rows.ReadOne(ctx, func(c Reader) error {
+		return c.Each(context.WithoutCancel(ctx), dueQuery, args, func(scan func(...any) error) (err error) {
 			var (
 				id         string
 				at, since  sql.NullInt64
@@ -130,7 +130,7 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	if err != nil {
 		return p, nil, err
 	}
-	f, err := oneFunction(t.ctx, t.conn, t.v.grants, c.Function)
+	f, err := oneFunction(t.ctx, t.Tx, t.v.grants, c.Function)
 	if errors.Is(err, vault.ErrNotFound) || err == nil && !f.Enabled {
 		return p, vault.ErrNotEnabled, nil
 	}
@@ -171,14 +171,14 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 	if err != nil {
 		return p, nil, err
 	}
-	if _, err := t.exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, duplicates) VALUES (?, ?, ?, ?, ?, 0)`,
+	if _, err := t.Exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, duplicates) VALUES (?, ?, ?, ?, ?, 0)`,
 		p.Run.Bytes(), f.Grant.Function.String(), f.GrantID, string(vault.RunPlanned), text); err != nil {
 		return p, nil, err
 	}
 	if err := t.changedRun(p.Run); err != nil {
 		return p, nil, err
 	}
-	if _, err := t.exec(t.ctx, "INSERT INTO leases (function, run, epoch, expires, life) VALUES (?, ?, ?, ?, ?)",
+	if _, err := t.Exec(t.ctx, "INSERT INTO leases (function, run, epoch, expires, life) VALUES (?, ?, ?, ?, ?)",
 		f.n, p.Run.Bytes(), p.Epoch, p.Expires.UnixMicro(), t.v.life); err != nil {
 		return p, nil, err
 	}
@@ -188,7 +188,7 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 
 // held is the function with the run in flight, which the plan was claimed for, or vault.ErrStale.
 func (t *tx) held(p plan.Plan) (f function, err error) {
-	f, err = oneFunction(t.ctx, t.conn, t.v.grants, p.Grant.Function)
+	f, err = oneFunction(t.ctx, t.Tx, t.v.grants, p.Grant.Function)
 	if errors.Is(err, vault.ErrNotFound) {
 		return f, vault.ErrStale
 	}
@@ -373,7 +373,7 @@ func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error
 		return err
 	}
 	// The state is asked once more: a run ends once, whatever else went wrong.
-	changed, err := t.exec(t.ctx, `UPDATE runs SET state = ?, plan = ?, ended = ?, fault = ?, stats = ?, asked = ?,
+	changed, err := t.Exec(t.ctx, `UPDATE runs SET state = ?, plan = ?, ended = ?, fault = ?, stats = ?, asked = ?,
 		read_ids = ?, duplicates = ?, log = ? WHERE id = ? AND state = ?`,
 		string(state), text, t.now.UnixMicro(), faultText(fault), string(stats), asked, out.Stats.ReadIDs[:], w.duplicates,
 		out.Log, p.Run.Bytes(), string(vault.RunPlanned))
@@ -386,7 +386,7 @@ func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error
 	if err := t.changedRun(p.Run); err != nil {
 		return err
 	}
-	_, err = t.exec(t.ctx, "DELETE FROM leases WHERE function = ? AND run = ?", f.n, p.Run.Bytes())
+	_, err = t.Exec(t.ctx, "DELETE FROM leases WHERE function = ? AND run = ?", f.n, p.Run.Bytes())
 	return err
 }
 
@@ -405,7 +405,7 @@ func (t *tx) stopped(f function, v trigger.Verdict) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, ended, fault, duplicates)
+	_, err = t.Exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, ended, fault, duplicates)
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`,
 		p.Run.Bytes(), f.Grant.Function.String(), f.GrantID, string(vault.RunRefused), text, t.now.UnixMicro(), faultText(fault))
 	if err != nil {

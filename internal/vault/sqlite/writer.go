@@ -9,74 +9,83 @@ import (
 	"strconv"
 	"time"
 
-	"she/internal/hat"
-	"she/internal/receipt"
 	"she/internal/vault"
 )
 
 // maxBatch bounds how many transactions share one COMMIT, so that the first of a flood is not kept waiting.
 const maxBatch = 64
 
-// appending is the name of T1, by far the most frequent transaction.
-const appending = "append"
-
 // A job is one transaction somebody waits for.
 type job struct {
 	op   string
 	ctx  context.Context // only asked whether anybody still waits, before the job begins
-	do   func(*tx) error
+	do   func(*transaction) error
 	grew *bool      // do was to make the HAT hold more
 	err  error      // what do answered
 	done chan error // takes one answer
 }
 
-// A tx is one transaction within a batch. What it changes of the state below counts only if it succeeds.
-type tx struct {
+// A transaction is one transaction within a batch.
+type transaction struct {
 	*conn
-	ctx context.Context // without an end: a commit that has begun is finished
-	v   *Vault
-	now time.Time
-	state
-	erased, replaced bool // something a person wrote
-	raised           bool // there are functions whose pending work may have changed
-	peopled          bool // users have changed
-	grows            growth
-	counted          bool // Vault.pages counts what it adds
-	opened           bool // an endpoint that held no record has one
+	f       *file
+	noted   Effect
+	counted bool // file.pages counts what it adds
 }
 
-// state is what the row of table hat says.
-type state struct {
-	seq     hat.Seq
-	head    receipt.Head
-	records int64 // that there are now
+// Note: see Tx.
+func (t *transaction) Note(e Effect) {
+	t.noted |= e
+	if e&Unending != 0 {
+		t.f.chores = true
+	}
 }
 
-// write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind. Where
-// nobody else is writing the caller does it itself, and saves the way to serve and back.
+// Reserved: see Tx.
+func (t *transaction) Reserved() bool { return t.f.reserve.givenUp() }
+
+// Apart: see Tx.
+func (t *transaction) Apart(ctx context.Context, do func() error, refused func(error) bool) (err, fatal error) {
+	if _, err := t.Exec(ctx, "SAVEPOINT apart"); err != nil {
+		return nil, err
+	}
+	if err = do(); err != nil {
+		if !refused(err) {
+			return nil, err
+		}
+		t.f.keeper.Undone(false)
+		if _, err := t.Exec(ctx, "ROLLBACK TO apart"); err != nil {
+			return nil, err
+		}
+	}
+	_, fatal = t.Exec(ctx, "RELEASE apart")
+	return err, fatal
+}
+
+// Write: see Rows. Where nobody else is writing the caller does it itself, and saves the way to serve and back.
 //
 // On a full disk, what makes the HAT hold no more is tried once more with the reserve given up.
-func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
-	grew := op == appending
-	err := v.writeOnce(ctx, op, &grew, f)
-	if errors.Is(err, vault.ErrFull) && !grew && v.reserve.use() {
-		err = v.writeOnce(ctx, op, &grew, f)
+func (f *file) Write(ctx context.Context, op string, do func(Tx) error) error {
+	grew := op == OpAppend
+	err := f.writeOnce(ctx, op, &grew, do)
+	if errors.Is(err, vault.ErrFull) && !grew && f.reserve.use() {
+		err = f.writeOnce(ctx, op, &grew, do)
 	}
 	return err
 }
 
-func (v *Vault) writeOnce(ctx context.Context, op string, grew *bool, f func(*tx) error) error {
-	j := job{op: op, grew: grew, ctx: ctx, do: f, done: make(chan error, 1)}
+func (f *file) writeOnce(ctx context.Context, op string, grew *bool, do func(Tx) error) error {
+	j := job{op: op, grew: grew, ctx: ctx, do: func(t *transaction) error { return do(t) }, done: make(chan error, 1)}
 	select {
-	case v.turn <- struct{}{}:
-		v.work(j)
+	case f.turn <- struct{}{}:
+		f.work(j)
 	default:
 		select {
-		case v.jobs <- j:
+		case f.jobs <- j:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-v.closed:
-			return v.closedError()
+		case <-f.closed:
+			return f.closedError()
 		}
 	}
 	// The answer is certain to come, and soon: to walk away would leave it open what happened.
@@ -85,44 +94,42 @@ func (v *Vault) writeOnce(ctx context.Context, op string, grew *bool, f func(*tx
 	if errors.As(err, &p) {
 		panic(p.value)
 	}
-	return named(v.path, err)
+	return named(f.path, err)
 }
 
 // work does a batch, beginning with the job, and answers all that are in it. The caller has the turn, and has given it
 // back afterwards.
-func (v *Vault) work(first job) (jobs []job) {
-	defer func() { <-v.turn }()
-	if !v.usable() {
-		first.done <- v.closedError()
+func (f *file) work(first job) (jobs []job) {
+	defer func() { <-f.turn }()
+	if !f.usable() {
+		first.done <- f.closedError()
 		return nil
 	}
-	w, err := v.conns.writer(context.Background())
+	w, err := f.conns.writer(context.Background())
 	if err != nil {
 		first.done <- fmt.Errorf("begin: %w", err)
 		return nil
 	}
-	v.w = w
-	had := v.chores || v.logHolds
+	f.w = w
+	had := f.chores || f.logHolds
 	err = errors.New("a panic between transactions")
 	defer func() {
-		// Whoever is recognised from here on reads what the batch has done.
-		v.published.Store(v.rights)
-		v.idle.Store(v.alone)
+		f.keeper.Released()
 		if err != nil {
-			v.closeItself(err)
+			f.closeItself(err)
 		} else {
-			v.conns.put(w, false)
+			f.conns.put(w, false)
 		}
-		v.w = nil
+		f.w = nil
 		for _, j := range jobs {
 			j.done <- cmp.Or(err, j.err)
 		}
 	}()
-	jobs, err = v.batch(first)
-	v.crowded = len(jobs) > 1
-	if !had && (v.chores || v.logHolds) {
+	jobs, err = f.batch(first)
+	f.crowded = len(jobs) > 1
+	if !had && (f.chores || f.logHolds) {
 		select {
-		case v.look <- struct{}{}:
+		case f.look <- struct{}{}:
 		default:
 		}
 	}
@@ -130,38 +137,38 @@ func (v *Vault) work(first job) (jobs []job) {
 }
 
 // serve writes for those who came while somebody else was writing, and does the chores.
-func (v *Vault) serve() {
-	defer close(v.served)
+func (f *file) serve() {
+	defer close(f.served)
 	for {
 		var (
 			chores <-chan struct{}  // nil, and never chosen, while there are none
 			again  <-chan time.Time // the same, for emptying the log
 		)
-		v.turn <- struct{}{}
-		if v.chores {
+		f.turn <- struct{}{}
+		if f.chores {
 			chores = always
 		}
-		if v.logHolds {
+		if f.logHolds {
 			again = time.After(emptyAgain)
 		}
-		<-v.turn
+		<-f.turn
 		select {
-		case j := <-v.jobs:
-			v.turn <- struct{}{}
-			v.work(j)
+		case j := <-f.jobs:
+			f.turn <- struct{}{}
+			f.work(j)
 		case <-chores:
-			v.doChore()
+			f.doChore()
 		case <-again:
-			v.turn <- struct{}{}
-			if w, err := v.conns.writer(context.Background()); err == nil && v.usable() {
-				v.emptyLog(w)
-				v.conns.put(w, false)
-				v.chores, v.choresWait = v.chores || v.choresWait, false
+			f.turn <- struct{}{}
+			if w, err := f.conns.writer(context.Background()); err == nil && f.usable() {
+				f.emptyLog(w)
+				f.conns.put(w, false)
+				f.chores, f.choresWait = f.chores || f.choresWait, false
 			}
-			<-v.turn
-		case <-v.look:
-		case <-v.closed:
-			v.turn <- struct{}{} // for ever
+			<-f.turn
+		case <-f.look:
+		case <-f.closed:
+			f.turn <- struct{}{} // for ever
 			return
 		}
 	}
@@ -171,75 +178,62 @@ func (v *Vault) serve() {
 // first have a savepoint each; if the first fails, there is nothing else to keep. Jobs that failed wait for the commit
 // too: what they failed on, such as a record that is there already, may be an earlier job's. An error means that the
 // file's state is in doubt; nobody may hear of it, and try again, before the vault is closed.
-func (v *Vault) batch(first job) (jobs []job, _ error) {
+func (f *file) batch(first job) (jobs []job, _ error) {
 	ctx := context.Background() // see tx.ctx
-	if _, err := v.w.exec(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if _, err := f.w.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 		// Nothing began, so nothing is in doubt: another program may hold the file for a moment.
 		first.err = fmt.Errorf("begin: %w", err)
 		return []job{first}, nil
 	}
 	var (
-		began   = v.state
-		good    []string // names of those that did not fail
-		raised  bool     // that nothing is pending may not hold any more
-		peopled bool     // nor who the users are
-		erased  bool
+		good   []string // names of those that did not fail
+		erased bool
 	)
-	for j, more := first, true; more; j, more = v.next(len(jobs)) {
-		t := &tx{conn: v.w, ctx: ctx, v: v, now: v.now(), state: v.state, counted: j.op == appending}
-		if j.op != appending {
-			v.alone, v.pages = false, unknownPages
+	for j, more := first, true; more; j, more = f.next(len(jobs)) {
+		t := &transaction{conn: f.w, f: f, counted: j.op == OpAppend}
+		if !t.counted {
+			f.pages = unknownPages
 		}
 		var fatal error
 		if len(jobs) == 0 {
 			if j.err = t.do(j); j.err != nil {
-				return []job{j}, v.undo(j.err)
+				return []job{j}, f.undo(j.err)
 			}
 		} else {
-			j.err, fatal = t.run(j)
+			j.err, fatal = t.run(ctx, j)
 		}
 		jobs = append(jobs, j)
-		if errors.Is(named(v.path, fatal), vault.ErrFull) {
-			return v.noRoom(jobs, began, fatal)
+		if errors.Is(named(f.path, fatal), vault.ErrFull) {
+			return f.noRoom(jobs, fatal)
 		}
 		if fatal != nil {
 			return jobs, fatal
 		}
 		if j.err == nil {
-			// Of all transactions only this one is known to leave pending work mostly alone.
-			raised = raised || j.op != appending || t.raised
-			peopled = peopled || t.peopled
-			v.state = t.state
-			erased = erased || t.erased
-			v.logHolds = v.logHolds || t.replaced
+			erased = erased || t.noted&Erasing != 0
+			f.logHolds = f.logHolds || t.noted&Replacing != 0
 			good = append(good, j.op)
 		}
 	}
-	if v.state != began {
-		v.grew(1, nil)
-		if _, err := v.w.exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, records = ?, head = ?",
-			v.state.seq, v.state.head.Number, v.state.records, v.state.head.Hash[:]); err != nil {
-			return v.noRoom(jobs, began, fmt.Errorf("commit: %w", err))
-		}
+	if err := f.keeper.Finish(ctx, &transaction{conn: f.w, f: f}); err != nil {
+		return f.noRoom(jobs, fmt.Errorf("commit: %w", err))
 	}
 	// If we stop before the COMMIT below is on disk, none of the batch ever was, and nobody was told it had been.
-	if err := v.atCommit(good, false); err != nil {
+	if err := f.atCommit(good, false); err != nil {
 		return jobs, fmt.Errorf("commit: %w", err)
 	}
-	if _, err := v.w.exec(ctx, "COMMIT"); err != nil {
-		return v.noRoom(jobs, began, fmt.Errorf("commit: %w", err))
+	if _, err := f.w.Exec(ctx, "COMMIT"); err != nil {
+		return f.noRoom(jobs, fmt.Errorf("commit: %w", err))
 	}
 	// If we stop here, all of the batch is there and nobody was told: who asks again finds it done. A write is then a
 	// duplicate, a claim's lease is of a former life, a run is committed already.
-	if raised || peopled {
-		v.kept.forget(peopled)
-	}
-	if err := v.atCommit(good, true); err != nil {
+	f.keeper.Committed()
+	if err := f.atCommit(good, true); err != nil {
 		return jobs, fmt.Errorf("after commit: %w", err)
 	}
 	if erased {
-		v.emptyLog(v.w)
-		v.chores = v.chores || v.shrinks
+		f.emptyLog(f.w)
+		f.chores = f.chores || f.shrinks
 	}
 	return jobs, nil
 }
@@ -247,13 +241,12 @@ func (v *Vault) batch(first job) (jobs []job, _ error) {
 // noRoom fails all jobs of a batch for which there was no room on the disk: SQLite has undone the whole transaction, or
 // does so now. The last thing written would have been the frame that commits, so nothing is in doubt. Any other error is
 // given back as one that leaves the file in doubt.
-func (v *Vault) noRoom(jobs []job, began state, err error) ([]job, error) {
-	if !errors.Is(named(v.path, err), vault.ErrFull) {
+func (f *file) noRoom(jobs []job, err error) ([]job, error) {
+	if !errors.Is(named(f.path, err), vault.ErrFull) {
 		return jobs, err
 	}
-	_, _ = v.w.c.ExecContext(context.Background(), "ROLLBACK")
-	v.state = began
-	v.forget()
+	_, _ = f.w.c.ExecContext(context.Background(), "ROLLBACK")
+	f.keeper.Undone(true)
 	for i := range jobs {
 		jobs[i].err = err
 	}
@@ -262,28 +255,28 @@ func (v *Vault) noRoom(jobs []job, began state, err error) ([]job, error) {
 
 // emptyLog takes what was erased or replaced out of the write-ahead log, where it would stay readable for a while. A
 // reader may be in the way: nobody waits for it, serve tries again a little later.
-func (v *Vault) emptyLog(w *conn) {
+func (f *file) emptyLog(w *conn) {
 	ctx := context.Background()
 	var busy, pages, moved int
 	_, _ = w.c.ExecContext(ctx, "PRAGMA busy_timeout(0)")
 	err := w.c.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved)
 	_, _ = w.c.ExecContext(ctx, "PRAGMA busy_timeout("+strconv.Itoa(busyTimeout)+")")
-	v.logHolds = err != nil || busy != 0
+	f.logHolds = err != nil || busy != 0
 }
 
 // emptyAgain is how long emptyLog waits before it tries again.
 const emptyAgain = time.Second
 
 // next is another job if one is waiting already.
-func (v *Vault) next(have int) (job, bool) {
+func (f *file) next(have int) (job, bool) {
 	if have >= maxBatch {
 		return job{}, false
 	}
 	// Where several shared the last commit, they are on their way with the next job; to let them run first costs less
 	// than a commit.
-	for yielded := !v.crowded; ; yielded = true {
+	for yielded := !f.crowded; ; yielded = true {
 		select {
-		case j := <-v.jobs:
+		case j := <-f.jobs:
 			return j, true
 		default:
 		}
@@ -296,45 +289,34 @@ func (v *Vault) next(have int) (job, bool) {
 
 // undo ends the transaction of a job that failed for that reason, and of no other. Where there was no room SQLite has
 // done so itself; after any other error that it can't be done the file's state is in doubt.
-func (v *Vault) undo(reason error) error {
-	v.forget()
-	if _, err := v.w.exec(context.Background(), "ROLLBACK"); err != nil && !errors.Is(named(v.path, reason), vault.ErrFull) {
+func (f *file) undo(reason error) error {
+	f.keeper.Undone(true)
+	if _, err := f.w.Exec(context.Background(), "ROLLBACK"); err != nil && !errors.Is(named(f.path, reason), vault.ErrFull) {
 		return reason
 	}
 	return nil
 }
 
 // run does the job in a savepoint. fatal means that not even undoing it worked.
-func (t *tx) run(j job) (err, fatal error) {
-	if _, err := t.exec(t.ctx, "SAVEPOINT job"); err != nil {
+func (t *transaction) run(ctx context.Context, j job) (err, fatal error) {
+	if _, err := t.Exec(ctx, "SAVEPOINT job"); err != nil {
 		return nil, err
 	}
 	if err = t.do(j); err == nil {
-		_, err = t.exec(t.ctx, "RELEASE job")
+		_, err = t.Exec(ctx, "RELEASE job")
 		return nil, err
 	}
-	t.v.forget()
-	if _, undo := t.exec(t.ctx, "ROLLBACK TO job"); undo != nil {
+	t.f.keeper.Undone(false)
+	if _, undo := t.Exec(ctx, "ROLLBACK TO job"); undo != nil {
 		return nil, err // the reason that there is no savepoint any more
 	}
-	_, fatal = t.exec(t.ctx, "RELEASE job")
+	_, fatal = t.Exec(ctx, "RELEASE job")
 	return err, fatal
-}
-
-// forget drops what was read from tables in a transaction that has been undone.
-func (v *Vault) forget() {
-	clear(v.grants)
-	clear(v.people)
-	clear(v.places)
-	clear(v.filled)
-	clear(v.chains)
-	v.person.n = 0
-	v.fields, v.alone = nil, false
 }
 
 // do runs the job, unless nobody waits for it any more. It keeps a caller's panic from taking the writer down with it:
 // the job is undone, and write panics in its stead.
-func (t *tx) do(j job) (err error) {
+func (t *transaction) do(j job) (err error) {
 	if err := j.ctx.Err(); err != nil {
 		return err
 	}
@@ -344,11 +326,8 @@ func (t *tx) do(j job) (err error) {
 		}
 	}()
 	err = j.do(t)
-	*j.grew = t.grows != notAtAll
-	if err != nil {
-		return err
-	}
-	return t.fits()
+	*j.grew = t.noted&Growing != 0
+	return err
 }
 
 type panicError struct{ value any }
@@ -357,44 +336,32 @@ func (*panicError) Error() string { return "panic in a transaction" }
 
 // closeItself is called by who has the turn, after an error in doubt. The writer's connection goes first, and with it the
 // transaction: somebody may open the file again as soon as the vault counts as closed.
-func (v *Vault) closeItself(err error) {
-	if v.w != nil {
-		_, _ = v.w.c.ExecContext(context.Background(), "ROLLBACK")
-		v.conns.put(v.w, true)
+func (f *file) closeItself(err error) {
+	if f.w != nil {
+		_, _ = f.w.c.ExecContext(context.Background(), "ROLLBACK")
+		f.conns.put(f.w, true)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.cause == nil {
-		v.cause = err
-		close(v.closed)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cause == nil {
+		f.cause = err
+		close(f.closed)
 	}
 }
 
-func (v *Vault) closedError() error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.cause == nil || errors.Is(v.cause, vault.ErrClosed) {
-		return vault.ErrClosed
-	}
-	return fmt.Errorf("%w after: %w", vault.ErrClosed, named(v.path, v.cause))
-}
-
-// receipt appends an entry to the chain.
-func (t *tx) receipt(f receipt.Fact) error {
-	text, head, err := receipt.Append(t.head, t.now, f)
-	if err != nil {
-		return err
-	}
-	if _, err := t.exec(t.ctx, "INSERT INTO receipts (number, body) VALUES (?, ?)", head.Number, string(text)); err != nil {
-		return fmt.Errorf("receipt %d: %w", head.Number, err)
-	}
-	t.head = head
-	return nil
-}
-
-func micros(t time.Time) any {
-	if t.IsZero() {
+// Usable: see Rows.
+func (f *file) Usable() error {
+	if f.usable() {
 		return nil
 	}
-	return t.UnixMicro()
+	return f.closedError()
+}
+
+func (f *file) closedError() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cause == nil || errors.Is(f.cause, vault.ErrClosed) {
+		return vault.ErrClosed
+	}
+	return fmt.Errorf("%w after: %w", vault.ErrClosed, named(f.path, f.cause))
 }

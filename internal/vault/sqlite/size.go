@@ -1,0 +1,94 @@
+package sqlite
+
+import "context"
+
+// SQLite parses a PRAGMA again each time it is asked, which takes longer than to insert a record. So file.pages bounds
+// the size of the file from the last time it was asked, by what statements may have added since. Only transactions whose
+// rows come from arguments are counted this way; after any other the file is asked.
+const (
+	unknownPages = 1 << 40
+	// mostTrees is how many a row is in: its table's, and one for each index.
+	mostTrees = 8
+	// rowPages bounds the pages one row adds, without its texts. A tree grows by two pages at each of its levels, of which
+	// SQLite allows 20, by a new root, and by a page that a text begins; twice, because a changed row is taken out and put
+	// in. The rest is for the pages that auto_vacuum keeps.
+	rowPages = mostTrees*2*(2*20+1+1) + 8
+)
+
+// mostPages bounds by how many pages a statement that changed so many rows has made the file larger.
+func mostPages(rows int64, args []any) int64 {
+	bytes := 0
+	for _, arg := range args {
+		switch arg := arg.(type) {
+		case nil, bool, int, int64:
+		case string:
+			bytes += len(arg)
+		case []byte:
+			bytes += len(arg)
+		default:
+			return unknownPages
+		}
+	}
+	return rows*rowPages + int64(mostTrees*bytes/(pageSize/2))
+}
+
+// grew counts a statement.
+func (f *file) grew(rows int64, args []any) {
+	f.pages = min(f.pages+mostPages(rows, args), unknownPages)
+}
+
+// Exec: see Writer.
+func (t *transaction) Exec(ctx context.Context, query string, args ...any) (changed int64, err error) {
+	changed, err = t.conn.Exec(ctx, query, args...)
+	t.f.grew(changed, args)
+	return changed, err
+}
+
+// Get counts a row: a statement with RETURNING inserts one.
+func (t *transaction) Get(ctx context.Context, query string, args []any, into ...any) error {
+	t.f.grew(1, args)
+	return t.conn.Get(ctx, query, args, into...)
+}
+
+// Size: see Reader.
+func (t *transaction) Size(ctx context.Context, enough int64) (n int64, err error) {
+	if n = t.f.pages * pageSize; t.counted && n < enough {
+		return n, nil
+	}
+	if n, err = fileBytes(ctx, t.conn); err != nil {
+		return n, err
+	}
+	if t.counted {
+		t.f.pages = n / pageSize
+	}
+	if n < enough {
+		return n, nil
+	}
+	free, err := freeBytes(ctx, t.conn)
+	return n - free, err
+}
+
+// Size: see Reader.
+func (c *conn) Size(ctx context.Context, _ int64) (int64, error) {
+	n, err := fileBytes(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	free, err := freeBytes(ctx, c)
+	return n - free, err
+}
+
+// pageSize of all vaults; SQLite's own default, which no version of the schema has changed.
+const pageSize = 4096
+
+// fileBytes is the size of the file as a transaction or snapshot sees it; its log is beside it.
+func fileBytes(ctx context.Context, c Reader) (n int64, err error) {
+	err = c.Get(ctx, "PRAGMA page_count", nil, &n)
+	return n * pageSize, err
+}
+
+// freeBytes are those of the file that nothing is in.
+func freeBytes(ctx context.Context, c Reader) (n int64, err error) {
+	err = c.Get(ctx, "PRAGMA freelist_count", nil, &n)
+	return n * pageSize, err
+}
