@@ -74,7 +74,7 @@ func (f *file) check(turns chan struct{}, done func(error)) {
 
 // setAside closes the vault because its file is damaged.
 func (f *file) setAside() error {
-	err := fmt.Errorf("vault %s: %w, and set aside until it is replaced: %s", f.vault.id, vault.ErrDamaged, f.path)
+	err := fmt.Errorf("vault %s: %w, and set aside until it is replaced: %s", f.id, vault.ErrDamaged, f.path)
 	select {
 	case f.turn <- struct{}{}:
 		if f.usable() {

@@ -14,6 +14,7 @@ import (
 	lib "modernc.org/sqlite/lib"
 
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // busyTimeout is how long a connection waits for another program to let go of the file, in milliseconds.
@@ -72,7 +73,7 @@ func (c *conn) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	return s, nil
 }
 
-// Exec: see Writer.
+// Exec: see ledger.Writer.
 func (c *conn) Exec(ctx context.Context, query string, args ...any) (changed int64, err error) {
 	if c.reading {
 		return 0, errReading
@@ -83,7 +84,7 @@ func (c *conn) Exec(ctx context.Context, query string, args ...any) (changed int
 	}
 	result, err := s.ExecContext(ctx, args...)
 	if isUnique(err) {
-		err = fmt.Errorf("%w: %w", ErrTaken, err)
+		err = fmt.Errorf("%w: %w", ledger.ErrTaken, err)
 	}
 	if err != nil {
 		return 0, err
@@ -91,7 +92,7 @@ func (c *conn) Exec(ctx context.Context, query string, args ...any) (changed int
 	return result.RowsAffected()
 }
 
-// Get: see Reader. To watch ctx meanwhile costs more than most of these.
+// Get: see ledger.Reader. To watch ctx meanwhile costs more than most of these.
 func (c *conn) Get(ctx context.Context, query string, args []any, into ...any) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -104,7 +105,7 @@ func (c *conn) Get(ctx context.Context, query string, args []any, into ...any) e
 	return s.QueryRowContext(ctx, args...).Scan(into...)
 }
 
-// Each: see Reader. A statement that is begun again before its rows are read to the end has another one for it.
+// Each: see ledger.Reader. A statement that is begun again before its rows are read to the end has another one for it.
 func (c *conn) Each(ctx context.Context, query string, args []any, f func(scan func(...any) error) error) (err error) {
 	s, err := c.prepare(ctx, query)
 	if err != nil {

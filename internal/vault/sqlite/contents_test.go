@@ -16,6 +16,7 @@ import (
 	"she/internal/hat"
 	"she/internal/receipt"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
@@ -265,11 +266,11 @@ func TestNoSaltOutlivesItsRecord(t *testing.T) {
 	s := newStore(t, dir, Options{})
 	alice := create(t, s, "alice")
 	opened, _ := openVault(t, s, "alice")
-	v := opened.(*Vault)
+	v := opened
 	large := stuff(t, v, alice, "a/large", 20, 200<<10) // erased in pieces
 	few := must2(v.Append(t.Context(), alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`)}, false))
 	var salts [][]byte
-	must(t, 0, v.rows.Read(t.Context(), func(c Reader) (err error) {
+	must(t, 0, s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) (err error) {
 		salts, err = column[[]byte](c, "SELECT salt FROM records WHERE born <> ?", int64(few[2].Born))
 		return err
 	}))

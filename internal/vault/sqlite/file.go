@@ -16,12 +16,14 @@ import (
 	modernc "modernc.org/sqlite"
 
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // A file is one open file. Only Store opens them.
 type file struct {
-	vault   *Vault // whose rows these are
-	keeper  Keeper // the same, for us
+	vault   *ledger.Vault // whose rows these are
+	keeper  ledger.Keeper // the same, for us
+	id      string
 	path    string
 	hook    func(ops []string, persisted bool) error
 	reserve *reserve
@@ -56,7 +58,7 @@ type file struct {
 	cause error // why closed
 }
 
-var _ Rows = (*file)(nil)
+var _ ledger.Rows = (*file)(nil)
 
 // open opens the file and ends what a former life of the server left unfinished.
 func open(ctx context.Context, id, path string, o Options, spare *reserve) (*file, error) {
@@ -68,14 +70,14 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*fil
 		return nil, fmt.Errorf("vault %s: %w", id, err)
 	}
 	f := &file{
-		path: path, hook: o.AtCommit, reserve: spare,
+		id: id, path: path, hook: o.AtCommit, reserve: spare,
 		db:        sql.OpenDB(connector),
 		chunk:     minChore,
 		pages:     unknownPages,
 		stopCheck: func() {},
 		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
-	f.vault = New(f, Setup{ID: id, Life: o.Life, Now: o.Now, Held: o.Storage})
+	f.vault = ledger.New(f, ledger.Setup{ID: id, Life: o.Life, Now: o.Now, Held: o.Storage})
 	f.keeper = f.vault.Keeper()
 	f.db.SetMaxIdleConns(-1)
 	f.conns = newConns(f.db)
@@ -144,8 +146,8 @@ func (f *file) usable() bool {
 	}
 }
 
-// Read: see Rows.
-func (f *file) Read(ctx context.Context, do func(Reader) error) error {
+// Read: see ledger.Rows.
+func (f *file) Read(ctx context.Context, do func(ledger.Reader) error) error {
 	return f.readOne(ctx, func(c *conn) (err error) {
 		// Not with ctx: an ended request must not leave its snapshot open.
 		always := context.WithoutCancel(ctx)
@@ -166,8 +168,8 @@ func (f *file) Read(ctx context.Context, do func(Reader) error) error {
 
 var errOpenSnapshot = errors.New("a snapshot can't be given back")
 
-// ReadOne: see Rows. A statement is a snapshot by itself.
-func (f *file) ReadOne(ctx context.Context, do func(Reader) error) error {
+// ReadOne: see ledger.Rows. A statement is a snapshot by itself.
+func (f *file) ReadOne(ctx context.Context, do func(ledger.Reader) error) error {
 	return f.readOne(ctx, func(c *conn) error { return do(c) })
 }
 

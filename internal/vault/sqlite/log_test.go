@@ -14,14 +14,15 @@ import (
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
 // positions is what the file says of each position, in order: number, kind, whose, and by which functions. The births
 // of records that never changed are in the records.
-func positions(t testing.TB, v *Vault) (all []string) {
+func positions(t testing.TB, s *Store) (all []string) {
 	t.Helper()
-	err := v.rows.Read(t.Context(), func(c Reader) error {
+	err := s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) error {
 		return c.Each(t.Context(), `SELECT l.seq, l.kind, l.born, coalesce(c.path, 'person') FROM (
 				SELECT seq, kind, born, chain FROM log
 				UNION ALL SELECT seq, 1, born, chain FROM records WHERE seq = born AND born NOT IN (SELECT seq FROM log)
@@ -29,7 +30,7 @@ func positions(t testing.TB, v *Vault) (all []string) {
 			var seq, kind, born int64
 			var by string
 			err := scan(&seq, &kind, &born, &by)
-			all = append(all, fmt.Sprint(seq, " ", map[int64]string{created: "created", changed: "changed", erased: "erased"}[kind], " ", born, " ", by))
+			all = append(all, fmt.Sprint(seq, " ", map[int64]string{1: "created", 2: "changed", 3: "erased"}[kind], " ", born, " ", by))
 			return err
 		})
 	})
@@ -39,9 +40,9 @@ func positions(t testing.TB, v *Vault) (all []string) {
 	return all
 }
 
-func wantPositions(t testing.TB, v *Vault, want ...string) {
+func wantPositions(t testing.TB, s *Store, want ...string) {
 	t.Helper()
-	if got := positions(t, v); !slices.Equal(got, want) {
+	if got := positions(t, s); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
@@ -50,7 +51,7 @@ func TestEveryPositionIsAccountedFor(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := create(t, s, "alice")
 	opened, _ := openVault(t, s, "alice")
-	v, ctx := opened.(*Vault), t.Context()
+	v, ctx := opened, t.Context()
 	f, _ := hat.ParseFunctionID("f")
 	version, _ := hat.ParseVersion("1.0.0")
 	out := placeOf(t, "she/f")
@@ -63,7 +64,7 @@ func TestEveryPositionIsAccountedFor(t *testing.T) {
 	must(t, 0, err)
 	records, err := v.Append(ctx, alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`)}, false)
 	must(t, 0, err)
-	p, err := v.Claim(ctx, vault.Claim{Function: f, Run: hat.NewRunID(), Cause: plan.ByData, Now: v.now(), Expires: v.now().Add(time.Minute)})
+	p, err := v.Claim(ctx, vault.Claim{Function: f, Run: hat.NewRunID(), Cause: plan.ByData, Now: time.Now(), Expires: time.Now().Add(time.Minute)})
 	must(t, 0, err)
 	done, err := v.Commit(ctx, p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{
 		{Endpoint: out, Data: dataOf(t, `"a"`)}, {Endpoint: out, Data: dataOf(t, `"b"`)},
@@ -80,7 +81,7 @@ func TestEveryPositionIsAccountedFor(t *testing.T) {
 		"6 changed 1 person", "7 changed 4 person", "8 changed 1 person", "9 changed 4 person",
 		"10 erased 2 person", "11 erased 5 f", "12 erased 1 person",
 	}
-	wantPositions(t, v, want...)
+	wantPositions(t, s, want...)
 	vaulttest.CheckHAT(t, v)
 }
 
@@ -116,13 +117,13 @@ func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
 
 	s = newStore(t, s.dir, Options{})
 	opened, _ = openVault(t, s, "alice")
-	v := opened.(*Vault)
-	wantPositions(t, v, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person")
+	v := opened
+	wantPositions(t, s, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person")
 	_, err = v.Update(ctx, alice, []vault.Change{{ID: records[2].ID, Data: dataOf(t, `30`)}})
 	must(t, 0, err)
 	must(t, 0, v.Erase(ctx, alice, []hat.RecordID{records[1].ID}))
 	must(t, 0, write(t, v, alice, `8`))
-	wantPositions(t, v, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person",
+	wantPositions(t, s, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person",
 		"6 changed 3 person", "7 erased 2 person", "8 created 8 person")
 	var fresh []hat.Seq
 	must(t, 0, v.Read(ctx, alice, func(src bundle.Source, _ hat.Seq) error {

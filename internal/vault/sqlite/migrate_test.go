@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"os"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/bundle"
+	"she/internal/debit"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -159,4 +161,64 @@ func TestWhatAnOutageHadParkedGoesOn(t *testing.T) {
 		t.Errorf("%d parked, %d stalled, %v", parked, stalled, err)
 	}
 	vaulttest.CheckHAT(t, v)
+}
+
+// A file from before there were fields asks for all again.
+func TestAFileWithoutFieldsAsksForThemAgain(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	alice := create(t, s, "alice")
+	v, release := openVault(t, s, "alice")
+	appendAll(t, v, alice, []hat.Draft{note(t, `{"a":1}`), note(t, `{"a":2}`)})
+	sortBy(t, v, alice, "one", "a", "c")
+	put(t, v, alice, vault.Combinators, "c", []byte(`[{"endpoint":"rumpel/notes","filters":[
+		{"field":"at","operator":{"operator":"between","lower":1,"upper":2}}]}]`))
+	g := access.Grant{
+		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Output: placeOf(t, "she/f"),
+		Bundle:  bundle.Bundle{Name: "f", Properties: vaulttest.AskingFor([]hat.Endpoint{placeOf(t, "rumpel/notes")}, "granted", "a")},
+		Trigger: hat.Trigger{Kind: hat.Manual},
+	}
+	_, err := v.Enable(t.Context(), alice, g)
+	must(t, 0, err)
+	terms := debit.Permissions{Period: must2(hat.ParsePeriod("P7D")), Bundle: bundle.Bundle{Name: "d", Properties: vaulttest.AskingFor([]hat.Endpoint{placeOf(t, "rumpel/shared")}, "x")}}
+	put(t, v, alice, vault.Debits, "d", must2(debit.Debit{Key: "d", Permissions: []debit.Permissions{terms}}.Accept().Store()))
+	settle(t, s.fileOf("alice"))
+	want := paths(t, s.fileOf("alice"))
+	if len(want) != 5 {
+		t.Fatalf("%q have an index", want)
+	}
+	release()
+	must(t, 0, s.Close())
+	older(t, s.path("alice"))
+	s = newStore(t, s.dir, Options{})
+	v, _ = openVault(t, s, "alice")
+	f := s.fileOf("alice")
+	settle(t, f)
+	if got := paths(t, f); !slices.Equal(got, want) {
+		t.Errorf("%q have an index, want %q", got, want)
+	}
+	if rows := texts(t, f, "SELECT count(*) FROM field_keys WHERE length(key) > 0"); rows[0] != "2" {
+		t.Errorf("%s keys of values", rows[0])
+	}
+	for _, id := range []string{"one", "c", "d"} {
+		kind := map[string]vault.DocumentKind{"one": vault.Bundles, "c": vault.Combinators, "d": vault.Debits}[id]
+		put(t, v, alice, kind, id, []byte(`{}`))
+	}
+	_, err = v.Disable(t.Context(), alice, g.Function)
+	must(t, 0, err)
+	settle(t, f)
+	for _, table := range []string{"fields", "field_keys", "field_uses", "undeclared"} {
+		if n := texts(t, f, "SELECT count(*) FROM "+table)[0]; n != "0" {
+			t.Errorf("%s rows left in %s", n, table)
+		}
+	}
+}
+
+// older takes the fields from a vault's file, and runs the migration that brings them.
+func older(t *testing.T, path string) {
+	t.Helper()
+	db := must2(sql.Open("sqlite", path))
+	defer db.Close()
+	if _, err := db.Exec("DROP TABLE fields; DROP TABLE field_keys; DROP TABLE field_uses; DROP TABLE undeclared;" + fieldSchema); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,6 +1,10 @@
 package sqlite
 
-import "context"
+import (
+	"context"
+
+	"she/internal/vault/ledger"
+)
 
 // SQLite parses a PRAGMA again each time it is asked, which takes longer than to insert a record. So file.pages bounds
 // the size of the file from the last time it was asked, by what statements may have added since. Only transactions whose
@@ -37,7 +41,7 @@ func (f *file) grew(rows int64, args []any) {
 	f.pages = min(f.pages+mostPages(rows, args), unknownPages)
 }
 
-// Exec: see Writer.
+// Exec: see ledger.Writer.
 func (t *transaction) Exec(ctx context.Context, query string, args ...any) (changed int64, err error) {
 	changed, err = t.conn.Exec(ctx, query, args...)
 	t.f.grew(changed, args)
@@ -50,7 +54,7 @@ func (t *transaction) Get(ctx context.Context, query string, args []any, into ..
 	return t.conn.Get(ctx, query, args, into...)
 }
 
-// Size: see Reader.
+// Size: see ledger.Reader.
 func (t *transaction) Size(ctx context.Context, enough int64) (n int64, err error) {
 	if n = t.f.pages * pageSize; t.counted && n < enough {
 		return n, nil
@@ -68,7 +72,7 @@ func (t *transaction) Size(ctx context.Context, enough int64) (n int64, err erro
 	return n - free, err
 }
 
-// Size: see Reader.
+// Size: see ledger.Reader.
 func (c *conn) Size(ctx context.Context, _ int64) (int64, error) {
 	n, err := fileBytes(ctx, c)
 	if err != nil {
@@ -82,13 +86,13 @@ func (c *conn) Size(ctx context.Context, _ int64) (int64, error) {
 const pageSize = 4096
 
 // fileBytes is the size of the file as a transaction or snapshot sees it; its log is beside it.
-func fileBytes(ctx context.Context, c Reader) (n int64, err error) {
+func fileBytes(ctx context.Context, c ledger.Reader) (n int64, err error) {
 	err = c.Get(ctx, "PRAGMA page_count", nil, &n)
 	return n * pageSize, err
 }
 
 // freeBytes are those of the file that nothing is in.
-func freeBytes(ctx context.Context, c Reader) (n int64, err error) {
+func freeBytes(ctx context.Context, c ledger.Reader) (n int64, err error) {
 	err = c.Get(ctx, "PRAGMA freelist_count", nil, &n)
 	return n * pageSize, err
 }

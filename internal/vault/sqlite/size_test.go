@@ -12,14 +12,15 @@ import (
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // rowPages counts on the number of trees a row is in.
 func TestNoRowIsInMoreTreesThanAreCounted(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
-	for _, table := range texts(t, opened.(*Vault), `SELECT tbl_name || ': ' || count(*) FROM sqlite_schema
+	openVault(t, s, "alice")
+	for _, table := range texts(t, s.fileOf("alice"), `SELECT tbl_name || ': ' || count(*) FROM sqlite_schema
 		WHERE rootpage > 0 GROUP BY tbl_name HAVING count(*) > `+fmt.Sprint(mostTrees)) {
 		t.Error(table, "trees")
 	}
@@ -43,12 +44,12 @@ func TestTextsCountAsPages(t *testing.T) {
 }
 
 // sizes are the bound of the file's pages and their number.
-func sizes(t testing.TB, v *Vault) (bound, pages int64) {
+func sizes(t testing.TB, f *file) (bound, pages int64) {
 	t.Helper()
-	fileOf(v).turn <- struct{}{}
-	defer func() { <-fileOf(v).turn }()
-	err := v.rows.Read(context.Background(), func(c Reader) error { return c.Get(context.Background(), "PRAGMA page_count", nil, &pages) })
-	return must(t, fileOf(v).pages, err), pages
+	f.turn <- struct{}{}
+	defer func() { <-f.turn }()
+	err := f.Read(context.Background(), func(c ledger.Reader) error { return c.Get(context.Background(), "PRAGMA page_count", nil, &pages) })
+	return must(t, f.pages, err), pages
 }
 
 // Whatever an append stores, the file has no more pages than is counted; and where the limit is far away nobody asks for
@@ -57,9 +58,9 @@ func TestAppendsAreCounted(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: 1 << 40} }})
 	alice := create(t, s, "alice")
 	opened, _ := openVault(t, s, "alice")
-	v := opened.(*Vault)
+	v := opened
 	sortBy(t, v, alice, "sorted", "n", "text")
-	settle(t, v)
+	settle(t, s.fileOf("alice"))
 	_, err := v.Enable(t.Context(), alice, access.Grant{
 		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Output: placeOf(t, "she/f"),
 		Trigger: hat.Trigger{Kind: hat.Individual},
@@ -101,11 +102,11 @@ func TestAppendsAreCounted(t *testing.T) {
 			d.Endpoint = placeOf(t, fmt.Sprintf("a/place-%d", round))
 			drafts = []hat.Draft{d}
 		}
-		before, _ := sizes(t, v)
+		before, _ := sizes(t, s.fileOf("alice"))
 		if _, err := v.Append(t.Context(), alice, drafts, skip); err != nil {
 			t.Fatal(err)
 		}
-		bound, pages := sizes(t, v)
+		bound, pages := sizes(t, s.fileOf("alice"))
 		if bound < pages {
 			t.Fatalf("round %d: %d pages, at most %d were counted", round, pages, bound)
 		}
@@ -113,14 +114,14 @@ func TestAppendsAreCounted(t *testing.T) {
 			asked++
 		}
 	}
-	if bound, pages := sizes(t, v); asked > 0 || bound >= unknownPages || bound == pages {
+	if bound, pages := sizes(t, s.fileOf("alice")); asked > 0 || bound >= unknownPages || bound == pages {
 		t.Errorf("the file was asked: %d pages, %d counted, asked again %d times", pages, bound, asked)
 	}
 	// What is not counted makes the figure unknown.
 	erased, err := v.Append(t.Context(), alice, []hat.Draft{draft(1)}, false)
 	must(t, 0, err)
 	must(t, 0, v.Erase(t.Context(), alice, []hat.RecordID{erased[0].ID}))
-	if bound, _ := sizes(t, v); bound != unknownPages {
+	if bound, _ := sizes(t, s.fileOf("alice")); bound != unknownPages {
 		t.Errorf("after an erasure %d pages are counted", bound)
 	}
 }
@@ -131,10 +132,10 @@ func TestAHATIsFullAtItsLimit(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: limit} }})
 	alice := create(t, s, "alice")
 	opened, _ := openVault(t, s, "alice")
-	v := opened.(*Vault)
+	v := opened
 	for n := 0; ; n++ {
 		err := write(t, v, alice, fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("x", size)))
-		_, pages := sizes(t, v)
+		_, pages := sizes(t, s.fileOf("alice"))
 		if pages*pageSize > limit {
 			t.Fatalf("after %d records it holds %d bytes of %d", n, pages*pageSize, limit)
 		}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"she/internal/vault/ledger"
 	"syscall"
 )
 
@@ -72,9 +73,9 @@ func (t *transaction) shrink(pages int) (more bool, err error) {
 		return false, err
 	}
 	// Where a page was, its content stays until the file is cut: when the log is emptied.
-	t.noted |= Replacing
+	t.noted |= ledger.Replacing
 	if t.f.shrinking, err = t.f.mayShrink(context.Background(), t.conn); err == nil && !t.f.shrinking {
-		t.noted |= Erasing
+		t.noted |= ledger.Erasing
 	}
 	return true, err
 }

@@ -132,7 +132,7 @@ func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 	}
 	v, release = openVault(t, s, "alice")
 	defer release()
-	if !fileOf(v).shrinks {
+	if !s.fileOf("alice").shrinks {
 		t.Error("it can't give back free pages")
 	}
 	if r, err := v.Record(t.Context(), alice, kept[7].ID); err != nil || r.Data.JSON() != kept[7].Data.JSON() {
@@ -248,4 +248,26 @@ func TestAKillWhileCompactingLeavesAWholeVault(t *testing.T) {
 			t.Errorf("round %d: left is %v", i, left)
 		}
 	}
+}
+
+// Where there is no room for an index, the vault goes on without it.
+func TestNoRoomForAnIndex(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{MaxBytes: 1 << 20})
+	alice := create(t, s, "alice")
+	v, _ := openVault(t, s, "alice")
+	f := s.fileOf("alice")
+	var drafts []hat.Draft
+	for i := range 1000 {
+		drafts = append(drafts, note(t, fmt.Sprintf(`{"x":"%s%d"}`, strings.Repeat("x", 400), i)))
+	}
+	appendAll(t, v, alice, drafts)
+	sortBy(t, v, alice, "b", "x")
+	settle(t, f)
+	if left := texts(t, f, "SELECT count(*) FROM fields WHERE built < behind")[0]; left != "1" {
+		t.Errorf("%s fields are not built: there was room", left)
+	}
+	if got := len(allTexts(t, v, alice)); got != len(drafts) {
+		t.Errorf("%d records", got)
+	}
+	vaulttest.CheckHAT(t, v)
 }

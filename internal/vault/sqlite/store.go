@@ -19,6 +19,7 @@ import (
 
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // Options of a Store.
@@ -230,7 +231,7 @@ func (s *Store) addOwner(ctx context.Context, path, id string, owner vault.User)
 		if _, err := c.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return err
 		}
-		if err := Create(ctx, c, id, s.o.Now(), owner); err != nil {
+		if err := ledger.Create(ctx, c, id, s.o.Now(), owner); err != nil {
 			return err
 		}
 		_, err := c.Exec(ctx, "COMMIT")

@@ -95,7 +95,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 			early, release, err := s.Open(t.Context(), "alice")
 			if err == nil {
 				// It is checked beside the first who use it.
-				fileOf(early).checks.Wait()
+				s.fileOf("alice").checks.Wait()
 				if _, err := early.UserByName(t.Context(), "alice"); !errors.Is(err, vault.ErrClosed) {
 					t.Errorf("before it was set aside: %v", err)
 				}
@@ -139,9 +139,9 @@ func TestACheckKeepsNobody(t *testing.T) {
 		_, release := openVault(t, s, id)
 		release()
 	}
-	v, release := openVault(t, s, "bob")
+	_, release := openVault(t, s, "bob")
 	<-s.checks
-	fileOf(v).checks.Wait()
+	s.fileOf("bob").checks.Wait()
 	release()
 	if !s.checked["bob"] || s.checked["alice"] {
 		t.Errorf("checked: %v", s.checked)
@@ -465,7 +465,7 @@ func TestWritersShareCommits(t *testing.T) {
 	}})
 	alice := create(t, s, "alice")
 	opened, _ := openVault(t, s, "alice")
-	v := opened.(*Vault)
+	v := opened
 	const writers = 40
 	answers := make(chan error, writers+1)
 	go func() { answers <- write(t, v, alice, `"first"`) }()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // maxBatch bounds how many transactions share one COMMIT, so that the first of a flood is not kept waiting.
@@ -29,22 +30,22 @@ type job struct {
 type transaction struct {
 	*conn
 	f       *file
-	noted   Effect
+	noted   ledger.Effect
 	counted bool // file.pages counts what it adds
 }
 
-// Note: see Tx.
-func (t *transaction) Note(e Effect) {
+// Note: see ledger.Tx.
+func (t *transaction) Note(e ledger.Effect) {
 	t.noted |= e
-	if e&Unending != 0 {
+	if e&ledger.Unending != 0 {
 		t.f.chores = true
 	}
 }
 
-// Reserved: see Tx.
+// Reserved: see ledger.Tx.
 func (t *transaction) Reserved() bool { return t.f.reserve.givenUp() }
 
-// Apart: see Tx.
+// Apart: see ledger.Tx.
 func (t *transaction) Apart(ctx context.Context, do func() error, refused func(error) bool) (err, fatal error) {
 	if _, err := t.Exec(ctx, "SAVEPOINT apart"); err != nil {
 		return nil, err
@@ -62,11 +63,11 @@ func (t *transaction) Apart(ctx context.Context, do func() error, refused func(e
 	return err, fatal
 }
 
-// Write: see Rows. Where nobody else is writing the caller does it itself, and saves the way to serve and back.
+// Write: see ledger.Rows. Where nobody else is writing the caller does it itself, and saves the way to serve and back.
 //
 // On a full disk, what makes the HAT hold no more is tried once more with the reserve given up.
-func (f *file) Write(ctx context.Context, op string, do func(Tx) error) error {
-	grew := op == OpAppend
+func (f *file) Write(ctx context.Context, op string, do func(ledger.Tx) error) error {
+	grew := op == ledger.OpAppend
 	err := f.writeOnce(ctx, op, &grew, do)
 	if errors.Is(err, vault.ErrFull) && !grew && f.reserve.use() {
 		err = f.writeOnce(ctx, op, &grew, do)
@@ -74,7 +75,7 @@ func (f *file) Write(ctx context.Context, op string, do func(Tx) error) error {
 	return err
 }
 
-func (f *file) writeOnce(ctx context.Context, op string, grew *bool, do func(Tx) error) error {
+func (f *file) writeOnce(ctx context.Context, op string, grew *bool, do func(ledger.Tx) error) error {
 	j := job{op: op, grew: grew, ctx: ctx, do: func(t *transaction) error { return do(t) }, done: make(chan error, 1)}
 	select {
 	case f.turn <- struct{}{}:
@@ -190,7 +191,7 @@ func (f *file) batch(first job) (jobs []job, _ error) {
 		erased bool
 	)
 	for j, more := first, true; more; j, more = f.next(len(jobs)) {
-		t := &transaction{conn: f.w, f: f, counted: j.op == OpAppend}
+		t := &transaction{conn: f.w, f: f, counted: j.op == ledger.OpAppend}
 		if !t.counted {
 			f.pages = unknownPages
 		}
@@ -210,8 +211,8 @@ func (f *file) batch(first job) (jobs []job, _ error) {
 			return jobs, fatal
 		}
 		if j.err == nil {
-			erased = erased || t.noted&Erasing != 0
-			f.logHolds = f.logHolds || t.noted&Replacing != 0
+			erased = erased || t.noted&ledger.Erasing != 0
+			f.logHolds = f.logHolds || t.noted&ledger.Replacing != 0
 			good = append(good, j.op)
 		}
 	}
@@ -326,7 +327,7 @@ func (t *transaction) do(j job) (err error) {
 		}
 	}()
 	err = j.do(t)
-	*j.grew = t.noted&Growing != 0
+	*j.grew = t.noted&ledger.Growing != 0
 	return err
 }
 
@@ -349,7 +350,7 @@ func (f *file) closeItself(err error) {
 	}
 }
 
-// Usable: see Rows.
+// Usable: see ledger.Rows.
 func (f *file) Usable() error {
 	if f.usable() {
 		return nil

@@ -1,0 +1,394 @@
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/jsonb"
+)
+
+// What choosing how to read a Scan rests on. A record picked by its number costs a few µs; one read for nothing too.
+const (
+	// maxPicked records are picked by a filter at most: where more pass, reading all in order is as good.
+	maxPicked = 1 << 16
+	// maxPickedLazily holds where the reader will stop early in a stream that has its order already.
+	maxPickedLazily = 1 << 12
+	// maxCut bounds the data of records with keys that were cut, which are held to be sorted, in bytes.
+	maxCut = 4 << 20
+	// maxTie and maxTieBytes bound the records of equal keys that are held to be turned round.
+	maxTie      = 64
+	maxTieBytes = 1 << 20
+	// minSkip records to be passed over are worth the search for the key behind them.
+	minSkip = 100
+)
+
+// A way is how to read a Scan. The zero way needs no index of fields: by creation, or by change what is new.
+type way struct {
+	field   int64      // whose index; 0: none
+	ordered bool       // all of it in the order of the field; otherwise what is in ranges in order of creation
+	ranges  []keyRange // ordered: one, or none for all
+}
+
+// choose picks the way. What is new since a run is read by change, unless it is more than half of all there is. Else
+// the filter that lets fewest records through is used if those are few, else the index of the field to sort by.
+func (s *source) choose(ctx context.Context, e hat.Endpoint, want bundle.Want) (way, error) {
+	if !s.hasFields || want.After > 0 && s.upto-want.After <= want.After {
+		return way{}, nil
+	}
+	type ready struct {
+		n   int64
+		cut int64
+	}
+	known := map[string]ready{}
+	err := s.conn.Each(ctx, `SELECT path, n, cut FROM fields WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?)
+		AND NOT gone AND built >= behind`, []any{e.String()}, func(scan func(...any) error) error {
+		var path string
+		var f ready
+		err := scan(&path, &f.n, &f.cut)
+		known[path] = f
+		return err
+	})
+	if err != nil || len(known) == 0 {
+		return way{}, err
+	}
+	var order way
+	if want.Order != nil && want.Order.Field != "" {
+		if f := known[want.Order.Field]; f.n != 0 && f.cut <= maxCut {
+			order = way{field: f.n, ordered: true}
+		}
+	}
+	most := maxPicked
+	if want.About > 0 && (order.field != 0 || byCreation(want)) {
+		most = maxPickedLazily
+	}
+	var picked way
+	for _, filter := range want.Filters {
+		f, ranges := known[filter.Field], keyRanges(filter)
+		if f.n == 0 || ranges == nil {
+			continue
+		}
+		if f.n == order.field && len(ranges) == 1 {
+			order.ranges = []keyRange{overlap(order.ranges, ranges[0])}
+		}
+		n, err := s.countKeys(ctx, f.n, ranges, most+1)
+		if err != nil {
+			return way{}, err
+		}
+		if n <= most {
+			most, picked = n, way{field: f.n, ranges: ranges}
+		}
+	}
+	if picked.field == 0 || picked.field == order.field && order.ranges != nil {
+		return order, nil
+	}
+	return picked, nil
+}
+
+func overlap(before []keyRange, r keyRange) keyRange {
+	for _, b := range before {
+		if bytes.Compare(b.from, r.from) > 0 {
+			r.from = b.from
+		}
+		if bytes.Compare(b.to, r.to) < 0 {
+			r.to = b.to
+		}
+	}
+	return r
+}
+
+// bornIn is a query for the records with a key in the ranges.
+func bornIn(field int64, ranges []keyRange) (query string, args []any) {
+	query = strings.Repeat(" UNION ALL SELECT born FROM field_keys WHERE field = ? AND key BETWEEN ? AND ?", len(ranges))
+	for _, r := range ranges {
+		args = append(args, field, r.from, r.to)
+	}
+	return strings.TrimPrefix(query, " UNION ALL "), args
+}
+
+// countKeys counts up to limit.
+func (s *source) countKeys(ctx context.Context, field int64, ranges []keyRange, limit int) (n int, err error) {
+	query, args := bornIn(field, ranges)
+	err = s.conn.Get(ctx, "SELECT count(*) FROM ("+query+" LIMIT ?)", append(args, limit), &n)
+	return n, err
+}
+
+// within bounds records by change. The plus keeps SQLite from reading by change, and then sorting all there is.
+func within(want bundle.Want) (condition string, args []any) {
+	if want.After > 0 {
+		condition, args = " AND +r.seq > ?", append(args, int64(want.After))
+	}
+	if want.Upto > 0 {
+		condition, args = condition+" AND +r.seq <= ?", append(args, int64(want.Upto))
+	}
+	return condition, args
+}
+
+// pickedQuery reads what the way picks, in order of creation.
+func pickedQuery(w way, want bundle.Want) (query string, args []any) {
+	inner, args := bornIn(w.field, w.ranges)
+	bounds, more := within(want)
+	query = recordColumns + "WHERE r.born IN (" + inner + ")" + bounds + " ORDER BY r.born"
+	if byCreation(want) && want.Order.Descending {
+		query += " DESC"
+	}
+	return query, append(args, more...)
+}
+
+// orderedQuery reads the keys of a field from one up to, but not including, another. The records of equal keys come
+// in the direction of all.
+func orderedQuery(field int64, from, before []byte, descending bool, want bundle.Want) (query string, args []any) {
+	bounds, more := within(want)
+	query = "SELECT " + recordFields + `, k.key FROM field_keys k CROSS JOIN records r ON r.born = k.born
+		WHERE k.field = ? AND k.key >= ? AND k.key < ?` + bounds
+	if descending {
+		query += " ORDER BY k.key DESC, k.born DESC"
+	} else {
+		query += " ORDER BY k.key, k.born"
+	}
+	return query, append([]any{field, from, before}, more...)
+}
+
+// after is the least key behind this one.
+func after(key []byte) []byte { return append(slices.Clip(key), 0) }
+
+// Keys of values lie between these two.
+var firstKey, beyondKeys = []byte{0x01}, []byte{0xff}
+
+// inOrder reads all records by a field, or those whose key is in the way's range, in the order that is wanted. It
+// holds no more than the records of one key, in one of two cases: if the key was cut, its records must be compared,
+// and the way was chosen because they are few; if the order is descending, equal ones have to be turned round, and
+// where they are many they are read again in the other direction.
+func (s *source) inOrder(ctx context.Context, w way, want bundle.Want) bundle.Stream {
+	from, before := firstKey, beyondKeys
+	for _, r := range w.ranges {
+		from, before = r.from, after(r.to)
+	}
+	skipped := 0
+	if w.ranges == nil && want.Skip >= minSkip {
+		var err error
+		if from, before, skipped, err = s.skip(ctx, w.field, want); err != nil {
+			return bundle.Stream{Records: failing(err)}
+		}
+	}
+	return bundle.Stream{InOrder: true, Skipped: skipped, Records: func(yield func(hat.Record, error) bool) {
+		o := ordering{s, ctx, w.field, want, yield}
+		read := o.ascending
+		if want.Order.Descending {
+			read = o.descending
+		}
+		if read(from, before) && w.ranges == nil {
+			o.ascending(noKey, firstKey)
+		}
+	}}
+}
+
+// skip is between which keys to read if the first want.Skip records are not needed, and how many fewer those are: whole
+// keys only, since the records of one may have to be put in order.
+func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from, before []byte, skipped int, err error) {
+	from, before = firstKey, beyondKeys
+	at, passed := "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key, born LIMIT 1 OFFSET ?",
+		"SELECT count(*) FROM field_keys WHERE field = ?1 AND key >= ?2 AND key < ?3"
+	if want.Order.Descending {
+		at, passed = "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key DESC, born DESC LIMIT 1 OFFSET ?",
+			"SELECT count(*) FROM field_keys WHERE field = ?1 AND key > ?3"
+	}
+	var key []byte
+	err = s.conn.Get(ctx, at, []any{field, firstKey, want.Skip}, &key)
+	if errors.Is(err, sql.ErrNoRows) {
+		// Only records without a value are left. They are behind all keys in both directions.
+		from, before, key, err = beyondKeys, beyondKeys, beyondKeys, nil
+		passed = "SELECT count(*) FROM field_keys WHERE field = ?1 AND key >= ?2 AND key < ?3"
+	} else if want.Order.Descending {
+		before = after(key)
+	} else {
+		from = key
+	}
+	if err == nil {
+		err = s.conn.Get(ctx, passed, []any{field, firstKey, key}, &skipped)
+	}
+	return from, before, skipped, err
+}
+
+// An ordering is one reading of a field. Its methods answer whether to go on.
+type ordering struct {
+	*source
+	ctx   context.Context
+	field int64
+	want  bundle.Want
+	yield func(hat.Record, error) bool
+}
+
+// rows reads the records between two keys, each with its key.
+func (o ordering) rows(from, before []byte, descending bool) iter.Seq2[keyed, error] {
+	return func(yield func(keyed, error) bool) {
+		query, args := orderedQuery(o.field, from, before, descending, o.want)
+		var key []byte
+		for r, err := range o.records(o.ctx, query, args, &key) {
+			if !yield(keyed{r, key}, err) {
+				return
+			}
+		}
+	}
+}
+
+type keyed struct {
+	hat.Record
+	key []byte
+}
+
+func (k keyed) cut() bool { return len(k.key) == maxKey }
+
+func (o ordering) ascending(from, before []byte) bool {
+	var tie []keyed // of a cut key
+	for k, err := range o.rows(from, before, false) {
+		if err != nil {
+			o.yield(hat.Record{}, err)
+			return false
+		}
+		if len(tie) > 0 && !bytes.Equal(tie[0].key, k.key) {
+			if !o.settle(tie) {
+				return false
+			}
+			tie = tie[:0]
+		}
+		if k.cut() {
+			tie = append(tie, k)
+		} else if !o.yield(k.Record, nil) {
+			return false
+		}
+	}
+	return o.settle(tie)
+}
+
+func (o ordering) descending(from, before []byte) bool {
+	for before != nil {
+		var (
+			tie  []keyed
+			size int
+			many []byte // the key of more records than may be held
+		)
+		for k, err := range o.rows(from, before, true) {
+			if err != nil {
+				o.yield(hat.Record{}, err)
+				return false
+			}
+			if len(tie) > 0 && !bytes.Equal(tie[0].key, k.key) {
+				if !o.settle(tie) {
+					return false
+				}
+				tie, size = tie[:0], 0
+			}
+			tie, size = append(tie, k), size+k.Data.Len()
+			if !k.cut() && len(tie) > 1 && (len(tie) > maxTie || size > maxTieBytes) {
+				many = k.key
+				break
+			}
+		}
+		if many == nil {
+			return o.settle(tie)
+		}
+		if !o.ascending(many, after(many)) {
+			return false
+		}
+		before = many
+	}
+	return true
+}
+
+// settle yields the records of one key in their order.
+func (o ordering) settle(tie []keyed) bool {
+	if len(tie) > 1 {
+		o.sort(tie)
+	}
+	for _, k := range tie {
+		if !o.yield(k.Record, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (o ordering) sort(tie []keyed) {
+	if !tie[0].cut() {
+		slices.SortFunc(tie, func(a, b keyed) int { return cmp.Compare(a.Born, b.Born) })
+		return
+	}
+	values := make(map[hat.Seq]hat.Data, len(tie))
+	for _, k := range tie {
+		values[k.Born], _ = bundle.Lookup(k.Data, o.want.Order.Field)
+	}
+	slices.SortFunc(tie, func(a, b keyed) int {
+		c := jsonb.Compare(nil, values[a.Born].JSON(), values[b.Born].JSON())
+		if o.want.Order.Descending {
+			c = -c
+		}
+		return cmp.Or(c, cmp.Compare(a.Born, b.Born))
+	})
+}
+
+// A keyRange is all keys from one to another, both included.
+type keyRange struct{ from, to []byte }
+
+// maxRanges bounds the ranges of one filter.
+const maxRanges = 64
+
+// keyRanges holds the keys of all values that can pass the filter, and perhaps of some that can't. nil: the index is no
+// help. A record without a value passes no filter.
+func keyRanges(f bundle.Filter) []keyRange {
+	if f.Transformation.Kind != "" && f.Transformation.Kind != bundle.Identity {
+		return nil
+	}
+	var ranges []keyRange
+	add := func(from, to string) {
+		low, _ := cutKey(jsonb.AppendKeyUpto(nil, from, maxKey))
+		high, _ := cutKey(jsonb.AppendKeyUpto(nil, to, maxKey))
+		ranges = append(ranges, keyRange{low, high})
+	}
+	const leastArray, beyondArrays = "[null]", "{}" // of arrays that aren't empty
+	o := f.Operator
+	switch o.Kind {
+	case bundle.Between:
+		if o.Lower.IsZero() || o.Upper.IsZero() {
+			return nil
+		}
+		add(o.Lower.JSON(), o.Upper.JSON())
+	case bundle.Contains:
+		value := o.Value.JSON()
+		if !isScalar(value) {
+			return nil
+		}
+		add(value, value)
+		add(leastArray, beyondArrays)
+	case bundle.In:
+		value := o.Value.JSON()
+		switch {
+		case isScalar(value):
+			add(value, value)
+		case value != "" && value[0] == '[':
+			var elements []json.RawMessage
+			if json.Unmarshal([]byte(value), &elements) != nil || len(elements) > maxRanges {
+				return nil
+			}
+			for _, e := range elements {
+				if isScalar(string(e)) {
+					add(string(e), string(e))
+				}
+			}
+			add("[]", "[]")
+			add(leastArray, beyondArrays)
+		}
+	}
+	return ranges
+}
+
+// isScalar takes canonical JSON text.
+func isScalar(text string) bool { return text != "" && text[0] != '[' && text[0] != '{' }

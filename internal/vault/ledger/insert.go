@@ -1,0 +1,149 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"she/internal/hat"
+	"she/internal/receipt"
+	"she/internal/trigger"
+	"she/internal/vault"
+)
+
+// manyRows are how many rows one statement inserts, most first: what a statement costs by itself, and each argument that
+// is the same in all rows, is then paid once.
+var manyRows = []int{64, 16, 4, 1}
+
+// insertStatement has, for each row, its own arguments behind the four that all have in common.
+func insertStatement(rows int) string {
+	return `INSERT INTO records (user, run, chain, created, updated, born, seq, id, endpoint, digest, salt, data) VALUES ` +
+		strings.TrimPrefix(strings.Repeat(", (?1, ?2, ?3, ?4, ?4, ?, ?, ?, ?, ?, ?, ?)", rows), ", ") +
+		` ON CONFLICT (endpoint, digest) DO NOTHING`
+}
+
+var insertStatements = func() map[int]string {
+	all := map[int]string{}
+	for _, rows := range manyRows {
+		all[rows] = insertStatement(rows)
+	}
+	return all
+}()
+
+// insertEach stores drafts one by one, each with its links. With skip, those that are stored already are left out.
+func (t *tx) insertEach(drafts []hat.Draft, by author, skip bool, ch *change) ([]hat.Record, error) {
+	records := make([]hat.Record, 0, len(drafts))
+	for _, d := range drafts {
+		r, err := t.insertWithLinks(d, by, skip, ch)
+		switch {
+		case skip && errors.Is(err, vault.ErrDuplicate):
+		case err != nil:
+			return nil, err
+		default:
+			records = append(records, r)
+		}
+	}
+	return records, nil
+}
+
+// insertWithLinks stores a draft, then its links, and makes one group of them. With skip, links that are stored
+// already are left out.
+func (t *tx) insertWithLinks(d hat.Draft, by author, skip bool, ch *change) (hat.Record, error) {
+	parent, born, err := t.insert(d, by, ch)
+	if err != nil || len(d.Links) == 0 {
+		return parent, err
+	}
+	group := []int64{born}
+	for _, l := range d.Links {
+		link, born, err := t.insert(l, by, ch)
+		if skip && errors.Is(err, vault.ErrDuplicate) {
+			continue
+		}
+		if err != nil {
+			return parent, err
+		}
+		parent.Links, group = append(parent.Links, link), append(group, born)
+	}
+	return parent, t.group(group)
+}
+
+// insert stores one draft at the next position. vault.ErrDuplicate leaves the position free.
+func (t *tx) insert(d hat.Draft, by author, ch *change) (hat.Record, int64, error) {
+	var r [1]hat.Record
+	if err := t.insertRows(r[:], []hat.Draft{d}, by, ch); err != nil {
+		return hat.Record{}, 0, err
+	}
+	return r[0], int64(r[0].Born), nil
+}
+
+// insertAll stores drafts, without their links, at the next positions. After any error, vault.ErrDuplicate too, some may
+// be there: the transaction has to be undone.
+func (t *tx) insertAll(drafts []hat.Draft, by author, ch *change) ([]hat.Record, error) {
+	records := make([]hat.Record, len(drafts))
+	from := 0
+	for _, rows := range manyRows {
+		for ; len(drafts)-from >= rows; from += rows {
+			if err := t.insertRows(records[from:from+rows], drafts[from:from+rows], by, ch); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return records, nil
+}
+
+// insertRows is one statement, for as many rows as one of manyRows.
+func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch *change) error {
+	const own = 7 // arguments of a row
+	at := t.now.UnixMicro()
+	args := append(make([]any, 0, 4+own*len(drafts)), by.user, runBytes(by.run), by.chainN, at)
+	provenance := by.provenance()
+	salts, digests := t.v.salts.take(len(drafts)), make([][32]byte, len(drafts))
+	for i, d := range drafts {
+		if d.Data.IsZero() {
+			return fmt.Errorf("write %s: a draft without data", d.Endpoint)
+		}
+		endpoint, err := t.place(d.Endpoint)
+		if err != nil {
+			return err
+		}
+		seq := t.seq + 1 + hat.Seq(i)
+		records[i] = hat.Record{
+			ID: hat.NewRecordID(), Endpoint: d.Endpoint, Data: d.Data, Seq: seq, Born: seq,
+			Created: t.now, Updated: t.now, Provenance: provenance,
+		}
+		digests[i] = d.Data.Digest()
+		args = append(args, int64(seq), int64(seq), records[i].ID.Bytes(), endpoint, digests[i][:], saltOf(salts, i), d.Data.JSON())
+	}
+	stored, err := t.Exec(t.ctx, insertStatements[len(drafts)], args...)
+	if err == nil && stored < int64(len(drafts)) {
+		err = vault.ErrDuplicate
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", drafts[0].Endpoint, err)
+	}
+	t.seq += hat.Seq(len(drafts))
+	t.records += int64(len(drafts))
+	for i := range records {
+		if err := t.indexRecord(&records[i]); err != nil {
+			return err
+		}
+		ch.note(records[i].ID, records[i].Endpoint, trigger.Event{
+			Seq: records[i].Seq, Endpoint: records[i].Endpoint, Chain: by.chain, Created: t.now, Born: records[i].Seq,
+		})
+		ch.commit(saltOf(salts, i), receipt.Content{
+			ID: records[i].ID, Author: by.userID, Created: at, Digest: digests[i], Endpoint: records[i].Endpoint,
+		})
+	}
+	return nil
+}
+
+func (t *tx) indexRecord(r *hat.Record) error {
+	endpoint, err := t.endpoint(r.Endpoint)
+	if err == nil {
+		err = t.index(endpoint, int64(r.Born), r.Data)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", r.Endpoint, err)
+	}
+	return nil
+}

@@ -1,0 +1,290 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/receipt"
+	"she/internal/vault"
+)
+
+// Setup of a Vault.
+type Setup struct {
+	ID   string                       // of the HAT
+	Life string                       // of the server: leases of another have lapsed
+	Now  func() time.Time             // the clock
+	Held func(id string) plan.Storage // what the HAT may hold, each time it is asked
+}
+
+// A Vault is one HAT's durable state, on any store of rows. Who opens the rows makes it, has it Begin, and calls its
+// Keeper from then on.
+type Vault struct {
+	id    string
+	life  string
+	clock func() time.Time
+	holds func(id string) plan.Storage
+	rows  Rows
+
+	names *names // of readers
+	kept  kept
+	// published is rights as of the last commit, and idle is alone.
+	published atomic.Int64
+	idle      atomic.Bool
+
+	// Of whoever has the turn to write.
+	state     state
+	committed state                           // as of the last commit
+	raised    bool                            // since the last commit: that nothing is pending may not hold any more
+	peopled   bool                            // nor who the users are
+	grants    map[access.GrantID]access.Grant // parsed; rows of grants never change
+	fields    map[int64][]field               // by endpoint, as they are in the file; nil: not read yet
+	people    map[hat.UserID]int64            // numbers of users, which never change
+	places    map[hat.Endpoint]int64          // the same of endpoints
+	filled    map[hat.Endpoint]int64          // those of endpoints that are known to hold a record
+	chains    map[string]int64                // and of chains
+	person    struct {                        // the Owner; n is 0 until it was read
+		n  int64
+		id hat.UserID
+	}
+	rights int64 // see access.Rights
+	salts  salts
+	alone  bool // no function is enabled: nobody is to be told of what is written
+}
+
+var _ vault.Vault = (*Vault)(nil)
+
+// opened counts vaults, so that no two of one process ever have a number of rights in common.
+var opened atomic.Int64
+
+// New is the vault whose rows these are. It is of use after Begin.
+func New(rows Rows, s Setup) *Vault {
+	v := &Vault{
+		id: s.ID, life: s.Life, clock: s.Now, holds: s.Held, rows: rows,
+		names:  newNames(),
+		grants: map[access.GrantID]access.Grant{},
+		people: map[hat.UserID]int64{},
+		places: map[hat.Endpoint]int64{},
+		filled: map[hat.Endpoint]int64{},
+		chains: map[string]int64{},
+		rights: opened.Add(1) << 32,
+	}
+	v.published.Store(v.rights)
+	return v
+}
+
+// Create writes the rows of a new HAT with its Owner into tables that are empty.
+func Create(ctx context.Context, w Writer, id string, now time.Time, owner vault.User) error {
+	if !isOwner(owner) {
+		return fmt.Errorf("user %s has not the role %s", owner.ID, access.TitleOwner)
+	}
+	_, err := w.Exec(ctx, "INSERT INTO hat (one, id, created, seq, receipts, head) VALUES (1, ?, ?, 0, 0, ?)",
+		id, now.UnixMicro(), make([]byte, len(receipt.Digest{})))
+	if err != nil {
+		return err
+	}
+	return insertUser(ctx, w, owner)
+}
+
+// Begin reads what who writes needs to know. interrupted: a former life of the server left runs in flight, and Recover is
+// to be called before anybody else uses the vault. chores: Keeper.Chore has something to do. vault.ErrDamaged.
+func (v *Vault) Begin(ctx context.Context, r Reader) (interrupted, chores bool, err error) {
+	var (
+		id   string
+		head []byte
+	)
+	err = r.Get(ctx, `SELECT id, seq, receipts, records, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
+			EXISTS (SELECT 1 FROM erasures) OR EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
+		&id, &v.state.seq, &v.state.head.Number, &v.state.records, &head, &interrupted, &chores)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		err = fmt.Errorf("%w: it belongs to nobody", vault.ErrDamaged)
+	case err != nil:
+	case id != v.id:
+		err = fmt.Errorf("%w: it is the file of HAT %s", vault.ErrDamaged, id)
+	case copy(v.state.head.Hash[:], head) != len(receipt.Digest{}):
+		err = fmt.Errorf("%w: the head of its receipts is cut short", vault.ErrDamaged)
+	}
+	v.committed = v.state
+	return interrupted, chores, err
+}
+
+// state is what the row of table hat says.
+type state struct {
+	seq     hat.Seq
+	head    receipt.Head
+	records int64 // that there are now
+}
+
+// A tx is one transaction. What it changes of the state counts only if it succeeds.
+type tx struct {
+	Tx
+	ctx context.Context // without an end: a commit that has begun is finished
+	v   *Vault
+	now time.Time
+	state
+	grows   growth
+	raised  bool // there are functions whose pending work may have changed
+	peopled bool // users have changed
+	opened  bool // an endpoint that held no record has one
+}
+
+// write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind.
+func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
+	return v.rows.Write(ctx, op, func(rows Tx) error { return v.within(rows, op, f) })
+}
+
+// within has f run in a transaction. Its context is without an end: a commit that has begun is finished.
+func (v *Vault) within(rows Tx, op string, f func(*tx) error) error {
+	t := &tx{Tx: rows, ctx: context.Background(), v: v, now: v.now(), state: v.state}
+	if op != OpAppend {
+		v.alone = false
+	}
+	err := f(t)
+	if t.grows != notAtAll {
+		t.Note(Growing)
+	}
+	if err == nil {
+		err = t.fits()
+	}
+	if err != nil {
+		return err
+	}
+	v.state = t.state
+	// Of all transactions only this one is known to leave pending work mostly alone.
+	v.raised = v.raised || op != OpAppend || t.raised
+	v.peopled = v.peopled || t.peopled
+	return nil
+}
+
+// keeper is a Vault as its store knows it.
+type keeper struct{ *Vault }
+
+// Keeper is what the store is to tell what becomes of transactions.
+func (v *Vault) Keeper() Keeper { return keeper{v} }
+
+func (v keeper) Finish(ctx context.Context, tx Tx) error {
+	if v.state == v.committed {
+		return nil
+	}
+	_, err := tx.Exec(ctx, "UPDATE hat SET seq = ?, receipts = ?, records = ?, head = ?",
+		int64(v.state.seq), v.state.head.Number, v.state.records, v.state.head.Hash[:])
+	return err
+}
+
+func (v keeper) Committed() {
+	if v.raised || v.peopled {
+		v.kept.forget(v.peopled)
+	}
+	v.committed, v.raised, v.peopled = v.state, false, false
+}
+
+func (v keeper) Undone(all bool) {
+	if all {
+		v.state, v.raised, v.peopled = v.committed, false, false
+	}
+	v.forget()
+}
+
+// Released: whoever is recognised from here on reads what was committed.
+func (v keeper) Released() {
+	v.published.Store(v.rights)
+	v.idle.Store(v.alone)
+}
+
+func (v keeper) Chore(rows Tx, n int) (more bool, err error) {
+	err = v.within(rows, "chore", func(t *tx) (err error) {
+		more, err = t.chore(n)
+		return err
+	})
+	return more, err
+}
+
+// forget drops what was read from tables in a transaction that has been undone.
+func (v *Vault) forget() {
+	clear(v.grants)
+	clear(v.people)
+	clear(v.places)
+	clear(v.filled)
+	clear(v.chains)
+	v.person.n = 0
+	v.fields, v.alone = nil, false
+}
+
+func (v *Vault) now() time.Time { return v.clock().UTC().Truncate(time.Microsecond) }
+
+// owner is the number and id of the Owner's user.
+func (t *tx) owner() (n int64, id hat.UserID, err error) {
+	if kept := &t.v.person; kept.n != 0 {
+		return kept.n, kept.id, nil
+	}
+	var b []byte
+	err = t.Get(t.ctx, "SELECT n, id FROM users WHERE owner", nil, &n, &b)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("owner: %w", vault.ErrNotFound)
+	}
+	if err != nil {
+		return 0, id, err
+	}
+	if id, err = userID(b); err == nil {
+		t.v.person.n, t.v.person.id = n, id
+	}
+	return n, id, err
+}
+
+// receipt appends an entry to the chain.
+func (t *tx) receipt(f receipt.Fact) error {
+	text, head, err := receipt.Append(t.head, t.now, f)
+	if err != nil {
+		return err
+	}
+	if _, err := t.Exec(t.ctx, "INSERT INTO receipts (number, body) VALUES (?, ?)", head.Number, string(text)); err != nil {
+		return fmt.Errorf("receipt %d: %w", head.Number, err)
+	}
+	t.head = head
+	return nil
+}
+
+var errDamagedRow = fmt.Errorf("%w: a row can't be read", vault.ErrDamaged)
+
+func scanRecordID(b []byte) (hat.RecordID, error) {
+	id, err := hat.RecordIDFromBytes(b)
+	if err != nil {
+		return id, errDamagedRow
+	}
+	return id, nil
+}
+
+func userID(b []byte) (hat.UserID, error) {
+	if len(b) != 16 {
+		return hat.UserID{}, errDamagedRow
+	}
+	s := hex.EncodeToString(b)
+	id, err := hat.ParseUserID(s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:])
+	if err != nil {
+		return hat.UserID{}, errDamagedRow
+	}
+	return id, nil
+}
+
+func runID(b []byte) (hat.RunID, error) {
+	u, err := userID(b)
+	if err != nil {
+		return hat.RunID{}, err
+	}
+	return hat.ParseRunID(u.String())
+}
+
+func micros(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMicro()
+}

@@ -1,0 +1,335 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+)
+
+// A writing is what one T3 does to the records. ids are those of the run in the order of its answer, the kept ones
+// included; places and events those that are new.
+type writing struct {
+	change
+	asFunction access.Caller
+	by         author
+	// keeps says whether a record equal to one of the answer, and written by that run of that chain, becomes the run's own.
+	keeps      func(run hat.RunID, chain []hat.FunctionID) bool
+	written    []hat.Record // new ones
+	duplicates int
+	kept       int
+	gone       []hat.RecordID
+	forgotten  []hat.RecordID // superseded before
+	dropped    []hat.Seq      // their positions
+}
+
+// keeps: a run that takes the place of another keeps what is equal; so does one whose result replaces the former.
+func keeps(f function, p plan.Plan) func(hat.RunID, []hat.FunctionID) bool {
+	return func(run hat.RunID, chain []hat.FunctionID) bool {
+		switch {
+		case run.IsZero() || run == p.Run || len(chain) == 0 || chain[len(chain)-1] != f.Grant.Function:
+			return false
+		case f.Grant.Mode == hat.ReplaceOutput:
+			return true
+		}
+		return run == p.Replaces
+	}
+}
+
+// respond stores one Response of a function's answer and groups it with the records it says it belongs to.
+func (t *tx) respond(w *writing, response int, r vault.Response) error {
+	var group []int64
+	mine, fresh := 0, 0
+	for _, d := range r.Drafts {
+		// The second line of defence; the first is where the answer is read.
+		if err := w.asFunction.Check(access.WriteRecords(d.Endpoint)); err != nil {
+			return fmt.Errorf("response %d writes to %s: %w", response, d.Endpoint, err)
+		}
+		record, born, err := t.insert(hat.Draft{Endpoint: d.Endpoint, Data: d.Data}, w.by, &w.change)
+		id := record.ID
+		switch {
+		case errors.Is(err, vault.ErrDuplicate):
+			if id, born, err = t.adopt(d, w); err != nil {
+				return err
+			}
+			if id.IsZero() {
+				w.duplicates++
+				continue
+			}
+			w.kept++
+			w.ids = append(w.ids, id)
+		case err != nil:
+			return err
+		default:
+			w.written = append(w.written, record)
+			fresh++
+		}
+		if _, err := t.Exec(t.ctx, "INSERT INTO outputs (run, response, ordinal, record) VALUES (?, ?, ?, ?)",
+			w.by.run.Bytes(), response, mine, id.Bytes()); err != nil {
+			return err
+		}
+		mine++
+		group = append(group, born)
+	}
+	if fresh == 0 {
+		return nil // what was kept has its links
+	}
+	for _, id := range r.Linked {
+		var (
+			born int64
+			name string
+		)
+		err := t.Get(t.ctx, "SELECT r.born, e.name FROM records r JOIN endpoints e ON e.n = r.endpoint WHERE r.id = ?",
+			[]any{id.Bytes()}, &born, &name)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue // erased during the run
+		}
+		if err != nil {
+			return err
+		}
+		e, err := hat.ParseEndpoint(name)
+		if err != nil {
+			return errDamagedRow
+		}
+		if err := w.asFunction.Check(access.ReadRecords(e)); err != nil {
+			return fmt.Errorf("response %d links record %s: %w", response, id, err)
+		}
+		group = append(group, born)
+	}
+	return t.group(group)
+}
+
+// adopt makes the record equal to a draft the run's own, if the run may keep it; else the id is zero.
+func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err error) {
+	var (
+		recordID, run []byte
+		path          sql.NullString
+		digest        = d.Data.Digest()
+	)
+	err = t.Get(t.ctx, `SELECT r.born, r.id, r.run, c.path FROM records r LEFT JOIN chains c ON c.n = r.chain
+		WHERE r.endpoint = (SELECT n FROM endpoints WHERE name = ?) AND r.digest = ?`,
+		[]any{d.Endpoint.String(), digest[:]}, &born, &recordID, &run, &path)
+	if err != nil {
+		return id, 0, err
+	}
+	chain, err := parseChain(path)
+	if err != nil {
+		return id, 0, err
+	}
+	of, err := maybeRun(run)
+	if err != nil || !w.keeps(of, chain) {
+		return id, 0, err
+	}
+	if id, err = scanRecordID(recordID); err != nil {
+		return id, 0, err
+	}
+	_, err = t.Exec(t.ctx, "UPDATE records SET run = ?, chain = ? WHERE born = ?", w.by.run.Bytes(), w.by.chainN, born)
+	return id, born, err
+}
+
+// supersede takes away the records whose place the run's result takes: of a function whose output replaces, all it wrote
+// before, unless the result is empty; of a replay, what the run it repeats wrote and still owns, once the whole of its
+// ground is done.
+func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
+	if !p.Replaces.IsZero() {
+		if _, err := t.Exec(t.ctx, "INSERT INTO generations (replaced, run) VALUES (?, ?)", p.Replaces.Bytes(), p.Run.Bytes()); err != nil {
+			return err
+		}
+	}
+	const columns = `SELECT r.born, r.id, r.endpoint, e.name, r.chain, r.seq FROM records r JOIN endpoints e ON e.n = r.endpoint `
+	var (
+		query string
+		args  []any
+	)
+	switch {
+	case f.Grant.Mode == hat.ReplaceOutput:
+		if len(w.ids) == 0 {
+			return nil
+		}
+		query = columns + `JOIN chains c ON c.n = r.chain WHERE e.name = ? AND r.run <> ? AND (c.path = ? OR c.path LIKE ?) ORDER BY r.born`
+		id := f.Grant.Function.String()
+		args = []any{f.Grant.Output.String(), p.Run.Bytes(), id, "% " + id}
+	case p.Replaces.IsZero() || p.Upto < planned.Upto:
+		return nil
+	default:
+		query = columns + `WHERE r.id IN (SELECT record FROM outputs WHERE run = ?) AND r.run = ? ORDER BY r.born`
+		args = []any{p.Replaces.Bytes(), p.Replaces.Bytes()}
+	}
+	var gone []stored
+	err := t.Each(t.ctx, query, args, func(scan func(...any) error) (err error) {
+		var (
+			s    stored
+			id   []byte
+			name string
+		)
+		if err := scan(&s.born, &id, &s.endpoint, &name, &s.chain, &s.seq); err != nil {
+			return err
+		}
+		if s.id, err = scanRecordID(id); err != nil {
+			return err
+		}
+		if s.at, err = hat.ParseEndpoint(name); err != nil {
+			return errDamagedRow
+		}
+		gone = append(gone, s)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, s := range gone {
+		if _, err := t.Exec(t.ctx, `INSERT INTO superseded (id, born, endpoint, seq, user, run, chain, created, updated, digest, by_run, at, data, salt)
+			SELECT id, born, endpoint, seq, user, run, chain, created, updated, digest, ?, ?, data, salt FROM records WHERE born = ?`,
+			p.Run.Bytes(), t.now.UnixMicro(), s.born); err != nil {
+			return fmt.Errorf("supersede %s: %w", s.id, err)
+		}
+		if err := t.remove(s); err != nil {
+			return fmt.Errorf("supersede %s: %w", s.id, err)
+		}
+		if w.first == 0 {
+			w.first = t.seq
+		}
+		w.gone, w.places = append(w.gone, s.id), append(w.places, s.at)
+		w.ended = append(w.ended, s.seq)
+	}
+	if f.Grant.Mode == hat.ReplaceOutput && len(w.gone) > 0 {
+		return t.forgetResults(f, w)
+	}
+	return nil
+}
+
+// mostForgotten bounds how many results are forgotten in one commit. Each commit adds one; only a file of before there was
+// a bound has more.
+const mostForgotten = 20
+
+// forgetResults removes what is superseded of a function beyond the newest results.
+func (t *tx) forgetResults(f function, w *writing) error {
+	var runs [][]byte
+	err := t.Each(t.ctx, `SELECT s.by_run FROM (
+			SELECT by_run, max(n) AS newest FROM superseded WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?1) GROUP BY by_run
+		) s JOIN runs r ON r.id = s.by_run WHERE r.function = ?2 ORDER BY s.newest DESC LIMIT ?3 OFFSET ?4`,
+		[]any{f.Grant.Output.String(), f.Grant.Function.String(), mostForgotten, vault.KeptResults}, func(scan func(...any) error) error {
+			var run []byte
+			err := scan(&run)
+			runs = append(runs, run)
+			return err
+		})
+	if err != nil {
+		return err
+	}
+	for _, run := range runs {
+		err := t.Each(t.ctx, "DELETE FROM superseded WHERE by_run = ? AND endpoint = (SELECT n FROM endpoints WHERE name = ?) RETURNING id, seq",
+			[]any{run, f.Grant.Output.String()}, func(scan func(...any) error) error {
+				var (
+					b   []byte
+					seq hat.Seq
+				)
+				if err := scan(&b, &seq); err != nil {
+					return err
+				}
+				id, err := scanRecordID(b)
+				t.Note(Replacing)
+				w.dropped = append(w.dropped, seq)
+				w.forgotten = append(w.forgotten, id)
+				return err
+			})
+		if err != nil {
+			return fmt.Errorf("forget superseded results: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove takes a record out of what the log says now.
+func (t *tx) remove(s stored) error {
+	groups, err := t.groupsOf(s.born)
+	if err != nil {
+		return err
+	}
+	if err := t.unindex(s.endpoint, s.born); err != nil {
+		return err
+	}
+	if err := t.log(erased, s.born, s.endpoint, s.chain); err != nil {
+		return err
+	}
+	if _, err := t.Exec(t.ctx, "DELETE FROM records WHERE born = ?", s.born); err != nil {
+		return err
+	}
+	t.records--
+	clear(t.v.filled)
+	for _, g := range groups {
+		if _, err := t.Exec(t.ctx,
+			"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Superseded: see vault.Runs. A limit of 0 or less means 100.
+func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) (all []vault.Superseded, err error) {
+	if err := c.Check(access.SeeRuns()); err != nil {
+		return nil, err
+	}
+	if limit <= 0 {
+		limit = 100
+	}
+	err = v.rows.Read(ctx, func(conn Reader) error {
+		return conn.Each(ctx, `SELECT r.n, r.digest, r.at, r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data
+			FROM superseded r WHERE r.by_run = ? AND r.n > ? ORDER BY r.n LIMIT ?`, []any{by.Bytes(), after, limit},
+			func(scan func(...any) error) (err error) {
+				var (
+					s      = vault.Superseded{By: by}
+					digest []byte
+					at     sql.NullInt64
+				)
+				s.Record, err = v.names.scan(ctx, conn, func(into ...any) error {
+					return scan(append([]any{&s.Number, &digest, &at}, into...)...)
+				})
+				if err != nil {
+					return err
+				}
+				copy(s.Digest[:], digest)
+				s.At = fromMicros(at)
+				if !c.May(access.ReadRecords(s.Endpoint)) {
+					s.Data = hat.Data{}
+				}
+				all = append(all, s)
+				return nil
+			})
+	})
+	return all, err
+}
+
+// supersededOf are the superseded records that the caller may erase: of an id, or at an endpoint.
+func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permission, where string, args ...any) (all []stored, err error) {
+	query := "SELECT s.id, e.name, s.seq, octet_length(s.data) FROM superseded s JOIN endpoints e ON e.n = s.endpoint WHERE " + where
+	if !c.IsOwner() {
+		query += " AND s.user = (SELECT n FROM users WHERE id = ?)"
+		args = append(args, c.UserID().Bytes())
+	}
+	err = t.Each(t.ctx, query, args, func(scan func(...any) error) (err error) {
+		var (
+			s    stored
+			id   []byte
+			name string
+		)
+		if err := scan(&id, &name, &s.seq, &s.size); err != nil {
+			return err
+		}
+		if s.id, err = scanRecordID(id); err != nil {
+			return err
+		}
+		if s.at, err = hat.ParseEndpoint(name); err != nil {
+			return errDamagedRow
+		}
+		all = append(all, s)
+		return c.Check(need(s.at))
+	})
+	return all, err
+}

@@ -1,0 +1,230 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+func isOwner(u vault.User) bool {
+	return slices.ContainsFunc(u.Roles, func(r access.Role) bool { return r.Title == access.TitleOwner })
+}
+
+func userValues(u vault.User) ([]any, error) {
+	roles, err := json.Marshal(u.Roles)
+	if err != nil {
+		return nil, err
+	}
+	return []any{u.Username, u.PasswordHash, string(roles), isOwner(u), u.Enabled, micros(u.TokensFrom), u.ID.Bytes()}, nil
+}
+
+func insertUser(ctx context.Context, w Writer, u vault.User) error {
+	values, err := userValues(u)
+	if err != nil {
+		return err
+	}
+	_, err = w.Exec(ctx, `INSERT INTO users (username, password, roles, owner, enabled, tokens_from, id)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`, values...)
+	if errors.Is(err, ErrTaken) {
+		return fmt.Errorf("user %s: %w", u.ID, vault.ErrExists)
+	}
+	return err
+}
+
+// CreateUser: see vault.Users. A second Owner is vault.ErrExists.
+func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
+	return v.write(ctx, "user", func(t *tx) error {
+		t.changePeople()
+		t.grows = fully
+		return insertUser(t.ctx, t.Tx, u)
+	})
+}
+
+// UpdateUser: see vault.Users.
+func (v *Vault) UpdateUser(ctx context.Context, u vault.User) error {
+	return v.write(ctx, "user", func(t *tx) error { return t.updateUser(u) })
+}
+
+// PutUser: see vault.Users.
+func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault.User, bool) error) (u vault.User, err error) {
+	err = v.write(ctx, "user", func(t *tx) error {
+		u, err = oneUser(t.ctx, t.Tx, "username = ?", username)
+		found := err == nil
+		if err != nil && !errors.Is(err, vault.ErrNotFound) {
+			return err
+		}
+		if !found {
+			u = vault.User{ID: hat.NewUserID(), Username: username}
+		}
+		id := u.ID
+		if err := change(&u, found); err != nil {
+			return err
+		}
+		if u.ID != id {
+			return fmt.Errorf("user %s: a change may not give another id", id)
+		}
+		if found {
+			return t.updateUser(u)
+		}
+		t.changePeople()
+		t.grows = fully
+		return insertUser(t.ctx, t.Tx, u)
+	})
+	return u, err
+}
+
+// changePeople is called before a user is changed: what is kept of users will not hold any more.
+func (t *tx) changePeople() {
+	t.peopled = true
+	t.v.person.n = 0
+	t.changeRights()
+}
+
+func (t *tx) updateUser(u vault.User) error {
+	t.changePeople()
+	values, err := userValues(u)
+	if err != nil {
+		return err
+	}
+	had := 0
+	err = t.Get(t.ctx, "SELECT octet_length(username) + octet_length(roles) FROM users WHERE id = ?", []any{u.ID.Bytes()}, &had)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if len(u.Username)+len(values[2].(string))-had > smallChange {
+		t.grows = fully
+	}
+	changed, err := t.Exec(t.ctx, `UPDATE users SET username = ?, password = ?, roles = ?, owner = ?, enabled = ?,
+		tokens_from = ? WHERE id = ?`, values...)
+	switch {
+	case errors.Is(err, ErrTaken):
+		return fmt.Errorf("user %s: %w", u.ID, vault.ErrExists)
+	case err == nil && changed == 0:
+		return fmt.Errorf("user %s: %w", u.ID, vault.ErrNotFound)
+	}
+	return err
+}
+
+// UserByName: see vault.Users.
+func (v *Vault) UserByName(ctx context.Context, username string) (vault.User, error) {
+	return v.user(ctx, "username = ?", username)
+}
+
+// UserByID: see vault.Users.
+func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error) {
+	if err := v.rows.Usable(); err != nil {
+		return vault.User{}, err
+	}
+	u, found, age := v.kept.user(id)
+	if found {
+		return u, nil
+	}
+	u, err := v.user(ctx, "id = ?", id.Bytes())
+	if err == nil {
+		v.kept.keepUser(u, age)
+	}
+	return u, err
+}
+
+// Owner: see vault.Users.
+func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
+	if err := v.rows.Usable(); err != nil {
+		return vault.User{}, err
+	}
+	u, found, age := v.kept.owner()
+	if found {
+		return u, nil
+	}
+	u, err := v.user(ctx, "owner")
+	if err == nil {
+		v.kept.keepOwner(u, age)
+	}
+	return u, err
+}
+
+// EachUser: see vault.Users. Each is read in a snapshot of its own: a slow reader keeps none.
+func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func(vault.User) error) error {
+	next := "SELECT username, octet_length(username) + octet_length(roles) FROM users WHERE username >= ? ORDER BY username LIMIT 1"
+	for name := ""; ; next = strings.Replace(next, ">=", ">", 1) {
+		size := 0
+		err := v.rows.Read(ctx, func(c Reader) error { return c.Get(ctx, next, []any{name}, &name, &size) })
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := room(size); err != nil {
+			return err
+		}
+		u, err := v.user(ctx, "username = ? AND octet_length(username) + octet_length(roles) <= ?", name, size)
+		if errors.Is(err, vault.ErrNotFound) {
+			continue // renamed, or given more meanwhile: room was not asked for that
+		} else if err != nil {
+			return err
+		}
+		if err := f(u); err != nil {
+			return err
+		}
+	}
+}
+
+// PasswordCost: see vault.Users. A hash is "$2a$12$" and what follows, 60 bytes.
+func (v *Vault) PasswordCost(ctx context.Context) (cost int, err error) {
+	const highest = `SELECT COALESCE(MAX(CAST(substr(password, 5, 2) AS INTEGER)), 0) FROM users
+		WHERE length(password) = 60 AND substr(password, 1, 2) = CAST('$2' AS BLOB)`
+	err = v.rows.Read(ctx, func(c Reader) error { return c.Get(ctx, highest, nil, &cost) })
+	return cost, err
+}
+
+const userColumns = "SELECT id, username, password, roles, enabled, tokens_from FROM users "
+
+func (v *Vault) user(ctx context.Context, where string, args ...any) (u vault.User, err error) {
+	err = v.rows.ReadOne(ctx, func(c Reader) error {
+		u, err = oneUser(context.WithoutCancel(ctx), c, where, args...)
+		return err
+	})
+	return u, err
+}
+
+func oneUser(ctx context.Context, c Reader, where string, args ...any) (u vault.User, err error) {
+	u, err = scanUser(func(into ...any) error { return c.Get(ctx, userColumns+"WHERE "+where, args, into...) })
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("user: %w", vault.ErrNotFound)
+	}
+	return u, err
+}
+
+func scanUser(scan func(...any) error) (u vault.User, err error) {
+	var (
+		id    []byte
+		roles string
+		from  sql.NullInt64
+	)
+	if err := scan(&id, &u.Username, &u.PasswordHash, &roles, &u.Enabled, &from); err != nil {
+		return u, err
+	}
+	if u.ID, err = userID(id); err != nil {
+		return u, err
+	}
+	if err := json.Unmarshal([]byte(roles), &u.Roles); err != nil {
+		return u, errDamagedRow
+	}
+	u.TokensFrom = fromMicros(from)
+	return u, nil
+}
+
+func fromMicros(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMicro(n.Int64).UTC()
+}

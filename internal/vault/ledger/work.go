@@ -1,0 +1,415 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"she/internal/access"
+	"she/internal/backlog"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/receipt"
+	"she/internal/trigger"
+	"she/internal/vault"
+)
+
+// Codes of the faults the vault itself finds.
+const (
+	codeVisited = "Chain.Visited"
+	codeTooLong = "Chain.TooLong"
+)
+
+// Due: see vault.Work.
+func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
+	if err := v.rows.Usable(); err != nil {
+		return nil, err
+	}
+	idle, age := v.kept.isIdle()
+	if idle {
+		return nil, nil
+	}
+	all, waiting, later, err := v.due(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !waiting {
+		v.kept.keepIdle(age)
+		return nil, nil
+	}
+	if !later {
+		return all, nil
+	}
+	var ahead bool
+	err = v.rows.Read(ctx, func(c Reader) (err error) {
+		ahead, err = isAhead(ctx, c, v.now())
+		return err
+	})
+	if err != nil || !ahead {
+		return all, err
+	}
+	if err := v.cutTimes(ctx); err != nil {
+		return nil, err
+	}
+	all, _, _, err = v.due(ctx)
+	return all, err
+}
+
+// dueQuery is all that waits and may end by itself, by function and time; whether the function can be claimed, and
+// whether a time lies ahead.
+const dueQuery = `SELECT f.id, w.not_before, w.since,
+		NOT w.parked AND NOT EXISTS (SELECT 1 FROM leases l JOIN runs r ON r.id = l.run
+			WHERE l.function = f.n AND l.life = ?1 AND l.expires > ?2 AND json_extract(r.plan, '$.claimed') < ?3),
+		ifnull(f.last_execution > ?2, 0) OR NOT w.parked AND (ifnull(w.not_before > ?2, 0) OR w.since > ?2)
+	FROM (SELECT function, not_before, since, parked FROM pending
+		UNION ALL SELECT function, not_before, since, parked FROM ranges WHERE NOT parked) w
+	JOIN functions f ON f.n = w.function WHERE f.enabled ORDER BY f.id, w.not_before`
+
+// due is what can be claimed, now or later. waiting says that there is something that may end by itself, or is parked;
+// later, that some time of it lies ahead.
+func (v *Vault) due(ctx context.Context) (all []vault.Due, waiting, later bool, err error) {
+	now := v.now()
+	args := []any{v.life, now.UnixMicro(), backlog.ClaimedBefore(now).Format(claimedBefore)}
+	err = v.rows.ReadOne(ctx, func(c Reader) error {
+		return c.Each(context.WithoutCancel(ctx), dueQuery, args, func(scan func(...any) error) (err error) {
+			var (
+				id         string
+				at, since  sql.NullInt64
+				may, ahead bool
+			)
+			waiting = true
+			if err := scan(&id, &at, &since, &may, &ahead); err != nil {
+				return err
+			}
+			later = later || ahead
+			if !may || !at.Valid {
+				return nil
+			}
+			d := vault.Due{At: fromMicros(at), Since: fromMicros(since)}
+			if d.Function, err = hat.ParseFunctionID(id); err != nil {
+				return errDamagedRow
+			}
+			if n := len(all); n == 0 || all[n-1].Function != d.Function {
+				all = append(all, d)
+			} else if last := &all[n-1]; d.Since.Before(last.Since) {
+				last.Since = d.Since
+			}
+			return nil
+		})
+	})
+	slices.SortStableFunc(all, func(a, b vault.Due) int { return a.At.Compare(b.At) })
+	return all, waiting, later, err
+}
+
+// Claim: see vault.Work. T2.
+func (v *Vault) Claim(ctx context.Context, c vault.Claim) (p plan.Plan, err error) {
+	var refused error
+	err = v.write(ctx, "claim", func(t *tx) error {
+		// A lapsed lease is ended also if the claim then comes to nothing.
+		p, refused, err = t.claim(c)
+		return err
+	})
+	if err = cmp.Or(err, refused); err != nil {
+		return plan.Plan{}, fmt.Errorf("claim %s: %w", c.Function, err)
+	}
+	return p, nil
+}
+
+func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
+	// Whoever asked may have waited for a place for minutes.
+	by, moved, err := t.recognise(c.By)
+	if err == nil && moved {
+		err = by.Check(access.TriggerFunction(c.Function))
+	}
+	if err != nil {
+		return p, nil, err
+	}
+	f, err := oneFunction(t.ctx, t.Tx, t.v.grants, c.Function)
+	if errors.Is(err, vault.ErrNotFound) || err == nil && !f.Enabled {
+		return p, vault.ErrNotEnabled, nil
+	}
+	if err == nil {
+		f, err = t.inFlight(f)
+	}
+	if err != nil {
+		return p, nil, err
+	}
+	now := c.Now.UTC().Truncate(time.Microsecond)
+	ready, err := f.Ready(t.v.life, now, rand.Float64())
+	if errors.Is(err, vault.ErrBusy) {
+		return p, err, nil
+	}
+	if f, err = t.take(f, ready, vault.Output{}, nil); err != nil {
+		return p, nil, err
+	}
+	if c.Cause != plan.ByData || f.Next(now) != nil {
+		if refused, err := t.notFull(now); refused != nil || err != nil {
+			return p, refused, err
+		}
+		if refused, err := t.withinQuota(c.Quota, c.Function, now); refused != nil || err != nil {
+			return p, refused, err
+		}
+	}
+	t.grows = traces // not ending anything: the reserve is not for it
+	b, p, refused := f.Claim(backlog.Claim{
+		Run: c.Run, Cause: c.Cause, Now: now, Expires: c.Expires.UTC().Truncate(time.Microsecond), UseAll: c.UseAll,
+		Newest: t.seq, Life: t.v.life,
+	})
+	if refused != nil {
+		return p, refused, nil
+	}
+	if p.Part, err = t.formers(p.Part); err != nil {
+		return p, nil, err
+	}
+	text, err := encodePlan(p)
+	if err != nil {
+		return p, nil, err
+	}
+	if _, err := t.Exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, duplicates) VALUES (?, ?, ?, ?, ?, 0)`,
+		p.Run.Bytes(), f.Grant.Function.String(), f.GrantID, string(vault.RunPlanned), text); err != nil {
+		return p, nil, err
+	}
+	if err := t.changedRun(p.Run); err != nil {
+		return p, nil, err
+	}
+	if _, err := t.Exec(t.ctx, "INSERT INTO leases (function, run, epoch, expires, life) VALUES (?, ?, ?, ?, ?)",
+		f.n, p.Run.Bytes(), p.Epoch, p.Expires.UnixMicro(), t.v.life); err != nil {
+		return p, nil, err
+	}
+	_, err = t.save(f, b)
+	return p, nil, err
+}
+
+// held is the function with the run in flight, which the plan was claimed for, or vault.ErrStale.
+func (t *tx) held(p plan.Plan) (f function, err error) {
+	f, err = oneFunction(t.ctx, t.Tx, t.v.grants, p.Grant.Function)
+	if errors.Is(err, vault.ErrNotFound) {
+		return f, vault.ErrStale
+	}
+	if err == nil {
+		f, err = t.inFlight(f)
+	}
+	if err == nil {
+		err = f.Holds(p, t.v.life)
+	}
+	if err != nil {
+		return f, err
+	}
+	if planned := f.Lease.Plan; p.Upto > planned.Upto || p.Upto < planned.After {
+		return f, fmt.Errorf("run %s: it covers up to %d, outside its plan", p.Run, p.Upto)
+	}
+	return f, nil
+}
+
+// ran is the stored plan with what the engine may say of it: how far the run really went, and which code it was.
+func ran(f function, p plan.Plan) plan.Plan {
+	ran := f.Lease.Plan
+	ran.Upto, ran.Most, ran.Grant.Version, ran.Grant.Digest = p.Upto, p.Most, p.Grant.Version, p.Grant.Digest
+	return ran
+}
+
+// Commit: see vault.Work. T3. A plan whose Upto the engine lowered leaves the rest pending.
+func (v *Vault) Commit(ctx context.Context, p plan.Plan, out vault.Output) (done vault.Committed, err error) {
+	begun := time.Now()
+	err = v.write(ctx, "commit", func(t *tx) error {
+		done, err = t.commit(p, out, begun)
+		return err
+	})
+	if err != nil {
+		return vault.Committed{}, fmt.Errorf("commit run %s: %w", p.Run, err)
+	}
+	return done, nil
+}
+
+// commit stores with the run how long saving took, from begun to right before the file is synced: the run's row can't
+// tell what happens after it.
+func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.Committed, err error) {
+	f, err := t.held(p)
+	if err != nil {
+		return done, err
+	}
+	planned := f.Lease.Plan
+	p = ran(f, p)
+	var by author
+	if by.user, by.userID, err = t.owner(); err != nil {
+		return done, err
+	}
+	by.run, by.chain = p.Run, append(slices.Clone(p.Chain), f.Grant.Function)
+	if by.chainN, err = t.chain(by.chain); err != nil {
+		return done, err
+	}
+	if len(out.Responses) > 0 {
+		t.grows = traces
+	}
+	w := &writing{asFunction: access.AsFunction(by.userID, f.Grant), by: by, keeps: keeps(f, p)}
+	for i, r := range out.Responses {
+		if err := t.respond(w, i, r); err != nil {
+			return done, err
+		}
+	}
+	if err := t.supersede(f, p, planned, w); err != nil {
+		return done, err
+	}
+	if len(w.written) > 0 {
+		t.grows = fully
+	}
+	step, err := f.Commit(p, t.now)
+	if err == nil {
+		step, err = step.Run(t.stored)
+	}
+	if err != nil {
+		return done, err
+	}
+	// Before what it wrote is raised: who reads that may be the function itself, by way of a wider bundle.
+	if f, err = t.save(f, step.Backlog); err != nil {
+		return done, err
+	}
+	if err := t.raise(w.events); err != nil {
+		return done, err
+	}
+	out.Stats.Timing.Save = time.Since(begun)
+	done = vault.Committed{Written: w.written, Duplicates: w.duplicates, Kept: w.kept, Superseded: len(w.gone)}
+	return done, t.end(f, step.Ended, out, w)
+}
+
+// Fail: see vault.Work.
+func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *hat.Fault) error {
+	err := v.write(ctx, "fail", func(t *tx) error {
+		f, err := t.held(p)
+		if err != nil {
+			return err
+		}
+		out.Responses = nil
+		_, err = t.take(f, f.Fail(ran(f, p), fault, t.now, rand.Float64()), out, nil)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("fail run %s: %w", p.Run, err)
+	}
+	return nil
+}
+
+// Abandon: see vault.Work.
+func (v *Vault) Abandon(ctx context.Context, p plan.Plan) error {
+	err := v.write(ctx, "abandon", func(t *tx) error {
+		f, err := t.held(p)
+		if err != nil {
+			return err
+		}
+		_, err = t.take(f, f.Abandon(ran(f, p)), vault.Output{}, nil)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("abandon run %s: %w", p.Run, err)
+	}
+	return nil
+}
+
+// statsText is what table runs holds of a run's figures.
+type statsText struct {
+	vault.Stats
+	Kept       int `json:"kept,omitempty"`
+	Superseded int `json:"superseded,omitempty"`
+}
+
+// end stores how a run ended, with its receipt, and gives its lease back.
+func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error {
+	p, state, fault := e.Plan, e.State, e.Fault
+	if w == nil {
+		w = &writing{}
+	}
+	fact := receipt.Fact{
+		Kind: receipt.Run, Function: f.Grant.Function, Version: p.Grant.Version.String(), Package: p.Grant.Digest,
+		Output: p.Grant.Output, Run: p.Run, Replaces: p.Replaces, Attempt: p.Attempt, After: p.After, Upto: p.Upto, Outcome: string(state),
+		Read:      &receipt.Records{Count: out.Stats.Read, IDs: out.Stats.ReadIDs},
+		Endpoints: w.endpoints(),
+		Bytes:     &receipt.Bytes{In: out.Stats.InBytes, Out: out.Stats.OutBytes},
+		Timings: receipt.Timings{
+			Queue: out.Stats.Timing.Queue.Microseconds(), Sandbox: out.Stats.Timing.Sandbox.Microseconds(),
+			Bundle: out.Stats.Timing.Bundle.Microseconds(), Query: out.Stats.Timing.Query.Microseconds(),
+			Process: out.Stats.Timing.Process.Microseconds(), Save: out.Stats.Timing.Save.Microseconds(),
+		},
+	}
+	var asked any
+	if out.Stats.Bundle != nil {
+		text, err := json.Marshal(*out.Stats.Bundle)
+		if err != nil {
+			return err
+		}
+		asked, fact.Bundle = string(text), out.Stats.Bundle.Digest()
+	}
+	if fault != nil {
+		fact.Fault = fault.Code
+	}
+	if state == vault.RunCommitted {
+		fact.Written = receipt.RecordsOf(w.ids)
+		fact.Contents, fact.Ended, fact.Dropped = w.contents, receipt.SpansOf(w.ended), receipt.SpansOf(w.dropped)
+		if len(w.gone) > 0 {
+			fact.Erased = receipt.RecordsOf(w.gone)
+		}
+		if len(w.forgotten) > 0 {
+			fact.Forgotten = receipt.RecordsOf(w.forgotten)
+		}
+		if w.first > 0 {
+			fact.First, fact.Last = w.first, t.seq
+		}
+	}
+	if err := t.receipt(fact); err != nil {
+		return err
+	}
+	text, err := encodePlan(p)
+	if err != nil {
+		return err
+	}
+	out.Stats.Bundle = nil
+	stats, err := json.Marshal(statsText{out.Stats, w.kept, len(w.gone)})
+	if err != nil {
+		return err
+	}
+	// The state is asked once more: a run ends once, whatever else went wrong.
+	changed, err := t.Exec(t.ctx, `UPDATE runs SET state = ?, plan = ?, ended = ?, fault = ?, stats = ?, asked = ?,
+		read_ids = ?, duplicates = ?, log = ? WHERE id = ? AND state = ?`,
+		string(state), text, t.now.UnixMicro(), faultText(fault), string(stats), asked, out.Stats.ReadIDs[:], w.duplicates,
+		out.Log, p.Run.Bytes(), string(vault.RunPlanned))
+	if err != nil {
+		return err
+	}
+	if changed != 1 {
+		return vault.ErrStale
+	}
+	if err := t.changedRun(p.Run); err != nil {
+		return err
+	}
+	_, err = t.Exec(t.ctx, "DELETE FROM leases WHERE function = ? AND run = ?", f.n, p.Run.Bytes())
+	return err
+}
+
+// stopped records that data did not make a function due because of the chain of functions behind it: a run that was
+// refused before it began. Its Attempt is 0.
+func (t *tx) stopped(f function, v trigger.Verdict) error {
+	fault := hat.NewFault(hat.Owner, codeTooLong, fmt.Sprintf("the data has come through %d functions already", trigger.MaxDepth))
+	if v.Stopped == trigger.ChainVisited {
+		fault = hat.NewFault(hat.Owner, codeVisited, "the data comes from this function by way of others; running it again would go in circles")
+	}
+	p := plan.Plan{
+		Run: hat.NewRunID(), Grant: f.Grant, Cause: plan.ByData, Window: plan.Window(t.now, f.LastExecution, false),
+		After: f.Cursor, Upto: v.StoppedAt, Due: t.now, Claimed: t.now, Expires: t.now, LastExecution: f.LastExecution, Chain: v.StoppedChain,
+	}
+	text, err := encodePlan(p)
+	if err != nil {
+		return err
+	}
+	_, err = t.Exec(t.ctx, `INSERT INTO runs (id, function, granted, state, plan, ended, fault, duplicates)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 0)`,
+		p.Run.Bytes(), f.Grant.Function.String(), f.GrantID, string(vault.RunRefused), text, t.now.UnixMicro(), faultText(fault))
+	if err != nil {
+		return err
+	}
+	return t.changedRun(p.Run)
+}
