@@ -1,4 +1,4 @@
-package sqlite
+package ledger
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const pausedQuery = `WHERE f.enabled AND (
 // EndPauses: see vault.Work. It is asked at each look at a HAT with something that waits for its time, so it looks before it
 // writes.
 func (v *Vault) EndPauses(ctx context.Context, would func(access.Grant) (hat.Version, string, bool)) (some bool, err error) {
-	err = v.read(ctx, func(c *conn) error {
+	err = v.rows.Read(ctx, func(c Reader) error {
 		_, some, err = endedPauses(ctx, c, nil, v.now(), would)
 		return err
 	})
@@ -27,7 +27,7 @@ func (v *Vault) EndPauses(ctx context.Context, would func(access.Grant) (hat.Ver
 		return false, err
 	}
 	err = v.write(ctx, "pauses", func(t *tx) error {
-		ended, _, err := endedPauses(t.ctx, t.conn, t.v.grants, t.now, would)
+		ended, _, err := endedPauses(t.ctx, t.Tx, t.v.grants, t.now, would)
 		for _, e := range ended {
 			if err == nil {
 				_, err = t.save(e.was, e.is.Backlog)
@@ -41,7 +41,7 @@ func (v *Vault) EndPauses(ctx context.Context, would func(access.Grant) (hat.Ver
 type endedPause struct{ was, is function }
 
 // endedPauses are the functions of which some pause ends, as they were and as they are then.
-func endedPauses(ctx context.Context, c *conn, known map[access.GrantID]access.Grant, now time.Time, would func(access.Grant) (hat.Version, string, bool)) (ended []endedPause, some bool, err error) {
+func endedPauses(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, now time.Time, would func(access.Grant) (hat.Version, string, bool)) (ended []endedPause, some bool, err error) {
 	all, err := functions(ctx, c, known, pausedQuery, now.UnixMicro())
 	if err != nil {
 		return nil, false, err
@@ -80,8 +80,8 @@ func endedPauses(ctx context.Context, c *conn, known map[access.GrantID]access.G
 }
 
 // codeOf is the version and the package a run was made with.
-func codeOf(ctx context.Context, c *conn, run hat.RunID) (version, digest string, err error) {
+func codeOf(ctx context.Context, c Reader, run hat.RunID) (version, digest string, err error) {
 	var v, d sql.NullString
-	err = c.get(ctx, "SELECT json_extract(plan, '$.version'), json_extract(plan, '$.package') FROM runs WHERE id = ?", []any{run.Bytes()}, &v, &d)
+	err = c.Get(ctx, "SELECT json_extract(plan, '$.version'), json_extract(plan, '$.package') FROM runs WHERE id = ?", []any{run.Bytes()}, &v, &d)
 	return v.String, d.String, err
 }
