@@ -355,7 +355,10 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 					}
 					release()
 					opened, release = openVault(t, s, "alice")
-					checkIndex(t, opened.(*ledger.Vault))
+					err := opened.(*ledger.Vault).Rows().Read(t.Context(), func(c ledger.Reader) error { return compareIndex(t, c) })
+					if err != nil && !errors.Is(err, vault.ErrClosed) { // the next piece may have failed already
+						t.Error(err)
+					}
 				}
 			}
 			v := opened.(*ledger.Vault)
