@@ -14,21 +14,53 @@ import (
 // So a large erasure is written down first, in table erasures, and done in pieces, each with its receipt and with the log
 // emptied behind it. Whoever asked waits for the last piece. If we stop between two, the next life does the rest.
 
-// A piece has at most so many records, and so many bytes of data and one record more.
+// A piece has at most so many records, so many bytes of data and one record more, and so many places in groups of links. A
+// record with more places leaves its groups in pieces before it goes.
 const (
 	pieceRecords = 1000
 	pieceBytes   = 1 << 20
+	pieceLinks   = 5000
 )
 
 // large says that these are too many for one transaction.
-func large(gone, superseded []stored) bool {
+func (t *tx) large(gone, superseded []stored) (bool, error) {
 	size := 0
 	for _, all := range [][]stored{gone, superseded} {
 		for _, s := range all {
 			size += s.size
 		}
 	}
-	return len(gone)+len(superseded) > 1 && (size > pieceBytes || len(gone)+len(superseded) > pieceRecords)
+	if len(gone)+len(superseded) > 1 && (size > pieceBytes || len(gone)+len(superseded) > pieceRecords) {
+		return true, nil
+	}
+	links := 0
+	for _, s := range gone {
+		n, err := t.links(s.born)
+		if links += n; err != nil || links > pieceLinks {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// links is in how many groups a record is, and one more than a piece has at the most.
+func (t *tx) links(born int64) (n int, err error) {
+	err = t.Get(t.ctx, "SELECT count(*) FROM (SELECT 1 FROM members WHERE record = ? LIMIT ?)", []any{born, pieceLinks + 1}, &n)
+	return n, err
+}
+
+// unlink takes a record out of a piece's number of its groups.
+func (t *tx) unlink(born int64) error {
+	var upto int64
+	err := t.Get(t.ctx, "SELECT max(grp) FROM (SELECT grp FROM members WHERE record = ? ORDER BY grp LIMIT ?)", []any{born, pieceLinks}, &upto)
+	if err != nil {
+		return err
+	}
+	if err := t.dissolve(born, upto); err != nil {
+		return err
+	}
+	_, err = t.Exec(t.ctx, "DELETE FROM members WHERE record = ? AND grp <= ?", born, upto)
+	return err
 }
 
 // An eraser is who asked, as the receipts name them.
@@ -107,7 +139,9 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 			if err = p.add(recordsToErase+" WHERE r.id = ?", false, id); err == nil {
 				err = p.add(supersededToErase+" WHERE r.id = ?", true, id)
 			}
-			ids = ids[16:]
+			if p.waits == 0 {
+				ids = ids[16:]
+			}
 		}
 		if err == nil && len(ids) > 0 {
 			_, err = t.Exec(t.ctx, "UPDATE erasures SET records = ? WHERE n = ?", ids, n)
@@ -120,6 +154,12 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 		if err := t.erase(by, p.gone, p.superseded); err != nil {
 			return false, err
 		}
+	}
+	if p.waits != 0 {
+		if len(p.gone)+len(p.superseded) == 0 {
+			err = t.unlink(p.waits)
+		}
+		return true, err
 	}
 	if p.full && (endpoint.Valid || len(ids) > 0) {
 		return true, nil
@@ -139,8 +179,9 @@ const (
 type piece struct {
 	t                *tx
 	gone, superseded []stored
-	size             int
+	size, links      int
 	full             bool
+	waits            int64 // born of a record that has too many places in groups for this piece; 0: none
 }
 
 var errEnough = errors.New("the piece is full")
@@ -167,6 +208,14 @@ func (p *piece) add(query string, superseded bool, args ...any) error {
 		if superseded {
 			p.superseded = append(p.superseded, s)
 		} else {
+			links, err := p.t.links(s.born)
+			if err != nil {
+				return err
+			}
+			if p.links += links; p.links > pieceLinks {
+				p.full, p.waits = true, s.born
+				return errEnough
+			}
 			p.gone = append(p.gone, s)
 		}
 		p.size += s.size

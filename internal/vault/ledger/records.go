@@ -419,7 +419,11 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 			}
 			gone = append(gone, s)
 		}
-		if !large(gone, superseded) {
+		large, err := t.large(gone, superseded)
+		if err != nil {
+			return err
+		}
+		if !large {
 			return t.erase(eraserOf(c), gone, superseded)
 		}
 		var all []byte
@@ -457,6 +461,8 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 			}
 			writer = by.user
 		}
+		query += " LIMIT ?" // one more than a piece has: the rest is read piece by piece
+		args = append(args, pieceRecords+1)
 		var gone []stored
 		err := t.Each(t.ctx, query, args, func(scan func(...any) error) error {
 			s := stored{at: e}
@@ -475,7 +481,11 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 		if err != nil || len(gone) == 0 && len(superseded) == 0 {
 			return err
 		}
-		if !large(gone, superseded) {
+		large, err := t.large(gone, superseded)
+		if err != nil {
+			return err
+		}
+		if !large {
 			return t.erase(eraserOf(c), gone, superseded)
 		}
 		n, err := t.endpoint(e)
@@ -521,16 +531,6 @@ func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 		return err
 	}
 	return t.receipt(fact)
-}
-
-func (t *tx) groupsOf(born int64) (groups []int64, err error) {
-	err = t.Each(t.ctx, "SELECT grp FROM members WHERE record = ?", []any{born}, func(scan func(...any) error) error {
-		var g int64
-		err := scan(&g)
-		groups = append(groups, g)
-		return err
-	})
-	return groups, err
 }
 
 // Link: see vault.Records.

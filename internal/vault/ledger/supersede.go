@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"she/internal/access"
 	"she/internal/hat"
@@ -247,8 +248,7 @@ func (t *tx) forgetResults(f function, w *writing) error {
 
 // remove takes a record out of what the log says now.
 func (t *tx) remove(s stored) error {
-	groups, err := t.groupsOf(s.born)
-	if err != nil {
+	if err := t.dissolve(s.born, maxGroup); err != nil {
 		return err
 	}
 	if err := t.unindex(s.endpoint, s.born); err != nil {
@@ -262,13 +262,17 @@ func (t *tx) remove(s stored) error {
 	}
 	t.records--
 	clear(t.v.filled)
-	for _, g := range groups {
-		if _, err := t.Exec(t.ctx,
-			"DELETE FROM groups WHERE n = ? AND (SELECT count(*) FROM members WHERE grp = groups.n) < 2", g); err != nil {
-			return err
-		}
-	}
 	return nil
+}
+
+const maxGroup = math.MaxInt64
+
+// dissolve removes those of the record's groups, up to number upto, that are none without it. It looks at no more than three
+// members of each: a group may have all records of the HAT, and they may be removed one after the other.
+func (t *tx) dissolve(born, upto int64) error {
+	_, err := t.Exec(t.ctx, `DELETE FROM groups WHERE n IN (SELECT grp FROM members WHERE record = ? AND grp <= ?)
+		AND NOT EXISTS (SELECT 1 FROM members WHERE grp = groups.n LIMIT 1 OFFSET 2)`, born, upto)
+	return err
 }
 
 // Superseded: see vault.Runs. A limit of 0 or less means 100.
@@ -306,13 +310,16 @@ func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, a
 	return all, err
 }
 
-// supersededOf are the superseded records that the caller may erase: of an id, or at an endpoint.
+// supersededOf are the superseded records that the caller may erase, of an id or at an endpoint, and at most one more than a
+// piece has.
 func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permission, where string, args ...any) (all []stored, err error) {
 	query := "SELECT s.id, e.name, s.seq, octet_length(s.data) FROM superseded s JOIN endpoints e ON e.n = s.endpoint WHERE " + where
 	if !c.IsOwner() {
 		query += " AND s.user = (SELECT n FROM users WHERE id = ?)"
 		args = append(args, c.UserID().Bytes())
 	}
+	query += " LIMIT ?"
+	args = append(args, pieceRecords+1)
 	err = t.Each(t.ctx, query, args, func(scan func(...any) error) (err error) {
 		var (
 			s    stored

@@ -187,3 +187,27 @@ func BenchmarkScan(b *testing.B) {
 		})
 	}
 }
+
+// Erasing a group of linked records. The time for each record does not grow with the group.
+func BenchmarkEraseGroup(b *testing.B) {
+	for _, n := range []int{1000, 40_000} {
+		b.Run(fmt.Sprintf("records=%d", n), func(b *testing.B) {
+			s := newStore(b, b.TempDir(), Options{})
+			alice := create(b, s, "alice")
+			v, release := openVault(b, s, "alice")
+			defer release()
+			for b.Loop() {
+				b.StopTimer()
+				all := many(b, v, alice, "a/group", n)
+				group := make([]int, n)
+				for i := range group {
+					group[i] = i
+				}
+				linked(b, s, all, group)
+				b.StartTimer()
+				must(b, 0, v.EraseEndpoint(b.Context(), alice, all[0].Endpoint))
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/record")
+		})
+	}
+}

@@ -7,12 +7,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
@@ -141,5 +144,113 @@ func TestErasingOnAFullDisk(t *testing.T) {
 			must(t, 0, write(t, other, bob, `"later"`))
 			vaulttest.CheckHAT(t, other)
 		})
+	}
+}
+
+// many stores so many small records at once.
+func many(t testing.TB, v vault.Vault, c access.Caller, endpoint string, n int) []hat.Record {
+	t.Helper()
+	drafts := make([]hat.Draft, n)
+	for i := range drafts {
+		drafts[i] = hat.Draft{Endpoint: must2(hat.ParseEndpoint(endpoint)), Data: dataOf(t, fmt.Sprintf(`{"n":%d}`, i))}
+	}
+	return must2(v.Append(t.Context(), c, drafts, false))
+}
+
+// linked makes groups of the records, each of them by its number in all.
+func linked(t testing.TB, s *Store, all []hat.Record, groups ...[]int) {
+	t.Helper()
+	must(t, 0, s.fileOf("alice").Write(t.Context(), "link", func(tx ledger.Tx) error {
+		for _, group := range groups {
+			var n int64
+			if err := tx.Get(t.Context(), "INSERT INTO groups DEFAULT VALUES RETURNING n", nil, &n); err != nil {
+				return err
+			}
+			for _, i := range group {
+				if _, err := tx.Exec(t.Context(), "INSERT INTO members (grp, record) VALUES (?, ?)", n, int64(all[i].Born)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
+}
+
+// groups counts them, and their members.
+func groups(t testing.TB, s *Store) string {
+	t.Helper()
+	var groups, members int
+	must(t, 0, s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) error {
+		return c.Get(t.Context(), "SELECT (SELECT count(*) FROM groups), (SELECT count(*) FROM members)", nil, &groups, &members)
+	}))
+	return fmt.Sprintf("%d groups, %d members", groups, members)
+}
+
+// A record in very many groups leaves them in pieces, too, before it is erased; the next life does the rest.
+func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
+	for _, byID := range []bool{false, true} {
+		t.Run(fmt.Sprint("by id ", byID), func(t *testing.T) {
+			var pieces atomic.Int64
+			s := newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
+				if (slices.Contains(ops, "erase") || slices.Contains(ops, "chore")) && persisted && pieces.Add(1) == 2 {
+					return errors.New("the server stops")
+				}
+				return nil
+			}})
+			alice := create(t, s, "alice")
+			v, release := openVault(t, s, "alice")
+			const spokes = 15_001
+			hub := many(t, v, alice, "a/hub", 1)
+			pairs := make([][]int, spokes)
+			for i := range pairs {
+				pairs[i] = []int{0, i + 1}
+			}
+			linked(t, s, append(hub, many(t, v, alice, "a/spoke", spokes)...), pairs...)
+			erase := func() error { return v.EraseEndpoint(t.Context(), alice, must2(hat.ParseEndpoint("a/hub"))) }
+			if byID {
+				erase = func() error { return v.Erase(t.Context(), alice, []hat.RecordID{hub[0].ID}) }
+			}
+			if err := erase(); err == nil {
+				t.Fatal("it did not stop")
+			}
+			release()
+			v, release = openVault(t, s, "alice")
+			defer release()
+			wait(t, "the rest is erased", func() bool {
+				held, _, err := v.Storage(t.Context(), alice)
+				must(t, 0, err)
+				return held.Records == spokes
+			})
+			if n := pieces.Load(); n < 4 {
+				t.Errorf("%d groups went in %d pieces", spokes, n)
+			}
+			if left := groups(t, s); left != "0 groups, 0 members" {
+				t.Errorf("%s are left", left)
+			}
+			vaulttest.CheckHAT(t, v)
+		})
+	}
+}
+
+// A group stays as long as two of its records do.
+func TestErasingMembersOfAGroup(t *testing.T) {
+	s := newStore(t, t.TempDir(), Options{})
+	alice := create(t, s, "alice")
+	v, release := openVault(t, s, "alice")
+	defer release()
+	all := stuff(t, v, alice, "a/x", 4, 10)
+	ids := make([]hat.RecordID, len(all))
+	for i, r := range all {
+		ids[i] = r.ID
+	}
+	must(t, 0, v.Link(t.Context(), alice, ids))
+	must(t, 0, v.Link(t.Context(), alice, ids[:2]))
+	for i, want := range []string{"2 groups, 6 members", "1 groups, 3 members", "1 groups, 2 members", "0 groups, 0 members"} {
+		if i > 0 {
+			must(t, 0, v.Erase(t.Context(), alice, ids[i-1:i]))
+		}
+		if got := groups(t, s); got != want {
+			t.Errorf("after %d erasures: %s, want %s", i, got, want)
+		}
 	}
 }
