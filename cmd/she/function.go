@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"io"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -14,7 +16,8 @@ func functionCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the registered functions: available or not, and why not",
 		Long: "Lists the functions of the running server or, if none runs, those of --config. Whether a function is available " +
-			"is known only to a running server, which has asked it for its configuration.",
+			"is known to a server that has asked it for its configuration; until it has answered, what the server before knew last is " +
+			"shown, with the time. RUNS and FAILED count the runs of this package, of all HATs.",
 		Example: "  she function list --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,7 +35,7 @@ func functionCommand() *cobra.Command {
 }
 
 func printFunctions(w io.Writer, functions []functionView) {
-	t := newTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "WARM-UP", "AVAILABLE")
+	t := newTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "RUNS", "FAILED", "LAST RUN", "WARM-UP", "AVAILABLE")
 	for _, f := range functions {
 		available := "yes"
 		if !f.Available {
@@ -41,11 +44,19 @@ func printFunctions(w io.Writer, functions []functionView) {
 				available = "not asked yet"
 			}
 		}
+		if !f.AsOf.IsZero() {
+			available += ", as last known at " + f.AsOf.Format(time.DateTime) + "; not asked again yet"
+		}
+		last := ""
+		if !f.Runs.Last.IsZero() {
+			last = f.Runs.Last.Format(time.DateTime) + " " + f.Runs.LastState
+		}
 		warmUp := cmp.Or(f.Sample, "yes")
 		if !f.WarmUp {
 			warmUp = "no"
 		}
-		t.row(f.ID, f.Version, f.Runtime, f.Trigger, strings.Join(f.Reads, " "), f.Output, warmUp, available)
+		t.row(f.ID, f.Version, f.Runtime, f.Trigger, strings.Join(f.Reads, " "), f.Output,
+			strconv.Itoa(f.Runs.Committed+f.Runs.Failed), strconv.Itoa(f.Runs.Failed), last, warmUp, available)
 	}
 	t.flush()
 	for _, f := range functions {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/catalog"
 	"she/internal/directory"
 	"she/internal/engine"
 	"she/internal/hat"
@@ -64,6 +65,9 @@ type functionView struct {
 	Problem   string   `json:"problem,omitempty"`
 	Said      string   `json:"said,omitempty"` // what it printed and reported instead of its configuration, before there was data
 	Warnings  []string `json:"warnings,omitempty"`
+	// AsOf is when this was last known, if the running server has not asked it yet.
+	AsOf time.Time    `json:"asOf,omitzero"`
+	Runs catalog.Runs `json:"runs"` // of all HATs
 }
 
 type runView struct {
@@ -310,7 +314,7 @@ func (n *node) listFunctions(*http.Request) (any, error) {
 	for _, f := range n.functions() {
 		v := functionView{
 			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
-			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Sample: f.Sample, Warnings: f.Warnings,
+			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Sample: f.Sample, Warnings: f.Warnings, AsOf: f.AsOf, Runs: f.Runs,
 			NoCopies: noCopies[f.Process.Name+" "+f.Registered.Version.String()],
 		}
 		if f.Problem != nil {
@@ -391,25 +395,30 @@ func (n *node) listRuns(r *http.Request) (any, error) {
 	if err != nil || limit < 1 || limit > 10_000 {
 		return nil, errors.New("the limit must be 1 to 10000")
 	}
-	views := []runView{}
-	const page = 16 // each run can name a hundred thousand records
-	for before := (hat.RunID{}); limit > 0; limit -= page {
-		runs, err := v.Runs(r.Context(), access.Operator(), f, before, min(limit, page))
+	var before hat.RunID
+	if s := r.FormValue("before"); s != "" {
+		if before, err = hat.ParseRunID(s); err != nil {
+			return nil, err
+		}
+	}
+	page, err := v.RunsPage(r.Context(), access.Operator(), f, before, limit)
+	if err != nil {
+		return nil, err
+	}
+	list := listed[runView]{Items: []runView{}, Total: page.Total}
+	for run, err := range vault.EachRun(r.Context(), v, access.Operator(), f, before, page) {
 		if err != nil {
 			return nil, err
 		}
-		for _, run := range runs {
-			if err := grow(r, 2<<10+160*int64(len(run.Written))); err != nil {
-				return nil, fmt.Errorf("list %d runs: %w; ask for fewer", limit, err)
-			}
-			views = append(views, viewRun(run))
-			before = run.Plan.Run
+		if err := grow(r, 2<<10+160*int64(len(run.Written))); err != nil {
+			return nil, fmt.Errorf("list %d runs: %w; ask for fewer", limit, err)
 		}
-		if len(runs) < page {
-			break
-		}
+		list.Items = append(list.Items, viewRun(run))
 	}
-	return views, nil
+	if page.More {
+		list.Next = page.Last.String()
+	}
+	return list, nil
 }
 
 func (n *node) showRun(r *http.Request) (any, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
 	"she/internal/access"
 	"she/internal/catalog"
@@ -27,6 +28,7 @@ type node struct {
 	vaults    *sqlite.Store
 	logins    *httpapi.Logins // for the public address and the operator's commands together
 	functions func() []catalog.Function
+	loaded    []catalog.Function  // at the start, the last of an id is the current one
 	former    []catalog.Function  // published once and replaced since; grants may name them
 	runner    *engine.Engine      // at work only while a server runs
 	metrics   *metrics.Metrics    // nil: no server runs
@@ -89,8 +91,24 @@ func (n *node) load(ctx context.Context, dir string, config Config, wall invoker
 		}
 		loaded = append(slices.Clone(n.former), loaded...) // the last of an id is the current one
 	}
-	n.functions = func() []catalog.Function { return loaded }
+	loaded = catalog.Recall(dir, loaded)
+	n.loaded = loaded
+	n.functions = func() []catalog.Function {
+		seen := slices.Clone(loaded)
+		for i := range seen {
+			seen[i] = seen[i].Seen()
+		}
+		return seen
+	}
 	return c, nil
+}
+
+// keepKnown keeps what is known of functions in the data directory, for the next start; now may be nil.
+func keepKnown(data string, now func() time.Time) func([]catalog.Function) error {
+	if now == nil {
+		now = time.Now
+	}
+	return func(all []catalog.Function) error { return catalog.Keep(data, all, now()) }
 }
 
 // places is how many vaults may be open at once. Each run keeps one, and others must not wait for that.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 )
 
 func runsCommand() *cobra.Command {
-	var data, hatName, function string
+	var data, hatName, function, before string
 	var limit int
 	ls := &cobra.Command{
 		Use:     "ls",
@@ -20,16 +21,17 @@ func runsCommand() *cobra.Command {
 		Example: "  she runs ls --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var runs []runView
-			path := hatPath(hatName) + "/runs?limit=" + strconv.Itoa(limit) + "&function=" + function
-			if err := ask(cmd.Context(), data, "", "GET", path, nil, &runs); err != nil {
+			var runs listed[runView]
+			query := url.Values{"limit": {strconv.Itoa(limit)}, "function": {function}, "before": {before}}
+			if err := ask(cmd.Context(), data, "", "GET", hatPath(hatName)+"/runs?"+query.Encode(), nil, &runs); err != nil {
 				return err
 			}
-			return show(cmd, runs, func(w io.Writer) { printRuns(w, runs) })
+			return showListed(cmd, runs, "--before", printRuns)
 		},
 	}
 	ls.Flags().StringVar(&function, "function", "", "only runs of this function")
 	ls.Flags().IntVar(&limit, "limit", 50, "at most so many")
+	ls.Flags().StringVar(&before, "before", "", "only runs older than this one: the next page")
 
 	var withLog, passwordStdin bool
 	showOne := &cobra.Command{

@@ -307,11 +307,11 @@ func (s *story) untilRun(function string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var runs []runView
+		var runs listed[runView]
 		if err := m.call(context.Background(), "GET", hatPath(s.name)+"/runs?limit=10&function="+function, nil, &runs); err != nil {
 			return err
 		}
-		for _, r := range runs {
+		for _, r := range runs.Items {
 			if r.Fault != nil {
 				return nil
 			}

@@ -173,8 +173,8 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	shares := engine.NewShares(0)
 	s.engine = engine.New(engine.Options{
-		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.functions(), Log: log, Parallel: runs, Now: o.now,
-		Quota: o.config.Quota, Memory: memory, Waits: waitsIn(o.data), Proposed: s.node.proposed(log),
+		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.loaded, Log: log, Parallel: runs, Now: o.now,
+		Quota: o.config.Quota, Memory: memory, Waits: waitsIn(o.data), Keep: keepKnown(o.data, o.now), Proposed: s.node.proposed(log),
 		Shares: shares, Grace: graceTime,
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine

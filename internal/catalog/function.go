@@ -60,6 +60,11 @@ type Function struct {
 	// Said is what the function printed and reported when it was asked for its configuration and could not answer: no data of
 	// anybody is near it then. It is foreign text of any bytes, and short.
 	Said []byte
+	// Last is what a former life of the server knew last; nil: nothing. AsOf is when that was, in what Seen answers; zero: it
+	// has answered in this life.
+	Last *Known
+	AsOf time.Time
+	Runs Runs
 }
 
 // Available says whether the function can run: its manifest is known and fits what is registered.

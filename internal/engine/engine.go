@@ -74,8 +74,9 @@ type Options struct {
 	// keep running for Owners who have granted them and not yet agreed to the current one. A function with a Manifest
 	// is available at once; others are asked for their configuration by Run.
 	Functions []catalog.Function
-	Waits     Waits        // of the HATs, from a former life of the server; nil: none are kept
-	Log       *slog.Logger // gets ids, codes, counts and durations, nothing that a function said or was shown
+	Keep      func([]catalog.Function) error // what is known of all versions, for the next life of the server; nil: nobody does
+	Waits     Waits                          // of the HATs, from a former life of the server; nil: none are kept
+	Log       *slog.Logger                   // gets ids, codes, counts and durations, nothing that a function said or was shown
 
 	Now      func() time.Time // time.Now
 	Parallel int              // runs at once on this node, best as many as the Invoker has places: 8
@@ -110,6 +111,9 @@ type Engine struct {
 	quota    plan.Quota
 	memory   *Budget
 	kept     Waits
+	keep     func([]catalog.Function) error
+	keeping  sync.Mutex  // held while keep is called
+	unkept   atomic.Bool // a run has ended since it was called
 	proposed func(access.Grant)
 	shares   *Shares
 	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
@@ -143,7 +147,7 @@ func New(o Options) *Engine {
 		vaults: o.Vaults, invoker: o.Invoker, registry: newRegistry(o.Functions), log: o.Log, now: o.Now,
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
-		quota: o.Quota, memory: o.Memory, kept: o.Waits, proposed: o.Proposed, shares: o.Shares,
+		quota: o.Quota, memory: o.Memory, kept: o.Waits, keep: o.Keep, proposed: o.Proposed, shares: o.Shares,
 		woken: make(map[string]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}
@@ -154,7 +158,7 @@ func New(o Options) *Engine {
 		e.shares = NewShares(0)
 	}
 	_, _ = rand.Read(e.tenant[:]) // never fails
-	for _, f := range e.registry.current() {
+	for _, f := range e.Functions() {
 		if f.Available() {
 			e.propose(f)
 		}
@@ -198,6 +202,9 @@ func (e *Engine) Trigger(ctx context.Context, hatID string, c access.Caller, f h
 	if err := c.Check(access.TriggerFunction(f)); err != nil {
 		return err
 	}
+	if err := e.untilAnswered(ctx, f); err != nil {
+		return err
+	}
 	if _, ok := e.registry.runnable(f); !ok {
 		return e.whyNot(ctx, hatID, c, f)
 	}
@@ -215,6 +222,25 @@ func (e *Engine) Trigger(ctx context.Context, hatID string, c access.Caller, f h
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// untilAnswered waits for a function that could run when it was last known, and is shown so, to answer in this life of the
+// server.
+func (e *Engine) untilAnswered(ctx context.Context, f hat.FunctionID) error {
+	for e.atWork.Load() {
+		moved, waits := e.registry.lastRan(f)
+		if !waits {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-e.ended:
+			return ErrStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // whyNot tells a function that can't run from one that is not there: not there is what is neither loaded nor was ever
@@ -237,17 +263,27 @@ func (e *Engine) whyNot(ctx context.Context, hatID string, c access.Caller, f ha
 	return fmt.Errorf("read function %s: %w", f, err)
 }
 
-// Functions lists the current version of every installed function, by id, with what has become known of it.
-func (e *Engine) Functions() []catalog.Function { return e.registry.current() }
+// Functions lists the current version of every installed function, by id, with what has become known of it: until it has
+// answered in this life of the server, what was last known.
+func (e *Engine) Functions() []catalog.Function {
+	all := e.registry.current()
+	for i := range all {
+		all[i] = all[i].Seen()
+	}
+	return all
+}
 
 // Function is one of Functions.
-func (e *Engine) Function(f hat.FunctionID) (catalog.Function, bool) { return e.registry.function(f) }
+func (e *Engine) Function(id hat.FunctionID) (catalog.Function, bool) {
+	f, ok := e.registry.function(id)
+	return f.Seen(), ok
+}
 
 // GrantFor is what switching the function on would grant, for the Owner to read and then to give: what the default
 // bundle of its manifest reads, the endpoint the operator registered, this version, this package, all data since
 // ever. ErrFunctionNotFound, ErrNotAvailable.
 func (e *Engine) GrantFor(id hat.FunctionID) (access.Grant, error) {
-	f, ok := e.registry.function(id)
+	f, ok := e.Function(id)
 	switch {
 	case !ok:
 		return access.Grant{}, ErrFunctionNotFound

@@ -94,7 +94,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
 	var keep <-chan time.Time
-	if e.kept != nil {
+	if e.kept != nil || e.keep != nil {
 		often := time.NewTicker(keepEvery)
 		defer often.Stop()
 		keep = often.C
@@ -152,6 +152,9 @@ func (e *Engine) Run(ctx context.Context) error {
 			l.startSweep(ctx)
 		case <-keep:
 			l.keepWaits(ctx, false)
+			if l.unkept.Load() {
+				l.wg.Go(func() { l.keepKnown(ctx) })
+			}
 		case <-alarm.C:
 			for _, id := range l.timers.due(e.now()) {
 				l.urgent.add(id)
@@ -173,6 +176,12 @@ func (l *loop) stop(giveUp func()) {
 	}()
 	grace := time.NewTimer(l.grace)
 	defer grace.Stop()
+	// Runs that end in the grace time count too.
+	defer func() {
+		if l.unkept.Load() {
+			l.keepKnown(context.Background())
+		}
+	}()
 	for {
 		select {
 		case <-grace.C:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/bundle"
 	"she/internal/catalog"
 	"she/internal/contract"
@@ -41,10 +42,11 @@ func loading(f catalog.Function) bool { return f.Manifest == nil && f.Problem ==
 type registry struct {
 	mu       sync.RWMutex
 	versions map[hat.FunctionID][]catalog.Function // the last is current; each slice is replaced, never changed
+	moved    chan struct{}                         // closed and replaced at each change of what is known of a version
 }
 
 func newRegistry(functions []catalog.Function) *registry {
-	r := &registry{versions: make(map[hat.FunctionID][]catalog.Function)}
+	r := &registry{versions: make(map[hat.FunctionID][]catalog.Function), moved: make(chan struct{})}
 	for _, f := range functions {
 		r.versions[f.ID] = append(r.versions[f.ID], f)
 	}
@@ -150,15 +152,50 @@ func (r *registry) wider(g access.Grant) hat.Version {
 
 // set keeps what has become known of one version.
 func (r *registry) set(f catalog.Function) {
+	r.change(f, func(was catalog.Function) catalog.Function {
+		f.Runs = was.Runs
+		return f
+	})
+}
+
+// ran counts a run of one version.
+func (r *registry) ran(f catalog.Function, state backlog.State, now time.Time) {
+	r.change(f, func(was catalog.Function) catalog.Function {
+		if state == backlog.Committed {
+			was.Runs.Committed++
+		} else {
+			was.Runs.Failed++
+		}
+		was.Runs.Last, was.Runs.LastState = now.UTC(), string(state)
+		return was
+	})
+}
+
+func (r *registry) change(f catalog.Function, to func(was catalog.Function) catalog.Function) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	versions := slices.Clone(r.versions[f.ID])
 	for i := range versions {
 		if sameRelease(versions[i], f) {
-			versions[i] = f
+			versions[i] = to(versions[i])
 		}
 	}
 	r.versions[f.ID] = versions
+	close(r.moved)
+	r.moved = make(chan struct{})
+}
+
+// lastRan says whether the current version could run when it was last known, and has not answered since; moved is closed when
+// that changes.
+func (r *registry) lastRan(id hat.FunctionID) (moved <-chan struct{}, ok bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	versions := r.versions[id]
+	if len(versions) == 0 {
+		return nil, false
+	}
+	waits := slices.ContainsFunc(versions, loading)
+	return r.moved, waits && versions[len(versions)-1].Seen().Available()
 }
 
 // sameRelease compares what a catalog tells releases by: the same code registered for another endpoint is another one.
@@ -187,6 +224,7 @@ func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
 			e.propose(f)
 		}
 		e.registry.set(f)
+		e.keepKnown(ctx)
 		if first || f.Problem == nil {
 			changed()
 		}

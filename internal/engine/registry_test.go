@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -143,4 +144,110 @@ func TestVersionsOfTheSameCode(t *testing.T) {
 			t.Errorf("for %s runs what writes to %s: %v", output, f.Output, fault)
 		}
 	}
+}
+
+// A server that has just started shows what the one before knew last. Whoever triggers such a function waits until it has
+// answered; a function that has never been asked is not available, as ever.
+func TestFunctionsAreShownAsLastKnown(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var kept []catalog.Function
+		w.options.Keep = func(all []catalog.Function) error { kept = all; return nil }
+		answers, works := make(chan struct{}), true
+		w.install("f", individual, []string{"a/x"}, "she/out", silent)
+		inner := w.funcs["f"]
+		w.funcs["f"] = func(entry string, event []byte) ([]byte, error) {
+			if entry != "configuration" {
+				return inner(entry, event)
+			}
+			<-answers
+			if !works {
+				return nil, &invoke.Failure{Blame: invoke.Author, Code: "Runtime.ImportModuleError", Text: "it can't be loaded"}
+			}
+			return []byte(configuration("f", individual, reading("a/x"))), nil
+		}
+		fresh := w.functions[0]
+		fresh.Manifest = nil
+		w.functions = []catalog.Function{fresh}
+		shown := func() catalog.Function {
+			t.Helper()
+			f, ok := w.engine.Function(functionID("f"))
+			if !ok || len(w.engine.Functions()) != 1 {
+				t.Fatal("it is not there")
+			}
+			return f
+		}
+		w.start()
+		if f := shown(); f.Manifest != nil || f.Problem != nil {
+			t.Errorf("never asked: %+v", f)
+		}
+		close(answers)
+		w.settle()
+		w.addHAT("alice")
+		w.enable("alice", "f")
+		w.post("alice", "a/x", "1")
+		w.post("alice", "a/x", "2")
+		w.stop()
+		if len(kept) != 1 || kept[0].Runs.Committed != 2 || kept[0].Runs.LastState != "committed" {
+			t.Fatalf("kept %+v", kept)
+		}
+
+		again := func(problem *hat.Fault) {
+			last := fresh
+			last.Last = &catalog.Known{At: time.Now(), Manifest: kept[0].Manifest, Problem: problem}
+			last.Runs = kept[0].Runs
+			w.functions = []catalog.Function{last}
+			answers = make(chan struct{})
+			w.start()
+		}
+		again(nil)
+		if f := shown(); !f.Available() || f.AsOf.IsZero() || f.Runs.Committed != 2 {
+			t.Errorf("last known as available: %+v", f)
+		}
+		if _, err := w.engine.GrantFor(functionID("f")); err != nil {
+			t.Error(err)
+		}
+		expect(t, w.why("alice", "f"), "loading") // it does not run yet
+		triggered := make(chan error, 1)
+		go func() { triggered <- w.trigger("alice", "f", true) }()
+		w.settle()
+		select {
+		case err := <-triggered:
+			t.Errorf("it was not waited for: %v", err)
+		default:
+		}
+		close(answers)
+		if err := <-triggered; err != nil {
+			t.Error(err)
+		}
+		if f := shown(); !f.Available() || !f.AsOf.IsZero() || f.Runs.Committed != 3 {
+			t.Errorf("after it has answered: %+v", f)
+		}
+		w.stop()
+
+		again(hat.NewFault(hat.Author, "Runtime.ImportModuleError", "No module named x"))
+		if f := shown(); f.Available() || f.Problem == nil || f.AsOf.IsZero() {
+			t.Errorf("last known as broken: %+v", f)
+		}
+		if err := w.trigger("alice", "f", true); !errors.Is(err, ErrNotAvailable) {
+			t.Errorf("triggered: %v", err)
+		}
+		close(answers)
+		w.settle()
+		if f := shown(); !f.Available() || !f.AsOf.IsZero() {
+			t.Errorf("mended: %+v", f)
+		}
+		w.stop()
+
+		works = false
+		again(nil)
+		go func() { triggered <- w.trigger("alice", "f", true) }()
+		w.settle()
+		close(answers)
+		if err := <-triggered; !errors.Is(err, ErrNotAvailable) {
+			t.Errorf("it broke meanwhile: %v", err)
+		}
+		if len(kept) != 1 || kept[0].Problem == nil {
+			t.Errorf("kept %+v", kept)
+		}
+	})
 }

@@ -528,6 +528,7 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 		}
 		var done vault.Committed
 		if done, err = a.vault.Commit(save, a.plan, out); err == nil {
+			a.counted(nil)
 			a.log.Info("run committed", "read", a.stats.Read, "hidden", a.stats.Hidden, "written", len(done.Written),
 				"duplicates", done.Duplicates, a.timings(), "save", a.now().Sub(started))
 			return nil
@@ -553,6 +554,7 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 		}
 		log.Warn("run failed", a.timings())
 		if err = a.vault.Fail(save, a.plan, out, fault); err == nil {
+			a.counted(fault)
 			return &FailedError{Run: a.plan.Run, Fault: fault}
 		}
 	}

@@ -176,6 +176,8 @@ func (s *server) fail(w *recorder, r *http.Request, err error) {
 	if answer.retryAfter != "" {
 		h.Set("Retry-After", answer.retryAfter)
 	}
+	h.Del("Link") // of a list that came to nothing
+	h.Del(totalHeader)
 	if answer.link != "" {
 		h.Set("Link", "<"+answer.link+`>; rel="describedby"`)
 		h.Set("Access-Control-Expose-Headers", tokenHeader+", Link")

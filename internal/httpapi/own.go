@@ -20,6 +20,7 @@ func (s *server) ownRoutes() routes {
 		{method: get, pattern: ownAPI + "/storage", needs: needs(access.SeeStorage()), do: s.getStorage},
 		{method: get, pattern: ownAPI + "/receipts", needs: needs(access.SeeRuns()), do: s.exportReceipts},
 		{method: post, pattern: ownAPI + "/receipts/verify", needs: needs(access.SeeRuns()), do: s.verifyReceipts},
+		{method: get, pattern: ownAPI + "/functions", needs: needs(access.SeeRuns()), do: s.listInstalled},
 		{method: get, pattern: ownAPI + "/functions/{function}/why", needs: needs(access.SeeRuns()), do: s.why},
 		{method: get, pattern: ownAPI + "/functions/{function}/consent", needs: needs(access.SwitchFunctions()), do: s.consent},
 		{method: post, pattern: ownAPI + "/functions/{function}/enable", needs: needs(access.SwitchFunctions()), do: s.agree},

@@ -125,31 +125,28 @@ func (s *server) listRuns(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
+	list, err := q.vault.RunsPage(q.Context(), q.caller, f, before, limit)
+	if err != nil {
+		return err
+	}
+	next := ""
+	if list.More {
+		next = list.Last.String()
+	}
+	q.cut(w, list.Total, values, "before", next)
 	out := q.spool(w)
 	out.begin()
-	for limit > 0 {
-		page := min(limit, runsPage)
-		runs, err := q.vault.Runs(q.Context(), q.caller, f, before, page)
+	for r, err := range vault.EachRun(q.Context(), q.vault, q.caller, f, before, list) {
 		if err != nil {
 			return err
 		}
-		for _, r := range runs {
-			if err := out.element(viewRun(r), runSize(r)); err != nil {
-				return err
-			}
-			before = r.Plan.Run
+		if err := out.element(viewRun(r), runSize(r)); err != nil {
+			return err
 		}
-		if len(runs) < page {
-			break
-		}
-		limit -= page
 	}
 	q.release()
 	return out.finish()
 }
-
-// runsPage is how many runs are in memory at once: each can name a hundred thousand records.
-const runsPage = 16
 
 // runSize is about what a run takes as text and before it is that.
 func runSize(r vault.Run) int { return 4<<10 + 120*len(r.Written) + len(r.Log) }

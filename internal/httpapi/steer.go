@@ -162,9 +162,18 @@ func (s *server) superseded(w *recorder, q *request) error {
 	} else if err != nil {
 		return err
 	}
+	list, err := q.vault.SupersededPage(q.Context(), q.caller, id, after, limit)
+	if err != nil {
+		return err
+	}
+	next := ""
+	if list.More {
+		next = strconv.FormatInt(list.Last, 10)
+	}
+	q.cut(w, list.Total, values, "after", next)
 	out := q.spool(w)
 	out.begin()
-	for limit > 0 {
+	for limit = list.Count; limit > 0; {
 		page := min(limit, supersededPage)
 		all, err := q.vault.Superseded(q.Context(), q.caller, id, after, page)
 		if err != nil {

@@ -329,6 +329,8 @@ const MostReplays = 1000
 type Runs interface {
 	// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
 	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
+	// RunsPage says which runs such a list has, of at least 1, and how many there are in all. access.ErrDenied.
+	RunsPage(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (Page[hat.RunID], error)
 	Run(ctx context.Context, c access.Caller, id hat.RunID) (Run, error)
 	// Replay makes the work of a run due now; failures of before count no more. The run that does it has the cause
 	// plan.ByReplay. If the run committed, its ground is covered once more under the grant of today, and what comes out takes
@@ -350,6 +352,8 @@ type Runs interface {
 	// are kept: see KeptResults.
 	// access.ErrDenied.
 	Superseded(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) ([]Superseded, error)
+	// SupersededPage says which numbers such a list has, of at least 1, and how many there are in all. access.ErrDenied.
+	SupersededPage(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) (Page[int64], error)
 	// Cancel ends a run in flight as refused: a Commit of it is ErrStale from now on. Its work is kept, parked.
 	// ErrNotFound, ErrEnded, access.ErrDenied.
 	Cancel(ctx context.Context, c access.Caller, id hat.RunID) error

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"she/internal/access"
 	"she/internal/bundle"
@@ -38,10 +37,7 @@ func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, bef
 	if !before.IsZero() {
 		where, args = append(where, "r.id < ?"), append(args, before.Bytes())
 	}
-	query := runColumns
-	if len(where) > 0 {
-		query += "WHERE " + strings.Join(where, " AND ")
-	}
+	query := runColumns + whereOf(where)
 	err = v.rows.Read(ctx, func(conn Reader) error {
 		all, err = runs(ctx, conn, query+" ORDER BY r.id DESC LIMIT ?", append(args, limit)...)
 		return err

@@ -1,0 +1,84 @@
+package ledger
+
+import (
+	"context"
+	"strings"
+
+	"she/internal/access"
+	"she/internal/hat"
+	"she/internal/vault"
+)
+
+// RunsPage: see vault.Runs. It reads indexes alone.
+func (v *Vault) RunsPage(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (p vault.Page[hat.RunID], err error) {
+	if err := c.Check(access.SeeRuns()); err != nil {
+		return p, err
+	}
+	var (
+		of, where  []string
+		all, older []any
+	)
+	if !f.IsZero() {
+		of, all = append(of, "function = ?"), append(all, f.String())
+	}
+	where, older = append(where, of...), append(older, all...)
+	if !before.IsZero() {
+		where, older = append(where, "id < ?"), append(older, before.Bytes())
+	}
+	err = v.rows.Read(ctx, func(conn Reader) error {
+		if err := conn.Get(ctx, "SELECT count(*) FROM runs"+whereOf(of), all, &p.Total); err != nil {
+			return err
+		}
+		query := "SELECT id FROM runs" + whereOf(where) + " ORDER BY id DESC LIMIT ?"
+		return conn.Each(ctx, query, append(older, limit+1), func(scan func(...any) error) error {
+			var b []byte
+			if err := scan(&b); err != nil {
+				return err
+			}
+			id, err := runID(b)
+			addToPage(&p, id, limit)
+			return err
+		})
+	})
+	return p, err
+}
+
+// SupersededPage: see vault.Runs.
+func (v *Vault) SupersededPage(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) (p vault.Page[int64], err error) {
+	if err := c.Check(access.SeeRuns()); err != nil {
+		return p, err
+	}
+	err = v.rows.Read(ctx, func(conn Reader) error {
+		if err := conn.Get(ctx, "SELECT count(*) FROM superseded WHERE by_run = ?", []any{by.Bytes()}, &p.Total); err != nil {
+			return err
+		}
+		query := "SELECT n FROM superseded WHERE by_run = ? AND n > ? ORDER BY n LIMIT ?"
+		return conn.Each(ctx, query, []any{by.Bytes(), after, limit + 1}, func(scan func(...any) error) error {
+			var n int64
+			err := scan(&n)
+			addToPage(&p, n, limit)
+			return err
+		})
+	})
+	return p, err
+}
+
+// addToPage adds the next element of a list to a page of it, or notes that there is one more.
+func addToPage[T any](p *vault.Page[T], next T, limit int) {
+	if p.Count == limit {
+		p.More = true
+		return
+	}
+	if p.Count == 0 {
+		p.First = next
+	}
+	p.Last = next
+	p.Count++
+}
+
+func whereOf(terms []string) string {
+	if len(terms) == 0 {
+		return " "
+	}
+	return " WHERE " + strings.Join(terms, " AND ")
+}

@@ -1,0 +1,44 @@
+package vault
+
+import (
+	"bytes"
+	"context"
+	"iter"
+
+	"she/internal/access"
+	"she/internal/hat"
+)
+
+// A Page says what one page of a list has. Total counts the whole list, whatever page it is.
+type Page[T any] struct {
+	First, Last T // zero if Count is 0
+	Count       int
+	Total       int
+	More        bool // something follows the last one
+}
+
+// runsAtOnce is how many runs are in memory at once: each can name a hundred thousand records.
+const runsAtOnce = 16
+
+// EachRun yields the runs of a page of RunsPage, a few at a time. What is claimed meanwhile is not among them.
+func EachRun(ctx context.Context, v Runs, c access.Caller, f hat.FunctionID, before hat.RunID, p Page[hat.RunID]) iter.Seq2[Run, error] {
+	return func(yield func(Run, error) bool) {
+		for done := p.Count == 0; !done; {
+			runs, err := v.Runs(ctx, c, f, before, min(runsAtOnce, p.Count))
+			if err != nil {
+				yield(Run{}, err)
+				return
+			}
+			for _, r := range runs {
+				before = r.Plan.Run
+				if bytes.Compare(before.Bytes(), p.First.Bytes()) > 0 {
+					continue // claimed since
+				}
+				if !yield(r, nil) || before == p.Last {
+					return
+				}
+			}
+			done = len(runs) == 0
+		}
+	}
+}
