@@ -66,8 +66,10 @@ var table = map[string][]string{
 	"sandbox/gvisor/erofs":  {},
 	"sandbox/wasm":          {"sandbox", "sandbox/cgroup", "runtimeapi"},
 	"sandbox/wasm/worker":   {"sandbox", "sandbox/wasm", "runtimeapi"},
-	"sandbox/seal":          {"sandbox"},
+	"sandbox/seal":          {"sandbox", "verdict"},
+	"sandbox/prove":         {"sandbox/seal", "sandbox/gvisor", "sandbox/wasm", "verdict"},
 	"sandbox/sandboxtest":   {"sandbox", "sandbox/seal", "runtimeapi"},
+	"verdict":               {}, // what a proof of the walls found, as it is kept and shown
 	"runtimeapi":            {},
 	"invoke":                {"sandbox", "runtimeapi", "../runtimes"},
 	"../runtimes":           {},
@@ -82,7 +84,11 @@ var table = map[string][]string{
 	"metrics": concat(words, decisions, []string{"vault", "invoke", "engine"}),
 
 	// Edges.
-	"httpapi": concat(words, decisions, state, []string{"engine"}),
+	"gate":    {}, // before them: connections, and the bounds of requests
+	"httpapi": concat(words, decisions, state, []string{"engine", "verdict"}),
+
+	// Beside the server: it looks at the machine.
+	"doctor": {"sandbox", "sandbox/cgroup", "sandbox/gvisor", "../runtimes"},
 
 	// Wiring may import everything.
 	"shetest":    nil,

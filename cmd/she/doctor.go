@@ -11,35 +11,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"she/internal/httpapi"
+	"she/internal/doctor"
+	"she/internal/verdict"
 )
-
-// A finding is one thing the doctor looked at.
-type finding struct {
-	What  string `json:"what"`
-	Level level  `json:"level"`
-	Found string `json:"found"`
-	Fix   string `json:"fix,omitempty"`
-}
-
-type level string
-
-const (
-	good    level = "ok"
-	hint    level = "hint"    // she works; it could be better
-	problem level = "problem" // she does not work, or not safely
-)
-
-func ok(what, format string, args ...any) finding {
-	return finding{What: what, Level: good, Found: fmt.Sprintf(format, args...)}
-}
-
-// or makes a finding worse, with what mends it.
-func (f finding) or(l level, fix string) finding { f.Level, f.Fix = l, fix; return f }
 
 type report struct {
-	Findings []finding     `json:"findings"`
-	Seal     *httpapi.Seal `json:"seal,omitempty"`
+	Findings []doctor.Finding `json:"findings"`
+	Seal     *verdict.Verdict `json:"seal,omitempty"`
 }
 
 func doctorCommand() *cobra.Command {
@@ -70,15 +48,18 @@ func doctorCommand() *cobra.Command {
 			if seal && data == "" {
 				return usageError{errors.New("--data is missing: where shall the verdict be kept?")}
 			}
-			r := report{Findings: examine(machine{data: data, listen: cmp.Or(listen, config.Listen, defaultListen), vaults: config.Vaults})}
+			r := report{Findings: doctor.Examine(doctor.Machine{
+				Data: data, Listen: cmp.Or(listen, config.Listen, defaultListen), Vaults: config.Vaults,
+				Reserve: reserve(config), Serving: data != "" && serverAnswers(data),
+			})}
 			if seal {
-				verdict, err := testSeal(cmd.Context(), data, cmd.ErrOrStderr())
+				v, err := testSeal(cmd.Context(), data, cmd.ErrOrStderr())
 				if err != nil {
 					return err
 				}
-				r.Seal = &verdict
-			} else if verdict, err := readSeal(data); err == nil {
-				r.Seal = &verdict
+				r.Seal = &v
+			} else if v, err := sealReader(data)(); err == nil {
+				r.Seal = &v
 			}
 			if err := show(cmd, r, r.text); err != nil {
 				return err
@@ -113,7 +94,7 @@ func (r report) text(w io.Writer) {
 		printf(w, "  out of date: %s\n", r.Seal.Stale)
 	}
 	for _, p := range r.Seal.Probes {
-		if p.Outcome != "blocked" {
+		if p.Outcome != verdict.Blocked {
 			printf(w, "  %s: %s (%s): %s\n", p.Outcome, p.Name, p.Tries, p.Evidence)
 		}
 	}
@@ -123,7 +104,7 @@ func (r report) text(w io.Writer) {
 func (r report) verdict(sealed bool) error {
 	problems := 0
 	for _, f := range r.Findings {
-		if f.Level == problem {
+		if f.Level == doctor.Problem {
 			problems++
 		}
 	}
@@ -131,8 +112,8 @@ func (r report) verdict(sealed bool) error {
 	if problems > 0 {
 		err = fmt.Errorf("%d of %d findings are problems", problems, len(r.Findings))
 	}
-	if sealed && r.Seal.Blocked < r.Seal.Provable {
-		err = errors.Join(err, fmt.Errorf("%d probes came through the walls or could not be tried", r.Seal.Provable-r.Seal.Blocked))
+	if sealed {
+		err = errors.Join(err, r.Seal.Err())
 	}
 	return err
 }

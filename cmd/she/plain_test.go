@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
+	"she/internal/doctor"
 	"she/internal/hat"
 )
 
@@ -59,8 +60,10 @@ func TestWordsOfOthersSteerNoTerminal(t *testing.T) {
 		"changes": func(w io.Writer) {
 			printConsent(w, access.Consent{Difference: &access.Comparison{Added: []access.Change{{Text: hostile}}, Removed: []access.Change{{Text: hostile}}}})
 		},
-		"doctor": func(w io.Writer) { report{Findings: []finding{{What: hostile, Found: hostile, Fix: hostile}}}.text(w) },
-		"error":  func(w io.Writer) { printf(w, "she: %s, %v and %q\n", hostile, errors.New(hostile), hostile) },
+		"doctor": func(w io.Writer) {
+			report{Findings: []doctor.Finding{{What: hostile, Found: hostile, Fix: hostile}}}.text(w)
+		},
+		"error": func(w io.Writer) { printf(w, "she: %s, %v and %q\n", hostile, errors.New(hostile), hostile) },
 		"log": func(w io.Writer) {
 			slog.New(slog.NewTextHandler(plainLines{w}, nil)).Warn(hostile, "text", hostile, "short", "x\x7f", "fault", raw)
 		},

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"she/internal/engine"
+	"she/internal/gate"
 	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/metrics"
@@ -39,7 +40,7 @@ type server struct {
 	log     *slog.Logger
 
 	public, management *http.Server
-	front              *gate        // of public
+	front              *gate.Gate   // of public
 	scraped            *http.Server // nil: metrics are on the socket only
 	socket             net.Listener
 	stopEngine         context.CancelFunc
@@ -71,12 +72,11 @@ type serverOptions struct {
 	now func() time.Time
 }
 
-// Time a client has for its headers, and a connection may idle. Bodies have their own limit in httpapi.
+// Time a connection may idle. Bodies have their own limit in httpapi.
 const (
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-	drainTimeout  = graceTime
-	exportEvery   = 30 * time.Second
+	idleTimeout  = 2 * time.Minute
+	drainTimeout = graceTime
+	exportEvery  = 30 * time.Second
 )
 
 const (
@@ -123,7 +123,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}()
 	begun = append(begun, listener.Close)
 	connections, ofOne := connectionBounds(o.config)
-	s.front = newGate(listener, connections, ofOne)
+	s.front = gate.New(listener, connections, ofOne)
 
 	if s.node, err = openNode(o.data, o.config, sqlite.Options{
 		AtCommit: o.atCommit, Now: o.now, Reserve: eraseReserve,
@@ -138,7 +138,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	instances := o.config.instances()
 	size := sizesFor(o.config, machineMemory(), explicitLimit(), min(cmp.Or(o.config.Runs, instances), instances))
 	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
-	s.front.heavy = func(ctx context.Context, bytes int64) (func(), error) {
+	s.front.Heavy = func(ctx context.Context, bytes int64) (func(), error) {
 		held, err := memory.Acquire(ctx, engine.Headers, bytes)
 		return held.Release, err
 	}
@@ -181,18 +181,18 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Memory: memory, Known: s.front.known, Seal: sealReader(o.data), Now: o.now,
+			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Memory: memory, Known: s.front.Known, Seal: sealReader(o.data), Now: o.now,
 			Shares: shares,
 		}),
-		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	s.management = &http.Server{
-		Handler: http.MaxBytesHandler(s.node.management(), maxManagementBody), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		Handler: http.MaxBytesHandler(s.node.management(), maxManagementBody), ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout,
 	}
 
 	watched := metrics.Sources{
 		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, Uncompacted: s.node.vaults.Uncompacted, Waiting: shares.Waiting, HATs: func() int { return len(s.node.hats.List()) },
-		Memory: memory.Stats, Connections: s.front.stats,
+		Memory: memory.Stats, Connections: func() metrics.Connections { return metrics.Connections(s.front.Stats()) },
 	}
 	if real, ok := s.invoker.(*invoke.Invoker); ok {
 		watched.Invoker, s.node.instances = real.Stats, real.Stats
@@ -205,16 +205,16 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		}
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics.OpenHandler())
-		s.scraped = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, WriteTimeout: headerTimeout, IdleTimeout: idleTimeout}
-		s.part("metrics", func() error { return newGate(scraped, fewConnections, 0).serve(s.scraped) })
+		s.scraped = &http.Server{Handler: mux, ReadHeaderTimeout: gate.HeaderTimeout, WriteTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout}
+		s.part("metrics", func() error { return gate.New(scraped, fewConnections, 0).Serve(s.scraped) })
 	}
 
 	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopEngine = stopEngine
 	s.part("engine", func() error { return s.engine.Run(engineCtx) })
 	s.part("former versions", func() error { s.node.forgetFormer(engineCtx, installed, log); return nil })
-	s.part("public HTTP", func() error { return s.front.serve(s.public) })
-	s.part("management", func() error { return newGate(s.socket, fewConnections, 0).serve(s.management) })
+	s.part("public HTTP", func() error { return s.front.Serve(s.public) })
+	s.part("management", func() error { return gate.New(s.socket, fewConnections, 0).Serve(s.management) })
 	if o.config.OTLP != "" {
 		exporter := s.metrics.Exporter(o.config.OTLP, rand.Text())
 		s.part("otlp", func() error {

@@ -27,3 +27,23 @@ func TestMemoryIsDivided(t *testing.T) {
 		}
 	}
 }
+
+func TestConnectionsOfAMachine(t *testing.T) {
+	for _, c := range []struct {
+		config        Config
+		files, memory uint64
+		all, ofOne    int
+	}{
+		{Config{}, 1 << 20, 64 << 30, 16384, 4096},
+		{Config{}, 1 << 20, 1536 << 20, 3072, 768},
+		{Config{}, 1024, 64 << 30, 256, 64},
+		{Config{}, 1 << 20, 0, 256, 64},
+		{Config{TrustProxy: true}, 1 << 20, 64 << 30, 16384, 0},
+		{Config{Connections: 100}, 1 << 20, 64 << 30, 100, 25},
+		{Config{TrustProxy: true, ConnectionsPerAddress: 7}, 1 << 20, 64 << 30, 16384, 7},
+	} {
+		if all, ofOne := connectionsFor(c.config, c.files, c.memory); all != c.all || ofOne != c.ofOne {
+			t.Errorf("%+v: %d and %d", c, all, ofOne)
+		}
+	}
+}

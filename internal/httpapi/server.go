@@ -27,6 +27,7 @@ import (
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/verdict"
 )
 
 // HATs is the part of the directory the edge needs. ByDomain and ByID answer directory.ErrNotFound.
@@ -52,8 +53,8 @@ type Options struct {
 	Proposals Proposals
 	// Debits bound what partners may propose; the zero value means the defaults.
 	Debits DebitLimits
-	// Seal is what the last test of the walls found; ErrNoSeal if there was none. nil: there never is.
-	Seal func() (Seal, error)
+	// Seal is what the last test of the walls found; verdict.ErrNone if there was none. nil: there never is.
+	Seal func() (verdict.Verdict, error)
 	Log  *slog.Logger     // never sees Owner data; nil discards
 	Now  func() time.Time // nil: time.Now
 	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of

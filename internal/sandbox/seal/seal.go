@@ -22,32 +22,22 @@ import (
 	"time"
 
 	"she/internal/sandbox"
+	"she/internal/verdict"
 )
 
-// A Probe is one attempt, by its stable name.
-type Probe struct {
-	Name     string `json:"name"`
-	Channel  string `json:"channel"`  // out, next, beside, host, share
-	Tries    string `json:"tries"`    // what the function does
-	Observer string `json:"observer"` // who would notice that it worked
-}
-
-// Outcome says how a Probe ended.
-type Outcome string
+// The words are those of the verdict.
+type (
+	Probe   = verdict.Probe
+	Outcome = verdict.Outcome
+	Finding = verdict.Finding
+)
 
 const (
-	Blocked    Outcome = "blocked"      // it works without the walls, and not with them
-	Open       Outcome = "open"         // it works with the walls: Evidence says what the observer saw
-	Unprovable Outcome = "not provable" // it does not work on this machine even without walls
-	Broken     Outcome = "broken"       // it could not be tried
+	Blocked    = verdict.Blocked
+	Open       = verdict.Open
+	Unprovable = verdict.Unprovable
+	Broken     = verdict.Broken
 )
-
-// A Finding is the Outcome of one Probe.
-type Finding struct {
-	Probe
-	Outcome  Outcome `json:"outcome"`
-	Evidence string  `json:"evidence,omitempty"`
-}
 
 // Config says what to prove.
 type Config struct {

@@ -1,4 +1,6 @@
-package main
+// Package gate bounds what clients may cost before anybody knows who they are: open connections, in all and of one address,
+// headers, and requests whose end can be read in two ways.
+package gate
 
 import (
 	"container/list"
@@ -11,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"she/internal/metrics"
 )
 
 // Bounds on what a client may send before anybody knows who it is.
@@ -26,6 +26,9 @@ const (
 	heavyHeader = 4 * maxHeader
 )
 
+// HeaderTimeout is how long a client may take for the headers of a request.
+const HeaderTimeout = 10 * time.Second
+
 // Raw answers to whoever never becomes a request.
 const (
 	rawBusy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json\r\nContent-Length: 73\r\nConnection: close\r\n\r\n" +
@@ -35,15 +38,15 @@ const (
 	rawHeaders = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
 
-// A gate is a listener that bounds how many connections are open, in all and from one address. When there are as many as
+// A Gate is a listener that bounds how many connections are open, in all and from one address. When there are as many as
 // may be, a new one takes the place of the one that has waited longest for a request, or in the headers of one: of those
 // that never showed a valid token, if there are any. A connection whose request is being answered is not closed for
 // another, unless nobody waits and a stranger does not take the answer. So neither open connections nor slow ones keep anybody out.
-type gate struct {
+type Gate struct {
 	net.Listener
 	most, perAddress int // perAddress 0: no bound
-	// heavy acquires memory for headers beyond freeHeader; nil: there is enough.
-	heavy func(ctx context.Context, bytes int64) (release func(), err error)
+	// Heavy acquires memory for headers beyond freeHeader; nil: there is enough.
+	Heavy func(ctx context.Context, bytes int64) (release func(), err error)
 
 	mu        sync.Mutex
 	open      int
@@ -72,14 +75,15 @@ func (w *waiters) oldest() *connection {
 	return nil
 }
 
-func newGate(l net.Listener, most, perAddress int) *gate {
-	return &gate{Listener: l, most: most, perAddress: perAddress, addresses: map[netip.Prefix]*address{}}
+// New is a gate before a listener, for at most so many connections, in all and from one address; 0: no bound on the latter.
+func New(l net.Listener, most, perAddress int) *Gate {
+	return &Gate{Listener: l, most: most, perAddress: perAddress, addresses: map[netip.Prefix]*address{}}
 }
 
 // A connection is one that the gate let in.
 type connection struct {
 	net.Conn
-	gate *gate
+	gate *Gate
 	from netip.Prefix
 
 	// Of the goroutine that serves it.
@@ -98,7 +102,7 @@ type connection struct {
 }
 
 // Accept answers the next connection for which there is room.
-func (g *gate) Accept() (net.Conn, error) {
+func (g *Gate) Accept() (net.Conn, error) {
 	for {
 		inner, err := g.Listener.Accept()
 		if err != nil {
@@ -111,7 +115,7 @@ func (g *gate) Accept() (net.Conn, error) {
 }
 
 // admit makes room, or turns the connection away.
-func (g *gate) admit(inner net.Conn) *connection {
+func (g *Gate) admit(inner net.Conn) *connection {
 	c := &connection{Conn: inner, gate: g, from: clientOf(inner), header: true}
 	g.mu.Lock()
 	a := g.addresses[c.from]
@@ -158,7 +162,7 @@ func (g *gate) admit(inner net.Conn) *connection {
 	return c
 }
 
-func (g *gate) waitLocked(c *connection) {
+func (g *Gate) waitLocked(c *connection) {
 	if c.closed || c.all != nil {
 		return
 	}
@@ -170,7 +174,7 @@ func (g *gate) waitLocked(c *connection) {
 	c.local = g.addresses[c.from].waiting[c.group].PushBack(c)
 }
 
-func (g *gate) busyLocked(c *connection) {
+func (g *Gate) busyLocked(c *connection) {
 	if c.all != nil {
 		g.waiting[c.group].Remove(c.all)
 		g.addresses[c.from].waiting[c.group].Remove(c.local)
@@ -178,7 +182,7 @@ func (g *gate) busyLocked(c *connection) {
 	}
 }
 
-func (g *gate) forgetLocked(c *connection) {
+func (g *Gate) forgetLocked(c *connection) {
 	if c.closed {
 		return
 	}
@@ -192,7 +196,7 @@ func (g *gate) forgetLocked(c *connection) {
 }
 
 // state is http.Server.ConnState.
-func (g *gate) state(conn net.Conn, state http.ConnState) {
+func (g *Gate) state(conn net.Conn, state http.ConnState) {
 	c, ours := conn.(*connection)
 	if !ours {
 		return
@@ -221,7 +225,7 @@ const slowWrite = time.Second
 
 // slowestLocked is the stranger, from that address only or from any, who takes an answer slowest; nil: none is slow. What needs no
 // token is short, so who reads has it at once.
-func (g *gate) slowestLocked(from netip.Prefix, here bool) *connection {
+func (g *Gate) slowestLocked(from netip.Prefix, here bool) *connection {
 	for e := g.writing.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*connection)
 		if time.Since(c.began) < slowWrite {
@@ -255,26 +259,32 @@ func (c *connection) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// context is http.Server.ConnContext; known finds the connection again.
-func (g *gate) context(ctx context.Context, conn net.Conn) context.Context {
+// context is http.Server.ConnContext; Known finds the connection again.
+func (g *Gate) context(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
-// known notes that the request of this context has a valid token.
-func (g *gate) known(ctx context.Context) {
+// Known notes that the request of this context has a valid token.
+func (g *Gate) Known(ctx context.Context) {
 	if c, ours := ctx.Value(connectionKey{}).(*connection); ours {
 		c.known.Store(true)
 	}
 }
 
-func (g *gate) stats() metrics.Connections {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return metrics.Connections{Open: g.open, Refused: g.refused, Evicted: g.evicted}
+// Stats are the figures of a Gate.
+type Stats struct {
+	Open             int
+	Refused, Evicted int64 // since the start: not let in; closed for a newer one
 }
 
-// serve makes an HTTP server's connections the gate's.
-func (g *gate) serve(s *http.Server) error {
+func (g *Gate) Stats() Stats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Stats{Open: g.open, Refused: g.refused, Evicted: g.evicted}
+}
+
+// Serve makes an HTTP server's connections the gate's.
+func (g *Gate) Serve(s *http.Server) error {
 	s.ConnState, s.ConnContext = g.state, g.context
 	s.MaxHeaderBytes = maxHeader
 	return s.Serve(g)
@@ -313,9 +323,9 @@ func (c *connection) Read(b []byte) (int, error) {
 		c.bad = rawHeaders
 	case fault != nil:
 		c.bad = rawFraming
-	case c.frame.reading() && c.frame.header > freeHeader && c.release == nil && c.gate.heavy != nil:
-		ctx, cancel := context.WithTimeout(context.Background(), headerTimeout/2)
-		release, err := c.gate.heavy(ctx, heavyHeader)
+	case c.frame.reading() && c.frame.header > freeHeader && c.release == nil && c.gate.Heavy != nil:
+		ctx, cancel := context.WithTimeout(context.Background(), HeaderTimeout/2)
+		release, err := c.gate.Heavy(ctx, heavyHeader)
 		cancel()
 		if err != nil {
 			c.bad = rawBusy

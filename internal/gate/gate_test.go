@@ -1,4 +1,4 @@
-package main
+package gate
 
 import (
 	"bufio"
@@ -15,18 +15,18 @@ import (
 )
 
 // A gated server answers its path; /known shows a valid token, /held says that it began and waits for hold to be closed.
-func gated(t *testing.T, most, ofOne int) (g *gate, address string, began, hold chan struct{}) {
+func gated(t *testing.T, most, ofOne int) (g *Gate, address string, began, hold chan struct{}) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	began, hold = make(chan struct{}, 100), make(chan struct{})
-	g = newGate(l, most, ofOne)
+	g = New(l, most, ofOne)
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/known":
-			g.known(r.Context())
+			g.Known(r.Context())
 		case "/large":
 			_, _ = w.Write(make([]byte, 64<<20))
 		case "/held":
@@ -37,7 +37,7 @@ func gated(t *testing.T, most, ofOne int) (g *gate, address string, began, hold 
 		_, _ = fmt.Fprintf(w, "%d%s", len(body), r.URL.Path)
 	})}
 	ended := make(chan error, 1)
-	go func() { ended <- g.serve(s) }()
+	go func() { ended <- g.Serve(s) }()
 	t.Cleanup(func() {
 		_ = s.Close()
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
@@ -92,7 +92,7 @@ func (c *rawClient) want(got, want string) {
 }
 
 // untilWaiting returns when so many connections of strangers and of others wait for a request.
-func (g *gate) untilWaiting(strangers, known int) {
+func (g *Gate) untilWaiting(strangers, known int) {
 	for done := false; !done; runtime.Gosched() {
 		g.mu.Lock()
 		done = g.waiting[0].Len() == strangers && g.waiting[1].Len() == known
@@ -122,7 +122,7 @@ func TestNewConnectionsTakeThePlaceOfThoseThatWait(t *testing.T) {
 			slow.want(slow.answer(), "cut")
 			close(hold)
 			working.want(working.answer(), "200 0/held")
-			if s := g.stats(); s.Evicted < 49 || s.Refused != 0 || s.Open > 3 {
+			if s := g.Stats(); s.Evicted < 49 || s.Refused != 0 || s.Open > 3 {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -170,7 +170,7 @@ func TestConnectionsThatDoNotReadMakeRoom(t *testing.T) {
 		}
 		c := dialGate(t, address)
 		c.want(c.get("/a"), "200 0/a")
-		if s := g.stats(); s.Evicted != 1 || s.Refused != 0 || s.Open != 3 {
+		if s := g.Stats(); s.Evicted != 1 || s.Refused != 0 || s.Open != 3 {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -216,7 +216,7 @@ func TestHeadersAreBounded(t *testing.T) {
 // Large headers wait for memory, and are refused without; small ones never are.
 func TestLargeHeadersTakeMemory(t *testing.T) {
 	g, address, _, hold := gated(t, 100, 0)
-	g.heavy = func(context.Context, int64) (func(), error) { return nil, errors.New("none") }
+	g.Heavy = func(context.Context, int64) (func(), error) { return nil, errors.New("none") }
 	released := make(chan int64, 1)
 	large := "Host: x\r\na: " + strings.Repeat("x", freeHeader) + "\r\n\r\n"
 	c := dialGate(t, address)
@@ -226,7 +226,7 @@ func TestLargeHeadersTakeMemory(t *testing.T) {
 	}
 	c = dialGate(t, address)
 	c.want(c.get("/x"), "200 0/x")
-	g.heavy = func(_ context.Context, n int64) (func(), error) { return func() { released <- n }, nil }
+	g.Heavy = func(_ context.Context, n int64) (func(), error) { return func() { released <- n }, nil }
 	c = dialGate(t, address)
 	c.send("GET /held HTTP/1.1\r\n" + large)
 	select {
@@ -238,25 +238,5 @@ func TestLargeHeadersTakeMemory(t *testing.T) {
 	c.want(c.answer(), "200 0/held")
 	if n := <-released; n != heavyHeader {
 		t.Errorf("%d bytes", n)
-	}
-}
-
-func TestConnectionsOfAMachine(t *testing.T) {
-	for _, c := range []struct {
-		config        Config
-		files, memory uint64
-		all, ofOne    int
-	}{
-		{Config{}, 1 << 20, 64 << 30, 16384, 4096},
-		{Config{}, 1 << 20, 1536 << 20, 3072, 768},
-		{Config{}, 1024, 64 << 30, 256, 64},
-		{Config{}, 1 << 20, 0, 256, 64},
-		{Config{TrustProxy: true}, 1 << 20, 64 << 30, 16384, 0},
-		{Config{Connections: 100}, 1 << 20, 64 << 30, 100, 25},
-		{Config{TrustProxy: true, ConnectionsPerAddress: 7}, 1 << 20, 64 << 30, 16384, 7},
-	} {
-		if all, ofOne := connectionsFor(c.config, c.files, c.memory); all != c.all || ofOne != c.ofOne {
-			t.Errorf("%+v: %d and %d", c, all, ofOne)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package prove
 
 import (
 	"cmp"
@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 
-	"she/internal/httpapi"
 	"she/internal/sandbox/seal"
 	"she/internal/sandbox/wasm"
 )
@@ -15,8 +14,8 @@ import (
 // workerChannel is that of what a module tries that has broken out of its engine.
 const workerChannel = "worker"
 
-// sealWorkers proves the walls around the processes of WebAssembly modules, with a state directory of its own.
-func sealWorkers(ctx context.Context, worker, state string) (probes []httpapi.SealProbe, err error) {
+// workers proves the walls around the processes of WebAssembly modules, with a state directory of its own.
+func workers(ctx context.Context, worker, state string) (findings []seal.Finding, err error) {
 	m, err := wasm.New(wasm.Config{Worker: worker, State: state})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(state))
@@ -27,11 +26,9 @@ func sealWorkers(ctx context.Context, worker, state string) (probes []httpapi.Se
 		return nil, fmt.Errorf("the walls of WebAssembly modules could not be tested: %w", err)
 	}
 	for _, a := range tried {
-		for _, f := range judgeWorker(a) {
-			probes = append(probes, sealProbe(f))
-		}
+		findings = append(findings, judgeWorker(a)...)
 	}
-	return probes, nil
+	return findings, nil
 }
 
 // judgeWorker makes findings of an attempt: one where a module runs, and one of what stands behind the filter of

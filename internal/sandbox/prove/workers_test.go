@@ -1,4 +1,4 @@
-package main
+package prove
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"she/internal/httpapi"
 	"she/internal/sandbox/seal"
 	"she/internal/sandbox/wasm"
+	"she/internal/verdict"
 )
 
 func TestJudgeWorker(t *testing.T) {
@@ -49,22 +49,8 @@ func TestJudgeWorker(t *testing.T) {
 	}
 }
 
-func TestVerdictCounts(t *testing.T) {
-	at := time.Date(2026, 11, 24, 1, 2, 3, 4, time.UTC)
-	v := verdictOn([]httpapi.SealProbe{{Outcome: "blocked"}, {Outcome: "blocked"}, {Outcome: "open"}, {Outcome: "broken"}, {Outcome: "not provable"}}, at)
-	if v.Blocked != 2 || v.Provable != 4 || v.Text != "2 of 4 probes blocked, 2026-11-24; 1 more can't be proved here" {
-		t.Errorf("%+v", v)
-	}
-	if err := (report{Seal: &v}).verdict(true); err == nil || !strings.Contains(err.Error(), "2 probes came through") {
-		t.Errorf("it ends with %v", err)
-	}
-	if v = verdictOn([]httpapi.SealProbe{{Outcome: "blocked"}}, at); v.Text != "1 of 1 probes blocked, 2026-11-24" || (report{Seal: &v}).verdict(true) != nil {
-		t.Errorf("%+v", v)
-	}
-}
-
-// TestSealWorkers proves the walls of a real worker, and sees a verdict that says so where one of them was left out.
-func TestSealWorkers(t *testing.T) {
+// TestWorkers proves the walls of a real worker, and sees a verdict that says so where one of them was left out.
+func TestWorkers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("walls are built as root")
 	}
@@ -96,28 +82,28 @@ func TestSealWorkers(t *testing.T) {
 			}
 		}
 		state := filepath.Join(dir, "state")
-		probes, err := sealWorkers(t.Context(), worker, state)
+		probes, err := workers(t.Context(), worker, state)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := verdictOn(probes, time.Now())
+		v := verdict.On(probes, time.Now())
 		t.Logf("without %q: %s", c.left, v.Text)
-		outcomes := map[string]string{}
+		outcomes := map[string]verdict.Outcome{}
 		for _, p := range probes {
 			outcomes[p.Name] = p.Outcome
-			if c.left == "" && p.Outcome == string(seal.Unprovable) {
+			if c.left == "" && p.Outcome == seal.Unprovable {
 				t.Logf("%s: %s", p.Name, p.Evidence)
-			} else if c.left == "" && p.Outcome != string(seal.Blocked) {
+			} else if c.left == "" && p.Outcome != seal.Blocked {
 				t.Errorf("%s is %s: %s", p.Name, p.Outcome, p.Evidence)
 			}
 		}
 		for _, name := range c.open {
-			if outcomes[name] != string(seal.Open) {
+			if outcomes[name] != seal.Open {
 				t.Errorf("without %s: %s is %q", c.left, name, outcomes[name])
 			}
 		}
-		if err := (report{Seal: &v}).verdict(true); (err == nil) != (c.left == "") {
-			t.Errorf("without %q the doctor ends with %v", c.left, err)
+		if err := v.Err(); (err == nil) != (c.left == "") {
+			t.Errorf("without %q the verdict is %v", c.left, err)
 		}
 		if c.left == "" && v.Blocked < len(probes)*3/4 {
 			t.Errorf("too little is proved: %s", v.Text)
