@@ -93,6 +93,7 @@ type Terms struct {
 	Since   string           `json:"since,omitempty"` // records created before are not shown; "": everything is
 	Writes  hat.Endpoint     `json:"writes"`
 	Output  string           `json:"output"`            // append, or replace
+	Equal   hat.EqualMode    `json:"equal,omitempty"`   // keep; "": what equals a former result is dropped
 	InOrder bool             `json:"inOrder,omitempty"` // what it fails on holds up newer data
 	Given   string           `json:"given,omitempty"`   // when the Owner agreed
 	// Digest names what is asked for: all of the above but since and given, the bundle to the last filter, and what the
@@ -105,7 +106,7 @@ type Terms struct {
 func TermsOf(g Grant) *Terms {
 	t := &Terms{
 		Version: g.Version.String(), Package: g.Digest, Trigger: g.Trigger, Reads: g.Bundle.Readings(),
-		Writes: g.Output, Output: g.Mode.String(), InOrder: g.InOrder,
+		Writes: g.Output, Output: g.Mode.String(), Equal: g.Equal, InOrder: g.InOrder,
 	}
 	if words, err := json.Marshal(t); err == nil {
 		exact := g.Bundle.Digest()
@@ -179,6 +180,13 @@ func ConsentTo(f hat.FunctionID, enabled bool, asked, granted *Grant) Consent {
 		what := "its results are added to the former ones"
 		if asked.Mode == hat.ReplaceOutput {
 			what = "its newest result takes the place of the former ones"
+		}
+		cmp.Added = append(cmp.Added, Change{Text: what})
+	}
+	if asked.Equal != granted.Equal {
+		what := "a result that equals a former one is dropped"
+		if asked.Equal == hat.KeepEqual {
+			what = "it keeps a result of every run, even when it equals a former one"
 		}
 		cmp.Added = append(cmp.Added, Change{Text: what})
 	}

@@ -94,9 +94,9 @@ func TestConsentTo(t *testing.T) {
 		t.Errorf("the same %+v", c)
 	}
 	asked := grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name"}}]}}`)
-	asked.Mode, asked.InOrder, asked.Trigger = hat.ReplaceOutput, true, hat.Trigger{Kind: hat.Manual}
+	asked.Mode, asked.Equal, asked.InOrder, asked.Trigger = hat.ReplaceOutput, hat.KeepEqual, true, hat.Trigger{Kind: hat.Manual}
 	c := ConsentTo(id, true, &asked, &granted)
-	if c.Needed || c.Difference == nil || len(c.Difference.Added) != 3 || c.Asks.Since != c.Granted.Since {
+	if c.Needed || c.Difference == nil || len(c.Difference.Added) != 4 || c.Asks.Since != c.Granted.Since {
 		t.Errorf("otherwise, but not wider %+v", c)
 	}
 	asked = grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name","w":"where"}},{"endpoint":"b/y"}]}}`)
@@ -115,5 +115,42 @@ func TestConsentTo(t *testing.T) {
 	}
 	if text, err := json.Marshal(c); err != nil || !strings.Contains(string(text), `"removed":[{"endpoint":"a/x","field":"name"`) {
 		t.Errorf("%.300s, %v", text, err)
+	}
+}
+
+// A function that says nothing of equal results has the terms it had before there was a choice: what was
+// agreed to stays agreed to. To keep them is other terms, shown in plain words, and no more to read.
+func TestConsentSaysWhatBecomesOfEqualResults(t *testing.T) {
+	id, err := hat.ParseFunctionID("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x","mapping":{"n":"name"}}]}}`)
+	const before = "sha256:b8a80c5235c1941cfe02f28d0f477d92ea3141527bfd261ef34dea52919eebab"
+	if digest := TermsOf(drop).Digest.String(); digest != before {
+		t.Errorf("the terms are %s", digest)
+	}
+	if text, err := json.Marshal(TermsOf(drop)); err != nil || strings.Contains(string(text), "equal") {
+		t.Errorf("%s, %v", text, err)
+	}
+	keep := drop
+	keep.Equal = hat.KeepEqual
+	if text, err := json.Marshal(TermsOf(keep)); err != nil || !strings.Contains(string(text), `"output":"append","equal":"keep"`) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if TermsOf(keep).Digest == TermsOf(drop).Digest {
+		t.Error("the terms are the same")
+	}
+	for _, c := range []struct {
+		asked, granted Grant
+		says           string
+	}{
+		{keep, drop, "it keeps a result of every run, even when it equals a former one"},
+		{drop, keep, "a result that equals a former one is dropped"},
+	} {
+		d := ConsentTo(id, true, &c.asked, &c.granted)
+		if d.Needed || d.Difference == nil || len(d.Difference.Added) != 1 || d.Difference.Added[0].Text != c.says {
+			t.Errorf("want %q: %+v", c.says, d.Difference)
+		}
 	}
 }

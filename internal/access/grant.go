@@ -20,6 +20,7 @@ type Grant struct {
 	Bundle   bundle.Bundle // normalised; what may be read
 	Output   hat.Endpoint  // the only place it may write to
 	Mode     hat.OutputMode
+	Equal    hat.EqualMode
 	Trigger  hat.Trigger
 	InOrder  bool      // what fails holds up what came after it
 	Since    time.Time // records created before are never shown; zero: everything

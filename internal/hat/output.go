@@ -27,3 +27,29 @@ func (m OutputMode) String() string {
 	}
 	return string(m)
 }
+
+// An EqualMode says what becomes of a result that equals one of a former run. The zero value is DropEqual.
+type EqualMode string
+
+const (
+	DropEqual EqualMode = ""     // it is dropped and counted: equal records are one
+	KeepEqual EqualMode = "keep" // it is stored: the run is part of a record's identity
+)
+
+// ParseEqualMode reads "drop" or "keep".
+func ParseEqualMode(s string) (EqualMode, error) {
+	switch s {
+	case DropEqual.String():
+		return DropEqual, nil
+	case KeepEqual.String():
+		return KeepEqual, nil
+	}
+	return DropEqual, fmt.Errorf("equal %.40q: want drop or keep", s)
+}
+
+func (m EqualMode) String() string {
+	if m == DropEqual {
+		return "drop"
+	}
+	return string(m)
+}

@@ -88,9 +88,11 @@ type Fact struct {
 	After    hat.Seq        `json:"after,omitempty"` // the run covered After < seq ≤ Upto
 	Upto     hat.Seq        `json:"upto,omitempty"`
 	Replaces hat.RunID      `json:"replaces,omitzero"` // the run whose output this one's took the place of
-	// Of a grant: what a newer result does to older ones ("replace"; nothing: it is added), and since when records are
-	// shown (nothing: since ever).
+	// Of a grant: what a newer result does to older ones ("replace"; nothing: it is added), what becomes of
+	// one that equals an older one ("keep"; nothing: it is dropped), and since when records are shown
+	// (nothing: since ever).
 	Mode  string     `json:"mode,omitempty"`
+	Equal string     `json:"equal,omitempty"`
 	Since *time.Time `json:"since,omitempty"`
 	// Of a decision on a data debit: the digest of its terms.
 	Terms hat.TermsDigest `json:"terms,omitzero"`

@@ -235,7 +235,9 @@ type Committed struct {
 	Written    []hat.Record // new ones
 	Kept       int          // drafts equal to what the run takes the place of: that stays, under its id
 	Superseded int          // records whose place was taken
-	Duplicates int          // drafts fully equal to another one stored, or to an earlier one of the answer
+	// Duplicates are drafts that were dropped: fully equal to an earlier one of the answer or, unless the
+	// grant keeps equal results, to another record at the endpoint.
+	Duplicates int
 }
 
 // Work is the engine's side: T2 and T3. The engine has no back door: Commit writes as the function, under its grant.
@@ -295,7 +297,7 @@ type Run struct {
 	Written    []hat.RecordID // what it wrote, and what of the former output it kept
 	Kept       int            // of these
 	Superseded int            // records whose place its output took
-	Duplicates int
+	Duplicates int            // drafts that were dropped, see Committed
 	// SupersededBy is the newest run that has covered the same ground once more; zero: none.
 	SupersededBy hat.RunID
 	Log          []byte // only from Run, not from Runs

@@ -10,6 +10,8 @@ import (
 // What tests look at that use a store, and so can't be in this package.
 
 const (
+	TakeOver = takeOver
+
 	ClearQuery, UnbuiltQuery = clearQuery, unbuiltQuery
 
 	MaxKey, MaxCut, MaxPickedLazily = maxKey, maxCut, maxPickedLazily
@@ -23,6 +25,9 @@ var (
 	FieldKey     = fieldKey
 	ScanQuery    = scanQuery
 	OrderedQuery = orderedQuery
+
+	InsertResult           = insertResult
+	EncodeGrant, SameGrant = encodeGrant, sameGrant
 )
 
 func (v *Vault) Rows() Rows { return v.rows }

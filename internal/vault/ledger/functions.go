@@ -28,6 +28,7 @@ type grantText struct {
 	Bundle   bundle.Bundle  `json:"bundle"`
 	Output   hat.Endpoint   `json:"output"`
 	Mode     hat.OutputMode `json:"mode,omitempty"`
+	Equal    hat.EqualMode  `json:"equal,omitempty"`
 	Trigger  hat.Trigger    `json:"trigger"`
 	InOrder  bool           `json:"inOrder,omitempty"`
 	Since    time.Time      `json:"since,omitzero"`
@@ -37,7 +38,7 @@ type grantText struct {
 
 func encodeGrant(g access.Grant) (string, error) {
 	text, err := json.Marshal(grantText{
-		g.Function, g.Version, g.Digest, g.Bundle, g.Output, g.Mode, g.Trigger, g.InOrder, g.Since, g.Given, g.Ahead,
+		g.Function, g.Version, g.Digest, g.Bundle, g.Output, g.Mode, g.Equal, g.Trigger, g.InOrder, g.Since, g.Given, g.Ahead,
 	})
 	return string(text), err
 }
@@ -48,7 +49,7 @@ func decodeGrant(text string) (access.Grant, error) {
 		return access.Grant{}, errDamagedRow
 	}
 	return access.Grant{
-		Function: g.Function, Version: g.Version, Digest: g.Package, Bundle: g.Bundle, Output: g.Output, Mode: g.Mode,
+		Function: g.Function, Version: g.Version, Digest: g.Package, Bundle: g.Bundle, Output: g.Output, Mode: g.Mode, Equal: g.Equal,
 		Trigger: g.Trigger, InOrder: g.InOrder, Since: g.Since, Given: g.Given, Ahead: g.Ahead,
 	}, nil
 }
@@ -354,6 +355,8 @@ func checkGrant(g access.Grant) error {
 		return errors.New("the grant's trigger is of no known kind")
 	case g.Mode != hat.AppendOutput && g.Mode != hat.ReplaceOutput:
 		return errors.New("the grant's output mode is unknown")
+	case g.Equal != hat.DropEqual && g.Equal != hat.KeepEqual:
+		return errors.New("what the grant says of equal results is unknown")
 	case g.Trigger.Kind == hat.Periodic && g.Trigger.Period.IsZero():
 		return errors.New("the grant's period is missing")
 	}
@@ -371,7 +374,7 @@ func grantFact(c access.Caller, g access.Grant, outcome string) receipt.Fact {
 		since = &g.Since
 	}
 	return receipt.Fact{
-		Mode: string(g.Mode), Since: since,
+		Mode: string(g.Mode), Equal: string(g.Equal), Since: since,
 		Kind: receipt.Grant, User: c.UserID(), Application: c.ApplicationID(), Outcome: outcome,
 		Function: g.Function, Version: g.Version.String(), Package: g.Digest, Bundle: g.Bundle.Digest(), Output: g.Output,
 		Endpoints: g.Bundle.Endpoints(),

@@ -30,6 +30,13 @@ var insertStatements = func() map[int]string {
 	return all
 }()
 
+// insertResult is insertStatement for one result of a function whose equal results are kept. Its digest is
+// ?12, which has the run in it, if somebody else's record has the plain one: then both stay. The conflict
+// that is left is an equal result of the same run. So what is stored first keeps others from writing the
+// same, whoever they are, as any record does.
+var insertResult = strings.Replace(insertStatement(1), "?, ?, ?, ?, ?, ?, ?)", `?5, ?6, ?7, ?8, CASE WHEN EXISTS (
+		SELECT 1 FROM records WHERE endpoint = ?8 AND digest IN (?9, ?12) AND (digest = ?12 OR run IS DISTINCT FROM ?2)) THEN ?12 ELSE ?9 END, ?10, ?11)`, 1)
+
 // insertEach stores drafts one by one, each with its links. With skip, those that are stored already are left out.
 func (t *tx) insertEach(drafts []hat.Draft, by author, skip bool, ch *change) ([]hat.Record, error) {
 	records := make([]hat.Record, 0, len(drafts))
@@ -114,7 +121,12 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 		digests[i] = d.Data.Digest()
 		args = append(args, int64(seq), int64(seq), records[i].ID.Bytes(), endpoint, digests[i][:], saltOf(salts, i), d.Data.JSON())
 	}
-	stored, err := t.Exec(t.ctx, insertStatements[len(drafts)], args...)
+	statement := insertStatements[len(drafts)]
+	if by.equal == hat.KeepEqual { // a function's results come one by one
+		digest := identityOfRun(by.run, digests[0])
+		statement, args = insertResult, append(args, digest[:])
+	}
+	stored, err := t.Exec(t.ctx, statement, args...)
 	if err == nil && stored < int64(len(drafts)) {
 		err = vault.ErrDuplicate
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -55,7 +56,14 @@ type author struct {
 	userID hat.UserID
 	run    hat.RunID
 	chain  []hat.FunctionID
-	chainN any // NULL for a person
+	chainN any           // NULL for a person
+	equal  hat.EqualMode // of a function: whether its result is stored beside an equal record
+}
+
+// identityOfRun is what column digest holds of a result that equals another record and is kept: the run is
+// part of it. No JSON text begins with a zero byte, so it is never the digest of any data.
+func identityOfRun(run hat.RunID, digest [32]byte) [32]byte {
+	return sha256.Sum256(slices.Concat([]byte{0}, run.Bytes(), digest[:]))
 }
 
 func (a author) provenance() hat.Provenance {

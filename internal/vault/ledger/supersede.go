@@ -19,8 +19,8 @@ type writing struct {
 	change
 	asFunction access.Caller
 	by         author
-	// keeps says whether a record equal to one of the answer, and written by that run of that chain, becomes the run's own.
-	keeps      func(run hat.RunID, chain []hat.FunctionID) bool
+	grant      access.Grant
+	replaces   hat.RunID    // the run whose output this one's takes the place of; zero: none
 	written    []hat.Record // new ones
 	duplicates int
 	kept       int
@@ -29,46 +29,22 @@ type writing struct {
 	dropped    []hat.Seq      // their positions
 }
 
-// keeps: a run that takes the place of another keeps what is equal; so does one whose result replaces the former.
-func keeps(f function, p plan.Plan) func(hat.RunID, []hat.FunctionID) bool {
-	return func(run hat.RunID, chain []hat.FunctionID) bool {
-		switch {
-		case run.IsZero() || run == p.Run || len(chain) == 0 || chain[len(chain)-1] != f.Grant.Function:
-			return false
-		case f.Grant.Mode == hat.ReplaceOutput:
-			return true
-		}
-		return run == p.Replaces
-	}
-}
-
 // respond stores one Response of a function's answer and groups it with the records it says it belongs to.
 func (t *tx) respond(w *writing, response int, r vault.Response) error {
 	var group []int64
-	mine, fresh := 0, 0
+	mine, before := 0, len(w.written)
 	for _, d := range r.Drafts {
 		// The second line of defence; the first is where the answer is read.
 		if err := w.asFunction.Check(access.WriteRecords(d.Endpoint)); err != nil {
 			return fmt.Errorf("response %d writes to %s: %w", response, d.Endpoint, err)
 		}
-		record, born, err := t.insert(hat.Draft{Endpoint: d.Endpoint, Data: d.Data}, w.by, &w.change)
-		id := record.ID
-		switch {
-		case errors.Is(err, vault.ErrDuplicate):
-			if id, born, err = t.adopt(d, w); err != nil {
-				return err
-			}
-			if id.IsZero() {
-				w.duplicates++
-				continue
-			}
-			w.kept++
-			w.ids = append(w.ids, id)
-		case err != nil:
+		id, born, err := t.result(d, w)
+		if err != nil {
 			return err
-		default:
-			w.written = append(w.written, record)
-			fresh++
+		}
+		if id.IsZero() {
+			w.duplicates++
+			continue
 		}
 		if _, err := t.Exec(t.ctx, "INSERT INTO outputs (run, response, ordinal, record) VALUES (?, ?, ?, ?)",
 			w.by.run.Bytes(), response, mine, id.Bytes()); err != nil {
@@ -77,7 +53,7 @@ func (t *tx) respond(w *writing, response int, r vault.Response) error {
 		mine++
 		group = append(group, born)
 	}
-	if fresh == 0 {
+	if len(w.written) == before {
 		return nil // what was kept has its links
 	}
 	for _, id := range r.Linked {
@@ -105,8 +81,65 @@ func (t *tx) respond(w *writing, response int, r vault.Response) error {
 	return t.group(group)
 }
 
-// adopt makes the record equal to a draft the run's own, if the run may keep it; else the id is zero.
+// result makes a draft a record of the run: one that the run keeps of what it takes the place of, or a new
+// one. The id is zero if the draft is dropped, because an equal record stays.
+func (t *tx) result(d hat.Draft, w *writing) (id hat.RecordID, born int64, err error) {
+	id, born, err = t.takeOver(d, w)
+	if err == nil && id.IsZero() {
+		var record hat.Record
+		record, born, err = t.insert(hat.Draft{Endpoint: d.Endpoint, Data: d.Data}, w.by, &w.change)
+		if err == nil {
+			w.written = append(w.written, record)
+			return record.ID, born, nil
+		}
+		if errors.Is(err, vault.ErrDuplicate) {
+			id, born, err = t.adopt(d, w)
+		}
+	}
+	if err == nil && !id.IsZero() {
+		w.kept++
+		w.ids = append(w.ids, id)
+	}
+	return id, born, err
+}
+
+const takeOver = `UPDATE records SET run = ?1, chain = ?2, digest = CASE WHEN digest = ?5 THEN ?5 ELSE ?3 END
+	WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?4) AND digest IN (?5, ?6) AND run = ?7 AND (digest = ?5 OR NOT EXISTS (
+		SELECT 1 FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?4) AND digest = ?3)) RETURNING born, id`
+
+// takeOver makes the record that equals a draft, and that the repeated run wrote and still owns, the run's
+// own. The id is zero if there is none. Where the repeated run is part of what column digest holds, this one
+// takes its place, or none does if equal results are dropped by now; then nothing is taken over if another
+// record is equal.
+func (t *tx) takeOver(d hat.Draft, w *writing) (id hat.RecordID, born int64, err error) {
+	if w.replaces.IsZero() {
+		return id, 0, nil
+	}
+	plain := d.Data.Digest()
+	former, now := identityOfRun(w.replaces, plain), plain
+	if w.grant.Equal == hat.KeepEqual {
+		now = identityOfRun(w.by.run, plain)
+	}
+	var recordID []byte
+	err = t.Get(t.ctx, takeOver, []any{
+		w.by.run.Bytes(), w.by.chainN, now[:], d.Endpoint.String(), plain[:], former[:], w.replaces.Bytes(),
+	}, &born, &recordID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return id, 0, nil
+	}
+	if err == nil {
+		id, err = scanRecordID(recordID)
+	}
+	return id, born, err
+}
+
+// adopt makes the record equal to a draft the run's own, if the function wrote it and each of its results
+// replaces the former one; else the id is zero. If equal results are kept, the former one is not the same
+// record and makes way.
 func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err error) {
+	if w.grant.Mode != hat.ReplaceOutput || w.grant.Equal == hat.KeepEqual {
+		return id, 0, nil
+	}
 	var (
 		recordID, run []byte
 		path          sql.NullString
@@ -123,8 +156,11 @@ func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err er
 		return id, 0, err
 	}
 	of, err := maybeRun(run)
-	if err != nil || !w.keeps(of, chain) {
+	switch {
+	case err != nil:
 		return id, 0, err
+	case of.IsZero(), of == w.by.run, len(chain) == 0, chain[len(chain)-1] != w.grant.Function:
+		return id, 0, nil
 	}
 	if id, err = scanRecordID(recordID); err != nil {
 		return id, 0, err
@@ -284,21 +320,20 @@ func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, a
 		limit = 100
 	}
 	err = v.rows.Read(ctx, func(conn Reader) error {
-		return conn.Each(ctx, `SELECT r.n, r.digest, r.at, r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data
+		return conn.Each(ctx, `SELECT r.n, r.at, r.born, r.id, r.endpoint, r.seq, r.user, r.run, r.chain, r.created, r.updated, r.data
 			FROM superseded r WHERE r.by_run = ? AND r.n > ? ORDER BY r.n LIMIT ?`, []any{by.Bytes(), after, limit},
 			func(scan func(...any) error) (err error) {
 				var (
-					s      = vault.Superseded{By: by}
-					digest []byte
-					at     sql.NullInt64
+					s  = vault.Superseded{By: by}
+					at sql.NullInt64
 				)
 				s.Record, err = v.names.scan(ctx, conn, func(into ...any) error {
-					return scan(append([]any{&s.Number, &digest, &at}, into...)...)
+					return scan(append([]any{&s.Number, &at}, into...)...)
 				})
 				if err != nil {
 					return err
 				}
-				copy(s.Digest[:], digest)
+				s.Digest = s.Data.Digest() // column digest may have the run in it
 				s.At = fromMicros(at)
 				if !c.May(access.ReadRecords(s.Endpoint)) {
 					s.Data = hat.Data{}

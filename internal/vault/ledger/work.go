@@ -240,14 +240,14 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	if by.user, by.userID, err = t.owner(); err != nil {
 		return done, err
 	}
-	by.run, by.chain = p.Run, append(slices.Clone(p.Chain), f.Grant.Function)
+	by.run, by.equal, by.chain = p.Run, f.Grant.Equal, append(slices.Clone(p.Chain), f.Grant.Function)
 	if by.chainN, err = t.chain(by.chain); err != nil {
 		return done, err
 	}
 	if len(out.Responses) > 0 {
 		t.grows = traces
 	}
-	w := &writing{asFunction: access.AsFunction(by.userID, f.Grant), by: by, keeps: keeps(f, p)}
+	w := &writing{asFunction: access.AsFunction(by.userID, f.Grant), by: by, grant: f.Grant, replaces: p.Replaces}
 	for i, r := range out.Responses {
 		if err := t.respond(w, i, r); err != nil {
 			return done, err

@@ -64,6 +64,9 @@ func modelRun(t *testing.T, p *person, r *rand.Rand) {
 	if r.IntN(3) == 0 {
 		g.Mode = hat.ReplaceOutput
 	}
+	if r.IntN(2) == 0 {
+		g.Equal = hat.KeepEqual
+	}
 	p.enable(g)
 	m := model{of: map[string]string{}, shown: map[string]int{}}
 	var (
@@ -190,6 +193,10 @@ func modelRun(t *testing.T, p *person, r *rand.Rand) {
 				both, strict, wider.Since = true, false, time.Time{}
 			case 4, 5:
 				strict = false
+			case 6, 7:
+				wider.Equal = hat.KeepEqual
+			case 8, 9:
+				wider.Equal = hat.DropEqual
 			}
 			wider.Bundle = grant().Bundle
 			g = wider

@@ -46,7 +46,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 		{"store", testStore}, {"users", testUsers}, {"putting a user", testPutUser}, {"documents", testDocuments}, {"the next sees", testTheNextSees},
 		{"records", testRecords}, {"reading", testReading}, {"fields", testFields},
 		{"functions", testFunctions}, {"work", testWork}, {"chains", testChains}, {"rights", testRights}, {"rights of functions", testFunctionRights}, {"receipts", testReceipts}, {"run changes", testRunChanges}, {"steering", testSteering}, {"quota", testQuota}, {"storage", testStorage}, {"clock", testClock},
-		{"ranges", testRanges}, {"walk", testWalk}, {"generations", testGenerations}, {"model", testModel},
+		{"ranges", testRanges}, {"walk", testWalk}, {"generations", testGenerations}, {"equal results", testEqualResults}, {"model", testModel},
 		{"interleavings", testInterleavings}, {"crashes", testCrashes},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, fresh) })
@@ -372,10 +372,11 @@ func (p *person) last() (upto hat.Seq) {
 	return upto
 }
 
-// CheckHAT reports to t whatever shows that something was lost or done twice: a gap or an overlap in the positions of
-// the log, a broken chain of receipts, a run that ended twice or without its receipt, a record twice at an endpoint
-// or from a run that did not commit, a range beyond the cursor or for the sake of a run that did not commit, a superseded
-// record that is still a record or that no run took the place of. The vault must be at rest.
+// CheckHAT reports to t whatever shows that something was lost or done twice: a gap or an overlap in the
+// positions of the log, a broken chain of receipts, a run that ended twice or without its receipt, a record
+// twice at an endpoint (of functions whose equal results are kept: twice of one run) or from a run that did
+// not commit, a range beyond the cursor or for the sake of a run that did not commit, a superseded record
+// that is still a record or that no run took the place of. The vault must be at rest.
 func CheckHAT(t testing.TB, v vault.Vault) {
 	t.Helper()
 	ctx := context.Background()
@@ -386,8 +387,8 @@ func CheckHAT(t testing.TB, v vault.Vault) {
 	}
 	c := checker{TB: t, v: v, owner: access.User(user.ID, user.Roles, access.TitleOwner)}
 	c.receipts(ctx)
-	c.records(ctx)
 	c.runs(ctx)
+	c.records(ctx)
 	c.ranges(ctx)
 	c.superseded(ctx)
 	if held, _, err := v.Storage(ctx, c.owner); err != nil || held.Records != int64(len(c.present)) || held.Bytes <= 0 {
@@ -412,6 +413,7 @@ type checker struct {
 	committed map[hat.RunID]bool
 	present   map[hat.RecordID]bool
 	replacing map[hat.RunID]vault.Run // runs that superseded something
+	keeping   map[hat.RunID]bool      // runs whose results stay beside equal ones
 }
 
 // receipts proves the chain whole and the positions in it without gap.
@@ -466,7 +468,11 @@ func (c *checker) records(ctx context.Context) {
 		positions := map[hat.Seq]hat.RecordID{}
 		c.present = map[hat.RecordID]bool{}
 		for _, e := range endpoints {
-			digests := map[[32]byte]bool{}
+			type identity struct {
+				digest [32]byte
+				run    hat.RunID // zero unless equal results of runs are kept
+			}
+			there := map[identity]bool{}
 			for r, err := range src.Scan(ctx, e, bundle.Want{}).Records {
 				if err != nil {
 					return err
@@ -480,10 +486,14 @@ func (c *checker) records(ctx context.Context) {
 					}
 					positions[at] = r.ID
 				}
-				if digests[r.Data.Digest()] {
+				is := identity{digest: r.Data.Digest()}
+				if c.keeping[r.Run] {
+					is.run = r.Run
+				}
+				if there[is] {
 					c.Errorf("CheckHAT: record %s is twice at %s", r.ID, e)
 				}
-				digests[r.Data.Digest()] = true
+				there[is] = true
 				c.present[r.ID] = true
 				if !r.Run.IsZero() && !c.committed[r.Run] {
 					c.Errorf("CheckHAT: record %s is from run %s, which did not commit", r.ID, r.Run)
@@ -502,7 +512,7 @@ func (c *checker) records(ctx context.Context) {
 
 func (c *checker) runs(ctx context.Context) {
 	var before hat.RunID
-	c.replacing = map[hat.RunID]vault.Run{}
+	c.replacing, c.keeping = map[hat.RunID]vault.Run{}, map[hat.RunID]bool{}
 	seen := map[hat.RunID]bool{}
 	for {
 		page, err := c.v.Runs(ctx, c.owner, hat.FunctionID{}, before, 100)
@@ -515,6 +525,7 @@ func (c *checker) runs(ctx context.Context) {
 		}
 		for _, r := range page {
 			c.run(r)
+			c.keeping[r.Plan.Run] = r.Plan.Grant.Equal == hat.KeepEqual
 			if r.Superseded > 0 {
 				c.replacing[r.Plan.Run] = r
 			}

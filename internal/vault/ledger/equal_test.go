@@ -1,0 +1,133 @@
+package ledger_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"she/internal/access"
+	"she/internal/bundle"
+	"she/internal/hat"
+	"she/internal/plan"
+	"she/internal/vault"
+	"she/internal/vault/ledger"
+	"she/internal/vault/sqlite"
+)
+
+// A grant that drops equal results is stored as grants were before there was a choice.
+func TestStoredGrantsOfBeforeDropEqualResults(t *testing.T) {
+	g := access.Grant{
+		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")),
+		Output: note(t, `1`).Endpoint, Trigger: hat.Trigger{Kind: hat.Manual},
+	}
+	before := g
+	text := must2(ledger.EncodeGrant(g))
+	if strings.Contains(text, "equal") {
+		t.Errorf("stored as %s", text)
+	}
+	g.Equal = hat.KeepEqual
+	kept := must2(ledger.EncodeGrant(g))
+	if !strings.Contains(kept, `"equal":"keep"`) || ledger.SameGrant(g, before) {
+		t.Errorf("stored as %s", kept)
+	}
+}
+
+// checkIdentities holds column digest to what it says: the digest of the data, or of it and the run. It
+// answers how many rows have the run in it.
+func checkIdentities(t testing.TB, v vault.Vault) (withRun int) {
+	t.Helper()
+	must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
+		return conn.Each(t.Context(), "SELECT run, digest, data FROM records", nil, func(scan func(...any) error) error {
+			var run, digest []byte
+			var data string
+			if err := scan(&run, &digest, &data); err != nil {
+				return err
+			}
+			plain := sha256.Sum256([]byte(data))
+			keyed := sha256.Sum256(slices.Concat([]byte{0}, run, plain[:]))
+			switch {
+			case slices.Equal(digest, plain[:]):
+			case run != nil && slices.Equal(digest, keyed[:]):
+				withRun++
+			default:
+				t.Errorf("%s of run %x has digest %x", data, run, digest)
+			}
+			return nil
+		})
+	}))
+	return withRun
+}
+
+// Whatever becomes of the runs, column digest says of each row what it is the same as, and the statements
+// that ask for it use its index.
+func TestColumnDigestSaysWhatARecordIsTheSameAs(t *testing.T) {
+	s := newStore(t, t.TempDir(), sqlite.Options{})
+	alice := create(t, s, "alice")
+	v, _ := openVault(t, s, "alice")
+	in := note(t, `1`).Endpoint
+	g := access.Grant{
+		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Digest: "sha256:00",
+		Bundle: bundle.Bundle{Name: "f", Properties: map[string]bundle.PropertyQuery{
+			"in": {Endpoints: []bundle.EndpointQuery{{Endpoint: in}}},
+		}},
+		Output: must2(hat.ParseEndpoint("she/f")), Trigger: hat.Trigger{Kind: hat.Individual}, Equal: hat.KeepEqual,
+	}
+	must2(v.Enable(t.Context(), alice, g))
+	run := func() plan.Plan {
+		t.Helper()
+		p := must2(v.Claim(t.Context(), vault.Claim{
+			Function: g.Function, Run: hat.NewRunID(), Cause: plan.ByData, Now: time.Now(), Expires: time.Now().Add(time.Minute),
+		}))
+		same := hat.Draft{Endpoint: g.Output, Data: dataOf(t, `"same"`)}
+		must2(v.Commit(t.Context(), p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{same, same}}}}))
+		return p
+	}
+	expect := func(what string, withRun int) {
+		t.Helper()
+		if n := checkIdentities(t, v); n != withRun {
+			t.Errorf("%s: %d rows have the run in column digest, want %d", what, n, withRun)
+		}
+	}
+	var runs []plan.Plan
+	for i := range 3 {
+		must2(v.Append(t.Context(), alice, []hat.Draft{note(t, fmt.Sprint(i))}, false))
+		runs = append(runs, run())
+	}
+	expect("three runs", 2)
+	for range 2 {
+		must(t, 0, v.Replay(t.Context(), alice, runs[1].Run))
+		run()
+	}
+	expect("replayed twice", 2)
+	g.Equal = hat.DropEqual
+	must2(v.Enable(t.Context(), alice, g))
+	must(t, 0, v.Replay(t.Context(), alice, runs[1].Run))
+	run()
+	expect("replayed under drop", 1)
+
+	must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
+		for query, arguments := range map[string]int{ledger.InsertResult: 12, ledger.TakeOver: 7} {
+			asked := 0
+			err := conn.Each(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, arguments), func(scan func(...any) error) error {
+				var id, parent, unused int
+				var detail string
+				err := scan(&id, &parent, &unused, &detail)
+				if !strings.Contains(detail, "records") {
+					return err
+				}
+				if asked++; !strings.Contains(detail, "INDEX records_once (endpoint=? AND digest=?)") {
+					t.Errorf("%s:\n%s", query, detail)
+				}
+				return err
+			})
+			if err != nil || asked == 0 {
+				return errors.Join(err, fmt.Errorf("records were asked %d times: %s", asked, query))
+			}
+		}
+		return nil
+	}))
+}
