@@ -30,13 +30,15 @@ import (
 // Config is what she.yaml says; docs/configuration.md is its reference. The zero value is the configuration without a file. Paths in the file are relative to
 // the file; here they are absolute.
 type Config struct {
-	// Functions are the registered functions, key `functions`. Each has id, version, package (a directory with
-	// serverless.yml or template.yaml, or a .zip or .jar), namespace and endpoint (the only place it may write to),
-	// and may have stage ("dev" if not given), output (append, or replace: its newest result takes the place of the
-	// former), inOrder (false; true: data it fails on holds up what comes after), warmUp (true: the function is tried with
-	// an event without data before copies of it are made, so that they answer sooner; {event: FILE}: with the sample in
-	// that file of its package), copies (true; false: each of its instances is started anew, so that hash seeds differ too)
-	// and experimental (false). An id may come again with another version: the last one is current.
+	// Functions are the registered functions, key `functions`. Each has id, version, package (a directory
+	// with serverless.yml or template.yaml, or a .zip or .jar), namespace and endpoint (the only place it may
+	// write to), and may have stage ("dev" if not given), output (append, or replace: its newest result takes
+	// the place of the former), equal (drop, or keep: a result that equals one of a former run is stored
+	// too), inOrder (false; true: data it fails on holds up what comes after), warmUp (true: the function is
+	// tried with an event without data before copies of it are made, so that they answer sooner; {event:
+	// FILE}: with the sample in that file of its package), copies (true; false: each of its instances is
+	// started anew, so that hash seeds differ too) and experimental (false). An id may come again with
+	// another version: the last one is current.
 	Functions []catalog.Registered
 	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
 	Listen string
@@ -501,6 +503,7 @@ func (r *configReader) function(n *yaml.Node) (f catalog.Registered) {
 		}),
 		"endpoint":     parsed("endpoint", func(s string) error { endpoint = s; return nil }),
 		"output":       parsed("output", func(s string) (err error) { f.Mode, err = hat.ParseOutputMode(s); return err }),
+		"equal":        parsed("equal", func(s string) (err error) { f.Equal, err = hat.ParseEqualMode(s); return err }),
 		"inOrder":      func(n *yaml.Node) { r.flag(n, &f.InOrder) },
 		"experimental": func(n *yaml.Node) { r.flag(n, &f.Experimental) },
 		"warmUp":       func(n *yaml.Node) { r.warmUp(n, &f) },

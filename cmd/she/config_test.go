@@ -33,7 +33,7 @@ functions:
     endpoint: insights/busy-hours
     experimental: true
     warmUp: {event: events/sample.json}
-  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, inOrder: true, warmUp: false, copies: false}
+  - {id: busy-hours, version: 1.1.0, package: /opt/busy-hours.zip, namespace: drops, endpoint: insights, output: replace, equal: keep, inOrder: true, warmUp: false, copies: false}
 trustProxy: true
 metrics: 127.0.0.1:9464
 otlp: http://127.0.0.1:4318
@@ -53,7 +53,7 @@ func TestConfig(t *testing.T) {
 	first.ID, _ = hat.ParseFunctionID("busy-hours")
 	first.Version, _ = hat.ParseVersion("1.0.0")
 	first.Output, _ = hat.ParseEndpoint("drops/insights/busy-hours")
-	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev", Mode: hat.ReplaceOutput, InOrder: true, NoWarmUp: true, NoCopies: true}
+	second := catalog.Registered{ID: first.ID, Package: "/opt/busy-hours.zip", Stage: "dev", Mode: hat.ReplaceOutput, Equal: hat.KeepEqual, InOrder: true, NoWarmUp: true, NoCopies: true}
 	second.Version, _ = hat.ParseVersion("1.1.0")
 	second.Output, _ = hat.ParseEndpoint("drops/insights")
 	want := Config{
@@ -136,6 +136,9 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("insights/busy-hours", "/insights"), "she.yaml:14: endpoint"},
 		{change("experimental: true", "experimental: maybe"), "she.yaml:15: want true or false"},
 		{change("output: replace", "output: overwrite"), "she.yaml:17: output \"overwrite\": want append or replace"},
+		{change("equal: keep", "equal: merge"), "she.yaml:17: equal \"merge\": want drop or keep"},
+		{change("equal: keep", "equal: true"), "she.yaml:17: "},
+		{change("equal: keep", "equal:"), "she.yaml:17: "},
 		{change("inOrder: true", "inOrder: 1"), "she.yaml:17: want true or false"},
 		{change("warmUp: false", "warmUp: 1"), "she.yaml:17: want true, false or {event: FILE}"},
 		{change("warmUp: false", "warmUp: [x]"), "she.yaml:17: want true, false or {event: FILE}"},

@@ -214,6 +214,7 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		{"limits", "hatRecords", fmt.Sprintf("`%d`", none.storage().Records)},
 		{"functions", "stage", "`" + f.Stage + "`"},
 		{"functions", "output", "`append`"},
+		{"functions", "equal", "`" + f.Equal.String() + "`"},
 		{"functions", "inOrder", fmt.Sprintf("`%t`", f.InOrder)},
 		{"functions", "warmUp", fmt.Sprintf("`%t`", !f.NoWarmUp)},
 		{"functions", "copies", fmt.Sprintf("`%t`", !f.NoCopies)},

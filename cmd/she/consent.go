@@ -180,6 +180,9 @@ func printTerms(w io.Writer, t access.Terms) {
 		printf(w, "  since    %s\n", t.Since)
 	}
 	printf(w, "  writes   %s, output %s\n", t.Writes, t.Output)
+	if t.Equal == hat.KeepEqual {
+		printf(w, "  keeps    a result of every run, even when it equals a former one\n")
+	}
 	if !t.Digest.IsZero() && t.Given == "" {
 		printf(w, "  terms    %s\n", t.Digest)
 	}

@@ -128,7 +128,7 @@ func printRun(w io.Writer, r runView, withLog bool) {
 	}
 	printf(w, "\nwrote      %s to %s", counted(len(r.Written), "record"), r.Output)
 	if r.Duplicates > 0 {
-		printf(w, "; %d equal ones dropped", r.Duplicates)
+		printf(w, "; %s dropped", counted(r.Duplicates, "equal one"))
 	}
 	if r.Kept > 0 {
 		printf(w, "; %d of them were there already", r.Kept)

@@ -20,6 +20,7 @@ type Registered struct {
 	Stage        string
 	Output       hat.Endpoint // namespace/endpoint: the only place it may write to
 	Mode         hat.OutputMode
+	Equal        hat.EqualMode
 	InOrder      bool // newer data waits for what failed
 	Experimental bool
 	NoWarmUp     bool // its copies are made without an event having been tried before

@@ -297,7 +297,8 @@ func (e *Engine) GrantFor(id hat.FunctionID) (access.Grant, error) {
 func (e *Engine) GrantOf(f catalog.Function) access.Grant {
 	return access.Grant{
 		Function: f.ID, Version: f.Version, Digest: f.Digest(),
-		Bundle: f.Manifest.Bundle.Normalised(), Output: f.Output, Mode: f.Mode, Trigger: f.Manifest.Trigger, InOrder: f.InOrder,
+		Bundle: f.Manifest.Bundle.Normalised(), Output: f.Output, Mode: f.Mode, Equal: f.Equal,
+		Trigger: f.Manifest.Trigger, InOrder: f.InOrder,
 		Given: e.now().UTC(), Manifest: contract.Configuration(*f.Manifest, contract.Status{}),
 	}
 }

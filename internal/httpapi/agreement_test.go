@@ -220,6 +220,7 @@ func TestAFunctionIsAgreedToAsItWasShown(t *testing.T) {
 		},
 		"order":  func(f *catalog.Function) { f.InOrder = true },
 		"output": func(f *catalog.Function) { f.Mode = hat.ReplaceOutput },
+		"equal":  func(f *catalog.Function) { f.Equal = hat.KeepEqual },
 		"bundle": func(f *catalog.Function) {
 			f.Manifest.Bundle = must(bundle.Parse([]byte(bundleNamed("counter", "rumpel/diary"))))
 		},
