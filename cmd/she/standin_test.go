@@ -154,7 +154,7 @@ func (g goFunctions) Invoke(ctx context.Context, r invoke.Request) (a invoke.Ans
 			id, entry = before, suffix
 		}
 	}
-	all := append(slices.Clone(standIns), picky)
+	all := append(slices.Clone(standIns), picky, same)
 	f := all[slices.IndexFunc(all, func(f stamping) bool { return f.id == id })]
 	f.version = r.Code.Version
 	// Sometimes a run takes a while, so that data comes and the server dies in the middle of one.
@@ -237,6 +237,7 @@ type stamping struct {
 	trigger string // of its configuration
 	version string // "": 1.0.0
 	filter  string // of its bundle at version 1.0.0
+	same    bool   // it writes the same stamp about every record, and its equal results are kept
 	useAll  bool   // it is always triggered with useAll, so it leaves out the run: to be shown all again must add nothing
 }
 
@@ -250,6 +251,9 @@ var standIns = []stamping{
 	{id: "asked", reads: []string{"in/b", "in/a"}, output: "out/asked", trigger: onRequest},
 	{id: "all", reads: []string{"in/a"}, output: "out/all", trigger: onRequest, useAll: true},
 }
+
+// same says nothing of what it is shown: only that results of several runs are kept tells one from none and from two.
+var same = stamping{id: "same", reads: []string{"in/a"}, output: "out/same", trigger: onData, same: true}
 
 // picky asks for the first versions of records alone, and from its own second version on for all.
 var picky = stamping{id: "picky", reads: []string{"in/a"}, output: "out/picky", trigger: onData,
@@ -306,7 +310,11 @@ func (f stamping) process(run string, event []byte) ([]byte, error) {
 	answers := []response{}
 	for _, rows := range e.Request.Data {
 		for _, r := range rows {
-			answers = append(answers, response{namespace, endpoint, []stamp{{r.Data.N, r.Data.V, run}}, []string{r.RecordID}})
+			s := stamp{r.Data.N, r.Data.V, run}
+			if f.same {
+				s = stamp{}
+			}
+			answers = append(answers, response{namespace, endpoint, []stamp{s}, []string{r.RecordID}})
 		}
 	}
 	return json.Marshal(answers)
@@ -333,7 +341,12 @@ func install(dir string, functions []stamping) (config string, err error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(&yaml, "  - {id: %s, version: %s, package: %s, namespace: %s, endpoint: %s}\n", f.id, version, project, output.Namespace(), output.Path())
+		equal := "drop"
+		if f.same {
+			equal = "keep"
+		}
+		fmt.Fprintf(&yaml, "  - {id: %s, version: %s, package: %s, namespace: %s, endpoint: %s, equal: %s}\n",
+			f.id, version, project, output.Namespace(), output.Path(), equal)
 	}
 	config = filepath.Join(dir, "she.yaml")
 	return config, os.WriteFile(config, []byte(yaml.String()), 0o600)
