@@ -228,7 +228,7 @@ func (w *bench) queue(b *testing.B, work <-chan int) {
 						return err
 					}
 					data := hat.Draft{Endpoint: w.grant.Output, Data: value2data(p.Run.String())}
-					_, err = v.Commit(b.Context(), p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{data}}}})
+					_, err = v.Commit(b.Context(), p, vault.Output{Responses: []contract.Response{{Drafts: []hat.Draft{data}}}})
 					return err
 				})
 			}

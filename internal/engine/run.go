@@ -522,10 +522,7 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 	out := vault.Output{Stats: a.stats, Log: a.said.bytes()}
 	started := a.now()
 	if err == nil {
-		out.Responses = make([]vault.Response, len(responses))
-		for i, r := range responses {
-			out.Responses[i] = vault.Response(r)
-		}
+		out.Responses = responses
 		var done vault.Committed
 		if done, err = a.vault.Commit(save, a.plan, out); err == nil {
 			a.counted(nil)

@@ -16,6 +16,7 @@ import (
 	"she/internal/access"
 	"she/internal/backlog"
 	"she/internal/bundle"
+	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/receipt"
@@ -194,16 +195,9 @@ func (e *QuotaError) Unwrap() error { return e.Fault }
 
 // Output is what a run leaves: the drafts of each Response, with the input records it says they belong to.
 type Output struct {
-	Responses []Response
+	Responses []contract.Response
 	Stats     Stats
 	Log       []byte // what the function printed, capped
-}
-
-// A Response is one element of a function's answer, checked: its drafts all go to the grant's output endpoint and
-// Linked are ids of records the run was shown.
-type Response struct {
-	Drafts []hat.Draft
-	Linked []hat.RecordID
 }
 
 // Stats are the figures of a run.

@@ -11,6 +11,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/bundle"
+	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -83,7 +84,7 @@ func TestColumnDigestSaysWhatARecordIsTheSameAs(t *testing.T) {
 			Function: g.Function, Run: hat.NewRunID(), Cause: plan.ByData, Now: time.Now(), Expires: time.Now().Add(time.Minute),
 		}))
 		same := hat.Draft{Endpoint: g.Output, Data: dataOf(t, `"same"`)}
-		must2(v.Commit(t.Context(), p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{same, same}}}}))
+		must2(v.Commit(t.Context(), p, vault.Output{Responses: []contract.Response{{Drafts: []hat.Draft{same, same}}}}))
 		return p
 	}
 	expect := func(what string, withRun int) {

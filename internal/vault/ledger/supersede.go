@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"she/internal/access"
+	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -30,7 +31,7 @@ type writing struct {
 }
 
 // respond stores one Response of a function's answer and groups it with the records it says it belongs to.
-func (t *tx) respond(w *writing, response int, r vault.Response) error {
+func (t *tx) respond(w *writing, response int, r contract.Response) error {
 	var group []int64
 	mine, before := 0, len(w.written)
 	for _, d := range r.Drafts {

@@ -11,6 +11,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/bundle"
+	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -66,7 +67,7 @@ func TestEveryPositionIsAccountedFor(t *testing.T) {
 	must(t, 0, err)
 	p, err := v.Claim(ctx, vault.Claim{Function: f, Run: hat.NewRunID(), Cause: plan.ByData, Now: time.Now(), Expires: time.Now().Add(time.Minute)})
 	must(t, 0, err)
-	done, err := v.Commit(ctx, p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{
+	done, err := v.Commit(ctx, p, vault.Output{Responses: []contract.Response{{Drafts: []hat.Draft{
 		{Endpoint: out, Data: dataOf(t, `"a"`)}, {Endpoint: out, Data: dataOf(t, `"b"`)},
 	}}}})
 	must(t, 0, err)

@@ -11,6 +11,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/bundle"
+	"she/internal/contract"
 	"she/internal/debit"
 	"she/internal/hat"
 	"she/internal/plan"
@@ -65,7 +66,7 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 		must(err)
 		data, err := hat.ParseData([]byte(wrote))
 		must(err)
-		_, err = v.Commit(t.Context(), p, vault.Output{Responses: []vault.Response{{Drafts: []hat.Draft{{Endpoint: f.Grant.Output, Data: data}}}}})
+		_, err = v.Commit(t.Context(), p, vault.Output{Responses: []contract.Response{{Drafts: []hat.Draft{{Endpoint: f.Grant.Output, Data: data}}}}})
 		must(err)
 		return p
 	}

@@ -13,6 +13,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/bundle"
+	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/receipt"
@@ -333,11 +334,11 @@ func (p *person) shown(pl plan.Plan) (ids []hat.RecordID, texts []string) {
 }
 
 func output(t testing.TB, g access.Grant, texts ...string) vault.Output {
-	r := vault.Response{}
+	r := contract.Response{}
 	for _, text := range texts {
 		r.Drafts = append(r.Drafts, hat.Draft{Endpoint: g.Output, Data: data(t, text)})
 	}
-	return vault.Output{Responses: []vault.Response{r}}
+	return vault.Output{Responses: []contract.Response{r}}
 }
 
 func (p *person) commit(pl plan.Plan, texts ...string) vault.Committed {
