@@ -129,9 +129,16 @@ func (n *node) HATs(context.Context) ([]string, error) {
 
 // Open gives one HAT's vault.
 func (n *node) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+	return n.vaults.Open(ctx, id)
+}
+
+// An engineNode is a node as the engine sees it.
+type engineNode struct{ *node }
+
+func (n engineNode) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
 	v, release, err := n.vaults.Open(ctx, id)
-	if err == nil && n.metrics != nil {
-		v = n.metrics.Vault(v)
+	if err != nil {
+		return nil, nil, err
 	}
-	return v, release, err
+	return n.metrics.Vault(v), release, nil
 }

@@ -126,7 +126,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.front = gate.New(listener, connections, ofOne)
 
 	if s.node, err = openNode(o.data, o.config, sqlite.Options{
-		AtCommit: o.atCommit, Now: o.now, Reserve: eraseReserve,
+		AtCommit: o.atCommit, Observe: s.metrics.Transaction, Now: o.now, Reserve: eraseReserve,
 		NotCompacted: func(id string, err error) {
 			log.Warn("the file of a vault can't be compacted; what is erased leaves its room in it", "hat", id, "error", err)
 		},
@@ -167,7 +167,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		log.Warn("packages that nobody uses can't be removed", "error", err)
 	}
 	s.node.metrics = s.metrics
-	var vaults engine.Vaults = s.node
+	var vaults engine.Vaults = engineNode{s.node}
 	if o.vaults != nil {
 		vaults = o.vaults(vaults)
 	}

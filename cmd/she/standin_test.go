@@ -192,13 +192,13 @@ type lateCommit struct {
 	out  vault.Output
 }
 
-func (h *haunted) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (h *haunted) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
 	v, release, err := h.Vaults.Open(ctx, id)
 	return hauntedVault{v, h, id}, release, err
 }
 
 type hauntedVault struct {
-	vault.Vault
+	engine.Vault
 	*haunted
 	hat string
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/vault"
 )
@@ -196,7 +197,7 @@ func (n *node) skipRun(r *http.Request) (any, error)   { return n.steer(r, n.run
 func (n *node) replayRun(r *http.Request) (any, error) { return n.steer(r, n.runner.Replay) }
 func (n *node) cancelRun(r *http.Request) (any, error) { return n.steer(r, n.runner.Cancel) }
 
-func (n *node) steer(r *http.Request, do func(context.Context, string, vault.Vault, access.Caller, hat.RunID) error) (any, error) {
+func (n *node) steer(r *http.Request, do func(context.Context, string, engine.Steered, access.Caller, hat.RunID) error) (any, error) {
 	id, err := hat.ParseRunID(r.PathValue("run"))
 	if err != nil {
 		return nil, err

@@ -18,7 +18,6 @@ import (
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/shetest"
-	"she/internal/vault"
 )
 
 func TestEndWithin(t *testing.T) {
@@ -49,12 +48,12 @@ func TestEndWithin(t *testing.T) {
 // stuck are vaults whose evaluations never return, whatever becomes of their context.
 type stuck struct{ engine.Vaults }
 
-func (s stuck) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (s stuck) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
 	v, release, err := s.Vaults.Open(ctx, id)
 	return stuckVault{v}, release, err
 }
 
-type stuckVault struct{ vault.Vault }
+type stuckVault struct{ engine.Vault }
 
 func (v stuckVault) Read(ctx context.Context, c access.Caller, _ func(bundle.Source, hat.Seq) error) error {
 	return v.Vault.Read(ctx, c, func(bundle.Source, hat.Seq) error {

@@ -57,7 +57,7 @@ type begun struct {
 }
 
 func (w *bench) HATs(context.Context) ([]string, error) { return w.hats, nil }
-func (w *bench) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (w *bench) Open(ctx context.Context, id string) (Vault, func(), error) {
 	return w.store.Open(ctx, id)
 }
 

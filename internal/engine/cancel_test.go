@@ -24,7 +24,7 @@ func (w *world) newest(id, function string) (r vault.Run) {
 	return r
 }
 
-func (w *world) steer(id string, do func(context.Context, string, vault.Vault, access.Caller, hat.RunID) error, run hat.RunID) (err error) {
+func (w *world) steer(id string, do func(context.Context, string, Steered, access.Caller, hat.RunID) error, run hat.RunID) (err error) {
 	w.t.Helper()
 	w.with(id, func(v vault.Vault, owner access.Caller) error {
 		err = do(w.t.Context(), id, v, owner, run)

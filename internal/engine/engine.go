@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/bundle"
 	"she/internal/catalog"
 	"she/internal/contract"
 	"she/internal/hat"
@@ -37,7 +38,31 @@ type Vaults interface {
 	// HATs lists the ids of all HATs.
 	HATs(ctx context.Context) ([]string, error)
 	// Open gives one HAT's vault, usable until release is called; waiting for room among the open ones is fine.
-	Open(ctx context.Context, hatID string) (v vault.Vault, release func(), err error)
+	Open(ctx context.Context, hatID string) (v Vault, release func(), err error)
+}
+
+// A Vault is what the engine needs of a HAT's: package vault says what each method promises.
+type Vault interface {
+	Waiting
+	Work
+}
+
+// Waiting says what waits at a HAT.
+type Waiting interface {
+	Due(ctx context.Context) ([]vault.Due, error)
+	EndPauses(ctx context.Context, would func(access.Grant) (hat.Version, string, bool)) (some bool, err error)
+	Parked(ctx context.Context) (parked, stalled int, err error)
+	Function(ctx context.Context, c access.Caller, f hat.FunctionID) (vault.FunctionState, error)
+}
+
+// Work is one run, from its claim to its end.
+type Work interface {
+	Claim(ctx context.Context, c vault.Claim) (plan.Plan, error)
+	Owner(ctx context.Context) (vault.User, error)
+	Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error
+	Commit(ctx context.Context, p plan.Plan, out vault.Output) (vault.Committed, error)
+	Fail(ctx context.Context, p plan.Plan, out vault.Output, f *hat.Fault) error
+	Abandon(ctx context.Context, p plan.Plan) error
 }
 
 // An Invoker carries bytes to a fresh instance of a function and back, and leaves nothing behind. An error is an

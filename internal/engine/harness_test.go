@@ -231,10 +231,10 @@ func (w *world) pass(d time.Duration) {
 // HATs and Open make a world the engine's Vaults.
 func (w *world) HATs(context.Context) ([]string, error) { return w.hats, nil }
 
-func (w *world) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (w *world) Open(ctx context.Context, id string) (Vault, func(), error) {
 	v, release, err := w.store.Open(ctx, id)
 	if breaks := w.brittle.Load(); err == nil && breaks != nil {
-		v = brittleVault{v, *breaks}
+		return brittleVault{v, *breaks}, release, nil
 	}
 	return v, release, err
 }
@@ -492,7 +492,7 @@ func failing(string, []byte) ([]byte, error) {
 
 // A brittleVault breaks on purpose, before or after an operation of the engine has reached the vault.
 type brittleVault struct {
-	vault.Vault
+	Vault
 	breaks func(op string, persisted bool) error
 }
 

@@ -266,7 +266,7 @@ func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 
 // lookInto ends what could not be ended before, and asks the vault what is due. Functions that can't run now are left out; when one becomes available, every
 // HAT is looked at again.
-func (e *Engine) lookInto(ctx context.Context, id string, v vault.Vault) look {
+func (e *Engine) lookInto(ctx context.Context, id string, v Vault) look {
 	settled := e.unended.settle(ctx, id, v)
 	due, err := v.Due(ctx)
 	if err != nil {

@@ -91,7 +91,7 @@ func unclaimed(ctx context.Context, err error) error {
 }
 
 // claim takes the right to do the work, T2.
-func (e *Engine) claim(ctx context.Context, t task, v vault.Vault) (*attempt, error) {
+func (e *Engine) claim(ctx context.Context, t task, v Vault) (*attempt, error) {
 	longest, _ := e.registry.runnable(t.function)
 	now := e.now().UTC()
 	c := vault.Claim{
@@ -117,7 +117,7 @@ func (e *Engine) claim(ctx context.Context, t task, v vault.Vault) (*attempt, er
 type attempt struct {
 	*Engine
 	hat    string
-	vault  vault.Vault
+	vault  Work
 	plan   plan.Plan
 	useAll bool
 	log    *slog.Logger

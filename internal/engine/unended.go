@@ -35,7 +35,7 @@ func (u *unended) add(hatID string, e ending) {
 }
 
 // settle stores the ends it can, and says whether none is left.
-func (u *unended) settle(ctx context.Context, hatID string, v vault.Vault) bool {
+func (u *unended) settle(ctx context.Context, hatID string, v Work) bool {
 	u.mu.Lock()
 	ends := u.of[hatID]
 	delete(u.of, hatID)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"she/internal/access"
 	"she/internal/backlog"
@@ -21,9 +22,17 @@ type Reason struct {
 // lastRuns is how far back the last run that committed is looked for.
 const lastRuns = 20
 
+// Facts are what Why needs of a vault.
+type Facts interface {
+	FunctionStates(ctx context.Context, c access.Caller) ([]vault.FunctionState, error)
+	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]vault.Run, error)
+	Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (plan.Used, error)
+	Storage(ctx context.Context, c access.Caller) (plan.Held, plan.Storage, error)
+}
+
 // Why answers for every function that is installed here or was ever switched on at the HAT, by id; or for f alone, if it
 // is not zero: then ErrFunctionNotFound. access.ErrDenied.
-func (e *Engine) Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.FunctionID) ([]Reason, error) {
+func (e *Engine) Why(ctx context.Context, v Facts, c access.Caller, f hat.FunctionID) ([]Reason, error) {
 	states, err := v.FunctionStates(ctx, c)
 	if err != nil {
 		return nil, err
@@ -57,7 +66,7 @@ func (e *Engine) Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.
 	return reasons, nil
 }
 
-func (e *Engine) situation(ctx context.Context, v vault.Vault, c access.Caller, id hat.FunctionID, state *vault.FunctionState) (s backlog.Situation, err error) {
+func (e *Engine) situation(ctx context.Context, v Facts, c access.Caller, id hat.FunctionID, state *vault.FunctionState) (s backlog.Situation, err error) {
 	installed, ok := e.registry.function(id)
 	_, runnable := e.registry.runnable(id)
 	s = backlog.Situation{Stopped: !e.atWork.Load(), Installed: ok, Available: runnable, Problem: installed.Problem}

@@ -24,13 +24,13 @@ type Functions interface {
 	GrantOf(f catalog.Function) access.Grant
 	Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error
 	Wake(hatID string)
-	Cancel(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
-	Replay(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
-	ReplayEach(ctx context.Context, hatID string, v vault.Vault, c access.Caller, ids []hat.RunID) ([]error, error)
-	ReplayMany(ctx context.Context, hatID string, v vault.Vault, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (int, error)
-	Skip(ctx context.Context, hatID string, v vault.Vault, c access.Caller, id hat.RunID) error
+	Cancel(ctx context.Context, hatID string, v engine.Steered, c access.Caller, id hat.RunID) error
+	Replay(ctx context.Context, hatID string, v engine.Steered, c access.Caller, id hat.RunID) error
+	ReplayEach(ctx context.Context, hatID string, v engine.Steered, c access.Caller, ids []hat.RunID) ([]error, error)
+	ReplayMany(ctx context.Context, hatID string, v engine.Steered, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (int, error)
+	Skip(ctx context.Context, hatID string, v engine.Steered, c access.Caller, id hat.RunID) error
 	Watch(hatID string) (bell <-chan struct{}, stop func())
-	Why(ctx context.Context, v vault.Vault, c access.Caller, f hat.FunctionID) ([]engine.Reason, error)
+	Why(ctx context.Context, v engine.Facts, c access.Caller, f hat.FunctionID) ([]engine.Reason, error)
 }
 
 func ofTrigger(q *request) (*access.Permission, error) {

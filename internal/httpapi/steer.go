@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/vault"
 )
@@ -202,7 +203,7 @@ func (s *server) superseded(w *recorder, q *request) error {
 const supersededPage = 8
 
 func (s *server) steer(w *recorder, q *request,
-	do func(context.Context, string, vault.Vault, access.Caller, hat.RunID) error, status int, said string,
+	do func(context.Context, string, engine.Steered, access.Caller, hat.RunID) error, status int, said string,
 ) error {
 	id, err := hat.ParseRunID(q.params["run"])
 	if err != nil {

@@ -113,6 +113,10 @@ type engineVaults struct{ *sqlite.Store }
 
 func (v engineVaults) HATs(context.Context) ([]string, error) { return v.List() }
 
+func (v engineVaults) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
+	return v.Store.Open(ctx, id)
+}
+
 // A Func stands in for all functions: it is given the deployed name and the event.
 type Func func(ctx context.Context, name string, event []byte) ([]byte, error)
 

@@ -3,9 +3,9 @@ package metrics
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
-	"she/internal/access"
 	"she/internal/backlog"
 	"she/internal/engine"
 	"she/internal/hat"
@@ -63,63 +63,29 @@ func (m *Metrics) invoked(name string, a invoke.Answer, err error) {
 	} // else somebody cancelled it, or the server stops
 }
 
-// Vault is v, timed.
-func (m *Metrics) Vault(v vault.Vault) vault.Vault { return timed{v, m} }
+// troubles are a store's; any other error of a transaction is an answer, or somebody's who wanted it.
+var troubles = []error{vault.ErrFull, vault.ErrMachine, vault.ErrDamaged, vault.ErrClosed}
 
-// A timed vault tells how long the transactions took that somebody waits for, and how runs ended.
-type timed struct {
-	vault.Vault
+// Transaction counts a transaction of a vault, by its name.
+func (m *Metrics) Transaction(op string, took time.Duration, err error) {
+	switch {
+	case err == nil:
+		m.commit.observe(took.Seconds(), op)
+	case slices.ContainsFunc(troubles, func(t error) bool { return errors.Is(err, t) }):
+		m.commitErrors.WithLabelValues(op).Inc()
+	}
+}
+
+// Vault is v, with how runs end counted.
+func (m *Metrics) Vault(v engine.Vault) engine.Vault { return ending{v, m} }
+
+type ending struct {
+	engine.Vault
 	m *Metrics
 }
 
-// refusals are answers, not failures of the store.
-var refusals = []error{
-	vault.ErrDuplicate, vault.ErrNotFound, vault.ErrExists, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue,
-	vault.ErrEnded, vault.ErrStale, access.ErrDenied, context.Canceled, context.DeadlineExceeded,
-}
-
-func (m *Metrics) transaction(op string, began time.Time, err error) {
-	for _, refusal := range refusals {
-		if errors.Is(err, refusal) {
-			return
-		}
-	}
-	var over *vault.QuotaError
-	if errors.As(err, &over) {
-		return
-	}
-	if err != nil {
-		m.commitErrors.WithLabelValues(op).Inc()
-		return
-	}
-	m.commit.observe(time.Since(began).Seconds(), op)
-}
-
-func (v timed) Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error) {
-	began := time.Now()
-	records, err := v.Vault.Append(ctx, c, drafts, skipDuplicates)
-	v.m.transaction("append", began, err)
-	return records, err
-}
-
-func (v timed) Update(ctx context.Context, c access.Caller, changes []vault.Change) ([]hat.Record, error) {
-	began := time.Now()
-	records, err := v.Vault.Update(ctx, c, changes)
-	v.m.transaction("update", began, err)
-	return records, err
-}
-
-func (v timed) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
-	began := time.Now()
-	err := v.Vault.Erase(ctx, c, ids)
-	v.m.transaction("erase", began, err)
-	return err
-}
-
-func (v timed) Claim(ctx context.Context, c vault.Claim) (plan.Plan, error) {
-	began := time.Now()
+func (v ending) Claim(ctx context.Context, c vault.Claim) (plan.Plan, error) {
 	p, err := v.Vault.Claim(ctx, c)
-	v.m.transaction("claim", began, err)
 	if err == nil {
 		v.m.claimed.Inc()
 		v.m.runQueue.observe(max(0, p.Claimed.Sub(p.Due)).Seconds(), string(p.Cause))
@@ -135,10 +101,8 @@ func (m *Metrics) committed(p plan.Plan, out vault.Output, done vault.Committed)
 	m.outBytes.Add(roundBytes(out.Stats.OutBytes))
 }
 
-func (v timed) Commit(ctx context.Context, p plan.Plan, out vault.Output) (vault.Committed, error) {
-	began := time.Now()
+func (v ending) Commit(ctx context.Context, p plan.Plan, out vault.Output) (vault.Committed, error) {
 	done, err := v.Vault.Commit(ctx, p, out)
-	v.m.transaction("commit", began, err)
 	switch {
 	case err == nil:
 		v.m.committed(p, out, done)
@@ -148,17 +112,15 @@ func (v timed) Commit(ctx context.Context, p plan.Plan, out vault.Output) (vault
 	return done, err
 }
 
-func (v timed) Fail(ctx context.Context, p plan.Plan, out vault.Output, f *hat.Fault) error {
-	began := time.Now()
+func (v ending) Fail(ctx context.Context, p plan.Plan, out vault.Output, f *hat.Fault) error {
 	err := v.Vault.Fail(ctx, p, out, f)
-	v.m.transaction("fail", began, err)
 	if err == nil {
 		v.m.ended(p, backlog.EndState(f), f.Who)
 	}
 	return err
 }
 
-func (v timed) Abandon(ctx context.Context, p plan.Plan) error {
+func (v ending) Abandon(ctx context.Context, p plan.Plan) error {
 	err := v.Vault.Abandon(ctx, p)
 	if err == nil {
 		v.m.ended(p, vault.RunAbandoned, "")

@@ -22,6 +22,8 @@ type Setup struct {
 	Life string                       // of the server: leases of another have lapsed
 	Now  func() time.Time             // the clock
 	Held func(id string) plan.Storage // what the HAT may hold, each time it is asked
+	// Observe, if set, is told of each transaction somebody waited for: its name, how long it took to be durable, its error.
+	Observe func(op string, took time.Duration, err error)
 }
 
 // A Vault is one HAT's durable state, on any store of rows. Who opens the rows makes it, has it Begin, and calls its
@@ -32,6 +34,8 @@ type Vault struct {
 	clock func() time.Time
 	holds func(id string) plan.Storage
 	rows  Rows
+
+	observe func(op string, took time.Duration, err error)
 
 	names *names // of readers
 	kept  kept
@@ -67,7 +71,7 @@ var opened atomic.Int64
 // New is the vault whose rows these are. It is of use after Begin.
 func New(rows Rows, s Setup) *Vault {
 	v := &Vault{
-		id: s.ID, life: s.Life, clock: s.Now, holds: s.Held, rows: rows,
+		id: s.ID, life: s.Life, clock: s.Now, holds: s.Held, rows: rows, observe: s.Observe,
 		names:  newNames(),
 		grants: map[access.GrantID]access.Grant{},
 		people: map[hat.UserID]int64{},
@@ -138,7 +142,12 @@ type tx struct {
 
 // write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind.
 func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
-	return v.rows.Write(ctx, op, func(rows Tx) error { return v.within(rows, op, f) })
+	began := time.Now()
+	err := v.rows.Write(ctx, op, func(rows Tx) error { return v.within(rows, op, f) })
+	if v.observe != nil {
+		v.observe(op, time.Since(began), err)
+	}
+	return err
 }
 
 // within has f run in a transaction. Its context is without an end: a commit that has begun is finished.

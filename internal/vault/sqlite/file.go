@@ -77,7 +77,7 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*fil
 		stopCheck: func() {},
 		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
-	f.vault = ledger.New(f, ledger.Setup{ID: id, Life: o.Life, Now: o.Now, Held: o.Storage})
+	f.vault = ledger.New(f, ledger.Setup{ID: id, Life: o.Life, Now: o.Now, Held: o.Storage, Observe: o.Observe})
 	f.keeper = f.vault.Keeper()
 	f.db.SetMaxIdleConns(-1)
 	f.conns = newConns(f.db)

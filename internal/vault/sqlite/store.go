@@ -41,6 +41,8 @@ type Options struct {
 	// AtCommit, for tests, is called before and after each commit with the names of the transactions in it ("append",
 	// "claim", …) and whether they are on disk. Its error is taken for one of the disk.
 	AtCommit func(ops []string, persisted bool) error
+	// Observe: see ledger.Setup.
+	Observe func(op string, took time.Duration, err error)
 }
 
 // A Store is a folder of vaults, of which a bounded number is open. One process at a time may use the folder: package
