@@ -123,7 +123,8 @@ func (l *launcher) startKernel(job launch.Job, stdio []*os.File) (cmd *exec.Cmd,
 	if err != nil {
 		return nil, nil, err
 	}
-	cmd = exec.Command(enter, specutils.ExePath, "runsc-sandbox", "--root="+job.Run)
+	cmd = exec.Command(enter, specutils.ExePath, "runsc-sandbox")
+	cmd.Args = append(append(cmd.Args, features()...), "--root="+job.Run)
 	cmd.Args = append(cmd.Args, job.Flags...)
 	cmd.Args = append(cmd.Args, "boot", "--bundle="+job.Bundle, "--gofer-mount-confs="+mounts.String(), "--setup-root",
 		"--total-host-memory", strconv.FormatUint(memory, 10), "--total-memory", strconv.FormatUint(memory, 10))

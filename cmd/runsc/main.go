@@ -40,6 +40,12 @@ func main() {
 	// and be a tenth of what a copy has to load.
 	kernel.CgroupCtrls = []kernel.CgroupControllerType{kernel.CgroupControllerPIDs}
 	keepProcessors()
+	args, err := takeFeatures(os.Args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "runsc:", err)
+		os.Exit(1)
+	}
+	os.Args = args
 	if err := refuseSystemCalls(); err != nil {
 		fmt.Fprintln(os.Stderr, "runsc:", err)
 		os.Exit(1)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	_ "unsafe" // for go:linkname
 
 	"gvisor.dev/gvisor/pkg/sentry/platform"
@@ -17,8 +18,15 @@ type systrap struct{ platform.Constructor }
 
 // New keeps the number of Go's processors as it is from here on. To read the pages of an image gVisor would have 128 more
 // of them for some milliseconds, stopping the world before and after, for reads that the page cache answers.
+//
+// The two sides of gVisor don't wait for each other on their processors yet (early.go).
 func (s systrap) New(o platform.Options) (platform.Platform, error) {
 	processors = 0
+	oneProcessor := min(runtime.NumCPU(), runtime.GOMAXPROCS(0)) == 1
+	if o.DisableFastPath || oneProcessor {
+		early.switches.Store(spinAfter) // nor ever
+	}
+	o.DisableFastPath = true
 	p, err := s.Constructor.New(o)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,9 @@ type watchedContext struct{ platform.Context }
 
 // Switch runs the function until it needs its kernel.
 func (c *watchedContext) Switch(ctx context.Context, mm platform.MemoryManager, ac *arch.Context64, cpu int32) (*linux.SignalInfo, hostarch.AccessType, error) {
+	if !early.over.Load() {
+		soon(ctx)
+	}
 	info, at, err := c.Context.Switch(ctx, mm, ac, cpu)
 	if err != nil && lost(err) {
 		log.Warningf("a process of the sandbox is lost: %v", err)
