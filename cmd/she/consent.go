@@ -59,7 +59,7 @@ func enableCommand(data *string) *cobra.Command {
 					return usageError{err}
 				}
 			}
-			m, err := manage(cmd.Context(), *data, "")
+			m, err := manage(cmd.Context(), *data, "", changes)
 			if err != nil {
 				return err
 			}

@@ -29,7 +29,7 @@ func functionCommand() *cobra.Command {
 		},
 	}
 	list.Flags().StringVar(&config, "config", "", "she.yaml, for when no server is running")
-	c := group("function", "See the registered functions, and agree to them", list, consentCommand(&data), enableCommand(&data))
+	c := group("function", "See the registered functions, and agree to them", list, consentCommand(&data), with(changing, enableCommand(&data)))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	return c
 }

@@ -91,7 +91,7 @@ func hatCommand() *cobra.Command {
 		},
 	}
 	showOne.Flags().StringVar(&configFile, "config", "", "she.yaml, for its limits; a running server has its own")
-	c := group("hat", "Create, list and show HATs, and who serves them", create, platform, list, showOne)
+	c := group("hat", "Create, list and show HATs, and who serves them", with(creating, create), with(changing, platform), list, showOne)
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	return c
 }

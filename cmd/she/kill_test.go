@@ -123,7 +123,7 @@ func TestKilledInSandboxes(t *testing.T) {
 // makePeople makes HATs in a new data directory, without a server.
 func makePeople(t *testing.T, data string, people []string) {
 	t.Helper()
-	m, err := manage(t.Context(), data, "")
+	m, err := manage(t.Context(), data, "", creates)
 	if err != nil {
 		t.Fatal(err)
 	}

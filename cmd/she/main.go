@@ -38,19 +38,11 @@ type usageError struct{ error }
 
 // run is the whole program but for the process around it.
 func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []string) int {
-	root := &cobra.Command{
-		Use:           "she",
-		Short:         "The Smart HAT Engine: runs other people's algorithms over one person's data, sealed",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-	}
+	root := rootCommand()
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetArgs(args)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.PersistentFlags().StringP("output", "o", "text", "how to print results: text or json")
-	root.AddCommand(serveCommand(), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), demoCommand(), doctorCommand())
 
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -71,6 +63,20 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 	return exitFailed
 }
 
+// rootCommand is she with all its commands.
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "she",
+		Short:         "The Smart HAT Engine: runs other people's algorithms over one person's data, sealed",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().StringP("output", "o", "text", "how to print results: text or json")
+	root.AddCommand(with(creating, serveCommand()), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), with(creating, demoCommand()), doctorCommand())
+	return root
+}
+
 // exactArgs is cobra's, with the exit code of a wrong command line.
 func exactArgs(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -79,6 +85,14 @@ func exactArgs(n int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// A command says what it does to a data directory with this annotation, changing or creating; one without it only reads.
+const effectKey, changing, creating = "effect", "changes", "creates"
+
+func with(effect string, c *cobra.Command) *cobra.Command {
+	c.Annotations = map[string]string{effectKey: effect}
+	return c
 }
 
 // group is a command that only holds others: alone, or with an unknown word, it is a wrong command line.

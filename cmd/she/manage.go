@@ -487,8 +487,17 @@ type manager struct {
 	close  func()
 }
 
+// An effect is what a command does to a data directory.
+type effect int
+
+const (
+	reads   effect = iota // it makes and changes nothing
+	changes               // what is in a directory that is there
+	creates               // the directory too, if it is not there
+)
+
 // manage reaches the running server of dir or, if there is none, opens dir itself.
-func manage(ctx context.Context, dir string, configFile string) (*manager, error) {
+func manage(ctx context.Context, dir, configFile string, does effect) (*manager, error) {
 	if dir == "" {
 		return nil, usageError{errors.New("--data is missing: which data directory?")}
 	}
@@ -504,7 +513,7 @@ func manage(ctx context.Context, dir string, configFile string) (*manager, error
 	if err != nil {
 		return nil, err
 	}
-	n, err := openNode(dir, config, sqlite.Options{})
+	n, err := openFor(dir, config, does)
 	if errors.Is(err, directory.ErrInUse) {
 		return nil, fmt.Errorf("%s belongs to a server that does not answer at its socket yet; it may be starting: try again in a moment", dir)
 	}
@@ -514,17 +523,46 @@ func manage(ctx context.Context, dir string, configFile string) (*manager, error
 	m := n.managementClient()
 	m.close = func() { _ = n.close() }
 	if len(config.Functions) > 0 {
-		if _, err := n.load(ctx, dir, config, nil); err != nil {
-			m.close()
-			return nil, err
-		}
+		n.look(ctx, dir, config)
 	}
 	return m, nil
 }
 
+// openFor opens a data directory without a server, as far as a command needs it. What a process that was killed left
+// unfinished is finished first, as by any start.
+func openFor(dir string, config Config, does effect) (*node, error) {
+	if does == reads {
+		n, err := readNode(dir, config)
+		if !errors.Is(err, directory.ErrUnfinished) {
+			return n, err
+		}
+	}
+	if does != creates {
+		if err := directory.IsThere(dir); err != nil {
+			return nil, missing(err)
+		}
+	}
+	return openNode(dir, config, sqlite.Options{})
+}
+
+// missing says what to do about a directory that is not there.
+func missing(err error) error {
+	if errors.Is(err, directory.ErrMissing) {
+		return fmt.Errorf("%w; she serve or she hat create makes one", err)
+	}
+	return err
+}
+
 // ask is one request of a command to the management API of dir; see manage and manager.call.
 func ask(ctx context.Context, dir, configFile, method, path string, in, out any) error {
-	m, err := manage(ctx, dir, configFile)
+	does := changes
+	switch {
+	case method == http.MethodGet:
+		does = reads
+	case method == http.MethodPost && path == "/hats":
+		does = creates
+	}
+	m, err := manage(ctx, dir, configFile, does)
 	if err != nil {
 		return err
 	}

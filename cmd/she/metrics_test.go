@@ -55,7 +55,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("the world is answered %d at /metrics: %v", status, err)
 	}
 
-	m, err := manage(t.Context(), s.Data, "")
+	m, err := manage(t.Context(), s.Data, "", reads)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,10 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	case err != nil:
 		return nil, err
 	}
+	return newNode(hats, config, o)
+}
+
+func newNode(hats *directory.Directory, config Config, o sqlite.Options) (*node, error) {
 	o.MaxOpen = places(config)
 	o.Storage = func(string) plan.Storage { return config.storage() } // of each HAT the same, until one can have its own
 	o.Spare = reserve(config)
@@ -73,24 +77,28 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	}, nil
 }
 
-// load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages
-// that leave the catalog; nil takes all.
-func (n *node) load(ctx context.Context, dir string, config Config, wall invoker) (*catalog.Catalog, error) {
-	c, err := catalog.Open(dir)
+// readNode opens the data directory for a command that only reads. Without one there is still what config registers.
+func readNode(dir string, config Config) (*node, error) {
+	hats, err := directory.OpenToRead(dir)
+	if errors.Is(err, directory.ErrMissing) && len(config.Functions) > 0 {
+		hats, err = directory.Nowhere(), nil
+	}
+	if errors.Is(err, directory.ErrNewer) {
+		return nil, fmt.Errorf("%w; use the she that wrote it, or a later one", err)
+	}
 	if err != nil {
-		return nil, err
+		return nil, missing(err)
 	}
-	if wall != nil {
-		c.Supports, c.Gone = wall.Supports, wall.Forget
-	}
-	loaded := c.Load(ctx, config.Functions)
-	if wall != nil {
-		// Where nothing can run, what is registered is all there is to see.
-		if n.former, err = c.Former(ctx, loaded); err != nil {
-			return nil, fmt.Errorf("read what was published before: %w", err)
-		}
-		loaded = append(slices.Clone(n.former), loaded...) // the last of an id is the current one
-	}
+	return newNode(hats, config, sqlite.Options{ReadOnly: true})
+}
+
+// look is load without a server: what is registered is read and checked, and nothing is stored.
+func (n *node) look(ctx context.Context, dir string, config Config) {
+	n.knows(dir, catalog.Look().Load(ctx, config.Functions))
+}
+
+// knows takes the functions there are, the last of an id as the current one.
+func (n *node) knows(dir string, loaded []catalog.Function) {
 	loaded = catalog.Recall(dir, loaded)
 	n.loaded = loaded
 	n.functions = func() []catalog.Function {
@@ -100,6 +108,22 @@ func (n *node) load(ctx context.Context, dir string, config Config, wall invoker
 		}
 		return seen
 	}
+}
+
+// load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages
+// that leave the catalog.
+func (n *node) load(ctx context.Context, dir string, config Config, wall invoker) (*catalog.Catalog, error) {
+	c, err := catalog.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	c.Supports, c.Gone = wall.Supports, wall.Forget
+	loaded := c.Load(ctx, config.Functions)
+	if n.former, err = c.Former(ctx, loaded); err != nil {
+		return nil, fmt.Errorf("read what was published before: %w", err)
+	}
+	loaded = append(slices.Clone(n.former), loaded...)
+	n.knows(dir, loaded)
 	return c, nil
 }
 

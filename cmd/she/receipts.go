@@ -127,7 +127,7 @@ func receiptsCommand() *cobra.Command {
 		Example: "  she receipts export --hat alice.localhost:7777 --data /var/lib/she > receipts.jsonl",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := manage(cmd.Context(), data, "")
+			m, err := manage(cmd.Context(), data, "", changes)
 			if err != nil {
 				return err
 			}
@@ -137,14 +137,14 @@ func receiptsCommand() *cobra.Command {
 	}
 	export.Flags().Int64Var(&after, "after", 0, "only entries behind this number")
 
-	c := group("receipts", "Prove and export what was done with a HAT's data", verify, export)
+	c := group("receipts", "Prove and export what was done with a HAT's data", with(changing, verify), with(changing, export)) // both keep a signed head
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	return c
 }
 
 func proveHAT(ctx context.Context, data, hatName, against string) (proof proofView, err error) {
-	m, err := manage(ctx, data, "")
+	m, err := manage(ctx, data, "", changes)
 	if err != nil {
 		return proof, err
 	}

@@ -43,7 +43,7 @@ func runsCommand() *cobra.Command {
 		Args:    exactArgs(1, "the run's id, see she runs ls"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Reached before the password is asked for: nobody types one for a directory that isn't there.
-			m, err := manage(cmd.Context(), data, "")
+			m, err := manage(cmd.Context(), data, "", reads)
 			if err != nil {
 				return err
 			}
@@ -69,12 +69,12 @@ func runsCommand() *cobra.Command {
 	showOne.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
 
 	c := group("runs", "See what functions did", ls, showOne, whyCommand(&data, &hatName),
-		replayCommand(&data, &hatName),
-		steerCommand("cancel", "cancelled", "End a run in flight; its work is kept, parked",
-			"Ends a run: nothing of it is saved. Its work waits until somebody replays or skips the run.", &data, &hatName),
-		steerCommand("skip", "skipped", "Give up the work of a run that did not commit",
+		with(changing, replayCommand(&data, &hatName)),
+		with(changing, steerCommand("cancel", "cancelled", "End a run in flight; its work is kept, parked",
+			"Ends a run: nothing of it is saved. Its work waits until somebody replays or skips the run.", &data, &hatName)),
+		with(changing, steerCommand("skip", "skipped", "Give up the work of a run that did not commit",
 			"Gives up what a run that failed, was refused or was cancelled was to do: the function is not given that data any more, "+
-				"and what waits behind it is due.", &data, &hatName))
+				"and what waits behind it is due.", &data, &hatName)))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	for _, sub := range c.Commands() {

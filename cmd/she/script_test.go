@@ -230,7 +230,7 @@ func (s *story) measured(_ *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	m, err := manage(context.Background(), s.env.Getenv("DATA"), "")
+	m, err := manage(context.Background(), s.env.Getenv("DATA"), "", creates)
 	if err != nil {
 		return err
 	}
@@ -298,7 +298,7 @@ func (s *story) fails(ts *testscript.TestScript, args []string) error {
 
 // untilRun waits until a run of the function has ended with a fault.
 func (s *story) untilRun(function string) error {
-	m, err := manage(context.Background(), s.env.Getenv("DATA"), "")
+	m, err := manage(context.Background(), s.env.Getenv("DATA"), "", creates)
 	if err != nil {
 		return err
 	}

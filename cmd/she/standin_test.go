@@ -31,6 +31,7 @@ import (
 const (
 	standInServes = "SHE_TEST_SERVE" // how functions behave: "steady", "moody" for some that fail, or "stuck" for bundles whose evaluation never returns
 	standInDies   = "SHE_TEST_DIES"  // "commit 3 after": kill yourself right after the third commit of a vault that holds one
+	standInRuns   = "SHE_TEST_RUN"   // anything: be the command line itself
 	standInClock  = "SHE_TEST_CLOCK" // how far its clock is ahead of the host's: "-24h"
 )
 
@@ -43,6 +44,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if os.Getenv(standInRuns) != "" {
+		os.Exit(run(context.Background(), os.Stdin, os.Stdout, os.Stderr, os.Args[1:]))
 	}
 	os.Exit(m.Run())
 }

@@ -58,6 +58,9 @@ func Open(dir string) (*Catalog, error) {
 	return &Catalog{Patience: defaultPatience, store: s, releases: releases}, nil
 }
 
+// Look is a catalog without a place on the disk: it reads projects, checks them and knows their digests, and stores nothing.
+func Look() *Catalog { return &Catalog{Patience: defaultPatience} }
+
 // Publish reads the project of one registered function and stores its packages. When it returns without error the
 // packages are durable, verified, and never change again. An error is a *hat.Fault: of the author where the
 // project must change, of the operator where the configuration, the machine or the disk must.
@@ -98,7 +101,7 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 	}
 	f.Configuration, f.Bundle, f.Process = p.Configuration.Entry, p.Bundle.Entry, p.Process.Entry
 	f.Package = f.Process.Package
-	if f.Sample != "" {
+	if f.Sample != "" && c.store != nil {
 		f.SampleEvent, err = readSample(f.Package, f.Sample)
 	}
 	return err
@@ -134,7 +137,11 @@ func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *ProjectE
 		return err
 	}
 	if m.pkg == (Package{}) {
-		pkg, err := c.store.put(ctx, m.contents)
+		put := digestOf
+		if c.store != nil {
+			put = c.store.put
+		}
+		pkg, err := put(ctx, m.contents)
 		if err != nil {
 			return err
 		}
@@ -181,7 +188,7 @@ func (c *Catalog) Load(ctx context.Context, registered []Registered) []Function 
 			} else {
 				f.Problem = claim(owner, f)
 			}
-			if f.Problem == nil {
+			if f.Problem == nil && c.store != nil {
 				if err := c.remember(f, time.Now()); err != nil {
 					f.Warnings = append(f.Warnings, "grants of this package end when it is replaced: it can't be remembered: "+err.Error())
 				}

@@ -122,7 +122,7 @@ func (s *store) put(ctx context.Context, c *contents) (Package, error) {
 		return Package{}, err
 	}
 	list := formatList(all)
-	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(list))
+	digest := digestOfList(list)
 	if s.verify(ctx, digest) == nil {
 		return s.pkg(digest), nil
 	}
@@ -145,6 +145,14 @@ func (s *store) put(ctx context.Context, c *contents) (Package, error) {
 	s.mu.Unlock()
 	return s.pkg(digest), nil
 }
+
+// digestOf is the package without a place: what put would call it.
+func digestOf(ctx context.Context, c *contents) (Package, error) {
+	all, err := sums(ctx, c)
+	return Package{Digest: digestOfList(formatList(all))}, err
+}
+
+func digestOfList(list []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(list)) }
 
 // sums reads every file for its digest.
 func sums(ctx context.Context, c *contents) ([]listed, error) {

@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -39,10 +40,13 @@ var (
 	ErrExists   = errors.New("a HAT with this domain exists")
 	ErrInUse    = errors.New("another process is using the data directory")
 	ErrNewer    = errors.New("the data directory was written by a newer version")
+	ErrMissing  = errors.New("no data directory is there")
 )
 
 // format is the version of the layout and of node.db, kept as its user_version and in the file format.
 const format = 1
+
+const nodeFile, lockFile = "node.db", "lock"
 
 const schema = `
 CREATE TABLE hats (
@@ -103,11 +107,12 @@ func Open(dir string) (*Directory, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "vaults"), 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	d := &Directory{dir: dir, lock: lock, byDomain: map[hat.Domain]*entry{}, byID: map[string]*entry{}, proposed: map[proposedKey]proposal{}}
+	d := Nowhere()
+	d.dir, d.lock = dir, lock
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrInUse
@@ -126,7 +131,7 @@ func (d *Directory) open() error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(d.dir, "node.db")
+	path := filepath.Join(d.dir, nodeFile)
 	// SQLite would make the file readable to others, with the keys inside.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -203,6 +208,10 @@ func (d *Directory) load() error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
+	var there bool // an earlier she made none, and who only reads makes none
+	if err := d.db.QueryRow("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'proposed')").Scan(&there); err != nil || !there {
+		return err
+	}
 	return d.loadProposed()
 }
 
@@ -261,7 +270,14 @@ func (d *Directory) Close() error {
 	if d.db != nil {
 		err = d.db.Close()
 	}
-	return errors.Join(err, d.lock.Close())
+	if d.lock != nil {
+		err = errors.Join(err, d.lock.Close())
+	}
+	return err
+}
+
+func escapeGlob(s string) string {
+	return regexp.MustCompile(`[*?\[\\]`).ReplaceAllString(s, `\$0`)
 }
 
 // Vaults is the folder the vaults' files lie in.

@@ -74,7 +74,7 @@ func BenchmarkBareInsert(b *testing.B) {
 	for _, rows := range []int{1, 32} {
 		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "bare.db")
-			db, err := sql.Open("sqlite", strings.Replace(dsn(path, 0), "mode=rw", "mode=rwc", 1))
+			db, err := sql.Open("sqlite", strings.Replace(dsn(path, 0, false), "mode=rw", "mode=rwc", 1))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -22,7 +22,9 @@ const busyTimeout = 10_000
 
 // dsn names the file with the settings every connection needs. synchronous=full makes COMMIT wait for the disk;
 // secure_delete overwrites what is erased.
-func dsn(path string, maxBytes int64) string {
+//
+// A file that is only read is immutable: without that, SQLite would make an index of its write-ahead log beside it.
+func dsn(path string, maxBytes int64, readOnly bool) string {
 	pragmas := []string{
 		"synchronous(full)", "foreign_keys(on)", "secure_delete(on)", "trusted_schema(off)",
 		"cell_size_check(on)", "temp_store(memory)", "cache_size(-1000)", "journal_size_limit(4194304)",
@@ -30,9 +32,14 @@ func dsn(path string, maxBytes int64) string {
 	if maxBytes > 0 {
 		pragmas = append(pragmas, "max_page_count("+strconv.FormatInt(max(maxBytes/4096, 1), 10)+")")
 	}
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
+	query := url.Values{
 		"mode": {"rw"}, "_busy_timeout": {strconv.Itoa(busyTimeout)}, "_defensive": {"1"}, "_dqs": {"0"}, "_pragma": pragmas,
-	}.Encode()}
+	}
+	if readOnly {
+		query.Set("mode", "ro")
+		query.Set("immutable", "1")
+	}
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}
 	return u.String()
 }
 

@@ -27,6 +27,8 @@ type file struct {
 	path    string
 	hook    func(ops []string, persisted bool) error
 	reserve *reserve
+	// readOnly: see Options.
+	readOnly bool
 
 	db    *sql.DB
 	conns *conns
@@ -65,12 +67,12 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*fil
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("vault %s: %w", id, vault.ErrNotFound)
 	}
-	connector, err := modernc.NewConnector(dsn(path, o.MaxBytes))
+	connector, err := modernc.NewConnector(dsn(path, o.MaxBytes, o.ReadOnly))
 	if err != nil {
 		return nil, fmt.Errorf("vault %s: %w", id, err)
 	}
 	f := &file{
-		id: id, path: path, hook: o.AtCommit, reserve: spare,
+		id: id, path: path, hook: o.AtCommit, reserve: spare, readOnly: o.ReadOnly,
 		db:        sql.OpenDB(connector),
 		chunk:     minChore,
 		pages:     unknownPages,
@@ -106,6 +108,9 @@ func (f *file) begin(ctx context.Context) (interrupted bool, err error) {
 		return false, err
 	}
 	defer func() { f.conns.put(w, false) }()
+	if f.readOnly {
+		return false, f.beginToRead(ctx, w)
+	}
 	if err := migrate(ctx, w); err != nil {
 		return false, err
 	}
@@ -114,6 +119,24 @@ func (f *file) begin(ctx context.Context) (interrupted bool, err error) {
 	}
 	return interrupted, f.beginSpace(ctx, w)
 }
+
+// beginToRead is begin of a file that stays as it is: runs that a former life left in flight are shown so.
+func (f *file) beginToRead(ctx context.Context, c *conn) error {
+	version, err := schemaOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	if version < len(migrations) {
+		return fmt.Errorf("%w: schema %d, this version has %d", errEarlier, version, len(migrations))
+	}
+	_, _, err = f.vault.Begin(ctx, c)
+	return err
+}
+
+var (
+	errEarlier  = errors.New("an earlier version wrote the vault, and who only reads does not bring it up to date: start the server once")
+	errReadOnly = errors.New("the vault is open to be read only")
+)
 
 func (f *file) atCommit(ops []string, persisted bool) error {
 	if f.hook == nil {

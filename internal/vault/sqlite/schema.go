@@ -223,17 +223,23 @@ ALTER TABLE superseded ADD COLUMN salt BLOB;
 // applicationID marks the files as ours: "SHE1".
 const applicationID = 0x53484531
 
-// migrate brings the file to the current schema in one transaction, or leaves it as it is. vault.ErrNewer.
-func migrate(ctx context.Context, c *conn) error {
-	var version, application int
+// schemaOf is the version of a file's schema. vault.ErrNewer.
+func schemaOf(ctx context.Context, c *conn) (version int, err error) {
 	if err := c.Get(ctx, "PRAGMA user_version", nil, &version); err != nil {
-		return err
-	}
-	if version == len(migrations) {
-		return nil
+		return 0, err
 	}
 	if version > len(migrations) {
-		return fmt.Errorf("%w: schema %d, known up to %d", vault.ErrNewer, version, len(migrations))
+		return version, fmt.Errorf("%w: schema %d, known up to %d", vault.ErrNewer, version, len(migrations))
+	}
+	return version, nil
+}
+
+// migrate brings the file to the current schema in one transaction, or leaves it as it is. vault.ErrNewer.
+func migrate(ctx context.Context, c *conn) error {
+	var application int
+	version, err := schemaOf(ctx, c)
+	if err != nil || version == len(migrations) {
+		return err
 	}
 	if err := c.Get(ctx, "PRAGMA application_id", nil, &application); err != nil {
 		return err

@@ -35,7 +35,10 @@ type Options struct {
 	// Storage says how much a HAT may hold, each time it is asked, so that it may differ between HATs and change; nil:
 	// nothing is bounded. Unlike MaxBytes it leaves what erases and ends free.
 	Storage func(id string) plan.Storage
-	Now     func() time.Time // default time.Now
+	// ReadOnly: no file is made or changed, and a vault that would have to be is not opened. Nobody else may write meanwhile,
+	// and no vault may have a write-ahead log.
+	ReadOnly bool
+	Now      func() time.Time // default time.Now
 	// Life names this life of the server, so that leases of another are known to have lapsed; default random.
 	Life string
 	// AtCommit, for tests, is called before and after each commit with the names of the transactions in it ("append",
@@ -107,7 +110,11 @@ func NewStore(dir string, o Options) (*Store, error) {
 	if o.Life == "" {
 		o.Life = rand.Text()
 	}
-	left, err := filepath.Glob(filepath.Join(escapeGlob(dir), "*"+unfinished+"*"))
+	var left []string
+	var err error
+	if !o.ReadOnly {
+		left, err = filepath.Glob(filepath.Join(escapeGlob(dir), "*"+unfinished+"*"))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open vaults: %w", err)
 	}
@@ -169,7 +176,7 @@ func makeTemplate(path string) ([]byte, error) {
 
 // withFile has f work on a file nobody else has open.
 func withFile(ctx context.Context, path string, f func(context.Context, *conn) error) error {
-	connector, err := modernc.NewConnector(dsn(path, 0))
+	connector, err := modernc.NewConnector(dsn(path, 0, false))
 	if err != nil {
 		return err
 	}
@@ -420,7 +427,7 @@ func (s *Store) closeLocked(sl *slot) {
 		defer s.mu.Unlock()
 		s.open--
 		s.wakeLocked()
-		if err == nil && !sl.f.shrinks {
+		if err == nil && !sl.f.shrinks && !s.o.ReadOnly {
 			s.compactLocked(sl)
 		}
 		if s.slots[sl.id] == sl {

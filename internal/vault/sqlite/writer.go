@@ -67,6 +67,9 @@ func (t *transaction) Apart(ctx context.Context, do func() error, refused func(e
 //
 // On a full disk, what makes the HAT hold no more is tried once more with the reserve given up.
 func (f *file) Write(ctx context.Context, op string, do func(ledger.Tx) error) error {
+	if f.readOnly {
+		return errReadOnly
+	}
 	grew := op == ledger.OpAppend
 	err := f.writeOnce(ctx, op, &grew, do)
 	if errors.Is(err, vault.ErrFull) && !grew && f.reserve.use() {
