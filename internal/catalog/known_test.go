@@ -12,6 +12,7 @@ import (
 )
 
 // What is known of functions comes back for the same code alone, whatever became of the file.
+// Defect B-59.
 func TestWhatIsKnownIsKept(t *testing.T) {
 	const answer = `{"id":"f","info":{"version":"1.0.0","versionReleaseDate":"2024-01-08T10:00:00.000Z","name":"F","headline":"",
 		"description":{"text":""},"termsUrl":"","supportContact":"","graphics":{"banner":{"normal":""},"logo":{"normal":""},"screenshots":[]}},

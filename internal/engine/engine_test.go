@@ -37,6 +37,7 @@ func Test57TriggerReturnsWhenTheOutputIsThere(t *testing.T) {
 	})
 }
 
+// Defect B-08.
 func Test58FailuresOfTheFunction(t *testing.T) {
 	noLinks := `[{"namespace":"she","endpoint":"out","data":[1]}]`
 	for name, c := range map[string]struct {
@@ -101,6 +102,7 @@ func TestTheRunKeepsWhatTheFunctionSaid(t *testing.T) {
 	})
 }
 
+// Defects B-02 and B-60.
 func Test59BackToBackAndAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		hold := make(chan struct{})
@@ -131,6 +133,7 @@ func Test59BackToBackAndAtOnce(t *testing.T) {
 	})
 }
 
+// Defect B-18.
 func Test60WhatTheEntriesReceive(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var bundles []string
@@ -254,6 +257,7 @@ func Test65ManualIsNeverRunByData(t *testing.T) {
 	})
 }
 
+// Defect B-03.
 func Test66WhatArrivesDuringARunIsInTheNext(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", func(string, []byte) ([]byte, error) {

@@ -81,6 +81,7 @@ func TestServedIsRemembered(t *testing.T) {
 	expect(t, started(q, 2), "a/f busy/f")
 }
 
+// Defect B-22.
 func TestOneRunOfAFunctionAtATime(t *testing.T) {
 	q := newQueue(4)
 	q.add(dueTask("a", "f", 0))

@@ -19,6 +19,7 @@ import (
 
 // Scenario 67: the server dies at each durable step, before it is on disk or right after. When it is up again, the
 // record has been processed and the output is there once.
+// Defect B-06.
 func Test67WhateverIsKilledWhen(t *testing.T) {
 	for _, op := range []string{"claim", "commit", "fail", "due"} {
 		for _, persisted := range []bool{false, true} {
@@ -127,6 +128,7 @@ func TestTheEndOfARunIsStoredLater(t *testing.T) {
 	})
 }
 
+// Defect B-10.
 func Test67AtStartEveryHATIsLookedAt(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
@@ -232,6 +234,7 @@ func TestABrokenHATDisturbsNobody(t *testing.T) {
 }
 
 // Scenario 53: g's configuration entry fails when the server starts; f is there at once, g when it answers.
+// Defect B-14.
 func Test53FunctionsLoadInTheBackground(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		tries := 0
@@ -300,6 +303,7 @@ func TestWorkWaitsForItsFunction(t *testing.T) {
 	})
 }
 
+// Defect B-01.
 func TestWhatKeepsAFunctionFromLoading(t *testing.T) {
 	wrongVersion := strings.Replace(configuration("f", manual, reading("a/x")), "1.0.0", "1.0.1", 1)
 	withdrawn := strings.Replace(configuration("f", manual, reading("a/x")), `"available":true`, `"available":false`, 1)

@@ -15,6 +15,7 @@ import (
 	"she/internal/vault"
 )
 
+// Defect B-01.
 func Test68OutputElsewhereIsRefused(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", func(string, []byte) ([]byte, error) {
@@ -33,6 +34,7 @@ func Test68OutputElsewhereIsRefused(t *testing.T) {
 	})
 }
 
+// Defect B-05.
 func Test69AllDistinctElementsAreStoredInOrder(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", func(string, []byte) ([]byte, error) {
@@ -48,6 +50,7 @@ func Test69AllDistinctElementsAreStoredInOrder(t *testing.T) {
 	})
 }
 
+// Defect B-04.
 func Test70LinkedRecords(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		foreign := ""
@@ -90,6 +93,7 @@ func Test70LinkedRecords(t *testing.T) {
 	})
 }
 
+// Defect B-12.
 func Test71ChainsRunWithoutOtherData(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("emotions", individual, []string{"a/notes"}, "she/emotions", writing("she/emotions", "e"))
@@ -135,6 +139,7 @@ func Test72TwoThatReadEachOther(t *testing.T) {
 	})
 }
 
+// Defect B-09.
 func Test73RetriesWithGrowingPauses(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var tries []time.Time
@@ -232,6 +237,7 @@ func Test74TenThousandEvents(t *testing.T) {
 	})
 }
 
+// Defect B-15.
 func Test75OneThatHangsDelaysNobody(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("slow", individual, []string{"a/x"}, "she/slow", func(string, []byte) ([]byte, error) {
@@ -255,6 +261,7 @@ func Test75OneThatHangsDelaysNobody(t *testing.T) {
 	})
 }
 
+// Defect B-24.
 func Test76TooLargeIsSplitForIndividual(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", func(_ string, event []byte) ([]byte, error) {
@@ -287,6 +294,7 @@ func Test76TooLargeIsSplitForIndividual(t *testing.T) {
 	})
 }
 
+// Defect B-24.
 func Test76TooLargeOtherwiseIsAClearFailure(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", silent)
@@ -345,6 +353,7 @@ func Test78HATsAreApart(t *testing.T) {
 	})
 }
 
+// Defect B-19.
 func Test79BundlesOfOneName(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/f", silent)
@@ -433,6 +442,7 @@ func Test81UseAll(t *testing.T) {
 	})
 }
 
+// Defect B-13.
 func Test82AChangedRecordIsNew(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", silent)

@@ -79,6 +79,7 @@ func TestWhyOfAFunctionThatFails(t *testing.T) {
 	})
 }
 
+// Defect B-16.
 func TestWhyOfALimitAndOfAnOutdatedGrant(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		question := `{"name":"b","bundle":{"x":{"endpoints":[{"endpoint":"a/x"}],"limit":1}}}`

@@ -138,6 +138,7 @@ func TestTokensForServices(t *testing.T) {
 	w.get("hpp", "/users/application_token?name=a&resource=b").want(403, accessDenied)
 }
 
+// Defect B-43.
 func TestScenario12DisabledApplication(t *testing.T) {
 	w := newWorld(t, withApplications(catalogue))
 	w.post("bob", notes, `1`).want(201)
@@ -413,7 +414,7 @@ func TestScenario83HatJS(t *testing.T) {
 	if c := claimsIn(t, token); c["iss"] != "bob.test:9000" || c["iat"] == nil {
 		t.Errorf("%v", c)
 	}
-	w.call("GET", "/publickey", "", "").want(200) // 84: isDomainRegistered
+	w.call("GET", "/publickey", "", "").want(200) // Scenario 84: isDomainRegistered
 }
 
 // A hash is taken as it is only if bcrypt can compare with it, and if it makes no login dearer than ours do.

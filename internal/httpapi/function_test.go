@@ -121,6 +121,7 @@ func TestScenario55Switching(t *testing.T) {
 	}
 }
 
+// Defect B-58.
 func TestScenario56NotEnabledNotAvailable(t *testing.T) {
 	gone := functionNamed("gone")
 	w := newWorld(t, withFunctions(count, functionNamed("counter")))

@@ -381,6 +381,7 @@ func TestScenario11Browsers(t *testing.T) {
 	}
 }
 
+// Defect B-44.
 func TestScenario12DisabledUser(t *testing.T) {
 	w := newWorld(t)
 	w.addUser("partner", access.Role{Title: access.TitleDataCredit}, access.Role{Title: access.TitleNamespaceRead, Detail: "rumpel"})

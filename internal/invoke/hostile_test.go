@@ -60,6 +60,7 @@ type hostile struct {
 
 // TestHostile runs each probe twice: without walls, in one process for all or two at once, where the observer must see
 // the mark of another person's run; and in the copies the server would use, where it must see nothing.
+// Defect B-57.
 func TestHostile(t *testing.T) {
 	slow(t)
 	t.Parallel()

@@ -68,6 +68,7 @@ func javaCode(t testing.TB, dir string) func(handler string) invoke.Code {
 	return func(handler string) invoke.Code { c := c; c.Handler = handler; return c }
 }
 
+// Defect B-26: a handler whose class or method is not there.
 func TestJava(t *testing.T) {
 	t.Parallel()
 	classes, v := javaClasses(t), newInvoker(t)

@@ -125,6 +125,7 @@ func TestLatest(t *testing.T) {
 	}
 }
 
+// Defect B-17.
 func TestWindow(t *testing.T) {
 	day := func(s string) time.Time {
 		d, err := time.Parse(time.DateOnly, s)

@@ -23,6 +23,7 @@ var hatJS = []string{
 	"files.searchFiles", "files.deleteFile", "files.generateFileContentUrl",
 }
 
+// Scenarios 83 and 84.
 // TestHatJS runs the client that applications of the original use, unmodified, from Node.js against the server. The
 // checks themselves are in testdata/hat-js/checks.js.
 func TestHatJS(t *testing.T) {

@@ -108,6 +108,7 @@ func testFunctions(t *testing.T, fresh func(testing.TB) Opener) {
 		p.must(p.v.Abandon(p.ctx(), pl))
 	})
 
+	// Defect B-20: a switch changes nothing but itself.
 	run("that are switched on twice go on running", func(t *testing.T, p *person) {
 		g := p.grant("f", individual, "she/f", "a/x")
 		p.write("a/x", `1`)
