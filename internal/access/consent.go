@@ -148,6 +148,9 @@ type Consent struct {
 	// Needed says that what it asks for can't run without the Owner agreeing.
 	Needed     bool        `json:"needed"`
 	Difference *Comparison `json:"difference,omitempty"` // nil: there is nothing to compare, or they are the same
+	// Receipts is the head of the HAT's receipts after all this: who keeps the consent can tell later whether what was done
+	// up to it was written anew. Empty for who may not read them.
+	Receipts string `json:"receipts,omitempty"`
 }
 
 // maxChanges bounds each list of a Comparison; a bundle can differ in thousands of places.

@@ -88,6 +88,7 @@ func (s *server) terms(q *request, id hat.FunctionID) (asked *access.Grant, stat
 }
 
 func (s *server) writeConsent(w *recorder, q *request, id hat.FunctionID, asked *access.Grant, state *vault.FunctionState) {
+	tellHead(w, q)
 	var (
 		granted *access.Grant
 		enabled bool
@@ -95,7 +96,9 @@ func (s *server) writeConsent(w *recorder, q *request, id hat.FunctionID, asked 
 	if state != nil {
 		granted, enabled = &state.Grant, state.Enabled
 	}
-	writeJSON(w, http.StatusOK, access.ConsentTo(id, enabled, asked, granted))
+	c := access.ConsentTo(id, enabled, asked, granted)
+	c.Receipts = w.Header().Get(headHeader)
+	writeJSON(w, http.StatusOK, c)
 	if asked != nil {
 		s.didShowFunction(q, *asked)
 	}

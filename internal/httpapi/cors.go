@@ -1,12 +1,29 @@
 package httpapi
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
 
 // Browsers of any origin may call: a request is worth as much as the token somebody put into its header, and no
 // cookie rides along.
 func allowOrigins(h http.Header) {
 	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", tokenHeader)
+	h.Set(exposed, tokenHeader)
+}
+
+const exposed = "Access-Control-Expose-Headers"
+
+// expose lets pages of other origins read these headers too.
+func expose(h http.Header, names ...string) {
+	list := strings.Split(h.Get(exposed), ", ")
+	for _, name := range names {
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	h.Set(exposed, strings.Join(list, ", "))
 }
 
 func isPreflight(r *http.Request) bool {

@@ -180,7 +180,7 @@ func (s *server) fail(w *recorder, r *http.Request, err error) {
 	h.Del(totalHeader)
 	if answer.link != "" {
 		h.Set("Link", "<"+answer.link+`>; rel="describedby"`)
-		h.Set("Access-Control-Expose-Headers", tokenHeader+", Link")
+		expose(h, "Link")
 	}
 	if isOwn(r) {
 		writeProblem(w, answer)

@@ -14,7 +14,7 @@ const totalHeader = "X-Total-Count"
 func (q *request) cut(w *recorder, total int, values url.Values, parameter, next string) {
 	h := w.Header()
 	h.Set(totalHeader, strconv.Itoa(total))
-	h.Set("Access-Control-Expose-Headers", tokenHeader+", Link, "+totalHeader)
+	expose(h, "Link", totalHeader)
 	if next == "" {
 		return
 	}

@@ -9,6 +9,22 @@ import (
 	"she/internal/vault"
 )
 
+// headHeader has the head of the HAT's receipts, for who may read them. Kept, it proves later that nothing of before was
+// written anew.
+const headHeader = "She-Receipts"
+
+// tellHead puts the head into an answer that has not begun. It is read after what the answer says, so that this lies in the
+// chain up to it. An answer without it is as good: nobody is left without what they asked for.
+func tellHead(w *recorder, q *request) {
+	if w.started || !q.held || w.Header().Get(headHeader) != "" {
+		return
+	}
+	if head, err := q.vault.Head(q.Context(), q.caller); err == nil {
+		w.Header().Set(headHeader, head.String())
+		expose(w.Header(), headHeader)
+	}
+}
+
 // exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint. With head it is holdsHead.
 func (s *server) exportReceipts(w *recorder, q *request) error {
 	values, err := q.query()
@@ -27,6 +43,7 @@ func (s *server) exportReceipts(w *recorder, q *request) error {
 			return problem(http.StatusBadRequest, "Bad Request", "after must be the number of an entry, or 0")
 		}
 	}
+	tellHead(w, q) // before there is a snapshot: so the export holds it
 	lines := &lineSpool{w: w}
 	if err := q.memory.Grow(q.Context(), 2*spoolSize); err != nil {
 		return err

@@ -18,6 +18,8 @@ type recorder struct {
 	// unread: the request has a body that no handler has read to its end. known: the request's token is valid.
 	unread, known bool
 
+	// begins is called before the answer begins; nil: nobody needs to know.
+	begins func()
 	// waits is called before a piece is sent: the client may take its time. nil: nobody needs to know.
 	waits func()
 	// still says whether the client may have what is not sent yet; nil: nobody asks.
@@ -48,7 +50,7 @@ func newRecorder(w http.ResponseWriter, r *http.Request) *recorder {
 func (w *recorder) WriteHeader(status int) {
 	if !w.started {
 		w.status = status
-		w.leaveBody()
+		w.begin()
 	}
 	w.started = true
 	w.ResponseWriter.WriteHeader(status)
@@ -57,7 +59,7 @@ func (w *recorder) WriteHeader(status int) {
 func (w *recorder) Write(b []byte) (written int, err error) {
 	if !w.started {
 		w.status = http.StatusOK
-		w.leaveBody()
+		w.begin()
 	}
 	w.started = true
 	if w.waits != nil {
@@ -74,6 +76,13 @@ func (w *recorder) Write(b []byte) (written int, err error) {
 			return written, err
 		}
 	}
+}
+
+func (w *recorder) begin() {
+	if w.begins != nil {
+		w.begins()
+	}
+	w.leaveBody()
 }
 
 // leaveBody keeps net/http from reading, before and after an answer, a body that nobody wanted: of a stranger not a

@@ -23,7 +23,10 @@ type route struct {
 	// vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
 	vaultless bool
 	hatless   bool // about the server, whatever the Host
-	do        func(*recorder, *request) error
+	// agrees: by it somebody reads what they may agree to, or does. Its answers carry the head of the receipts, as all of
+	// the own API do.
+	agrees bool
+	do     func(*recorder, *request) error
 
 	segments []string
 }
@@ -204,16 +207,16 @@ func (s *server) table() routes {
 
 		{method: post, pattern: "/data-debit/{debit}", in: inV26, needs: needs(access.ProposeDebit()), body: maxTermsBody, do: s.postDebit},
 		{method: put, pattern: "/data-debit/{debit}", in: inV26, needs: ofParam("debit", access.UseDebit), body: maxTermsBody, do: s.putDebit},
-		{method: get, pattern: "/data-debit", in: inV26, needs: needs(access.DecideDebits()), do: s.listDebits},
-		{method: get, pattern: "/data-debit/{debit}", in: inV26, needs: ofParam("debit", access.UseDebit), do: s.getDebit},
+		{method: get, pattern: "/data-debit", in: inV26, needs: needs(access.DecideDebits()), agrees: true, do: s.listDebits},
+		{method: get, pattern: "/data-debit/{debit}", in: inV26, needs: ofParam("debit", access.UseDebit), agrees: true, do: s.getDebit},
 		{method: get, pattern: "/data-debit/{debit}/values", in: inV26, needs: ofParam("debit", access.UseDebit), do: s.debitValues},
-		{method: get, pattern: "/data-debit/{debit}/enable", in: inV26, needs: needs(access.DecideDebits()), do: s.enableDebit},
-		{method: get, pattern: "/data-debit/{debit}/disable", in: inV26, needs: needs(access.DecideDebits()), do: s.disableDebit},
+		{method: get, pattern: "/data-debit/{debit}/enable", in: inV26, needs: needs(access.DecideDebits()), agrees: true, do: s.enableDebit},
+		{method: get, pattern: "/data-debit/{debit}/disable", in: inV26, needs: needs(access.DecideDebits()), agrees: true, do: s.disableDebit},
 
-		{method: get, pattern: "/she/function", in: inAPI, needs: needs(access.SeeFunctions()), do: s.listFunctions},
-		{method: get, pattern: "/she/function/{function}", in: inAPI, needs: needs(access.SeeFunctions()), do: s.getFunction},
-		{method: get, pattern: "/she/function/{function}/enable", in: inAPI, needs: needs(access.SwitchFunctions()), do: s.enableFunction},
-		{method: get, pattern: "/she/function/{function}/disable", in: inAPI, needs: needs(access.SwitchFunctions()), do: s.disableFunction},
+		{method: get, pattern: "/she/function", in: inAPI, needs: needs(access.SeeFunctions()), agrees: true, do: s.listFunctions},
+		{method: get, pattern: "/she/function/{function}", in: inAPI, needs: needs(access.SeeFunctions()), agrees: true, do: s.getFunction},
+		{method: get, pattern: "/she/function/{function}/enable", in: inAPI, needs: needs(access.SwitchFunctions()), agrees: true, do: s.enableFunction},
+		{method: get, pattern: "/she/function/{function}/disable", in: inAPI, needs: needs(access.SwitchFunctions()), agrees: true, do: s.disableFunction},
 		{method: get, pattern: "/she/function/{function}/trigger", in: inAPI, needs: ofTrigger, do: s.triggerFunction},
 		{method: get, pattern: "/she/feed", in: inAPI, needs: needs(access.ReadFeed()), do: s.getFeed},
 		{method: get, pattern: "/she/feed/{prefix...}", in: inAPI, needs: needs(access.ReadFeed()), do: s.getFeed},
@@ -223,10 +226,10 @@ func (s *server) table() routes {
 
 		{method: get, pattern: "/applications/hmi", in: inV26, vaultless: true, do: s.hmiList},
 		{method: get, pattern: "/applications/{application}/hmi", in: inV26, vaultless: true, do: s.hmi},
-		{method: get, pattern: "/applications", in: inAPI, needs: needs(access.ListApplications()), do: s.listApplications},
-		{method: get, pattern: "/applications/{application}", in: inAPI, needs: ofParam("application", access.SeeApplication), do: s.getApplication},
-		{method: get, pattern: "/applications/{application}/setup", in: inAPI, needs: ofParam("application", access.ManageApplication), do: s.setupApplication},
-		{method: get, pattern: "/applications/{application}/disable", in: inAPI, needs: ofParam("application", access.ManageApplication), do: s.disableApplication},
+		{method: get, pattern: "/applications", in: inAPI, needs: needs(access.ListApplications()), agrees: true, do: s.listApplications},
+		{method: get, pattern: "/applications/{application}", in: inAPI, needs: ofParam("application", access.SeeApplication), agrees: true, do: s.getApplication},
+		{method: get, pattern: "/applications/{application}/setup", in: inAPI, needs: ofParam("application", access.ManageApplication), agrees: true, do: s.setupApplication},
+		{method: get, pattern: "/applications/{application}/disable", in: inAPI, needs: ofParam("application", access.ManageApplication), agrees: true, do: s.disableApplication},
 		{method: get, pattern: "/applications/{application}/access-token", in: inAPI, needs: ofParam("application", access.IssueApplicationToken), do: s.issueApplicationToken},
 	}
 	all = append(all, s.ownRoutes()...)

@@ -238,7 +238,15 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 		q.caller = q.caller.LetIn(p)
 		w.still = func() error { return s.still(q) }
 	}
+	if (route.agrees || isOwn(r)) && q.held && q.caller.May(access.SeeRuns()) {
+		w.begins = func() { tellHead(w, q) }
+		giveBack := q.release
+		q.release = func() { tellHead(w, q); giveBack() }
+	}
 	if err := route.do(w, q); err != nil {
+		if w.begins != nil {
+			w.begins() // an error is written when the vault was given back
+		}
 		return err
 	}
 	if w.refused {

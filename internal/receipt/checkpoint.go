@@ -86,7 +86,7 @@ type signedLine struct {
 }
 
 // Export writes the entries behind number after as lines, their canonical texts, and then a checkpoint of the last one.
-// ProveExport reads it. texts are the whole chain: it is proved on the way as Prove does, and signed only if it is
+// ReadExport reads it. texts are the whole chain: it is proved on the way as Prove does, and signed only if it is
 // whole; else what has been written ends without a signature.
 func Export(w io.Writer, after int64, texts iter.Seq2[[]byte, error], want Head, signed []Checkpoint, key *rsa.PrivateKey, at time.Time) (Checkpoint, error) {
 	var n int64
@@ -123,24 +123,17 @@ func Export(w io.Writer, after int64, texts iter.Seq2[[]byte, error], want Head,
 // ErrNotSigned says that an exported chain ends with no checkpoint: nothing vouches for what it says.
 var ErrNotSigned = errors.New("the export does not end with a checkpoint")
 
+// mostEntries bounds the numbers of entries, so that one more is a number too.
+const mostEntries = 1 << 53
+
 // maxLine bounds a line of an export. An entry names each endpoint it concerns; a batch may name thousands.
 const maxLine = 64 << 20
-
-// ProveExport proves what Export wrote, with the public key alone; it may begin behind any entry. It answers the first
-// number and the end. *BrokenError, ErrNotSigned, or the reader's own error.
-func ProveExport(r io.Reader, key *rsa.PublicKey) (first int64, head Head, err error) {
-	x, err := ReadExport(r, key)
-	if err != nil {
-		return 0, Head{}, err
-	}
-	return x.After.Number + 1, x.End.Head, nil
-}
 
 // An Exported chain is what an export proves: the hash of each entry.
 type Exported struct {
 	After  Head // the entries follow it
 	hashes []Digest
-	End    Checkpoint
+	End    Checkpoint // zero if it is not whole
 }
 
 // Hash is that of an entry; false if the export does not tell.
@@ -155,14 +148,21 @@ func (x Exported) Hash(number int64) (Digest, bool) {
 	return x.hashes[i-1], true
 }
 
+// last is the number of the last entry whose hash is known.
+func (x Exported) last() int64 { return x.After.Number + int64(len(x.hashes)) }
+
+// whole says that a checkpoint stands for the end.
+func (x Exported) whole() bool { return x.End.Number == x.last() && x.End.Signature != nil }
+
 // ReadExport proves what Export wrote and keeps 32 bytes of each entry. Without a key it proves that the chain is unbroken
-// and that the checkpoint stands for its end, not who signed it. *BrokenError, ErrNotSigned, or the reader's own error.
+// and that the checkpoint stands for its end, not who signed it. *BrokenError, ErrNotSigned, or the reader's own error; what
+// could be read up to there is answered too, and each of its entries follows the one before.
 func ReadExport(r io.Reader, key *rsa.PublicKey) (x Exported, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
 	var last *Checkpoint
 	more := lines.Scan()
-	if e, err := Parse(lines.Bytes()); err == nil {
+	if e, err := Parse(lines.Bytes()); err == nil && 0 < e.Number && e.Number <= mostEntries {
 		// What comes before is vouched for by the signature of the last as well: its hash is in the chain.
 		x.After = Head{e.Number - 1, e.Previous}
 	}
@@ -190,26 +190,46 @@ func ReadExport(r io.Reader, key *rsa.PublicKey) (x Exported, err error) {
 	})
 	switch {
 	case err != nil:
-		return Exported{}, err
+		return x, err
 	case lines.Err() != nil:
-		return Exported{}, lines.Err()
+		return x, lines.Err()
 	case last == nil:
-		return Exported{}, ErrNotSigned
+		return x, ErrNotSigned
 	case len(x.hashes) == 0:
 		x.After, head = last.Head, last.Head
 	}
-	x.End = *last
 	switch {
 	case key != nil && !last.SignedBy(key):
-		return Exported{}, &BrokenError{last.Number, "the checkpoint at it is not signed with the HAT's key"}
+		return x, &BrokenError{last.Number, "the checkpoint at it is not signed with the HAT's key"}
 	case head.Number < last.Number:
-		return Exported{}, &BrokenError{head.Number + 1, "it is missing at the end"}
+		return x, &BrokenError{head.Number + 1, "it is missing at the end"}
 	case head.Number > last.Number:
-		return Exported{}, &BrokenError{last.Number + 1, "it was never signed"}
+		return x, &BrokenError{last.Number + 1, "it was never signed"}
 	case head != last.Head:
-		return Exported{}, &BrokenError{x.After.Number + 1, fmt.Sprintf("it, or one of those up to number %d, is not the one that was signed", last.Number)}
+		return x, &BrokenError{x.After.Number + 1, fmt.Sprintf("it, or one of those up to number %d, is not the one that was signed", last.Number)}
 	}
+	x.End = *last
 	return x, nil
+}
+
+// Holds says whether a head that somebody kept lies in the exported chain: nil if it does, *BrokenError if another entry is
+// there. Any other error says that the export does not tell.
+func (x Exported) Holds(kept Head) error {
+	if kept.Number == 0 {
+		return nil // every chain begins with no entry
+	}
+	switch is, known := x.Hash(kept.Number); {
+	case known && is == kept.Hash:
+		return nil
+	case known:
+		return &BrokenError{kept.Number, keptOther}
+	case kept.Number <= x.After.Number:
+		return fmt.Errorf("the export does not tell: it begins with entry %d, and the head is of entry %d", x.After.Number+1, kept.Number)
+	case !x.whole():
+		return fmt.Errorf("the export does not tell: it can be read up to entry %d, and the head is of entry %d", x.last(), kept.Number)
+	}
+	return fmt.Errorf("the export does not tell: it ends with entry %d, before entry %d that the head is of. If it was made after "+
+		"the head was kept, entries were cut off", x.last(), kept.Number)
 }
 
 // A Relation is how a chain stands to a former export of it.
@@ -219,34 +239,39 @@ const (
 	Same        Relation = "same"        // the same entries
 	Grew        Relation = "grew"        // all of the former, and more
 	Contradicts Relation = "contradicts" // not all of the former
+	Partly      Relation = "partly"      // the same as far as both can be read, and one of them is broken behind that
 )
 
 // Against is the result of comparing a chain with a former export.
 type Against struct {
 	Relation Relation `json:"relation"`
-	Entry    int64    `json:"entry,omitempty"` // the first new one, or the first that contradicts
-	Missing  bool     `json:"missing,omitempty"`
+	// Entry is the first new one, the first that contradicts, or the first that can't be compared; 0: none.
+	Entry   int64 `json:"entry,omitempty"`
+	Missing bool  `json:"missing,omitempty"`
 	// UpTo says that the entry that contradicts may be an earlier one, which one of the exports leaves out.
 	UpTo bool `json:"upTo,omitempty"`
 }
 
-// Against compares the chain with a former export, whose entries it must all have. An error says that the two exports
-// have no entry in common and don't follow one another.
+// Against compares the chain with a former export, whose entries it must all have. Of one that is broken, what could be read
+// is compared: an entry's hash is that of its text and of all before it, so that two that are equal, or not, are so whatever
+// follows. An error says that the two have no entry in common and don't follow one another.
 func (x Exported) Against(former Exported) (Against, error) {
-	from, to := max(x.After.Number, former.After.Number), min(x.End.Number, former.End.Number)
+	from, to := max(x.After.Number, former.After.Number), min(x.last(), former.last())
 	if from > to {
 		return Against{}, fmt.Errorf("nothing to compare: one ends with entry %d, the other begins with %d", to, from+1)
 	}
-	for n := from; n <= to; n++ {
+	for n := from; n <= to; n++ { // both know them all: there are no more than they have lines
 		is, _ := x.Hash(n)
 		if was, _ := former.Hash(n); is != was {
 			return Against{Relation: Contradicts, Entry: n, UpTo: n == from}, nil
 		}
 	}
 	switch {
-	case former.End.Number > to:
+	case former.last() > to && x.whole():
 		return Against{Relation: Contradicts, Entry: to + 1, Missing: true}, nil
-	case x.End.Number > to:
+	case !x.whole() || !former.whole():
+		return Against{Relation: Partly, Entry: to + 1}, nil
+	case x.last() > to:
 		return Against{Relation: Grew, Entry: to + 1}, nil
 	}
 	return Against{Relation: Same}, nil
@@ -259,6 +284,10 @@ func (a Against) String() string {
 		return "the same entries"
 	case a.Relation == Grew:
 		return fmt.Sprintf("all of its entries, and more from %d on", a.Entry)
+	case a.Relation == Partly && a.Entry == 1:
+		return "no entry can be compared"
+	case a.Relation == Partly:
+		return fmt.Sprintf("the same entries up to %d; from then on one of the two can't be read", a.Entry-1)
 	case a.Missing:
 		return fmt.Sprintf("entry %d is missing", a.Entry)
 	case a.UpTo:
@@ -273,7 +302,7 @@ func parseSigned(line []byte) (*Checkpoint, error) {
 	if err := json.Unmarshal(line, &s); err != nil || s.Checkpoint == nil {
 		return nil, ErrNotSigned
 	}
-	if again, err := json.Marshal(s); err != nil || !bytes.Equal(again, line) {
+	if again, err := json.Marshal(s); err != nil || !bytes.Equal(again, line) || s.Checkpoint.Number < 0 || s.Checkpoint.Number > mostEntries {
 		return nil, ErrNotSigned
 	}
 	return s.Checkpoint, nil

@@ -105,14 +105,11 @@ func TestAnExportProvesItself(t *testing.T) {
 	key := newKey(t)
 	texts, head := chain(t, 5)
 	whole := export(t, 0, texts, head, key)
-	if first, got, err := ProveExport(bytes.NewReader(whole), &key.PublicKey); err != nil || first != 1 || got != head {
-		t.Errorf("the whole chain: %d %v %v", first, got, err)
-	}
-	if first, got, err := ProveExport(bytes.NewReader(export(t, 3, texts, head, key)), &key.PublicKey); err != nil || first != 4 || got != head {
-		t.Errorf("from entry 4 on: %d %v %v", first, got, err)
-	}
-	if _, got, err := ProveExport(bytes.NewReader(export(t, 5, texts, head, key)), &key.PublicKey); err != nil || got != head {
-		t.Errorf("nothing new: %v %v", got, err)
+	for after := range int64(6) {
+		x, err := ReadExport(bytes.NewReader(export(t, after, texts, head, key)), &key.PublicKey)
+		if err != nil || x.After.Number != after || x.End.Head != head {
+			t.Errorf("behind entry %d: %d to %v, %v", after, x.After.Number, x.End, err)
+		}
 	}
 	lines := bytes.SplitAfter(whole, []byte("\n"))
 	for says, spoilt := range map[string][]byte{
@@ -122,11 +119,11 @@ func TestAnExportProvesItself(t *testing.T) {
 		"the last removed":   slices.Concat(slices.Concat(lines[:4]...), lines[5]),
 		"one behind the end": slices.Concat(whole, lines[4]),
 	} {
-		if _, _, err := ProveExport(bytes.NewReader(spoilt), &key.PublicKey); err == nil {
+		if _, err := ReadExport(bytes.NewReader(spoilt), &key.PublicKey); err == nil {
 			t.Errorf("%s: not found", says)
 		}
 	}
-	if _, _, err := ProveExport(bytes.NewReader(whole), &newKey(t).PublicKey); err == nil {
+	if _, err := ReadExport(bytes.NewReader(whole), &newKey(t).PublicKey); err == nil {
 		t.Error("another's key: not found")
 	}
 }
@@ -155,22 +152,22 @@ func TestAnyByteOfAnExport(t *testing.T) {
 			}
 			spoilt := bytes.Clone(whole)
 			spoilt[i] = other
-			if _, _, err := ProveExport(bytes.NewReader(spoilt), &key.PublicKey); err == nil {
+			if _, err := ReadExport(bytes.NewReader(spoilt), &key.PublicKey); err == nil {
 				t.Fatalf("byte %d of %d, %q changed to %q: not found", i, len(whole), whole[i], other)
 			}
 		}
 	}
 }
 
-func FuzzProveExport(f *testing.F) {
+func FuzzReadExport(f *testing.F) {
 	key := newKey(f)
 	texts, head := chain(f, 2)
 	whole := export(f, 0, texts, head, key)
 	f.Add(whole)
 	f.Add([]byte("\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, got, err := ProveExport(bytes.NewReader(b), &key.PublicKey); err == nil && got != head {
-			t.Errorf("proved %v, which was never signed", got)
+		if x, err := ReadExport(bytes.NewReader(b), &key.PublicKey); err == nil && x.End.Head != head {
+			t.Errorf("proved %v, which was never signed", x.End)
 		}
 	})
 }

@@ -172,6 +172,8 @@ func ParseHead(text string) (h Head, err error) {
 	return h, nil
 }
 
+const keptOther = "it is not the one whose hash was kept"
+
 // Holds says whether a head that somebody kept lies in a chain: nil if it does, else a *BrokenError or the error of the
 // sequence. texts are the entries from number kept.Number on, and lead to the chain's own head.
 func Holds(kept Head, texts iter.Seq2[[]byte, error], head Head) error {
@@ -184,7 +186,7 @@ func Holds(kept Head, texts iter.Seq2[[]byte, error], head Head) error {
 		for text, err := range texts {
 			if first && err == nil {
 				if first = false; hash(text) != kept.Hash {
-					other = &BrokenError{kept.Number, "it is not the one whose hash was kept"}
+					other = &BrokenError{kept.Number, keptOther}
 					return
 				}
 				continue

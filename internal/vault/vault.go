@@ -381,6 +381,8 @@ type Receipts interface {
 	// Receipts calls f with the canonical texts of the entries behind number after, oldest first, and the head of the
 	// whole chain, all of one moment. receipt.Verify takes both. access.ErrDenied.
 	Receipts(ctx context.Context, c access.Caller, after int64, f func(texts iter.Seq2[[]byte, error], head receipt.Head) error) error
+	// Head is that of the chain at this moment: all that the caller was told before lies in it. access.ErrDenied.
+	Head(ctx context.Context, c access.Caller) (receipt.Head, error)
 	// Checkpoints are the heads that were signed and kept, oldest first. access.ErrDenied.
 	Checkpoints(ctx context.Context, c access.Caller) ([]receipt.Checkpoint, error)
 	// KeepCheckpoint stores one; of one number the first stays. access.ErrDenied, ErrFull.

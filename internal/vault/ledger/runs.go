@@ -145,16 +145,31 @@ func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f fu
 		return err
 	}
 	return v.rows.Read(ctx, func(conn Reader) error {
-		var (
-			head receipt.Head
-			hash []byte
-		)
-		if err := conn.Get(ctx, "SELECT receipts, head FROM hat", nil, &head.Number, &hash); err != nil {
+		head, err := headOf(ctx, conn)
+		if err != nil {
 			return err
 		}
-		copy(head.Hash[:], hash)
 		return f(receiptTexts(ctx, conn, after), head)
 	})
+}
+
+// Head: see vault.Receipts.
+func (v *Vault) Head(ctx context.Context, c access.Caller) (head receipt.Head, err error) {
+	if err := c.Check(access.SeeRuns()); err != nil {
+		return head, err
+	}
+	err = v.rows.ReadOne(ctx, func(conn Reader) error {
+		head, err = headOf(ctx, conn)
+		return err
+	})
+	return head, err
+}
+
+func headOf(ctx context.Context, r Reader) (head receipt.Head, err error) {
+	var hash []byte
+	err = r.Get(ctx, "SELECT receipts, head FROM hat", nil, &head.Number, &hash)
+	copy(head.Hash[:], hash)
+	return head, err
 }
 
 // inForce refuses what would be shown under terms of a data debit that were withdrawn or replaced since they were looked at.
