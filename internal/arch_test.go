@@ -85,7 +85,10 @@ var table = map[string][]string{
 
 	// Edges.
 	"gate":    {}, // before them: connections, and the bounds of requests
-	"httpapi": concat(words, decisions, state, []string{"engine", "verdict"}),
+	"httpapi": concat(words, decisions, state, []string{"engine", "verdict", "agreement"}),
+
+	// What people were shown before they agree, while the server runs.
+	"agreement": concat(words, []string{"access"}),
 
 	// Beside the server: it looks at the machine.
 	"doctor": {"sandbox", "sandbox/cgroup", "sandbox/gvisor", "../runtimes"},

@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/engine"
 	"she/internal/hat"
-	"she/internal/httpapi"
 	"she/internal/vault"
 )
 
@@ -203,27 +203,20 @@ func (n *node) consent(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if asked != nil {
-		n.shown.Show(h.ID, socketLogin, httpapi.FunctionTerms, asked.Function.String(), access.TermsOf(*asked).Digest)
+		id, terms := asked.Function.String(), access.TermsOf(*asked).Digest
+		n.agreements.DidShow(socketLogin(h.ID), agreement.Function, id, terms, n.agreements.Changed(agreement.Function, id, terms))
 	}
 	return consentOf(r, asked, state)
 }
 
 // socketLogin stands for whoever may reach the management socket, which knows no logins.
-const socketLogin = "socket"
+func socketLogin(hatID string) agreement.Login { return agreement.Login{HAT: hatID, ID: "socket"} }
 
 // agreed says whether a command agrees to what the function asks for now: what it names, or what was shown here last.
 func (n *node) agreed(hatID string, named hat.TermsDigest, asked access.Grant) error {
 	id, terms := asked.Function.String(), access.TermsOf(asked).Digest
-	changed, err := n.hats.Propose(httpapi.FunctionTerms, id, terms)
-	if err != nil {
-		return err
-	}
-	a := access.Agreement{
-		Named:   named,
-		Shown:   n.shown.Last(hatID, socketLogin, httpapi.FunctionTerms, id),
-		Changed: changed,
-	}
-	if err := a.To(terms); err != nil {
+	changed := n.agreements.Changed(agreement.Function, id, terms)
+	if err := n.agreements.Agree(socketLogin(hatID), agreement.Function, id, named, terms, changed); err != nil {
 		return fmt.Errorf("%w; she function consent %s shows the present ones", err, id)
 	}
 	return nil

@@ -5,11 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
-	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/catalog"
 	"she/internal/directory"
 	"she/internal/engine"
@@ -24,26 +23,17 @@ import (
 // A node is an open data directory: which HATs there are and their vaults; and the functions, as far as they are
 // known.
 type node struct {
-	hats      *directory.Directory
-	vaults    *sqlite.Store
-	logins    *httpapi.Logins // for the public address and the operator's commands together
-	functions func() []catalog.Function
-	loaded    []catalog.Function  // at the start, the last of an id is the current one
-	former    []catalog.Function  // published once and replaced since; grants may name them
-	runner    *engine.Engine      // at work only while a server runs
-	metrics   *metrics.Metrics    // nil: no server runs
-	memory    *engine.Budget      // nil: no server runs
-	instances func() invoke.Stats // of the functions that were called; nil: no server runs
-	shown     httpapi.TermsShown  // to who sits at the management socket
-}
-
-// proposed has the directory know what functions ask for, before anybody is shown it.
-func (n *node) proposed(log *slog.Logger) func(access.Grant) {
-	return func(g access.Grant) {
-		if _, err := n.hats.Propose(httpapi.FunctionTerms, g.Function.String(), access.TermsOf(g).Digest); err != nil {
-			log.Error("what a function asks for can't be noted", "function", g.Function, "error", err)
-		}
-	}
+	hats       *directory.Directory
+	vaults     *sqlite.Store
+	logins     *httpapi.Logins // for the public address and the operator's commands together
+	functions  func() []catalog.Function
+	loaded     []catalog.Function  // at the start, the last of an id is the current one
+	former     []catalog.Function  // published once and replaced since; grants may name them
+	runner     *engine.Engine      // at work only while a server runs
+	metrics    *metrics.Metrics    // nil: no server runs
+	memory     *engine.Budget      // nil: no server runs
+	instances  func() invoke.Stats // of the functions that were called; nil: no server runs
+	agreements *agreement.Terms    // what was proposed, and shown
 }
 
 // openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.
@@ -69,11 +59,12 @@ func newNode(hats *directory.Directory, config Config, o sqlite.Options) (*node,
 		return nil, errors.Join(err, hats.Close())
 	}
 	return &node{
-		hats:      hats,
-		vaults:    vaults,
-		logins:    httpapi.NewLogins(0, o.Now),
-		functions: func() []catalog.Function { return nil },
-		runner:    engine.New(engine.Options{}),
+		hats:       hats,
+		vaults:     vaults,
+		logins:     httpapi.NewLogins(0, o.Now),
+		functions:  func() []catalog.Function { return nil },
+		runner:     engine.New(engine.Options{}),
+		agreements: agreement.New(hats, nil),
 	}, nil
 }
 

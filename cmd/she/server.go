@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"time"
 
+	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/engine"
 	"she/internal/gate"
 	"she/internal/httpapi"
@@ -167,6 +169,9 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		log.Warn("packages that nobody uses can't be removed", "error", err)
 	}
 	s.node.metrics = s.metrics
+	s.node.agreements = agreement.New(s.node.hats, func(kind agreement.Kind, id string, err error) {
+		log.Error("what was proposed first can't be told", "kind", kind, "id", id, "error", err)
+	})
 	var vaults engine.Vaults = engineNode{s.node}
 	if o.vaults != nil {
 		vaults = o.vaults(vaults)
@@ -174,14 +179,16 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	shares := engine.NewShares(0)
 	s.engine = engine.New(engine.Options{
 		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.loaded, Log: log, Parallel: runs, Now: o.now,
-		Quota: o.config.Quota, Memory: memory, Waits: waitsIn(o.data), Keep: keepKnown(o.data, o.now), Proposed: s.node.proposed(log),
+		Quota: o.config.Quota, Memory: memory, Waits: waitsIn(o.data), Keep: keepKnown(o.data, o.now), Proposed: func(g access.Grant) {
+			s.node.agreements.Changed(agreement.Function, g.Function.String(), access.TermsOf(g).Digest) // noted before anybody is shown it
+		},
 		Shares: shares, Grace: graceTime,
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	s.public = &http.Server{
 		Handler: httpapi.New(httpapi.Options{
 			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			Proposals: s.node.hats, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Memory: memory, Known: s.front.Known, Seal: sealReader(o.data), Now: o.now,
+			Terms: s.node.agreements, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Memory: memory, Known: s.front.Known, Seal: sealReader(o.data), Now: o.now,
 			Shares: shares,
 		}),
 		ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),

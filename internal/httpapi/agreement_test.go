@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/bundle"
 	"she/internal/catalog"
 	"she/internal/engine"
@@ -291,8 +292,8 @@ func TestAnApplicationIsSetUpAsItWasShown(t *testing.T) {
 		"version": strings.Replace(before, "1.0.0", "1.0.1", 1),
 		"a plug":  strings.Replace(before, `"id":"p","info":{"version":"1.0.0"}`, `"id":"p","info":{"version":"2.0.0"}`, 1),
 	} {
-		remembered := &heldProposals{first: map[[2]string]hat.TermsDigest{}}
-		keep := func(o *Options, _ *engine.Options) { o.Proposals = remembered }
+		remembered := agreement.Held()
+		keep := func(o *Options, _ *engine.Options) { o.Terms = agreement.New(remembered, nil) }
 		var shown struct{ TermsDigest string }
 		w := newWorld(t, withApplications(before), keep)
 		w.get("bob", api+"/applications/a").want(200).decode(&shown)
@@ -308,32 +309,5 @@ func TestAnApplicationIsSetUpAsItWasShown(t *testing.T) {
 		w.get("bob", setup).want(200)
 		// It did not change for who has read nothing of a server where it never did.
 		newWorld(t, withApplications(after)).get("bob", setup).want(200)
-	}
-}
-
-// What is remembered is bounded, for each HAT and in all, and what is forgotten was never shown.
-func TestTermsShownAreBounded(t *testing.T) {
-	var shown TermsShown
-	terms := hat.DigestTerms([]byte("terms"))
-	shown.Show("quiet", "login", debitTerms, "d", terms)
-	for i := range 3 * maxShownAtHAT {
-		shown.Show("loud", fmt.Sprint("login", i), debitTerms, "d", terms)
-		shown.Show("loud", "", debitTerms, "d", terms)
-	}
-	if n := len(shown.hats["loud"].Value.(*shownAtHAT).terms); n != maxShownAtHAT || shown.count != n+1 {
-		t.Errorf("%d at one HAT, %d in all", n, shown.count)
-	}
-	if shown.Last("quiet", "login", debitTerms, "d") != terms || !shown.Last("loud", "", debitTerms, "d").IsZero() {
-		t.Error("another HAT's was forgotten, or nobody's kept")
-	}
-	newest := fmt.Sprint("login", 3*maxShownAtHAT-1)
-	if !shown.Last("loud", "login0", debitTerms, "d").IsZero() || shown.Last("loud", newest, debitTerms, "d") != terms {
-		t.Error("not the oldest was forgotten")
-	}
-	for i := range 2 * maxShown {
-		shown.Show(fmt.Sprint("hat", i), "login", FunctionTerms, "f", terms)
-	}
-	if shown.count != maxShown || len(shown.hats) != maxShown || shown.order.Len() != maxShown {
-		t.Errorf("%d in all, at %d HATs", shown.count, len(shown.hats))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/bundle"
 	"she/internal/debit"
 	"she/internal/hat"
@@ -316,7 +317,7 @@ func (s *server) termsOf(a Application) hat.TermsDigest {
 
 func (s *server) didShowApplication(q *request, a Application) {
 	terms := s.termsOf(a)
-	s.didShow(q, applicationTerms, a.ID, terms, s.changed(applicationTerms, a.ID, terms))
+	s.didShow(q, agreement.Application, a.ID, terms, s.Terms.Changed(agreement.Application, a.ID, terms))
 }
 
 func noApplication(status int, id string) *apiError {

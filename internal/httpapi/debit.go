@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/bundle"
 	"she/internal/debit"
 	"she/internal/hat"
@@ -380,7 +381,7 @@ func (s *server) listDebits(w *recorder, q *request) error {
 		return err
 	}
 	for _, t := range listed {
-		s.didShow(q, debitTerms, t.id, t.newest, t.changed)
+		s.didShow(q, agreement.Debit, t.id, t.newest, t.changed)
 	}
 	return nil
 }
@@ -428,7 +429,7 @@ func (s *server) enableDebit(w *recorder, q *request) error {
 	}
 	d, err := q.changeDebit(errNoSuchDebit, func(_ vault.Edit, d debit.Debit) (debit.Debit, error) {
 		terms, changed := d.Proposed()
-		if err := s.agrees(q, debitTerms, d.Key, named, terms, changed); err != nil {
+		if err := s.agrees(q, agreement.Debit, d.Key, named, terms, changed); err != nil {
 			return d, err
 		}
 		return d.Accept(), nil

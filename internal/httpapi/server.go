@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/directory"
 	"she/internal/engine"
 	"she/internal/hat"
@@ -49,8 +50,8 @@ type Options struct {
 	Functions Functions
 	// Applications is the catalogue of applications; ParseApplications reads it.
 	Applications []Application
-	// Proposals tells terms that have changed from those that never did; nil: as far as this server has seen.
-	Proposals Proposals
+	// Terms tells terms that have changed from those that never did, and what each login was shown; nil: the server has its own.
+	Terms *agreement.Terms
 	// Debits bound what partners may propose; the zero value means the defaults.
 	Debits DebitLimits
 	// Seal is what the last test of the walls found; verdict.ErrNone if there was none. nil: there never is.
@@ -88,7 +89,6 @@ type server struct {
 	// seenHeld and triggers keep services from timing runs.
 	seenHeld seenHeld
 	triggers serviceTriggers
-	shown    *TermsShown
 }
 
 // New is the handler for all paths of the HAT API and for /healthz. It starts no goroutine.
@@ -111,16 +111,15 @@ func New(o Options) http.Handler {
 	s := &server{
 		Options: o,
 		tokens:  newTokens(),
-		shown:   new(TermsShown),
 	}
 	if s.Debits == (DebitLimits{}) {
 		s.Debits = defaultDebitLimits
 	}
-	if s.Proposals == nil {
-		s.Proposals = &heldProposals{first: map[[2]string]hat.TermsDigest{}}
+	if s.Terms == nil {
+		s.Terms = agreement.New(nil, nil)
 	}
 	for _, a := range s.Applications {
-		s.changed(applicationTerms, a.ID, s.termsOf(a)) // noted before anybody is shown it
+		s.Terms.Changed(agreement.Application, a.ID, s.termsOf(a)) // noted before anybody is shown it
 	}
 	s.routes = s.table()
 	return s

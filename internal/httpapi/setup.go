@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/bundle"
 	"she/internal/debit"
 	"she/internal/hat"
@@ -275,7 +276,7 @@ func (s *server) setupApplication(w *recorder, q *request) error {
 		return noApplication(http.StatusBadRequest, q.params["application"])
 	}
 	terms := s.termsOf(a)
-	if err := s.agrees(q, applicationTerms, a.ID, named, terms, s.changed(applicationTerms, a.ID, terms)); err != nil {
+	if err := s.agrees(q, agreement.Application, a.ID, named, terms, s.Terms.Changed(agreement.Application, a.ID, terms)); err != nil {
 		return err
 	}
 	err = q.vault.EditDocuments(q.Context(), q.caller, func(e vault.Edit) error {

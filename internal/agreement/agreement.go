@@ -1,0 +1,180 @@
+// Package agreement holds calls that agree to what was shown: to terms they name, or to those their login was shown last.
+package agreement
+
+import (
+	"container/list"
+	"sync"
+
+	"she/internal/access"
+	"she/internal/hat"
+)
+
+// A Kind is one of what is agreed to.
+type Kind = string
+
+const (
+	Debit       Kind = "debit"
+	Function    Kind = "function"
+	Application Kind = "application"
+)
+
+// A Login is who is shown terms and agrees to them: at which HAT, and the id that their token keeps when it is renewed.
+type Login struct{ HAT, ID string }
+
+// Terms are those that were proposed first, and those that each login was shown. All methods may be called concurrently.
+type Terms struct {
+	proposals Proposals
+	shown     Shown
+	// failed is told that what was proposed first can't be told.
+	failed func(kind Kind, id string, err error)
+}
+
+// New has the proposals remembered by p; nil: for as long as the Terms are.
+func New(p Proposals, failed func(kind Kind, id string, err error)) *Terms {
+	if p == nil {
+		p = Held()
+	}
+	return &Terms{proposals: p, failed: failed}
+}
+
+// Changed says whether these terms of a function or an application are others than those that were proposed first. If that can't be
+// told, they count as changed.
+func (t *Terms) Changed(kind Kind, id string, terms hat.TermsDigest) bool {
+	changed, err := t.proposals.Propose(kind, id, terms)
+	if err != nil && t.failed != nil {
+		t.failed(kind, id, err)
+	}
+	return changed || err != nil
+}
+
+// Agree says whether a call agrees to the present terms: those it names, if it names any. changed is Changed of them.
+// access.ErrTermsChanged.
+func (t *Terms) Agree(l Login, kind Kind, id string, named, present hat.TermsDigest, changed bool) error {
+	return access.Agreement{Named: named, Shown: t.shown.Last(l.HAT, l.ID, kind, id), Changed: changed}.To(present)
+}
+
+// DidShow notes what is in an answer that was sent. Terms that have never changed need no memory.
+func (t *Terms) DidShow(l Login, kind Kind, id string, terms hat.TermsDigest, changed bool) {
+	if changed && !terms.IsZero() {
+		t.shown.Show(l.HAT, l.ID, kind, id, terms)
+	}
+}
+
+// Permission is that to agree. Who has it not is shown much, and need not be remembered.
+func Permission(kind Kind, id string) access.Permission {
+	switch kind {
+	case Debit:
+		return access.DecideDebits()
+	case Application:
+		return access.ManageApplication(id)
+	}
+	return access.SwitchFunctions()
+}
+
+// Proposals remembers which terms of a function or an application this node proposed first, for good.
+type Proposals interface {
+	// Propose says whether the terms have ever been others; they are proposed from now on.
+	Propose(kind Kind, id string, terms hat.TermsDigest) (changed bool, err error)
+}
+
+// Held are proposals in memory: they end with it.
+func Held() Proposals { return &heldProposals{first: map[[2]string]hat.TermsDigest{}} }
+
+type heldProposals struct {
+	mu    sync.Mutex
+	first map[[2]string]hat.TermsDigest // the zero digest: they have changed
+}
+
+func (p *heldProposals) Propose(kind Kind, id string, terms hat.TermsDigest) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := [2]string{kind, id}
+	first, known := p.first[key]
+	if !known {
+		p.first[key] = terms
+		return false, nil
+	}
+	if first != terms {
+		p.first[key] = hat.TermsDigest{}
+		return true, nil
+	}
+	return false, nil
+}
+
+// Shown remembers which terms each login was shown last, as far as that matters: terms that have never changed need no
+// memory. What is forgotten counts as never shown, and then a call that agrees is refused until the terms are read again. So it
+// lives in memory, is bounded for each HAT and in all, and forgets the oldest first.
+type Shown struct {
+	mu    sync.Mutex
+	hats  map[string]*list.Element // of a *shownAtHAT
+	order list.List                // the HAT that was used last is at the front
+	count int
+}
+
+type shownAtHAT struct {
+	hat   string
+	terms map[shownKey]*list.Element // of a *shownTerms
+	order list.List
+}
+
+// A shownKey is a login, by the id its token keeps when it is renewed, and what it was shown the terms of.
+type shownKey struct{ login, kind, id string }
+
+type shownTerms struct {
+	shownKey
+	digest hat.TermsDigest
+}
+
+const (
+	maxShownAtHAT = 1_000
+	maxShown      = 20_000 // of some 400 bytes each
+)
+
+// Show notes that the login was shown the terms.
+func (t *Shown) Show(hatID, login string, kind Kind, id string, terms hat.TermsDigest) {
+	if login == "" {
+		return
+	}
+	key := shownKey{login, kind, id}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hats == nil {
+		t.hats = map[string]*list.Element{}
+	}
+	place, known := t.hats[hatID]
+	if !known {
+		place = t.order.PushFront(&shownAtHAT{hat: hatID, terms: map[shownKey]*list.Element{}})
+		t.hats[hatID] = place
+	}
+	t.order.MoveToFront(place)
+	at := place.Value.(*shownAtHAT)
+	if known, found := at.terms[key]; found {
+		known.Value.(*shownTerms).digest = terms
+		at.order.MoveToFront(known)
+		return
+	}
+	at.terms[key] = at.order.PushFront(&shownTerms{key, terms})
+	t.count++
+	if at.order.Len() > maxShownAtHAT {
+		oldest := at.order.Back()
+		delete(at.terms, at.order.Remove(oldest).(*shownTerms).shownKey)
+		t.count--
+	}
+	for t.count > maxShown {
+		last := t.order.Remove(t.order.Back()).(*shownAtHAT)
+		delete(t.hats, last.hat)
+		t.count -= last.order.Len()
+	}
+}
+
+// Last is what the login was shown last; the zero digest if nothing is remembered.
+func (t *Shown) Last(hatID, login string, kind Kind, id string) hat.TermsDigest {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if place, known := t.hats[hatID]; known && login != "" {
+		if terms, found := place.Value.(*shownAtHAT).terms[shownKey{login, kind, id}]; found {
+			return terms.Value.(*shownTerms).digest
+		}
+	}
+	return hat.TermsDigest{}
+}
