@@ -22,7 +22,7 @@ func consentCommand(data *string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "consent FUNCTION",
 		Short: "Show what a function asks for, what it was granted at a HAT, and the difference",
-		Long: "Shows what the owner of a HAT would agree to: what is read, where the function writes and what its results do to " +
+		Long: "Shows what the owner of a HAT would agree to: who says to have made it and what for, its version, what is read, where the function writes and what its results do to " +
 			"former ones. Where it was granted something else, what was added and removed. What it asks for is known to a running " +
 			"server only.",
 		Example: "  she function consent busy-hours --hat alice.localhost:7777 --data /var/lib/she",
@@ -144,6 +144,17 @@ func printConsent(w io.Writer, c access.Consent) {
 }
 
 func printTerms(w io.Writer, t access.Terms) {
+	// In quotes, as these are the author's words.
+	said := func(what, text string) {
+		if strings.TrimSpace(text) == "" {
+			printf(w, "  %-8s not said\n", what)
+			return
+		}
+		printf(w, "  %-8s %.300q\n", what, text)
+	}
+	said("name", t.Name)
+	said("maker", t.Maker.String())
+	said("purpose", t.Purpose)
 	printf(w, "  version  %s, package %s\n", t.Version, t.Package)
 	runs := string(t.Trigger.Kind)
 	if !t.Trigger.Period.IsZero() {

@@ -130,3 +130,27 @@ func TestCommandsPrintThroughPrintf(t *testing.T) {
 		})
 	}
 }
+
+// Whoever reads consent in a terminal reads who says to have made the function, what for, and its version, in quotes, or that
+// nothing is said.
+func TestConsentInWords(t *testing.T) {
+	var out bytes.Buffer
+	printConsent(&out, access.Consent{Asks: &access.Terms{
+		Version: "1.2.3", Name: "Busy", Maker: &access.Maker{Name: "Acme", URL: "https://acme.test"}, Purpose: strings.Repeat("long ", 100),
+	}})
+	for _, want := range []string{"  version  1.2.3,", `  name     "Busy"`, `  maker    "Acme, https://acme.test"`, `  purpose  "long long`} {
+		if !strings.Contains(out.String(), "\n"+want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), strings.Repeat("long ", 61)) {
+		t.Error("the author's words are not bounded")
+	}
+	out.Reset()
+	printConsent(&out, access.Consent{Asks: &access.Terms{Version: "1.2.3"}})
+	for _, want := range []string{"name     not said", "maker    not said", "purpose  not said"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}

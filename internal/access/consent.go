@@ -87,6 +87,9 @@ func (s *Start) UnmarshalJSON(text []byte) error {
 // Terms are what a Function asks for, or was granted, for a person to read.
 type Terms struct {
 	Version string           `json:"version"`
+	Name    string           `json:"name,omitempty"` // by which the author calls it
+	Maker   *Maker           `json:"maker,omitempty"`
+	Purpose string           `json:"purpose,omitempty"` // what it is for, in the author's words
 	Package string           `json:"package"`
 	Trigger hat.Trigger      `json:"trigger"`
 	Reads   []bundle.Reading `json:"reads"`
@@ -101,6 +104,45 @@ type Terms struct {
 	Digest hat.TermsDigest `json:"digest,omitzero"`
 }
 
+// A Maker is who says to have made a Function. Nobody has checked it.
+type Maker struct {
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+	URL  string `json:"url,omitempty"`
+}
+
+// String is the maker for people, "" if nothing is said of them.
+func (m *Maker) String() string {
+	if m == nil {
+		return ""
+	}
+	all := slices.DeleteFunc([]string{m.Name, m.ID, m.URL}, func(s string) bool { return strings.TrimSpace(s) == "" })
+	return strings.Join(slices.Compact(all), ", ")
+}
+
+// saidBy reads what a configuration says of its function beside what it asks for:
+//
+//	{"info":{"name":…,"headline":…,"description":{"text":…}},"developer":{"id":…,"name":…,"url":…}}
+func (t *Terms) saidBy(manifest []byte) {
+	var said struct {
+		Info struct {
+			Name, Headline string
+			Description    struct{ Text string }
+		}
+		Developer Maker
+	}
+	if json.Unmarshal(manifest, &said) != nil {
+		return
+	}
+	t.Name, t.Purpose = said.Info.Name, said.Info.Headline
+	if strings.TrimSpace(t.Purpose) == "" {
+		t.Purpose = said.Info.Description.Text
+	}
+	if said.Developer != (Maker{}) {
+		t.Maker = &said.Developer
+	}
+}
+
 // TermsOf writes out a grant for a person to read. What is read and what is agreed to is one thing: the same function makes the
 // digest.
 func TermsOf(g Grant) *Terms {
@@ -112,6 +154,8 @@ func TermsOf(g Grant) *Terms {
 		exact := g.Bundle.Digest()
 		t.Digest = hat.DigestTerms([]byte(g.Function.String()), words, exact[:], g.Manifest)
 	}
+	// The digest has the whole manifest already.
+	t.saidBy(g.Manifest)
 	// When it was given and since when records are shown is the Owner's own choice.
 	t.Since, t.Given = wireTime(g.Since), wireTime(g.Given)
 	return t
@@ -202,6 +246,15 @@ func ConsentTo(f hat.FunctionID, enabled bool, asked, granted *Grant) Consent {
 			what = "newer data waits for what it fails on"
 		}
 		cmp.Added = append(cmp.Added, Change{Text: what})
+	}
+	if len(asked.Manifest) > 0 && len(granted.Manifest) > 0 {
+		for _, what := range []struct{ name, now, before string }{
+			{"maker", c.Asks.Maker.String(), c.Granted.Maker.String()}, {"purpose", c.Asks.Purpose, c.Granted.Purpose}, {"name", c.Asks.Name, c.Granted.Name},
+		} {
+			if what.now != what.before {
+				cmp.Added = append(cmp.Added, Change{Text: fmt.Sprintf("its %s is said to be %s, not %s", what.name, hat.Foreign(what.now), hat.Foreign(what.before))})
+			}
+		}
 	}
 	if len(cmp.Added)+len(cmp.Removed) > 0 {
 		c.Difference = &cmp

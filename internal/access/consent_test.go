@@ -154,3 +154,45 @@ func TestConsentSaysWhatBecomesOfEqualResults(t *testing.T) {
 		}
 	}
 }
+
+// Whoever reads terms reads who says to have made the function, what for, and its version; and what of it is new. It changes no
+// digest: the manifest is in there already.
+func TestTermsNameMakerPurposeAndVersion(t *testing.T) {
+	g := grantOf(t, `{"p":{"endpoints":[{"endpoint":"a/x"}]}}`)
+	manifest := func(maker, purpose, text string) []byte {
+		return []byte(fmt.Sprintf(`{"info":{"name":"Busy","headline":%q,"description":{"text":%q}},"developer":{"id":"acme","name":%q,"url":"https://acme.test"}}`, purpose, text, maker))
+	}
+	g.Manifest = manifest("Acme", "finds busy hours", "long")
+	terms := TermsOf(g)
+	if terms.Name != "Busy" || terms.Maker.String() != "Acme, acme, https://acme.test" || terms.Purpose != "finds busy hours" || terms.Version != g.Version.String() {
+		t.Errorf("%+v %v", terms, terms.Maker)
+	}
+	text, err := json.Marshal(terms)
+	if err != nil || !strings.Contains(string(text), `"maker":{"id":"acme","name":"Acme","url":"https://acme.test"},"purpose":"finds busy hours"`) {
+		t.Errorf("%s %v", text, err)
+	}
+	headless := g
+	headless.Manifest = manifest("Acme", " ", "the whole text")
+	if got := TermsOf(headless).Purpose; got != "the whole text" {
+		t.Errorf("purpose %q", got)
+	}
+	for _, bad := range []string{"", "x", `{"info":7}`, `{}`} {
+		other := g
+		other.Manifest = []byte(bad)
+		if terms := TermsOf(other); terms.Maker != nil || terms.Maker.String() != "" || terms.Purpose != "" || terms.Digest == TermsOf(g).Digest {
+			t.Errorf("%q: %+v", bad, terms)
+		}
+	}
+	other := g
+	other.Manifest = manifest("Evil", "sells everything", "long")
+	c := ConsentTo(g.Function, true, &other, &g)
+	if c.Needed || c.Difference == nil || len(c.Difference.Added) != 2 ||
+		c.Difference.Added[0].Text != `its maker is said to be "Evil, acme, https://acme.test", not "Acme, acme, https://acme.test"` ||
+		!strings.HasPrefix(c.Difference.Added[1].Text, `its purpose is said to be "sells everything"`) {
+		t.Errorf("%+v", c.Difference)
+	}
+	g.Manifest = nil // granted before texts were kept
+	if c := ConsentTo(g.Function, true, &other, &g); c.Difference != nil {
+		t.Errorf("%+v", c.Difference)
+	}
+}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -83,4 +84,26 @@ func TestConsentToWhatIsNotThere(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	w.call("POST", own+"/functions/later/enable", "bob", `{}`).want(409)
+}
+
+// Every form of consent names who says to have made the function, what for, and its version.
+func TestConsentNamesMakerPurposeAndVersion(t *testing.T) {
+	w := newWorld(t, withFunctions(count, functionNamed("counter")))
+	const said = `"version":"1.0.0","name":"N","maker":{"id":"d","name":"D","url":"https://d.test"},"purpose":"H"`
+	hasAll := func(where, body string, want int, words ...string) {
+		t.Helper()
+		for _, word := range words {
+			if strings.Count(body, word) != want {
+				t.Errorf("%s: %s is not there %d times: %s", where, word, want, body)
+			}
+		}
+	}
+	theirs := []string{`"developer":{"id":"d","url":"https://d.test","name":"D"}`, `"headline":"H"`, `"version":"1.0.0"`}
+	hasAll("read before", w.get("bob", own+"/functions/counter/consent").want(200).body, 1, said)
+	hasAll("the HAT API", w.get("bob", functions+"/counter").want(200).body, 1, theirs...)
+	hasAll("the HAT API's list", w.get("bob", functions).want(200).body, 1, theirs...)
+	hasAll("agreed", w.call("POST", own+"/functions/counter/enable", "bob", `{}`).want(200).body, 2, said)
+	hasAll("read afterwards", w.get("bob", own+"/functions/counter/consent").want(200).body, 2, said)
+	hasAll("agreed by the HAT API", w.get("bob", functions+"/counter/enable").want(200).body, 1, theirs...)
+	hasAll("switched off", w.get("bob", functions+"/counter/disable").want(200).body, 1, theirs...)
 }
