@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/doctor"
+	"she/internal/hat"
 	"she/internal/verdict"
 )
 
@@ -49,7 +50,7 @@ func doctorCommand() *cobra.Command {
 				return usageError{errors.New("--data is missing: where shall the verdict be kept?")}
 			}
 			r := report{Findings: doctor.Examine(doctor.Machine{
-				Data: data, Listen: cmp.Or(listen, config.Listen, defaultListen), Vaults: config.Vaults,
+				Data: data, Listen: hat.Loopback(cmp.Or(listen, config.Listen, defaultListen)), Vaults: config.Vaults,
 				Reserve: reserve(config), Serving: data != "" && serverAnswers(data),
 			})}
 			if seal {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -41,4 +42,14 @@ func thousands(n int) string {
 		return strconv.Itoa(n)
 	}
 	return thousands(n/1000) + fmt.Sprintf(",%03d", n%1000)
+}
+
+// UnmarshalJSON also reads the bare array of a server of an earlier version, which is asked by commands until it is restarted.
+func (l *listed[T]) UnmarshalJSON(text []byte) error {
+	if err := json.Unmarshal(text, &l.Items); err == nil {
+		l.Total = len(l.Items)
+		return nil
+	}
+	type plain listed[T]
+	return json.Unmarshal(text, (*plain)(l))
 }

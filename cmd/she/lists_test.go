@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -108,4 +109,15 @@ func TestListsAfterWork(t *testing.T) {
 		t.Errorf("after another start: %s", out)
 	}
 	must(t, s.Stop())
+}
+
+func TestAListOfAnEarlierServerIsRead(t *testing.T) {
+	for text, want := range map[string]listed[int]{
+		`[1,2]`: {Items: []int{1, 2}, Total: 2}, `[]`: {Items: []int{}}, `{"items":[1],"total":7,"next":"x"}`: {Items: []int{1}, Total: 7, Next: "x"},
+	} {
+		var got listed[int]
+		if err := json.Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"she/internal/access"
@@ -212,7 +213,7 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	domain, err := hat.ParseDomain(req.Domain)
+	domain, err := hat.ParseDomain(hostOf(req.Domain))
 	if err != nil {
 		return nil, err
 	}
@@ -357,26 +358,42 @@ func (n *node) vaultOf(r *http.Request) (vault.Vault, func(), error) {
 	return v, release, err
 }
 
-// hatOf is the HAT a request names by its domain, or by its name if only one has it; without its key.
-func (n *node) hatOf(r *http.Request) (directory.HAT, error) {
-	asked := r.PathValue("domain")
-	var found []directory.HAT
-	for _, h := range n.hats.List() {
-		if h.Domain.String() == asked {
-			found = []directory.HAT{h}
-			break
+// meant are the HATs that somebody can mean: the one of that domain, else those of that host whatever the port, else those of
+// that name.
+func meant(all []directory.HAT, asked string) []directory.HAT {
+	asked = strings.ToLower(hostOf(asked))
+	if domain, err := hat.ParseDomain(asked); err == nil {
+		asked = domain.String()
+	}
+	for _, fits := range []func(hat.Domain) bool{
+		func(d hat.Domain) bool { return d.String() == asked },
+		func(d hat.Domain) bool { host, _, _ := strings.Cut(d.String(), ":"); return host == asked },
+		func(d hat.Domain) bool { return d.Name().String() == asked },
+	} {
+		var found []directory.HAT
+		for _, h := range all {
+			if fits(h.Domain) {
+				found = append(found, h)
+			}
 		}
-		if h.Domain.Name().String() == asked {
-			found = append(found, h)
+		if len(found) > 0 {
+			return found
 		}
 	}
+	return nil
+}
+
+// hatOf is the HAT a request names by its domain, or by its host or its name if only one has it; without its key.
+func (n *node) hatOf(r *http.Request) (directory.HAT, error) {
+	asked := r.PathValue("domain")
+	found := meant(n.hats.List(), asked)
 	switch len(found) {
 	case 0:
 		return directory.HAT{}, fmt.Errorf("no HAT %.80q here; see she hat list", asked)
 	case 1:
 		return found[0], nil
 	}
-	return directory.HAT{}, fmt.Errorf("%d HATs have the name %s; give the whole domain", len(found), asked)
+	return directory.HAT{}, fmt.Errorf("%d HATs have the name %s; give the whole domain with its port", len(found), asked)
 }
 
 func (n *node) listRuns(r *http.Request) (any, error) {

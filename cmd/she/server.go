@@ -21,6 +21,7 @@ import (
 	"she/internal/agreement"
 	"she/internal/engine"
 	"she/internal/gate"
+	"she/internal/hat"
 	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/metrics"
@@ -110,7 +111,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", o.listen)
+	listener, err := net.Listen("tcp", hat.Loopback(o.listen))
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", o.listen, err)
 	}
@@ -206,7 +207,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	s.metrics.Watch(watched)
 	if o.config.Metrics != "" {
-		scraped, err := net.Listen("tcp", o.config.Metrics)
+		scraped, err := net.Listen("tcp", hat.Loopback(o.config.Metrics))
 		if err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
@@ -223,7 +224,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.part("public HTTP", func() error { return s.front.Serve(s.public) })
 	s.part("management", func() error { return gate.New(s.socket, fewConnections, 0).Serve(s.management) })
 	if o.config.OTLP != "" {
-		exporter := s.metrics.Exporter(o.config.OTLP, rand.Text())
+		exporter := s.metrics.Exporter(o.config.OTLP, rand.Text(), transport())
 		s.part("otlp", func() error {
 			exporter.Run(engineCtx, exportEvery, func(err error) {
 				if err != nil {

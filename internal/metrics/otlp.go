@@ -31,8 +31,9 @@ type Exporter struct {
 const exportTimeout = 10 * time.Second
 
 // Exporter to a collector's full URL, as instance, a name that tells this server from others.
-func (m *Metrics) Exporter(url, instance string) *Exporter {
-	return &Exporter{metrics: m, url: url, service: instance, started: time.Now(), client: &http.Client{Timeout: exportTimeout}}
+func (m *Metrics) Exporter(url, instance string, transport http.RoundTripper) *Exporter {
+	client := &http.Client{Timeout: exportTimeout, Transport: transport}
+	return &Exporter{metrics: m, url: url, service: instance, started: time.Now(), client: client}
 }
 
 // Run exports each time every is over, and once more when ctx ends. failed is told the first of several errors in a row,
