@@ -266,20 +266,25 @@ func TestOddRecordsAreCountedAndFailNothing(t *testing.T) {
 	}
 }
 
-func TestAYearOfPointsInAMoment(t *testing.T) {
+// yearOfPoints are as many points as a request can hold, all at one place: comparing each with each takes minutes.
+func yearOfPoints() (points []json.RawMessage) {
 	r := rand.New(rand.NewPCG(9, 9))
-	var points []json.RawMessage
 	for i := range 60_000 {
 		points = append(points, point(monday.Add(time.Duration(i)*9*time.Minute), flat, r))
 	}
-	begin := time.Now()
-	got := study(points)
-	if len(got.Places) != 1 {
+	return points
+}
+
+func TestAYearOfPoints(t *testing.T) {
+	if got := study(yearOfPoints()); len(got.Places) != 1 {
 		t.Errorf("%d places", len(got.Places))
 	}
-	// As many points as a request can hold, all at one place: comparing each with each would take minutes.
-	if took := time.Since(begin); took > 20*time.Second {
-		t.Errorf("it took %v", took)
+}
+
+func BenchmarkAYearOfPoints(b *testing.B) {
+	points := yearOfPoints()
+	for b.Loop() {
+		study(points)
 	}
 }
 

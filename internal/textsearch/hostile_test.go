@@ -5,27 +5,57 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"she/internal/fuel"
 )
 
-// Text made so that a parser looks ahead again and again: eight times as much of it may not take the square of that
-// time.
+// hostile are texts, once repeated, that make a parser look ahead again and again.
+var hostile = []string{
+	"a_", "a@", "<!--", "<a ", "<a'", "/~", "~/", "a-1-", "1.", "a.", "a1.", "-1.", "&#", "&a", "a:/", "a/../", "../", "é-", "a-",
+	"12-a@", "\u0301",
+}
+
+func hostileText(part string, size int) string { return strings.Repeat(part, size/len(part)) }
+
+// Eight times as much text takes eight times as much fuel at most, give or take one more look to the end of a host.
 func TestHostileText(t *testing.T) {
-	read := func(part string, size int) time.Duration {
-		text := strings.Repeat(part, size/len(part))
-		start := cpu()
-		for range Lexemes(nil, text) {
+	read := func(part string, size int) (used int64) {
+		m := fuel.New(func(units int64) { used += units })
+		for range Lexemes(&m, hostileText(part, size)) {
 		}
-		return cpu() - start
+		return used + m.Untold()
 	}
-	for _, part := range []string{"a_", "a@", "<!--", "<a ", "<a'", "/~", "~/", "a-1-", "1.", "a.", "a1.", "-1.", "&#", "&a", "a:/", "a/../", "../", "é-", "a-", "12-a@", "\u0301"} {
+	for _, part := range hostile {
 		few, lot := read(part, 1<<15), read(part, 1<<18)
-		if lot > 24*few+200*time.Millisecond {
-			t.Errorf("%q: %v for 32 KiB, %v for 256 KiB", part, few, lot)
+		if lot > 8*few+8*(maxHost+costToken+costStem) || few == 0 || lot < few {
+			t.Errorf("%q: %d units for 32 KiB, %d for 256 KiB", part, few, lot)
 		}
 	}
 }
 
-// cpu is the processor time this process has used, which other work on the machine doesn't change much.
+// Fuel does not count all that the parser looks at. Time does: it must be in proportion to the text as well.
+func BenchmarkHostileText(b *testing.B) {
+	for _, part := range hostile {
+		b.Run(strings.NewReplacer("/", "slash", "\u0301", "accent").Replace(part), func(b *testing.B) {
+			var ofByte [2]float64
+			for i, size := range []int{1 << 15, 1 << 18} {
+				text, began := hostileText(part, size), cpu()
+				for range b.N {
+					for range Lexemes(nil, text) {
+					}
+				}
+				ofByte[i] = float64(cpu()-began) / float64(b.N*size)
+			}
+			b.ReportMetric(ofByte[1], "ns/byte")
+			b.ReportMetric(ofByte[1]/ofByte[0], "growth")
+			if b.N > 1 && ofByte[1] > 3*ofByte[0] {
+				b.Errorf("%.1f ns for each of 32 Ki bytes, %.1f for each of 256 Ki", ofByte[0], ofByte[1])
+			}
+		})
+	}
+}
+
+// cpu is the processor time this process has used, which other work on the machine does not change much.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
