@@ -67,8 +67,12 @@ func TestStories(t *testing.T) {
 			env.Setenv("FUNCTIONS", filepath.Join(bin, "../functions"))
 			env.Setenv("SHE", filepath.Join(bin, "she"))
 			env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
-			env.Setenv("CANARY", "canary-"+strings.ReplaceAll(filepath.Base(env.WorkDir), "script-", "")+"-9d1c")
-			s := &story{env: env, began: time.Now(), server: shetest.Server{Data: env.Getenv("DATA")}}
+			env.Setenv("CANARY", shetest.Canary())
+			temp := filepath.Join(env.WorkDir, "temp-of-she")
+			if err := os.Mkdir(temp, 0o700); err != nil {
+				return err
+			}
+			s := &story{env: env, began: time.Now(), server: shetest.Server{Data: env.Getenv("DATA"), Temp: temp}}
 			s.client = s.server.Client("")
 			env.Values[storyKey{}] = s
 			env.Defer(s.end)
@@ -478,7 +482,7 @@ func (s *story) end() {
 	}
 	var except []string
 	for _, e := range entries {
-		if path := filepath.Join(s.env.WorkDir, e.Name()); path != s.server.Data {
+		if path := filepath.Join(s.env.WorkDir, e.Name()); path != s.server.Data && path != s.server.Temp {
 			except = append(except, path)
 		}
 	}

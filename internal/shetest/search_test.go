@@ -12,10 +12,10 @@ import (
 
 // The search that every story ends with finds a word in what was written meanwhile, whatever age a file claims.
 func TestFindOutsideVaults(t *testing.T) {
-	const word = "canary-of-the-search-itself"
-	tmp, data := t.TempDir(), t.TempDir()
+	word := shetest.Canary()
+	tmp, data, own := t.TempDir(), t.TempDir(), t.TempDir()
 	t.Setenv("TMPDIR", tmp)
-	s := &shetest.Server{Data: data}
+	s := &shetest.Server{Data: data, Temp: own}
 	began := time.Now()
 	for _, c := range []struct {
 		file  string
@@ -27,6 +27,7 @@ func TestFindOutsideVaults(t *testing.T) {
 		{filepath.Join(tmp, "earlier"), began.Add(time.Hour), false},
 		{filepath.Join(tmp, "below", "left"), began, true},
 		{filepath.Join(data, "run", "left"), began, true},
+		{filepath.Join(own, "below", "left"), began, true},
 	} {
 		err := os.MkdirAll(filepath.Dir(c.file), 0o700)
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -21,12 +22,15 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Server is a data directory and, while it runs, the process that serves it. One goroutine at a time.
 type Server struct {
 	Data    string // data directory
 	Config  string // she.yaml
+	Temp    string // what the process takes for the directory of temporary files; empty: that of the test
 	Address string // host:port, from Start on
 	Log     Buffer // all the processes ever printed
 	// Program makes the process that serves, given the arguments of she serve; nil: the real one.
@@ -119,6 +123,12 @@ func (s *Server) Begin(flags ...string) error {
 		program = func(args ...string) *exec.Cmd { return exec.Command(filepath.Join(bin, "she"), args...) }
 	}
 	cmd := program(append([]string{"serve", "--data", s.Data, "--listen", "127.0.0.1:0", "--config", s.Config}, flags...)...)
+	if s.Temp != "" {
+		if cmd.Env == nil {
+			cmd.Env = os.Environ()
+		}
+		cmd.Env = append(cmd.Env, "TMPDIR="+s.Temp)
+	}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -270,53 +280,90 @@ func (s *Server) NothingLeft() error {
 	return nil
 }
 
-// FindOutsideVaults looks for a word that was stored as owner data everywhere but in the vaults: in the server's log,
-// the rest of the data directory, the directory for temporary files. No file of before since can hold it; except are
-// files and folders that may.
+// FindOutsideVaults looks for a word that was stored as owner data everywhere but in the vaults: in the server's log, the
+// rest of the data directory, the server's directory for temporary files, and what is new in the machine's since the
+// story began. No file of before since can hold the word; except are files and folders that may.
+//
+// Other servers and tests write to the machine's directory at the same time. Nobody else has a word made by Canary.
 func (s *Server) FindOutsideVaults(word string, since time.Time, except ...string) error {
 	if strings.Contains(s.Log.String(), word) {
 		return errors.New("owner data in the server's log")
 	}
+	since = since.Add(-time.Second) // file systems round
+	dirs := []string{s.Data}
+	if s.Temp != "" {
+		dirs = append(dirs, s.Temp)
+	}
+	fresh, err := bornSince(os.TempDir(), since)
+	if err != nil {
+		return err
+	}
+	skip := append(slices.Clone(except), filepath.Join(s.Data, "vaults"))
 	var found error
-	for _, dir := range []string{s.Data, os.TempDir()} {
-		top, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return nil // it went away, or can't be read by anybody
-			}
-			info, err := d.Info()
-			if err != nil {
-				return nil
-			}
-			// What is mounted there is somebody else's, and a /proc has files without end.
-			of := info.Sys().(*syscall.Stat_t)
-			foreign := of.Dev != top.Sys().(*syscall.Stat_t).Dev
-			switch skip := foreign || path == filepath.Join(s.Data, "vaults") || strings.HasPrefix(d.Name(), "go-build") || slices.Contains(except, path); {
-			case skip && d.IsDir():
-				return fs.SkipDir
-			case skip || d.IsDir():
-				return nil
-			}
-			// The time of the last change is the kernel's: unlike that of the content, no program sets it.
-			const large = 64 << 20
-			changed := time.Unix(of.Ctim.Unix())
-			if !info.Mode().IsRegular() || info.Size() > large || changed.Before(since.Add(-time.Second)) {
-				return nil
-			}
-			if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(word)) {
-				found = errors.Join(found, fmt.Errorf("owner data outside its vault, in %s", path))
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	for _, dir := range append(dirs, fresh...) {
+		found = errors.Join(found, find(word, dir, since, skip))
 	}
 	return found
 }
+
+// bornSince returns the entries of a directory that were made since a time. The file into which somebody has a test print
+// is older than the test.
+func bornSince(dir string, since time.Time) (all []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		var of unix.Statx_t
+		if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME|unix.STATX_CTIME, &of) != nil {
+			continue // it went away
+		}
+		born := of.Btime
+		if of.Mask&unix.STATX_BTIME == 0 {
+			born = of.Ctime
+		}
+		if !time.Unix(born.Sec, int64(born.Nsec)).Before(since) {
+			all = append(all, path)
+		}
+	}
+	return all, err
+}
+
+// find looks for a word in the files below top that changed since a time.
+func find(word, top string, since time.Time, skip []string) (found error) {
+	root, err := os.Stat(top)
+	if err != nil {
+		return nil // it went away
+	}
+	return errors.Join(filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it went away, or can't be read by anybody
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil
+		}
+		// What is mounted there is somebody else's, and a /proc has files without end.
+		of := info.Sys().(*syscall.Stat_t)
+		foreign := of.Dev != root.Sys().(*syscall.Stat_t).Dev
+		switch leave := foreign || strings.HasPrefix(d.Name(), "go-build") || slices.Contains(skip, path); {
+		case leave && d.IsDir():
+			return fs.SkipDir
+		case leave || d.IsDir():
+			return nil
+		}
+		// The time of the last change is the kernel's: unlike that of the content, no program sets it.
+		const large = 64 << 20
+		if !info.Mode().IsRegular() || info.Size() > large || time.Unix(of.Ctim.Unix()).Before(since) {
+			return nil
+		}
+		if b, err := os.ReadFile(path); err == nil && bytes.Contains(b, []byte(word)) {
+			found = errors.Join(found, fmt.Errorf("owner data outside its vault, in %s", path))
+		}
+		return nil
+	}), found)
+}
+
+// Canary returns a word that nothing else on this machine has, for FindOutsideVaults to find.
+func Canary() string { return "canary-" + strings.ToLower(rand.Text()) }
 
 // A Client speaks to one HAT of a server over HTTP.
 type Client struct {
