@@ -42,6 +42,10 @@ func TestSoak(t *testing.T) {
 		s.round(t, *soakFor/rounds)
 		after = append(after, s.drain(t, host, after))
 		t.Logf("after quarter %d: %s", n+1, after[n])
+		// An image that is being made while its package is forgotten stays until nobody has used it for some time.
+		if most := 3 * len(s.functions); after[n].images > most {
+			t.Errorf("%d files are images of packages; for %d packages there may be %d", after[n].images, len(s.functions), most)
+		}
 	}
 	t.Logf("calls: %v", s.outcomes)
 	first, half, last := after[0], after[rounds/2-1], after[rounds-1]
@@ -151,10 +155,13 @@ func (s *soak) call(t *testing.T, c invoke.Code, tenant invoke.Tenant) {
 }
 
 // A census is what this process, its descendants and its sandboxes take on the host.
-type census struct{ counts, bytes map[string]int }
+type census struct {
+	counts, bytes map[string]int
+	images        int // files that are images of packages, three for each: as many as were asked for last
+}
 
 func (c census) String() string {
-	return fmt.Sprintf("%v, heap %d KiB, resident %d KiB", c.counts, c.bytes["heap"]>>10, c.bytes["resident"]>>10)
+	return fmt.Sprintf("%v, images %d, heap %d KiB, resident %d KiB", c.counts, c.images, c.bytes["heap"]>>10, c.bytes["resident"]>>10)
 }
 
 // beyond names what there is more of than there was. A few descriptors and goroutines come and go with what the
@@ -174,7 +181,10 @@ func (c census) beyond(earlier census) (more string) {
 
 func (h host) count(t *testing.T) census {
 	t.Helper()
-	c := census{map[string]int{"goroutines": runtime.NumGoroutine(), "in cgroups": h.processes(t)}, map[string]int{}}
+	c := census{
+		counts: map[string]int{"goroutines": runtime.NumGoroutine(), "in cgroups": h.processes(t)},
+		bytes:  map[string]int{},
+	}
 	for _, group := range h.groups(t) {
 		c.counts["cgroups"] += entries(group, fs.FileMode.IsDir)
 		run := filepath.Join("/run", filepath.Base(group))
@@ -183,7 +193,9 @@ func (h host) count(t *testing.T) census {
 	}
 	states, _ := filepath.Glob(filepath.Join(string(h), "*/state"))
 	for _, state := range states {
-		c.counts["files"] += entries(state, nil)
+		images := entries(filepath.Join(state, "files"), fs.FileMode.IsRegular)
+		c.counts["files"] += entries(state, nil) - images
+		c.images += images
 	}
 	for _, pid := range append(descendants(t, os.Getpid()), os.Getpid()) {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
