@@ -74,6 +74,7 @@ func (f Finder) dotnet(asked string) (Runtime, error) {
 			Env:     []string{"DOTNET_ROOT=" + root},
 			Version: stamp(w.version, program) + " " + filepath.Base(assembly),
 			Copies:  true,
+			Entries: true,
 		}, nil
 	}
 	if crowded != nil {

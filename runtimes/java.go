@@ -65,6 +65,7 @@ func (f Finder) java(asked string) (Runtime, error) {
 			Env:     []string{"JAVA_HOME=" + home},
 			Version: stamp(m[0], program) + " " + filepath.Base(classes),
 			Copies:  true,
+			Entries: true,
 		}, nil
 	}
 	if crowded != nil {

@@ -68,6 +68,7 @@ type Runtime struct {
 	Env     []string    // what it wants set besides Lambda's variables
 	Version string      // changes whenever the installation does
 	Copies  bool        // its bootstrap reseeds what is random, so an instance may be copied after INIT
+	Entries bool        // its bootstrap can load a second handler, for an event before the own one's
 }
 
 // ErrMissing is wrapped when a runtime is known and not installed; the text says what to install.
@@ -287,6 +288,7 @@ func (f Finder) python() (Runtime, error) {
 			Env:     []string{"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=/var/runtime"},
 			Version: stamp(lines[0], executable),
 			Copies:  true,
+			Entries: true,
 		}, nil
 	}
 	if crowded != nil {
@@ -341,6 +343,7 @@ func (f Finder) node() (Runtime, error) {
 			Env:     []string{"NODE_PATH=/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
 			Version: stamp(lines[0], executable),
 			Copies:  copies,
+			Entries: true,
 		}, nil
 	}
 	if crowded != nil {

@@ -89,8 +89,13 @@ func run(stdin io.Reader, stdout io.Writer) error {
 		<-server.Ended()
 		timer.Stop()
 		output.drain()
-		if !e.invocation.Warm {
-			return in.Finish(server.End())
+		switch end := server.End(); {
+		case e.invocation.Again && end.Fault == nil:
+			if err := in.Answer(end.Answer); err != nil {
+				return err
+			}
+		case !e.invocation.Warm:
+			return in.Finish(end)
 		}
 		server.Rewind()
 	}
@@ -109,7 +114,7 @@ func listen(in *runtimeapi.Inside, stdin io.Reader, events chan<- given) {
 			os.Exit(1)
 		}
 		events <- given{invocation, event}
-		if !invocation.Warm {
+		if !invocation.Warm && !invocation.Again {
 			_, _ = io.Copy(io.Discard, stdin)
 			os.Exit(1)
 		}

@@ -124,6 +124,7 @@ type attempt struct {
 
 	held     *Held
 	function catalog.Function
+	session  *invoke.Session // the instance that told the bundle, if it takes the data too
 	stats    vault.Stats
 	said     transcript
 	shown    map[hat.RecordID]struct{}
@@ -155,6 +156,7 @@ func (a *attempt) perform(ctx context.Context) (responses []contract.Response, e
 	// The receipt names what really runs: the current version, if it asks for nothing new.
 	a.function, a.plan.Grant.Version, a.plan.Grant.Digest = function, function.Version, function.Digest()
 
+	defer func() { a.session.End() }()
 	question, err := a.askBundle(ctx)
 	if err != nil {
 		return nil, err
@@ -168,7 +170,10 @@ func (a *attempt) perform(ctx context.Context) (responses []contract.Response, e
 
 // askBundle asks what the function wants to see this time, and refuses what was not granted.
 func (a *attempt) askBundle(ctx context.Context) (bundle.Bundle, error) {
-	answer, spent, err := a.ask(ctx, "bundle", a.function.Bundle, hat.NewRunID(), contract.BundleEvent(a.plan.Window))
+	r := a.invocation(a.function.Bundle, hat.NewRunID(), contract.BundleEvent(a.plan.Window))
+	then := a.invocation(a.function.Process, a.plan.Run, nil).Code
+	r.Then = &then
+	answer, spent, err := a.ask(ctx, "bundle", r)
 	a.stats.Timing.Bundle = spent
 	if err != nil {
 		return bundle.Bundle{}, err
@@ -448,7 +453,9 @@ func digest(ids []hat.RecordID) (sum [sha256.Size]byte) {
 
 // askProcess gives the data to the function and checks what comes back.
 func (a *attempt) askProcess(ctx context.Context, event []byte) ([]contract.Response, error) {
-	answer, spent, err := a.ask(ctx, "process", a.function.Process, a.plan.Run, event)
+	r := a.invocation(a.function.Process, a.plan.Run, event)
+	r.Session = a.session
+	answer, spent, err := a.ask(ctx, "process", r)
 	a.stats.Timing.Process, a.stats.OutBytes = spent, len(answer)
 	if err != nil {
 		return nil, err
@@ -495,10 +502,15 @@ func memoryFault(err error) error {
 	return err
 }
 
-// ask is one invocation: a fresh instance, one event, one answer. What the function said beside its answer goes to the
-// run's log.
-func (a *attempt) ask(ctx context.Context, what string, entry catalog.Entry, id hat.RunID, event []byte) (payload []byte, spent time.Duration, err error) {
-	answer, err := a.invoker.Invoke(ctx, invocation(a.function, entry, a.tenantOf(a.hat), id.String(), event))
+func (a *attempt) invocation(entry catalog.Entry, id hat.RunID, event []byte) invoke.Request {
+	return invocation(a.function, entry, a.tenantOf(a.hat), id.String(), event)
+}
+
+// ask is one event and one answer, of a fresh instance or of the run's own. What the function said beside its answer goes
+// to the run's log.
+func (a *attempt) ask(ctx context.Context, what string, r invoke.Request) (payload []byte, spent time.Duration, err error) {
+	answer, err := a.invoker.Invoke(ctx, r)
+	a.session = answer.Session
 	a.stats.Timing.Queue += answer.Timing.Queue
 	a.stats.Timing.Sandbox += answer.Timing.Sandbox
 	a.stats.Start, a.stats.Warmed = string(answer.Start), answer.Warmed

@@ -53,7 +53,8 @@ func dotnetPackage(t testing.TB) string {
 		compile("Hostile", "Hostile.cs", "Amazon.Lambda.Core")
 		compile("Settings", "Settings.cs", "Amazon.Lambda.Core")
 		compile("Answers", "Answers.cs")
-		for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile", "Settings", "Answers"} {
+		compile("Entries", "Entries.cs", "Amazon.Lambda.Core")
+		for _, assembly := range []string{"Functions", "Edges", "Words", "Hostile", "Settings", "Answers", "Entries"} {
 			if err := os.WriteFile(filepath.Join(dir, assembly+".runtimeconfig.json"), []byte(
 				`{"runtimeOptions":{"tfm":"netcoreapp3.1","framework":{"name":"Microsoft.NETCore.App","version":"3.1.0"}}}`), 0o644); err != nil {
 				t.Fatal(err)

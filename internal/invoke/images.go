@@ -164,17 +164,13 @@ func (im *images) build(ctx context.Context, f *function) (reason string, err er
 		return "there is no place for its image", err
 	}
 	dir := filepath.Join(making, "image")
-	var rehearsal *sandbox.Call
-	if f.warm != nil {
-		call := f.rehearsal(f.program.Limits.Init)
-		rehearsal = &call
-	}
-	_, err = im.copier.Checkpoint(ctx, f.program, rehearsal, dir)
-	if err != nil && rehearsal != nil && ctx.Err() == nil {
-		rehearsal = nil
+	rehearsals := f.rehearsals(f.program.Limits.Init)
+	_, err = im.copier.Checkpoint(ctx, f.program, rehearsals, dir)
+	if err != nil && rehearsals != nil && ctx.Err() == nil {
+		rehearsals = nil
 		_, err = im.copier.Checkpoint(ctx, f.program, nil, dir)
 	}
-	if err == nil && rehearsal != nil {
+	if err == nil && rehearsals != nil {
 		err = os.WriteFile(filepath.Join(dir, rehearsedFile), nil, 0o600)
 	}
 	if err != nil {

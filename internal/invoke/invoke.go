@@ -1,4 +1,4 @@
-// Package invoke carries bytes to a function and back: each invocation gets a sandbox of its own, a deadline, and
+// Package invoke carries bytes to a function and back: each run gets a sandbox of its own, each event a deadline, and
 // then nothing of it is left. Step 5 and 7 of the walk of a record.
 //
 // It knows neither records nor people. A Tenant is an opaque token that only keeps one person's many invocations from
@@ -41,6 +41,15 @@ type Code struct {
 	// NoCopies has each instance started, with an INIT of its own, instead of copied from one. What a language drew before
 	// INIT and keeps for good, such as the seed of its hash tables, is then another in each.
 	NoCopies bool
+
+	first *FirstEntry // another entry that its instances serve too
+}
+
+// A FirstEntry is what differs between two entries that an instance serves in turn.
+type FirstEntry struct {
+	Name, Handler string
+	Timeout       time.Duration
+	WarmUp        []byte
 }
 
 // What a Code that says nothing gets, and the bounds of what it may say.
@@ -62,6 +71,13 @@ type Request struct {
 	Tenant Tenant
 	ID     string // the Lambda request id, a UUID
 	Event  []byte
+
+	// Then is what the same run will ask next. Where one instance can answer both, the Answer has a Session, and the next
+	// Request is given it.
+	Then    *Code
+	Session *Session
+
+	first bool // the event is for Code.first
 }
 
 // Start says how the instance came to be.
@@ -92,6 +108,7 @@ type Answer struct {
 	Warmed  bool // the instance, or what it is a copy of, had tried Code.WarmUp
 	Timing  Timing
 	Usage   Usage
+	Session *Session // the caller ends it; nil if there is none
 }
 
 // Blame says who must act to mend a Failure.
@@ -304,8 +321,10 @@ func (v *Invoker) lookUp(name string) found {
 // are valid on error too, and its Payload is then the error document of the function or, if it left none, one of
 // ours, in Lambda's form. Errors are *Failure, ErrClosed or ctx's; the end of ctx kills the instance at once. When Invoke
 // returns the instance is being removed; until nothing of it is left on the host it counts as one that is busy.
+//
+// If r.Then can be answered by the same instance, that is not removed before the Session of the Answer has ended.
 func (v *Invoker) Invoke(ctx context.Context, r Request) (Answer, error) {
-	a, err := v.invoke(ctx, r)
+	a, err := v.invokeIn(ctx, r)
 	var f *Failure
 	if a.Payload == nil && errors.As(err, &f) {
 		a.Payload = f.Document(r.ID)
@@ -350,6 +369,7 @@ func (v *Invoker) mechanism(r runtimes.Runtime) sandbox.Mechanism {
 	return v.sandbox
 }
 
+// invoke has an instance of its own answer.
 func (v *Invoker) invoke(ctx context.Context, r Request) (a Answer, err error) {
 	ctx, leave, err := v.enter(ctx)
 	if err != nil {
@@ -367,9 +387,12 @@ func (v *Invoker) invoke(ctx context.Context, r Request) (a Answer, err error) {
 		return a, err
 	}
 	instance, err := v.run(ctx, r, p, runtime, &a)
-	if instance == nil {
+	switch {
+	case instance == nil:
 		v.leave(place)
-	} else {
+	case r.first && err == nil:
+		a.Session = v.hold(r, a, instance, place)
+	default:
 		v.remove(instance, place)
 	}
 	return a, err
@@ -432,7 +455,12 @@ func (v *Invoker) run(ctx context.Context, r Request, p sandbox.Program, runtime
 // runOnce gives an instance its event.
 func runOnce(ctx context.Context, instance sandbox.Instance, r Request, a *Answer) error {
 	began := time.Now()
-	result, err := instance.Run(ctx, sandbox.Call{ID: r.ID, ARN: arn(r.Code.Name), Deadline: began.Add(r.Code.Timeout), Limit: r.Code.Timeout, Event: r.Event})
+	name, limit, call := r.Code.Name, r.Code.Timeout, sandbox.Call{ID: r.ID, Event: r.Event}
+	if r.first {
+		name, limit, call.First, call.Again = r.Code.first.Name, r.Code.first.Timeout, true, true
+	}
+	call.ARN, call.Deadline, call.Limit = arn(name), began.Add(limit), limit
+	result, err := instance.Run(ctx, call)
 	a.Timing.Run += time.Since(began)
 	a.Payload, a.Log, a.Usage = result.Payload, result.Log, result.Usage
 	return err

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 
+	"she/internal/runtimeapi"
 	"she/internal/sandbox"
 	"she/runtimes"
 )
@@ -193,6 +194,9 @@ func environment(c Code, r runtimes.Runtime) []string {
 		"AWS_EXECUTION_ENV": "AWS_Lambda_" + r.Name,
 	} {
 		env[name] = value
+	}
+	if c.first != nil {
+		env[runtimeapi.FirstHandler], env[runtimeapi.FirstName] = c.first.Handler, c.first.Name
 	}
 	if r.Name == runtimes.Wasm { // there are no files and no Runtime API
 		for _, name := range []string{"AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "PATH", "HOME", "LD_LIBRARY_PATH"} {

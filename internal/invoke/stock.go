@@ -19,7 +19,7 @@ import (
 )
 
 // stock keeps, for each function, instances that have done their INIT and wait for an event. It knows one rule: an
-// instance leaves it once, for one invocation. How many wait follows demand; together they stay within a budget of
+// instance leaves it once, for one run. How many wait follows demand; together they stay within a budget of
 // memory; a function nobody calls has none.
 type stock struct {
 	images *images // nil when the mechanism can't copy or there is no place for images
@@ -46,8 +46,9 @@ type function struct {
 	program sandbox.Program // never changed
 	start   sandbox.Mechanism
 	pkg     string
-	copies  bool   // its instances may be copied
-	warm    []byte // the event of its rehearsal, if it has one
+	copies  bool        // its instances may be copied
+	warm    []byte      // the event of its rehearsal, if it has one
+	first   *FirstEntry // another entry of its instances
 
 	waiting []*warmInstance
 	making  int
@@ -128,7 +129,7 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 		f = nil
 	}
 	if f == nil {
-		f = &function{key: key, program: p, start: m, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, copies: r.Copies && !c.NoCopies && s.images != nil, cost: time.Second}
+		f = &function{key: key, program: p, start: m, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, first: c.first, copies: r.Copies && !c.NoCopies && s.images != nil, cost: time.Second}
 		switch {
 		case r.Name == runtimes.Wasm:
 			f.gaveUp = "a module is loaded anew for each event"
@@ -146,7 +147,7 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 func keyOf(c Code, p sandbox.Program, runtime, stamp string) string {
 	env := slices.Clone(p.Env)
 	slices.Sort(env)
-	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp, c.NoCopies})
+	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp, c.NoCopies, c.first})
 	if err != nil {
 		panic(err) // strings and numbers
 	}
@@ -391,7 +392,12 @@ func (s *stock) make(f *function) *warmInstance {
 // rehearse lets an instance that is to wait try what its event will need: also of a copy nothing is mapped yet. One
 // that does not stand it is of no use.
 func (s *stock) rehearse(f *function, i sandbox.Rehearser) bool {
-	err := i.Rehearse(s.ctx, f.rehearsal(rehearsing))
+	var err error
+	for _, c := range f.rehearsals(rehearsing) {
+		if err = i.Rehearse(s.ctx, c); err != nil {
+			break
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.countLocked(f, Counts{Rehearsals: 1})
@@ -411,11 +417,23 @@ func (s *stock) pauses(f *function) bool {
 func (s *stock) rehearses(f *function) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return f.warm != nil && !f.fails
+	return (f.warm != nil || f.first != nil && f.first.WarmUp != nil) && !f.fails
 }
 
-func (f *function) rehearsal(most time.Duration) sandbox.Call {
-	return sandbox.Call{ID: uuid.NewString(), ARN: arn(f.name), Deadline: time.Now().Add(most), Limit: most, Event: f.warm}
+// rehearsals are the events that are tried, in the order in which a run would have them.
+func (f *function) rehearsals(most time.Duration) (calls []sandbox.Call) {
+	call := func(name string, event []byte) sandbox.Call {
+		return sandbox.Call{ID: uuid.NewString(), ARN: arn(name), Deadline: time.Now().Add(most), Limit: most, Event: event}
+	}
+	if f.first != nil && f.first.WarmUp != nil {
+		c := call(f.first.Name, f.first.WarmUp)
+		c.First = true
+		calls = append(calls, c)
+	}
+	if f.warm != nil {
+		calls = append(calls, call(f.name, f.warm))
+	}
+	return calls
 }
 
 // restore copies an instance from the function's image; with build it makes the image first if there is none. It gives

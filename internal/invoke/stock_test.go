@@ -44,7 +44,7 @@ func (b *built) Forget(string) {}
 
 func (b *built) Files() sandbox.Files { return sandbox.Files{} }
 
-func (b *built) Checkpoint(_ context.Context, _ sandbox.Program, _ *sandbox.Call, dir string) (sandbox.Result, error) {
+func (b *built) Checkpoint(_ context.Context, _ sandbox.Program, _ []sandbox.Call, dir string) (sandbox.Result, error) {
 	return sandbox.Result{}, errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(filepath.Join(dir, "memory"), make([]byte, 1000), 0o600))
 }
 

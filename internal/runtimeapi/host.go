@@ -16,7 +16,8 @@ type Host struct {
 	r      io.Reader
 	answer int // limits in bytes
 	log    *HeadTail
-	whole  bool // the log is: the end was told
+	whole  bool // the log is: the answer or the end was told
+	again  bool // another event follows an answer, so Ready does too
 }
 
 // NewHost speaks over w and r with a process 1 that keeps to the limits of setup.
@@ -57,12 +58,18 @@ func (h *Host) Rehearse(i Invocation, event []byte) error {
 	return nil
 }
 
-// Invoke sends the event and waits for the answer. Errors as for Start.
+// Invoke sends the event and waits for the answer. Errors as for Start. After the answer to one with Again it may be called
+// again; what was printed since is in the next log.
 func (h *Host) Invoke(i Invocation, event []byte) ([]byte, error) {
+	if h.again {
+		h.log, h.whole = NewHeadTail(h.log.limit), false
+	}
 	if err := h.send(i, event); err != nil {
 		return nil, err
 	}
-	return h.receive(false)
+	answer, err := h.receive(false)
+	h.again = i.Again && err == nil
+	return answer, err
 }
 
 func (h *Host) send(i Invocation, event []byte) error {
@@ -86,7 +93,7 @@ func (h *Host) receive(untilReady bool) ([]byte, error) {
 	for {
 		k, body, err := readMessage(h.r, func(k kind) int {
 			switch {
-			case k == kindReady && untilReady:
+			case k == kindReady && (untilReady || h.again):
 				return 0
 			case k == kindLog:
 				return maxLogChunk
@@ -109,7 +116,10 @@ func (h *Host) receive(untilReady bool) ([]byte, error) {
 			h.whole = true
 			return body, nil
 		case kindReady:
-			return body, nil
+			if untilReady {
+				return body, nil
+			}
+			h.again = false // once
 		case kindLog:
 			// HeadTail bounds what a process 1 that has stopped counting may send.
 			_, _ = h.log.Write(body)

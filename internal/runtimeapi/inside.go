@@ -67,6 +67,17 @@ func (in *Inside) Event(maxEvent int) (Invocation, []byte, error) {
 // rest the last part is kept until Finish. It never blocks on more than the limit of Setup, however much is printed.
 func (in *Inside) Log() io.Writer { return in.log }
 
+// Answer sends what is left of the log and then the answer to an event that another follows. That has a log of its own.
+func (in *Inside) Answer(answer []byte) error {
+	in.log.mu.Lock()
+	defer in.log.mu.Unlock()
+	if err := in.log.flushLocked(); err != nil {
+		return err
+	}
+	in.log.resetLocked()
+	return in.out.send(kindAnswer, answer)
+}
+
 // Finish sends what is left of the log and then the end. Nothing may be sent after it.
 func (in *Inside) Finish(e End) error {
 	if err := in.log.flush(); err != nil {
@@ -117,6 +128,10 @@ func (l *logSender) Write(p []byte) (int, error) {
 func (l *logSender) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.resetLocked()
+}
+
+func (l *logSender) resetLocked() {
 	l.kept, l.sent = NewHeadTail(l.kept.limit), 0
 }
 
@@ -124,6 +139,10 @@ func (l *logSender) reset() {
 func (l *logSender) flush() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.flushLocked()
+}
+
+func (l *logSender) flushLocked() error {
 	if l.kept.dropped > 0 {
 		if err := l.out.send(kindDropped, binary.BigEndian.AppendUint64(nil, uint64(l.kept.dropped))); err != nil {
 			return err

@@ -367,3 +367,69 @@ func FuzzServer(f *testing.F) {
 		}
 	})
 }
+
+// TestAnotherEventFollows: after an answer to an event with Again comes another, with a log of its own. Ready may be said once
+// in between, and nowhere else.
+func TestAnotherEventFollows(t *testing.T) {
+	for readies, refused := range []bool{false, false, true} {
+		var ends [4]*os.File // with room, as the host has them
+		for n := 0; n < len(ends); n += 2 {
+			var err error
+			if ends[n], ends[n+1], err = os.Pipe(); err != nil {
+				t.Fatal(err)
+			}
+			defer ends[n].Close()
+			defer ends[n+1].Close()
+		}
+		done := make(chan error, 1)
+		go func() {
+			done <- func() error {
+				in := NewInside(ends[0], ends[3])
+				if _, err := in.Setup(); err != nil {
+					return err
+				}
+				if err := in.Ready(); err != nil {
+					return err
+				}
+				i, event, err := in.Event(100)
+				if err != nil || !i.Again || i.Entry != First || string(event) != "one" {
+					return fmt.Errorf("the first event is %+v %s, %v", i, event, err)
+				}
+				fmt.Fprint(in.Log(), "said of one")
+				if err := in.Answer([]byte("1")); err != nil {
+					return err
+				}
+				fmt.Fprint(in.Log(), "said between, ")
+				for range readies {
+					if err := in.Ready(); err != nil {
+						return err
+					}
+				}
+				i, event, err = in.Event(100)
+				if err != nil || i.Again || i.Entry != Own || string(event) != "two" {
+					return fmt.Errorf("the second event is %+v %s, %v", i, event, err)
+				}
+				fmt.Fprint(in.Log(), "said of two")
+				return in.Finish(End{Answer: []byte("2")})
+			}()
+		}()
+		h := NewHost(ends[1], ends[2], 100, 1000)
+		if err := h.Start(Setup{MaxLog: 1000}); err != nil {
+			t.Fatal(err)
+		}
+		first, err := h.Invoke(Invocation{ID: "a", Entry: First, Again: true}, []byte("one"))
+		if err != nil || string(first) != "1" || string(h.Log()) != "said of one" {
+			t.Errorf("the first answer is %s, %v, with the log %q", first, err, h.Log())
+		}
+		second, err := h.Invoke(Invocation{ID: "b"}, []byte("two"))
+		switch {
+		case refused && !errors.Is(err, ErrProtocol):
+			t.Errorf("Ready was said %d times: %v", readies, err)
+		case !refused && (err != nil || string(second) != "2" || string(h.Log()) != "said between, said of two"):
+			t.Errorf("the second answer is %s, %v, with the log %q", second, err, h.Log())
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}

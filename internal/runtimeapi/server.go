@@ -102,7 +102,7 @@ func (s *Server) Finish(f Fault) {
 	s.finish(End{Fault: &f})
 }
 
-// Rewind makes ready for another event, once one has ended: the first was a rehearsal.
+// Rewind makes ready for another event, once one has ended: it was a rehearsal, or another follows.
 func (s *Server) Rewind() {
 	s.mu.Lock()
 	s.ready, s.ended = make(chan struct{}), make(chan struct{})
@@ -210,6 +210,9 @@ func (s *Server) next(w http.ResponseWriter, r *http.Request) {
 	h.Set("Lambda-Runtime-Invocation-Id", i.ID)
 	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(i.DeadlineMS, 10))
 	h.Set("Lambda-Runtime-Invoked-Function-Arn", i.ARN)
+	if i.Entry != Own {
+		h.Set("She-Entry", string(i.Entry))
+	}
 	if i.Trace != "" {
 		h.Set("Lambda-Runtime-Trace-Id", i.Trace)
 	}

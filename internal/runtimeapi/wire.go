@@ -16,8 +16,9 @@ import (
 //	kind 1 byte | length 4 bytes, big endian | body
 //
 // From the host: Setup, once; then an Invocation and the event itself, once, or before that another time as a
-// rehearsal. From inside: any number of Log; Ready whenever the runtime asks for an event; and in the end either
-// Answer, or perhaps Document and then Fault. A copy of a sandbox goes on where its original stood.
+// rehearsal, or as an event that another follows. From inside: any number of Log; Ready whenever the runtime asks for an
+// event; an Answer to an event that another follows; and in the end either Answer, or perhaps Document and then Fault. A
+// copy of a sandbox goes on where its original stood.
 type kind byte
 
 const (
@@ -28,7 +29,7 @@ const (
 	kindReady    kind = 'R' // empty
 	kindLog      kind = 'L' // bytes the function printed
 	kindDropped  kind = 'D' // 8 bytes, big endian: how many printed bytes were left out at this point
-	kindAnswer   kind = 'A' // the answer's bytes; the end
+	kindAnswer   kind = 'A' // the answer's bytes; the end, unless another event follows
 	kindDocument kind = 'X' // the function's own error document, JSON
 	kindFault    kind = 'F' // Fault as JSON; the end
 )
@@ -64,8 +65,24 @@ type Invocation struct {
 	DeadlineMS int64  `json:"deadlineMs"` // Unix time
 	Trace      string `json:"trace,omitempty"`
 	Warm       bool   `json:"warm,omitempty"`  // a rehearsal: no answer goes out, and Ready is said again
+	Again      bool   `json:"again,omitempty"` // another event follows once this one has its answer
+	Entry      Entry  `json:"entry,omitempty"` // whose handler the event is for
 	Fresh      bool   `json:"fresh,omitempty"` // what was printed before is of INIT or a rehearsal, perhaps of the instance this is a copy of
 }
+
+// Entry names a handler of a process that has loaded two.
+type Entry string
+
+const (
+	Own   Entry = ""      // of _HANDLER
+	First Entry = "first" // of FirstHandler; header "She-Entry: first"
+)
+
+// Environment variables by which a bootstrap knows its first entry. Without them there is none.
+const (
+	FirstHandler = "SHE_FIRST_HANDLER"
+	FirstName    = "SHE_FIRST_NAME"
+)
 
 // Deadline is DeadlineMS as a time.
 func (i Invocation) Deadline() time.Time { return time.UnixMilli(i.DeadlineMS) }

@@ -97,11 +97,11 @@ func (r reservedCopier) Forget(dir string) { r.c.Forget(dir) }
 
 func (r reservedCopier) Files() Files { return r.c.Files() }
 
-func (r reservedCopier) Checkpoint(ctx context.Context, p Program, rehearsal *Call, dir string) (Result, error) {
+func (r reservedCopier) Checkpoint(ctx context.Context, p Program, rehearsals []Call, dir string) (Result, error) {
 	if err := r.room(p); err != nil {
 		return Result{}, err
 	}
-	return r.c.Checkpoint(ctx, p, rehearsal, dir)
+	return r.c.Checkpoint(ctx, p, rehearsals, dir)
 }
 
 func (r reservedCopier) Restore(ctx context.Context, p Program, dir string) (Instance, error) {

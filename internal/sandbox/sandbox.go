@@ -1,6 +1,6 @@
 // Package sandbox says what a sealed place for one invocation is, without saying how it is built. A Mechanism makes
 // an Instance: the author's program after its INIT, before any data. An Instance takes one event, gives one answer
-// and is destroyed. It sees bytes; what they mean is known only outside the wall.
+// and is destroyed; where one run has two events for it, the second follows the first answer. It sees bytes; what they mean is known only outside the wall.
 //
 // What every mechanism guarantees, held by sandboxtest: no network; no file system but the package and the runtime,
 // both read-only, and an empty /tmp of limited size; no memory, process, file or descriptor shared with another
@@ -47,13 +47,15 @@ type Program struct {
 	Limits  Limits
 }
 
-// A Call is the one event of an Instance.
+// A Call is one event: the only one of an Instance, unless it is Again.
 type Call struct {
 	ID       string        // the Lambda request id, a UUID
 	ARN      string        // the invoked function's name in Amazon's form; clients parse it
 	Deadline time.Time     // when the Instance is killed with everything in it
 	Limit    time.Duration // how long it had until then, for the text of the Failure
 	Event    []byte
+	First    bool // for the Program's first entry, of two
+	Again    bool // once it has its answer another Call follows; until then the Instance is held back as before the first
 }
 
 // Timedout is the Failure of a Call that was not done by its Deadline, in Lambda's words.
@@ -92,10 +94,10 @@ type Mechanism interface {
 // memory is in all of them: a Program whose runtime does not reseed its random generators must not be copied.
 type Copier interface {
 	Mechanism
-	// Checkpoint runs INIT, then the rehearsal unless it is nil, several times if it is short, and keeps what is in
-	// memory then as an image in dir, which must not exist. The rehearsal runs the author's code on an event without
-	// data; that it fails does no harm as long as the program lives.
-	Checkpoint(ctx context.Context, p Program, rehearsal *Call, dir string) (Result, error)
+	// Checkpoint runs INIT, then the rehearsals, several times if they are short, and keeps what is in memory then as an
+	// image in dir, which must not exist. A rehearsal runs the author's code on an event without data; that it fails does
+	// no harm as long as the program lives.
+	Checkpoint(ctx context.Context, p Program, rehearsals []Call, dir string) (Result, error)
 	// Stamp changes whenever images made before can't be trusted any more, as with another version of the mechanism.
 	Stamp() string
 	// Restore makes an Instance from an image of the same Program. The image may be removed when it has returned. ErrStale

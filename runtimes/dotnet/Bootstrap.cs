@@ -34,14 +34,23 @@ namespace She.Runtime
             Api.Open();
             Invocation.Remember();
             Warm();
-            Handler handler;
-            Fresh fresh;
+            var own = new Entry("_HANDLER", "AWS_LAMBDA_FUNCTION_NAME");
+            Entry first = null; // may have an event before the own one
+            if (Invocation.Named("SHE_FIRST_HANDLER") != null)
+            {
+                first = new Entry("SHE_FIRST_HANDLER", "SHE_FIRST_NAME");
+                Environment.SetEnvironmentVariable("SHE_FIRST_HANDLER", null);
+                Environment.SetEnvironmentVariable("SHE_FIRST_NAME", null);
+            }
             try
             {
-                handler = Handler.Find(Environment.GetEnvironmentVariable("_HANDLER"));
-                fresh = new Fresh(handler);
-                fresh.Randomness();
-                handler.Warm();
+                own.Load();
+                if (first != null)
+                {
+                    first.Enter();
+                    first.Load();
+                    own.Enter();
+                }
             }
             catch (Exception e)
             {
@@ -52,9 +61,45 @@ namespace She.Runtime
             for (;;)
             {
                 Api.Reply next = Api.Request("GET", "invocation/next");
-                fresh.Randomness();
+                own.Fresh.Randomness();
+                Entry entry = own;
+                if (first != null)
+                {
+                    first.Fresh.Randomness();
+                    entry = Invocation.IsFirst(next.Headers) ? first : own;
+                    entry.Enter();
+                }
                 Settle();
-                AnswerOne(handler, next);
+                AnswerOne(entry.Handler, next);
+            }
+        }
+
+        /// <summary>One handler of this process, and what is set while it has an event.</summary>
+        sealed class Entry
+        {
+            readonly string handler, name;
+            public Handler Handler;
+            public Fresh Fresh;
+
+            public Entry(string handler, string name)
+            {
+                this.handler = Invocation.Named(handler);
+                this.name = Invocation.Named(name);
+            }
+
+            public void Load()
+            {
+                Handler = Handler.Find(handler);
+                Fresh = new Fresh(Handler);
+                Fresh.Randomness();
+                Handler.Warm();
+            }
+
+            public void Enter()
+            {
+                Environment.SetEnvironmentVariable("_HANDLER", handler);
+                Environment.SetEnvironmentVariable("AWS_LAMBDA_FUNCTION_NAME", name);
+                Environment.SetEnvironmentVariable("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/" + name);
             }
         }
 

@@ -24,7 +24,7 @@ namespace She.Runtime
             }
         }
 
-        static string Named(string name)
+        internal static string Named(string name)
         {
             string value;
             return environment.TryGetValue(name, out value) ? value : null;
@@ -46,9 +46,9 @@ namespace She.Runtime
                 case "get_AwsRequestId": return Header("Lambda-Runtime-Aws-Request-Id");
                 case "get_InvokedFunctionArn": return Header("Lambda-Runtime-Invoked-Function-Arn");
                 case "get_TraceId": return Header("Lambda-Runtime-Trace-Id");
-                case "get_FunctionName": return Named("AWS_LAMBDA_FUNCTION_NAME");
+                case "get_FunctionName": return FunctionName();
                 case "get_FunctionVersion": return Named("AWS_LAMBDA_FUNCTION_VERSION");
-                case "get_LogGroupName": return Named("AWS_LAMBDA_LOG_GROUP_NAME");
+                case "get_LogGroupName": return "/aws/lambda/" + FunctionName();
                 case "get_LogStreamName": return Named("AWS_LAMBDA_LOG_STREAM_NAME");
                 case "get_MemoryLimitInMB": return Api.Number(Named("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
                 case "get_RemainingTime":
@@ -64,6 +64,18 @@ namespace She.Runtime
             }
             Type t = member.ReturnType;
             return t != typeof(void) && t.IsValueType ? Activator.CreateInstance(t) : null;
+        }
+
+        /// <summary>Whether the event is for the first of two handlers.</summary>
+        internal static bool IsFirst(IDictionary<string, string> headers)
+        {
+            string entry;
+            return headers.TryGetValue("She-Entry", out entry) && entry == "first";
+        }
+
+        string FunctionName()
+        {
+            return Named(IsFirst(headers) ? "SHE_FIRST_NAME" : "AWS_LAMBDA_FUNCTION_NAME");
         }
 
         string Header(string name)

@@ -60,6 +60,24 @@ const promises = Promise.prototype
 const env = { ...process.env }
 const { AWS_LAMBDA_RUNTIME_API: api, LAMBDA_TASK_ROOT: task, _HANDLER: handlerName } = env
 const [host, port] = api.split(':')
+// Two handlers, with what is set while one of them has an event: the own one, and one that may have an event before it.
+const entryOf = (handler, name) => ({
+  handler, name, group: '/aws/lambda/' + name, call: null,
+  env: [['_HANDLER', handler], ['AWS_LAMBDA_FUNCTION_NAME', name], ['AWS_LAMBDA_LOG_GROUP_NAME', '/aws/lambda/' + name]],
+})
+const ownEntry = entryOf(handlerName, env.AWS_LAMBDA_FUNCTION_NAME)
+const firstEntry = env.SHE_FIRST_HANDLER === undefined ? null : entryOf(env.SHE_FIRST_HANDLER, env.SHE_FIRST_NAME)
+delete process.env.SHE_FIRST_HANDLER
+delete process.env.SHE_FIRST_NAME
+
+function enter(entry) {
+  try {
+    for (let i = 0; i < entry.env.length; i++) process.env[entry.env[i][0]] = entry.env[i][1]
+  } catch {
+    // the function put something else there
+  }
+}
+
 let open = null // the id of the event that has no answer yet
 
 // This process may be a copy of one that waited for its event, and no two copies may draw the same random numbers.
@@ -258,14 +276,14 @@ function isModule(dir) {
   return false
 }
 
-function contextOf(headers, done) {
+function contextOf(headers, entry, done) {
   const deadline = Number(headers['lambda-runtime-deadline-ms'])
   return {
     callbackWaitsForEmptyEventLoop: true,
-    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    functionName: entry.name,
     functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
     memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
-    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logGroupName: entry.group,
     logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
     invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
     awsRequestId: headers['lambda-runtime-aws-request-id'],
@@ -281,11 +299,11 @@ function contextOf(headers, done) {
 // Calls the handler and waits for its answer, whichever of Lambda's ways it takes: a promise, a callback, or the
 // context's done. A value that is returned and is no promise is the answer only if none of these comes: many return what
 // they just happen to have, such as a timer or a server, and answer later.
-function call(handler, event, headers) {
+function call(entry, event, headers) {
   return new Promise((resolve, reject) => {
     let answered = false
     let returned
-    const context = contextOf(headers, done)
+    const context = contextOf(headers, entry, done)
     function done(error, value, wait) {
       if (answered) return
       answered = true
@@ -305,6 +323,7 @@ function call(handler, event, headers) {
     const empty = () => done(null, returned, false) // nothing left to do; without an answer Lambda gives null
     listenOnce(process, 'beforeExit', empty)
     try {
+      const { call: handler } = entry
       const value = handler(event, context, (error, result) => done(error, result, true))
       const fulfilled = (v) => done(null, v, false)
       if (value instanceof Promise && prototypeOf(value) === promises) then(value, fulfilled, failed)
@@ -324,7 +343,7 @@ globalThis.awslambda = {
   HttpResponseStream: { from: (stream) => stream },
 }
 
-async function collect(handler, event, headers) {
+async function collect(entry, event, headers) {
   const parts = []
   const stream = new Sink({ write: (part, _, done) => { parts[parts.length] = part; done() } })
   stream.setContentType = () => {}
@@ -332,7 +351,8 @@ async function collect(handler, event, headers) {
   const empty = () => stream.end() // nothing left to do that could write more
   listenOnce(process, 'beforeExit', empty)
   try {
-    const running = handler(event, stream, contextOf(headers, () => {}))
+    const { call: handler } = entry
+    const running = handler(event, stream, contextOf(headers, entry, () => {}))
     await Promise.all([running, written])
   } finally {
     unlisten(process, 'beforeExit', empty)
@@ -341,11 +361,15 @@ async function collect(handler, event, headers) {
 }
 
 async function main() {
-  let handler
   independentRandomness()
   idle = connect().unref() // before a function can close a standard stream and have its number taken
   try {
-    handler = await load(handlerName)
+    ownEntry.call = await load(ownEntry.handler)
+    if (firstEntry !== null) {
+      enter(firstEntry)
+      firstEntry.call = await load(firstEntry.handler)
+      enter(ownEntry)
+    }
   } catch (e) {
     await report('init/error', e)
     leave(1)
@@ -353,11 +377,13 @@ async function main() {
   for (;;) {
     const event = await request('GET', 'invocation/next')
     drawn = { at: 0, from: new Fractions(0) }
-    await answerOne(handler, event)
+    const entry = event.headers['she-entry'] === 'first' ? firstEntry : ownEntry
+    if (firstEntry !== null) enter(entry)
+    await answerOne(entry, event)
   }
 }
 
-async function answerOne(handler, { headers, body }) {
+async function answerOne(entry, { headers, body }) {
   const id = open = headers['lambda-runtime-aws-request-id']
   hear()
   try {
@@ -368,9 +394,9 @@ async function answerOne(handler, { headers, body }) {
   let text
   try {
     const event = parse(textOf(body))
-    const answer = await (handler[streams] ? collect : call)(handler, event, headers)
+    const answer = await (entry.call[streams] ? collect : call)(entry, event, headers)
     try {
-      text = handler[streams] ? answer : stringify(answer === undefined ? null : answer)
+      text = entry.call[streams] ? answer : stringify(answer === undefined ? null : answer)
       if (text === undefined) throw new TypeError(`a ${typeof answer} has no JSON form`)
     } catch (e) {
       throw new RuntimeError('Runtime.MarshalError', e.message, e)

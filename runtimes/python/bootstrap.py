@@ -34,6 +34,7 @@ class own:
     """What was taken before the function's code. Tools that replace, say, time.time look for it in modules, not here."""
 
     environ = dict(os.environ)
+    hide = os.environ.pop
     stdout = sys.stdout
     modules = sys.modules
     now, gmtime = time.time, time.gmtime
@@ -209,14 +210,14 @@ class Context:
 
     current_id = None
 
-    def __init__(self, headers):
+    def __init__(self, headers, entry):
         env = own.environ.get
         self.aws_request_id = headers["lambda-runtime-aws-request-id"]
         self.invoked_function_arn = headers.get("lambda-runtime-invoked-function-arn", "")
-        self.function_name = env("AWS_LAMBDA_FUNCTION_NAME")
+        self.function_name = entry.name
         self.function_version = env("AWS_LAMBDA_FUNCTION_VERSION")
         self.memory_limit_in_mb = env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        self.log_group_name = env("AWS_LAMBDA_LOG_GROUP_NAME")
+        self.log_group_name = entry.log_group
         self.log_stream_name = env("AWS_LAMBDA_LOG_STREAM_NAME")
         self.client_context = None
         self.identity = Identity()
@@ -254,6 +255,34 @@ class InitError(Exception):
     def __init__(self, error_type, message, trace=()):
         super().__init__(message)
         self.error_type, self.trace = error_type, list(trace)
+
+
+class Entry:
+    """One handler of this process, and what is set while it has an event."""
+
+    def __init__(self, handler, name):
+        group = "/aws/lambda/" + name
+        self.name, self.log_group = name, group
+        self.environ = {"_HANDLER": handler, "AWS_LAMBDA_FUNCTION_NAME": name, "AWS_LAMBDA_LOG_GROUP_NAME": group}
+        self.enter()
+        self.function = load(handler)
+
+    def enter(self):
+        try:
+            for name, value in self.environ.items():
+                os.environ[name] = value
+        except Exception:
+            pass  # the function put something else there
+
+
+def load_entries():
+    """Loads the handler, and the one that may have an event before it, by what events call them."""
+    env = own.environ
+    entries = {"": Entry(env["_HANDLER"], env["AWS_LAMBDA_FUNCTION_NAME"])}
+    if "SHE_FIRST_HANDLER" in env:
+        entries["first"] = Entry(env["SHE_FIRST_HANDLER"], env["SHE_FIRST_NAME"])
+        entries[""].enter()
+    return entries
 
 
 def load(handler):
@@ -418,8 +447,10 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     forward_logging()
     connection = connect()  # before a function can close a standard stream and have its number taken
+    for name in ("SHE_FIRST_HANDLER", "SHE_FIRST_NAME"):
+        own.hide(name, None)
     try:
-        handler = load(own.environ["_HANDLER"])
+        entries = load_entries()
     except InitError as e:
         report("init/error", document(e, e.error_type, e.trace))
         own.exit(1)
@@ -433,10 +464,13 @@ def main():
     while True:
         _, headers, body = request("GET", "invocation/next")
         fresh_randomness()
-        answer_one(handler, headers, body, mask)
+        entry = entries[headers.get("she-entry", "")]
+        if len(entries) > 1:
+            entry.enter()
+        answer_one(entry, headers, body, mask)
 
 
-def answer_one(handler, headers, body, mask):
+def answer_one(entry, headers, body, mask):
     request_id = Context.current_id = headers["lambda-runtime-aws-request-id"]
     try:
         os.environ["_X_AMZN_TRACE_ID"] = headers.get("lambda-runtime-trace-id", "")
@@ -451,7 +485,7 @@ def answer_one(handler, headers, body, mask):
     let_signals(mask)
     try:
         try:
-            answer = handler(event, Context(headers))
+            answer = entry.function(event, Context(headers, entry))
         finally:
             hold_signals()
     except Exception as e:

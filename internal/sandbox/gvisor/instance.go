@@ -54,6 +54,7 @@ type instance struct {
 	stdout *os.File
 	host   *runtimeapi.Host
 	ended  <-chan launch.End // how the sandbox's kernel ended
+	told   time.Duration     // of CPU, for earlier events
 	fresh  bool              // restored from an image, or rehearsed: what was printed so far is not of its event
 
 	wake    context.CancelFunc // ends settle
@@ -165,18 +166,18 @@ func (i *instance) untilReady(ctx context.Context, limit time.Duration, step fun
 }
 
 // Checkpoint implements sandbox.Copier.
-func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearsal *sandbox.Call, dir string) (result sandbox.Result, err error) {
+func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearse []sandbox.Call, dir string) (result sandbox.Result, err error) {
 	files := m.lower.await(ctx, p)
 	i, result, err := m.startOn(ctx, p, files)
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, i.Close()) }()
-	if rehearsal != nil {
+	for _, c := range rehearse {
 		// Compilers at run time work on what is called often. What takes long gains nothing by it.
 		began := time.Now()
 		for n := 0; n < rehearsals && (n == 0 || time.Since(began) < rehearsing); n++ {
-			if result, err := i.rehearse(ctx, *rehearsal); err != nil {
+			if result, err := i.rehearse(ctx, c); err != nil {
 				return result, err
 			}
 		}
@@ -236,7 +237,7 @@ func (i *instance) rehearse(ctx context.Context, c sandbox.Call) (sandbox.Result
 	defer cancel()
 	defer i.killOn(ctx)()
 	i.fresh = true
-	if err := i.host.Rehearse(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli()}, c.Event); err != nil {
+	if err := i.host.Rehearse(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli(), Entry: entry(c)}, c.Event); err != nil {
 		return i.explain(ctx, &c, err)
 	}
 	return sandbox.Result{}, nil
@@ -373,14 +374,31 @@ func (i *instance) Run(ctx context.Context, c sandbox.Call) (sandbox.Result, err
 	ctx, cancel := context.WithDeadlineCause(ctx, c.Deadline.Add(grace), c.Timedout())
 	defer cancel()
 	stop := i.killOn(ctx)
-	payload, err := i.host.Invoke(runtimeapi.Invocation{ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli(), Fresh: i.fresh}, c.Event)
+	payload, err := i.host.Invoke(runtimeapi.Invocation{
+		ID: c.ID, ARN: c.ARN, DeadlineMS: c.Deadline.UnixMilli(), Entry: entry(c), Again: c.Again, Fresh: i.fresh,
+	}, c.Event)
 	stop()
+	i.fresh = false
 	result := sandbox.Result{Payload: payload, Log: i.host.Log()}
 	if err != nil {
 		result, err = i.explain(ctx, &c, err)
 	}
-	result.Usage.MaxMemory, result.Usage.CPU = i.group.Usage()
+	maxMemory, cpu := i.group.Usage()
+	result.Usage.MaxMemory, result.Usage.CPU, i.told = maxMemory, cpu-i.told, cpu
+	if c.Again && err == nil && i.group.Throttle(waiting) != nil {
+		// As in settle: what can't be held back must not wait.
+		killing, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = i.group.Kill(killing)
+	}
 	return result, err
+}
+
+func entry(c sandbox.Call) runtimeapi.Entry {
+	if c.First {
+		return runtimeapi.First
+	}
+	return runtimeapi.Own
 }
 
 // killOn kills everything inside at the end of ctx; the reader of our pipe then sees the end of the stream.

@@ -114,8 +114,8 @@ func rehearsal(t *testing.T, s *suite, m sandbox.Copier) {
 			t.Fatal(err)
 		}
 		p := s.program("LOOP=1")
-		c := &sandbox.Call{ID: uuid.NewString(), Deadline: time.Now().Add(ample), Event: body}
-		if r, err := m.Checkpoint(t.Context(), p, c, dir); err != nil {
+		c := sandbox.Call{ID: uuid.NewString(), Deadline: time.Now().Add(ample), Event: body}
+		if r, err := m.Checkpoint(t.Context(), p, []sandbox.Call{c}, dir); err != nil {
 			t.Fatalf("%v\n%s", err, r.Log)
 		}
 		own := *s
@@ -124,11 +124,11 @@ func rehearsal(t *testing.T, s *suite, m sandbox.Copier) {
 		if again := answer[int](t, &own, event{Do: "count"}); first < 2 || again != first {
 			t.Errorf("after rehearsals with %q the first event of a copy is number %d, of another one %d", verb, first, again)
 		}
-		own.m = rehearser{copier{m, dir, p}, p, *c}
+		own.m = rehearser{copier{m, dir, p}, p, c}
 		if n := answer[int](t, &own, event{Do: "count"}); n != first+1 {
 			t.Errorf("after one more with %q it is number %d, want %d", verb, n, first+1)
 		}
-		own.m = rehearser{m, p, *c}
+		own.m = rehearser{m, p, c}
 		if n := answer[int](t, &own, event{Do: "count"}); n != 2 {
 			t.Errorf("after a rehearsal with %q the first event of an instance is number %d", verb, n)
 		}

@@ -40,9 +40,14 @@ public final class Bootstrap {
         Fresh fresh = new Fresh();
         warm(fresh);
         Handler handler = null;
+        Handler first = null; // may have an event before the own one
         try {
             handler = Handler.find(ENV.get("_HANDLER"));
             fresh.of(handler);
+            if (ENV.containsKey("SHE_FIRST_HANDLER")) {
+                first = Handler.find(ENV.get("SHE_FIRST_HANDLER"));
+                fresh.of(first);
+            }
             fresh.randomness();
         } catch (Throwable e) {
             report("init/error", e);
@@ -52,7 +57,7 @@ public final class Bootstrap {
             Api.Reply next = Api.request("GET", "invocation/next", null, null);
             fresh.randomness();
             Thread.interrupted(); // what interrupted us between two events was meant for none of them
-            answerOne(handler, next);
+            answerOne("first".equals(next.headers.get("she-entry")) ? first : handler, next);
         }
     }
 

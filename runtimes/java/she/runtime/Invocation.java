@@ -26,7 +26,7 @@ final class Invocation implements Context {
     }
 
     public String getLogGroupName() {
-        return Bootstrap.ENV.get("AWS_LAMBDA_LOG_GROUP_NAME");
+        return "/aws/lambda/" + getFunctionName();
     }
 
     public String getLogStreamName() {
@@ -34,7 +34,7 @@ final class Invocation implements Context {
     }
 
     public String getFunctionName() {
-        return Bootstrap.ENV.get("AWS_LAMBDA_FUNCTION_NAME");
+        return Bootstrap.ENV.get("first".equals(headers.get("she-entry")) ? "SHE_FIRST_NAME" : "AWS_LAMBDA_FUNCTION_NAME");
     }
 
     public String getFunctionVersion() {
