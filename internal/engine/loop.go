@@ -200,6 +200,9 @@ func (l *loop) stop(giveUp func()) {
 
 func (l *loop) startLoading(ctx context.Context) {
 	for _, f := range l.registry.all() {
+		if f.Problem != nil {
+			l.tellProblem(f) // found while its package was read
+		}
 		if loading(f) {
 			l.wg.Go(func() { l.load(ctx, f, func() { l.list(ctx) }) })
 		}

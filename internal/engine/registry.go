@@ -213,6 +213,7 @@ const (
 // is known for the first time whether the version can run, and when it can: HATs may have waited for either.
 func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
 	first := true
+	var told *hat.Fault
 	for pause := firstReload; ; pause = min(2*pause, longestReload) {
 		if f.Manifest, f.Said, f.Problem = e.askConfiguration(ctx, f); f.Problem == nil {
 			f.Said, f.Problem = e.tryInit(ctx, f)
@@ -233,8 +234,11 @@ func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
 			e.log.Info("function available", "function", f.ID, "version", f.Version, "digest", f.Digest())
 			return
 		}
-		e.log.Warn("function not available", "function", f.ID, "version", f.Version,
-			"who", f.Problem.Who, "code", f.Problem.Code, "text", f.Problem.Text)
+		// Once for each problem, not for each attempt: there is one every five minutes for as long as it lasts.
+		if told == nil || *told != *f.Problem {
+			e.tellProblem(f)
+		}
+		told = f.Problem
 		if final(f.Problem) {
 			return
 		}
@@ -242,6 +246,41 @@ func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
 			return
 		}
 	}
+}
+
+// tellProblem logs that a function can't run, why, and what to do. Nobody's data was near it.
+func (e *Engine) tellProblem(f catalog.Function) {
+	e.log.Warn("function not available", "function", f.ID, "version", f.Version,
+		"who", f.Problem.Who, "code", f.Problem.Code, "text", f.Problem.Text, "do", toDo(f.Problem))
+}
+
+// toDo says what ends the problem of a function that is registered and can't run.
+func toDo(problem *hat.Fault) string {
+	const restart = ", then restart the server"
+	switch problem.Code {
+	case catalog.CodeMissing:
+		return "put the package where she.yaml says it is, or change the path" + restart
+	case catalog.CodeDuplicate:
+		return "register each version of an id, and each deployed name, once" + restart
+	case catalog.CodeRuntime:
+		return "install the runtime (she doctor says which)" + restart
+	case catalog.CodeSlow, catalog.CodeStore:
+		return "see to the disk of the package and of the data directory" + restart
+	case catalog.CodeProject, catalog.CodeRefused, catalog.CodeHandler, catalog.CodeSample:
+		return "mend the package, or ask its author to" + restart
+	case CodeWrongID, CodeWrongVersion:
+		return "make she.yaml say what the function answers, or have the function mended" + restart
+	case CodeWithdrawn:
+		return "nothing: its author has taken it out of use; another version may be registered"
+	}
+	switch problem.Who {
+	case hat.Author:
+		return "she function list shows what it printed; install a mended package" + restart + "; meanwhile it is tried again"
+	case hat.Operator:
+		return "she doctor looks for what is missing here; it is tried again by itself"
+	case hat.Owner, hat.Engine:
+	}
+	return "a bug of the engine: report it with this line; it is tried again by itself"
 }
 
 // propose tells of what the current version asks for, before anybody can be shown it.

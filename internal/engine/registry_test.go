@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -250,4 +251,75 @@ func TestFunctionsAreShownAsLastKnown(t *testing.T) {
 			t.Errorf("kept %+v", kept)
 		}
 	})
+}
+
+// An operator who reads the log learns once of each problem of a function: what, why and what to do; and when it is over. What a
+// function says is not in it.
+func TestAnUnavailableFunctionIsALineInTheLog(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var says atomic.Pointer[invoke.Failure]
+		says.Store(&invoke.Failure{Blame: invoke.Author, Code: "Runtime.ImportModuleError", Text: "it can't be loaded"})
+		w.install("f", individual, []string{"a/x"}, "she/out", silent)
+		w.funcs["f"] = func(entry string, _ []byte) ([]byte, error) {
+			if failure := says.Load(); entry == "configuration" && failure != nil {
+				return []byte(canary), failure
+			}
+			return []byte(configuration("f", individual, reading("a/x"))), nil
+		}
+		w.functions[0].Manifest = nil
+		gone := unloaded("gone", "she/out")
+		gone.Problem = hat.NewFault(hat.Operator, catalog.CodeMissing, "there is nothing at the configured package path")
+		w.functions = append(w.functions, gone)
+		lines := func(function, code, do string) (n int) {
+			for line := range strings.Lines(w.logged.String()) {
+				if strings.Contains(line, "level=WARN msg=\"function not available\" function="+function+" version=1.0.0 ") &&
+					strings.Contains(line, "code="+code+" text=") && strings.Contains(line, " do=\"") && strings.Contains(line, do) {
+					n++
+				}
+			}
+			return n
+		}
+		all := func() int { return strings.Count(w.logged.String(), "function not available") }
+		w.start()
+		if lines("gone", catalog.CodeMissing, "put the package where she.yaml says it is") != 1 {
+			t.Errorf("a package that is missing: %s", w.logged.String())
+		}
+		if lines("f", "Runtime.ImportModuleError", "install a mended package, then restart the server") != 1 {
+			t.Errorf("at first: %s", w.logged.String())
+		}
+		w.pass(24 * time.Hour)
+		if all() != 2 {
+			t.Errorf("after a day %d lines", all())
+		}
+		says.Store(&invoke.Failure{Blame: invoke.Operator, Code: "Sandbox.Start", Text: "no sandbox starts"})
+		w.pass(24 * time.Hour)
+		if lines("f", "Sandbox.Start", "she doctor") != 1 || all() != 3 {
+			t.Errorf("another problem: %s", w.logged.String())
+		}
+		says.Store(nil)
+		w.pass(24 * time.Hour)
+		if all() != 3 || strings.Count(w.logged.String(), "msg=\"function available\" function=f ") != 1 {
+			t.Errorf("mended: %s", w.logged.String())
+		}
+	})
+}
+
+// Whatever keeps a function from running, there is something to do about it.
+func TestEachProblemSaysWhatToDo(t *testing.T) {
+	seen := map[string]bool{}
+	for _, code := range []string{
+		catalog.CodeProject, catalog.CodeRefused, catalog.CodeHandler, catalog.CodeSample, catalog.CodeMissing, catalog.CodeSlow, catalog.CodeStore,
+		catalog.CodeRuntime, catalog.CodeDuplicate, CodeWrongID, CodeWrongVersion, CodeWithdrawn, "Other",
+	} {
+		for _, who := range []hat.Who{hat.Author, hat.Operator, hat.Engine, hat.Owner} {
+			do := toDo(hat.NewFault(who, code, "x"))
+			if len(do) < 20 {
+				t.Errorf("%s %s: %q", who, code, do)
+			}
+			seen[do] = true
+		}
+	}
+	if len(seen) != 10 {
+		t.Errorf("%d different ones", len(seen))
+	}
 }
