@@ -36,6 +36,7 @@ func consentCommand(data *string) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	wantsHAT(c, &hatName)
 	return c
 }
 
@@ -91,6 +92,7 @@ func enableCommand(data *string) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	wantsHAT(c, &hatName)
 	c.Flags().StringVar(&window, "window", "", `new, everything, or months, as in "6 months"`)
 	c.Flags().StringVar(&pkg, "package", "", "only if this is the digest of what is installed")
 	c.Flags().StringVar(&terms, "terms", "", "only if this is the digest of what the function asks for, as she function consent shows it")

@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"she/internal/access"
 	"she/internal/catalog"
 	"she/internal/hat"
+	"she/internal/vault"
 )
 
-// forgetFormer looks once which former versions of functions no grant names any more, and has the catalog forget them; their
+// forgetFormer looks once which former versions of functions no grant names any more, nor the last run of work that waits, and has the catalog forget them; their
 // packages go at the next start. It is not urgent: after each HAT it rests for as long as the look took. If one vault can't
 // be read everything stays.
 func (n *node) forgetFormer(ctx context.Context, c *catalog.Catalog, log *slog.Logger) {
@@ -51,7 +54,7 @@ func (n *node) forgetFormer(ctx context.Context, c *catalog.Catalog, log *slog.L
 			log.Warn("a former version of a function can't be forgotten", "function", f.ID, "version", f.Version, "error", err)
 			continue
 		}
-		log.Info("a former version of a function is forgotten: no grant names it", "function", f.ID, "version", f.Version, "digest", f.Digest())
+		log.Info("a former version of a function is forgotten: no grant and no run that waits names it", "function", f.ID, "version", f.Version, "digest", f.Digest())
 	}
 }
 
@@ -61,7 +64,7 @@ type named struct {
 	digest   string
 }
 
-// granted is which code the grants in force at a HAT name.
+// granted is which code the grants in force at a HAT name, and the last runs of work that waits there.
 func (n *node) granted(ctx context.Context, id string) (all []named, err error) {
 	v, release, err := n.vaults.Open(ctx, id)
 	if err != nil {
@@ -75,6 +78,24 @@ func (n *node) granted(ctx context.Context, id string) (all []named, err error) 
 	for _, s := range states {
 		if s.Enabled {
 			all = append(all, named{s.Grant.Function, s.Grant.Digest})
+		}
+		// What failed is told by the code it failed with for as long as it waits.
+		waiting := s.Ranges
+		if s.Front != nil {
+			waiting = append(slices.Clip(waiting), *s.Front)
+		}
+		for _, item := range waiting {
+			if item.Run.IsZero() {
+				continue
+			}
+			r, err := v.Run(ctx, access.Operator(), item.Run)
+			if errors.Is(err, vault.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, named{s.Grant.Function, r.Plan.Grant.Digest})
 		}
 	}
 	return all, nil

@@ -135,6 +135,7 @@ func platformCommand(data *string, passwordStdin *bool) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&hatName, "hat", "", "domain of the HAT, or its name if only one has it")
+	wantsHAT(c, &hatName)
 	c.Flags().BoolVar(&off, "off", false, "refuse its logins and tokens from now on")
 	c.Flags().BoolVar(passwordStdin, "password-stdin", false, "read its password from standard input")
 	return c

@@ -137,6 +137,8 @@ func receiptsCommand() *cobra.Command {
 	}
 	export.Flags().Int64Var(&after, "after", 0, "only entries behind this number")
 
+	wantsHAT(verify, &hatName, &file, &keyFile)
+	wantsHAT(export, &hatName)
 	c := group("receipts", "Prove and export what was done with a HAT's data", with(changing, verify), with(changing, export)) // both keep a signed head
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")

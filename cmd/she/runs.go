@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,15 +79,20 @@ func runsCommand() *cobra.Command {
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	for _, sub := range c.Commands() {
-		do := sub.RunE
-		sub.RunE = func(cmd *cobra.Command, args []string) error {
-			if hatName == "" {
-				return usageError{errors.New("--hat is missing: which HAT? See she hat list")}
-			}
-			return do(cmd, args)
-		}
+		wantsHAT(sub, &hatName)
 	}
 	return c
+}
+
+// wantsHAT has a command say so if it is not told which HAT it is about, rather than that there is no HAT "".
+func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
+	do := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if *hatName == "" && !slices.ContainsFunc(unless, func(s *string) bool { return *s != "" }) {
+			return usageError{errors.New("--hat is missing: which HAT? See she hat list")}
+		}
+		return do(cmd, args)
+	}
 }
 
 func printRuns(w io.Writer, runs []runView) {

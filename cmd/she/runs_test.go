@@ -7,16 +7,26 @@ import (
 	"testing"
 )
 
-// A command about runs that is not told which HAT says so, instead of that there is no HAT "".
-func TestRunsWantAHAT(t *testing.T) {
-	for _, args := range [][]string{
-		{"ls"}, {"show", "r"}, {"why"}, {"replay", "r"}, {"cancel", "r"}, {"skip", "r"},
-	} {
-		var out, said strings.Builder
-		code := run(context.Background(), strings.NewReader(""), &out, &said, append([]string{"runs", "--data", t.TempDir()}, args...))
-		if code != exitUsage || !strings.Contains(said.String(), "--hat is missing") {
-			t.Errorf("%v: exit %d, %q", args, code, said.String())
+// A command about a HAT that is not told which says so, instead of that there is no HAT "": every command with --hat.
+func TestCommandsWantAHAT(t *testing.T) {
+	tried := 0
+	for _, c := range leaves(rootCommand()) {
+		for _, line := range c.lines {
+			before, after, ok := strings.Cut(line, " --hat alice.localhost:7777")
+			if !ok {
+				continue
+			}
+			tried++
+			args := exampleOf(before+after, t.TempDir(), "", "f", "01900000-0000-7000-8000-000000000000", "")
+			var out, said strings.Builder
+			code := run(context.Background(), strings.NewReader(""), &out, &said, args)
+			if code != exitUsage || !strings.Contains(said.String(), "--hat is missing: which HAT? See she hat list") {
+				t.Errorf("%v: exit %d, %q", args, code, said.String())
+			}
 		}
+	}
+	if tried < 14 {
+		t.Errorf("%d command lines were tried", tried)
 	}
 }
 

@@ -22,6 +22,8 @@ func serveCommand() *cobra.Command {
 		Example: "  she serve --data /var/lib/she --listen 127.0.0.1:7777 --config she.yaml",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			hangUps, stop := catchHangUps()
+			defer stop()
 			config, err := loadServedConfig(configFile)
 			if err != nil {
 				return err
@@ -40,7 +42,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			printf(cmd.OutOrStdout(), "listening on http://%s\n", s.address)
-			return s.untilStopped(cmd.Context(), cmd.ErrOrStderr())
+			return s.untilStopped(cmd.Context(), cmd.ErrOrStderr(), hangUps)
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data directory; made if it isn't there")

@@ -284,12 +284,16 @@ func (s *server) part(name string, run func() error) {
 	})
 }
 
+// catchHangUps takes SIGHUP from now on until stop: a terminal that is closed, or somebody who expects the configuration to be
+// read again, ends no server, not while it starts either.
+func catchHangUps() (hangUps <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
+}
+
 // untilStopped serves until ctx ends or a part of the server does, and stops.
-func (s *server) untilStopped(ctx context.Context, stderr io.Writer) error {
-	// A terminal that is closed, or somebody who expects the configuration to be read again, ends no server.
-	hangUps := make(chan os.Signal, 1)
-	signal.Notify(hangUps, syscall.SIGHUP)
-	defer signal.Stop(hangUps)
+func (s *server) untilStopped(ctx context.Context, stderr io.Writer, hangUps <-chan os.Signal) error {
 	var err error
 	for serving := true; serving; {
 		select {

@@ -96,7 +96,9 @@ func serveStandIn(how string, args []string) error {
 		return err
 	}
 	fmt.Printf("listening on http://%s\n", s.address)
-	return s.untilStopped(ctx, os.Stderr)
+	hangUps, stopped := catchHangUps()
+	defer stopped()
+	return s.untilStopped(ctx, os.Stderr, hangUps)
 }
 
 // dieAt makes what ends this process at a commit, "" never; with a fourth word, the name of a file, it fills the file's

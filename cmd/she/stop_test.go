@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,4 +99,25 @@ func TestStopWhileAnEvaluationDoesNotReturn(t *testing.T) {
 	alice.Follow(s)
 	ok(alice.Until("GET", "/api/v2.6/data/out/each", regexp.MustCompile(`"n":1`)))
 	ok(nil, s.Stop())
+}
+
+// SIGHUP does not end a server that is still starting either. Its configuration is a pipe, so it waits for as long as we like.
+func TestHangUpDuringTheStart(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "she.yaml")
+	must(t, syscall.Mkfifo(pipe, 0o600))
+	cmd := exec.Command(os.Args[0], "serve", "--data", filepath.Join(t.TempDir(), "data"), "--config", pipe)
+	cmd.Env = append(os.Environ(), standInRuns+"=yes")
+	var said strings.Builder
+	cmd.Stderr = &said
+	must(t, cmd.Start())
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // it has opened it to read
+	must(t, err)
+	must(t, cmd.Process.Signal(syscall.SIGHUP))
+	_, err = w.WriteString("lisen: x\n")
+	must(t, errors.Join(err, w.Close()))
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitFailed || !strings.Contains(said.String(), `she.yaml:1: the configuration has no key "lisen"`) {
+		t.Errorf("%v, %s", err, said.String())
+	}
 }
