@@ -75,6 +75,7 @@ func (f Finder) dotnet(asked string) (Runtime, error) {
 			Version: stamp(w.version, program) + " " + filepath.Base(assembly),
 			Copies:  true,
 			Entries: true,
+			Tries:   Always,
 		}, nil
 	}
 	if crowded != nil {

@@ -66,6 +66,7 @@ func (f Finder) java(asked string) (Runtime, error) {
 			Version: stamp(m[0], program) + " " + filepath.Base(classes),
 			Copies:  true,
 			Entries: true,
+			Tries:   Always,
 		}, nil
 	}
 	if crowded != nil {

@@ -248,7 +248,7 @@ func TestCustomRuntimeIsNotCopiedButWaits(t *testing.T) {
 	t.Parallel()
 	v := openInvoker(t, invoke.Config{Images: t.TempDir()})
 	c := golambda(t)
-	c.WarmUp = []byte(`{"n":7}`)
+	c.WarmUp, c.Sample = []byte(`{"n":7}`), true
 	for _, want := range []invoke.Start{invoke.Cold, invoke.Warm, invoke.Warm} {
 		a, err := ask(t, v, c, `{"n":1}`)
 		if err != nil || a.Start != want || string(a.Log) != "seen 1\n" {
@@ -266,7 +266,7 @@ func TestInstanceThatDiesOfItsRehearsal(t *testing.T) {
 	t.Parallel()
 	v := openInvoker(t, invoke.Config{})
 	c := golambda(t)
-	c.WarmUp = []byte(`{"fail":"panic"}`)
+	c.WarmUp, c.Sample = []byte(`{"fail":"panic"}`), true
 	for _, want := range []invoke.Start{invoke.Cold, invoke.Warm, invoke.Warm} {
 		if a, err := ask(t, v, c, `{"n":1}`); err != nil || a.Start != want || a.Warmed {
 			t.Errorf("started %s, want %s, warmed %t: %v", a.Start, want, a.Warmed, err)

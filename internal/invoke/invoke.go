@@ -37,6 +37,8 @@ type Code struct {
 	// before copies of it are made and once in each instance before it waits, so that it answers sooner. It runs the
 	// author's code, and the instances keep what it left in memory; nil means no rehearsal.
 	WarmUp []byte
+	// Sample says that the author ships WarmUp, and so wants it tried where a runtime gains nothing by it as a rule.
+	Sample bool
 
 	// NoCopies has each instance started, with an INIT of its own, instead of copied from one. What a language drew before
 	// INIT and keeps for good, such as the seed of its hash tables, is then another in each.

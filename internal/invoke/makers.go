@@ -17,6 +17,9 @@ type makers struct {
 	waiting []chan struct{} // in the order of arrival
 }
 
+// idle says whether a processor is to spare.
+func (m *makers) idle() bool { return m.busy() < m.processors }
+
 // enter waits for its turn; false says that ctx ended first. Whoever entered leaves.
 func (m *makers) enter(ctx context.Context) bool {
 	in := make(chan struct{})

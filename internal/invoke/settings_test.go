@@ -128,7 +128,7 @@ func TestSettingsOfCustomRuntimes(t *testing.T) {
 	t.Parallel()
 	v := openInvoker(t, invoke.Config{Waiting: 1})
 	shell := function(t, "provided.al2023", "x", map[string]string{"bootstrap": settingsOfShell})
-	shell.WarmUp = []byte(`{}`)
+	shell.WarmUp, shell.Sample = []byte(`{}`), true
 	for range 2 {
 		if a := wantAnswer(t, v, shell, `{"a":1}`, `{"a":1}`); !strings.HasSuffix(string(a.Log), "seen {\"a\":1}\n") {
 			t.Errorf("shell: %s, log %q", a.Start, a.Log)
@@ -137,7 +137,7 @@ func TestSettingsOfCustomRuntimes(t *testing.T) {
 	}
 	c := golambda(t)
 	c.Timeout = 30 * time.Second
-	c.WarmUp = []byte(`{"do":"settings"}`)
+	c.WarmUp, c.Sample = []byte(`{"do":"settings"}`), true
 	for range 2 {
 		wantAnswer(t, v, c, `{"do":"settings"}`, `"set"`)
 		v.Settle()

@@ -49,6 +49,7 @@ type function struct {
 	copies  bool        // its instances may be copied
 	warm    []byte      // the event of its rehearsal, if it has one
 	first   *FirstEntry // another entry of its instances
+	tries   runtimes.Tries
 
 	waiting []*warmInstance
 	making  int
@@ -129,7 +130,10 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 		f = nil
 	}
 	if f == nil {
-		f = &function{key: key, program: p, start: m, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, first: c.first, copies: r.Copies && !c.NoCopies && s.images != nil, cost: time.Second}
+		f = &function{key: key, program: p, start: m, name: c.Name, version: c.Version, pkg: c.Package, warm: c.WarmUp, first: c.first, tries: r.Tries, copies: r.Copies && !c.NoCopies && s.images != nil, cost: time.Second}
+		if f.tries == runtimes.Never && c.Sample {
+			f.tries = runtimes.WhenIdle
+		}
 		switch {
 		case r.Name == runtimes.Wasm:
 			f.gaveUp = "a module is loaded anew for each event"
@@ -147,7 +151,7 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 func keyOf(c Code, p sandbox.Program, runtime, stamp string) string {
 	env := slices.Clone(p.Env)
 	slices.Sort(env)
-	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp, c.NoCopies, c.first})
+	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp, c.Sample, c.NoCopies, c.first})
 	if err != nil {
 		panic(err) // strings and numbers
 	}
@@ -414,7 +418,12 @@ func (s *stock) pauses(f *function) bool {
 	return f.pausedAt(time.Now())
 }
 
+// rehearses says whether an instance that is to wait tries an event now. Where that costs more than it saves, processors must
+// be idle.
 func (s *stock) rehearses(f *function) bool {
+	if f.tries == runtimes.Never || f.tries == runtimes.WhenIdle && !s.makers.idle() {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return (f.warm != nil || f.first != nil && f.first.WarmUp != nil) && !f.fails

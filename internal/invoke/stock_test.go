@@ -515,3 +515,34 @@ func TestMakersFollowWhatIsBusy(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoRehearses: an instance that is to wait tries an event where that saves processor time, or costs some that is idle.
+func TestWhoRehearses(t *testing.T) {
+	busy := 0
+	newStock(t, func(s *stock) { s.makers = &makers{processors: 2, busy: func() int { return busy }} }, func(t *testing.T, s *stock, b *built) {
+		for n, c := range []struct {
+			tries        runtimes.Tries
+			sample       bool
+			idle, loaded bool
+		}{
+			{runtimes.Always, false, true, true},
+			{runtimes.Always, true, true, true},
+			{runtimes.WhenIdle, false, true, false},
+			{runtimes.WhenIdle, true, true, false},
+			{runtimes.Never, false, false, false},
+			{runtimes.Never, true, true, false},
+		} {
+			code := Code{Name: "f", Package: fmt.Sprint(n), WarmUp: []byte("{}"), Sample: c.sample}
+			f := s.find(code, sandbox.Program{}, b, runtimes.Runtime{Tries: c.tries}, "")
+			for busy = range 4 {
+				if got, want := s.rehearses(f), busy < 2 && c.idle || c.loaded; got != want {
+					t.Errorf("%s, with a sample of its author's %t, %d busy of 2: rehearses %t", c.tries, c.sample, busy, got)
+				}
+			}
+			code.WarmUp = nil
+			if s.rehearses(s.find(code, sandbox.Program{}, b, runtimes.Runtime{Tries: c.tries}, "")) {
+				t.Errorf("%s rehearses without an event", c.tries)
+			}
+		}
+	})
+}

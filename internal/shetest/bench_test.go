@@ -98,6 +98,66 @@ func BenchmarkFirstRecord(b *testing.B) {
 	}
 }
 
+// BenchmarkRuns measures how many complete runs a second the machine makes, from posting a record until the derived record can
+// be read, when 20 HATs write one record after the other.
+func BenchmarkRuns(b *testing.B) {
+	bin, err := shetest.Bin()
+	must(b, err)
+	const hats = 20
+	const function = "/api/v2.6/she/function/echo"
+	dir := b.TempDir()
+	config := filepath.Join(dir, "she.yaml")
+	must(b, os.WriteFile(config, fmt.Appendf(nil, "functions:\n  - {id: echo, version: 1.0.0, package: %s, namespace: test, endpoint: out}\n",
+		filepath.Join(bin, "../functions/testdata/echo")), 0o600))
+	s := &shetest.Server{Data: filepath.Join(dir, "data"), Config: config}
+	var clients []*shetest.Client
+	for n := range hats {
+		_, err := s.CreateHAT(fmt.Sprintf("bench%d", n))
+		must(b, err)
+	}
+	must(b, s.Start())
+	defer func() {
+		if err := s.Stop(); err != nil {
+			b.Error(err)
+		}
+	}()
+	for n := range hats {
+		c := s.Client(fmt.Sprintf("bench%d", n))
+		must(b, c.Login())
+		_, err := c.Until("GET", function, regexp.MustCompile(`"available":true`))
+		must(b, err)
+		_, err = c.Must("GET", function+"/enable", nil)
+		must(b, err)
+		clients = append(clients, c)
+	}
+	next := 0
+	round := func() {
+		next++
+		failed := make(chan error, hats)
+		for _, c := range clients {
+			go func() {
+				_, err := c.Must("POST", "/api/v2.6/data/test/in", fmt.Appendf(nil, `{"n":%d}`, next))
+				if err == nil {
+					_, err = c.Until("GET", "/api/v2.6/data/test/out?take=1&ordering=descending", regexp.MustCompile(`"n":`+strconv.Itoa(next)+`}`))
+				}
+				failed <- err
+			}()
+		}
+		for range clients {
+			must(b, <-failed)
+		}
+	}
+	round() // copies are there then
+	var took time.Duration
+	for b.Loop() {
+		began := time.Now()
+		round()
+		took += time.Since(began)
+	}
+	b.ReportMetric(hats*float64(b.N)/took.Seconds(), "runs/s")
+	b.ReportMetric(0, "ns/op")
+}
+
 // lastRun is what the figures of a function's newest run add up to.
 func lastRun(b *testing.B, c *shetest.Client, function string) (sum time.Duration) {
 	b.Helper()
