@@ -90,10 +90,7 @@ func (t *tx) saveRange(function int64, g *backlog.Item) error {
 	if err != nil {
 		return err
 	}
-	var n, only, under, beyond any
-	if g.Number != 0 {
-		n = g.Number
-	}
+	var only, under, beyond any
 	if g.Part.Only != nil {
 		names := make([]string, len(g.Part.Only))
 		for i, e := range g.Part.Only {
@@ -107,12 +104,29 @@ func (t *tx) saveRange(function int64, g *backlog.Item) error {
 	if g.Part.Beyond != nil {
 		beyond = g.Part.Beyond.ID
 	}
-	return t.Get(t.ctx, `REPLACE INTO ranges (n, function, after, only, made_since, made_before, aside, replaces, from_date, last_execution,
-		upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run, under, beyond, outages)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n`,
-		[]any{n, function, int64(g.After), only, micros(g.Part.Since), micros(g.Part.Before), g.Aside, runBytes(g.Replaces), micros(g.From), micros(g.Executed), int64(g.Upto),
-			g.Oldest.UnixMicro(), micros(g.NotBefore), g.Attempt, faultText(g.Fault), g.Parked, g.Replay, chain, g.Most, runBytes(g.Run), under, beyond, g.Outages}, &g.Number)
+	row := []any{
+		function, int64(g.After), only, micros(g.Part.Since), micros(g.Part.Before), g.Aside, runBytes(g.Replaces),
+		micros(g.From), micros(g.Executed), int64(g.Upto), g.Oldest.UnixMicro(), micros(g.NotBefore), g.Attempt,
+		faultText(g.Fault), g.Parked, g.Replay, chain, g.Most, runBytes(g.Run), under, beyond, g.Outages,
+	}
+	if g.Number == 0 {
+		return t.Get(t.ctx, newRange, row, &g.Number)
+	}
+	changed, err := t.Exec(t.ctx, changedRange, append(row, g.Number)...)
+	if err == nil && changed != 1 {
+		err = fmt.Errorf("%w: range %d is gone", vault.ErrDamaged, g.Number)
+	}
+	return err
 }
+
+const newRange = `INSERT INTO ranges (function, after, only, made_since, made_before, aside, replaces, from_date,
+		last_execution, upto, since, not_before, attempt, fault, parked, replay, chain, most, last_run, under, beyond, outages)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n`
+
+const changedRange = `UPDATE ranges SET function = ?, after = ?, only = ?, made_since = ?, made_before = ?, aside = ?,
+		replaces = ?, from_date = ?, last_execution = ?, upto = ?, since = ?, not_before = ?, attempt = ?, fault = ?, parked = ?,
+		replay = ?, chain = ?, most = ?, last_run = ?, under = ?, beyond = ?, outages = ?
+	WHERE n = ?`
 
 func formerOf(grant access.GrantID) *plan.FormerGrant {
 	if grant == 0 {

@@ -10,7 +10,8 @@ import (
 
 // changedRun gives the run the next number of change. The one it had is gone: who missed it sees the state of now.
 func (t *tx) changedRun(id hat.RunID) error {
-	_, err := t.Exec(t.ctx, "REPLACE INTO run_changes (n, run) VALUES ((SELECT coalesce(max(n), 0) + 1 FROM run_changes), ?)", id.Bytes())
+	_, err := t.Exec(t.ctx, `INSERT INTO run_changes (n, run) VALUES ((SELECT coalesce(max(n), 0) + 1 FROM run_changes), ?)
+		ON CONFLICT (run) DO UPDATE SET n = excluded.n`, id.Bytes())
 	return err
 }
 

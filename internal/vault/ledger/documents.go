@@ -137,7 +137,7 @@ func (t *tx) countDebit(id string, body []byte) error {
 		return err
 	}
 	for _, name := range d.BundleNames() {
-		if _, err := t.Exec(t.ctx, "INSERT OR IGNORE INTO debit_bundles (name, debit) VALUES (?, ?)", name, id); err != nil {
+		if _, err := t.Exec(t.ctx, "INSERT INTO debit_bundles (name, debit) VALUES (?, ?) ON CONFLICT DO NOTHING", name, id); err != nil {
 			return err
 		}
 	}

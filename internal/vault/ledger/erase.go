@@ -128,7 +128,7 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 	}
 	p := piece{t: t}
 	if endpoint.Valid {
-		const which = " WHERE r.endpoint = ? AND r.born <= ? AND (?3 IS NULL OR r.user = ?3) ORDER BY "
+		const which = " WHERE r.endpoint = ? AND r.born <= ? AND (CAST(?3 AS INTEGER) IS NULL OR r.user = ?3) ORDER BY "
 		err = p.add(recordsToErase+which+"r.born LIMIT ?4", false, endpoint, upto, writer, pieceRecords)
 		if err == nil && !p.full {
 			err = p.add(supersededToErase+which+"r.n LIMIT ?4", true, endpoint, upto, writer, pieceRecords)

@@ -117,7 +117,7 @@ func bornIn(field int64, ranges []keyRange) (query string, args []any) {
 // countKeys counts up to limit.
 func (s *source) countKeys(ctx context.Context, field int64, ranges []keyRange, limit int) (n int, err error) {
 	query, args := bornIn(field, ranges)
-	err = s.conn.Get(ctx, "SELECT count(*) FROM ("+query+" LIMIT ?)", append(args, limit), &n)
+	err = s.conn.Get(ctx, "SELECT count(*) FROM ("+query+" LIMIT ?) found", append(args, limit), &n)
 	return n, err
 }
 
@@ -195,25 +195,25 @@ func (s *source) inOrder(ctx context.Context, w way, want bundle.Want) bundle.St
 // keys only, since the records of one may have to be put in order.
 func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from, before []byte, skipped int, err error) {
 	from, before = firstKey, beyondKeys
-	at, passed := "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key, born LIMIT 1 OFFSET ?",
-		"SELECT count(*) FROM field_keys WHERE field = ?1 AND key >= ?2 AND key < ?3"
+	at := "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key, born LIMIT 1 OFFSET ?"
 	if want.Order.Descending {
-		at, passed = "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key DESC, born DESC LIMIT 1 OFFSET ?",
-			"SELECT count(*) FROM field_keys WHERE field = ?1 AND key > ?3"
+		at = "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key DESC, born DESC LIMIT 1 OFFSET ?"
 	}
+	passed, bounds := "SELECT count(*) FROM field_keys WHERE field = ? AND key >= ? AND key < ?", []any{field, firstKey, beyondKeys}
 	var key []byte
 	err = s.conn.Get(ctx, at, []any{field, firstKey, want.Skip}, &key)
-	if errors.Is(err, sql.ErrNoRows) {
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
 		// Only records without a value are left. They are behind all keys in both directions.
-		from, before, key, err = beyondKeys, beyondKeys, beyondKeys, nil
-		passed = "SELECT count(*) FROM field_keys WHERE field = ?1 AND key >= ?2 AND key < ?3"
-	} else if want.Order.Descending {
+		from, before, err = beyondKeys, beyondKeys, nil
+	case want.Order.Descending:
 		before = after(key)
-	} else {
-		from = key
+		passed, bounds = "SELECT count(*) FROM field_keys WHERE field = ? AND key > ?", []any{field, key}
+	default:
+		from, bounds[2] = key, key
 	}
 	if err == nil {
-		err = s.conn.Get(ctx, passed, []any{field, firstKey, key}, &skipped)
+		err = s.conn.Get(ctx, passed, bounds, &skipped)
 	}
 	return from, before, skipped, err
 }

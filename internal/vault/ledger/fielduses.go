@@ -149,7 +149,7 @@ func (t *tx) chooseFields() error {
 	}
 	for p, n := range have {
 		if !kept[p] {
-			if _, err := t.Exec(t.ctx, "UPDATE fields SET gone = 1 WHERE n = ?", n); err != nil {
+			if _, err := t.Exec(t.ctx, "UPDATE fields SET gone = TRUE WHERE n = ?", n); err != nil {
 				return err
 			}
 		}
@@ -160,7 +160,7 @@ func (t *tx) chooseFields() error {
 		}
 		// What is stored from now on gets its key at once. What is stored already gets it from build, if there is any.
 		if _, err := t.Exec(t.ctx, `INSERT INTO fields (endpoint, path, built, behind, cut, gone) VALUES
-			(?1, ?2, CASE WHEN EXISTS (SELECT 1 FROM records WHERE endpoint = ?1) THEN 0 ELSE ?3 END, ?3, 0, 0)`,
+			(?1, ?2, CASE WHEN EXISTS (SELECT 1 FROM records WHERE endpoint = ?1) THEN 0 ELSE CAST(?3 AS INTEGER) END, ?3, 0, FALSE)`,
 			p.endpoint, p.path, int64(t.seq)); err != nil {
 			return err
 		}

@@ -152,8 +152,12 @@ func (t *tx) saveFront(function int64, p *backlog.Item) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.Exec(t.ctx, `REPLACE INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run, outages)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err = t.Exec(t.ctx, `INSERT INTO pending (function, upto, since, not_before, attempt, fault, parked, replay, chain, tried, most, last_run, outages)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (function) DO UPDATE SET upto = excluded.upto, since = excluded.since, not_before = excluded.not_before,
+			attempt = excluded.attempt, fault = excluded.fault, parked = excluded.parked, replay = excluded.replay,
+			chain = excluded.chain, tried = excluded.tried, most = excluded.most, last_run = excluded.last_run,
+			outages = excluded.outages`,
 		function, int64(p.Upto), p.Oldest.UnixMicro(), micros(p.NotBefore), p.Attempt, faultText(p.Fault), p.Parked, p.Replay, chain,
 		int64(p.Tried), p.Most, runBytes(p.Run), p.Outages)
 	return err
@@ -229,7 +233,8 @@ func (t *tx) stored(q *backlog.Question) (all []backlog.Stored, err error) {
 	for _, e := range q.Endpoints {
 		// One record for each chain of writers is as good as all of them.
 		err := t.Each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
-			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND (r.created >= ? OR r.born >= ?) AND r.created >= ? AND r.created < ? GROUP BY r.chain`,
+			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND (r.created >= ? OR r.born >= ?) AND r.created >= ? AND r.created < ?
+			GROUP BY r.chain, c.path ORDER BY r.chain`,
 			[]any{
 				e.String(), int64(q.After), e.String(), int64(q.After), int64(upto),
 				sinceMicros(q.Since), ahead, sinceMicros(q.Part.Since), before,
@@ -323,7 +328,7 @@ func (v *Vault) Agree(
 			return err
 		}
 		if isNew {
-			err = t.Get(t.ctx, `INSERT INTO functions (id, granted, enabled, cursor, epoch) VALUES (?, ?, 1, 0, 0) RETURNING n`,
+			err = t.Get(t.ctx, `INSERT INTO functions (id, granted, enabled, cursor, epoch) VALUES (?, ?, TRUE, 0, 0) RETURNING n`,
 				[]any{g.Function.String(), given}, &f.n)
 		} else {
 			f, err = t.inFlight(f)

@@ -89,7 +89,7 @@ func Create(ctx context.Context, w Writer, id string, now time.Time, owner vault
 	if !isOwner(owner) {
 		return fmt.Errorf("user %s has not the role %s", owner.ID, access.TitleOwner)
 	}
-	_, err := w.Exec(ctx, "INSERT INTO hat (one, id, created, seq, receipts, head) VALUES (1, ?, ?, 0, 0, ?)",
+	_, err := w.Exec(ctx, "INSERT INTO hat (id, created, seq, receipts, head) VALUES (?, ?, 0, 0, ?)",
 		id, now.UnixMicro(), make([]byte, len(receipt.Digest{})))
 	if err != nil {
 		return err

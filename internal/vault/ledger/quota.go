@@ -11,9 +11,10 @@ import (
 )
 
 // usedQuery finds runs by the time they were claimed, which their plan tells to the second and further. A chain that was
-// stopped has no figures and was never planned. COALESCE: a run in flight has none yet.
-const usedQuery = `SELECT count(*), COALESCE(sum(COALESCE(json_extract(stats, '$.timing.bundle'), 0) +
-	COALESCE(json_extract(stats, '$.timing.query'), 0) + COALESCE(json_extract(stats, '$.timing.process'), 0)), 0)
+// stopped has no figures and was never planned. coalesce: a run in flight has none yet.
+const usedQuery = `SELECT count(*), coalesce(sum(coalesce(CAST(json_extract(stats, '$.timing.bundle') AS INTEGER), 0) +
+	coalesce(CAST(json_extract(stats, '$.timing.query') AS INTEGER), 0) +
+	coalesce(CAST(json_extract(stats, '$.timing.process') AS INTEGER), 0)), 0)
 	FROM runs WHERE function = ? AND id >= ? AND json_extract(plan, '$.claimed') >= ? AND json_extract(plan, '$.claimed') < ?
 	AND state <> ? AND (state = ? OR stats IS NOT NULL)`
 
@@ -38,7 +39,7 @@ func usedOf(ctx context.Context, c Reader, f hat.FunctionID, from time.Time) (u 
 // Parked: see vault.Work.
 func (v *Vault) Parked(ctx context.Context) (parked, stalled int, err error) {
 	err = v.rows.Read(ctx, func(c Reader) error {
-		return c.Get(ctx, `SELECT COALESCE(sum(parked), 0), COALESCE(sum(NOT parked AND json_extract(fault, '$.who') = ?), 0)
+		return c.Get(ctx, `SELECT count(CASE WHEN parked THEN 1 END), count(CASE WHEN NOT parked AND json_extract(fault, '$.who') = ? THEN 1 END)
 			FROM (SELECT function, parked, fault FROM pending UNION ALL SELECT function, parked, fault FROM ranges) w
 			JOIN functions f ON f.n = w.function WHERE f.enabled AND (parked OR fault IS NOT NULL)`, []any{string(hat.Operator)}, &parked, &stalled)
 	})

@@ -17,7 +17,7 @@ import (
 )
 
 const runColumns = `SELECT r.id, r.state, r.plan, g.body, r.ended, r.fault, r.stats, r.asked, r.read_ids, r.duplicates,
-	(SELECT max(run) FROM generations WHERE replaced = r.id) FROM runs r JOIN grants g ON g.n = r.granted `
+	(SELECT run FROM generations WHERE replaced = r.id ORDER BY run DESC LIMIT 1) FROM runs r JOIN grants g ON g.n = r.granted `
 
 // Runs: see vault.Runs. A limit of 0 or less means 100.
 func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (all []vault.Run, err error) {

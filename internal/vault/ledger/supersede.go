@@ -189,9 +189,9 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 		if len(w.ids) == 0 {
 			return nil
 		}
-		query = columns + `JOIN chains c ON c.n = r.chain WHERE e.name = ? AND r.run <> ? AND (c.path = ? OR c.path LIKE ?) ORDER BY r.born`
+		query = columns + `JOIN chains c ON c.n = r.chain WHERE e.name = ? AND r.run <> ? AND (c.path = ? OR substr(c.path, length(c.path) - length(?4) + 1) = ?4) ORDER BY r.born`
 		id := f.Grant.Function.String()
-		args = []any{f.Grant.Output.String(), p.Run.Bytes(), id, "% " + id}
+		args = []any{f.Grant.Output.String(), p.Run.Bytes(), id, " " + id}
 	case p.Replaces.IsZero() || p.Upto < planned.Upto:
 		return nil
 	default:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -165,7 +166,7 @@ func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func
 		if err := room(size); err != nil {
 			return err
 		}
-		u, err := v.user(ctx, "username = ? AND octet_length(username) + octet_length(roles) <= ?", name, size)
+		u, err := v.user(ctx, "username = ? AND octet_length(username) + octet_length(roles) <= CAST(? AS INTEGER)", name, size)
 		if errors.Is(err, vault.ErrNotFound) {
 			continue // renamed, or given more meanwhile: room was not asked for that
 		} else if err != nil {
@@ -179,10 +180,18 @@ func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func
 
 // PasswordCost: see vault.Users. A hash is "$2a$12$" and what follows, 60 bytes.
 func (v *Vault) PasswordCost(ctx context.Context) (cost int, err error) {
-	const highest = `SELECT COALESCE(MAX(CAST(substr(password, 5, 2) AS INTEGER)), 0) FROM users
-		WHERE length(password) = 60 AND substr(password, 1, 2) = CAST('$2' AS BLOB)`
-	err = v.rows.Read(ctx, func(c Reader) error { return c.Get(ctx, highest, nil, &cost) })
-	return cost, err
+	const highest = `SELECT substr(password, 5, 2) AS cost FROM users WHERE length(password) = 60 AND substr(password, 1, 2) = ?
+		AND substr(password, 5, 1) BETWEEN ?2 AND ?3 AND substr(password, 6, 1) BETWEEN ?2 AND ?3 ORDER BY cost DESC LIMIT 1`
+	var digits []byte
+	err = v.rows.Read(ctx, func(c Reader) error {
+		return c.Get(ctx, highest, []any{[]byte("$2"), []byte("0"), []byte("9")}, &digits)
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	} else if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(string(digits))
 }
 
 const userColumns = "SELECT id, username, password, roles, enabled, tokens_from FROM users "

@@ -66,7 +66,7 @@ func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
 const dueQuery = `SELECT f.id, w.not_before, w.since,
 		NOT w.parked AND NOT EXISTS (SELECT 1 FROM leases l JOIN runs r ON r.id = l.run
 			WHERE l.function = f.n AND l.life = ?1 AND l.expires > ?2 AND json_extract(r.plan, '$.claimed') < ?3),
-		ifnull(f.last_execution > ?2, 0) OR NOT w.parked AND (ifnull(w.not_before > ?2, 0) OR w.since > ?2)
+		coalesce(f.last_execution > ?2, FALSE) OR NOT w.parked AND (coalesce(w.not_before > ?2, FALSE) OR w.since > ?2)
 	FROM (SELECT function, not_before, since, parked FROM pending
 		UNION ALL SELECT function, not_before, since, parked FROM ranges WHERE NOT parked) w
 	JOIN functions f ON f.n = w.function WHERE f.enabled ORDER BY f.id, w.not_before`
