@@ -54,6 +54,7 @@ var table = map[string][]string{
 	"vault":           concat(words, decisions),
 	"vault/ledger":    concat(words, decisions, []string{"vault"}), // what the rows mean, on any store of rows
 	"vault/sqlite":    {"plan", "vault", "vault/ledger"},           // rows of SQLite: no word of what they mean
+	"vault/dialect":   {},                                          // texts of statements alone
 	"vault/vaulttest": concat(words, decisions, []string{"vault", "backlog/backlogtest"}),
 	"directory":       words,
 	"catalog":         concat(words, []string{"contract", "bundle"}),

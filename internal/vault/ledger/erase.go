@@ -45,14 +45,14 @@ func (t *tx) large(gone, superseded []stored) (bool, error) {
 
 // links is in how many groups a record is, and one more than a piece has at the most.
 func (t *tx) links(born int64) (n int, err error) {
-	err = t.Get(t.ctx, "SELECT count(*) FROM (SELECT 1 FROM members WHERE record = ? LIMIT ?)", []any{born, pieceLinks + 1}, &n)
+	err = t.Get(t.ctx, "SELECT count(*) FROM (SELECT 1 FROM members WHERE record = ? LIMIT ?) found", []any{born, pieceLinks + 1}, &n)
 	return n, err
 }
 
 // unlink takes a record out of a piece's number of its groups.
 func (t *tx) unlink(born int64) error {
 	var upto int64
-	err := t.Get(t.ctx, "SELECT max(grp) FROM (SELECT grp FROM members WHERE record = ? ORDER BY grp LIMIT ?)", []any{born, pieceLinks}, &upto)
+	err := t.Get(t.ctx, "SELECT max(grp) FROM (SELECT grp FROM members WHERE record = ? ORDER BY grp LIMIT ?) found", []any{born, pieceLinks}, &upto)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ const (
 	MaxKey, MaxCut, MaxPickedLazily = maxKey, maxCut, maxPickedLazily
 	MaxTie, MaxTieBytes, MinSkip    = maxTie, maxTieBytes, minSkip
 	MaxFields, MaxFieldsAt          = maxFields, maxFieldsAt
+	PieceLinks                      = pieceLinks
 )
 
 var (

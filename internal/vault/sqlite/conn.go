@@ -48,7 +48,8 @@ type conn struct {
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
 	// reading: a reader has it, and nothing may be written.
-	reading bool
+	reading  bool
+	prepared func(statement string) // Options.AtPrepare
 }
 
 var errReading = errors.New("a statement that writes, among those of a reader")
@@ -77,6 +78,9 @@ func (c *conn) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 		return nil, err
 	}
 	c.stmts[query] = s
+	if c.prepared != nil {
+		c.prepared(query)
+	}
 	return s, nil
 }
 
@@ -146,6 +150,8 @@ type conns struct {
 	db    *sql.DB
 	slots chan struct{} // full while maxReaders have one
 
+	prepared func(statement string) // Options.AtPrepare
+
 	mu      sync.Mutex
 	idle    []*conn
 	written *conn // the one that wrote last: the others have to read anew what it changed
@@ -157,8 +163,8 @@ const (
 	maxIdle    = 2 // for one who reads beside one who writes
 )
 
-func newConns(db *sql.DB) *conns {
-	return &conns{db: db, slots: make(chan struct{}, maxReaders)}
+func newConns(db *sql.DB, prepared func(statement string)) *conns {
+	return &conns{db: db, slots: make(chan struct{}, maxReaders), prepared: prepared}
 }
 
 // reader is a connection to read with, until give.
@@ -210,7 +216,11 @@ func (p *conns) take(ctx context.Context, written bool) (*conn, error) {
 	}
 	p.mu.Unlock()
 	// A connection outlives the request that happens to need it first.
-	return newConn(context.WithoutCancel(ctx), p.db)
+	c, err := newConn(context.WithoutCancel(ctx), p.db)
+	if err == nil {
+		c.prepared = p.prepared
+	}
+	return c, err
 }
 
 func (p *conns) put(c *conn, broken bool) {

@@ -82,7 +82,7 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*fil
 	f.vault = ledger.New(f, ledger.Setup{ID: id, Life: o.Life, Now: o.Now, Held: o.Storage, Observe: o.Observe})
 	f.keeper = f.vault.Keeper()
 	f.db.SetMaxIdleConns(-1)
-	f.conns = newConns(f.db)
+	f.conns = newConns(f.db, o.AtPrepare)
 	// The opening is not one caller's: another may be waiting for the same vault.
 	ctx = context.WithoutCancel(ctx)
 	interrupted, err := f.begin(ctx)

@@ -46,6 +46,8 @@ type Options struct {
 	AtCommit func(ops []string, persisted bool) error
 	// Observe: see ledger.Setup.
 	Observe func(op string, took time.Duration, err error)
+	// AtPrepare, for tests, is called with each statement that is prepared, by the goroutine that needs it.
+	AtPrepare func(statement string)
 }
 
 // A Store is a folder of vaults, of which a bounded number is open. One process at a time may use the folder: package
@@ -240,6 +242,7 @@ func (s *Store) addOwner(ctx context.Context, path, id string, owner vault.User)
 		if _, err := c.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return err
 		}
+		c.prepared = s.o.AtPrepare
 		if err := ledger.Create(ctx, c, id, s.o.Now(), owner); err != nil {
 			return err
 		}
