@@ -10,7 +10,7 @@ GOFLAGS_STATIC := -ldflags=-s\ -w
 STATICCHECK := go tool staticcheck
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # AWS's own reading and writing of values in Java: part of the binary, and not of this repository.
 SERIALIZATION := runtimes/java/lib/aws-lambda-java-serialization.jar
@@ -55,16 +55,52 @@ deps: ## install what the tests need (Debian, as root)
 	@.ci/deps
 	@.ci/dotnet
 
-check: build ## format, vet, staticcheck, architecture, race tests: run before each commit
+# What each package's tests need. What is in no list needs nothing and has goroutines: its tests are raced in full.
+SANDBOX_TESTS := ./internal/doctor ./internal/sandbox/...
+LANGUAGE_TESTS := ./functions ./internal/invoke
+STORY_TESTS := ./cmd/she ./internal/shetest
+DATABASE_TESTS := ./internal/bundle ./internal/jsonb ./internal/pgtime ./internal/textsearch
+# Functions of their arguments: millions of random steps, and nothing for the race detector to see in them.
+PURE_TESTS := $(addprefix ./internal/,access backlog contract debit feed fuel hat plan receipt sample trigger)
+UNRACED_TESTS := $(PURE_TESTS) $(DATABASE_TESTS) $(SANDBOX_TESTS) $(LANGUAGE_TESTS) $(STORY_TESTS)
+RACED_TESTS = $(filter-out $(shell go list $(UNRACED_TESTS)),$(shell go list ./...))
+
+GO_TEST := SHE_TEST_ALL=1 go test -vet=off -count=1 -timeout 30m
+GO_RACE := CGO_ENABLED=1 go test -vet=off -race -timeout 30m
+
+lint: build
 	@out="$$(gofmt -l $$(git ls-files '*.go' | grep -v testdata))"; [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
 	@go vet ./...
 	@$(STATICCHECK) ./...
-	@CGO_ENABLED=1 go test -vet=off -race -short ./...
 
-test: deps check functions clients functions-test ## everything: real sandboxes, databases, clients
+check: lint ## any machine, before each commit: format, vet, staticcheck, architecture, all short tests with the race detector
+	@$(GO_RACE) -short ./...
+
+test-race: build ## any machine: all tests of what has goroutines and needs no sandbox, with the race detector
+	@$(GO_RACE) -count=1 $(RACED_TESTS)
+
+test-pure: ## any machine: all tests of packages that are functions of their arguments
+	@$(GO_TEST) $(PURE_TESTS)
+
+test-databases: ## PostgreSQL 15: the query language beside the database whose semantics it has
+	@$(GO_TEST) $(DATABASE_TESTS)
+
+test-sandbox: build ## root, and gVisor's needs: the walls, from inside and outside
+	@go -C cmd/runsc vet ./... && go -C cmd/runsc test -vet=off ./...
+	@$(GO_TEST) $(SANDBOX_TESTS)
+
+test-languages: build functions functions-test ## root, and Node.js, Python, Java, .NET, Rust and clang: functions in each language
+	@$(GO_TEST) ./internal/invoke
+
+test-stories: build functions clients ## root, Node.js and the functions: the real server, over its command line and HTTP
+	@$(GO_TEST) $(STORY_TESTS)
+
+# Every stage, and no test twice but the short ones that are raced as well. What waits for sandboxes runs side by side.
+test: deps lint functions clients functions-test test-race ## everything, nothing is skipped: all stages
+	@$(GO_RACE) -short $(UNRACED_TESTS)
 	@go -C bench vet ./...
 	@go -C cmd/runsc vet ./... && go -C cmd/runsc test -vet=off ./...
-	@SHE_TEST_ALL=1 go test -vet=off -count=1 -timeout 30m ./...
+	@$(GO_TEST) $(filter-out ./functions,$(UNRACED_TESTS))
 
 test-cgroup2: ## boot Debian 12 with cgroups of version 2 alone, emulated; run the doctor and the tests of cgroups there (STEPS="sandboxes modules server memory": those)
 	@.ci/cgroup2 $(STEPS)
@@ -76,4 +112,4 @@ bench: build functions ## measure, beside peers in the same run
 clean: ## remove what was built
 	@rm -rf bin .cache
 
-.PHONY: help build demo deps check test test-cgroup2 bench clean
+.PHONY: help build demo deps lint check test test-race test-pure test-databases test-sandbox test-languages test-stories test-cgroup2 bench clean

@@ -1,10 +1,12 @@
 package internal_test
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -45,5 +47,40 @@ func TestStoriesAreShort(t *testing.T) {
 	})
 	if err != nil || seen < 500 {
 		t.Fatalf("%d stories, %v", seen, err)
+	}
+}
+
+// CONTRIBUTING.md names each stage of the Makefile, and each path of a stage's list is there.
+func TestStagesAreListed(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	contributing, err := os.ReadFile("../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stages := regexp.MustCompile(`(?m)^((?:check|test|bench)[a-z0-9-]*):.*## `).FindAllSubmatch(makefile, -1)
+	if len(stages) < 8 {
+		t.Errorf("only %d stages", len(stages))
+	}
+	for _, m := range stages {
+		if !bytes.Contains(contributing, []byte("\n| `make "+string(m[1])+"` | ")) {
+			t.Errorf("CONTRIBUTING.md has no row for make %s", m[1])
+		}
+	}
+	for _, list := range regexp.MustCompile(`(?m)^[A-Z]+_TESTS := (.*)$`).FindAllSubmatch(makefile, -1) {
+		prefix, names := "", string(list[1])
+		if m := regexp.MustCompile(`^\$\(addprefix (.*),(.*)\)$`).FindStringSubmatch(names); m != nil {
+			prefix, names = m[1], strings.ReplaceAll(m[2], ",", " ")
+		}
+		for _, name := range strings.Fields(names) {
+			if strings.HasPrefix(name, "$") {
+				continue // another list
+			}
+			if _, err := os.Stat(filepath.Join("..", strings.TrimSuffix(prefix+name, "/..."))); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
