@@ -11,10 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
-	"she/internal/agreement"
-	"she/internal/engine"
 	"she/internal/hat"
-	"she/internal/vault"
+	"she/internal/httpapi"
 )
 
 func consentCommand(data *string) *cobra.Command {
@@ -30,7 +28,7 @@ func consentCommand(data *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var c access.Consent
 			if err := ask(cmd.Context(), *data, "", http.MethodGet, functionPath(hatName, args[0])+"/consent", nil, &c); err != nil {
-				return err
+				return ofFunction(args[0], err)
 			}
 			return show(cmd, c, func(w io.Writer) { printConsent(w, c) })
 		},
@@ -66,6 +64,7 @@ func enableCommand(data *string) *cobra.Command {
 			}
 			defer m.close()
 			request := enableRequest{Window: window, Package: pkg}
+			path := functionPath(hatName, args[0])
 			if terms != "" {
 				if request.Terms, err = hat.ParseTermsDigest(terms); err != nil {
 					return usageError{err}
@@ -73,20 +72,25 @@ func enableCommand(data *string) *cobra.Command {
 			} else if !passwordStdin {
 				// Who types the password has read what it is for.
 				var c access.Consent
-				if err := m.call(cmd.Context(), http.MethodGet, functionPath(hatName, args[0])+"/consent", nil, &c); err != nil {
-					return err
+				if err := m.call(cmd.Context(), http.MethodGet, path+"/consent", nil, &c); err != nil {
+					return ofFunction(args[0], err)
 				}
 				printConsent(cmd.ErrOrStderr(), c)
 				if c.Asks != nil {
 					request.Terms = c.Asks.Digest
 				}
 			}
-			if request.Password, err = readPassword(cmd, passwordStdin); err != nil {
+			password, err := readPassword(cmd, passwordStdin)
+			if err != nil {
 				return err
 			}
 			var c access.Consent
-			if err := m.call(cmd.Context(), http.MethodPost, functionPath(hatName, args[0])+"/enable", request, &c); err != nil {
-				return err
+			err = m.as(password).call(cmd.Context(), http.MethodPost, path+"/enable", request, &c)
+			if p := (&problemError{}); errors.As(err, &p) && p.Title == httpapi.TermsChanged {
+				return fmt.Errorf("%w; she function consent %s shows the present ones", access.ErrTermsChanged, args[0])
+			}
+			if err != nil {
+				return ofFunction(args[0], err)
 			}
 			return show(cmd, c, func(w io.Writer) { printConsent(w, c) })
 		},
@@ -100,14 +104,21 @@ func enableCommand(data *string) *cobra.Command {
 	return c
 }
 
+// ofFunction names the function that nobody knows.
+func ofFunction(id string, err error) error {
+	if p := (&problemError{}); errors.As(err, &p) && p.Title == httpapi.FunctionNotFound {
+		return fmt.Errorf("no function %s is installed here or was ever switched on; see she function list", id)
+	}
+	return err
+}
+
 func functionPath(hatName, function string) string {
-	return hatPath(hatName) + "/functions/" + url.PathEscape(function)
+	return ownPath(hatName) + "/functions/" + url.PathEscape(function)
 }
 
 type enableRequest struct {
-	Password string `json:"password"`
-	Window   string `json:"window,omitempty"`
-	Package  string `json:"package,omitempty"`
+	Window  string `json:"window,omitempty"`
+	Package string `json:"package,omitempty"`
 	// Terms are those the owner has read; zero: those this socket showed last.
 	Terms hat.TermsDigest `json:"terms,omitzero"`
 }
@@ -202,115 +213,4 @@ func printTerms(w io.Writer, t access.Terms) {
 	if t.Given != "" {
 		printf(w, "  given    %s\n", t.Given)
 	}
-}
-
-// consent answers with what a function asks for and was granted at a HAT.
-func (n *node) consent(r *http.Request) (any, error) {
-	h, v, release, err := n.open(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	asked, state, err := n.terms(r, v)
-	if err != nil {
-		return nil, err
-	}
-	if asked != nil {
-		id, terms := asked.Function.String(), access.TermsOf(*asked).Digest
-		n.agreements.DidShow(socketLogin(h.ID), agreement.Function, id, terms, n.agreements.Changed(agreement.Function, id, terms))
-	}
-	return consentOf(r, asked, state)
-}
-
-// socketLogin stands for whoever may reach the management socket, which knows no logins.
-func socketLogin(hatID string) agreement.Login { return agreement.Login{HAT: hatID, ID: "socket"} }
-
-// agreed says whether a command agrees to what the function asks for now: what it names, or what was shown here last.
-func (n *node) agreed(hatID string, named hat.TermsDigest, asked access.Grant) error {
-	id, terms := asked.Function.String(), access.TermsOf(asked).Digest
-	changed := n.agreements.Changed(agreement.Function, id, terms)
-	if err := n.agreements.Agree(socketLogin(hatID), agreement.Function, id, named, terms, changed); err != nil {
-		return fmt.Errorf("%w; she function consent %s shows the present ones", err, id)
-	}
-	return nil
-}
-
-// enable agrees for the owner, who proves it with the password.
-func (n *node) enable(r *http.Request) (any, error) {
-	req, err := requestOf[enableRequest](r)
-	if err != nil {
-		return nil, err
-	}
-	h, v, release, err := n.open(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	owner, err := n.provenOwner(r, v, req.Password, "only the owner can agree")
-	if err != nil {
-		return nil, err
-	}
-	asked, _, err := n.terms(r, v)
-	if err != nil {
-		return nil, err
-	}
-	if asked == nil {
-		return nil, errors.New("the function has not said yet what it asks for; a running server knows")
-	}
-	if req.Package != "" && req.Package != asked.Digest {
-		return nil, errors.New("another package is installed by now; read again what it asks for")
-	}
-	var start access.Start
-	if req.Window != "" {
-		if start, err = access.ParseStart(req.Window); err != nil {
-			return nil, err
-		}
-	}
-	if err := n.agreed(h.ID, req.Terms, *asked); err != nil {
-		return nil, err
-	}
-	given, err := v.Agree(r.Context(), owner, asked.Function, func(saved *vault.FunctionState) (access.Grant, error) {
-		grant := *asked
-		if saved != nil {
-			grant.Since = saved.Grant.Since
-		}
-		grant.Since = start.Since(grant.Given, grant.Since)
-		return grant, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	n.runner.Wake(h.ID)
-	return consentOf(r, asked, &given)
-}
-
-// terms are what the installed version asks for, nil if it is not known, and what was granted, nil if nothing was.
-func (n *node) terms(r *http.Request, v vault.Vault) (asked *access.Grant, state *vault.FunctionState, err error) {
-	id, err := hat.ParseFunctionID(r.PathValue("function"))
-	if err != nil {
-		return nil, nil, err
-	}
-	saved, err := v.Function(r.Context(), access.Operator(), id)
-	switch {
-	case err == nil:
-		state = &saved
-	case !errors.Is(err, vault.ErrNotFound):
-		return nil, nil, err
-	}
-	grant, err := n.runner.GrantFor(id)
-	switch {
-	case err == nil:
-		asked = &grant
-	case errors.Is(err, engine.ErrFunctionNotFound) && state == nil:
-		return nil, nil, err
-	}
-	return asked, state, nil
-}
-
-func consentOf(r *http.Request, asked *access.Grant, state *vault.FunctionState) (any, error) {
-	id, err := hat.ParseFunctionID(r.PathValue("function"))
-	if state == nil {
-		return access.ConsentTo(id, false, asked, nil), err
-	}
-	return access.ConsentTo(id, state.Enabled, asked, &state.Grant), err
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/httpapi"
 	"she/internal/shetest"
 )
 
@@ -82,7 +83,7 @@ func TestScenariosOverDays(t *testing.T) {
 		d.pass(t, -24*time.Hour)
 		until := func(f, code string, least, most time.Duration) {
 			t.Helper()
-			r := d.until(t, f, func(r reasonView) bool { return r.Code == code && r.Until.Sub(d.now()) <= most })
+			r := d.until(t, f, func(r httpapi.Reason) bool { return string(r.Code) == code && r.Until.Sub(d.now()) <= most })
 			if left := r.Until.Sub(d.now()); left < least {
 				t.Errorf("%s: %+v in %s", f, r, left)
 			}
@@ -242,7 +243,7 @@ func (d *days) enable(t *testing.T, f string) {
 }
 
 // until asks why until the answer is so.
-func (d *days) until(t *testing.T, f string, so func(reasonView) bool) (r reasonView) {
+func (d *days) until(t *testing.T, f string, so func(httpapi.Reason) bool) (r httpapi.Reason) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for r = d.why(t, f); !so(r); r = d.why(t, f) {
@@ -254,7 +255,7 @@ func (d *days) until(t *testing.T, f string, so func(reasonView) bool) (r reason
 	return r
 }
 
-func (d *days) why(t *testing.T, f string) (r reasonView) {
+func (d *days) why(t *testing.T, f string) (r httpapi.Reason) {
 	t.Helper()
 	text, err := d.owner(t, "alice").Must("GET", "/api/she/v1/functions/"+f+"/why", nil)
 	must(t, err)

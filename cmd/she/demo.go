@@ -15,6 +15,7 @@ import (
 
 	"she/internal/catalog"
 	"she/internal/hat"
+	"she/internal/httpapi"
 	"she/internal/sample"
 )
 
@@ -194,16 +195,16 @@ func (d demo) show(ctx context.Context, s *server, owner *client, x example, tru
 		return err
 	}
 	m := s.managementClient()
-	var runs []runView
+	var runs []httpapi.Run
 	if err := await(ctx, "to run", func() (bool, error) {
-		err := m.call(ctx, "GET", hatPath(demoDomain)+"/runs?limit=10&function="+x.id, nil, &runs)
-		return slices.ContainsFunc(runs, func(r runView) bool { return !r.Ended.IsZero() }), err
+		err := m.call(ctx, "GET", ownPath(demoDomain)+"/runs?limit=10&function="+x.id, nil, &runs)
+		return slices.ContainsFunc(runs, func(r httpapi.Run) bool { return !r.Ended.IsZero() }), err
 	}); err != nil {
 		return err
 	}
 	for _, r := range slices.Backward(runs) {
 		d.say("  ran     because %s; %s; read %s, wrote %d", because(r), r.State, counted(r.Stats.Read, "record"), len(r.Written))
-		d.say("  took    %s: %s", ms(r.Ended.Sub(r.Claimed)), steps(r))
+		d.say("  took    %s: %s", ms(r.Ended.Sub(r.Claimed.Time)), steps(r))
 		if r.Fault != nil {
 			return fmt.Errorf("run %s: %s must act: %s: %s", r.ID, r.Fault.Who, r.Fault.Code, r.Fault.Text)
 		}
@@ -231,7 +232,7 @@ func (d demo) show(ctx context.Context, s *server, owner *client, x example, tru
 	return nil
 }
 
-func because(r runView) string {
+func because(r httpapi.Run) string {
 	if r.Cause == "data" {
 		return fmt.Sprintf("records up to position %d were waiting", r.Upto)
 	}

@@ -1,19 +1,61 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-// listed is a page of a list that may be cut, as the management API answers it. Total counts all there are.
+// listed is a page of a list that may be cut. Total counts all there are.
 type listed[T any] struct {
-	Items []T    `json:"items"`
-	Total int    `json:"total"`
-	Next  string `json:"next,omitempty"` // where the next page begins; "": this is the last
+	Items []T
+	Total int
+	Next  string // where the next page begins; "": this is the last
+}
+
+// mostListed is how many elements a command lists at once.
+const mostListed = 10_000
+
+// list reads at most so many elements of a list of our own API, page by page. parameter is what a page begins behind.
+func list[T any](ctx context.Context, m *manager, path string, query url.Values, parameter string, limit int) (l listed[T], err error) {
+	const page = 1000 // the most the API gives at once
+	l.Items = []T{}
+	for {
+		query.Set("limit", strconv.Itoa(min(limit-len(l.Items), page)))
+		var items []T
+		h, err := m.exchange(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &items)
+		if err != nil {
+			return l, err
+		}
+		l.Items = append(l.Items, items...)
+		if l.Total == 0 {
+			l.Total, _ = strconv.Atoi(h.Get("X-Total-Count"))
+		}
+		l.Next = nextOf(h.Get("Link"), parameter)
+		if l.Next == "" || len(l.Items) >= limit {
+			return l, nil
+		}
+		query.Set(parameter, l.Next)
+	}
+}
+
+// nextOf is the parameter of the next page, as RFC 8288 and package httpapi have it; "" if there is none.
+func nextOf(link, parameter string) string {
+	target, ok := strings.CutSuffix(link, `>; rel="next"`)
+	if !ok {
+		return ""
+	}
+	u, err := url.Parse(strings.TrimPrefix(target, "<"))
+	if err != nil {
+		return ""
+	}
+	return u.Query().Get(parameter)
 }
 
 // showListed prints a page, and says so if it is not all there is: flag is the option that goes on. With -o json the array is
@@ -42,14 +84,4 @@ func thousands(n int) string {
 		return strconv.Itoa(n)
 	}
 	return thousands(n/1000) + fmt.Sprintf(",%03d", n%1000)
-}
-
-// UnmarshalJSON also reads the bare array of a server of an earlier version, which is asked by commands until it is restarted.
-func (l *listed[T]) UnmarshalJSON(text []byte) error {
-	if err := json.Unmarshal(text, &l.Items); err == nil {
-		l.Total = len(l.Items)
-		return nil
-	}
-	type plain listed[T]
-	return json.Unmarshal(text, (*plain)(l))
 }

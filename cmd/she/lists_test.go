@@ -3,11 +3,11 @@ package main
 import (
 	"encoding/json"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 
+	"she/internal/httpapi"
 	"she/internal/shetest"
 )
 
@@ -78,7 +78,7 @@ func TestListsAfterWork(t *testing.T) {
 		}
 		// For programs the array is as it was, and the remark is beside it.
 		out, said := sheSays(t, "runs", "ls", "--hat", "alice", "--limit", "2", "--data", s.Data, "-o", "json")
-		var all []runView
+		var all []httpapi.Run
 		if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 2 || !strings.HasPrefix(said, "2 of 5; go on with --before "+all[1].ID) {
 			t.Errorf("%s: %v, %d runs, %q", when, err, len(all), said)
 		}
@@ -109,15 +109,4 @@ func TestListsAfterWork(t *testing.T) {
 		t.Errorf("after another start: %s", out)
 	}
 	must(t, s.Stop())
-}
-
-func TestAListOfAnEarlierServerIsRead(t *testing.T) {
-	for text, want := range map[string]listed[int]{
-		`[1,2]`: {Items: []int{1, 2}, Total: 2}, `[]`: {Items: []int{}}, `{"items":[1],"total":7,"next":"x"}`: {Items: []int{1}, Total: 7, Next: "x"},
-	} {
-		var got listed[int]
-		if err := json.Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %+v, %v", text, got, err)
-		}
-	}
 }

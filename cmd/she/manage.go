@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,14 +14,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"she/internal/access"
 	"she/internal/catalog"
 	"she/internal/directory"
-	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/httpapi"
 	"she/internal/plan"
@@ -71,54 +70,8 @@ type functionView struct {
 	Runs catalog.Runs `json:"runs"` // of all HATs
 }
 
-type runView struct {
-	ID         string      `json:"id"`
-	Function   string      `json:"function"`
-	Version    string      `json:"version"`
-	Digest     string      `json:"digest"`
-	State      string      `json:"state"`
-	Cause      string      `json:"cause"`
-	Attempt    int         `json:"attempt"`
-	Fault      *hat.Fault  `json:"fault,omitempty"`
-	After      hat.Seq     `json:"after"`
-	Upto       hat.Seq     `json:"upto"`
-	Due        time.Time   `json:"due"`
-	Claimed    time.Time   `json:"claimed"`
-	Ended      time.Time   `json:"ended,omitzero"`
-	Stats      vault.Stats `json:"stats"`
-	Output     string      `json:"output"`
-	Written    []string    `json:"written"`
-	Kept       int         `json:"kept,omitempty"`
-	Superseded int         `json:"superseded,omitempty"`
-	Duplicates int         `json:"duplicates"`
-	// The run whose output this one's took the place of, and the newest that did so to this one.
-	Replaces     string `json:"replaces,omitempty"`
-	SupersededBy string `json:"supersededBy,omitempty"`
-	Log          string `json:"log,omitempty"`
-}
-
-func viewRun(r vault.Run) runView {
-	v := runView{
-		ID: r.Plan.Run.String(), Function: r.Plan.Grant.Function.String(), Version: r.Plan.Grant.Version.String(),
-		Digest: r.Plan.Grant.Digest, State: string(r.State), Cause: string(r.Plan.Cause), Attempt: r.Plan.Attempt,
-		Fault: r.Fault, After: r.Plan.After, Upto: r.Plan.Upto, Due: r.Plan.Due, Claimed: r.Plan.Claimed, Ended: r.Ended,
-		Stats: r.Stats, Output: r.Plan.Grant.Output.String(), Duplicates: r.Duplicates, Log: string(r.Log),
-		Written: []string{}, Kept: r.Kept, Superseded: r.Superseded,
-	}
-	if id := r.Plan.Replaces; !id.IsZero() {
-		v.Replaces = id.String()
-	}
-	if id := r.SupersededBy; !id.IsZero() {
-		v.SupersededBy = id.String()
-	}
-	for _, id := range r.Written {
-		v.Written = append(v.Written, id.String())
-	}
-	return v
-}
-
-// management answers the operator's commands.
-func (n *node) management() http.Handler {
+// management answers the operator's commands; own answers those about one HAT, see httpapi.Both.
+func (n *node) management(own http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -126,7 +79,7 @@ func (n *node) management() http.Handler {
 			held, err := n.memory.Acquire(r.Context(), operatorTenant, commandHold)
 			var answer any
 			if err == nil {
-				answer, err = f(r.WithContext(context.WithValue(r.Context(), heldKey{}, held)))
+				answer, err = f(r)
 				defer held.Release()
 			}
 			status := http.StatusOK
@@ -143,19 +96,7 @@ func (n *node) management() http.Handler {
 	handle("GET /hats/{domain}", n.showHAT)
 	handle("POST /hats/{domain}/platforms", n.putPlatform)
 	handle("GET /functions", n.listFunctions)
-	handle("GET /hats/{domain}/runs", n.listRuns)
-	handle("GET /hats/{domain}/runs/{run}", n.showRun)
-	handle("POST /hats/{domain}/runs/{run}/log", n.showRunWithLog)
-	handle("POST /hats/{domain}/runs/{run}/replay", n.replayRun)
-	handle("POST /hats/{domain}/runs/replay", n.replayEach)
-	handle("POST /hats/{domain}/runs/{run}/cancel", n.cancelRun)
-	handle("POST /hats/{domain}/runs/{run}/skip", n.skipRun)
-	handle("POST /hats/{domain}/functions/{function}/replay", n.replayMany)
-	handle("GET /hats/{domain}/functions/{function}/consent", n.consent)
-	handle("POST /hats/{domain}/functions/{function}/enable", n.enable)
-	handle("GET /hats/{domain}/why", n.whyRuns)
-	handle("POST /hats/{domain}/receipts/verify", n.verifyReceipts)
-	mux.HandleFunc("POST /hats/{domain}/receipts/export", n.exportReceipts)
+	mux.Handle(httpapi.OperatorPrefix+"{domain}/api/", own)
 	if n.metrics != nil {
 		mux.Handle("GET /metrics", n.metrics.Handler())
 	}
@@ -167,14 +108,6 @@ const (
 	operatorTenant = "the operator's commands"
 	commandHold    = 4 << 20
 )
-
-type heldKey struct{}
-
-// grow asks for more memory for the answer to a command.
-func grow(r *http.Request, bytes int64) error {
-	held, _ := r.Context().Value(heldKey{}).(*engine.Held)
-	return held.Grow(r.Context(), bytes)
-}
 
 func (n *node) listHATs(*http.Request) (any, error) {
 	views := []hatView{}
@@ -345,17 +278,11 @@ func requestOf[T any](r *http.Request) (req T, err error) {
 
 // open finds the HAT a request names and opens its vault.
 func (n *node) open(r *http.Request) (h directory.HAT, v vault.Vault, release func(), err error) {
-	if h, err = n.hatOf(r); err != nil {
+	if h, err = n.named(r.PathValue("domain")); err != nil {
 		return h, nil, nil, err
 	}
 	v, release, err = n.vaults.Open(r.Context(), h.ID)
 	return h, v, release, err
-}
-
-// vaultOf is open where the HAT itself does not matter.
-func (n *node) vaultOf(r *http.Request) (vault.Vault, func(), error) {
-	_, v, release, err := n.open(r)
-	return v, release, err
 }
 
 // meant are the HATs that somebody can mean: the one of that domain, else those of that host whatever the port, else those of
@@ -383,9 +310,8 @@ func meant(all []directory.HAT, asked string) []directory.HAT {
 	return nil
 }
 
-// hatOf is the HAT a request names by its domain, or by its host or its name if only one has it; without its key.
-func (n *node) hatOf(r *http.Request) (directory.HAT, error) {
-	asked := r.PathValue("domain")
+// named is the HAT of that domain, or of that host or name if only one has it; without its key.
+func (n *node) named(asked string) (directory.HAT, error) {
 	found := meant(n.hats.List(), asked)
 	switch len(found) {
 	case 0:
@@ -396,112 +322,24 @@ func (n *node) hatOf(r *http.Request) (directory.HAT, error) {
 	return directory.HAT{}, fmt.Errorf("%d HATs have the name %s; give the whole domain with its port", len(found), asked)
 }
 
-func (n *node) listRuns(r *http.Request) (any, error) {
-	v, release, err := n.vaultOf(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	var f hat.FunctionID
-	if s := r.FormValue("function"); s != "" {
-		if f, err = hat.ParseFunctionID(s); err != nil {
-			return nil, err
-		}
-	}
-	limit, err := strconv.Atoi(r.FormValue("limit"))
-	if err != nil || limit < 1 || limit > 10_000 {
-		return nil, errors.New("the limit must be 1 to 10000")
-	}
-	var before hat.RunID
-	if s := r.FormValue("before"); s != "" {
-		if before, err = hat.ParseRunID(s); err != nil {
-			return nil, err
-		}
-	}
-	page, err := v.RunsPage(r.Context(), access.Operator(), f, before, limit)
-	if err != nil {
-		return nil, err
-	}
-	list := listed[runView]{Items: []runView{}, Total: page.Total}
-	for run, err := range vault.EachRun(r.Context(), v, access.Operator(), f, before, page) {
-		if err != nil {
-			return nil, err
-		}
-		if err := grow(r, 2<<10+160*int64(len(run.Written))); err != nil {
-			return nil, fmt.Errorf("list %d runs: %w; ask for fewer", limit, err)
-		}
-		list.Items = append(list.Items, viewRun(run))
-	}
-	if page.More {
-		list.Next = page.Last.String()
-	}
-	return list, nil
-}
-
-func (n *node) showRun(r *http.Request) (any, error) {
-	return n.run(r, func(vault.Vault) (access.Caller, error) { return access.Operator(), nil })
-}
-
-// showRunWithLog is showRun for the Owner, who proves it with the password.
-func (n *node) showRunWithLog(r *http.Request) (any, error) {
-	req, err := requestOf[struct{ Password string }](r)
-	if err != nil {
-		return nil, err
-	}
-	return n.run(r, func(v vault.Vault) (access.Caller, error) {
-		return n.provenOwner(r, v, req.Password, "what a function printed is the owner's")
-	})
-}
-
-// provenOwner is the owner as a caller, proven by the password.
-func (n *node) provenOwner(r *http.Request, v vault.Vault, password, why string) (access.Caller, error) {
-	owner, err := v.Owner(r.Context())
-	if err != nil {
-		return access.Caller{}, err
-	}
-	h, err := n.hatOf(r)
-	if err != nil {
-		return access.Caller{}, err
-	}
-	switch err := n.logins.Prove(r.Context(), h.ID, owner, password); {
-	case errors.Is(err, httpapi.ErrWrongPassword):
-		return access.Caller{}, fmt.Errorf("%w; %s", err, why)
-	case err != nil:
-		return access.Caller{}, fmt.Errorf("the owner's password was not tried: %w", err)
-	}
-	return access.User(owner.ID, owner.Roles, access.TitleOwner), nil
-}
-
-func (n *node) run(r *http.Request, who func(vault.Vault) (access.Caller, error)) (any, error) {
-	id, err := hat.ParseRunID(r.PathValue("run"))
-	if err != nil {
-		return nil, err
-	}
-	v, release, err := n.vaultOf(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	caller, err := who(v)
-	if err != nil {
-		return nil, err
-	}
-	run, err := v.Run(r.Context(), caller, id)
-	if err != nil {
-		return nil, fmt.Errorf("run %s: %w", id, err)
-	}
-	return viewRun(run), nil
-}
-
 // managementClient speaks to a node of this process.
 func (n *node) managementClient() *manager {
-	return &manager{client: &http.Client{Transport: inProcess{n.management()}}, close: func() {}}
+	_, own := httpapi.Both(httpapi.Options{HATs: n.hats, Named: n.named, Vaults: n, Functions: n.runner, Terms: n.agreements, Logins: n.logins})
+	return &manager{client: &http.Client{Transport: inProcess{n.management(own)}}, close: func() {}}
 }
 
 // A manager is a command's way to the management API of a data directory.
 type manager struct {
-	client *http.Client
-	close  func()
+	client   *http.Client
+	close    func()
+	password string // the owner's; "": the operator asks
+}
+
+// as is the manager of who has the owner's password.
+func (m *manager) as(password string) *manager {
+	owner := *m
+	owner.password = password
+	return &owner
 }
 
 // An effect is what a command does to a data directory.
@@ -611,35 +449,66 @@ func (w *memoryResponse) Write(b []byte) (int, error) { return w.body.Write(b) }
 
 // call sends in (unless nil) and decodes the answer into out; an error is the server's own line.
 func (m *manager) call(ctx context.Context, method, path string, in, out any) error {
+	_, err := m.exchange(ctx, method, path, in, out)
+	return err
+}
+
+// exchange is call, and gives the headers of the answer.
+func (m *manager) exchange(ctx context.Context, method, path string, in, out any) (http.Header, error) {
+	resp, err := m.send(ctx, method, path, in)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return resp.Header, nil
+	}
+	return resp.Header, json.NewDecoder(resp.Body).Decode(out)
+}
+
+// send gives back an answer that is no error.
+func (m *manager) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		body = bytes.NewReader(b)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://she"+path, body)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if m.password != "" {
+		req.SetBasicAuth("owner", m.password)
 	}
 	resp, err := m.client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if resp.StatusCode < 300 {
+		return resp, nil
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		var problem struct{ Error string }
-		if json.NewDecoder(resp.Body).Decode(&problem) != nil || problem.Error == "" {
-			return fmt.Errorf("the server answered %s", resp.Status)
-		}
-		return errors.New(problem.Error)
+	p := &problemError{}
+	if json.NewDecoder(resp.Body).Decode(p) != nil || p.Error() == "" {
+		return nil, fmt.Errorf("the server answered %d %s; if it is of another version than this command, restart it", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
-	if out == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(out)
+	return nil, p
 }
+
+// A problemError is an answer that is an error: of our own API, or a line.
+type problemError struct {
+	Line   string `json:"error"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+}
+
+func (p *problemError) Error() string { return cmp.Or(p.Line, p.Detail, p.Title) }
 
 // listenManagement opens the socket. Only the holder of the data directory's lock gets here, so a socket that is
 // there already belongs to nobody.
@@ -659,4 +528,7 @@ func listenManagement(dir string) (net.Listener, error) {
 	return l, nil
 }
 
-func hatPath(domain string) string { return "/hats/" + url.PathEscape(domain) }
+func hatPath(domain string) string { return httpapi.OperatorPrefix + url.PathEscape(domain) }
+
+// ownPath is where our own API is about a HAT.
+func ownPath(domain string) string { return hatPath(domain) + httpapi.OwnAPI }

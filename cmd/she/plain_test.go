@@ -16,8 +16,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
+	"she/internal/backlog"
 	"she/internal/doctor"
 	"she/internal/hat"
+	"she/internal/httpapi"
 )
 
 // hostile is what an author may write anywhere: a title, a colour by ESC and by C1, a bell, reversed text, a line of its
@@ -48,13 +50,14 @@ func TestWordsOfOthersSteerNoTerminal(t *testing.T) {
 			}})
 		},
 		"reasons": func(w io.Writer) {
-			printReasons(w, []reasonView{{Function: hostile, Code: hostile, Text: hostile, Fault: raw, Run: hostile}})
+			printReasons(w, []httpapi.Reason{{Function: hostile, Code: backlog.Code(hostile), Text: hostile, Fault: raw, Run: hostile}})
 		},
 		"runs": func(w io.Writer) {
-			printRuns(w, []runView{{ID: hostile, Function: hostile, State: hostile, Fault: raw}})
+			printRuns(w, []httpapi.Run{{ID: hostile, Function: hostile, State: hostile, Fault: raw}})
 		},
 		"run": func(w io.Writer) {
-			printRun(w, runView{ID: hostile, Function: hostile, Fault: raw, Log: hostile}, true)
+			log := hostile
+			printRun(w, httpapi.Run{ID: hostile, Function: hostile, Fault: raw, Log: &log}, true)
 		},
 		"terms": func(w io.Writer) { printTerms(w, access.Terms{Version: hostile, Package: hostile, Output: hostile}) },
 		"changes": func(w io.Writer) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -18,9 +17,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"she/internal/access"
+	"she/internal/httpapi"
 	"she/internal/receipt"
-	"she/internal/vault"
 )
 
 // A proofView says up to where a chain of receipts was found whole.
@@ -132,7 +130,7 @@ func receiptsCommand() *cobra.Command {
 				return err
 			}
 			defer m.close()
-			return m.lines(cmd.Context(), hatPath(hatName)+"/receipts/export?after="+strconv.FormatInt(after, 10), cmd.OutOrStdout())
+			return m.lines(cmd.Context(), ownPath(hatName)+"/receipts?after="+strconv.FormatInt(after, 10), cmd.OutOrStdout())
 		},
 	}
 	export.Flags().Int64Var(&after, "after", 0, "only entries behind this number")
@@ -151,12 +149,21 @@ func proveHAT(ctx context.Context, data, hatName, against string) (proof proofVi
 		return proof, err
 	}
 	defer m.close()
-	if err := m.call(ctx, http.MethodPost, hatPath(hatName)+"/receipts/verify", nil, &proof); err != nil || against == "" {
+	var found httpapi.Proof
+	if err := m.call(ctx, http.MethodPost, ownPath(hatName)+"/receipts/verify", nil, &found); err != nil {
 		return proof, err
+	}
+	if b := found.Broken; b != nil {
+		return proof, &receipt.BrokenError{Number: b.Number, What: b.What}
+	}
+	last := found.Checkpoint
+	proof = proofView{From: 1, To: last.Number, Hash: last.Hash, Signed: time.UnixMicro(last.At).UTC(), Records: found.Records}
+	if against == "" {
+		return proof, nil
 	}
 	// What is compared is what the HAT exports now.
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(m.lines(ctx, hatPath(hatName)+"/receipts/export?after=0", w)) }()
+	go func() { w.CloseWithError(m.lines(ctx, ownPath(hatName)+"/receipts?after=0", w)) }()
 	now, err := receipt.ReadExport(r, nil)
 	_ = r.CloseWithError(err)
 	if err != nil {
@@ -227,76 +234,20 @@ func parsePublicKey(text []byte) (*rsa.PublicKey, error) {
 	return key, nil
 }
 
-func (n *node) verifyReceipts(r *http.Request) (any, error) {
-	var (
-		last     receipt.Checkpoint
-		compared receipt.Comparison
-	)
-	err := n.withChain(r, func(v vault.Vault, key *rsa.PrivateKey) (err error) {
-		last, compared, err = vault.VerifyReceipts(r.Context(), v, access.Operator(), key, time.Now(), func(bytes int64) error { return grow(r, bytes) })
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return proofView{From: 1, To: last.Number, Hash: last.Hash, Signed: time.UnixMicro(last.At).UTC(), Records: &compared}, nil
-}
-
-// withChain opens the vault of the HAT that a command names.
-func (n *node) withChain(r *http.Request, f func(vault.Vault, *rsa.PrivateKey) error) error {
-	h, err := n.hatOf(r)
-	if err != nil {
-		return err
-	}
-	if h, err = n.hats.ByID(h.ID); err != nil { // now with its key
-		return err
-	}
-	v, release, err := n.vaults.Open(r.Context(), h.ID)
-	if err != nil {
-		return err
-	}
-	defer release()
-	return f(v, h.Key)
-}
-
-// exportReceipts sends lines; a last one with "error" says that those before are not all.
-func (n *node) exportReceipts(w http.ResponseWriter, r *http.Request) {
-	after, err := strconv.ParseInt(r.FormValue("after"), 10, 64)
-	buffered := bufio.NewWriter(w)
-	defer buffered.Flush()
-	if err == nil {
-		err = n.withChain(r, func(v vault.Vault, key *rsa.PrivateKey) error {
-			_, err := vault.ExportReceipts(r.Context(), v, access.Operator(), key, time.Now(), after, buffered)
-			return err
-		})
-	}
-	if err != nil {
-		_ = json.NewEncoder(buffered).Encode(map[string]string{"error": err.Error()})
-	}
-}
-
-// lines copies what exportReceipts sends.
+// lines copies an export.
 func (m *manager) lines(ctx context.Context, path string, out io.Writer) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://she"+path, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := m.client.Do(req)
+	resp, err := m.send(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	for in := bufio.NewReader(resp.Body); ; {
 		line, err := in.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return errors.New("the export ended without its checkpoint")
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return errors.New("the export ended without its checkpoint; the log of the server says why")
 		}
 		if err != nil {
 			return err
-		}
-		var problem struct{ Error string }
-		if bytes.HasPrefix(line, []byte(`{"error":`)) && json.Unmarshal(line, &problem) == nil {
-			return errors.New(problem.Error)
 		}
 		if _, err := out.Write(line); err != nil || bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
 			return err

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"she/internal/httpapi"
 )
 
 func runsCommand() *cobra.Command {
@@ -22,9 +24,22 @@ func runsCommand() *cobra.Command {
 		Example: "  she runs ls --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var runs listed[runView]
-			query := url.Values{"limit": {strconv.Itoa(limit)}, "function": {function}, "before": {before}}
-			if err := ask(cmd.Context(), data, "", "GET", hatPath(hatName)+"/runs?"+query.Encode(), nil, &runs); err != nil {
+			if limit < 1 || limit > mostListed {
+				return usageError{fmt.Errorf("--limit must be 1 to %d", mostListed)}
+			}
+			query := url.Values{}
+			for name, value := range map[string]string{"function": function, "before": before} {
+				if value != "" {
+					query.Set(name, value)
+				}
+			}
+			m, err := manage(cmd.Context(), data, "", reads)
+			if err != nil {
+				return err
+			}
+			defer m.close()
+			runs, err := list[httpapi.Run](cmd.Context(), m, ownPath(hatName)+"/runs", query, "before", limit)
+			if err != nil {
 				return err
 			}
 			return showListed(cmd, runs, "--before", printRuns)
@@ -49,18 +64,15 @@ func runsCommand() *cobra.Command {
 				return err
 			}
 			defer m.close()
-			var run runView
-			path := hatPath(hatName) + "/runs/" + args[0]
 			if withLog {
-				var password string
-				if password, err = readPassword(cmd, passwordStdin); err != nil {
+				password, err := readPassword(cmd, passwordStdin)
+				if err != nil {
 					return err
 				}
-				err = m.call(cmd.Context(), "POST", path+"/log", map[string]string{"password": password}, &run)
-			} else {
-				err = m.call(cmd.Context(), "GET", path, nil, &run)
+				m = m.as(password)
 			}
-			if err != nil {
+			var run httpapi.Run
+			if err := m.call(cmd.Context(), "GET", ownPath(hatName)+"/runs/"+url.PathEscape(args[0]), nil, &run); err != nil {
 				return err
 			}
 			return show(cmd, run, func(w io.Writer) { printRun(w, run, withLog) })
@@ -95,7 +107,7 @@ func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
 	}
 }
 
-func printRuns(w io.Writer, runs []runView) {
+func printRuns(w io.Writer, runs []httpapi.Run) {
 	t := newTable(w, "RUN", "FUNCTION", "STATE", "CAUSE", "STARTED", "TOOK", "READ", "WROTE", "FAULT")
 	for _, r := range runs {
 		fault := ""
@@ -104,7 +116,7 @@ func printRuns(w io.Writer, runs []runView) {
 		}
 		took := ""
 		if !r.Ended.IsZero() {
-			took = ms(r.Ended.Sub(r.Claimed))
+			took = ms(r.Ended.Sub(r.Claimed.Time))
 		}
 		t.row(r.ID, r.Function+" "+r.Version, r.State, r.Cause, r.Claimed.Format(time.DateTime), took,
 			strconv.Itoa(r.Stats.Read), strconv.Itoa(len(r.Written)), fault)
@@ -115,9 +127,9 @@ func printRuns(w io.Writer, runs []runView) {
 // shownRecords is how many ids of written records a person is shown.
 const shownRecords = 20
 
-func printRun(w io.Writer, r runView, withLog bool) {
+func printRun(w io.Writer, r httpapi.Run, withLog bool) {
 	printf(w, "run        %s\n", r.ID)
-	printf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Digest)
+	printf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Package)
 	printf(w, "state      %s, attempt %d, by %s\n", r.State, r.Attempt, r.Cause)
 	if r.Fault != nil {
 		printf(w, "fault      %s must act: %s: %s\n", r.Fault.Who, r.Fault.Code, r.Fault.Text)
@@ -160,15 +172,15 @@ func printRun(w io.Writer, r runView, withLog bool) {
 	if more := len(r.Written) - shownRecords; more > 0 {
 		printf(w, "           and %d more; -o json has all\n", more)
 	}
-	if withLog {
+	if withLog && r.Log != nil {
 		printf(w, "log\n")
-		for line := range strings.Lines(r.Log) {
+		for line := range strings.Lines(*r.Log) {
 			printf(w, "    %s\n", strings.TrimRight(line, "\r\n"))
 		}
 	}
 }
 
-func steps(r runView) string {
+func steps(r httpapi.Run) string {
 	t := r.Stats.Timing
 	return fmt.Sprintf("queue %s, bundle %s, query %s, sandbox %s, run %s, save %s",
 		ms(t.Queue), ms(t.Bundle), ms(t.Query), ms(t.Sandbox), ms(t.Process), ms(t.Save))

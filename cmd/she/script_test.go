@@ -21,6 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"she/internal/httpapi"
 	"she/internal/shetest"
 )
 
@@ -311,11 +312,11 @@ func (s *story) untilRun(function string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var runs listed[runView]
-		if err := m.call(context.Background(), "GET", hatPath(s.name)+"/runs?limit=10&function="+function, nil, &runs); err != nil {
+		var runs []httpapi.Run
+		if err := m.call(context.Background(), "GET", ownPath(s.name)+"/runs?limit=10&function="+function, nil, &runs); err != nil {
 			return err
 		}
-		for _, r := range runs.Items {
+		for _, r := range runs {
 			if r.Fault != nil {
 				return nil
 			}

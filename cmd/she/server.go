@@ -186,16 +186,17 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		Shares: shares, Grace: graceTime,
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
+	public, own := httpapi.Both(httpapi.Options{
+		HATs: s.node.hats, Named: s.node.named, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
+		Terms: s.node.agreements, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request,
+		Memory: memory, Known: s.front.Known, Seal: sealReader(o.data), Now: o.now, Shares: shares,
+	})
 	s.public = &http.Server{
-		Handler: httpapi.New(httpapi.Options{
-			HATs: s.node.hats, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-			Terms: s.node.agreements, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request, Memory: memory, Known: s.front.Known, Seal: sealReader(o.data), Now: o.now,
-			Shares: shares,
-		}),
+		Handler:           public,
 		ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	s.management = &http.Server{
-		Handler: http.MaxBytesHandler(s.node.management(), maxManagementBody), ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout,
+		Handler: http.MaxBytesHandler(s.node.management(own), maxManagementBody), ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout,
 	}
 
 	watched := metrics.Sources{

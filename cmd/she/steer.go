@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,11 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"she/internal/access"
-	"she/internal/engine"
-	"she/internal/hat"
-	"she/internal/vault"
 )
 
 type steeredView struct {
@@ -32,7 +26,7 @@ func steerCommand(verb, state, short, long string, data, hatName *string) *cobra
 		Example: "  she runs " + verb + " 0190b0a2-… --hat alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the run's id, see she runs ls"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := hatPath(*hatName) + "/runs/" + url.PathEscape(args[0]) + "/" + verb
+			path := ownPath(*hatName) + "/runs/" + url.PathEscape(args[0]) + "/" + verb
 			if err := ask(cmd.Context(), *data, "", http.MethodPost, path, nil, nil); err != nil {
 				return err
 			}
@@ -82,9 +76,9 @@ func replayCommand(data, hatName *string) *cobra.Command {
 			}
 		}
 		var done replayedView
-		path := hatPath(*hatName) + "/functions/" + url.PathEscape(function) + "/replay"
+		path := ownPath(*hatName) + "/functions/" + url.PathEscape(function) + "/replay"
 		if err := ask(cmd.Context(), *data, "", http.MethodPost, path, request, &done); err != nil {
-			return err
+			return ofFunction(function, err)
 		}
 		return show(cmd, done, func(w io.Writer) { printf(w, "%s: %d due\n", function, done.Due) })
 	}
@@ -96,19 +90,21 @@ func replayCommand(data, hatName *string) *cobra.Command {
 
 // replayEach is she runs replay of several runs. It fails if one of them could not be replayed, and says which all the same.
 func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
-	var done []replayedRun
-	if err := ask(cmd.Context(), data, "", http.MethodPost, hatPath(hatName)+"/runs/replay", replayEachRequest{runs}, &done); err != nil {
+	var answer struct {
+		Runs []replayedRun `json:"runs"`
+	}
+	if err := ask(cmd.Context(), data, "", http.MethodPost, ownPath(hatName)+"/runs/replay", replayEachRequest{runs}, &answer); err != nil {
 		return err
 	}
-	refused := 0
+	done, refused := answer.Runs, 0
 	for _, r := range done {
-		if r.Problem != "" {
+		if r.State == "refused" {
 			refused++
 		}
 	}
 	err := show(cmd, done, func(w io.Writer) {
 		for _, r := range done {
-			printf(w, "run %s: %s\n", r.Run, cmp.Or(r.Problem, r.State))
+			printf(w, "run %s: %s\n", r.Run, cmp.Or(r.Detail, r.State))
 		}
 	})
 	if err == nil && refused > 0 {
@@ -122,9 +118,10 @@ type replayEachRequest struct {
 }
 
 type replayedRun struct {
-	Run     string `json:"run"`
-	State   string `json:"state"` // of its work: due or refused
-	Problem string `json:"problem,omitempty"`
+	Run    string `json:"run"`
+	State  string `json:"state"` // of its work: due or refused
+	Title  string `json:"title,omitempty"`
+	Detail string `json:"detail,omitempty"`
 }
 
 type replayRequest struct {
@@ -143,69 +140,4 @@ func parseMoment(s string) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%.40q is no day or time such as 2024-03-01 or 2024-03-01T12:00:00Z", s)
-}
-
-func (n *node) replayMany(r *http.Request) (any, error) {
-	req, err := requestOf[replayRequest](r)
-	if err != nil {
-		return nil, err
-	}
-	f, err := hat.ParseFunctionID(r.PathValue("function"))
-	if err != nil {
-		return nil, err
-	}
-	h, v, release, err := n.open(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	due, err := n.runner.ReplayMany(r.Context(), h.ID, v, access.Operator(), f, vault.ReplayFilter{Failed: req.Failed, Since: req.Since})
-	return replayedView{due}, err
-}
-
-func (n *node) replayEach(r *http.Request) (any, error) {
-	req, err := requestOf[replayEachRequest](r)
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]hat.RunID, len(req.Runs))
-	for i, text := range req.Runs {
-		if ids[i], err = hat.ParseRunID(text); err != nil {
-			return nil, err
-		}
-	}
-	h, v, release, err := n.open(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	outcomes, err := n.runner.ReplayEach(r.Context(), h.ID, v, access.Operator(), ids)
-	if err != nil {
-		return nil, err
-	}
-	done := make([]replayedRun, len(outcomes))
-	for i, outcome := range outcomes {
-		done[i] = replayedRun{Run: req.Runs[i], State: "due"}
-		if outcome != nil {
-			done[i].State, done[i].Problem = "refused", outcome.Error()
-		}
-	}
-	return done, nil
-}
-
-func (n *node) skipRun(r *http.Request) (any, error)   { return n.steer(r, n.runner.Skip) }
-func (n *node) replayRun(r *http.Request) (any, error) { return n.steer(r, n.runner.Replay) }
-func (n *node) cancelRun(r *http.Request) (any, error) { return n.steer(r, n.runner.Cancel) }
-
-func (n *node) steer(r *http.Request, do func(context.Context, string, engine.Steered, access.Caller, hat.RunID) error) (any, error) {
-	id, err := hat.ParseRunID(r.PathValue("run"))
-	if err != nil {
-		return nil, err
-	}
-	h, v, release, err := n.open(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	return struct{}{}, do(r.Context(), h.ID, v, access.Operator(), id)
 }

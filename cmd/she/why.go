@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,22 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"she/internal/access"
-	"she/internal/backlog"
-	"she/internal/engine"
-	"she/internal/hat"
+	"she/internal/httpapi"
 )
-
-type reasonView struct {
-	Function string     `json:"function"`
-	Code     string     `json:"code"`
-	Text     string     `json:"text"`
-	Until    time.Time  `json:"until,omitzero"`
-	Fault    *hat.Fault `json:"fault,omitempty"`
-	Run      string     `json:"run,omitempty"` // to replay or skip
-
-	Notes []backlog.Note `json:"notes,omitempty"`
-}
 
 func whyCommand(data, hatName *string) *cobra.Command {
 	var function string
@@ -35,10 +20,13 @@ func whyCommand(data, hatName *string) *cobra.Command {
 		Example: "  she runs why --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var reasons []reasonView
-			path := hatPath(*hatName) + "/why?function=" + url.QueryEscape(function)
-			if err := ask(cmd.Context(), *data, "", http.MethodGet, path, nil, &reasons); err != nil {
-				return err
+			reasons := make([]httpapi.Reason, 1)
+			path, into := ownPath(*hatName)+"/why", any(&reasons)
+			if function != "" {
+				path, into = ownPath(*hatName)+"/functions/"+url.PathEscape(function)+"/why", &reasons[0]
+			}
+			if err := ask(cmd.Context(), *data, "", http.MethodGet, path, nil, into); err != nil {
+				return ofFunction(function, err)
 			}
 			return show(cmd, reasons, func(w io.Writer) { printReasons(w, reasons) })
 		},
@@ -47,7 +35,7 @@ func whyCommand(data, hatName *string) *cobra.Command {
 	return c
 }
 
-func printReasons(w io.Writer, reasons []reasonView) {
+func printReasons(w io.Writer, reasons []httpapi.Reason) {
 	t := newTable(w, "FUNCTION", "CODE", "UNTIL", "WHY")
 	for _, r := range reasons {
 		until, text := "", r.Text
@@ -60,7 +48,7 @@ func printReasons(w io.Writer, reasons []reasonView) {
 		if r.Run != "" {
 			text += ": run " + r.Run
 		}
-		t.row(r.Function, r.Code, until, text)
+		t.row(r.Function, string(r.Code), until, text)
 		for _, n := range r.Notes {
 			if text = n.Text; n.Run != "" {
 				text += ": run " + n.Run
@@ -69,34 +57,4 @@ func printReasons(w io.Writer, reasons []reasonView) {
 		}
 	}
 	t.flush()
-}
-
-func (n *node) whyRuns(r *http.Request) (any, error) {
-	var f hat.FunctionID
-	if s := r.FormValue("function"); s != "" {
-		var err error
-		if f, err = hat.ParseFunctionID(s); err != nil {
-			return nil, err
-		}
-	}
-	v, release, err := n.vaultOf(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	reasons, err := n.runner.Why(r.Context(), v, access.Operator(), f)
-	if errors.Is(err, engine.ErrFunctionNotFound) {
-		return nil, fmt.Errorf("no function %s is installed here or was ever switched on; see she function list", f)
-	}
-	views := []reasonView{}
-	for _, r := range reasons {
-		view := reasonView{
-			Function: r.Function.String(), Code: string(r.Code), Text: r.Text, Until: r.Until, Fault: r.Fault, Notes: r.Notes,
-		}
-		if !r.Run.IsZero() {
-			view.Run = r.Run.String()
-		}
-		views = append(views, view)
-	}
-	return views, err
 }

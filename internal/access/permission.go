@@ -107,6 +107,9 @@ func SeeFunction(f hat.FunctionID) Permission {
 	return p
 }
 
+// SeeConsent reads what a function asks for and was granted: no data, but what the Owner agreed to.
+func SeeConsent() Permission { return Permission{operator: true} }
+
 // SwitchFunctions on and off: consent, so the Owner's alone.
 func SwitchFunctions() Permission { return Permission{} }
 

@@ -1,6 +1,9 @@
 package hat
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // A Draft is data that is not yet saved: where it shall go and what it says. Links are further drafts that are
 // saved with it and grouped with it; theirs are ignored.
@@ -42,6 +45,18 @@ type Window struct{ From, Until time.Time }
 
 // WireTime is how SHE functions read and write times: UTC, always with milliseconds.
 const WireTime = "2006-01-02T15:04:05.000Z"
+
+// A Time is a moment that is JSON as WireTime.
+type Time struct{ time.Time }
+
+// MarshalJSON writes WireTime.
+func (t Time) MarshalJSON() ([]byte, error) { return []byte(`"` + FormatTime(t.Time) + `"`), nil }
+
+// UnmarshalJSON reads WireTime.
+func (t *Time) UnmarshalJSON(text []byte) (err error) {
+	t.Time, err = time.Parse(WireTime, string(bytes.Trim(text, `"`)))
+	return err
+}
 
 // FormatTime writes t in WireTime.
 func FormatTime(t time.Time) string { return t.UTC().Format(WireTime) }

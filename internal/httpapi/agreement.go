@@ -8,7 +8,12 @@ import (
 )
 
 // login is whose reading counts when the call agrees.
-func (q *request) login() agreement.Login { return agreement.Login{HAT: q.hat.ID, ID: q.claims.ID} }
+func (q *request) login() agreement.Login {
+	if q.atSocket {
+		return agreement.Login{HAT: q.hat.ID, ID: "socket"} // whoever may reach it
+	}
+	return agreement.Login{HAT: q.hat.ID, ID: q.claims.ID}
+}
 
 // named reads the digest that a call of the HAT API may carry: ?terms=sha256:….
 func (q *request) named() (hat.TermsDigest, error) {
@@ -34,7 +39,7 @@ func (s *server) agrees(q *request, kind agreement.Kind, id string, named, prese
 
 // didShow notes what is in an answer that has been sent.
 func (s *server) didShow(q *request, kind agreement.Kind, id string, terms hat.TermsDigest, changed bool) {
-	if q.caller.May(agreement.Permission(kind, id)) {
+	if q.atSocket || q.caller.May(agreement.Permission(kind, id)) {
 		s.Terms.DidShow(q.login(), kind, id, terms, changed)
 	}
 }

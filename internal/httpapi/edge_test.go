@@ -95,7 +95,7 @@ func FuzzRequests(f *testing.F) {
 		r.Header.Set(tokenHeader, token)
 		r.Header.Set("username", query)
 		r.Header.Set("password", query)
-		if path == ownAPI+"/events" {
+		if path == OwnAPI+"/events" {
 			t.Skip("it answers for as long as somebody listens")
 		}
 		w.advance(10 * time.Millisecond) // logins get their tries back
@@ -149,7 +149,7 @@ func TestEveryRouteAsksWhoCalls(t *testing.T) {
 		}
 		for _, token := range []string{"", w.token("eve")} {
 			a := w.call(r.method, r.pattern, token, `{bad`)
-			if a.status != 401 || !strings.HasPrefix(r.pattern, ownAPI) && !sameJSON(a.body, notAuthenticated) {
+			if a.status != 401 || !strings.HasPrefix(r.pattern, OwnAPI) && !sameJSON(a.body, notAuthenticated) {
 				t.Errorf("%s: %d %s", a.call, a.status, a.body)
 			}
 		}

@@ -59,6 +59,9 @@ func noHandler(r *http.Request) *apiError {
 		fmt.Sprintf("Request handler at %s:%s does not exist", r.Method, r.URL.EscapedPath()))
 }
 
+// TermsChanged is the title of the answer to who agrees to other terms than they were shown.
+const TermsChanged = "Terms Changed"
+
 var (
 	errNotAuthenticated = framework(http.StatusUnauthorized, "Not Authenticated", "Not Authenticated")
 	errForbidden        = framework(http.StatusForbidden, "Forbidden", "Access Denied")
@@ -81,7 +84,7 @@ var (
 	errBeyondShare = framework(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
 		"The request needs more memory than this server gives one HAT")
 	errTooMuch = controller(http.StatusBadRequest, "Bad Request", bundle.ErrTooMuch.Error())
-	errTerms   = controller(http.StatusConflict, "Terms Changed",
+	errTerms   = controller(http.StatusConflict, TermsChanged,
 		"What would be agreed to is not what was shown last; read it again, then agree")
 	errNoRoom = framework(http.StatusInsufficientStorage, "Insufficient Storage", "No room left to store data")
 )

@@ -261,9 +261,9 @@ func (s *server) triggerFunction(w *recorder, q *request) error {
 	switch {
 	case !q.caller.May(access.SeeRuns()): // a service may trigger, and see no more than that
 	case known && ran.Run != (hat.RunID{}):
-		failed.link = ownAPI + "/runs/" + ran.Run.String()
+		failed.link = OwnAPI + "/runs/" + ran.Run.String()
 	default: // over quota, say, or busy
-		failed.link = ownAPI + "/functions/" + id.String() + "/why"
+		failed.link = OwnAPI + "/functions/" + id.String() + "/why"
 	}
 	if !known && failed.retryAfter == "" {
 		s.Log.ErrorContext(q.Context(), "trigger failed", "function", name, "error", err)

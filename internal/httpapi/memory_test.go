@@ -68,7 +68,7 @@ func TestMemoryIsAcquiredFirst(t *testing.T) {
 			t.Errorf("%s: %s, Retry-After %q", a.call, a.body, a.header.Get("Retry-After"))
 		}
 	}
-	w.get("bob", ownAPI+"/receipts").want(503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The server has no memory free for this request; try again"}`)
+	w.get("bob", OwnAPI+"/receipts").want(503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The server has no memory free for this request; try again"}`)
 	w.post("bob", api+"/data/rumpel/small", `{"n":1}`).want(201)
 	w.get("bob", api+"/data/rumpel/many?orderBy=n&take=3").want(200)
 	w.call("POST", notes, w.token("eve"), large, "Host", "eve.test:9000").want(201)
@@ -105,7 +105,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	b := engine.NewBudget(256<<20, 0)
 	w := newWorld(t, withMemory(b), withApplications(catalogue), withFunctions(count, functionNamed("counter")))
 	for _, r := range w.routesForFuzzing() {
-		if r.pattern == ownAPI+"/events" {
+		if r.pattern == OwnAPI+"/events" {
 			continue // it answers for as long as somebody listens
 		}
 		for _, token := range []string{"", w.token("bob"), w.token("hpp")} {

@@ -9,34 +9,35 @@ import (
 	"she/internal/access"
 )
 
-// ownAPI is where the calls are that the original does not have. They are described in openapi.yaml like all others;
+// OwnAPI is where the calls are that the original does not have. They are described in openapi.yaml like all others;
 // their errors are problem details, RFC 9457.
-const ownAPI = "/api/she/v1"
+const OwnAPI = "/api/she/v1"
 
 func (s *server) ownRoutes() routes {
 	const get, post = http.MethodGet, http.MethodPost
 	return routes{
-		{method: get, pattern: ownAPI + "/seal", needs: needs(access.SeeRuns()), do: s.getSeal},
-		{method: get, pattern: ownAPI + "/storage", needs: needs(access.SeeStorage()), do: s.getStorage},
-		{method: get, pattern: ownAPI + "/receipts", needs: needs(access.SeeRuns()), do: s.exportReceipts},
-		{method: post, pattern: ownAPI + "/receipts/verify", needs: needs(access.SeeRuns()), do: s.verifyReceipts},
-		{method: get, pattern: ownAPI + "/functions", needs: needs(access.SeeRuns()), do: s.listInstalled},
-		{method: get, pattern: ownAPI + "/functions/{function}/why", needs: needs(access.SeeRuns()), do: s.why},
-		{method: get, pattern: ownAPI + "/functions/{function}/consent", needs: needs(access.SwitchFunctions()), do: s.consent},
-		{method: post, pattern: ownAPI + "/functions/{function}/enable", needs: needs(access.SwitchFunctions()), do: s.agree},
-		{method: get, pattern: ownAPI + "/runs", needs: needs(access.SeeRuns()), do: s.listRuns},
-		{method: get, pattern: ownAPI + "/runs/{run}", needs: needs(access.SeeRuns()), do: s.getRun},
-		{method: post, pattern: ownAPI + "/runs/replay", needs: needs(access.SteerRuns()), do: s.replayEach},
-		{method: post, pattern: ownAPI + "/runs/{run}/replay", needs: needs(access.SteerRuns()), do: s.replayRun},
-		{method: post, pattern: ownAPI + "/runs/{run}/skip", needs: needs(access.SteerRuns()), do: s.skipRun},
-		{method: get, pattern: ownAPI + "/runs/{run}/superseded", needs: needs(access.SeeRuns()), do: s.superseded},
-		{method: post, pattern: ownAPI + "/functions/{function}/replay", needs: needs(access.SteerRuns()), do: s.replayRuns},
-		{method: post, pattern: ownAPI + "/runs/{run}/cancel", needs: needs(access.SteerRuns()), do: s.cancelRun},
-		{method: get, pattern: ownAPI + "/events", needs: needs(access.SeeRuns()), do: s.runEvents},
+		{method: get, pattern: OwnAPI + "/seal", needs: needs(access.SeeRuns()), do: s.getSeal},
+		{method: get, pattern: OwnAPI + "/storage", needs: needs(access.SeeStorage()), do: s.getStorage},
+		{method: get, pattern: OwnAPI + "/receipts", needs: needs(access.SeeRuns()), do: s.exportReceipts},
+		{method: post, pattern: OwnAPI + "/receipts/verify", needs: needs(access.SeeRuns()), do: s.verifyReceipts},
+		{method: get, pattern: OwnAPI + "/functions", needs: needs(access.SeeRuns()), do: s.listInstalled},
+		{method: get, pattern: OwnAPI + "/why", needs: needs(access.SeeRuns()), do: s.whyAll},
+		{method: get, pattern: OwnAPI + "/functions/{function}/why", needs: needs(access.SeeRuns()), do: s.why},
+		{method: get, pattern: OwnAPI + "/functions/{function}/consent", needs: needs(access.SeeConsent()), do: s.consent},
+		{method: post, pattern: OwnAPI + "/functions/{function}/enable", needs: needs(access.SwitchFunctions()), do: s.agree},
+		{method: get, pattern: OwnAPI + "/runs", needs: needs(access.SeeRuns()), do: s.listRuns},
+		{method: get, pattern: OwnAPI + "/runs/{run}", needs: needs(access.SeeRuns()), do: s.getRun},
+		{method: post, pattern: OwnAPI + "/runs/replay", needs: needs(access.SteerRuns()), do: s.replayEach},
+		{method: post, pattern: OwnAPI + "/runs/{run}/replay", needs: needs(access.SteerRuns()), do: s.replayRun},
+		{method: post, pattern: OwnAPI + "/runs/{run}/skip", needs: needs(access.SteerRuns()), do: s.skipRun},
+		{method: get, pattern: OwnAPI + "/runs/{run}/superseded", needs: needs(access.SeeRuns()), do: s.superseded},
+		{method: post, pattern: OwnAPI + "/functions/{function}/replay", needs: needs(access.SteerRuns()), do: s.replayRuns},
+		{method: post, pattern: OwnAPI + "/runs/{run}/cancel", needs: needs(access.SteerRuns()), do: s.cancelRun},
+		{method: get, pattern: OwnAPI + "/events", needs: needs(access.SeeRuns()), do: s.runEvents},
 	}
 }
 
-func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, ownAPI+"/") }
+func isOwn(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, OwnAPI+"/") }
 
 // problem makes the error of one of our own calls.
 func problem(status int, title, detail string) *apiError { return controller(status, title, detail) }

@@ -71,19 +71,27 @@ func (s *server) holdsHead(w *recorder, q *request, text string) error {
 		return err
 	}
 	view := struct {
-		Holds  bool        `json:"holds"`
-		Head   string      `json:"head"`
-		Broken *brokenView `json:"broken,omitempty"`
+		Holds  bool    `json:"holds"`
+		Head   string  `json:"head"`
+		Broken *Broken `json:"broken,omitempty"`
 	}{Holds: broken == nil, Head: now.String()}
 	if broken != nil {
-		view.Broken = &brokenView{broken.Number, broken.What}
+		view.Broken = &Broken{broken.Number, broken.What}
 	}
 	writeJSON(w, http.StatusOK, view)
 	return nil
 }
 
-// A brokenView is the first entry of a chain that is not what it was.
-type brokenView struct {
+// A Proof says whether a HAT's chain of receipts is whole, and its records what the chain says.
+type Proof struct {
+	Whole      bool                `json:"whole"`
+	Broken     *Broken             `json:"broken,omitempty"`
+	Records    *receipt.Comparison `json:"records,omitempty"`
+	Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
+}
+
+// A Broken is the first entry of a chain that is not what it was.
+type Broken struct {
 	Number int64  `json:"number"`
 	What   string `json:"what"`
 }
@@ -118,21 +126,15 @@ func (l *lineSpool) flush() error {
 // verifyReceipts: POST /receipts/verify. That the chain is broken, or that records are not what it says, is an answer, not
 // an error.
 func (s *server) verifyReceipts(w *recorder, q *request) error {
-	type proofView struct {
-		Whole      bool                `json:"whole"`
-		Broken     *brokenView         `json:"broken,omitempty"`
-		Records    *receipt.Comparison `json:"records,omitempty"`
-		Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
-	}
 	last, compared, err := vault.VerifyReceipts(q.Context(), q.vault, q.caller, q.hat.Key, q.now, q.grow)
 	var broken *receipt.BrokenError
 	switch {
 	case errors.As(err, &broken):
-		writeJSON(w, http.StatusOK, proofView{Broken: &brokenView{broken.Number, broken.What}})
+		writeJSON(w, http.StatusOK, Proof{Broken: &Broken{broken.Number, broken.What}})
 	case err != nil:
 		return err
 	default:
-		writeJSON(w, http.StatusOK, proofView{Whole: compared.Whole(), Records: &compared, Checkpoint: &last})
+		writeJSON(w, http.StatusOK, Proof{Whole: compared.Whole(), Records: &compared, Checkpoint: &last})
 	}
 	return nil
 }

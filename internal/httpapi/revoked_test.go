@@ -107,13 +107,13 @@ var writings = []writingCall{
 	{"owner", "PUT", "/users/user/{bystander}/enable", ``},
 	{"owner", "PUT", "/users/user/{bystander}/delete", ``},
 	{"owner", "PUT", "/users/user/{bystander}/update", `{"userId":"{bystander}","email":"b@x.test","role":"datacredit"}`},
-	{"owner", "POST", ownAPI + "/receipts/verify", ``},
-	{"owner", "POST", ownAPI + "/functions/counter/enable", `{}`},
-	{"owner", "POST", ownAPI + "/functions/switched/replay", `{"failed":true}`},
-	{"owner", "POST", ownAPI + "/runs/replay", `{"runs":["` + anyRecord + `"]}`},
-	{"owner", "POST", ownAPI + "/runs/" + anyRecord + "/replay", ``},
-	{"owner", "POST", ownAPI + "/runs/" + anyRecord + "/skip", ``},
-	{"owner", "POST", ownAPI + "/runs/" + anyRecord + "/cancel", ``},
+	{"owner", "POST", OwnAPI + "/receipts/verify", ``},
+	{"owner", "POST", OwnAPI + "/functions/counter/enable", `{}`},
+	{"owner", "POST", OwnAPI + "/functions/switched/replay", `{"failed":true}`},
+	{"owner", "POST", OwnAPI + "/runs/replay", `{"runs":["` + anyRecord + `"]}`},
+	{"owner", "POST", OwnAPI + "/runs/" + anyRecord + "/replay", ``},
+	{"owner", "POST", OwnAPI + "/runs/" + anyRecord + "/skip", ``},
+	{"owner", "POST", OwnAPI + "/runs/" + anyRecord + "/cancel", ``},
 }
 
 // A revocation is what happens to somebody while their request is under way.
@@ -426,7 +426,7 @@ func TestLongAnswersEndWithTheRight(t *testing.T) {
 			s.get(s.token("bob"), dd).want(200)
 			s.get(s.token("bob"), dd+"/enable").want(200)
 		}},
-		{"receipts, another password", "owner", ownAPI + "/receipts", change},
+		{"receipts, another password", "owner", OwnAPI + "/receipts", change},
 	} {
 		for _, revoked := range []bool{true, false} {
 			if !revoked && testing.Short() {

@@ -232,9 +232,13 @@ func (s *server) table() routes {
 		{method: get, pattern: "/applications/{application}/disable", in: inAPI, needs: ofParam("application", access.ManageApplication), agrees: true, do: s.disableApplication},
 		{method: get, pattern: "/applications/{application}/access-token", in: inAPI, needs: ofParam("application", access.IssueApplicationToken), do: s.issueApplicationToken},
 	}
-	all = append(all, s.ownRoutes()...)
-	for _, r := range all {
+	return append(all.split(), s.ownRoutes().split()...)
+}
+
+// split makes routes ready to be found.
+func (rs routes) split() routes {
+	for _, r := range rs {
 		r.segments = strings.Split(r.pattern, "/")
 	}
-	return all
+	return rs
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"she/internal/access"
 	"she/internal/backlog"
 	"she/internal/engine"
 	"she/internal/hat"
@@ -25,31 +26,52 @@ func (s *server) why(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		Function string         `json:"function"`
-		Code     backlog.Code   `json:"code"`
-		Text     string         `json:"text"`
-		Until    string         `json:"until,omitempty"`
-		Fault    *hat.Fault     `json:"fault,omitempty"`
-		Run      string         `json:"run,omitempty"`
-		Notes    []backlog.Note `json:"notes,omitempty"`
-	}{Function: id.String(), Code: reasons[0].Code, Text: reasons[0].Text, Fault: reasons[0].Fault, Notes: reasons[0].Notes}
-	if run := reasons[0].Run; !run.IsZero() {
-		answer.Run = run.String()
-	}
-	if until := reasons[0].Until; !until.IsZero() {
-		answer.Until = hat.FormatTime(until)
-	}
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, viewReason(reasons[0]))
 	return nil
 }
 
-func noFunction() error {
-	return problem(http.StatusNotFound, "Function Not Found", "no function of this id is installed or was ever switched on")
+// whyAll: GET /why, of every function that is installed or was ever switched on.
+func (s *server) whyAll(w *recorder, q *request) error {
+	reasons, err := s.Functions.Why(q.Context(), q.vault, q.caller, hat.FunctionID{})
+	if err != nil {
+		return err
+	}
+	views := make([]Reason, len(reasons))
+	for i, r := range reasons {
+		views[i] = viewReason(r)
+	}
+	writeJSON(w, http.StatusOK, views)
+	return nil
 }
 
-// A runView is a run as its owner sees it.
-type runView struct {
+// A Reason says what a function at a HAT is waiting for.
+type Reason struct {
+	Function string         `json:"function"`
+	Code     backlog.Code   `json:"code"`
+	Text     string         `json:"text"`
+	Until    hat.Time       `json:"until,omitzero"`
+	Fault    *hat.Fault     `json:"fault,omitempty"`
+	Run      string         `json:"run,omitempty"` // to replay or skip
+	Notes    []backlog.Note `json:"notes,omitempty"`
+}
+
+func viewReason(r engine.Reason) Reason {
+	v := Reason{Function: r.Function.String(), Code: r.Code, Text: r.Text, Until: hat.Time{Time: r.Until}, Fault: r.Fault, Notes: r.Notes}
+	if !r.Run.IsZero() {
+		v.Run = r.Run.String()
+	}
+	return v
+}
+
+// FunctionNotFound is the title of the answer about a function that nobody knows.
+const FunctionNotFound = "Function Not Found"
+
+func noFunction() error {
+	return problem(http.StatusNotFound, FunctionNotFound, "no function of this id is installed or was ever switched on")
+}
+
+// A Run is a run as its owner sees it.
+type Run struct {
 	ID         string      `json:"id"`
 	Function   string      `json:"function"`
 	Version    string      `json:"version"`
@@ -60,9 +82,9 @@ type runView struct {
 	Fault      *hat.Fault  `json:"fault,omitempty"`
 	After      hat.Seq     `json:"after"`
 	Upto       hat.Seq     `json:"upto"`
-	Due        string      `json:"due"`
-	Claimed    string      `json:"claimed"`
-	Ended      string      `json:"ended,omitempty"`
+	Due        hat.Time    `json:"due"`
+	Claimed    hat.Time    `json:"claimed"`
+	Ended      hat.Time    `json:"ended,omitzero"`
 	Stats      vault.Stats `json:"stats"`
 	Output     string      `json:"output"`
 	Written    []string    `json:"written"`
@@ -75,12 +97,12 @@ type runView struct {
 	Log          *string `json:"log,omitempty"`
 }
 
-func viewRun(r vault.Run) runView {
+func viewRun(r vault.Run) Run {
 	g := r.Plan.Grant
-	v := runView{
+	v := Run{
 		ID: r.Plan.Run.String(), Function: g.Function.String(), Version: g.Version.String(), Package: g.Digest,
 		State: string(r.State), Cause: string(r.Plan.Cause), Attempt: r.Plan.Attempt, Fault: r.Fault,
-		After: r.Plan.After, Upto: r.Plan.Upto, Due: hat.FormatTime(r.Plan.Due), Claimed: hat.FormatTime(r.Plan.Claimed),
+		After: r.Plan.After, Upto: r.Plan.Upto, Due: hat.Time{Time: r.Plan.Due}, Claimed: hat.Time{Time: r.Plan.Claimed}, Ended: hat.Time{Time: r.Ended},
 		Stats: r.Stats, Output: g.Output.String(), Written: make([]string, len(r.Written)), Duplicates: r.Duplicates,
 		Kept: r.Kept, Superseded: r.Superseded,
 	}
@@ -89,9 +111,6 @@ func viewRun(r vault.Run) runView {
 	}
 	if id := r.SupersededBy; !id.IsZero() {
 		v.SupersededBy = id.String()
-	}
-	if !r.Ended.IsZero() {
-		v.Ended = hat.FormatTime(r.Ended)
 	}
 	for i, id := range r.Written {
 		v.Written[i] = id.String()
@@ -176,8 +195,10 @@ func (s *server) getRun(w *recorder, q *request) error {
 	if err != nil {
 		return err
 	}
-	view, log := viewRun(r), string(r.Log)
-	view.Log = &log
+	view := viewRun(r)
+	if log := string(r.Log); q.caller.May(access.SeeLogs()) {
+		view.Log = &log
+	}
 	writeJSON(w, http.StatusOK, view)
 	return nil
 }

@@ -45,7 +45,9 @@ type Vaults interface {
 
 // Options are what a server is made of.
 type Options struct {
-	HATs      HATs
+	HATs HATs
+	// Named is the HAT that the operator means by a text; only Both's second handler asks.
+	Named     func(text string) (directory.HAT, error)
 	Vaults    Vaults
 	Functions Functions
 	// Applications is the catalogue of applications; ParseApplications reads it.
@@ -83,6 +85,7 @@ type Options struct {
 type server struct {
 	Options
 	routes  routes
+	own     routes // those of our own API
 	tokens  *tokens
 	streams streams
 	seen    seenTimes
@@ -93,6 +96,17 @@ type server struct {
 
 // New is the handler for all paths of the HAT API and for /healthz. It starts no goroutine.
 func New(o Options) http.Handler {
+	public, _ := Both(o)
+	return public
+}
+
+// Both are New, and the handler of our own API for the operator, at paths that begin with OperatorPrefix.
+func Both(o Options) (public, operators http.Handler) {
+	s := newServer(o)
+	return s, operator{s}
+}
+
+func newServer(o Options) *server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -121,6 +135,7 @@ func New(o Options) http.Handler {
 	for _, a := range s.Applications {
 		s.Terms.Changed(agreement.Application, a.ID, s.termsOf(a)) // noted before anybody is shown it
 	}
+	s.own = s.ownRoutes().split()
 	s.routes = s.table()
 	return s
 }
@@ -145,6 +160,8 @@ type request struct {
 	params map[string]string // from the path
 	now    time.Time
 	clock  func() time.Time // now is when the request came
+	// atSocket: the operator's, or their owner's beside them.
+	atSocket bool
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -158,6 +175,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		defer func() { s.Observe(r.Method, out.route, out.status, time.Since(began)) }()
 	}
+	s.answer(out, r, func(out *recorder) error { return s.serve(out, r) })
+}
+
+// answer has serve answer, and answers itself what it fails with.
+func (s *server) answer(out *recorder, r *http.Request, serve func(*recorder) error) {
 	defer out.done()
 	defer func() {
 		switch p := recover(); p {
@@ -169,7 +191,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.fail(out, r, fmt.Errorf("panic with a %T at %s", p, panicSite()))
 		}
 	}()
-	if err := s.serve(out, r); err != nil {
+	if err := serve(out); err != nil {
 		s.fail(out, r, err)
 	}
 }
@@ -237,12 +259,17 @@ func (s *server) serve(w *recorder, r *http.Request) error {
 		q.caller = q.caller.LetIn(p)
 		w.still = func() error { return s.still(q) }
 	}
-	if (route.agrees || isOwn(r)) && q.held && q.caller.May(access.SeeRuns()) {
+	return s.do(w, q)
+}
+
+// do has the route answer a caller who may have it.
+func (s *server) do(w *recorder, q *request) error {
+	if (q.route.agrees || isOwn(q.Request)) && q.held && q.caller.May(access.SeeRuns()) {
 		w.begins = func() { tellHead(w, q) }
 		giveBack := q.release
 		q.release = func() { tellHead(w, q); giveBack() }
 	}
-	if err := route.do(w, q); err != nil {
+	if err := q.route.do(w, q); err != nil {
 		if w.begins != nil {
 			w.begins() // an error is written when the vault was given back
 		}

@@ -222,13 +222,13 @@ func steeringProblem(err error) error {
 	case errors.Is(err, vault.ErrNotFound):
 		return runNotFound()
 	case errors.Is(err, vault.ErrNothingDue):
-		return problem(http.StatusConflict, "Nothing To Do", "what the run was to do has been done")
+		return problem(http.StatusConflict, "Nothing To Do", "nothing to do: what the run was to do has been done")
 	case errors.Is(err, vault.ErrNotEnabled):
 		return problem(http.StatusConflict, "Function Not Enabled", "the function is switched off")
 	case errors.Is(err, vault.ErrBusy):
 		return problem(http.StatusConflict, "Function Running", "the function is running")
 	case errors.Is(err, vault.ErrEnded):
-		return problem(http.StatusConflict, "Run Ended", "the run is not in flight")
+		return problem(http.StatusConflict, "Run Ended", "the run has ended: it is not in flight")
 	}
 	return err
 }

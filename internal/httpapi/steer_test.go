@@ -54,7 +54,7 @@ func TestReplayAndCancelOverHTTP(t *testing.T) {
 	if r := newest("counter"); r.Cause != "replay" || len(r.Written) != 1 {
 		t.Errorf("the replay is %+v", r)
 	}
-	do("bob", failed.ID, "replay").want(409, `{"type":"about:blank","title":"Nothing To Do","status":409,"detail":"what the run was to do has been done"}`)
+	do("bob", failed.ID, "replay").want(409, `{"type":"about:blank","title":"Nothing To Do","status":409,"detail":"nothing to do: what the run was to do has been done"}`)
 	do("bob", failed.ID, "skip").want(409)
 	first := newest("counter")
 	do("bob", first.ID, "replay").want(202)
@@ -64,7 +64,7 @@ func TestReplayAndCancelOverHTTP(t *testing.T) {
 
 	several := func(who, body string) answer { return w.call("POST", own+"/runs/replay", who, body) }
 	several("bob", `{"runs":["`+first.ID+`","`+failed.ID+`","nonsense"]}`).want(200, `{"runs":[{"run":"`+first.ID+`","state":"due"},`+
-		`{"run":"`+failed.ID+`","state":"refused","title":"Nothing To Do","detail":"what the run was to do has been done"},`+
+		`{"run":"`+failed.ID+`","state":"refused","title":"Nothing To Do","detail":"nothing to do: what the run was to do has been done"},`+
 		`{"run":"nonsense","state":"refused","title":"Run Not Found","detail":"there is no run of this id"}]}`)
 	s.until("counter committed")
 	for _, body := range []string{`{"runs":[]}`, `{}`, `{"runs":"x"}`, `{"runs":[1]}`, `{"run":[]}`, `{"runs":[` + strings.Repeat(`"x",`, 1000) + `"x"]}`} {
