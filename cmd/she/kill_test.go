@@ -106,7 +106,7 @@ func TestKilledInSandboxes(t *testing.T) {
 	dir := t.TempDir()
 	s := &shetest.Server{Data: filepath.Join(dir, "data"), Config: filepath.Join(dir, "she.yaml")}
 	yaml := fmt.Sprintf("functions:\n  - {id: stamps, version: 1.0.0, package: %s, namespace: test, endpoint: out}\n",
-		filepath.Join(bin, "../functions/testdata/stamps"))
+		filepath.Join(bin, "../functions/testdata/python"))
 	if err := os.WriteFile(s.Config, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}

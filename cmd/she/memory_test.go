@@ -32,7 +32,7 @@ func TestMachineOutOfMemory(t *testing.T) {
 	var yaml strings.Builder
 	yaml.WriteString("limits: {reserveMB: 1}\nfunctions:\n")
 	for _, id := range []string{"holds-memory", "echo"} {
-		fmt.Fprintf(&yaml, "  - {id: %s, version: 1.0.0, package: %s, namespace: test, endpoint: out, warmUp: false}\n", id, filepath.Join(bin, "../functions/testdata", id))
+		fmt.Fprintf(&yaml, "  - {id: %s, version: 1.0.0, package: %s, namespace: test, endpoint: out, warmUp: false}\n", id, filepath.Join(bin, "../functions/testdata/python"))
 	}
 	if err := os.WriteFile(s.Config, []byte(yaml.String()), 0o600); err != nil {
 		t.Fatal(err)

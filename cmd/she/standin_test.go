@@ -139,7 +139,7 @@ func fill(name string) {
 }
 
 // goFunctions are the functions of killed.go's table as Go functions. They answer what the real one in
-// functions/testdata/stamps does: for each record its number and version, and the run's id.
+// stamps in functions/testdata/python does: for each record its number and version, and the run's id.
 type goFunctions struct{ moody bool }
 
 func (goFunctions) Supports(runtime string) (string, string, error) { return runtime, "", nil }

@@ -1,5 +1,5 @@
-"""Checks that the projects in this folder are what the tests that use them take them for. Those that would harm the
-machine (forks, eats-memory, exits, syscalls, …) are only asked for their configuration and their bundle."""
+"""Checks that the projects in this folder are what the tests that use them take them for. Functions that would harm
+the machine (forks, eats-memory, …) are only asked for their configuration and their bundle."""
 
 import json
 import os
@@ -10,25 +10,36 @@ import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROJECTS = sorted(d for d in os.listdir(HERE) if os.path.exists(os.path.join(HERE, d, "serverless.yml")))
-PYTHON = [p for p in PROJECTS if os.path.exists(os.path.join(HERE, p, "handler.py"))]
-GO = [p for p in PROJECTS if os.path.exists(os.path.join(HERE, p, "go.mod"))]
+
+
+def read(*path):
+    with open(os.path.join(HERE, *path)) as f:
+        return f.read()
+
+
+# Where each function in Python is: its project and its module there.
+MODULES = {"echo-v2": ("echo-v2", "handler")}
+for key, name in re.findall(r"^  ([a-z0-9-]+): {handler: (\w+)\.process", read("python", "serverless.yml"), re.M):
+    MODULES[key] = ("python", name)
+
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
 CALL = """
 import json, sys
 sys.path.insert(0, ".")
-import handler
-answer = json.dumps(getattr(handler, sys.argv[1])(json.load(sys.stdin), None))
-open(sys.argv[2], "w").write(answer)
+module = __import__(sys.argv[1])
+answer = json.dumps(getattr(module, sys.argv[2])(json.load(sys.stdin), None))
+open(sys.argv[3], "w").write(answer)
 """
 
 
-def call(project, entry, event):
+def call(function, entry, event):
     """The answer of a Python entry in a process of its own; subprocess.CalledProcessError if it fails."""
+    project, module = MODULES[function]
     answer = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"she-projects-{os.getpid()}.json")
     try:
         subprocess.run(
-            [sys.executable, "-B", "-c", CALL, entry, answer],
+            [sys.executable, "-B", "-c", CALL, module, entry, answer],
             cwd=os.path.join(HERE, project), input=json.dumps(event).encode(), check=True, capture_output=True, timeout=60,
         )
         with open(answer) as f:
@@ -38,39 +49,36 @@ def call(project, entry, event):
             os.remove(answer)
 
 
-def process(project, *data, endpoint="test/in"):
+def process(function, *data, endpoint="test/in"):
     records = [{"endpoint": endpoint, "recordId": i, "data": d} for i, d in zip((ONE, TWO), data)]
-    return call(project, "process", {"functionConfiguration": {}, "request": {"data": {endpoint: records}, "linkRecords": True}})
-
-
-def read(*path):
-    with open(os.path.join(HERE, *path)) as f:
-        return f.read()
+    return call(function, "process", {"functionConfiguration": {}, "request": {"data": {endpoint: records}, "linkRecords": True}})
 
 
 class Projects(unittest.TestCase):
     def test_shared_files_are_equal(self):
-        for name, projects in (("entries.py", [p for p in PYTHON if p != "init-fails"]), ("entries.go", [p for p in GO if p not in ("obeys", "echo-wasm")])):
-            self.assertEqual(len({read(p, name) for p in projects}), 1, f"copies of {name} differ")
+        self.assertEqual(read("python", "entries.py"), read("echo-v2", "entries.py"))
 
-    def test_every_project_declares_its_three_entries(self):
+    def test_every_function_has_its_three_entries(self):
         for project in PROJECTS:
-            keys = re.findall(r"^  ([a-z0-9-]+):\n    handler:", read(project, "serverless.yml"), re.M)
-            service = re.search(r"^service: (.+)$", read(project, "serverless.yml"), re.M)[1]
-            self.assertEqual(keys, [service, service + "-bundle", service + "-configuration"], project)
-            self.assertEqual(service, "echo" if project == "echo-v2" else project)
+            keys = re.findall(r"^  ([a-z0-9-]+):", read(project, "serverless.yml").split("\nfunctions:\n")[1], re.M)
+            for process, bundle, configuration in zip(keys[::3], keys[1::3], keys[2::3], strict=True):
+                self.assertEqual((process + "-bundle", process + "-configuration"), (bundle, configuration), project)
 
-    def test_every_project_is_in_the_table(self):
-        for project in PROJECTS:
-            self.assertIn(f"`{project}`", read("README.md"))
+    def test_every_module_is_a_function(self):
+        files = {f[:-3] for f in os.listdir(os.path.join(HERE, "python")) if f.endswith(".py")} - {"entries"}
+        self.assertEqual(files, {module for project, module in MODULES.values() if project == "python"})
+
+    def test_every_project_and_function_is_in_the_table(self):
+        for name in [*PROJECTS, *MODULES]:
+            self.assertIn(f"`{name}`", read("README.md"))
 
     def test_configurations_and_bundles(self):
-        for project in PYTHON:
-            if project == "init-fails":
+        for function in MODULES:
+            if function == "init-fails":
                 continue
-            c = call(project, "configuration", "")
-            self.assertEqual(c["id"], {"wrong-id": "somebody-else", "echo-v2": "echo"}.get(project, project))
-            self.assertEqual(c["dataBundle"], call(project, "bundle", {"fromDate": None, "untilDate": None}))
+            c = call(function, "configuration", "")
+            self.assertEqual(c["id"], "echo" if function == "echo-v2" else function)
+            self.assertEqual(c["dataBundle"], call(function, "bundle", {"fromDate": None, "untilDate": None}))
 
     def test_init_fails(self):
         with self.assertRaises(subprocess.CalledProcessError):
@@ -83,7 +91,7 @@ class Projects(unittest.TestCase):
 
 class Doings(unittest.TestCase):
     def test_echo(self):
-        for project in ("echo", "echo-v2", "wrong-id"):
+        for project in ("echo", "echo-v2"):
             self.assertEqual(
                 process(project, {"a": 1}, [2]),
                 [
@@ -115,7 +123,7 @@ class Doings(unittest.TestCase):
                 self.assertEqual(status, 0)
 
     def test_garbage(self):
-        ways = re.findall(r'^    "([a-z-]+)": lambda', read("garbage", "handler.py"), re.M)
+        ways = re.findall(r'^    "([a-z-]+)": lambda', read("python", "garbage.py"), re.M)
         self.assertGreater(len(ways), 10)
         for how in ways:
             self.assertIn(f"`{how}`", read("README.md"))
@@ -135,14 +143,6 @@ class Doings(unittest.TestCase):
         self.assertEqual((r["namespace"], r["endpoint"]), ("rumpel", "notablesv1"))
         right, wrong = process("foreign-endpoint", {"endpoint": "out/deeper", "namespace": "test", "hidden": True})
         self.assertEqual((right["endpoint"], wrong["endpoint"]), ("out", "out/deeper"))
-
-    def test_chain(self):
-        (a,) = process("chain-a", {"n": 1})
-        (b,) = process("chain-b", a["data"][0], endpoint="test/chain-a")
-        self.assertEqual((a["endpoint"], b["endpoint"]), ("chain-a", "chain-b"))
-        self.assertEqual(b["data"][0]["length"], 2)
-        for project, other in (("chain-a", "chain-b"), ("chain-b", "chain-a")):
-            self.assertIn("test/" + other, call(project, "bundle", {})["bundle"])
 
     def test_network_reports_what_succeeds(self):
         import socket
@@ -179,9 +179,6 @@ class Doings(unittest.TestCase):
         finally:
             for f in left:
                 os.remove(f)
-
-    def test_talks(self):
-        self.assertEqual(process("talks", {"kilobytes": 3})[0]["data"], [{"lines": 3}])
 
 
 if __name__ == "__main__":

@@ -218,22 +218,22 @@ func TestExampleFunctionsLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		entry := regexp.MustCompile(`(?m)^  (\S+)-configuration:`).FindSubmatch(text)
-		if entry == nil {
+		entries := regexp.MustCompile(`(?m)^  (\S+)-configuration:`).FindAllSubmatch(text, -1)
+		if entries == nil {
 			t.Errorf("%s has no configuration entry", file)
-			continue
 		}
-		name := string(entry[1])
-		p, err := ReadProject(dir, "dev", id(t, name), nil)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+		for _, entry := range entries {
+			name := string(entry[1])
+			p, err := ReadProject(dir, "dev", id(t, name), nil)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			// What has to be compiled first may not be there; everything that is must publish.
+			if p.Process.Packing.Artifact == "" && !compiled.MatchString(p.Process.Runtime) {
+				mustPublish(t, c, dir, name)
+			}
 		}
-		// What has to be compiled first may not be there; everything that is must publish.
-		if p.Process.Packing.Artifact != "" || compiled.MatchString(p.Process.Runtime) {
-			continue
-		}
-		mustPublish(t, c, dir, name)
 	}
 }
 

@@ -2,6 +2,7 @@ package shetest_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,12 +24,13 @@ import (
 
 // languages are the echo functions: the same small thing in each language, and how to run it bare on this host.
 var languages = []struct {
-	name, project string
-	bare          func(project string, event []byte) error
+	name, function string
+	project        string // if it has another name than the function
+	bare           func(project string, event []byte) error
 }{
-	{"go", "echo-go", bareCustomRuntime},
-	{"python", "echo", bareCommand("/usr/bin/python3", "-c", `import json,sys,handler; json.dump(handler.process(json.load(sys.stdin), None), sys.stdout)`)},
-	{"nodejs", "echo-node", bareCommand("node", "-e", `
+	{"go", "echo-go", "", bareCustomRuntime},
+	{"python", "echo", "python", bareCommand("/usr/bin/python3", "-c", `import json,sys,echo; json.dump(echo.process(json.load(sys.stdin), None), sys.stdout)`)},
+	{"nodejs", "echo-node", "", bareCommand("node", "-e", `
 		let text = ''; process.stdin.on('data', (d) => text += d).on('end', async () =>
 			console.log(JSON.stringify(await require('./handler.js').process(JSON.parse(text)))))`)},
 }
@@ -45,10 +47,10 @@ func BenchmarkFirstRecord(b *testing.B) {
 	functions := filepath.Join(bin, "../functions/testdata")
 	for _, l := range languages {
 		b.Run(l.name, func(b *testing.B) {
-			dir := b.TempDir()
+			dir, project := b.TempDir(), filepath.Join(functions, cmp.Or(l.project, l.function))
 			config := filepath.Join(dir, "she.yaml")
 			yaml := fmt.Sprintf("functions:\n  - {id: %s, version: 1.0.0, package: %s, namespace: test, endpoint: out}\n",
-				l.project, filepath.Join(functions, l.project))
+				l.function, project)
 			if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
 				b.Fatal(err)
 			}
@@ -66,7 +68,7 @@ func BenchmarkFirstRecord(b *testing.B) {
 			}()
 			c := s.Client("bench")
 			must(b, c.Login())
-			function := "/api/v2.6/she/function/" + l.project
+			function := "/api/v2.6/she/function/" + l.function
 			_, err := c.Until("GET", function, regexp.MustCompile(`"available":true`))
 			must(b, err)
 			_, err = c.Must("GET", function+"/enable", nil)
@@ -81,12 +83,12 @@ func BenchmarkFirstRecord(b *testing.B) {
 				_, err = c.Until("GET", "/api/v2.6/data/test/out?take=1&ordering=descending", regexp.MustCompile(`"n":`+strconv.Itoa(n)+`}`))
 				must(b, err)
 				derived = append(derived, time.Since(at))
-				accounted = append(accounted, lastRun(b, c, l.project))
+				accounted = append(accounted, lastRun(b, c, l.function))
 
 				event := fmt.Appendf(nil, `{"functionConfiguration":{},"request":{"data":{"test/in":[{"endpoint":"test/in",`+
 					`"recordId":"11111111-1111-4111-8111-111111111111","data":{"n":%d}}]},"linkRecords":true}}`, n)
 				at = time.Now()
-				must(b, l.bare(filepath.Join(functions, l.project), event))
+				must(b, l.bare(project, event))
 				bare = append(bare, time.Since(at))
 			}
 			report(b, "she", derived)
@@ -108,7 +110,7 @@ func BenchmarkRuns(b *testing.B) {
 	dir := b.TempDir()
 	config := filepath.Join(dir, "she.yaml")
 	must(b, os.WriteFile(config, fmt.Appendf(nil, "functions:\n  - {id: echo, version: 1.0.0, package: %s, namespace: test, endpoint: out}\n",
-		filepath.Join(bin, "../functions/testdata/echo")), 0o600))
+		filepath.Join(bin, "../functions/testdata/python")), 0o600))
 	s := &shetest.Server{Data: filepath.Join(dir, "data"), Config: config}
 	var clients []*shetest.Client
 	for n := range hats {

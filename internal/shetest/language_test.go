@@ -23,8 +23,10 @@ func TestScenariosInOtherLanguages(t *testing.T) {
 		t.Fatalf("run make functions first: %v", err)
 	}
 	var functions []function
-	for _, project := range []string{"echo", "echo-java", "raises", "leftover", "network"} {
-		functions = append(functions, function{id: project, project: project})
+	for id, project := range map[string]string{
+		"echo": "python", "raises": "python", "leftover": "python", "network": "python", "echo-java": "echo-java",
+	} {
+		functions = append(functions, function{id: id, project: project})
 	}
 	// They all read test/in, so those that should not run beside each other have a person of their own.
 	w := newWorld(t, functions, "alice", "bob", "carol", "dave")

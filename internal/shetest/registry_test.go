@@ -185,7 +185,7 @@ var registryScenarios = []scenario{
 func TestScenario53FunctionsAppearWhenTheyAnswer(t *testing.T) {
 	whole(t)
 	w := newWorld(t, []function{
-		individual("f53"), {id: "init-fails", project: "init-fails"},
+		individual("f53"), {id: "init-fails", project: "python"},
 		{id: "late53", answersFrom: time.Now().Add(8 * time.Second)},
 	}, "alice")
 	w.start()

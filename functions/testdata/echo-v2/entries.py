@@ -1,5 +1,5 @@
-"""What the Python projects here have in common: two of the three entries, and the shapes of input and output. A package
-must be complete in itself, so each project has its own copy of this file; test_projects.py keeps the copies equal."""
+"""What the functions in Python have in common: two of the three entries, and the shapes of input and output. A package
+must be complete in itself, so echo-v2 has a copy of this file; test_projects.py keeps the copies equal."""
 
 
 def entries(id, reads=("test/in",), version="1.0.0", trigger=None):

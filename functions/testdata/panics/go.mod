@@ -1,5 +1,0 @@
-module panics
-
-go 1.26
-
-require github.com/aws/aws-lambda-go v1.55.1
