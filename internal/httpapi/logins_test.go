@@ -72,14 +72,15 @@ func TestOwnerGetsInWhileOthersGuess(t *testing.T) {
 				time.Sleep(time.Minute)
 				at := try{hat: "bob", name: "bob", from: from("192.0.2.1"), known: true}
 				for i := range 55 {
-					began, turns := time.Now(), turnsHad(l)
+					began := time.Now()
 					right, err := guess(ctx, l, at, "testing")
 					if !right || err != nil {
 						t.Errorf("login %d of the owner from a known address: %v, %v", i, right, err)
 					}
-					// One place is kept for those who are known, so nobody is served before.
-					if took, had := time.Since(began), turnsHad(l)-turns; took > comparison || had > 2 {
-						t.Errorf("login %d of the owner took %s and %d turns", i, took, had)
+					// One place is kept for those who are known, so nobody is served before. Time is exact here; how many
+					// turns others begin at the moment this one ends is not.
+					if took := time.Since(began); took != comparison {
+						t.Errorf("login %d of the owner took %s", i, took)
 					}
 					time.Sleep(pairEvery)
 				}
