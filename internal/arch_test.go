@@ -33,6 +33,7 @@ var table = map[string][]string{
 	"pgtime":     {},
 	"textsearch": {"fuel"},
 	"pgtest":     {}, // for their tests
+	"durable":    {}, // files put in place whole
 
 	// Words import leaves alone.
 	"hat": leaves,
@@ -52,12 +53,12 @@ var table = map[string][]string{
 
 	// State: words and decisions; one kind of state never reads another.
 	"vault":           concat(words, decisions),
-	"vault/ledger":    concat(words, decisions, []string{"vault"}), // what the rows mean, on any store of rows
-	"vault/sqlite":    {"plan", "vault", "vault/ledger"},           // rows of SQLite: no word of what they mean
-	"vault/dialect":   {},                                          // texts of statements alone
+	"vault/ledger":    concat(words, decisions, []string{"vault"}),  // what the rows mean, on any store of rows
+	"vault/sqlite":    {"durable", "plan", "vault", "vault/ledger"}, // rows of SQLite: no word of what they mean
+	"vault/dialect":   {},                                           // texts of statements alone
 	"vault/vaulttest": concat(words, decisions, []string{"vault", "backlog/backlogtest"}),
-	"directory":       words,
-	"catalog":         concat(words, []string{"contract", "bundle"}),
+	"directory":       concat(words, []string{"durable"}),
+	"catalog":         concat(words, []string{"contract", "bundle", "durable"}),
 
 	// The wall: what runs beside function code can't even name a Record. Bytes and an opaque token.
 	"sandbox":               {},
@@ -70,7 +71,7 @@ var table = map[string][]string{
 	"sandbox/seal":          {"sandbox", "verdict"},
 	"sandbox/prove":         {"sandbox/seal", "sandbox/gvisor", "sandbox/wasm", "verdict"},
 	"sandbox/sandboxtest":   {"sandbox", "sandbox/seal", "runtimeapi"},
-	"verdict":               {}, // what a proof of the walls found, as it is kept and shown
+	"verdict":               {"durable"}, // what a proof of the walls found, as it is kept and shown
 	"runtimeapi":            {},
 	"invoke":                {"sandbox", "runtimeapi", "../runtimes"},
 	"../runtimes":           {},

@@ -1,16 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"she/internal/durable"
 	"she/internal/engine"
 )
 
@@ -53,20 +53,16 @@ func parseWaits(text []byte) (all []engine.Wait) {
 }
 
 // KeepWaits: see engine.Waits. The file is whole, the old one or the new, if we stop at any point.
-func (f waitsFile) KeepWaits(all []engine.Wait) (err error) {
-	unfinished := string(f) + ".unfinished"
-	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+func (f waitsFile) KeepWaits(all []engine.Wait) error {
+	err := durable.Replace(string(f), func(w io.Writer) (err error) {
+		for _, a := range all {
+			if err == nil {
+				_, err = fmt.Fprintf(w, "%d %s\n", a.Since.UnixMicro(), a.HAT)
+			}
+		}
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("keep waits: %w", err)
-	}
-	w := bufio.NewWriter(file)
-	for _, a := range all {
-		fmt.Fprintf(w, "%d %s\n", a.Since.UnixMicro(), a.HAT)
-	}
-	if err := errors.Join(w.Flush(), file.Close()); err != nil {
-		return fmt.Errorf("keep waits: %w", err)
-	}
-	if err := os.Rename(unfinished, string(f)); err != nil {
 		return fmt.Errorf("keep waits: %w", err)
 	}
 	return nil

@@ -3,11 +3,11 @@ package catalog
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"she/internal/durable"
 	"she/internal/hat"
 )
 
@@ -68,18 +69,8 @@ func (c *Catalog) remember(f Function, now time.Time) error {
 	if len(text) > maxRelease {
 		return fmt.Errorf("what is remembered of it is larger than %d bytes", maxRelease)
 	}
-	fresh := filepath.Join(c.releases, "new-"+rand.Text())
-	// If we stop here, the next start removes it.
-	if err := os.WriteFile(fresh, text, 0o600); err != nil { // an environment may hold secrets
-		return errors.Join(err, os.Remove(fresh))
-	}
-	if err := flush(c.releases); err != nil {
-		return err
-	}
-	if err := os.Rename(fresh, file); err != nil {
-		return err
-	}
-	return flush(c.releases)
+	// Readable by the operator alone: an environment may hold secrets.
+	return durable.Write(file, func(w io.Writer) error { _, err := w.Write(text); return err })
 }
 
 // Former lists what was published before in place of the functions that are loaded, oldest first. Releases whose packages are
@@ -99,7 +90,7 @@ func (c *Catalog) Former(ctx context.Context, loaded []Function) ([]Function, er
 	var former []release
 	for _, e := range entries {
 		file := filepath.Join(c.releases, e.Name())
-		if strings.HasPrefix(e.Name(), "new-") {
+		if strings.HasPrefix(e.Name(), "new-") || strings.Contains(e.Name(), durable.Unfinished) {
 			_ = os.Remove(file) // of a process that was cut short
 			continue
 		}

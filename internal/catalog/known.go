@@ -1,14 +1,14 @@
 package catalog
 
 import (
-	"crypto/rand"
 	"encoding/json"
-	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"she/internal/contract"
+	"she/internal/durable"
 	"she/internal/hat"
 )
 
@@ -97,13 +97,6 @@ func Keep(dir string, all []Function, now time.Time) error {
 		}
 		kept[releaseKey(f)] = k
 	}
-	text, err := json.Marshal(kept)
-	if err != nil {
-		return err
-	}
-	fresh := filepath.Join(dir, knownName+".new-"+rand.Text())
-	if err := os.WriteFile(fresh, text, 0o600); err != nil { // what functions printed is for the operator
-		return errors.Join(err, os.Remove(fresh))
-	}
-	return os.Rename(fresh, filepath.Join(dir, knownName))
+	// Readable by the operator alone: what functions printed is for nobody else.
+	return durable.Replace(filepath.Join(dir, knownName), func(w io.Writer) error { return json.NewEncoder(w).Encode(kept) })
 }

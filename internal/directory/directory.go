@@ -32,6 +32,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"she/internal/durable"
 	"she/internal/hat"
 )
 
@@ -137,7 +138,7 @@ func (d *Directory) open() error {
 	if err != nil {
 		return fmt.Errorf("open node.db: %w", err)
 	}
-	if err := errors.Join(f.Close(), syncDir(d.dir)); err != nil {
+	if err := errors.Join(f.Close(), durable.Sync(d.dir)); err != nil {
 		return err
 	}
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
@@ -378,13 +379,4 @@ func (d *Directory) readKey(id string) (*rsa.PrivateKey, error) {
 		return nil, errors.New("its key is not an RSA key")
 	}
 	return key, nil
-}
-
-// syncDir makes new names in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"she/internal/durable"
 )
 
 const formatFile = "format"
@@ -37,19 +39,7 @@ func readFormat(dir string) (int, error) {
 	return version, nil
 }
 
-// writeFormat puts the file in place whole, or not at all, whenever the machine stops.
+// writeFormat puts the file in place.
 func writeFormat(dir string) error {
-	f, err := os.CreateTemp(dir, formatFile+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // it is gone once it was renamed
-	_, err = fmt.Fprintf(f, "%d\n", format)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, formatFile)); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return durable.Write(filepath.Join(dir, formatFile), func(w io.Writer) error { _, err := fmt.Fprintf(w, "%d\n", format); return err })
 }

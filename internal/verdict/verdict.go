@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"she/internal/durable"
 )
 
 // File holds the last verdict, in the data directory: a Verdict without Stale.
@@ -91,30 +93,13 @@ func (v Verdict) Err() error {
 	return fmt.Errorf("%d probes came through the walls or could not be tried", v.Provable-v.Blocked)
 }
 
-// Keep writes the verdict so that either the old or the new file is there whatever happens, and the new one once it returns.
+// Keep writes the verdict, durably, in place of the former one.
 func Keep(data string, v Verdict) error {
-	file := filepath.Join(data, File)
-	b, err := json.MarshalIndent(v, "", " ")
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), File+"-")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Write(filepath.Join(data, File), func(w io.Writer) error {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", " ")
+		return enc.Encode(v)
+	})
 }
 
 // Reader reads the verdict of a data directory, and says why it no longer counts if something has changed since. Programs are

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"she/internal/durable"
 	"she/internal/vault/ledger"
 	"syscall"
 )
@@ -194,7 +195,7 @@ func compact(ctx context.Context, path, id string, spare int64) error {
 	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.New("the file has a log that could not be emptied")
 	}
-	if err := syncFile(temporary); err != nil {
+	if err := durable.Sync(temporary); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -204,7 +205,7 @@ func compact(ctx context.Context, path, id string, spare int64) error {
 	if err := os.Rename(temporary, path); err != nil {
 		return err
 	}
-	return syncFile(filepath.Dir(path))
+	return durable.Sync(filepath.Dir(path))
 }
 
 // stateOfFile is what a copy of a file must say too.

@@ -17,6 +17,7 @@ import (
 
 	modernc "modernc.org/sqlite"
 
+	"she/internal/durable"
 	"she/internal/plan"
 	"she/internal/vault"
 	"she/internal/vault/ledger"
@@ -221,7 +222,7 @@ func (s *Store) Create(ctx context.Context, id string, owner vault.User) (err er
 		return named(temporary, err)
 	}
 	// If we stop here, an unfinished file is left, which the next NewStore removes.
-	if err := syncFile(temporary); err != nil {
+	if err := durable.Sync(temporary); err != nil {
 		return err
 	}
 	// Link, unlike Rename, never replaces a vault.
@@ -231,7 +232,7 @@ func (s *Store) Create(ctx context.Context, id string, owner vault.User) (err er
 		return err
 	}
 	// If we stop here, the vault is whole under its name, or not there at all.
-	return syncFile(s.dir)
+	return durable.Sync(s.dir)
 }
 
 func (s *Store) addOwner(ctx context.Context, path, id string, owner vault.User) error {
@@ -249,15 +250,6 @@ func (s *Store) addOwner(ctx context.Context, path, id string, owner vault.User)
 		_, err := c.Exec(ctx, "COMMIT")
 		return err
 	})
-}
-
-// syncFile makes a file's content durable, or a folder's names.
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // Open gives the vault of a HAT and a function to give it back with. Where MaxOpen vaults are in use it waits until
