@@ -170,7 +170,8 @@ type queryDraft struct {
 type propertyDraft struct {
 	queries        []queryDraft
 	order, ordered string
-	limit          int // -1: none
+	limit          int             // -1: none
+	made           [][]plainFilter // of each query, if it is a plain one
 }
 
 func (c *choices) query(links bool) queryDraft {
@@ -434,24 +435,29 @@ func windowed(b Bundle, m *memory) string {
 }
 
 // outcomes count what a search came across, so that a test can say that it looked at something.
-type outcomes struct{ covered, refused, kept, changed, windows int }
+type outcomes struct{ cases, covered, refused, kept, changed, windows int }
 
-// tryCovers makes a grant, something asked that resembles it, and records. Where the grant covers what is
-// asked, every record that is shown has to be one the grant shows; and if the records are changed so that the
-// grant's answers stay the same, the answer to what is asked has to stay the same too. That includes fields
-// that are sorted or filtered by.
+// tryCovers makes a grant, something asked that resembles it, and records; see checkCovers.
 func tryCovers(t testing.TB, c *choices, count *outcomes) {
 	draft := []propertyDraft{c.property()}
 	if c.sometimes(2) {
 		draft = append(draft, c.property())
 	}
-	grant, err := bundleOf(draft)
-	if err != nil {
-		return // such as a window by a mix of text and numbers
-	}
 	asks := clone(draft)
 	for range c.n(4) {
 		asks = c.vary(asks)
+	}
+	checkCovers(t, c, draft, asks, c.world, (*choices).changed, count)
+}
+
+// checkCovers: where the grant covers what is asked, every record that is shown has to be one the grant shows; and if the
+// records are changed so that the grant's answers stay the same, the answer to what is asked has to stay the same too. That
+// includes fields that are sorted or filtered by.
+func checkCovers(t testing.TB, c *choices, draft, asks []propertyDraft, world func(testing.TB) *memory, changed func(*choices, string) string, count *outcomes) {
+	count.cases++
+	grant, err := bundleOf(draft)
+	if err != nil {
+		return // such as a window by a mix of text and numbers
 	}
 	asked, err := bundleOf(asks)
 	if err != nil {
@@ -473,7 +479,7 @@ func tryCovers(t testing.TB, c *choices, count *outcomes) {
 		return
 	}
 	count.covered++
-	m := c.world(t)
+	m := world(t)
 	aside := usesWindow(asked)
 	reads := asRead(grant)
 	if aside {
@@ -487,7 +493,7 @@ func tryCovers(t testing.TB, c *choices, count *outcomes) {
 		for _, r := range m.records {
 			records = append(records, fmt.Sprintf("%s at %s: %s", r.ID, r.Endpoint, r.Data.JSON()))
 		}
-		t.Fatalf("%s: %v\ngranted %s\nasked   %s\nrecords\n%s\ngroups %v", says, more, grant.append(nil), asked.append(nil), strings.Join(records, "\n"), m.groups)
+		t.Fatalf("case %d: %s: %v\ngranted %s\nasked   %s\nrecords\n%s\ngroups %v", count.cases, says, more, grant.append(nil), asked.append(nil), strings.Join(records, "\n"), m.groups)
 	}
 	for id := range answered.records {
 		if !granted.records[id] {
@@ -498,7 +504,7 @@ func tryCovers(t testing.TB, c *choices, count *outcomes) {
 	for range 12 {
 		i := c.n(len(m.records))
 		former := m.records[i].Data
-		m.records[i].Data = data(t, c.changed(former.JSON()))
+		m.records[i].Data = data(t, changed(c, former.JSON()))
 		if m.records[i].Data != former && show(t, reads, m).answer == granted.answer && (!aside || windowed(grant, m) == fields) {
 			count.kept++
 			if again := show(t, asked, m); again.answer != answered.answer {
@@ -559,12 +565,16 @@ func TestCoveredTellsNoMoreThanGranted(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
 	var count outcomes
-	for range cases {
+	for i := range cases {
 		c := &choices{left: make([]byte, 900)}
 		for i := range c.left {
 			c.left[i] = byte(random.Uint32())
 		}
-		tryCovers(t, c, &count)
+		if i%2 == 0 {
+			tryCovers(t, c, &count)
+		} else {
+			tryDirected(t, c, &count)
+		}
 	}
 	t.Logf("%+v", count)
 	if count.covered < cases/20 || count.refused < cases/20 || count.kept < cases/20 || count.windows < cases/200 {
@@ -581,5 +591,8 @@ func FuzzCovers(f *testing.F) {
 		}
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, left []byte) { tryCovers(t, &choices{left: left}, new(outcomes)) })
+	f.Fuzz(func(t *testing.T, left []byte) {
+		tryCovers(t, &choices{left: left}, new(outcomes))
+		tryDirected(t, &choices{left: left}, new(outcomes))
+	})
 }
