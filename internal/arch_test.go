@@ -92,6 +92,9 @@ var table = map[string][]string{
 	// What people were shown before they agree, while the server runs.
 	"agreement": concat(words, []string{"access"}),
 
+	// What the operator has written.
+	"config": {"hat", "plan", "catalog", "httpapi"},
+
 	// Beside the server: it looks at the machine.
 	"doctor": {"sandbox", "sandbox/cgroup", "sandbox/gvisor", "../runtimes"},
 

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"runtime"
@@ -15,6 +19,7 @@ import (
 	"testing"
 
 	"she/internal/catalog"
+	"she/internal/config"
 	"she/internal/hat"
 	"she/internal/vault/sqlite"
 )
@@ -61,7 +66,7 @@ func documentedKeys(t *testing.T) (tables map[string]map[string]documentedKey, t
 // readableKeys returns the keys that the reader takes where text has the unknown key "nothing".
 func readableKeys(t *testing.T, text string) []string {
 	t.Helper()
-	_, err := parseConfig("she.yaml", "/", []byte(text))
+	_, err := config.Parse("she.yaml", "/", []byte(text))
 	if err == nil {
 		t.Fatalf("%q was read", text)
 	}
@@ -96,7 +101,7 @@ func TestConfigurationExamplesAreRead(t *testing.T) {
 	tables, doc := documentedKeys(t)
 	_, block, _ := strings.Cut(doc, "```yaml\n")
 	block, _, _ = strings.Cut(block, "```")
-	if c, err := parseConfig("she.yaml", "/", []byte(block)); err != nil || len(c.Functions) != 1 {
+	if c, err := config.Parse("she.yaml", "/", []byte(block)); err != nil || len(c.Functions) != 1 {
 		t.Errorf("the example: %+v, %v", c, err)
 	}
 	row := func(heading string, skip ...string) (all []string) {
@@ -108,14 +113,14 @@ func TestConfigurationExamplesAreRead(t *testing.T) {
 		return all
 	}
 	for _, alone := range []string{"limits", "functions"} {
-		if _, err := parseConfig("she.yaml", "/", []byte(alone+": "+tables["The file"][alone].example)); err != nil {
+		if _, err := config.Parse("she.yaml", "/", []byte(alone+": "+tables["The file"][alone].example)); err != nil {
 			t.Error(err)
 		}
 	}
 	text := strings.Join(row("The file", "limits", "functions"), "\n") +
 		"\nlimits: {" + strings.Join(row("limits"), ", ") + "}" +
 		"\nfunctions: [{" + strings.Join(row("functions"), ", ") + "}]\n"
-	c, err := parseConfig("she.yaml", "/", []byte(text))
+	c, err := config.Parse("she.yaml", "/", []byte(text))
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
@@ -149,7 +154,7 @@ func TestConfigurationDocumentsRanges(t *testing.T) {
 			least, _ := strconv.Atoi(m[1])
 			most, _ := strconv.Atoi(m[2])
 			for value, taken := range map[int]bool{least - 1: false, least: true, most: true, most + 1: false} {
-				if _, err := parseConfig("she.yaml", "/", fmt.Appendf(nil, form, key, value)); (err == nil) != taken {
+				if _, err := config.Parse("she.yaml", "/", fmt.Appendf(nil, form, key, value)); (err == nil) != taken {
 					t.Errorf("%s: %d: %v; documented as %s", key, value, err, k.kind)
 				}
 			}
@@ -163,20 +168,20 @@ func TestConfigurationDocumentsRanges(t *testing.T) {
 // The documented defaults are those of the code.
 func TestConfigurationDocumentsDefaults(t *testing.T) {
 	tables, _ := documentedKeys(t)
-	none := Config{}
+	none := config.Config{}
 	least, _ := connectionsFor(none, 0, 0)
 	most, quarter := connectionsFor(none, math.MaxInt64, math.MaxInt64)
-	if _, ofOne := connectionsFor(Config{TrustProxy: true}, 1<<16, 1<<34); ofOne != 0 || quarter != most/4 {
+	if _, ofOne := connectionsFor(config.Config{TrustProxy: true}, 1<<16, 1<<34); ofOne != 0 || quarter != most/4 {
 		t.Errorf("connections of one address: %d behind a proxy, %d of %d without", ofOne, quarter, most)
 	}
-	if none.instances() != 2*runtime.NumCPU() {
-		t.Errorf("instances: %d on %d CPUs", none.instances(), runtime.NumCPU())
+	if none.InstancesAtOnce() != 2*runtime.NumCPU() {
+		t.Errorf("instances: %d on %d CPUs", none.InstancesAtOnce(), runtime.NumCPU())
 	}
-	if n := places(Config{Vaults: 1, Instances: 9}); n != 18 {
+	if n := places(config.Config{Vaults: 1, Instances: 9}); n != 18 {
 		t.Errorf("%d vaults for 9 instances", n)
 	}
-	if n := places(Config{Vaults: 1}); n != 2*none.instances() {
-		t.Errorf("%d vaults for %d instances", n, none.instances())
+	if n := places(config.Config{Vaults: 1}); n != 2*none.InstancesAtOnce() {
+		t.Errorf("%d vaults for %d instances", n, none.InstancesAtOnce())
 	}
 	if heap := sizesFor(none, 8<<30, 0, 1).heap; heap != 4<<30 {
 		t.Errorf("a heap of %d of 8 GB", heap)
@@ -184,7 +189,7 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 	if none.Quota.Runs != 0 || none.Quota.Compute != 0 || none.Log != slog.LevelInfo || none.TrustProxy {
 		t.Errorf("%+v", none)
 	}
-	c, err := parseConfig("she.yaml", "/", []byte("functions: [{id: a, version: 1.0.0, package: p, namespace: n, endpoint: e}]"))
+	c, err := config.Parse("she.yaml", "/", []byte("functions: [{id: a, version: 1.0.0, package: p, namespace: n, endpoint: e}]"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,8 +215,8 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		{"limits", "connectionsPerAddress", "a quarter of `connections`; no bound with `trustProxy`"},
 		{"limits", "runsPerDay", "no bound"},
 		{"limits", "secondsPerDay", "no bound"},
-		{"limits", "hatMB", fmt.Sprintf("`%d`", none.storage().Bytes>>20)},
-		{"limits", "hatRecords", fmt.Sprintf("`%d`", none.storage().Records)},
+		{"limits", "hatMB", fmt.Sprintf("`%d`", none.Storage().Bytes>>20)},
+		{"limits", "hatRecords", fmt.Sprintf("`%d`", none.Storage().Records)},
 		{"functions", "stage", "`" + f.Stage + "`"},
 		{"functions", "output", "`append`"},
 		{"functions", "equal", "`" + f.Equal.String() + "`"},
@@ -223,5 +228,41 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		if got := tables[d.heading][d.key].initial; got != d.want {
 			t.Errorf("%s: documented %q, the code has %q", d.key, got, d.want)
 		}
+	}
+}
+
+// Commands that need the whole of a configuration tell all its faults, and make nothing.
+func TestCommandsTellEveryFaultOfTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "she.yaml")
+	if err := os.WriteFile(file, []byte("listen: \"7777\"\nlisen: x\ninstances: 0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"serve", "--data", filepath.Join(dir, "data")}, {"doctor"}} {
+		var stderr strings.Builder
+		code := run(t.Context(), strings.NewReader(""), io.Discard, &stderr, append(command, "--config", file))
+		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+		if code != exitFailed || len(lines) != 3 || !strings.HasPrefix(lines[2], "she: "+file+":3: ") {
+			t.Errorf("%v: code %d, %s", command, code, stderr.String())
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a data directory was made for a configuration that is refused")
+	}
+}
+
+// The configuration that the README serves registers what the demonstration does.
+func TestExampleConfig(t *testing.T) {
+	served, err := config.Load("../../functions/she.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, err := filepath.Abs("../../functions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := demo{functions: functions}.config()
+	if err != nil || !reflect.DeepEqual(served, shown) {
+		t.Errorf("served %+v\nshown %+v %v", served, shown, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/config"
 	"she/internal/httpapi"
 	"she/internal/shetest"
 )
@@ -119,7 +120,7 @@ func startDays(t *testing.T) *days {
 		_, err := files.CreateHAT(name)
 		must(t, err)
 	}
-	config, err := loadConfig(files.Config)
+	config, err := config.Load(files.Config)
 	must(t, err)
 	invoker, err := newInvoker(filepath.Join(files.Data, "run"), helpers{runsc: filepath.Join(bin, "runsc"), init: filepath.Join(bin, "she-init")}, 4, 0)
 	must(t, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/catalog"
+	"she/internal/config"
 	"she/internal/hat"
 	"she/internal/httpapi"
 	"she/internal/sample"
@@ -132,7 +133,7 @@ func (d demo) run(cmd *cobra.Command) (err error) {
 }
 
 // config registers the examples.
-func (d demo) config() (c Config, err error) {
+func (d demo) config() (c config.Config, err error) {
 	for _, x := range examples {
 		output, err1 := hat.ParseEndpoint(x.output)
 		id, err2 := hat.ParseFunctionID(x.id)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"she/internal/config"
 	"she/internal/doctor"
 	"she/internal/hat"
 	"she/internal/verdict"
@@ -36,7 +37,7 @@ func doctorCommand() *cobra.Command {
 		Example: "  she doctor --data /var/lib/she\n  she doctor --data /var/lib/she --seal",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := loadServedConfig(configFile)
+			config, err := config.LoadServed(configFile)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/bundle"
+	"she/internal/config"
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -19,7 +20,7 @@ import (
 func TestWhatNamesAPackage(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	makePeople(t, data, []string{"alice"})
-	n, err := openNode(data, Config{}, sqlite.Options{})
+	n, err := openNode(data, config.Config{}, sqlite.Options{})
 	must(t, err)
 	t.Cleanup(func() { must(t, n.close()) })
 	id := n.hats.List()[0].ID

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"she/internal/config"
 	"she/internal/metrics"
 	"she/internal/shetest"
 )
@@ -31,7 +32,7 @@ func TestLocalhostInEveryCommand(t *testing.T) {
 	dir := t.TempDir()
 	configFile, err := install(filepath.Join(dir, "functions"), []stamping{standIns[4]})
 	must(t, err)
-	config, err := loadConfig(configFile)
+	config, err := config.Load(configFile)
 	must(t, err)
 	data := filepath.Join(dir, "data")
 	config.Metrics = "metrics.localhost:0"

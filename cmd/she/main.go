@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"she/internal/config"
 	"she/internal/sandbox"
 )
 
@@ -48,7 +49,7 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 	if err == nil {
 		return exitOK
 	}
-	var config *configError
+	var config *config.Error
 	if errors.As(err, &config) {
 		for line := range strings.SplitSeq(config.Error(), "\n") {
 			printf(stderr, "she: %s\n", line)

@@ -19,6 +19,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/catalog"
+	"she/internal/config"
 	"she/internal/directory"
 	"she/internal/hat"
 	"she/internal/httpapi"
@@ -364,7 +365,7 @@ func manage(ctx context.Context, dir, configFile string, does effect) (*manager,
 		}}
 		return &manager{client: &http.Client{Transport: transport}, close: transport.CloseIdleConnections}, nil
 	}
-	config, err := loadConfig(configFile)
+	config, err := config.Load(configFile)
 	if err != nil {
 		return nil, err
 	}
@@ -385,7 +386,7 @@ func manage(ctx context.Context, dir, configFile string, does effect) (*manager,
 
 // openFor opens a data directory without a server, as far as a command needs it. What a process that was killed left
 // unfinished is finished first, as by any start.
-func openFor(dir string, config Config, does effect) (*node, error) {
+func openFor(dir string, config config.Config, does effect) (*node, error) {
 	if does == reads {
 		n, err := readNode(dir, config)
 		if !errors.Is(err, directory.ErrUnfinished) {

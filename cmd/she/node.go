@@ -10,6 +10,7 @@ import (
 
 	"she/internal/agreement"
 	"she/internal/catalog"
+	"she/internal/config"
 	"she/internal/directory"
 	"she/internal/engine"
 	"she/internal/httpapi"
@@ -37,7 +38,7 @@ type node struct {
 }
 
 // openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.
-func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
+func openNode(dir string, config config.Config, o sqlite.Options) (*node, error) {
 	hats, err := directory.Open(dir)
 	switch {
 	case errors.Is(err, directory.ErrInUse):
@@ -50,9 +51,9 @@ func openNode(dir string, config Config, o sqlite.Options) (*node, error) {
 	return newNode(hats, config, o)
 }
 
-func newNode(hats *directory.Directory, config Config, o sqlite.Options) (*node, error) {
+func newNode(hats *directory.Directory, config config.Config, o sqlite.Options) (*node, error) {
 	o.MaxOpen = places(config)
-	o.Storage = func(string) plan.Storage { return config.storage() } // of each HAT the same, until one can have its own
+	o.Storage = func(string) plan.Storage { return config.Storage() } // of each HAT the same, until one can have its own
 	o.Spare = reserve(config)
 	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
@@ -69,7 +70,7 @@ func newNode(hats *directory.Directory, config Config, o sqlite.Options) (*node,
 }
 
 // readNode opens the data directory for a command that only reads. Without one there is still what config registers.
-func readNode(dir string, config Config) (*node, error) {
+func readNode(dir string, config config.Config) (*node, error) {
 	hats, err := directory.OpenToRead(dir)
 	if errors.Is(err, directory.ErrMissing) && len(config.Functions) > 0 {
 		hats, err = directory.Nowhere(), nil
@@ -84,7 +85,7 @@ func readNode(dir string, config Config) (*node, error) {
 }
 
 // look is load without a server: what is registered is read and checked, and nothing is stored.
-func (n *node) look(ctx context.Context, dir string, config Config) {
+func (n *node) look(ctx context.Context, dir string, config config.Config) {
 	n.knows(dir, catalog.Look().Load(ctx, config.Functions))
 }
 
@@ -103,7 +104,7 @@ func (n *node) knows(dir string, loaded []catalog.Function) {
 
 // load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages
 // that leave the catalog.
-func (n *node) load(ctx context.Context, dir string, config Config, wall invoker) (*catalog.Catalog, error) {
+func (n *node) load(ctx context.Context, dir string, config config.Config, wall invoker) (*catalog.Catalog, error) {
 	c, err := catalog.Open(dir)
 	if err != nil {
 		return nil, err
@@ -127,8 +128,8 @@ func keepKnown(data string, now func() time.Time) func([]catalog.Function) error
 }
 
 // places is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
-func places(config Config) int {
-	return max(cmp.Or(config.Vaults, sqlite.PlacesIn(machineMemory())), 2*config.instances())
+func places(config config.Config) int {
+	return max(cmp.Or(config.Vaults, sqlite.PlacesIn(machineMemory())), 2*config.InstancesAtOnce())
 }
 
 func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }

@@ -8,6 +8,8 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"she/internal/config"
 )
 
 const defaultListen = "127.0.0.1:7777"
@@ -24,7 +26,7 @@ func serveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			hangUps, stop := catchHangUps()
 			defer stop()
-			config, err := loadServedConfig(configFile)
+			config, err := config.LoadServed(configFile)
 			if err != nil {
 				return err
 			}

@@ -19,6 +19,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/agreement"
+	"she/internal/config"
 	"she/internal/engine"
 	"she/internal/gate"
 	"she/internal/hat"
@@ -62,7 +63,7 @@ type invoker interface {
 
 type serverOptions struct {
 	data, listen string
-	config       Config
+	config       config.Config
 	log          io.Writer
 
 	// For tests that end the server a thousand times: what runs functions instead of sandboxes, what the engine sees
@@ -107,7 +108,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 			return nil, err
 		}
 	}
-	applications, err := readApplications(o.config.Applications)
+	applications, err := config.Applications(o.config.Applications)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +139,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	begun = append(begun, s.node.close)
 	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
-	instances := o.config.instances()
+	instances := o.config.InstancesAtOnce()
 	size := sizesFor(o.config, machineMemory(), explicitLimit(), min(cmp.Or(o.config.Runs, instances), instances))
 	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
 	s.front.Heavy = func(ctx context.Context, bytes int64) (func(), error) {
@@ -341,22 +342,6 @@ func (s *server) stop() error {
 	return errors.Join(err, s.invoker.Close(), s.node.close())
 }
 
-// readApplications reads the catalogue of applications; no file is an empty catalogue.
-func readApplications(file string) ([]httpapi.Application, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("applications: %w", err)
-	}
-	applications, err := httpapi.ParseApplications(text)
-	if err != nil {
-		return nil, fmt.Errorf("applications: %s: %w", file, err)
-	}
-	return applications, nil
-}
-
 // helpers are the programs beside this one. The probe is for the doctor only and may be missing; so may wasm, which is
 // empty then, on a server without functions that need it.
 type helpers struct{ runsc, init, probe, wasm string }
@@ -391,7 +376,7 @@ const eraseReserve = 64 << 20
 // defaultReserve is what functions must leave free on the disk of the data directory, in bytes.
 const defaultReserve = 1 << 30
 
-func reserve(c Config) int64 {
+func reserve(c config.Config) int64 {
 	if c.ReserveMB != 0 {
 		return int64(c.ReserveMB) << 20
 	}

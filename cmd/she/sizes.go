@@ -7,12 +7,13 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"she/internal/config"
 	"she/internal/engine"
 	"she/internal/sandbox/cgroup"
 )
 
 // connectionBounds is how many connections clients may have, in all and from one address (0: no bound).
-func connectionBounds(c Config) (all, ofOne int) {
+func connectionBounds(c config.Config) (all, ofOne int) {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		files.Cur = 1024
@@ -21,7 +22,7 @@ func connectionBounds(c Config) (all, ofOne int) {
 }
 
 // connectionsFor is connectionBounds on a machine with so many descriptors and bytes.
-func connectionsFor(c Config, files, memory uint64) (all, ofOne int) {
+func connectionsFor(c config.Config, files, memory uint64) (all, ofOne int) {
 	const each = 512 << 10
 	all = cmp.Or(c.Connections, int(min(max(min(files/4, memory/each), 256), 16384)))
 	if c.ConnectionsPerAddress == 0 && !c.TrustProxy {
@@ -58,7 +59,7 @@ const leastHeap = 256 << 20
 // pages (see Vaults), sandboxes, and the pages of files the kernel keeps. Half of the program's is the budget: what
 // requests hold is an estimate, and garbage waits for its collection. explicit is the limit the environment has set
 // already; 0: none.
-func sizesFor(c Config, machine uint64, explicit int64, runs int) sizes {
+func sizesFor(c config.Config, machine uint64, explicit int64, runs int) sizes {
 	s := sizes{heap: max(int64(machine/2), leastHeap), runs: runs}
 	switch {
 	case explicit > 0:
@@ -84,7 +85,7 @@ func explicitLimit() int64 {
 }
 
 // limitHeap sets Go's limit, unless the environment has one.
-func limitHeap(c Config) {
+func limitHeap(c config.Config) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(sizesFor(c, machineMemory(), 0, 1).heap)
 	}

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/config"
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/invoke"
@@ -65,7 +66,7 @@ func serveStandIn(how string, args []string) error {
 	for i := 1; i+1 < len(args); i += 2 {
 		flags[args[i]] = args[i+1]
 	}
-	config, err := loadConfig(flags["--config"])
+	config, err := config.Load(flags["--config"])
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,5 @@
-package main
+// Package config is she.yaml: read strictly, with all that is wrong with it told at once.
+package config
 
 import (
 	"bytes"
@@ -112,20 +113,20 @@ const (
 	defaultHATMB, defaultHATRecords = 1024, 5_000_000
 )
 
-// loadConfig reads she.yaml strictly: whatever is not understood is in one *configError, each fault with its line. No file
+// Load reads she.yaml strictly: whatever is not understood is in one *Error, each fault with its line. No file
 // name is no file.
-func loadConfig(file string) (Config, error) {
-	c, r, err := readConfig(file)
+func Load(file string) (Config, error) {
+	c, r, err := read(file)
 	if err != nil {
 		return Config{}, err
 	}
 	return r.result(c)
 }
 
-// loadServedConfig is loadConfig for a server: the files that she.yaml names must be there too, and the catalogue of
+// LoadServed is Load for a server: the files that she.yaml names must be there too, and the catalogue of
 // applications must be one.
-func loadServedConfig(file string) (Config, error) {
-	c, r, err := readConfig(file)
+func LoadServed(file string) (Config, error) {
+	c, r, err := read(file)
 	if err != nil {
 		return Config{}, err
 	}
@@ -134,11 +135,11 @@ func loadServedConfig(file string) (Config, error) {
 			r.add(p.line, "package %.200q: %v; want a directory with serverless.yml or template.yaml, or a .zip or .jar", p.path, err)
 		}
 	}
-	if _, err := readApplications(c.Applications); err != nil {
+	if _, err := Applications(c.Applications); err != nil {
 		var catalogue *httpapi.CatalogueError
 		if errors.As(err, &catalogue) {
 			for _, f := range catalogue.Faults {
-				r.elsewhere = append(r.elsewhere, configFault{c.Applications, f.Line, f.Text})
+				r.elsewhere = append(r.elsewhere, fault{c.Applications, f.Line, f.Text})
 			}
 		} else {
 			r.add(r.applications, "%v", err)
@@ -147,8 +148,8 @@ func loadServedConfig(file string) (Config, error) {
 	return r.result(c)
 }
 
-func readConfig(file string) (c Config, r *configReader, err error) {
-	r = &configReader{file: file}
+func read(file string) (c Config, r *reader, err error) {
+	r = &reader{file: file}
 	if file == "" {
 		return c, r, nil
 	}
@@ -172,26 +173,27 @@ func readConfig(file string) (c Config, r *configReader, err error) {
 	return r.config(text), r, nil
 }
 
-func parseConfig(file, dir string, text []byte) (Config, error) {
-	r := &configReader{file: file, dir: dir}
+// Parse reads the text of a file of that name; paths in it are relative to dir.
+func Parse(file, dir string, text []byte) (Config, error) {
+	r := &reader{file: file, dir: dir}
 	return r.result(r.config(text))
 }
 
 // maxFaults bounds how many faults of a configuration are told.
 const maxFaults = 50
 
-// A configError is everything that is wrong with a configuration, in the order of the files.
-type configError struct{ faults []configFault }
+// A Error is everything that is wrong with a configuration, in the order of the files.
+type Error struct{ faults []fault }
 
-// A configFault is one of these: where, what, and what to write instead. Line 0 is unknown.
-type configFault struct {
+// A fault is one of these: where, what, and what to write instead. Line 0 is unknown.
+type fault struct {
 	file string
 	line int
 	text string
 }
 
 // Error has one line for each of the first faults, and then how many more there are.
-func (e *configError) Error() string {
+func (e *Error) Error() string {
 	var lines []string
 	for _, f := range e.faults[:min(len(e.faults), maxFaults)] {
 		at := f.file
@@ -206,12 +208,12 @@ func (e *configError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// A configReader reads she.yaml node by node and notes what is wrong. Decoding into structs would be shorter, but yaml
+// A reader reads she.yaml node by node and notes what is wrong. Decoding into structs would be shorter, but yaml
 // names Go's types in its errors, can't say which keys there are, and knows no line once a value is read.
-type configReader struct {
+type reader struct {
 	file, dir    string
-	faults       []configFault // of she.yaml
-	elsewhere    []configFault // of the files it names
+	faults       []fault // of she.yaml
+	elsewhere    []fault // of the files it names
 	packages     []placedPath
 	applications int // the line that names the catalogue
 }
@@ -221,24 +223,24 @@ type placedPath struct {
 	line int
 }
 
-func (r *configReader) add(line int, format string, args ...any) {
-	r.faults = append(r.faults, configFault{r.file, line, fmt.Sprintf(format, args...)})
+func (r *reader) add(line int, format string, args ...any) {
+	r.faults = append(r.faults, fault{r.file, line, fmt.Sprintf(format, args...)})
 }
 
-func (r *configReader) fault(n *yaml.Node, format string, args ...any) {
+func (r *reader) fault(n *yaml.Node, format string, args ...any) {
 	r.add(n.Line, format, args...)
 }
 
 // result is the configuration, or all that is wrong with it.
-func (r *configReader) result(c Config) (Config, error) {
+func (r *reader) result(c Config) (Config, error) {
 	if len(r.faults)+len(r.elsewhere) == 0 {
 		return c, nil
 	}
-	slices.SortStableFunc(r.faults, func(a, b configFault) int { return cmp.Compare(a.line, b.line) })
-	return Config{}, &configError{append(r.faults, r.elsewhere...)}
+	slices.SortStableFunc(r.faults, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+	return Config{}, &Error{append(r.faults, r.elsewhere...)}
 }
 
-func (r *configReader) config(text []byte) (c Config) {
+func (r *reader) config(text []byte) (c Config) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -289,11 +291,11 @@ func (r *configReader) config(text []byte) (c Config) {
 	return c
 }
 
-// instances returns how many sandboxes may be busy at once.
-func (c Config) instances() int { return cmp.Or(c.Instances, 2*runtime.NumCPU()) }
+// InstancesAtOnce is how many instances of functions may be at work.
+func (c Config) InstancesAtOnce() int { return cmp.Or(c.Instances, 2*runtime.NumCPU()) }
 
-// storage is what one HAT may hold.
-func (c Config) storage() plan.Storage {
+// Storage is what one HAT may hold.
+func (c Config) Storage() plan.Storage {
 	or := func(v *int, otherwise int64) int64 {
 		if v == nil {
 			return otherwise
@@ -305,7 +307,7 @@ func (c Config) storage() plan.Storage {
 
 // syntax brings the parser's "yaml: line 3: …" into our form; where it names no line, neither can we. A text that is no
 // YAML is one fault: nothing behind it can be told.
-func (r *configReader) syntax(err error) {
+func (r *reader) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if number, message, ok := strings.Cut(rest, ": "); ok {
@@ -320,7 +322,7 @@ func (r *configReader) syntax(err error) {
 
 // section reads a mapping, each key at most once and each by its own function. Aliases are refused: nobody needs
 // them here, and they are how small files become large. It returns whether n is a mapping.
-func (r *configReader) section(n *yaml.Node, what string, keys map[string]func(*yaml.Node)) bool {
+func (r *reader) section(n *yaml.Node, what string, keys map[string]func(*yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
 		r.fault(n, "%s: want keys and values", what)
 		return false
@@ -347,7 +349,7 @@ func (r *configReader) section(n *yaml.Node, what string, keys map[string]func(*
 	return true
 }
 
-func (r *configReader) text(n *yaml.Node, into *string) bool {
+func (r *reader) text(n *yaml.Node, into *string) bool {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" || n.Value == "" {
 		r.fault(n, "want text")
 		return false
@@ -356,7 +358,7 @@ func (r *configReader) text(n *yaml.Node, into *string) bool {
 	return true
 }
 
-func (r *configReader) path(n *yaml.Node, into *string) bool {
+func (r *reader) path(n *yaml.Node, into *string) bool {
 	if !r.text(n, into) {
 		return false
 	}
@@ -367,7 +369,7 @@ func (r *configReader) path(n *yaml.Node, into *string) bool {
 }
 
 // address reads where to listen.
-func (r *configReader) address(n *yaml.Node, into *string) {
+func (r *reader) address(n *yaml.Node, into *string) {
 	if !r.text(n, into) {
 		return
 	}
@@ -381,7 +383,7 @@ func (r *configReader) address(n *yaml.Node, into *string) {
 }
 
 // collector reads the URL of an OTLP collector.
-func (r *configReader) collector(n *yaml.Node, into *string) {
+func (r *reader) collector(n *yaml.Node, into *string) {
 	if !r.text(n, into) {
 		return
 	}
@@ -396,9 +398,9 @@ func (r *configReader) collector(n *yaml.Node, into *string) {
 	*into = u.String()
 }
 
-func (r *configReader) count(n *yaml.Node, into *int, most int) { r.from(n, into, 1, most) }
+func (r *reader) count(n *yaml.Node, into *int, most int) { r.from(n, into, 1, most) }
 
-func (r *configReader) from(n *yaml.Node, into *int, least, most int) {
+func (r *reader) from(n *yaml.Node, into *int, least, most int) {
 	v, err := strconv.Atoi(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil || v < least || v > most {
 		r.fault(n, "want a whole number from %d to %d", least, most)
@@ -408,7 +410,7 @@ func (r *configReader) from(n *yaml.Node, into *int, least, most int) {
 }
 
 // orNone reads a bound, or 0 for none.
-func (r *configReader) orNone(n *yaml.Node, into **int, most int) {
+func (r *reader) orNone(n *yaml.Node, into **int, most int) {
 	v, err := strconv.Atoi(n.Value)
 	if n.Kind != yaml.ScalarNode || err != nil || v < 0 || v > most {
 		r.fault(n, "want a whole number from 1 to %d, or 0 for no limit", most)
@@ -417,7 +419,7 @@ func (r *configReader) orNone(n *yaml.Node, into **int, most int) {
 	*into = &v
 }
 
-func (r *configReader) flag(n *yaml.Node, into *bool) {
+func (r *reader) flag(n *yaml.Node, into *bool) {
 	if isFlag(n, into) {
 		return
 	}
@@ -428,7 +430,7 @@ func isFlag(n *yaml.Node, into *bool) bool {
 	return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!bool" && n.Decode(into) == nil
 }
 
-func (r *configReader) level(n *yaml.Node, into *slog.Level) {
+func (r *reader) level(n *yaml.Node, into *slog.Level) {
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 	level, ok := levels[n.Value]
 	if n.Kind != yaml.ScalarNode || !ok {
@@ -438,7 +440,7 @@ func (r *configReader) level(n *yaml.Node, into *slog.Level) {
 	*into = level
 }
 
-func (r *configReader) functions(n *yaml.Node, into *[]catalog.Registered) {
+func (r *reader) functions(n *yaml.Node, into *[]catalog.Registered) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		return
 	}
@@ -462,7 +464,7 @@ func (r *configReader) functions(n *yaml.Node, into *[]catalog.Registered) {
 }
 
 // function reads one registration; what of it is wrong is zero.
-func (r *configReader) function(n *yaml.Node) (f catalog.Registered) {
+func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 	f.Stage = "dev"
 	var namespace, endpoint string
 	at := make(map[string]*yaml.Node) // keys that are there
@@ -540,7 +542,7 @@ var wanted = map[string]string{
 }
 
 // warmUp reads whether a function is tried before copies of it are made, and with what.
-func (r *configReader) warmUp(n *yaml.Node, f *catalog.Registered) {
+func (r *reader) warmUp(n *yaml.Node, f *catalog.Registered) {
 	if n.Kind != yaml.MappingNode {
 		warmUp := true
 		if !isFlag(n, &warmUp) {
@@ -558,4 +560,20 @@ func (r *configReader) warmUp(n *yaml.Node, f *catalog.Registered) {
 	case !fs.ValidPath(f.Sample):
 		r.fault(n, "event %.80q: want a file of the package by its name there, such as events/sample.json", f.Sample)
 	}
+}
+
+// Applications reads the catalogue of applications; no file is an empty catalogue.
+func Applications(file string) ([]httpapi.Application, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("applications: %w", err)
+	}
+	applications, err := httpapi.ParseApplications(text)
+	if err != nil {
+		return nil, fmt.Errorf("applications: %s: %w", file, err)
+	}
+	return applications, nil
 }

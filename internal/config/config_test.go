@@ -1,8 +1,7 @@
-package main
+package config
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -45,7 +44,7 @@ func TestConfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte(wholeConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := loadConfig(file)
+	got, err := Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,14 +66,14 @@ func TestConfig(t *testing.T) {
 }
 
 func TestConfigOfNothing(t *testing.T) {
-	if c, err := loadConfig(""); err != nil || !reflect.DeepEqual(c, Config{}) {
+	if c, err := Load(""); err != nil || !reflect.DeepEqual(c, Config{}) {
 		t.Errorf("no file: %+v, %v", c, err)
 	}
-	if _, err := loadConfig(filepath.Join(t.TempDir(), "missing.yaml")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "missing.yaml") {
+	if _, err := Load(filepath.Join(t.TempDir(), "missing.yaml")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "missing.yaml") {
 		t.Errorf("a missing file: %v", err)
 	}
 	for _, text := range []string{"", "# comment\n", "functions:\n", "functions: []\n", "{}", "---\n"} {
-		if c, err := parseConfig("she.yaml", "/", []byte(text)); err != nil || !reflect.DeepEqual(c, Config{}) {
+		if c, err := Parse("she.yaml", "/", []byte(text)); err != nil || !reflect.DeepEqual(c, Config{}) {
 			t.Errorf("%q: %+v, %v", text, c, err)
 		}
 	}
@@ -91,8 +90,8 @@ func TestConfigOfWhatAHATMayHold(t *testing.T) {
 		"limits: {hatMB: 0, hatRecords: 0}":       {},
 		"limits: {hatMB: 1048576, hatRecords: 1}": {Bytes: 1 << 40, Records: 1},
 	} {
-		if c, err := parseConfig("she.yaml", "/", []byte(text)); err != nil || c.storage() != want {
-			t.Errorf("%q: %+v, %v", text, c.storage(), err)
+		if c, err := Parse("she.yaml", "/", []byte(text)); err != nil || c.Storage() != want {
+			t.Errorf("%q: %+v, %v", text, c.Storage(), err)
 		}
 	}
 }
@@ -159,7 +158,7 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{"listen: &a x\ndata: *a\n", "she.yaml:2: data: aliases are not read"},
 		{"functions: &a [*a]\n", "she.yaml:1: a function: want keys and values"},
 	} {
-		_, err := parseConfig("she.yaml", "/", []byte(c.text))
+		_, err := Parse("she.yaml", "/", []byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
 			continue
@@ -215,8 +214,8 @@ functions:
   - nothing
 applications: apps.json
 `)
-	_, err := loadServedConfig(file)
-	var told *configError
+	_, err := LoadServed(file)
+	var told *Error
 	if !errors.As(err, &told) {
 		t.Fatal(err)
 	}
@@ -252,34 +251,24 @@ applications: apps.json
 			break
 		}
 	}
-	for _, command := range [][]string{{"serve", "--data", filepath.Join(dir, "data")}, {"doctor"}} {
-		var stderr strings.Builder
-		code := run(t.Context(), strings.NewReader(""), io.Discard, &stderr, append(command, "--config", file))
-		if lines := strings.Split(strings.TrimSpace(stderr.String()), "\n"); code != exitFailed || len(lines) != len(want) || !strings.HasPrefix(lines[len(want)-1], "she: "+want[len(want)-1]) {
-			t.Errorf("%v: code %d, %s", command, code, stderr.String())
-		}
-	}
-	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a data directory was made for a configuration that is refused")
-	}
 	// A function that is listed without a server may have lost its package; it is shown so.
 	whole := put("whole.yaml", "functions: [{id: two, version: 1.0.0, package: ./none, namespace: drops, endpoint: two}]\n")
-	if _, err := loadConfig(whole); err != nil {
+	if _, err := Load(whole); err != nil {
 		t.Error(err)
 	}
 	missing := put("missing.yaml", "listen: localhost:http\napplications: none.json\n")
-	if _, err := loadServedConfig(missing); err == nil || !strings.HasPrefix(err.Error(), missing+":2: applications: ") {
+	if _, err := LoadServed(missing); err == nil || !strings.HasPrefix(err.Error(), missing+":2: applications: ") {
 		t.Error(err)
 	}
 }
 
 // However much is wrong, the message is bounded, and says how much it leaves out.
 func TestConfigTellsABoundedNumberOfFaults(t *testing.T) {
-	_, err := parseConfig("she.yaml", "/", []byte(strings.Repeat("- nothing: 1\n", 1000)))
+	_, err := Parse("she.yaml", "/", []byte(strings.Repeat("- nothing: 1\n", 1000)))
 	if err == nil || !strings.Contains(err.Error(), "she.yaml:1: the configuration: want keys and values") {
 		t.Fatal(err)
 	}
-	_, err = parseConfig("she.yaml", "/", []byte("functions:\n"+strings.Repeat("- nothing: 1\n", 1000)))
+	_, err = Parse("she.yaml", "/", []byte("functions:\n"+strings.Repeat("- nothing: 1\n", 1000)))
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != maxFaults+1 || lines[maxFaults] != "and 5950 more" || !strings.HasPrefix(lines[0], "she.yaml:2: ") || !strings.HasPrefix(lines[maxFaults-1], "she.yaml:10: ") {
 		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
@@ -290,7 +279,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(wholeConfig)
 	f.Add("functions: &a [*a]")
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := parseConfig("she.yaml", "/", []byte(text))
+		c, err := Parse("she.yaml", "/", []byte(text))
 		if err != nil && !reflect.DeepEqual(c, Config{}) {
 			t.Error("an error and half a configuration")
 		}
@@ -302,18 +291,9 @@ func FuzzConfig(f *testing.F) {
 	})
 }
 
-// The configuration that the README serves registers what the demonstration does.
-func TestExampleConfig(t *testing.T) {
-	served, err := loadConfig("../../functions/she.yaml")
+func must(t testing.TB, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-	functions, err := filepath.Abs("../../functions")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown, err := demo{functions: functions}.config()
-	if err != nil || !reflect.DeepEqual(served, shown) {
-		t.Errorf("served %+v\nshown %+v %v", served, shown, err)
 	}
 }
