@@ -59,7 +59,7 @@ deps: ## install what the tests need (Debian, as root)
 SANDBOX_TESTS := ./internal/doctor ./internal/sandbox/...
 LANGUAGE_TESTS := ./functions ./internal/invoke
 STORY_TESTS := ./cmd/she ./internal/shetest
-DATABASE_TESTS := ./internal/bundle ./internal/jsonb ./internal/pgtime ./internal/textsearch
+DATABASE_TESTS := ./internal/bundle ./internal/jsonb ./internal/pgtime ./internal/textsearch ./internal/vault/ledger
 # Functions of their arguments: millions of random steps, and nothing for the race detector to see in them.
 PURE_TESTS := $(addprefix ./internal/,access backlog contract debit feed fuel hat plan receipt sample trigger)
 UNRACED_TESTS := $(PURE_TESTS) $(DATABASE_TESTS) $(SANDBOX_TESTS) $(LANGUAGE_TESTS) $(STORY_TESTS)
@@ -82,7 +82,7 @@ test-race: build ## any machine: all tests of what has goroutines and needs no s
 test-pure: ## any machine: all tests of packages that are functions of their arguments
 	@$(GO_TEST) $(PURE_TESTS)
 
-test-databases: ## PostgreSQL 15: the query language beside the database whose semantics it has
+test-databases: ## PostgreSQL 15: the query language beside the database whose semantics it has, the vault on it
 	@$(GO_TEST) $(DATABASE_TESTS)
 
 test-sandbox: build ## root, and gVisor's needs: the walls, from inside and outside
@@ -96,6 +96,7 @@ test-stories: build functions clients ## root, Node.js and the functions: the re
 	@$(GO_TEST) $(STORY_TESTS)
 
 # Every stage, and no test twice but the short ones that are raced as well. What waits for sandboxes runs side by side.
+test: export SHE_TEST_ALL := 1
 test: deps lint functions clients functions-test test-race ## everything, nothing is skipped: all stages
 	@$(GO_RACE) -short $(UNRACED_TESTS)
 	@go -C bench vet ./...

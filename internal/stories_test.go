@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -67,6 +68,17 @@ func TestStagesAreListed(t *testing.T) {
 	for _, m := range stages {
 		if !bytes.Contains(contributing, []byte("\n| `make "+string(m[1])+"` | ")) {
 			t.Errorf("CONTRIBUTING.md has no row for make %s", m[1])
+		}
+	}
+	// What starts a database is with those that need one.
+	all, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{.TestImports}} {{.XTestImports}}", "she/internal/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(all)) {
+		path, imports, _ := strings.Cut(line, " ")
+		if strings.Contains(imports, "she/internal/pgtest") && !regexp.MustCompile(`(?m)^DATABASE_TESTS :=.* \.`+strings.TrimPrefix(path, "she")+`( |$)`).Match(makefile) {
+			t.Errorf("%s needs PostgreSQL and is not in DATABASE_TESTS", path)
 		}
 	}
 	for _, list := range regexp.MustCompile(`(?m)^[A-Z]+_TESTS := (.*)$`).FindAllSubmatch(makefile, -1) {
