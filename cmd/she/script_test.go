@@ -40,6 +40,7 @@ import (
 //	call METHOD PATH [FILE]        print status and body
 //	until METHOD PATH REGEXP       the same, again and again until the body matches (60 s)
 //	measured REGEXP       wait until the management socket's /metrics has such a line (2 min)
+//	logged REGEXP         wait until the server's log, since the story began, has such a text (2 min)
 //	expand FILE           replace $VARIABLES in it
 //	nothing-left          no sandbox, process, mount or cgroup of this data directory
 //	fails FUNCTION        enable it, trigger it, see it fail as the API says, disable it
@@ -97,6 +98,7 @@ func TestStories(t *testing.T) {
 			"call":          command((*story).call),
 			"until":         command((*story).until),
 			"measured":      command((*story).measured),
+			"logged":        command((*story).logged),
 			"expand":        command((*story).expand),
 			"nothing-left":  command((*story).nothingLeft),
 			"fails":         command((*story).fails),
@@ -230,6 +232,14 @@ func (s *story) until(ts *testscript.TestScript, args []string) error {
 }
 
 // measured waits for what no answer to an owner tells.
+func (s *story) logged(_ *testscript.TestScript, args []string) error {
+	want, err := regexp.Compile(args[0])
+	if err != nil {
+		return err
+	}
+	return s.server.Log.Await(want)
+}
+
 func (s *story) measured(_ *testscript.TestScript, args []string) error {
 	want, err := regexp.Compile("(?m)^" + args[0])
 	if err != nil {

@@ -452,14 +452,41 @@ func (c *Client) Until(method, path string, want *regexp.Regexp) (answer []byte,
 
 // A Buffer is what a process writes and a test reads.
 type Buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	wrote chan struct{} // closed at the next write; nil: nobody waits
 }
 
 func (l *Buffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.wrote != nil {
+		close(l.wrote)
+		l.wrote = nil
+	}
 	return l.b.Write(p)
+}
+
+// Await returns when something that matches was written.
+func (l *Buffer) Await(want *regexp.Regexp) error {
+	deadline := time.After(wait)
+	for {
+		l.mu.Lock()
+		if want.Match(l.b.Bytes()) {
+			l.mu.Unlock()
+			return nil
+		}
+		if l.wrote == nil {
+			l.wrote = make(chan struct{})
+		}
+		wrote := l.wrote
+		l.mu.Unlock()
+		select {
+		case <-wrote:
+		case <-deadline:
+			return fmt.Errorf("no line of the log matches %s", want)
+		}
+	}
 }
 
 func (l *Buffer) String() string {
