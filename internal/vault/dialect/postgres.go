@@ -14,7 +14,7 @@ import (
 var keywords = wordSet(`ALL AND AS ASC BETWEEN BY CASE CONFLICT DELETE DESC DO ELSE END EXISTS FALSE GROUP IN INSERT INTO
 	DISTINCT LEFT NOT NOTHING NULL OFFSET ON OR RETURNING SELECT SET THEN TRUE UNION UPDATE VALUES WHEN WHERE`)
 
-// functions give the same in both dialects.
+// functions give the same in both dialects. substr does from position 1 on; before it SQLite counts from the end.
 var functions = wordSet(`COALESCE COUNT LENGTH MAX MIN OCTET_LENGTH SUBSTR SUM`)
 
 // types are those that CAST knows.
@@ -404,7 +404,8 @@ func (r *rewriter) cast(i, end int) (int, error) {
 	return behind, nil
 }
 
-// json takes a value out of a JSON text, as a text. A number has to be CAST.
+// json takes a value out of a JSON text, as a text. A number has to be CAST. A flag is 1 in SQLite and 'true' in PostgreSQL:
+// nothing asks for one.
 func (r *rewriter) json(i, end int) (int, error) {
 	behind := past(r.ts, i+1, end)
 	comma := find(r.ts, i+2, behind-1, ",")

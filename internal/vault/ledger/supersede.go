@@ -190,6 +190,7 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 			return nil
 		}
 		query = columns + `JOIN chains c ON c.n = r.chain WHERE e.name = ? AND r.run <> ? AND (c.path = ? OR substr(c.path, length(c.path) - length(?4) + 1) = ?4) ORDER BY r.born`
+		// Of a path shorter than the id, substr gives a different part in each dialect. It is too short to be equal.
 		id := f.Grant.Function.String()
 		args = []any{f.Grant.Output.String(), p.Run.Bytes(), id, " " + id}
 	case p.Replaces.IsZero() || p.Upto < planned.Upto:
