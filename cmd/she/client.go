@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/hat"
+	"she/internal/local"
 )
 
 // A client is an owner's client of the HAT API, as any other would be: login, data, functions.
@@ -25,47 +26,14 @@ type client struct {
 // newClient speaks to the HAT of that domain, which may come as a URL. address, if not empty, is where to connect instead of
 // looking the domain up.
 func newClient(domain, address string) *client {
-	domain, address = hostOf(domain), hostOf(address)
+	domain, address = local.HostOf(domain), local.HostOf(address)
 	if address == "" {
 		address = domain
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		address = net.JoinHostPort(address, "80")
 	}
-	return &client{http: &http.Client{Timeout: 6 * time.Minute, Transport: transport()}, base: "http://" + address, domain: domain}
-}
-
-// hostOf is what of a URL names a HAT: bob.localhost:7777 of http://bob.localhost:7777/. Anything else stays.
-func hostOf(text string) string {
-	if u, err := url.Parse(text); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
-		return u.Host
-	}
-	return text
-}
-
-// transport is for requests to HATs and collectors: those to names under .localhost stay on this machine, past any proxy.
-func transport() *http.Transport {
-	return &http.Transport{DialContext: dial, Proxy: func(r *http.Request) (*url.URL, error) {
-		if address := net.JoinHostPort(r.URL.Hostname(), "80"); hat.Loopback(address) != address {
-			return nil, nil
-		}
-		return http.ProxyFromEnvironment(r)
-	}}
-}
-
-// dial connects; to this machine for names under .localhost, whatever a resolver knows.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	var d net.Dialer
-	local := hat.Loopback(address)
-	conn, err := d.DialContext(ctx, network, local)
-	if err == nil || local == address {
-		return conn, err
-	}
-	_, port, _ := net.SplitHostPort(local)
-	if conn, other := d.DialContext(ctx, network, net.JoinHostPort("::1", port)); other == nil {
-		return conn, nil
-	}
-	return nil, err
+	return &client{http: &http.Client{Timeout: 6 * time.Minute, Transport: local.Transport()}, base: "http://" + address, domain: domain}
 }
 
 // send makes one request and returns the answer's body; any status but 2xx is an error with the server's message.

@@ -13,6 +13,7 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/httpapi"
+	"she/internal/server"
 )
 
 func consentCommand(data *string) *cobra.Command {
@@ -58,7 +59,7 @@ func enableCommand(data *string) *cobra.Command {
 					return usageError{err}
 				}
 			}
-			m, err := manage(cmd.Context(), *data, "", changes)
+			m, err := manage(cmd.Context(), *data, "", server.Changes)
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 
 	"she/internal/config"
 	"she/internal/httpapi"
+	"she/internal/server"
 	"she/internal/shetest"
 )
 
@@ -101,7 +102,7 @@ func TestScenariosOverDays(t *testing.T) {
 
 // days is a server whose clock is ahead of the host's.
 type days struct {
-	server  *server
+	server  *server.Server
 	ahead   atomic.Int64
 	clients map[string]*shetest.Client
 	posts   int
@@ -122,16 +123,16 @@ func startDays(t *testing.T) *days {
 	}
 	config, err := config.Load(files.Config)
 	must(t, err)
-	invoker, err := newInvoker(filepath.Join(files.Data, "run"), helpers{runsc: filepath.Join(bin, "runsc"), init: filepath.Join(bin, "she-init")}, 4, 0)
+	invoker, err := server.NewInvoker(filepath.Join(files.Data, "run"), server.Helpers{Runsc: filepath.Join(bin, "runsc"), Init: filepath.Join(bin, "she-init")}, 4, 0)
 	must(t, err)
 	d := &days{clients: map[string]*shetest.Client{}}
 	var log shetest.Buffer
-	d.server, err = startServer(t.Context(), serverOptions{
-		data: files.Data, listen: "127.0.0.1:0", config: config, log: &log, invoker: invoker, now: d.now,
+	d.server, err = server.Start(t.Context(), server.Options{
+		Data: files.Data, Listen: "127.0.0.1:0", Config: config, Log: &log, Invoker: invoker, Now: d.now,
 	})
 	must(t, err)
 	t.Cleanup(func() {
-		must(t, d.server.stop())
+		must(t, d.server.Stop())
 		must(t, files.NothingLeft())
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", log.String())
@@ -211,7 +212,7 @@ func (d *days) owner(t *testing.T, name string) *shetest.Client {
 	if c := d.clients[name]; c != nil {
 		return c
 	}
-	c := (&shetest.Server{Address: d.server.address}).Client(name)
+	c := (&shetest.Server{Address: d.server.Address}).Client(name)
 	must(t, c.Login())
 	d.clients[name] = c
 	return c

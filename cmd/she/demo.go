@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"she/internal/hat"
 	"she/internal/httpapi"
 	"she/internal/sample"
+	"she/internal/server"
 )
 
 // An example is a function the demonstration switches on, and how it knows that the result is right.
@@ -84,13 +86,13 @@ func (d demo) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer serverLog.Close()
-	s, err := startServer(ctx, serverOptions{data: data, listen: d.listen, config: config, log: serverLog})
+	s, err := server.Start(ctx, server.Options{Data: data, Listen: d.listen, Config: config, Log: plainLines{serverLog}})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 
-	d.say("Server    http://%s, data in %s", s.address, data)
+	d.say("Server    http://%s, data in %s", s.Address, data)
 	owner, password, created, err := d.owner(ctx, s)
 	if err != nil {
 		return err
@@ -118,8 +120,8 @@ func (d demo) run(cmd *cobra.Command) (err error) {
 	}
 	d.say("\nLook further")
 	d.say("  bin/she runs ls --hat %s --data %s", demoDomain, data)
-	d.say("  curl -H 'Host: %s' -H 'username: mina' -H 'password: %s' http://%s/users/access_token", demoDomain, password, s.address)
-	d.say("  curl -H 'Host: %s' -H \"X-Auth-Token: $TOKEN\" http://%s%s/data/drops/insights/places", demoDomain, s.address, api)
+	d.say("  curl -H 'Host: %s' -H 'username: mina' -H 'password: %s' http://%s/users/access_token", demoDomain, password, s.Address)
+	d.say("  curl -H 'Host: %s' -H \"X-Auth-Token: $TOKEN\" http://%s%s/data/drops/insights/places", demoDomain, s.Address, api)
 	if len(wrong) > 0 {
 		return errors.Join(wrong...)
 	}
@@ -147,8 +149,8 @@ func (d demo) config() (c config.Config, err error) {
 }
 
 // missing says why an example can't run here, if it is for lack of its runtime or of its npm packages.
-func (d demo) missing(s *server, x example) string {
-	for _, f := range s.functions() {
+func (d demo) missing(s *server.Server, x example) string {
+	for _, f := range s.Functions() {
 		if f.ID.String() == x.id && f.Problem != nil && f.Problem.Code == catalog.CodeRuntime {
 			return f.Problem.Text
 		}
@@ -163,28 +165,28 @@ func (d demo) missing(s *server, x example) string {
 }
 
 // owner makes the HAT, or takes the one an earlier demonstration left in the directory.
-func (d demo) owner(ctx context.Context, s *server) (c *client, password string, created time.Time, err error) {
+func (d demo) owner(ctx context.Context, s *server.Server) (c *client, password string, created time.Time, err error) {
 	password = "tallowfield"
-	m := s.managementClient()
-	var hats []hatView
+	m := &manager{client: &http.Client{Transport: inProcess{s.ForCommands()}}}
+	var hats []server.HAT
 	if err := m.call(ctx, "GET", "/hats", nil, &hats); err != nil {
 		return nil, "", created, err
 	}
-	i := slices.IndexFunc(hats, func(h hatView) bool { return h.Domain == demoDomain })
+	i := slices.IndexFunc(hats, func(h server.HAT) bool { return h.Domain == demoDomain })
 	if i < 0 {
-		var made hatView
-		if err := m.call(ctx, "POST", "/hats", createRequest{Name: "mina", Domain: demoDomain, Password: password}, &made); err != nil {
+		var made server.HAT
+		if err := m.call(ctx, "POST", "/hats", server.NewHAT{Name: "mina", Domain: demoDomain, Password: password}, &made); err != nil {
 			return nil, "", created, err
 		}
-		hats, i = []hatView{made}, 0
+		hats, i = []server.HAT{made}, 0
 	}
 	d.say("HAT       %s, owner mina, password %s", demoDomain, password)
-	c = newClient(demoDomain, s.address)
+	c = newClient(demoDomain, s.Address)
 	return c, password, hats[i].Created, c.login(ctx, "mina", password)
 }
 
 // show switches one function on and waits for its first run.
-func (d demo) show(ctx context.Context, s *server, owner *client, x example, truth sample.Truth) error {
+func (d demo) show(ctx context.Context, s *server.Server, owner *client, x example, truth sample.Truth) error {
 	d.say("\n%s – %s", x.id, x.does)
 	if err := await(ctx, "to become available", func() (bool, error) {
 		f, err := owner.function(ctx, x.id)
@@ -195,7 +197,7 @@ func (d demo) show(ctx context.Context, s *server, owner *client, x example, tru
 	if err := owner.enable(ctx, x.id); err != nil {
 		return err
 	}
-	m := s.managementClient()
+	m := &manager{client: &http.Client{Transport: inProcess{s.ForCommands()}}}
 	var runs []httpapi.Run
 	if err := await(ctx, "to run", func() (bool, error) {
 		err := m.call(ctx, "GET", ownPath(demoDomain)+"/runs?limit=10&function="+x.id, nil, &runs)
@@ -263,4 +265,11 @@ func shorten(s string, n int) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:n], "") + " …"
+}
+
+func openLog(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }

@@ -14,6 +14,7 @@ import (
 	"she/internal/config"
 	"she/internal/doctor"
 	"she/internal/hat"
+	"she/internal/server"
 	"she/internal/verdict"
 )
 
@@ -51,8 +52,8 @@ func doctorCommand() *cobra.Command {
 				return usageError{errors.New("--data is missing: where shall the verdict be kept?")}
 			}
 			r := report{Findings: doctor.Examine(doctor.Machine{
-				Data: data, Listen: hat.Loopback(cmp.Or(listen, config.Listen, defaultListen)), Vaults: config.Vaults,
-				Reserve: reserve(config), Serving: data != "" && serverAnswers(data),
+				Data: data, Listen: hat.Loopback(cmp.Or(listen, config.Listen, server.DefaultListen)), Vaults: config.Vaults,
+				Reserve: server.Reserve(config), Serving: data != "" && serverAnswers(data),
 			})}
 			if seal {
 				v, err := testSeal(cmd.Context(), data, cmd.ErrOrStderr())
@@ -60,7 +61,7 @@ func doctorCommand() *cobra.Command {
 					return err
 				}
 				r.Seal = &v
-			} else if v, err := sealReader(data)(); err == nil {
+			} else if v, err := server.Verdict(data)(); err == nil {
 				r.Seal = &v
 			}
 			if err := show(cmd, r, r.text); err != nil {
@@ -70,7 +71,7 @@ func doctorCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data directory: its disk is measured, and the verdict kept there")
-	c.Flags().StringVar(&listen, "listen", "", "address the server is to listen on (default "+defaultListen+")")
+	c.Flags().StringVar(&listen, "listen", "", "address the server is to listen on (default "+server.DefaultListen+")")
 	c.Flags().StringVar(&configFile, "config", "", "she.yaml")
 	c.Flags().BoolVar(&seal, "seal", false, "prove the walls with hostile functions (root; some minutes)")
 	return c
@@ -122,7 +123,7 @@ func (r report) verdict(sealed bool) error {
 
 // serverAnswers says whether a server holds the data directory and is up.
 func serverAnswers(data string) bool {
-	conn, err := net.DialTimeout("unix", filepath.Join(data, socketName), time.Second)
+	conn, err := net.DialTimeout("unix", server.Socket(data), time.Second)
 	if err != nil {
 		return false
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"she/internal/server"
 )
 
 func functionCommand() *cobra.Command {
@@ -21,7 +23,7 @@ func functionCommand() *cobra.Command {
 		Example: "  she function list --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var functions []functionView
+			var functions []server.Function
 			if err := ask(cmd.Context(), data, config, "GET", "/functions", nil, &functions); err != nil {
 				return err
 			}
@@ -34,7 +36,7 @@ func functionCommand() *cobra.Command {
 	return c
 }
 
-func printFunctions(w io.Writer, functions []functionView) {
+func printFunctions(w io.Writer, functions []server.Function) {
 	t := newTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "RUNS", "FAILED", "LAST RUN", "WARM-UP", "AVAILABLE")
 	for _, f := range functions {
 		available := "yes"

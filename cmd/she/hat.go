@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"she/internal/server"
 )
 
 func hatCommand() *cobra.Command {
@@ -30,8 +32,8 @@ func hatCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var made hatView
-			if err := ask(cmd.Context(), data, "", "POST", "/hats", createRequest{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
+			var made server.HAT
+			if err := ask(cmd.Context(), data, "", "POST", "/hats", server.NewHAT{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
 				return err
 			}
 			return show(cmd, made, func(w io.Writer) {
@@ -49,7 +51,7 @@ func hatCommand() *cobra.Command {
 		Example: "  she hat list --data /var/lib/she -o json",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var hats []hatView
+			var hats []server.HAT
 			if err := ask(cmd.Context(), data, "", "GET", "/hats", nil, &hats); err != nil {
 				return err
 			}
@@ -71,7 +73,7 @@ func hatCommand() *cobra.Command {
 		Example: "  she hat show alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the HAT's domain, or its name if only one has it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var h hatView
+			var h server.HAT
 			if err := ask(cmd.Context(), data, configFile, "GET", hatPath(args[0]), nil, &h); err != nil {
 				return err
 			}
@@ -115,13 +117,13 @@ func platformCommand(data *string, passwordStdin *bool) *cobra.Command {
 			"  she hat platform hpp --off --hat alice.localhost:7777 --data /var/lib/she",
 		Args: exactArgs(1, "the name it logs in with"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			req := platformRequest{Name: args[0], Off: off}
+			req := server.PlatformChange{Name: args[0], Off: off}
 			if !off {
 				if req.Password, err = readPassword(cmd, *passwordStdin); err != nil {
 					return err
 				}
 			}
-			var done platformView
+			var done server.Platform
 			if err := ask(cmd.Context(), *data, "", "POST", hatPath(hatName)+"/platforms", req, &done); err != nil {
 				return err
 			}

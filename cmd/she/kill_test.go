@@ -25,6 +25,7 @@ import (
 	"she/internal/bundle"
 	"she/internal/directory"
 	"she/internal/hat"
+	"she/internal/server"
 	"she/internal/shetest"
 	"she/internal/vault"
 	"she/internal/vault/sqlite"
@@ -123,13 +124,13 @@ func TestKilledInSandboxes(t *testing.T) {
 // makePeople makes HATs in a new data directory, without a server.
 func makePeople(t *testing.T, data string, people []string) {
 	t.Helper()
-	m, err := manage(t.Context(), data, "", creates)
+	m, err := manage(t.Context(), data, "", server.Creates)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.close()
 	for _, name := range people {
-		r := createRequest{Name: name, Domain: name + ".test", Password: shetest.Password(name)}
+		r := server.NewHAT{Name: name, Domain: name + ".test", Password: shetest.Password(name)}
 		if err := m.call(t.Context(), "POST", "/hats", r, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,9 @@ import (
 	"testing"
 
 	"she/internal/config"
+	"she/internal/local"
 	"she/internal/metrics"
+	"she/internal/server"
 	"she/internal/shetest"
 )
 
@@ -36,16 +38,16 @@ func TestLocalhostInEveryCommand(t *testing.T) {
 	must(t, err)
 	data := filepath.Join(dir, "data")
 	config.Metrics = "metrics.localhost:0"
-	s, err := startServer(t.Context(), serverOptions{data: data, listen: "bob.localhost:0", config: config, log: io.Discard, invoker: goFunctions{}})
+	s, err := server.Start(t.Context(), server.Options{Data: data, Listen: "bob.localhost:0", Config: config, Log: io.Discard, Invoker: goFunctions{}})
 	must(t, err)
 	t.Cleanup(func() {
-		if err := s.stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
-	host, port, err := net.SplitHostPort(s.address)
+	host, port, err := net.SplitHostPort(s.Address)
 	if err != nil || host != "127.0.0.1" {
-		t.Fatalf("it listens at %s", s.address)
+		t.Fatalf("it listens at %s", s.Address)
 	}
 	does := func(stdin string, args ...string) (code int, out, said string) {
 		var stdout, stderr strings.Builder
@@ -111,7 +113,7 @@ func TestLocalhostInEveryCommand(t *testing.T) {
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.Host }))
 	defer collector.Close()
 	_, port, _ = net.SplitHostPort(collector.Listener.Addr().String())
-	over := transport()
+	over := local.Transport()
 	defer over.CloseIdleConnections()
 	must(t, metrics.New().Exporter("http://collector.localhost:"+port+"/v1/metrics", "test", over).Export(t.Context()))
 	if host := <-got; host != "collector.localhost:"+port {

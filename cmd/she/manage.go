@@ -11,323 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"time"
 
-	"she/internal/access"
-	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/directory"
-	"she/internal/hat"
 	"she/internal/httpapi"
-	"she/internal/plan"
-	"she/internal/vault"
-	"she/internal/vault/sqlite"
+	"she/internal/server"
 )
-
-// Management is a small HTTP API over a socket in the data directory, for the operator's commands. It shows ids,
-// counts, times and faults; what a function printed is the Owner's and is shown for the Owner's password only.
-//
-// A command speaks to it through the socket if a server runs, else to the same handler in its own process.
-
-const socketName = "she.sock"
-
-type hatView struct {
-	Domain   string    `json:"domain"`
-	ID       string    `json:"id"`
-	Username string    `json:"username,omitempty"`
-	Created  time.Time `json:"created"`
-	// Storage is only of one HAT that is shown; File, what its vault takes of the disk, is in lists too.
-	Storage *storageView `json:"storage,omitempty"`
-	File    int64        `json:"file,omitempty"`
-}
-
-// A storageView is what a HAT holds and may hold. A limit of 0 is none.
-type storageView struct {
-	Used  plan.Held `json:"used"`
-	Limit plan.Held `json:"limit"`
-}
-
-type functionView struct {
-	ID        string   `json:"id"`
-	Version   string   `json:"version"`
-	Output    string   `json:"output"`
-	Runtime   string   `json:"runtime"`
-	Digest    string   `json:"digest"`
-	Available bool     `json:"available"`
-	WarmUp    bool     `json:"warmUp"`             // tried with an event without data before copies are made
-	Sample    string   `json:"sample,omitempty"`   // the file of its package with that event
-	NoCopies  string   `json:"noCopies,omitempty"` // why its instances are started anew rather than copied, once it was called
-	Trigger   string   `json:"trigger,omitempty"`
-	Reads     []string `json:"reads,omitempty"`
-	Problem   string   `json:"problem,omitempty"`
-	Said      string   `json:"said,omitempty"` // what it printed and reported instead of its configuration, before there was data
-	Warnings  []string `json:"warnings,omitempty"`
-	// AsOf is when this was last known, if the running server has not asked it yet.
-	AsOf time.Time    `json:"asOf,omitzero"`
-	Runs catalog.Runs `json:"runs"` // of all HATs
-}
-
-// management answers the operator's commands; own answers those about one HAT, see httpapi.Both.
-func (n *node) management(own http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	handle := func(pattern string, f func(r *http.Request) (any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			r.Body = http.MaxBytesReader(w, r.Body, maxManagementBody)
-			held, err := n.memory.Acquire(r.Context(), operatorTenant, commandHold)
-			var answer any
-			if err == nil {
-				answer, err = f(r)
-				defer held.Release()
-			}
-			status := http.StatusOK
-			if err != nil {
-				status, answer = http.StatusBadRequest, map[string]string{"error": err.Error()}
-			}
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(status)
-			_ = json.NewEncoder(w).Encode(answer)
-		})
-	}
-	handle("GET /hats", n.listHATs)
-	handle("POST /hats", n.createHAT)
-	handle("GET /hats/{domain}", n.showHAT)
-	handle("POST /hats/{domain}/platforms", n.putPlatform)
-	handle("GET /functions", n.listFunctions)
-	mux.Handle(httpapi.OperatorPrefix+"{domain}/api/", own)
-	if n.metrics != nil {
-		mux.Handle("GET /metrics", n.metrics.Handler())
-	}
-	return mux
-}
-
-// Commands have a share of the memory as a HAT has.
-const (
-	operatorTenant = "the operator's commands"
-	commandHold    = 4 << 20
-)
-
-func (n *node) listHATs(*http.Request) (any, error) {
-	views := []hatView{}
-	for _, h := range n.hats.List() {
-		views = append(views, hatView{Domain: h.Domain.String(), ID: h.ID, Created: h.Created, File: n.vaults.FileSize(h.ID)})
-	}
-	return views, nil
-}
-
-func (n *node) showHAT(r *http.Request) (any, error) {
-	h, v, release, err := n.open(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	held, limit, err := v.Storage(r.Context(), access.Operator())
-	return hatView{
-		Domain: h.Domain.String(), ID: h.ID, Created: h.Created, File: n.vaults.FileSize(h.ID),
-		Storage: &storageView{Used: held, Limit: plan.Held(limit)},
-	}, err
-}
-
-type createRequest struct{ Name, Domain, Password string }
-
-const (
-	leastPassword = 8
-	mostPassword  = 72 // bcrypt ignores what follows, so it is refused instead
-)
-
-func (n *node) createHAT(r *http.Request) (any, error) {
-	req, err := requestOf[createRequest](r)
-	if err != nil {
-		return nil, err
-	}
-	name, err := hat.ParseName(req.Name)
-	if err != nil {
-		return nil, err
-	}
-	domain, err := hat.ParseDomain(hostOf(req.Domain))
-	if err != nil {
-		return nil, err
-	}
-	hash, err := n.hashOf(r.Context(), domain.String(), req.Password)
-	if err != nil {
-		return nil, err
-	}
-	h, err := n.hats.Create(r.Context(), domain)
-	there := errors.Is(err, directory.ErrExists)
-	if there {
-		h, err = n.hats.ByDomain(domain)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("create HAT %s: %w", domain, err)
-	}
-	owner := vault.User{
-		ID: hat.NewUserID(), Username: name.String(), PasswordHash: hash,
-		Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true,
-	}
-	// If an earlier attempt stopped right here, the HAT has no vault yet, and this one finishes it.
-	err = n.vaults.Create(r.Context(), h.ID, owner)
-	if there && errors.Is(err, vault.ErrExists) {
-		err = directory.ErrExists
-	}
-	if err != nil {
-		return nil, fmt.Errorf("create HAT %s: %w", domain, err)
-	}
-	return hatView{Domain: h.Domain.String(), ID: h.ID, Username: name.String(), Created: h.Created}, nil
-}
-
-func (n *node) hashOf(ctx context.Context, hatID, password string) ([]byte, error) {
-	if len(password) < leastPassword || len(password) > mostPassword {
-		return nil, fmt.Errorf("the password must have %d to %d bytes, this one has %d", leastPassword, mostPassword, len(password))
-	}
-	return n.logins.Hash(ctx, hatID, password)
-}
-
-type platformRequest struct {
-	Name, Password string
-	Off            bool
-}
-
-type platformView struct {
-	Domain   string `json:"domain"`
-	Username string `json:"username"`
-	Enabled  bool   `json:"enabled"`
-}
-
-// putPlatform makes a platform user, gives them another password, or switches them off.
-func (n *node) putPlatform(r *http.Request) (any, error) {
-	req, err := requestOf[platformRequest](r)
-	if err != nil {
-		return nil, err
-	}
-	name, err := hat.ParseName(req.Name)
-	if err != nil {
-		return nil, err
-	}
-	h, v, release, err := n.open(r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	var hash []byte
-	if !req.Off {
-		if hash, err = n.hashOf(r.Context(), h.ID, req.Password); err != nil {
-			return nil, err
-		}
-	}
-	u, err := v.PutUser(r.Context(), name.String(), func(u *vault.User, there bool) error {
-		switch platform := (access.Role{Title: access.TitlePlatform}); {
-		case there && !slices.Contains(u.Roles, platform):
-			return fmt.Errorf("%s is a user of %s without the role platform; choose another name", name, h.Domain)
-		case !there && req.Off:
-			return fmt.Errorf("%s has no platform user %s", h.Domain, name)
-		case !there:
-			u.Roles = []access.Role{platform}
-		}
-		if u.Enabled = !req.Off; u.Enabled {
-			// To the next full second, as tokens count: none of this second survives.
-			u.PasswordHash, u.TokensFrom = hash, time.Now().Truncate(time.Second).Add(time.Second)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return platformView{Domain: h.Domain.String(), Username: name.String(), Enabled: u.Enabled}, nil
-}
-
-func (n *node) listFunctions(*http.Request) (any, error) {
-	views := []functionView{}
-	noCopies := map[string]string{}
-	if n.instances != nil {
-		for _, f := range n.instances().Functions {
-			noCopies[f.Name+" "+f.Version] = f.NoCopies
-		}
-	}
-	for _, f := range n.functions() {
-		v := functionView{
-			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
-			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Sample: f.Sample, Warnings: f.Warnings, AsOf: f.AsOf, Runs: f.Runs,
-			NoCopies: noCopies[f.Process.Name+" "+f.Registered.Version.String()],
-		}
-		if f.Problem != nil {
-			v.Problem, v.Said = f.Problem.Error(), string(bytes.ToValidUTF8(f.Said, []byte("\uFFFD")))
-		}
-		if f.Manifest != nil {
-			v.Trigger = string(f.Manifest.Trigger.Kind)
-			if !f.Manifest.Trigger.Period.IsZero() {
-				v.Trigger += " " + f.Manifest.Trigger.Period.String()
-			}
-			for _, e := range f.Manifest.Bundle.Endpoints() {
-				v.Reads = append(v.Reads, e.String())
-			}
-		}
-		views = append(views, v)
-	}
-	return views, nil
-}
-
-// requestOf reads the body of a request.
-func requestOf[T any](r *http.Request) (req T, err error) {
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		return req, fmt.Errorf("unreadable request: %w", err)
-	}
-	return req, nil
-}
-
-// open finds the HAT a request names and opens its vault.
-func (n *node) open(r *http.Request) (h directory.HAT, v vault.Vault, release func(), err error) {
-	if h, err = n.named(r.PathValue("domain")); err != nil {
-		return h, nil, nil, err
-	}
-	v, release, err = n.vaults.Open(r.Context(), h.ID)
-	return h, v, release, err
-}
-
-// meant are the HATs that somebody can mean: the one of that domain, else those of that host whatever the port, else those of
-// that name.
-func meant(all []directory.HAT, asked string) []directory.HAT {
-	asked = strings.ToLower(hostOf(asked))
-	if domain, err := hat.ParseDomain(asked); err == nil {
-		asked = domain.String()
-	}
-	for _, fits := range []func(hat.Domain) bool{
-		func(d hat.Domain) bool { return d.String() == asked },
-		func(d hat.Domain) bool { host, _, _ := strings.Cut(d.String(), ":"); return host == asked },
-		func(d hat.Domain) bool { return d.Name().String() == asked },
-	} {
-		var found []directory.HAT
-		for _, h := range all {
-			if fits(h.Domain) {
-				found = append(found, h)
-			}
-		}
-		if len(found) > 0 {
-			return found
-		}
-	}
-	return nil
-}
-
-// named is the HAT of that domain, or of that host or name if only one has it; without its key.
-func (n *node) named(asked string) (directory.HAT, error) {
-	found := meant(n.hats.List(), asked)
-	switch len(found) {
-	case 0:
-		return directory.HAT{}, fmt.Errorf("no HAT %.80q here; see she hat list", asked)
-	case 1:
-		return found[0], nil
-	}
-	return directory.HAT{}, fmt.Errorf("%d HATs have the name %s; give the whole domain with its port", len(found), asked)
-}
-
-// managementClient speaks to a node of this process.
-func (n *node) managementClient() *manager {
-	_, own := httpapi.Both(httpapi.Options{HATs: n.hats, Named: n.named, Vaults: n, Functions: n.runner, Terms: n.agreements, Logins: n.logins})
-	return &manager{client: &http.Client{Transport: inProcess{n.management(own)}}, close: func() {}}
-}
 
 // A manager is a command's way to the management API of a data directory.
 type manager struct {
@@ -343,21 +32,12 @@ func (m *manager) as(password string) *manager {
 	return &owner
 }
 
-// An effect is what a command does to a data directory.
-type effect int
-
-const (
-	reads   effect = iota // it makes and changes nothing
-	changes               // what is in a directory that is there
-	creates               // the directory too, if it is not there
-)
-
 // manage reaches the running server of dir or, if there is none, opens dir itself.
-func manage(ctx context.Context, dir, configFile string, does effect) (*manager, error) {
+func manage(ctx context.Context, dir, configFile string, does server.Effect) (*manager, error) {
 	if dir == "" {
 		return nil, usageError{errors.New("--data is missing: which data directory?")}
 	}
-	socket := filepath.Join(dir, socketName)
+	socket := server.Socket(dir)
 	if conn, err := net.Dial("unix", socket); err == nil {
 		_ = conn.Close()
 		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -369,54 +49,25 @@ func manage(ctx context.Context, dir, configFile string, does effect) (*manager,
 	if err != nil {
 		return nil, err
 	}
-	n, err := openFor(dir, config, does)
+	management, end, err := server.Command(ctx, dir, config, does)
 	if errors.Is(err, directory.ErrInUse) {
 		return nil, fmt.Errorf("%s belongs to a server that does not answer at its socket yet; it may be starting: try again in a moment", dir)
 	}
 	if err != nil {
 		return nil, err
 	}
-	m := n.managementClient()
-	m.close = func() { _ = n.close() }
-	if len(config.Functions) > 0 {
-		n.look(ctx, dir, config)
-	}
+	m := &manager{client: &http.Client{Transport: inProcess{management}}, close: func() { _ = end() }}
 	return m, nil
-}
-
-// openFor opens a data directory without a server, as far as a command needs it. What a process that was killed left
-// unfinished is finished first, as by any start.
-func openFor(dir string, config config.Config, does effect) (*node, error) {
-	if does == reads {
-		n, err := readNode(dir, config)
-		if !errors.Is(err, directory.ErrUnfinished) {
-			return n, err
-		}
-	}
-	if does != creates {
-		if err := directory.IsThere(dir); err != nil {
-			return nil, missing(err)
-		}
-	}
-	return openNode(dir, config, sqlite.Options{})
-}
-
-// missing says what to do about a directory that is not there.
-func missing(err error) error {
-	if errors.Is(err, directory.ErrMissing) {
-		return fmt.Errorf("%w; she serve or she hat create makes one", err)
-	}
-	return err
 }
 
 // ask is one request of a command to the management API of dir; see manage and manager.call.
 func ask(ctx context.Context, dir, configFile, method, path string, in, out any) error {
-	does := changes
+	does := server.Changes
 	switch {
 	case method == http.MethodGet:
-		does = reads
+		does = server.Reads
 	case method == http.MethodPost && path == "/hats":
-		does = creates
+		does = server.Creates
 	}
 	m, err := manage(ctx, dir, configFile, does)
 	if err != nil {
@@ -510,24 +161,6 @@ type problemError struct {
 }
 
 func (p *problemError) Error() string { return cmp.Or(p.Line, p.Detail, p.Title) }
-
-// listenManagement opens the socket. Only the holder of the data directory's lock gets here, so a socket that is
-// there already belongs to nobody.
-func listenManagement(dir string) (net.Listener, error) {
-	socket := filepath.Join(dir, socketName)
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, fmt.Errorf("management socket: %w", err)
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		_ = l.Close()
-		return nil, err
-	}
-	return l, nil
-}
 
 func hatPath(domain string) string { return httpapi.OperatorPrefix + url.PathEscape(domain) }
 

@@ -16,6 +16,7 @@ import (
 	otlp "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/protobuf/proto"
 
+	"she/internal/server"
 	"she/internal/shetest"
 )
 
@@ -55,12 +56,12 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("the world is answered %d at /metrics: %v", status, err)
 	}
 
-	m, err := manage(t.Context(), s.Data, "", reads)
+	m, err := manage(t.Context(), s.Data, "", server.Reads)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.close()
-	var people []hatView
+	var people []server.HAT
 	if err := m.call(t.Context(), "GET", "/hats", nil, &people); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"she/internal/doctor"
 	"she/internal/hat"
 	"she/internal/httpapi"
+	"she/internal/server"
 )
 
 // hostile is what an author may write anywhere: a title, a colour by ESC and by C1, a bell, reversed text, a line of its
@@ -44,7 +45,7 @@ func TestWordsOfOthersSteerNoTerminal(t *testing.T) {
 	raw := &hat.Fault{Who: hat.Author, Code: hostile, Text: hostile} // as an older version stored it
 	for name, print := range map[string]func(io.Writer){
 		"functions": func(w io.Writer) {
-			printFunctions(w, []functionView{{
+			printFunctions(w, []server.Function{{
 				ID: hostile, Version: hostile, Runtime: hostile, Trigger: hostile, Reads: []string{hostile}, Output: hostile,
 				Problem: hostile, Warnings: []string{hostile}, Said: hostile, NoCopies: hostile, Sample: hostile,
 			}})

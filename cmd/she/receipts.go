@@ -19,6 +19,7 @@ import (
 
 	"she/internal/httpapi"
 	"she/internal/receipt"
+	"she/internal/server"
 )
 
 // A proofView says up to where a chain of receipts was found whole.
@@ -125,7 +126,7 @@ func receiptsCommand() *cobra.Command {
 		Example: "  she receipts export --hat alice.localhost:7777 --data /var/lib/she > receipts.jsonl",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := manage(cmd.Context(), data, "", changes)
+			m, err := manage(cmd.Context(), data, "", server.Changes)
 			if err != nil {
 				return err
 			}
@@ -144,7 +145,7 @@ func receiptsCommand() *cobra.Command {
 }
 
 func proveHAT(ctx context.Context, data, hatName, against string) (proof proofView, err error) {
-	m, err := manage(ctx, data, "", changes)
+	m, err := manage(ctx, data, "", server.Changes)
 	if err != nil {
 		return proof, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/httpapi"
+	"she/internal/server"
 )
 
 func runsCommand() *cobra.Command {
@@ -33,7 +34,7 @@ func runsCommand() *cobra.Command {
 					query.Set(name, value)
 				}
 			}
-			m, err := manage(cmd.Context(), data, "", reads)
+			m, err := manage(cmd.Context(), data, "", server.Reads)
 			if err != nil {
 				return err
 			}
@@ -59,7 +60,7 @@ func runsCommand() *cobra.Command {
 		Args:    exactArgs(1, "the run's id, see she runs ls"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			// Reached before the password is asked for: nobody types one for a directory that isn't there.
-			m, err := manage(cmd.Context(), data, "", reads)
+			m, err := manage(cmd.Context(), data, "", server.Reads)
 			if err != nil {
 				return err
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"she/internal/httpapi"
+	"she/internal/server"
 	"she/internal/shetest"
 )
 
@@ -245,7 +246,7 @@ func (s *story) measured(_ *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	m, err := manage(context.Background(), s.env.Getenv("DATA"), "", creates)
+	m, err := manage(context.Background(), s.env.Getenv("DATA"), "", server.Creates)
 	if err != nil {
 		return err
 	}
@@ -313,7 +314,7 @@ func (s *story) fails(ts *testscript.TestScript, args []string) error {
 
 // untilRun waits until a run of the function has ended with a fault.
 func (s *story) untilRun(function string) error {
-	m, err := manage(context.Background(), s.env.Getenv("DATA"), "", creates)
+	m, err := manage(context.Background(), s.env.Getenv("DATA"), "", server.Creates)
 	if err != nil {
 		return err
 	}

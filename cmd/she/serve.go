@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -10,9 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/config"
+	"she/internal/server"
 )
-
-const defaultListen = "127.0.0.1:7777"
 
 func serveCommand() *cobra.Command {
 	var data, listen, configFile string
@@ -24,13 +24,13 @@ func serveCommand() *cobra.Command {
 		Example: "  she serve --data /var/lib/she --listen 127.0.0.1:7777 --config she.yaml",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			hangUps, stop := catchHangUps()
+			hangUps, stop := server.CatchHangUps()
 			defer stop()
 			config, err := config.LoadServed(configFile)
 			if err != nil {
 				return err
 			}
-			data, listen = cmp.Or(data, config.Data), cmp.Or(listen, config.Listen, defaultListen)
+			data, listen = cmp.Or(data, config.Data), cmp.Or(listen, config.Listen, server.DefaultListen)
 			if data == "" {
 				return usageError{errors.New("--data is missing: which data directory?")}
 			}
@@ -38,17 +38,17 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			moreProcs()
-			limitHeap(config)
-			s, err := startServer(cmd.Context(), serverOptions{data: data, listen: listen, config: config, log: os.Stderr})
+			server.LimitHeap(config)
+			s, err := server.Start(cmd.Context(), server.Options{Data: data, Listen: listen, Config: config, Log: plainLines{os.Stderr}})
 			if err != nil {
 				return err
 			}
-			printf(cmd.OutOrStdout(), "listening on http://%s\n", s.address)
-			return s.untilStopped(cmd.Context(), cmd.ErrOrStderr(), hangUps)
+			printf(cmd.OutOrStdout(), "listening on http://%s\n", s.Address)
+			return s.UntilStopped(cmd.Context(), lateTo(cmd.ErrOrStderr()), hangUps)
 		},
 	}
 	c.Flags().StringVar(&data, "data", "", "data directory; made if it isn't there")
-	c.Flags().StringVar(&listen, "listen", "", "address to listen on (default "+defaultListen+")")
+	c.Flags().StringVar(&listen, "listen", "", "address to listen on (default "+server.DefaultListen+")")
 	c.Flags().StringVar(&configFile, "config", "", "she.yaml: which functions are registered, and limits")
 	return c
 }
@@ -62,3 +62,6 @@ func moreProcs() {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + waiting)
 	}
 }
+
+// lateTo tells that stopping takes too long.
+func lateTo(w io.Writer) func(string) { return func(text string) { printf(w, "she: %s\n", text) } }

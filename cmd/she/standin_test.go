@@ -25,6 +25,7 @@ import (
 	"she/internal/hat"
 	"she/internal/invoke"
 	"she/internal/plan"
+	"she/internal/server"
 	"she/internal/vault"
 )
 
@@ -78,11 +79,11 @@ func serveStandIn(how string, args []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := startServer(ctx, serverOptions{
-		data: flags["--data"], listen: flags["--listen"], config: config, log: os.Stderr,
-		now:     func() time.Time { return time.Now().Add(ahead).Round(0) },
-		invoker: goFunctions{moody: moody},
-		vaults: func(v engine.Vaults) engine.Vaults {
+	s, err := server.Start(ctx, server.Options{
+		Data: flags["--data"], Listen: flags["--listen"], Config: config, Log: plainLines{os.Stderr},
+		Now:     func() time.Time { return time.Now().Add(ahead).Round(0) },
+		Invoker: goFunctions{moody: moody},
+		Vaults: func(v engine.Vaults) engine.Vaults {
 			switch how {
 			case "stuck":
 				return stuck{v}
@@ -91,15 +92,15 @@ func serveStandIn(how string, args []string) error {
 			}
 			return &haunted{Vaults: v, dead: map[string]lateCommit{}}
 		},
-		atCommit: dieAt(os.Getenv(standInDies)),
+		AtCommit: dieAt(os.Getenv(standInDies)),
 	})
 	if err != nil {
 		return err
 	}
-	fmt.Printf("listening on http://%s\n", s.address)
-	hangUps, stopped := catchHangUps()
+	fmt.Printf("listening on http://%s\n", s.Address)
+	hangUps, stopped := server.CatchHangUps()
 	defer stopped()
-	return s.untilStopped(ctx, os.Stderr, hangUps)
+	return s.UntilStopped(ctx, lateTo(os.Stderr), hangUps)
 }
 
 // dieAt makes what ends this process at a commit, "" never; with a fourth word, the name of a file, it fills the file's

@@ -1,4 +1,6 @@
-package main
+// Package server is the engine around its parts: a data directory that answers HTTP and runs functions until it is stopped, and
+// the management API that the operator's commands speak to.
+package server
 
 import (
 	"cmp"
@@ -19,26 +21,33 @@ import (
 
 	"she/internal/access"
 	"she/internal/agreement"
+	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/engine"
 	"she/internal/gate"
 	"she/internal/hat"
 	"she/internal/httpapi"
 	"she/internal/invoke"
+	"she/internal/local"
 	"she/internal/metrics"
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
+	"she/internal/sandbox/prove"
 	"she/internal/sandbox/wasm"
 	"she/internal/vault/sqlite"
+	"she/internal/verdict"
 	"she/runtimes"
 )
 
-// A server is a node that answers HTTP and runs functions.
-type server struct {
+// DefaultListen is where a server listens if nobody says.
+const DefaultListen = "127.0.0.1:7777"
+
+// A Server is a node that answers HTTP and runs functions.
+type Server struct {
 	*node
-	address string // where it listens
+	Address string // where it listens
 	engine  *engine.Engine
-	invoker invoker
+	invoker Invoker
 
 	metrics *metrics.Metrics
 	log     *slog.Logger
@@ -52,8 +61,8 @@ type server struct {
 	failed             chan error     // the first part that ended by itself
 }
 
-// An invoker runs functions, and knows which runtimes there are: *invoke.Invoker says what each method promises.
-type invoker interface {
+// An Invoker runs functions, and knows which runtimes there are: *invoke.Invoker says what each method promises.
+type Invoker interface {
 	engine.Invoker
 	Supports(runtime string) (resolved, warning string, err error)
 	Forget(pkg string)
@@ -61,19 +70,19 @@ type invoker interface {
 	Close() error
 }
 
-type serverOptions struct {
-	data, listen string
-	config       config.Config
-	log          io.Writer
+type Options struct {
+	Data, Listen string
+	Config       config.Config
+	Log          io.Writer // takes lines for people
 
 	// For tests that end the server a thousand times: what runs functions instead of sandboxes, what the engine sees
 	// of the vaults, and what sees each commit of one.
-	invoker  invoker
-	vaults   func(engine.Vaults) engine.Vaults
-	atCommit func(ops []string, persisted bool) error
-	// now is the clock of whatever is stored, due or signed, for tests where days have to pass; nil: time.Now. Sandboxes
+	Invoker  Invoker
+	Vaults   func(engine.Vaults) engine.Vaults
+	AtCommit func(ops []string, persisted bool) error
+	// Now is the clock of whatever is stored, due or signed, for tests where days have to pass; nil: time.Now. Sandboxes
 	// have the host's.
-	now func() time.Time
+	Now func() time.Time
 }
 
 // Time a connection may idle. Bodies have their own limit in httpapi.
@@ -97,27 +106,27 @@ const (
 	graceTime = 5 * time.Second
 )
 
-// startServer opens the data directory, sweeps what an earlier life left, and listens. The server runs until stop.
-func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
-	var helpers helpers
-	if o.invoker == nil {
+// Start opens the data directory, sweeps what an earlier life left, and listens. The server runs until Stop.
+func Start(ctx context.Context, o Options) (_ *Server, err error) {
+	var helpers Helpers
+	if o.Invoker == nil {
 		if os.Geteuid() != 0 {
 			return nil, errors.New("the server must run as root: sandboxes need it to make their mounts and cgroups")
 		}
-		if helpers, err = findHelpers(); err != nil {
+		if helpers, err = FindHelpers(); err != nil {
 			return nil, err
 		}
 	}
-	applications, err := config.Applications(o.config.Applications)
+	applications, err := config.Applications(o.Config.Applications)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", hat.Loopback(o.listen))
+	listener, err := net.Listen("tcp", hat.Loopback(o.Listen))
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", o.listen, err)
+		return nil, fmt.Errorf("listen on %s: %w", o.Listen, err)
 	}
-	log := slog.New(slog.NewTextHandler(plainLines{o.log}, &slog.HandlerOptions{Level: o.config.Log}))
-	s := &server{address: listener.Addr().String(), failed: make(chan error, 4), metrics: metrics.New(), log: log}
+	log := slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: o.Config.Log}))
+	s := &Server{Address: listener.Addr().String(), failed: make(chan error, 4), metrics: metrics.New(), log: log}
 	// Undo in reverse what was begun, if a later step fails.
 	var begun []func() error
 	defer func() {
@@ -126,11 +135,11 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		}
 	}()
 	begun = append(begun, listener.Close)
-	connections, ofOne := connectionBounds(o.config)
+	connections, ofOne := connectionBounds(o.Config)
 	s.front = gate.New(listener, connections, ofOne)
 
-	if s.node, err = openNode(o.data, o.config, sqlite.Options{
-		AtCommit: o.atCommit, Observe: s.metrics.Transaction, Now: o.now, Reserve: eraseReserve,
+	if s.node, err = openNode(o.Data, o.Config, sqlite.Options{
+		AtCommit: o.AtCommit, Observe: s.metrics.Transaction, Now: o.Now, Reserve: eraseReserve,
 		NotCompacted: func(id string, err error) {
 			log.Warn("the file of a vault can't be compacted; what is erased leaves its room in it", "hat", id, "error", err)
 		},
@@ -139,16 +148,16 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	}
 	begun = append(begun, s.node.close)
 	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
-	instances := o.config.InstancesAtOnce()
-	size := sizesFor(o.config, machineMemory(), explicitLimit(), min(cmp.Or(o.config.Runs, instances), instances))
+	instances := o.Config.InstancesAtOnce()
+	size := sizesFor(o.Config, machineMemory(), explicitLimit(), min(cmp.Or(o.Config.Runs, instances), instances))
 	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
 	s.front.Heavy = func(ctx context.Context, bytes int64) (func(), error) {
 		held, err := memory.Acquire(ctx, engine.Headers, bytes)
 		return held.Release, err
 	}
 	s.node.memory = memory
-	if s.invoker = o.invoker; s.invoker == nil {
-		if s.invoker, err = newInvoker(filepath.Join(o.data, "run"), helpers, instances, reserve(o.config)); err != nil {
+	if s.invoker = o.Invoker; s.invoker == nil {
+		if s.invoker, err = NewInvoker(filepath.Join(o.Data, "run"), helpers, instances, Reserve(o.Config)); err != nil {
 			return nil, err
 		}
 	}
@@ -157,12 +166,12 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	if err = s.invoker.Sweep(ctx); err != nil {
 		return nil, fmt.Errorf("sweep what an earlier server left: %w", err)
 	}
-	if s.socket, err = listenManagement(o.data); err != nil {
+	if s.socket, err = listenManagement(o.Data); err != nil {
 		return nil, err
 	}
 	begun = append(begun, s.socket.Close)
 
-	installed, err := s.node.load(ctx, o.data, o.config, s.invoker)
+	installed, err := s.node.load(ctx, o.Data, o.Config, s.invoker)
 	if err != nil {
 		return nil, err
 	}
@@ -175,13 +184,13 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		log.Error("what was proposed first can't be told", "kind", kind, "id", id, "error", err)
 	})
 	var vaults engine.Vaults = engineNode{s.node}
-	if o.vaults != nil {
-		vaults = o.vaults(vaults)
+	if o.Vaults != nil {
+		vaults = o.Vaults(vaults)
 	}
 	shares := engine.NewShares(0)
 	s.engine = engine.New(engine.Options{
-		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.loaded, Log: log, Parallel: runs, Now: o.now,
-		Quota: o.config.Quota, Memory: memory, Waits: waitsIn(o.data), Keep: keepKnown(o.data, o.now), Proposed: func(g access.Grant) {
+		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.loaded, Log: log, Parallel: runs, Now: o.Now,
+		Quota: o.Config.Quota, Memory: memory, Waits: waitsIn(o.Data), Keep: keepKnown(o.Data, o.Now), Proposed: func(g access.Grant) {
 			s.node.agreements.Changed(agreement.Function, g.Function.String(), access.TermsOf(g).Digest) // noted before anybody is shown it
 		},
 		Shares: shares, Grace: graceTime,
@@ -189,8 +198,8 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	public, own := httpapi.Both(httpapi.Options{
 		HATs: s.node.hats, Named: s.node.named, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
-		Terms: s.node.agreements, TrustProxy: o.config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request,
-		Memory: memory, Known: s.front.Known, Seal: sealReader(o.data), Now: o.now, Shares: shares,
+		Terms: s.node.agreements, TrustProxy: o.Config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request,
+		Memory: memory, Known: s.front.Known, Seal: Verdict(o.Data), Now: o.Now, Shares: shares,
 	})
 	s.public = &http.Server{
 		Handler:           public,
@@ -208,8 +217,8 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		watched.Invoker, s.node.instances = real.Stats, real.Stats
 	}
 	s.metrics.Watch(watched)
-	if o.config.Metrics != "" {
-		scraped, err := net.Listen("tcp", hat.Loopback(o.config.Metrics))
+	if o.Config.Metrics != "" {
+		scraped, err := net.Listen("tcp", hat.Loopback(o.Config.Metrics))
 		if err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
@@ -225,8 +234,8 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s.part("former versions", func() error { s.node.forgetFormer(engineCtx, installed, log); return nil })
 	s.part("public HTTP", func() error { return s.front.Serve(s.public) })
 	s.part("management", func() error { return gate.New(s.socket, fewConnections, 0).Serve(s.management) })
-	if o.config.OTLP != "" {
-		exporter := s.metrics.Exporter(o.config.OTLP, rand.Text(), transport())
+	if o.Config.OTLP != "" {
+		exporter := s.metrics.Exporter(o.Config.OTLP, rand.Text(), local.Transport())
 		s.part("otlp", func() error {
 			exporter.Run(engineCtx, exportEvery, func(err error) {
 				if err != nil {
@@ -241,10 +250,10 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	return s, nil
 }
 
-// newInvoker makes what runs functions in sandboxes, instances at once, with its files below run. Functions leave that
+// NewInvoker makes what runs functions in sandboxes, instances at once, with its files below run. Functions leave that
 // many bytes of its disk free.
-func newInvoker(run string, h helpers, instances int, reserve int64) (*invoke.Invoker, error) {
-	walls, err := gvisor.New(gvisor.Config{Runsc: h.runsc, Init: h.init, State: filepath.Join(run, "sandboxes"), Files: gvisor.Files})
+func NewInvoker(run string, h Helpers, instances int, reserve int64) (*invoke.Invoker, error) {
+	walls, err := gvisor.New(gvisor.Config{Runsc: h.Runsc, Init: h.Init, State: filepath.Join(run, "sandboxes"), Files: gvisor.Files})
 	if err != nil {
 		return nil, err
 	}
@@ -267,15 +276,15 @@ func newInvoker(run string, h helpers, instances int, reserve int64) (*invoke.In
 }
 
 // newWasm makes what runs WebAssembly modules; nil without she-wasm, and functions that need it then say so.
-func newWasm(h helpers, state string) (sandbox.Mechanism, error) {
-	if h.wasm == "" {
+func newWasm(h Helpers, state string) (sandbox.Mechanism, error) {
+	if h.Wasm == "" {
 		return nil, nil
 	}
-	return wasm.New(wasm.Config{Worker: h.wasm, State: state})
+	return wasm.New(wasm.Config{Worker: h.Wasm, State: state})
 }
 
 // part runs one of the server's endless loops; if it ends by itself the whole server must.
-func (s *server) part(name string, run func() error) {
+func (s *Server) part(name string, run func() error) {
 	s.parts.Go(func() {
 		if err := run(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
 			select {
@@ -286,16 +295,17 @@ func (s *server) part(name string, run func() error) {
 	})
 }
 
-// catchHangUps takes SIGHUP from now on until stop: a terminal that is closed, or somebody who expects the configuration to be
+// CatchHangUps takes SIGHUP from now on until stop: a terminal that is closed, or somebody who expects the configuration to be
 // read again, ends no server, not while it starts either.
-func catchHangUps() (hangUps <-chan os.Signal, stop func()) {
+func CatchHangUps() (hangUps <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)
 	return c, func() { signal.Stop(c) }
 }
 
-// untilStopped serves until ctx ends or a part of the server does, and stops.
-func (s *server) untilStopped(ctx context.Context, stderr io.Writer, hangUps <-chan os.Signal) error {
+// UntilStopped serves until ctx ends or a part of the server does, and stops. If stopping takes too long it tells late, and ends
+// the program.
+func (s *Server) UntilStopped(ctx context.Context, late func(text string), hangUps <-chan os.Signal) error {
 	var err error
 	for serving := true; serving; {
 		select {
@@ -307,10 +317,10 @@ func (s *server) untilStopped(ctx context.Context, stderr io.Writer, hangUps <-c
 			serving = false
 		}
 	}
-	return endWithin(hardStop, func() error { return errors.Join(err, s.stop()) }, func() {
-		printf(stderr, "she: stopping takes longer than %v; the server ends in the middle of it. Nothing that was answered is lost, "+
-			"and the next start takes up what was under way.\n", hardStop)
-		os.Exit(exitFailed)
+	return endWithin(hardStop, func() error { return errors.Join(err, s.Stop()) }, func() {
+		late(fmt.Sprintf("stopping takes longer than %v; the server ends in the middle of it. Nothing that was answered is lost, "+
+			"and the next start takes up what was under way.", hardStop))
+		os.Exit(1)
 	})
 }
 
@@ -322,8 +332,8 @@ func endWithin(most time.Duration, stop func() error, exit func()) error {
 	return stop()
 }
 
-// stop lets requests in flight end, finishes or abandons runs, and closes everything.
-func (s *server) stop() error {
+// Stop lets requests in flight end, finishes or abandons runs, and closes everything.
+func (s *Server) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	// Runs first: a request may be waiting for one.
@@ -342,25 +352,25 @@ func (s *server) stop() error {
 	return errors.Join(err, s.invoker.Close(), s.node.close())
 }
 
-// helpers are the programs beside this one. The probe is for the doctor only and may be missing; so may wasm, which is
+// Helpers are the programs beside this one. The probe is for the doctor only and may be missing; so may wasm, which is
 // empty then, on a server without functions that need it.
-type helpers struct{ runsc, init, probe, wasm string }
+type Helpers struct{ Runsc, Init, Probe, Wasm string }
 
-// findHelpers looks beside this program: all are built and installed together.
-func findHelpers() (h helpers, err error) {
+// FindHelpers looks beside this program: all are built and installed together.
+func FindHelpers() (h Helpers, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return h, fmt.Errorf("find myself: %w", err)
 	}
 	dir := filepath.Dir(self)
-	h = helpers{runsc: filepath.Join(dir, "runsc"), init: filepath.Join(dir, "she-init"), probe: filepath.Join(dir, "she-probe")}
-	for _, path := range []string{h.runsc, h.init} {
+	h = Helpers{Runsc: filepath.Join(dir, "runsc"), Init: filepath.Join(dir, "she-init"), Probe: filepath.Join(dir, "she-probe")}
+	for _, path := range []string{h.Runsc, h.Init} {
 		if !isProgram(path) {
 			return h, fmt.Errorf("%s is missing from %s; she needs it beside itself: run make build", filepath.Base(path), dir)
 		}
 	}
 	if path := filepath.Join(dir, "she-wasm"); isProgram(path) {
-		h.wasm = path
+		h.Wasm = path
 	}
 	return h, nil
 }
@@ -376,16 +386,32 @@ const eraseReserve = 64 << 20
 // defaultReserve is what functions must leave free on the disk of the data directory, in bytes.
 const defaultReserve = 1 << 30
 
-func reserve(c config.Config) int64 {
+// Reserve is what functions must leave free on the disk of the data directory, in bytes.
+func Reserve(c config.Config) int64 {
 	if c.ReserveMB != 0 {
 		return int64(c.ReserveMB) << 20
 	}
 	return defaultReserve
 }
 
-func openLog(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+// Verdict reads the verdict of a data directory, which may be none yet.
+func Verdict(data string) func() (verdict.Verdict, error) {
+	if data == "" {
+		return func() (v verdict.Verdict, err error) { return v, verdict.ErrNone }
 	}
-	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return verdict.Reader(data, func() (verdict.Programs, error) {
+		h, err := FindHelpers()
+		return h.Programs().Named(), err
+	})
 }
+
+// Programs are those a test of the walls needs.
+func (h Helpers) Programs() prove.Programs {
+	return prove.Programs{Runsc: h.Runsc, Init: h.Init, Probe: h.Probe, Wasm: h.Wasm}
+}
+
+// ForCommands is the management API, for a command in this process.
+func (s *Server) ForCommands() http.Handler { return s.node.forCommands() }
+
+// Functions are those that are registered, as they are known by now.
+func (s *Server) Functions() []catalog.Function { return s.node.functions() }

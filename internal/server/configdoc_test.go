@@ -1,15 +1,11 @@
-package main
+package server
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"runtime"
@@ -203,13 +199,13 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		}
 	}
 	for _, d := range []struct{ heading, key, want string }{
-		{"The file", "listen", "`" + defaultListen + "`"},
+		{"The file", "listen", "`" + DefaultListen + "`"},
 		{"The file", "instances", "two for each CPU"},
 		{"The file", "log", "`" + strings.ToLower(none.Log.String()) + "`"},
 		{"The file", "trustProxy", fmt.Sprintf("`%t`", none.TrustProxy)},
 		{"limits", "runs", "as many as `instances`"},
 		{"limits", "vaults", fmt.Sprintf("what descriptors and memory allow, from %d to 4096", sqlite.PlacesIn(0))},
-		{"limits", "reserveMB", fmt.Sprintf("`%d`", reserve(none)>>20)},
+		{"limits", "reserveMB", fmt.Sprintf("`%d`", Reserve(none)>>20)},
 		{"limits", "memoryMB", fmt.Sprintf("half of the machine's memory or of the least limit of the cgroups, at least %d", sizesFor(none, 0, 0, 1).heap>>20)},
 		{"limits", "connections", fmt.Sprintf("one for each 512 KB of memory, at most a quarter of the descriptors, from %d to %d", least, most)},
 		{"limits", "connectionsPerAddress", "a quarter of `connections`; no bound with `trustProxy`"},
@@ -228,41 +224,5 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		if got := tables[d.heading][d.key].initial; got != d.want {
 			t.Errorf("%s: documented %q, the code has %q", d.key, got, d.want)
 		}
-	}
-}
-
-// Commands that need the whole of a configuration tell all its faults, and make nothing.
-func TestCommandsTellEveryFaultOfTheConfiguration(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "she.yaml")
-	if err := os.WriteFile(file, []byte("listen: \"7777\"\nlisen: x\ninstances: 0\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, command := range [][]string{{"serve", "--data", filepath.Join(dir, "data")}, {"doctor"}} {
-		var stderr strings.Builder
-		code := run(t.Context(), strings.NewReader(""), io.Discard, &stderr, append(command, "--config", file))
-		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-		if code != exitFailed || len(lines) != 3 || !strings.HasPrefix(lines[2], "she: "+file+":3: ") {
-			t.Errorf("%v: code %d, %s", command, code, stderr.String())
-		}
-	}
-	if _, err := os.Stat(filepath.Join(dir, "data")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a data directory was made for a configuration that is refused")
-	}
-}
-
-// The configuration that the README serves registers what the demonstration does.
-func TestExampleConfig(t *testing.T) {
-	served, err := config.Load("../../functions/she.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	functions, err := filepath.Abs("../../functions")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown, err := demo{functions: functions}.config()
-	if err != nil || !reflect.DeepEqual(served, shown) {
-		t.Errorf("served %+v\nshown %+v %v", served, shown, err)
 	}
 }

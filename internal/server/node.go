@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"cmp"
@@ -54,7 +54,7 @@ func openNode(dir string, config config.Config, o sqlite.Options) (*node, error)
 func newNode(hats *directory.Directory, config config.Config, o sqlite.Options) (*node, error) {
 	o.MaxOpen = places(config)
 	o.Storage = func(string) plan.Storage { return config.Storage() } // of each HAT the same, until one can have its own
-	o.Spare = reserve(config)
+	o.Spare = Reserve(config)
 	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
@@ -79,7 +79,7 @@ func readNode(dir string, config config.Config) (*node, error) {
 		return nil, fmt.Errorf("%w; use the she that wrote it, or a later one", err)
 	}
 	if err != nil {
-		return nil, missing(err)
+		return nil, Missing(err)
 	}
 	return newNode(hats, config, sqlite.Options{ReadOnly: true})
 }
@@ -104,7 +104,7 @@ func (n *node) knows(dir string, loaded []catalog.Function) {
 
 // load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages
 // that leave the catalog.
-func (n *node) load(ctx context.Context, dir string, config config.Config, wall invoker) (*catalog.Catalog, error) {
+func (n *node) load(ctx context.Context, dir string, config config.Config, wall Invoker) (*catalog.Catalog, error) {
 	c, err := catalog.Open(dir)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"cmp"
@@ -84,8 +84,8 @@ func explicitLimit() int64 {
 	return 0
 }
 
-// limitHeap sets Go's limit, unless the environment has one.
-func limitHeap(c config.Config) {
+// LimitHeap sets Go's limit, unless the environment has one.
+func LimitHeap(c config.Config) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(sizesFor(c, machineMemory(), 0, 1).heap)
 	}

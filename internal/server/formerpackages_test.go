@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"path/filepath"
@@ -19,10 +19,14 @@ import (
 // function is switched off. When the work is done it is not.
 func TestWhatNamesAPackage(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	makePeople(t, data, []string{"alice"})
 	n, err := openNode(data, config.Config{}, sqlite.Options{})
 	must(t, err)
 	t.Cleanup(func() { must(t, n.close()) })
+	domain, err := hat.ParseDomain("alice.test")
+	must(t, err)
+	h, err := n.hats.Create(t.Context(), domain)
+	must(t, err)
+	must(t, n.vaults.Create(t.Context(), h.ID, vault.User{ID: hat.NewUserID(), Username: "alice", Enabled: true, Roles: []access.Role{{Title: access.TitleOwner}}}))
 	id := n.hats.List()[0].ID
 	v, release, err := n.vaults.Open(t.Context(), id)
 	must(t, err)
@@ -83,4 +87,11 @@ func TestWhatNamesAPackage(t *testing.T) {
 	_, err = v.Commit(t.Context(), claim(plan.ByData), vault.Output{})
 	must(t, err)
 	names("done", "sha256:new")
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
