@@ -28,7 +28,7 @@ func consentCommand(data *string) *cobra.Command {
 		Args:    exactArgs(1, "the function's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var c access.Consent
-			if err := ask(cmd.Context(), *data, "", http.MethodGet, functionPath(hatName, args[0])+"/consent", nil, &c); err != nil {
+			if _, err := ask(cmd.Context(), *data, "", http.MethodGet, functionPath(hatName, args[0])+"/consent", nil, &c); err != nil {
 				return ofFunction(args[0], err)
 			}
 			return show(cmd, c, func(w io.Writer) { printConsent(w, c) })
@@ -155,6 +155,7 @@ func printConsent(w io.Writer, c access.Consent) {
 			printf(w, "- %s\n", change.Text)
 		}
 	}
+	showHead(w, c.Receipts)
 }
 
 func printTerms(w io.Writer, t access.Terms) {

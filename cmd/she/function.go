@@ -24,7 +24,7 @@ func functionCommand() *cobra.Command {
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var functions []server.Function
-			if err := ask(cmd.Context(), data, config, "GET", "/functions", nil, &functions); err != nil {
+			if _, err := ask(cmd.Context(), data, config, "GET", "/functions", nil, &functions); err != nil {
 				return err
 			}
 			return show(cmd, functions, func(w io.Writer) { printFunctions(w, functions) })

@@ -33,7 +33,7 @@ func hatCommand() *cobra.Command {
 				return err
 			}
 			var made server.HAT
-			if err := ask(cmd.Context(), data, "", "POST", "/hats", server.NewHAT{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
+			if _, err := ask(cmd.Context(), data, "", "POST", "/hats", server.NewHAT{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
 				return err
 			}
 			return show(cmd, made, func(w io.Writer) {
@@ -52,7 +52,7 @@ func hatCommand() *cobra.Command {
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var hats []server.HAT
-			if err := ask(cmd.Context(), data, "", "GET", "/hats", nil, &hats); err != nil {
+			if _, err := ask(cmd.Context(), data, "", "GET", "/hats", nil, &hats); err != nil {
 				return err
 			}
 			return show(cmd, hats, func(w io.Writer) {
@@ -74,7 +74,7 @@ func hatCommand() *cobra.Command {
 		Args:    exactArgs(1, "the HAT's domain, or its name if only one has it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var h server.HAT
-			if err := ask(cmd.Context(), data, configFile, "GET", hatPath(args[0]), nil, &h); err != nil {
+			if _, err := ask(cmd.Context(), data, configFile, "GET", hatPath(args[0]), nil, &h); err != nil {
 				return err
 			}
 			return show(cmd, h, func(w io.Writer) {
@@ -89,6 +89,7 @@ func hatCommand() *cobra.Command {
 				fmt.Fprintf(w, "used     %s MB, %s\n", tenths(used.Bytes), of(limit.Bytes, tenths(limit.Bytes)+" MB"))
 				fmt.Fprintf(w, "records  %d, %s\n", used.Records, of(limit.Records, strconv.FormatInt(limit.Records, 10)))
 				fmt.Fprintf(w, "on disk  %s MB\n", tenths(h.File))
+				showHead(w, h.Receipts)
 			})
 		},
 	}
@@ -124,7 +125,7 @@ func platformCommand(data *string, passwordStdin *bool) *cobra.Command {
 				}
 			}
 			var done server.Platform
-			if err := ask(cmd.Context(), *data, "", "POST", hatPath(hatName)+"/platforms", req, &done); err != nil {
+			if _, err := ask(cmd.Context(), *data, "", "POST", hatPath(hatName)+"/platforms", req, &done); err != nil {
 				return err
 			}
 			return show(cmd, done, func(w io.Writer) {

@@ -17,6 +17,7 @@ type listed[T any] struct {
 	Items []T
 	Total int
 	Next  string // where the next page begins; "": this is the last
+	head  string // of the receipts
 }
 
 // mostListed is how many elements a command lists at once.
@@ -37,6 +38,7 @@ func list[T any](ctx context.Context, m *manager, path string, query url.Values,
 		if l.Total == 0 {
 			l.Total, _ = strconv.Atoi(h.Get("X-Total-Count"))
 		}
+		l.head = m.head
 		l.Next = nextOf(h.Get("Link"), parameter)
 		if l.Next == "" || len(l.Items) >= limit {
 			return l, nil
@@ -59,7 +61,8 @@ func nextOf(link, parameter string) string {
 }
 
 // showListed prints a page, and says so if it is not all there is: flag is the option that goes on. With -o json the array is
-// printed alone, and the remark goes to standard error.
+// printed alone, and the remark goes to standard error, as the head of the receipts does; it goes there too where the list ends
+// with the remark.
 func showListed[T any](cmd *cobra.Command, l listed[T], flag string, text func(io.Writer, []T)) error {
 	cut := func(w io.Writer) {
 		switch {
@@ -69,13 +72,22 @@ func showListed[T any](cmd *cobra.Command, l listed[T], flag string, text func(i
 			printf(w, "the last %s of %s\n", thousands(len(l.Items)), thousands(l.Total))
 		}
 	}
-	if format, _ := cmd.Flags().GetString("output"); format == "json" {
+	format, _ := cmd.Flags().GetString("output")
+	if format == "json" {
 		cut(cmd.ErrOrStderr())
 	}
-	return show(cmd, l.Items, func(w io.Writer) {
+	apart := format == "json" || l.Next != "" || len(l.Items) < l.Total
+	err := show(cmd, l.Items, func(w io.Writer) {
 		text(w, l.Items)
 		cut(w)
+		if !apart {
+			showHead(w, l.head)
+		}
 	})
+	if apart {
+		showHead(cmd.ErrOrStderr(), l.head)
+	}
+	return err
 }
 
 // thousands writes 1340 as 1,340.

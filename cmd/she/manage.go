@@ -23,6 +23,7 @@ type manager struct {
 	client   *http.Client
 	close    func()
 	password string // the owner's; "": the operator asks
+	head     string // of the receipts of the HAT that the last call was about
 }
 
 // as is the manager of who has the owner's password.
@@ -60,8 +61,9 @@ func manage(ctx context.Context, dir, configFile string, does server.Effect) (*m
 	return m, nil
 }
 
-// ask is one request of a command to the management API of dir; see manage and manager.call.
-func ask(ctx context.Context, dir, configFile, method, path string, in, out any) error {
+// ask is one request of a command to the management API of dir; see manage and manager.call. head is that of
+// the receipts of the HAT it is about.
+func ask(ctx context.Context, dir, configFile, method, path string, in, out any) (head string, err error) {
 	does := server.Changes
 	switch {
 	case method == http.MethodGet:
@@ -71,10 +73,11 @@ func ask(ctx context.Context, dir, configFile, method, path string, in, out any)
 	}
 	m, err := manage(ctx, dir, configFile, does)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer m.close()
-	return m.call(ctx, method, path, in, out)
+	err = m.call(ctx, method, path, in, out)
+	return m.head, err
 }
 
 // inProcess answers requests from a handler, without a network.
@@ -142,6 +145,7 @@ func (m *manager) send(ctx context.Context, method, path string, in any) (*http.
 	if err != nil {
 		return nil, err
 	}
+	m.head = resp.Header.Get(httpapi.HeadHeader)
 	if resp.StatusCode < 300 {
 		return resp, nil
 	}

@@ -76,7 +76,11 @@ func runsCommand() *cobra.Command {
 			if err := m.call(cmd.Context(), "GET", ownPath(hatName)+"/runs/"+url.PathEscape(args[0]), nil, &run); err != nil {
 				return err
 			}
-			return show(cmd, run, func(w io.Writer) { printRun(w, run, withLog) })
+			run.Receipts = m.head
+			return show(cmd, run, func(w io.Writer) {
+				printRun(w, run, withLog)
+				showHead(w, run.Receipts)
+			})
 		},
 	}
 	showOne.Flags().BoolVar(&withLog, "log", false, "also show what the function printed; asks for the owner's password")

@@ -30,6 +30,14 @@ func show(cmd *cobra.Command, result any, text func(io.Writer)) error {
 	}
 }
 
+// showHead is the last line of what a command says about a HAT: kept, it tells later whether what was done up to it was
+// written anew.
+func showHead(w io.Writer, head string) {
+	if head != "" {
+		printf(w, "receipts %s\n", head)
+	}
+}
+
 type table struct{ w *tabwriter.Writer }
 
 func newTable(w io.Writer, head ...string) table {

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +15,8 @@ import (
 type steeredView struct {
 	Run   string `json:"run"`
 	State string `json:"state"` // of its work: due, cancelled or skipped
+
+	Receipts string `json:"receipts,omitempty"` // their head
 }
 
 // steerCommand makes she runs replay, cancel and skip.
@@ -27,11 +29,15 @@ func steerCommand(verb, state, short, long string, data, hatName *string) *cobra
 		Args:    exactArgs(1, "the run's id, see she runs ls"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := ownPath(*hatName) + "/runs/" + url.PathEscape(args[0]) + "/" + verb
-			if err := ask(cmd.Context(), *data, "", http.MethodPost, path, nil, nil); err != nil {
+			head, err := ask(cmd.Context(), *data, "", http.MethodPost, path, nil, nil)
+			if err != nil {
 				return err
 			}
-			done := steeredView{args[0], state}
-			return show(cmd, done, func(w io.Writer) { printf(w, "run %s: %s\n", done.Run, done.State) })
+			done := steeredView{args[0], state, head}
+			return show(cmd, done, func(w io.Writer) {
+				printf(w, "run %s: %s\n", done.Run, done.State)
+				showHead(w, head)
+			})
 		},
 	}
 }
@@ -77,10 +83,15 @@ func replayCommand(data, hatName *string) *cobra.Command {
 		}
 		var done replayedView
 		path := ownPath(*hatName) + "/functions/" + url.PathEscape(function) + "/replay"
-		if err := ask(cmd.Context(), *data, "", http.MethodPost, path, request, &done); err != nil {
+		head, err := ask(cmd.Context(), *data, "", http.MethodPost, path, request, &done)
+		if err != nil {
 			return ofFunction(function, err)
 		}
-		return show(cmd, done, func(w io.Writer) { printf(w, "%s: %d due\n", function, done.Due) })
+		done.Receipts = head
+		return show(cmd, done, func(w io.Writer) {
+			printf(w, "%s: %d due\n", function, done.Due)
+			showHead(w, head)
+		})
 	}
 	c.Flags().StringVar(&function, "function", "", "replay runs of this function")
 	c.Flags().BoolVar(&failed, "failed", false, "what failed and still waits")
@@ -93,7 +104,8 @@ func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
 	var answer struct {
 		Runs []replayedRun `json:"runs"`
 	}
-	if err := ask(cmd.Context(), data, "", http.MethodPost, ownPath(hatName)+"/runs/replay", replayEachRequest{runs}, &answer); err != nil {
+	head, err := ask(cmd.Context(), data, "", http.MethodPost, ownPath(hatName)+"/runs/replay", replayEachRequest{runs}, &answer)
+	if err != nil {
 		return err
 	}
 	done, refused := answer.Runs, 0
@@ -102,10 +114,15 @@ func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
 			refused++
 		}
 	}
-	err := show(cmd, done, func(w io.Writer) {
+	err = show(cmd, done, func(w io.Writer) {
 		for _, r := range done {
-			printf(w, "run %s: %s\n", r.Run, cmp.Or(r.Detail, r.State))
+			what := r.State
+			if r.Title != "" {
+				what = strings.ToLower(r.Title) + ": " + r.Detail
+			}
+			printf(w, "run %s: %s\n", r.Run, what)
 		}
+		showHead(w, head)
 	})
 	if err == nil && refused > 0 {
 		err = fmt.Errorf("%d of %s could not be replayed", refused, counted(len(done), "run"))
@@ -130,7 +147,8 @@ type replayRequest struct {
 }
 
 type replayedView struct {
-	Due int `json:"due"` // runs that will come of it at least
+	Due      int    `json:"due"`                // runs that will come of it at least
+	Receipts string `json:"receipts,omitempty"` // their head
 }
 
 func parseMoment(s string) (time.Time, error) {

@@ -25,10 +25,14 @@ func whyCommand(data, hatName *string) *cobra.Command {
 			if function != "" {
 				path, into = ownPath(*hatName)+"/functions/"+url.PathEscape(function)+"/why", &reasons[0]
 			}
-			if err := ask(cmd.Context(), *data, "", http.MethodGet, path, nil, into); err != nil {
+			head, err := ask(cmd.Context(), *data, "", http.MethodGet, path, nil, into)
+			if err != nil {
 				return ofFunction(function, err)
 			}
-			return show(cmd, reasons, func(w io.Writer) { printReasons(w, reasons) })
+			return show(cmd, reasons, func(w io.Writer) {
+				printReasons(w, reasons)
+				showHead(w, head)
+			})
 		},
 	}
 	c.Flags().StringVar(&function, "function", "", "only this function")

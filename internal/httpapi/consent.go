@@ -97,7 +97,7 @@ func (s *server) writeConsent(w *recorder, q *request, id hat.FunctionID, asked 
 		granted, enabled = &state.Grant, state.Enabled
 	}
 	c := access.ConsentTo(id, enabled, asked, granted)
-	c.Receipts = w.Header().Get(headHeader)
+	c.Receipts = w.Header().Get(HeadHeader)
 	writeJSON(w, http.StatusOK, c)
 	if asked != nil {
 		s.didShowFunction(q, *asked)

@@ -9,23 +9,24 @@ import (
 	"she/internal/vault"
 )
 
-// headHeader has the head of the HAT's receipts, for who may read them. Kept, it proves later that nothing of before was
+// HeadHeader has the head of the HAT's receipts, for who may read them. Kept, it proves later that nothing of before was
 // written anew.
-const headHeader = "She-Receipts"
+const HeadHeader = "She-Receipts"
 
 // tellHead puts the head into an answer that has not begun. It is read after what the answer says, so that this lies in the
 // chain up to it. An answer without it is as good: nobody is left without what they asked for.
 func tellHead(w *recorder, q *request) {
-	if w.started || !q.held || w.Header().Get(headHeader) != "" {
+	if w.started || !q.held || w.Header().Get(HeadHeader) != "" {
 		return
 	}
 	if head, err := q.vault.Head(q.Context(), q.caller); err == nil {
-		w.Header().Set(headHeader, head.String())
-		expose(w.Header(), headHeader)
+		w.Header().Set(HeadHeader, head.String())
+		expose(w.Header(), HeadHeader)
 	}
 }
 
-// exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint. With head it is holdsHead.
+// exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint; with broken=true, of a chain that is not whole
+// what comes before the break, without one. With head it is holdsHead.
 func (s *server) exportReceipts(w *recorder, q *request) error {
 	values, err := q.query()
 	if err != nil {
@@ -43,6 +44,8 @@ func (s *server) exportReceipts(w *recorder, q *request) error {
 			return problem(http.StatusBadRequest, "Bad Request", "after must be the number of an entry, or 0")
 		}
 	}
+	text, _ := first(values, "broken")
+	asIs := text == "true"
 	tellHead(w, q) // before there is a snapshot: so the export holds it
 	lines := &lineSpool{w: w}
 	if err := q.memory.Grow(q.Context(), 2*spoolSize); err != nil {
@@ -50,10 +53,12 @@ func (s *server) exportReceipts(w *recorder, q *request) error {
 	}
 	_, err = vault.ExportReceipts(q.Context(), q.vault, q.caller, q.hat.Key, q.now, after, lines)
 	var broken *receipt.BrokenError
-	if errors.As(err, &broken) {
+	switch {
+	case errors.As(err, &broken) && asIs:
+		// What comes before it, without a checkpoint: to be compared, not to be believed.
+	case errors.As(err, &broken):
 		return problem(http.StatusInternalServerError, "Receipts Broken", broken.Error())
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	return lines.flush()
@@ -70,11 +75,7 @@ func (s *server) holdsHead(w *recorder, q *request, text string) error {
 	if err != nil {
 		return err
 	}
-	view := struct {
-		Holds  bool    `json:"holds"`
-		Head   string  `json:"head"`
-		Broken *Broken `json:"broken,omitempty"`
-	}{Holds: broken == nil, Head: now.String()}
+	view := HeldHead{Holds: broken == nil, Head: now.String()}
 	if broken != nil {
 		view.Broken = &Broken{broken.Number, broken.What}
 	}
@@ -88,6 +89,13 @@ type Proof struct {
 	Broken     *Broken             `json:"broken,omitempty"`
 	Records    *receipt.Comparison `json:"records,omitempty"`
 	Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
+}
+
+// A HeldHead says whether a head that somebody kept lies in the chain, and what the head is now.
+type HeldHead struct {
+	Holds  bool    `json:"holds"`
+	Head   string  `json:"head"`
+	Broken *Broken `json:"broken,omitempty"`
 }
 
 // A Broken is the first entry of a chain that is not what it was.

@@ -95,6 +95,8 @@ type Run struct {
 	Replaces     string  `json:"replaces,omitempty"`
 	SupersededBy string  `json:"supersededBy,omitempty"`
 	Log          *string `json:"log,omitempty"`
+	// Receipts is their head, where a command keeps one run; over HTTP it is a header.
+	Receipts string `json:"receipts,omitempty"`
 }
 
 func viewRun(r vault.Run) Run {

@@ -148,7 +148,13 @@ func (x Exported) Hash(number int64) (Digest, bool) {
 	return x.hashes[i-1], true
 }
 
-// last is the number of the last entry whose hash is known.
+// Last is the last entry whose hash is known.
+func (x Exported) Last() Head {
+	h, _ := x.Hash(x.last())
+	return Head{x.last(), h}
+}
+
+// last is its number.
 func (x Exported) last() int64 { return x.After.Number + int64(len(x.hashes)) }
 
 // whole says that a checkpoint stands for the end.

@@ -251,8 +251,8 @@ func Parse(text []byte) (Entry, error) {
 
 // A BrokenError names the first entry at which a chain is not what was written.
 type BrokenError struct {
-	Number int64 // where the entry should be
-	What   string
+	Number int64  `json:"number"` // where the entry should be
+	What   string `json:"what"`
 }
 
 func (e *BrokenError) Error() string { return fmt.Sprintf("receipt %d: %s", e.Number, e.What) }

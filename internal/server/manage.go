@@ -43,6 +43,8 @@ type HAT struct {
 	// Storage is only of one HAT that is shown; File, what its vault takes of the disk, is in lists too.
 	Storage *Storage `json:"storage,omitempty"`
 	File    int64    `json:"file,omitempty"`
+	// Receipts is their head, of one that is shown.
+	Receipts string `json:"receipts,omitempty"`
 }
 
 // Storage is what a HAT holds and may hold. A limit of 0 is none.
@@ -126,9 +128,13 @@ func (n *node) showHAT(r *http.Request) (any, error) {
 	}
 	defer release()
 	held, limit, err := v.Storage(r.Context(), access.Operator())
+	if err != nil {
+		return nil, err
+	}
+	head, err := v.Head(r.Context(), access.Operator())
 	return HAT{
 		Domain: h.Domain.String(), ID: h.ID, Created: h.Created, File: n.vaults.FileSize(h.ID),
-		Storage: &Storage{Used: held, Limit: plan.Held(limit)},
+		Storage: &Storage{Used: held, Limit: plan.Held(limit)}, Receipts: head.String(),
 	}, err
 }
 
