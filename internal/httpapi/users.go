@@ -47,7 +47,7 @@ func privileged(u vault.User) bool {
 // A user who was deleted has this name: records say who wrote them, so the row stays.
 func deletedName(id hat.UserID) string { return deletedPrefix + id.String() }
 
-const deletedPrefix = "deleted "
+const deletedPrefix = vault.DeletedUser
 
 // isDeleted: nobody else has such a name, and nobody can log in without a password.
 func isDeleted(u vault.User) bool {

@@ -68,6 +68,9 @@ type User struct {
 	TokensFrom time.Time
 }
 
+// DeletedUser begins the name of a user who was deleted: records say who wrote them, so the row stays.
+const DeletedUser = "deleted "
+
 // Users who can log in.
 type Users interface {
 	// Recognise makes the caller of a token, and tells whose it is. access.ErrWithdrawn.
@@ -81,7 +84,8 @@ type Users interface {
 	// UpdateUser replaces the user of that id, or answers ErrNotFound.
 	UpdateUser(ctx context.Context, u User) error
 	// PutUser stores what change makes of the user of that name, or of a new one with nothing but the name, in one
-	// transaction; other writers wait for change. The error is change's own, or ErrExists.
+	// transaction; other writers wait for change. The error is change's own, ErrExists, or a *QuotaError if a new user is
+	// one too many.
 	PutUser(ctx context.Context, username string, change func(u *User, found bool) error) (User, error)
 	UserByName(ctx context.Context, username string) (User, error)
 	UserByID(ctx context.Context, id hat.UserID) (User, error)

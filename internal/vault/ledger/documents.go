@@ -203,8 +203,7 @@ func (e documentEdit) Put(k vault.DocumentKind, id string, body []byte) error {
 }
 
 func (e documentEdit) CountUsers(except string) (n int, err error) {
-	err = e.t.Get(e.t.ctx, "SELECT count(*) FROM users WHERE substr(username, 1, length(?1)) <> ?1", []any{except}, &n)
-	return n, err
+	return countUsers(e.t.ctx, e.t.Tx, except)
 }
 
 func (e documentEdit) CreateUser(u vault.User) error {

@@ -13,6 +13,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/vault"
 )
 
@@ -76,11 +77,22 @@ func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault
 		if found {
 			return t.updateUser(u)
 		}
+		if n, err := countUsers(t.ctx, t.Tx, vault.DeletedUser); err != nil {
+			return err
+		} else if fault := plan.OverUsers(n + 1); fault != nil {
+			return &vault.QuotaError{Fault: fault}
+		}
 		t.changePeople()
 		t.grows = fully
 		return insertUser(t.ctx, t.Tx, u)
 	})
 	return u, err
+}
+
+// countUsers counts the users whose names do not begin with except.
+func countUsers(ctx context.Context, r Reader, except string) (n int, err error) {
+	err = r.Get(ctx, "SELECT count(*) FROM users WHERE substr(username, 1, length(?1)) <> ?1", []any{except}, &n)
+	return n, err
 }
 
 // changePeople is called before a user is changed: what is kept of users will not hold any more.

@@ -2,6 +2,7 @@ package vaulttest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,6 +11,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
+	"she/internal/plan"
 	"she/internal/vault"
 )
 
@@ -98,6 +100,20 @@ func testPutUser(t *testing.T, fresh func(testing.TB) Opener) {
 	if u, err := p.v.UserByID(p.ctx(), made.ID); err != nil || !u.Enabled || u.Username != "hpp" {
 		t.Errorf("there is %+v %v", u, err)
 	}
+	// A HAT has only so many users who are not deleted, whoever makes them; those who are there go on.
+	for i := 3; i < plan.MaxUsers; i++ {
+		p.must(p.v.CreateUser(p.ctx(), vault.User{ID: hat.NewUserID(), Username: fmt.Sprint("user ", i)}))
+	}
+	p.must(p.v.CreateUser(p.ctx(), vault.User{ID: hat.NewUserID(), Username: vault.DeletedUser + "x"}))
+	put := func(name string) error {
+		_, err := p.v.PutUser(p.ctx(), name, func(u *vault.User, _ bool) error { u.Enabled = true; return nil })
+		return err
+	}
+	var over *vault.QuotaError
+	if err := put("one more"); !errors.As(err, &over) || over.Fault.Code != plan.CodeUsers {
+		t.Errorf("one more user than there may be: %v", err)
+	}
+	p.must(put("hpp"))
 }
 
 func testUsers(t *testing.T, fresh func(testing.TB) Opener) {
