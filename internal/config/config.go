@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -155,15 +156,18 @@ func read(file string) (c Config, r *reader, err error) {
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return c, r, err
+		return c, r, fmt.Errorf("the configuration: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return c, r, fmt.Errorf("the configuration %s is a directory; want a YAML file, such as %s", file, filepath.Join(file, "she.yaml"))
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
 		return c, r, err
 	}
 	if len(text) > maxConfig {
-		return c, r, fmt.Errorf("%s: larger than %d bytes", file, maxConfig)
+		return c, r, fmt.Errorf("%s: larger than %d bytes; want she.yaml", file, maxConfig)
 	}
 	full, err := filepath.Abs(file)
 	if err != nil {
@@ -215,7 +219,8 @@ type reader struct {
 	faults       []fault // of she.yaml
 	elsewhere    []fault // of the files it names
 	packages     []placedPath
-	applications int // the line that names the catalogue
+	applications int    // the line that names the catalogue
+	key          string // whose value is being read
 }
 
 type placedPath struct {
@@ -231,6 +236,11 @@ func (r *reader) fault(n *yaml.Node, format string, args ...any) {
 	r.add(n.Line, format, args...)
 }
 
+// value notes what is wrong with the value of the key being read: several may be on one line.
+func (r *reader) value(n *yaml.Node, format string, args ...any) {
+	r.fault(n, "%s: "+format, append([]any{r.key}, args...)...)
+}
+
 // result is the configuration, or all that is wrong with it.
 func (r *reader) result(c Config) (Config, error) {
 	if len(r.faults)+len(r.elsewhere) == 0 {
@@ -241,6 +251,10 @@ func (r *reader) result(c Config) (Config, error) {
 }
 
 func (r *reader) config(text []byte) (c Config) {
+	if line, wrong, found := unreadable(text); found {
+		r.add(line, "%s; want YAML in UTF-8", wrong)
+		return c
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, second yaml.Node
 	switch err := dec.Decode(&doc); {
@@ -305,8 +319,27 @@ func (c Config) Storage() plan.Storage {
 	return plan.Storage{Bytes: or(c.HATMB, defaultHATMB) << 20, Records: or(c.HATRecords, defaultHATRecords)}
 }
 
-// syntax brings the parser's "yaml: line 3: …" into our form; where it names no line, neither can we. A text that is no
-// YAML is one fault: nothing behind it can be told.
+// unreadable finds the first byte that is no UTF-8, or the first control character that YAML has no place for: the parser
+// refuses both without a line. UTF-16 with a byte order mark is the parser's.
+func unreadable(text []byte) (line int, wrong string, found bool) {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return 0, "", false
+	}
+	for i := 0; i < len(text); {
+		c, size := utf8.DecodeRune(text[i:])
+		switch {
+		case c == utf8.RuneError && size == 1:
+			return 1 + bytes.Count(text[:i], []byte("\n")), fmt.Sprintf("byte 0x%02x is not UTF-8", text[i]), true
+		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0x7f:
+			return 1 + bytes.Count(text[:i], []byte("\n")), fmt.Sprintf("there is a control character, %U", c), true
+		}
+		i += size
+	}
+	return 0, "", false
+}
+
+// syntax brings the parser's "yaml: line 3: …" into our form. It names no line for what it finds in the first one. A text
+// that is no YAML is one fault: nothing behind it can be told.
 func (r *reader) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
@@ -317,7 +350,7 @@ func (r *reader) syntax(err error) {
 			}
 		}
 	}
-	r.add(0, "%s", text)
+	r.add(1, "%s", text)
 }
 
 // section reads a mapping, each key at most once and each by its own function. Aliases are refused: nobody needs
@@ -344,6 +377,7 @@ func (r *reader) section(n *yaml.Node, what string, keys map[string]func(*yaml.N
 			r.fault(val, "%s: aliases are not read", key.Value)
 			continue
 		}
+		r.key = key.Value
 		read(val)
 	}
 	return true
@@ -351,7 +385,7 @@ func (r *reader) section(n *yaml.Node, what string, keys map[string]func(*yaml.N
 
 func (r *reader) text(n *yaml.Node, into *string) bool {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" || n.Value == "" {
-		r.fault(n, "want text")
+		r.value(n, "want text")
 		return false
 	}
 	*into = n.Value
@@ -378,7 +412,7 @@ func (r *reader) address(n *yaml.Node, into *string) {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
-		r.fault(n, "address %.80q: want host:port, such as 127.0.0.1:7777", *into)
+		r.value(n, "address %.80q: want host:port, such as 127.0.0.1:7777", *into)
 	}
 }
 
@@ -389,7 +423,7 @@ func (r *reader) collector(n *yaml.Node, into *string) {
 	}
 	u, err := url.Parse(*into)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		r.fault(n, "want the address of a collector, http://host:4318")
+		r.value(n, "want the address of a collector, http://host:4318")
 		return
 	}
 	if u.Path == "" || u.Path == "/" {
@@ -402,8 +436,8 @@ func (r *reader) count(n *yaml.Node, into *int, most int) { r.from(n, into, 1, m
 
 func (r *reader) from(n *yaml.Node, into *int, least, most int) {
 	v, err := strconv.Atoi(n.Value)
-	if n.Kind != yaml.ScalarNode || err != nil || v < least || v > most {
-		r.fault(n, "want a whole number from %d to %d", least, most)
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil || v < least || v > most {
+		r.value(n, "want a whole number from %d to %d", least, most)
 		return
 	}
 	*into = v
@@ -412,8 +446,8 @@ func (r *reader) from(n *yaml.Node, into *int, least, most int) {
 // orNone reads a bound, or 0 for none.
 func (r *reader) orNone(n *yaml.Node, into **int, most int) {
 	v, err := strconv.Atoi(n.Value)
-	if n.Kind != yaml.ScalarNode || err != nil || v < 0 || v > most {
-		r.fault(n, "want a whole number from 1 to %d, or 0 for no limit", most)
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil || v < 0 || v > most {
+		r.value(n, "want a whole number from 1 to %d, or 0 for no limit", most)
 		return
 	}
 	*into = &v
@@ -423,7 +457,7 @@ func (r *reader) flag(n *yaml.Node, into *bool) {
 	if isFlag(n, into) {
 		return
 	}
-	r.fault(n, "want true or false")
+	r.value(n, "want true or false")
 }
 
 func isFlag(n *yaml.Node, into *bool) bool {
@@ -434,7 +468,7 @@ func (r *reader) level(n *yaml.Node, into *slog.Level) {
 	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
 	level, ok := levels[n.Value]
 	if n.Kind != yaml.ScalarNode || !ok {
-		r.fault(n, "want debug, info, warn or error")
+		r.value(n, "want debug, info, warn or error")
 		return
 	}
 	*into = level
@@ -450,6 +484,10 @@ func (r *reader) functions(n *yaml.Node, into *[]catalog.Registered) {
 	}
 	lines := make(map[string]int)
 	for _, item := range n.Content {
+		if item.Kind == yaml.AliasNode {
+			r.fault(item, "a function: want keys and values; aliases are not read")
+			continue
+		}
 		f := r.function(item)
 		if !f.ID.IsZero() && f.Version != (hat.Version{}) {
 			release := f.ID.String() + " " + f.Version.String()
@@ -497,11 +535,11 @@ func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 			return nil
 		}),
 		"namespace": parsed("namespace", func(s string) error {
-			_, err := hat.ParseNamespace(s)
-			if err == nil {
-				namespace = s
+			if _, err := hat.ParseNamespace(s); err != nil {
+				return fmt.Errorf("namespace %.80q: want lower-case letters, digits and hyphens", s)
 			}
-			return err
+			namespace = s
+			return nil
 		}),
 		"endpoint":     parsed("endpoint", func(s string) error { endpoint = s; return nil }),
 		"output":       parsed("output", func(s string) (err error) { f.Mode, err = hat.ParseOutputMode(s); return err }),
@@ -546,7 +584,7 @@ func (r *reader) warmUp(n *yaml.Node, f *catalog.Registered) {
 	if n.Kind != yaml.MappingNode {
 		warmUp := true
 		if !isFlag(n, &warmUp) {
-			r.fault(n, "want true, false or {event: FILE}")
+			r.value(n, "want true, false or {event: FILE}")
 		}
 		f.NoWarmUp = !warmUp
 		return
