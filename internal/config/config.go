@@ -96,6 +96,11 @@ type Config struct {
 	// HATRecords is how many records one HAT may have, key `limits.hatRecords`, 1 to 1000000000, or 0 for any number. nil is
 	// 5000000.
 	HATRecords *int
+	// Debits bounds what is proposed in data debits, keys below `limits`: debits of one HAT, `debits`, and of one partner
+	// there, `partnerDebits`, 1 to 100000; megabytes of all, `debitsMB`, and of a partner's, `partnerDebitsMB`, 1 to 1024;
+	// kilobytes of one debit with all its former terms, `debitKB`, 1 to 65536; and its terms, former ones included,
+	// `debitTerms`, 1 to 10000. Zero: 500, 100, 32 MB, 4 MB, 256 KB, 100. Over one, a proposal is refused with 400.
+	Debits httpapi.DebitLimits
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
 }
@@ -108,6 +113,10 @@ const (
 	maxRunsPerDay = 1_000_000
 	maxOpen       = 1 << 20 // connections
 	maxHATRecords = 1_000_000_000
+	maxDebits     = 100_000
+	maxDebitsMB   = 1024
+	maxDebitKB    = 65536
+	maxDebitTerms = 10_000
 	maxMemoryMB   = 1 << 20
 	secondsOfDay  = 86400
 
@@ -294,6 +303,16 @@ func (r *reader) config(text []byte) (c Config) {
 				"runsPerDay":            func(n *yaml.Node) { r.count(n, &c.Quota.Runs, maxRunsPerDay) },
 				"hatMB":                 func(n *yaml.Node) { r.orNone(n, &c.HATMB, maxReserveMB) },
 				"hatRecords":            func(n *yaml.Node) { r.orNone(n, &c.HATRecords, maxHATRecords) },
+				"debits":                func(n *yaml.Node) { r.count(n, &c.Debits.Debits, maxDebits) },
+				"partnerDebits":         func(n *yaml.Node) { r.count(n, &c.Debits.DebitsOfPartner, maxDebits) },
+				"debitsMB":              func(n *yaml.Node) { r.bytes(n, &c.Debits.Bytes, 1<<20, maxDebitsMB) },
+				"partnerDebitsMB":       func(n *yaml.Node) { r.bytes(n, &c.Debits.BytesOfPartner, 1<<20, maxDebitsMB) },
+				"debitKB": func(n *yaml.Node) {
+					var kb int
+					r.count(n, &kb, maxDebitKB)
+					c.Debits.BytesOfDebit = kb << 10
+				},
+				"debitTerms": func(n *yaml.Node) { r.count(n, &c.Debits.Terms, maxDebitTerms) },
 				"secondsPerDay": func(n *yaml.Node) {
 					var seconds int
 					r.count(n, &seconds, secondsOfDay)
@@ -430,6 +449,13 @@ func (r *reader) collector(n *yaml.Node, into *string) {
 		u.Path = "/v1/metrics"
 	}
 	*into = u.String()
+}
+
+// bytes reads a whole number of units, up to most, as bytes.
+func (r *reader) bytes(n *yaml.Node, into *int64, unit int64, most int) {
+	var count int
+	r.count(n, &count, most)
+	*into = int64(count) * unit
 }
 
 func (r *reader) count(n *yaml.Node, into *int, most int) { r.from(n, into, 1, most) }

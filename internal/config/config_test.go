@@ -13,6 +13,7 @@ import (
 
 	"she/internal/catalog"
 	"she/internal/hat"
+	"she/internal/httpapi"
 	"she/internal/plan"
 )
 
@@ -22,7 +23,7 @@ data: ../data
 applications: apps.json
 instances: 12
 log: warn
-limits: {runs: 3, memoryMB: 700, vaults: 2000, reserveMB: 500, hatMB: 256, hatRecords: 0, runsPerDay: 500, secondsPerDay: 3600, connections: 900, connectionsPerAddress: 90}
+limits: {runs: 3, memoryMB: 700, vaults: 2000, reserveMB: 500, hatMB: 256, hatRecords: 0, runsPerDay: 500, secondsPerDay: 3600, connections: 900, connectionsPerAddress: 90, debits: 50, partnerDebits: 10, debitsMB: 8, partnerDebitsMB: 2, debitKB: 64, debitTerms: 20}
 functions:
   - id: busy-hours
     version: 1.0.0
@@ -59,6 +60,7 @@ func TestConfig(t *testing.T) {
 		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
 		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, ReserveMB: 500, HATMB: new(256), HATRecords: new(0), MemoryMB: 700, Connections: 900, ConnectionsPerAddress: 90, Log: slog.LevelWarn, TrustProxy: true,
 		Quota: plan.Quota{Runs: 500, Compute: time.Hour}, Metrics: "127.0.0.1:9464", OTLP: "http://127.0.0.1:4318/v1/metrics",
+		Debits: httpapi.DebitLimits{Debits: 50, DebitsOfPartner: 10, Bytes: 8 << 20, BytesOfPartner: 2 << 20, BytesOfDebit: 64 << 10, Terms: 20},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -109,7 +111,7 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{wholeConfig + "lisen: x\n", `she.yaml:21: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, metrics, otlp, trustProxy`},
 		{wholeConfig + "listen: x\n", "she.yaml:21: the configuration: key listen is given twice"},
 		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:10: a function has no key "verion"`},
-		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are connections, connectionsPerAddress, hatMB, hatRecords, memoryMB, reserveMB, runs, runsPerDay, secondsPerDay, vaults`},
+		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are connections, connectionsPerAddress, debitKB, debitTerms, debits, debitsMB, hatMB, hatRecords, memoryMB, partnerDebits, partnerDebitsMB, reserveMB, runs, runsPerDay, secondsPerDay, vaults`},
 		{change("runs: 3", "runs: 0"), "she.yaml:7: runs: want a whole number from 1 to 1024"},
 		{change("runsPerDay: 500", "runsPerDay: -1"), "she.yaml:7: runsPerDay: want a whole number from 1 to 1000000"},
 		{change("secondsPerDay: 3600", "secondsPerDay: 86401"), "she.yaml:7: secondsPerDay: want a whole number from 1 to 86400"},
@@ -117,6 +119,8 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{change("hatMB: 256", "hatMB: none"), "she.yaml:7: hatMB: want a whole number from 1 to 1048576, or 0 for no limit"},
 		{change("hatRecords: 0", "hatRecords: 1000000001"), "she.yaml:7: hatRecords: want a whole number from 1 to 1000000000, or 0 for no limit"},
 		{change("vaults: 2000", "vaults: 70000"), "she.yaml:7: vaults: want a whole number from 1 to 65536"},
+		{change("debitsMB: 8", "debitsMB: 1025"), "she.yaml:7: debitsMB: want a whole number from 1 to 1024"},
+		{change("debitKB: 64", "debitKB: 0"), "she.yaml:7: debitKB: want a whole number from 1 to 65536"},
 		{change("12", "many"), "she.yaml:5: instances: want a whole number"},
 		{change("12", "100000"), "she.yaml:5: instances: want a whole number"},
 		{change("trustProxy: true", "trustProxy: 1"), "she.yaml:18: trustProxy: want true or false"},

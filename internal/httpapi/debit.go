@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -182,6 +183,16 @@ var defaultDebitLimits = DebitLimits{
 	Debits: 500, DebitsOfPartner: 100,
 	Bytes: 32 << 20, BytesOfPartner: 4 << 20, BytesOfDebit: 256 << 10,
 	Terms: 100,
+}
+
+// OrDefault has the default of each bound that is 0.
+func (l DebitLimits) OrDefault() DebitLimits {
+	d := defaultDebitLimits
+	return DebitLimits{
+		Debits: cmp.Or(l.Debits, d.Debits), DebitsOfPartner: cmp.Or(l.DebitsOfPartner, d.DebitsOfPartner),
+		Bytes: cmp.Or(l.Bytes, d.Bytes), BytesOfPartner: cmp.Or(l.BytesOfPartner, d.BytesOfPartner),
+		BytesOfDebit: cmp.Or(l.BytesOfDebit, d.BytesOfDebit), Terms: cmp.Or(l.Terms, d.Terms),
+	}
 }
 
 // partnerOf tells those who propose apart: an application of the Owner is another one than the Owner.

@@ -515,3 +515,18 @@ func BenchmarkProposal(b *testing.B) {
 		})
 	}
 }
+
+// A bound that is given alone leaves the others as they are.
+func TestOneBoundOfDebits(t *testing.T) {
+	want := defaultDebitLimits
+	want.DebitsOfPartner = 1
+	if got := (DebitLimits{DebitsOfPartner: 1}).OrDefault(); got != want {
+		t.Errorf("%+v", got)
+	}
+	w := newWorld(t, withDebits(DebitLimits{DebitsOfPartner: 1}))
+	w.addUser("client", access.Role{Title: access.TitleDataDebit})
+	w.post("client", dd, debitBody()).want(201)
+	if a := w.post("client", api+"/data-debit/dd-2", debitBody("bundle", bundleNamed("other", "a/b"))).want(400); !strings.Contains(a.body, "one partner may propose 1") {
+		t.Error(a.body)
+	}
+}

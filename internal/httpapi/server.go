@@ -54,7 +54,7 @@ type Options struct {
 	Applications []Application
 	// Terms tells terms that have changed from those that never did, and what each login was shown; nil: the server has its own.
 	Terms *agreement.Terms
-	// Debits bound what partners may propose; the zero value means the defaults.
+	// Debits bound what partners may propose; a bound of 0 is the default.
 	Debits DebitLimits
 	// Seal is what the last test of the walls found; verdict.ErrNone if there was none. nil: there never is.
 	Seal func() (verdict.Verdict, error)
@@ -126,9 +126,7 @@ func newServer(o Options) *server {
 		Options: o,
 		tokens:  newTokens(),
 	}
-	if s.Debits == (DebitLimits{}) {
-		s.Debits = defaultDebitLimits
-	}
+	s.Debits = s.Debits.OrDefault()
 	if s.Terms == nil {
 		s.Terms = agreement.New(nil, nil)
 	}

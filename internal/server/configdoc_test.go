@@ -122,6 +122,7 @@ func TestConfigurationExamplesAreRead(t *testing.T) {
 	}
 	allSet(t, reflect.ValueOf(c))
 	allSet(t, reflect.ValueOf(c.Quota))
+	allSet(t, reflect.ValueOf(c.Debits))
 	// A warm-up with a sample is not a warm-up that is switched off.
 	allSet(t, reflect.ValueOf(c.Functions[0]), "NoWarmUp")
 }
@@ -198,6 +199,7 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 			t.Errorf("%s: documented as %q", key, got)
 		}
 	}
+	debits := none.Debits.OrDefault()
 	for _, d := range []struct{ heading, key, want string }{
 		{"The file", "listen", "`" + DefaultListen + "`"},
 		{"The file", "instances", "two for each CPU"},
@@ -213,6 +215,12 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		{"limits", "secondsPerDay", "no bound"},
 		{"limits", "hatMB", fmt.Sprintf("`%d`", none.Storage().Bytes>>20)},
 		{"limits", "hatRecords", fmt.Sprintf("`%d`", none.Storage().Records)},
+		{"limits", "debits", fmt.Sprintf("`%d`", debits.Debits)},
+		{"limits", "partnerDebits", fmt.Sprintf("`%d`", debits.DebitsOfPartner)},
+		{"limits", "debitsMB", fmt.Sprintf("`%d`", debits.Bytes>>20)},
+		{"limits", "partnerDebitsMB", fmt.Sprintf("`%d`", debits.BytesOfPartner>>20)},
+		{"limits", "debitKB", fmt.Sprintf("`%d`", debits.BytesOfDebit>>10)},
+		{"limits", "debitTerms", fmt.Sprintf("`%d`", debits.Terms)},
 		{"functions", "stage", "`" + f.Stage + "`"},
 		{"functions", "output", "`append`"},
 		{"functions", "equal", "`" + f.Equal.String() + "`"},
