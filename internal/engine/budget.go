@@ -115,11 +115,15 @@ func (h *Held) Bytes() int64 {
 func (h *Held) Release() { h.Shrink(0) }
 
 // Headers is the tenant of headers that nobody has read yet. They have a part as large as that of strangers' requests, and
-// not the same: else whoever sends large headers slowly keeps everybody from logging in.
-const Headers = "\x00headers"
+// not the same: else whoever sends large headers slowly keeps everybody from logging in. KnownHeaders is that of headers on
+// connections that showed a valid token: strangers can't use up their part.
+const (
+	Headers      = "\x00headers"
+	KnownHeaders = "\x00headers of known"
+)
 
 func (b *Budget) most(tenant string) int64 {
-	if tenant == "" || tenant == Headers {
+	if tenant == "" || tenant == Headers || tenant == KnownHeaders {
 		return b.strangers
 	}
 	return b.share

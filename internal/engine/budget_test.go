@@ -170,10 +170,12 @@ func TestHeadersKeepNoStrangerOut(t *testing.T) {
 			break
 		}
 	}
-	if h, err := b.Acquire(t.Context(), "", 16<<10); err != nil {
-		t.Error(err)
-	} else {
-		h.Release()
+	for _, tenant := range []string{"", KnownHeaders} {
+		if h, err := b.Acquire(t.Context(), tenant, 16<<10); err != nil {
+			t.Errorf("%q: %v", tenant, err)
+		} else {
+			h.Release()
+		}
 	}
 }
 

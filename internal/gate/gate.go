@@ -45,8 +45,9 @@ const (
 type Gate struct {
 	net.Listener
 	most, perAddress int // perAddress 0: no bound
-	// Heavy acquires memory for headers beyond freeHeader; nil: there is enough.
-	Heavy func(ctx context.Context, bytes int64) (release func(), err error)
+	// Heavy acquires memory for headers beyond freeHeader, of a stranger's connection or of one that showed a valid token;
+	// nil: there is enough.
+	Heavy func(ctx context.Context, known bool, bytes int64) (release func(), err error)
 
 	mu        sync.Mutex
 	open      int
@@ -60,6 +61,7 @@ type Gate struct {
 // An address is a client's, as far as connections are counted for it.
 type address struct {
 	open    int
+	heavy   int // connections of strangers with large headers
 	waiting waiters
 }
 
@@ -325,7 +327,7 @@ func (c *connection) Read(b []byte) (int, error) {
 		c.bad = rawFraming
 	case c.frame.reading() && c.frame.header > freeHeader && c.release == nil && c.gate.Heavy != nil:
 		ctx, cancel := context.WithTimeout(context.Background(), HeaderTimeout/2)
-		release, err := c.gate.Heavy(ctx, heavyHeader)
+		release, err := c.heavy(ctx)
 		cancel()
 		if err != nil {
 			c.bad = rawBusy
@@ -339,6 +341,40 @@ func (c *connection) Read(b []byte) (int, error) {
 		return from, nil
 	}
 	return 0, c.refuse()
+}
+
+// heavyPerAddress bounds the connections of one address that have large headers at once and never showed a token: so one
+// client does not have all the memory there is for those of strangers. Where one address may have any number of
+// connections, it is a proxy's.
+const heavyPerAddress = 4
+
+var errHeavy = errors.New("other connections of this address have large headers")
+
+// heavy acquires memory for large headers.
+func (c *connection) heavy(ctx context.Context) (release func(), err error) {
+	g, known := c.gate, c.known.Load()
+	if known || g.perAddress == 0 {
+		return g.Heavy(ctx, known, heavyHeader)
+	}
+	g.mu.Lock()
+	of := g.addresses[c.from]
+	if of == nil || of.heavy >= heavyPerAddress { // nil: the connection was just closed for another
+		g.mu.Unlock()
+		return nil, errHeavy
+	}
+	of.heavy++
+	g.mu.Unlock()
+	done := func() {
+		g.mu.Lock()
+		of.heavy--
+		g.mu.Unlock()
+	}
+	inner, err := g.Heavy(ctx, false, heavyHeader)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return func() { inner(); done() }, nil
 }
 
 // refuse says that the client is gone. It answers outside HTTP's own machinery, unless that is at work on a request that

@@ -259,7 +259,7 @@ func TestHeadersAreBounded(t *testing.T) {
 // Large headers wait for memory, and are refused without; small ones never are.
 func TestLargeHeadersTakeMemory(t *testing.T) {
 	g, address, _, hold := gated(t, 100, 0)
-	g.Heavy = func(context.Context, int64) (func(), error) { return nil, errors.New("none") }
+	g.Heavy = func(context.Context, bool, int64) (func(), error) { return nil, errors.New("none") }
 	released := make(chan int64, 1)
 	large := "Host: x\r\na: " + strings.Repeat("x", freeHeader) + "\r\n\r\n"
 	c := dialGate(t, address)
@@ -269,7 +269,7 @@ func TestLargeHeadersTakeMemory(t *testing.T) {
 	}
 	c = dialGate(t, address)
 	c.want(c.get("/x"), "200 0/x")
-	g.Heavy = func(_ context.Context, n int64) (func(), error) { return func() { released <- n }, nil }
+	g.Heavy = func(_ context.Context, _ bool, n int64) (func(), error) { return func() { released <- n }, nil }
 	c = dialGate(t, address)
 	c.send("GET /held HTTP/1.1\r\n" + large)
 	select {
@@ -281,5 +281,50 @@ func TestLargeHeadersTakeMemory(t *testing.T) {
 	c.want(c.answer(), "200 0/held")
 	if n := <-released; n != heavyHeader {
 		t.Errorf("%d bytes", n)
+	}
+}
+
+// The large headers of one address leave memory for those of others, and have none of what is for connections that showed a
+// token.
+func TestLargeHeadersOfOneAddress(t *testing.T) {
+	g, address, began, hold := gated(t, 100, 50)
+	asked := make(chan bool, 100)
+	g.Heavy = func(_ context.Context, known bool, _ int64) (func(), error) {
+		asked <- known
+		return func() {}, nil
+	}
+	large := func(c *rawClient, path string) {
+		c.send("GET " + path + " HTTP/1.1\r\nHost: x\r\na: " + strings.Repeat("x", freeHeader) + "\r\n\r\n")
+	}
+	owner := dialGate(t, address)
+	owner.want(owner.get("/known"), "200 0/known")
+	var strangers []*rawClient
+	for range heavyPerAddress {
+		c := dialGate(t, address)
+		large(c, "/held")
+		<-began
+		strangers = append(strangers, c)
+		if <-asked {
+			t.Error("a stranger is taken for one who showed a token")
+		}
+	}
+	c := dialGate(t, address)
+	large(c, "/x")
+	if got := c.answer(); !strings.HasPrefix(got, "503 ") {
+		t.Errorf("one more of the address: %q", got)
+	}
+	large(owner, "/known")
+	owner.want(owner.answer(), "200 0/known")
+	if !<-asked {
+		t.Error("who showed a token is taken for a stranger")
+	}
+	close(hold)
+	for _, c := range strangers {
+		c.want(c.answer(), "200 0/held")
+	}
+	// Afterwards there is room again.
+	for _, c := range strangers {
+		large(c, "/x")
+		c.want(c.answer(), "200 0/x")
 	}
 }

@@ -151,8 +151,12 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	instances := o.Config.InstancesAtOnce()
 	size := sizesFor(o.Config, machineMemory(), explicitLimit(), min(cmp.Or(o.Config.Runs, instances), instances))
 	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
-	s.front.Heavy = func(ctx context.Context, bytes int64) (func(), error) {
-		held, err := memory.Acquire(ctx, engine.Headers, bytes)
+	s.front.Heavy = func(ctx context.Context, known bool, bytes int64) (func(), error) {
+		tenant := engine.Headers
+		if known {
+			tenant = engine.KnownHeaders
+		}
+		held, err := memory.Acquire(ctx, tenant, bytes)
 		return held.Release, err
 	}
 	s.node.memory = memory
