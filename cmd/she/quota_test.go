@@ -76,3 +76,35 @@ func TestQuota(t *testing.T) {
 	alice.Follow(s)
 	ok(alice.Until("GET", "/api/v2.6/data/out/each", regexp.MustCompile(`(?s)"n":2.*"n":3`)))
 }
+
+// she.yaml bounds what partners may propose in data debits.
+func TestDebitsOfTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "she.yaml")
+	must(t, os.WriteFile(config, []byte("limits: {partnerDebits: 1, debitKB: 1}\n"), 0o600))
+	s := &shetest.Server{Data: filepath.Join(dir, "data"), Config: config, Program: standIn("steady", "")}
+	makePeople(t, s.Data, []string{"alice"})
+	if _, err := s.CreatePlatform("partner", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	start(t, s)
+	partner := s.Client("alice")
+	must(t, partner.LoginAs("partner"))
+	propose := func(key, name, purpose string) (int, string) {
+		t.Helper()
+		status, answer, err := partner.Do("POST", "/api/v2.6/data-debit/"+key, fmt.Appendf(nil, `{"dataDebitKey":%q,"purpose":%q,
+			"start":"2026-03-04T09:00:00+0000","period":604800000,"cancelAtPeriodEnd":false,"requestClientName":"c","requestClientUrl":"u",
+			"requestClientLogoUrl":"l","termsUrl":"t","bundle":{"name":%q,"bundle":{"p":{"endpoints":[{"endpoint":"a/b"}]}}}}`, key, purpose, name))
+		must(t, err)
+		return status, string(answer)
+	}
+	if status, answer := propose("one", "b1", strings.Repeat("x", 1<<10)); status != http.StatusBadRequest || !strings.Contains(answer, "Too large, with all its former terms") {
+		t.Errorf("a large one: %d %s", status, answer)
+	}
+	if status, answer := propose("one", "b1", "why"); status != http.StatusCreated {
+		t.Errorf("the first: %d %s", status, answer)
+	}
+	if status, answer := propose("two", "b2", "why"); status != http.StatusBadRequest || !strings.Contains(answer, "one partner may propose 1") {
+		t.Errorf("the second: %d %s", status, answer)
+	}
+}
