@@ -90,7 +90,7 @@ func TestLocalhostInEveryCommand(t *testing.T) {
 			}
 			tried[c.path] = true
 			want, wantSaid := by("bob")
-			names := []string{"BOB.localhost", "http://" + domain + "/", domain, "bob.localhost", "http://" + domain, "http://bob.localhost"}
+			names := []string{"BOB.localhost", "http://" + domain + "/", domain, "bob.localhost", "http://" + domain, "http://bob.localhost", "Bob.localhost.", "bob.localhost.:" + port}
 			if testing.Short() {
 				names = names[:2]
 			}

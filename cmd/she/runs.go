@@ -70,6 +70,9 @@ func runsCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if password == "" {
+					return errors.New("--log is for the owner, and their password was not given")
+				}
 				m = m.as(password)
 			}
 			var run httpapi.Run
@@ -157,7 +160,7 @@ func printRun(w io.Writer, r httpapi.Run, withLog bool) {
 		printf(w, "; %d of them were there already", r.Kept)
 	}
 	if r.Superseded > 0 {
-		printf(w, "\nsuperseded %d records", r.Superseded)
+		printf(w, "\nsuperseded %s", counted(r.Superseded, "record"))
 	}
 	if r.Replaces != "" {
 		printf(w, "\nreplaces   run %s", r.Replaces)

@@ -300,6 +300,11 @@ func (n *node) open(r *http.Request) (h directory.HAT, v vault.Vault, release fu
 // that name.
 func meant(all []directory.HAT, asked string) []directory.HAT {
 	asked = strings.ToLower(local.HostOf(asked))
+	host, port, _ := strings.Cut(asked, ":")
+	if host = strings.TrimSuffix(host, "."); port != "" { // a name with the dot of the root is the same name
+		host += ":" + port
+	}
+	asked = host
 	if domain, err := hat.ParseDomain(asked); err == nil {
 		asked = domain.String()
 	}
