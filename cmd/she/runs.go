@@ -156,7 +156,10 @@ func printRun(w io.Writer, r httpapi.Run, withLog bool) {
 	if r.Duplicates > 0 {
 		printf(w, "; %s dropped", counted(r.Duplicates, "equal one"))
 	}
-	if r.Kept > 0 {
+	switch {
+	case r.Kept == 1:
+		printf(w, "; 1 of them was there already")
+	case r.Kept > 1:
 		printf(w, "; %d of them were there already", r.Kept)
 	}
 	if r.Superseded > 0 {
