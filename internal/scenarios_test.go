@@ -46,10 +46,7 @@ func numbersIn(text string) (all []string) {
 			all = append(all, between(from, to)...)
 		}
 	}
-	for _, m := range defectText.FindAllString(text, -1) {
-		all = append(all, m)
-	}
-	return all
+	return append(all, defectText.FindAllString(text, -1)...)
 }
 
 // numbersOf returns the numbers that the name of a test has.
