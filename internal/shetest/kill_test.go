@@ -29,7 +29,7 @@ func TestScenario67KilledAtAnyMomentNothingIsLostOrRepeated(t *testing.T) {
 		p = w.owner("alice")
 		runs := p.saw("f67", "every record is derived", func(runs []run) bool { return written(runs) >= len(ids) })
 		sameIDs(p, p.copied("f67"), ids)
-		p.available("f67")
+		p.asked("f67")
 		if r := p.why("f67"); r.Code != "waiting-for-data" {
 			p.Errorf("killed %s: %+v", killed.when, r)
 		}

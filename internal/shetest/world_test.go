@@ -348,6 +348,14 @@ func (p *person) available(f string) {
 	check(p.T, err)
 }
 
+// asked waits until this life of the server has asked the function for its configuration: it is shown as it was last known
+// before that.
+func (p *person) asked(f string) {
+	p.Helper()
+	_, err := p.client.Until("GET", "/api/she/v1/functions/"+f+"/why", regexp.MustCompile(`"code":"[^l]`)) // anything but "loading"
+	check(p.T, err)
+}
+
 func (p *person) disable(f string) {
 	p.Helper()
 	p.get(functionPath(f) + "/disable").want(http.StatusOK)
