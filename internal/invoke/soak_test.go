@@ -46,6 +46,9 @@ func TestSoak(t *testing.T) {
 		if most := 3 * len(s.functions); after[n].images > most {
 			t.Errorf("%d files are images of packages; for %d packages there may be %d", after[n].images, len(s.functions), most)
 		}
+		if after[n].skeleton > 200 { // some dozens, each once
+			t.Errorf("the skeleton has %d entries", after[n].skeleton)
+		}
 	}
 	t.Logf("calls: %v", s.outcomes)
 	first, half, last := after[0], after[rounds/2-1], after[rounds-1]
@@ -158,10 +161,11 @@ func (s *soak) call(t *testing.T, c invoke.Code, tenant invoke.Tenant) {
 type census struct {
 	counts, bytes map[string]int
 	images        int // files that are images of packages, three for each: as many as were asked for last
+	skeleton      int // entries of the skeleton: a mount point is made once, when a sandbox without images first needs it
 }
 
 func (c census) String() string {
-	return fmt.Sprintf("%v, images %d, heap %d KiB, resident %d KiB", c.counts, c.images, c.bytes["heap"]>>10, c.bytes["resident"]>>10)
+	return fmt.Sprintf("%v, images %d, skeleton %d, heap %d KiB, resident %d KiB", c.counts, c.images, c.skeleton, c.bytes["heap"]>>10, c.bytes["resident"]>>10)
 }
 
 // beyond names what there is more of than there was. A few descriptors and goroutines come and go with what the
@@ -194,8 +198,10 @@ func (h host) count(t *testing.T) census {
 	states, _ := filepath.Glob(filepath.Join(string(h), "*/state"))
 	for _, state := range states {
 		images := entries(filepath.Join(state, "files"), fs.FileMode.IsRegular)
-		c.counts["files"] += entries(state, nil) - images
+		skeleton := entries(filepath.Join(state, "skeleton"), nil)
+		c.counts["files"] += entries(state, nil) - images - skeleton
 		c.images += images
+		c.skeleton = max(c.skeleton, skeleton)
 	}
 	for _, pid := range append(descendants(t, os.Getpid()), os.Getpid()) {
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
