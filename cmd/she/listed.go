@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"she/internal/httpapi"
 )
 
 // listed is a page of a list that may be cut. Total counts all there are.
@@ -36,7 +38,7 @@ func list[T any](ctx context.Context, m *manager, path string, query url.Values,
 		}
 		l.Items = append(l.Items, items...)
 		if l.Total == 0 {
-			l.Total, _ = strconv.Atoi(h.Get("X-Total-Count"))
+			l.Total, _ = strconv.Atoi(h.Get(httpapi.TotalHeader))
 		}
 		l.head = m.head
 		l.Next = nextOf(h.Get("Link"), parameter)

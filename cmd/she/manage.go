@@ -57,8 +57,7 @@ func manage(ctx context.Context, dir, configFile string, does server.Effect) (*m
 	if err != nil {
 		return nil, err
 	}
-	m := &manager{client: &http.Client{Transport: inProcess{management}}, close: func() { _ = end() }}
-	return m, nil
+	return &manager{client: &http.Client{Transport: inProcess{management}}, close: func() { _ = end() }}, nil
 }
 
 // ask is one request of a command to the management API of dir; see manage and manager.call. head is that of
@@ -83,8 +82,16 @@ func ask(ctx context.Context, dir, configFile, method, path string, in, out any)
 // inProcess answers requests from a handler, without a network.
 type inProcess struct{ handler http.Handler }
 
-func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+func (p inProcess) RoundTrip(r *http.Request) (_ *http.Response, err error) {
 	w := &memoryResponse{header: http.Header{}, status: http.StatusOK}
+	defer func() {
+		// Half an answer is out: over a network the connection would be cut.
+		if cut := recover(); cut == http.ErrAbortHandler {
+			err = io.ErrUnexpectedEOF
+		} else if cut != nil {
+			panic(cut)
+		}
+	}()
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}

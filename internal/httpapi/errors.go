@@ -180,7 +180,7 @@ func (s *server) fail(w *recorder, r *http.Request, err error) {
 		h.Set("Retry-After", answer.retryAfter)
 	}
 	h.Del("Link") // of a list that came to nothing
-	h.Del(totalHeader)
+	h.Del(TotalHeader)
 	if answer.link != "" {
 		h.Set("Link", "<"+answer.link+`>; rel="describedby"`)
 		expose(h, "Link")

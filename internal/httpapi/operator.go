@@ -17,8 +17,8 @@ import (
 //
 // They see no more than an Operator may. Who has the owner's password, in an Authorization header, is the owner.
 
-// operatorTenant is whose share of the memory the operator's calls have.
-const operatorTenant = "the operator's commands"
+// OperatorTenant is whose share of the memory the operator's calls have.
+const OperatorTenant = "the operator's commands"
 
 // OperatorPrefix is where the calls about a HAT are, for the operator: before its domain or name.
 const OperatorPrefix = "/hats/"
@@ -50,7 +50,7 @@ func (s operator) serve(w *recorder, r *http.Request, name string) error {
 	q := &request{Request: r, route: route, hat: h, params: params, now: s.Now(), turns: s.Shares.Of(h.ID), atSocket: true}
 	w.waits = q.turns.Rest
 	defer q.turns.Rest()
-	if q.memory, err = s.Memory.Acquire(r.Context(), operatorTenant, requestHold); err != nil {
+	if q.memory, err = s.Memory.Acquire(r.Context(), OperatorTenant, requestHold); err != nil {
 		return err
 	}
 	defer q.memory.Release()

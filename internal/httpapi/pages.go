@@ -6,15 +6,15 @@ import (
 	"strconv"
 )
 
-// totalHeader says how many elements a list has on all its pages together.
-const totalHeader = "X-Total-Count"
+// TotalHeader says how many elements a list has on all its pages together.
+const TotalHeader = "X-Total-Count"
 
 // cut says in the headers how many elements there are in all and, if more follow, where the next page is (RFC 8288): the same
 // request with the parameter in place of its former value.
 func (q *request) cut(w *recorder, total int, values url.Values, parameter, next string) {
 	h := w.Header()
-	h.Set(totalHeader, strconv.Itoa(total))
-	expose(h, "Link", totalHeader)
+	h.Set(TotalHeader, strconv.Itoa(total))
+	expose(h, "Link", TotalHeader)
 	if next == "" {
 		return
 	}

@@ -80,7 +80,7 @@ func (n *node) management(own http.Handler) http.Handler {
 	handle := func(pattern string, f func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxManagementBody)
-			held, err := n.memory.Acquire(r.Context(), operatorTenant, commandHold)
+			held, err := n.memory.Acquire(r.Context(), httpapi.OperatorTenant, commandHold)
 			var answer any
 			if err == nil {
 				answer, err = f(r)
@@ -107,11 +107,8 @@ func (n *node) management(own http.Handler) http.Handler {
 	return mux
 }
 
-// Commands have a share of the memory as a HAT has.
-const (
-	operatorTenant = "the operator's commands"
-	commandHold    = 4 << 20
-)
+// commandHold is of the share of memory that all commands have together, as a HAT has one.
+const commandHold = 4 << 20
 
 func (n *node) listHATs(*http.Request) (any, error) {
 	views := []HAT{}
@@ -357,13 +354,8 @@ func Command(ctx context.Context, dir string, c config.Config, does Effect) (man
 	if len(c.Functions) > 0 {
 		n.look(ctx, dir, c)
 	}
-	return n.forCommands(), n.close, nil
-}
-
-// forCommands is the management API without a server around it.
-func (n *node) forCommands() http.Handler {
 	_, own := httpapi.Both(httpapi.Options{HATs: n.hats, Named: n.named, Vaults: n, Functions: n.runner, Terms: n.agreements, Logins: n.logins})
-	return n.management(own)
+	return n.management(own), n.close, nil
 }
 
 // openFor opens a data directory without a server, as far as a command needs it. What a process that was killed left

@@ -416,7 +416,7 @@ func (h Helpers) Programs() prove.Programs {
 }
 
 // ForCommands is the management API, for a command in this process.
-func (s *Server) ForCommands() http.Handler { return s.node.forCommands() }
+func (s *Server) ForCommands() http.Handler { return s.management.Handler }
 
 // Functions are those that are registered, as they are known by now.
 func (s *Server) Functions() []catalog.Function { return s.node.functions() }

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"testing"
+)
+
+// An answer that ends half-way is an error of the command, as over the socket, and no panic.
+func TestAnAnswerThatIsCutOffInThisProcess(t *testing.T) {
+	m := &manager{client: &http.Client{Transport: inProcess{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		panic(http.ErrAbortHandler)
+	})}}}
+	if err := m.call(t.Context(), http.MethodGet, "/", nil, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v", err)
+	}
+}
