@@ -13,7 +13,7 @@ help: ## show this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # AWS's own reading and writing of values in Java: part of the binary, and not of this repository.
-SERIALIZATION := runtimes/java/lib/aws-lambda-java-serialization.jar
+SERIALIZATION := internal/runtimes/java/lib/aws-lambda-java-serialization.jar
 SERIALIZATION_VERSION := 1.4.1
 SERIALIZATION_SHA256 := 0ab04580117a1a326c7abea912331c77bec1292ce0c22285eb2d40563145dd9b
 

@@ -19,10 +19,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"she/internal/runtimes"
 	"she/internal/sandbox"
 	"she/internal/sandbox/cgroup"
 	"she/internal/sandbox/gvisor"
-	"she/runtimes"
 )
 
 // A Finding is one thing the doctor looked at.

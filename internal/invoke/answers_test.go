@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"she/runtimes"
+	"she/internal/runtimes"
 )
 
 // said is what a runtime made of one event.

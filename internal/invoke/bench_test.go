@@ -13,7 +13,7 @@ import (
 
 	"she/internal/invoke"
 	"she/internal/runtimeapi"
-	"she/runtimes"
+	"she/internal/runtimes"
 )
 
 // benchEvent is about as large as a day of one person's notes: 14 KB.

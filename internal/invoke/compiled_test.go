@@ -27,7 +27,7 @@ func TestScala(t *testing.T) {
 		if err != nil {
 			missing(t, "apt-get install scala")
 		}
-		interfaces, err := filepath.Glob("../../runtimes/java/com/amazonaws/services/lambda/runtime/*.java")
+		interfaces, err := filepath.Glob("../runtimes/java/com/amazonaws/services/lambda/runtime/*.java")
 		if err != nil {
 			t.Fatal(err)
 		}

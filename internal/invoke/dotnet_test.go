@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"she/internal/invoke"
-	"she/runtimes"
+	"she/internal/runtimes"
 )
 
 // testDotnet is where .ci/dotnet puts one; the host's own serves otherwise.

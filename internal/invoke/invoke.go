@@ -14,8 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"she/internal/runtimes"
 	"she/internal/sandbox"
-	"she/runtimes"
 )
 
 // Code is one function, ready to run.

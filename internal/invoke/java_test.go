@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"she/internal/invoke"
-	"she/runtimes"
+	"she/internal/runtimes"
 )
 
 // javaClasses compiles testdata/java/src and gives the directory with the classes: the package as a jar leaves it. The
@@ -24,7 +24,7 @@ func javaClasses(t testing.TB) string {
 	t.Helper()
 	needRoot(t)
 	return compileOnce(t, "java", func(dir string) {
-		javac(t, dir, "testdata/java/src", "-implicit:none", "-sourcepath", "../../runtimes/java")
+		javac(t, dir, "testdata/java/src", "-implicit:none", "-sourcepath", "../runtimes/java")
 	})
 }
 

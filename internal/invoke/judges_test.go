@@ -12,7 +12,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"she/runtimes"
+	"she/internal/runtimes"
 )
 
 // generatedEvents are texts that a runtime may be given: JSON of any kind, and, one in eight, what is nearly JSON.
@@ -131,7 +131,7 @@ func TestPythonAgainstAmazons(t *testing.T) {
 		missing(t, "make functions (it wants pip and Debian 12's Python)")
 	}
 	const python = "/usr/bin/python3"
-	dir, bootstrap := peers(t), absolute(t, "../../runtimes/python/bootstrap.py")
+	dir, bootstrap := peers(t), absolute(t, "../runtimes/python/bootstrap.py")
 	env := []string{"PYTHONDONTWRITEBYTECODE=1", "AWS_EXECUTION_ENV=AWS_Lambda_python3.11"}
 	both := func(function string, events []string) (ours, theirs []said) {
 		ours = converse(t, "generated."+function, dir, env, events, python, bootstrap)
@@ -189,7 +189,7 @@ func TestNodeAgainstAmazons(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(filepath.Dir(judge), "rapid-client.node")); err != nil {
 		missing(t, "make functions (its native part wants cmake, g++ and xz)")
 	}
-	dir, bootstrap := peers(t), absolute(t, "../../runtimes/nodejs/bootstrap.mjs")
+	dir, bootstrap := peers(t), absolute(t, "../runtimes/nodejs/bootstrap.mjs")
 	explain := func(event string, ours, theirs said) string {
 		switch {
 		case typeOf(ours) == "Runtime.MarshalError" && typeOf(theirs) == "Runtime.JSONStringifyError":
@@ -224,7 +224,7 @@ func TestJavaAgainstAmazons(t *testing.T) {
 	if err != nil || len(judge) < 2 {
 		missing(t, "make functions (it wants maven)")
 	}
-	serialization := absolute(t, "../../runtimes/java/lib/aws-lambda-java-serialization.jar")
+	serialization := absolute(t, "../runtimes/java/lib/aws-lambda-java-serialization.jar")
 	env := []string{"AWS_EXECUTION_ENV=AWS_Lambda_java17", "JAVA_TOOL_OPTIONS=-XX:TieredStopAtLevel=1 -Xss1m -Dfile.encoding=UTF-8"}
 	path := func(parts ...string) string { return strings.Join(parts, ":") }
 	explain := func(event string, ours, theirs said) string {

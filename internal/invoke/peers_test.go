@@ -22,7 +22,7 @@ import (
 
 	"she/internal/invoke"
 	"she/internal/runtimeapi"
-	"she/runtimes"
+	"she/internal/runtimes"
 )
 
 // targets are how many ms at most a waiting copy may take from event to answer over the handler's own time.

@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"she/internal/runtimeapi"
+	"she/internal/runtimes"
 	"she/internal/sandbox"
-	"she/runtimes"
 )
 
 // program is what to run for a Request, or why it can't be.

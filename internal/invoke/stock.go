@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"she/internal/runtimes"
 	"she/internal/sandbox"
-	"she/runtimes"
 )
 
 // stock keeps, for each function, instances that have done their INIT and wait for an event. It knows one rule: an

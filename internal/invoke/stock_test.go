@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"she/internal/runtimes"
 	"she/internal/sandbox"
-	"she/runtimes"
 )
 
 // built is a mechanism whose instances are nothing but counted. What waits, and for how long, is decided by time and

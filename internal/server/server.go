@@ -30,13 +30,13 @@ import (
 	"she/internal/invoke"
 	"she/internal/local"
 	"she/internal/metrics"
+	"she/internal/runtimes"
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
 	"she/internal/sandbox/prove"
 	"she/internal/sandbox/wasm"
 	"she/internal/vault/sqlite"
 	"she/internal/verdict"
-	"she/runtimes"
 )
 
 // DefaultListen is where a server listens if nobody says.

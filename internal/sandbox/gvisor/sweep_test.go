@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/runtimes"
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
-	"she/runtimes"
 )
 
 // lifeEnv makes this test program a server that starts sandboxes and waits to be killed.
