@@ -84,9 +84,9 @@ func TestMetrics(t *testing.T) {
 			`she_runs_total{fault="",function="each",outcome="committed"} 1`,
 			`she_records_derived_total 1`,
 			`she_oldest_pending_event_age_seconds 0`,
-			`she_parked 0`,
+			`she_pending_parked 0`,
 			`she_hats 2`,
-			`she_hats_unseen 0`,
+			`she_hats_unscanned 0`,
 			`she_commit_duration_seconds_count{op="append"} 1`,
 			`she_commit_duration_seconds_count{op="claim"} 1`,
 			`she_commit_duration_seconds_count{op="commit"} 1`,
@@ -97,7 +97,7 @@ func TestMetrics(t *testing.T) {
 				t.Errorf("%s does not say %s", from, line)
 			}
 		}
-		for _, name := range []string{"she_vaults_open ", "she_instances_busy ", "go_goroutines ", "process_resident_memory_bytes ", "she_run_queue_seconds_bucket"} {
+		for _, name := range []string{"she_vaults_open ", "she_instances_busy ", "go_goroutines ", "process_resident_memory_bytes ", "she_run_queue_duration_seconds_bucket"} {
 			if !strings.Contains(text, "\n"+name) {
 				t.Errorf("%s has no %s", from, name)
 			}

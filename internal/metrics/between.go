@@ -14,7 +14,7 @@ import (
 	"she/internal/vault"
 )
 
-// Invoker is next, counted.
+// Invoker wraps next and counts its invocations.
 func (m *Metrics) Invoker(next engine.Invoker) engine.Invoker { return counted{next, m} }
 
 type counted struct {
@@ -60,23 +60,23 @@ func (m *Metrics) invoked(name string, a invoke.Answer, err error) {
 		if failure.Code == invoke.Timedout {
 			m.timeouts.WithLabelValues(name).Inc()
 		}
-	} // else somebody cancelled it, or the server stops
+	} // any other error: the run was cancelled, or the server stops
 }
 
-// troubles are a store's; any other error of a transaction is an answer, or somebody's who wanted it.
-var troubles = []error{vault.ErrFull, vault.ErrMachine, vault.ErrDamaged, vault.ErrClosed}
+// storeErrors are failures of the store. Any other error of a transaction is a refusal or a cancelled call.
+var storeErrors = []error{vault.ErrFull, vault.ErrMachine, vault.ErrDamaged, vault.ErrClosed}
 
-// Transaction counts a transaction of a vault, by its name.
+// Transaction counts a transaction of a vault under its name op.
 func (m *Metrics) Transaction(op string, took time.Duration, err error) {
 	switch {
 	case err == nil:
 		m.commit.observe(took.Seconds(), op)
-	case slices.ContainsFunc(troubles, func(t error) bool { return errors.Is(err, t) }):
+	case slices.ContainsFunc(storeErrors, func(e error) bool { return errors.Is(err, e) }):
 		m.commitErrors.WithLabelValues(op).Inc()
 	}
 }
 
-// Vault is v, with how runs end counted.
+// Vault wraps v and counts how runs end.
 func (m *Metrics) Vault(v engine.Vault) engine.Vault { return ending{v, m} }
 
 type ending struct {

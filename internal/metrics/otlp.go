@@ -17,8 +17,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// An Exporter sends what Handler shows to a collector: OTLP over HTTP, in protobuf. Figures are cumulative, so that what
-// a collector misses it has with the next one. https://opentelemetry.io/docs/specs/otlp/
+// An Exporter sends the metrics of Handler to a collector: OTLP over HTTP, in protobuf. Figures are cumulative, so a
+// collector that misses one export has everything with the next. https://opentelemetry.io/docs/specs/otlp/
 type Exporter struct {
 	metrics *Metrics
 	url     string
@@ -27,17 +27,17 @@ type Exporter struct {
 	client  *http.Client
 }
 
-// exportTimeout is what a collector has to take one export.
+// exportTimeout is how long one export may take.
 const exportTimeout = 10 * time.Second
 
-// Exporter to a collector's full URL, as instance, a name that tells this server from others.
+// Exporter returns an exporter to a collector's full URL. instance is a name that tells this server from others.
 func (m *Metrics) Exporter(url, instance string, transport http.RoundTripper) *Exporter {
 	client := &http.Client{Timeout: exportTimeout, Transport: transport}
 	return &Exporter{metrics: m, url: url, service: instance, started: time.Now(), client: client}
 }
 
-// Run exports each time every is over, and once more when ctx ends. failed is told the first of several errors in a row,
-// and nil when it works again.
+// Run exports at each interval of length every, and once more when ctx ends. It calls failed with the first of several
+// errors in a row, and with nil when an export succeeds again.
 func (e *Exporter) Run(ctx context.Context, every time.Duration, failed func(error)) {
 	defer e.client.CloseIdleConnections()
 	tick := time.NewTicker(every)
@@ -60,7 +60,7 @@ func (e *Exporter) Run(ctx context.Context, every time.Duration, failed func(err
 	}
 }
 
-// Export sends the figures of this moment.
+// Export sends the current figures once.
 func (e *Exporter) Export(ctx context.Context) error {
 	families, err := e.metrics.registry.Gather()
 	if err != nil {
@@ -80,15 +80,15 @@ func (e *Exporter) Export(ctx context.Context) error {
 		return fmt.Errorf("send metrics: %w", err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16)) // so that the connection can be used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<16)) // lets the connection be reused
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("send metrics: the collector answered %s", resp.Status)
 	}
 	return nil
 }
 
-// encode makes the body of an export. An ExportMetricsServiceRequest has the wire form of a MetricsData, whose package
-// does not bring gRPC along.
+// encode makes the body of an export. The protocol asks for an ExportMetricsServiceRequest, whose package links gRPC.
+// MetricsData has the same wire form without it.
 func (e *Exporter) encode(families []*dto.MetricFamily, now time.Time) *otlp.MetricsData {
 	scope := &otlp.ScopeMetrics{Scope: &common.InstrumentationScope{Name: "she"}}
 	for _, f := range families {
@@ -100,8 +100,8 @@ func (e *Exporter) encode(families []*dto.MetricFamily, now time.Time) *otlp.Met
 	return &otlp.MetricsData{ResourceMetrics: []*otlp.ResourceMetrics{{Resource: about, ScopeMetrics: []*otlp.ScopeMetrics{scope}}}}
 }
 
-// conventions are the names and units OpenTelemetry has for what Prometheus spells otherwise. For the rest the name
-// stays, and its end tells the unit.
+// conventions maps Prometheus' spelling to OpenTelemetry's name and unit. Other metrics keep their name, and its suffix
+// gives the unit.
 var conventions = map[string][2]string{
 	"faas_invocations_total":       {"faas.invocations", "{invocation}"},
 	"faas_coldstarts_total":        {"faas.coldstarts", "{coldstart}"},
@@ -174,7 +174,7 @@ func (e *Exporter) family(f *dto.MetricFamily, now uint64) *otlp.Metric {
 	return out
 }
 
-// histogram turns buckets that hold all that is smaller into buckets between two bounds, the last one above them all.
+// histogram turns Prometheus' cumulative buckets into OTLP's separate ones; the last is above all bounds.
 func histogram(h *dto.Histogram) *otlp.HistogramDataPoint {
 	point := &otlp.HistogramDataPoint{Count: h.GetSampleCount(), Sum: proto.Float64(h.GetSampleSum())}
 	var below uint64
