@@ -87,13 +87,17 @@ var table = map[string][]string{
 
 	// Edges.
 	"gate":    {}, // before them: connections, and the bounds of requests
-	"httpapi": concat(words, decisions, state, []string{"engine", "verdict", "agreement"}),
+	"logins":  concat(words, []string{"access", "vault", "directory"}),
+	"edge":    concat(words, decisions, state, []string{"engine", "agreement", "logins"}),
+	"hatapi":  concat(words, decisions, state, []string{"engine", "agreement", "logins", "edge"}),
+	"ownapi":  concat(words, decisions, state, []string{"engine", "verdict", "edge"}),
+	"httpapi": {"hat", "access", "vault", "directory", "engine", "verdict", "agreement", "logins", "edge", "hatapi", "ownapi"},
 
 	// What people were shown before they agree, while the server runs.
 	"agreement": concat(words, []string{"access"}),
 
 	// What the operator has written.
-	"config": {"hat", "plan", "catalog", "httpapi"},
+	"config": {"hat", "plan", "catalog", "hatapi"},
 
 	// Beside the server: it looks at the machine.
 	"doctor": {"sandbox", "sandbox/cgroup", "sandbox/gvisor", "runtimes"},

@@ -11,8 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/access"
+	"she/internal/edge"
 	"she/internal/hat"
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/server"
 )
 
@@ -87,7 +88,7 @@ func enableCommand(data *string) *cobra.Command {
 			}
 			var c access.Consent
 			err = m.as(password).call(cmd.Context(), http.MethodPost, path+"/enable", request, &c)
-			if p := (&problemError{}); errors.As(err, &p) && p.Title == httpapi.TermsChanged {
+			if p := (&problemError{}); errors.As(err, &p) && p.Title == edge.TermsChanged {
 				return fmt.Errorf("%w; she function consent %s shows the present ones", access.ErrTermsChanged, args[0])
 			}
 			if err != nil {
@@ -107,7 +108,7 @@ func enableCommand(data *string) *cobra.Command {
 
 // ofFunction names the function that nobody knows.
 func ofFunction(id string, err error) error {
-	if p := (&problemError{}); errors.As(err, &p) && p.Title == httpapi.FunctionNotFound {
+	if p := (&problemError{}); errors.As(err, &p) && p.Title == ownapi.FunctionNotFound {
 		return fmt.Errorf("no function %s is installed here or was ever switched on; see she function list", id)
 	}
 	return err

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"she/internal/config"
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/server"
 	"she/internal/shetest"
 )
@@ -85,7 +85,7 @@ func TestScenariosOverDays(t *testing.T) {
 		d.pass(t, -24*time.Hour)
 		until := func(f, code string, least, most time.Duration) {
 			t.Helper()
-			r := d.until(t, f, func(r httpapi.Reason) bool { return string(r.Code) == code && r.Until.Sub(d.now()) <= most })
+			r := d.until(t, f, func(r ownapi.Reason) bool { return string(r.Code) == code && r.Until.Sub(d.now()) <= most })
 			if left := r.Until.Sub(d.now()); left < least {
 				t.Errorf("%s: %+v in %s", f, r, left)
 			}
@@ -245,7 +245,7 @@ func (d *days) enable(t *testing.T, f string) {
 }
 
 // until asks why until the answer is so.
-func (d *days) until(t *testing.T, f string, so func(httpapi.Reason) bool) (r httpapi.Reason) {
+func (d *days) until(t *testing.T, f string, so func(ownapi.Reason) bool) (r ownapi.Reason) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for r = d.why(t, f); !so(r); r = d.why(t, f) {
@@ -257,7 +257,7 @@ func (d *days) until(t *testing.T, f string, so func(httpapi.Reason) bool) (r ht
 	return r
 }
 
-func (d *days) why(t *testing.T, f string) (r httpapi.Reason) {
+func (d *days) why(t *testing.T, f string) (r ownapi.Reason) {
 	t.Helper()
 	text, err := d.owner(t, "alice").Must("GET", "/api/she/v1/functions/"+f+"/why", nil)
 	must(t, err)

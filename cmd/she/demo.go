@@ -17,7 +17,7 @@ import (
 	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/hat"
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/sample"
 	"she/internal/server"
 )
@@ -198,10 +198,10 @@ func (d demo) show(ctx context.Context, s *server.Server, owner *client, x examp
 		return err
 	}
 	m := &manager{client: &http.Client{Transport: inProcess{s.ForCommands()}}}
-	var runs []httpapi.Run
+	var runs []ownapi.Run
 	if err := await(ctx, "to run", func() (bool, error) {
 		err := m.call(ctx, "GET", ownPath(demoDomain)+"/runs?limit=10&function="+x.id, nil, &runs)
-		return slices.ContainsFunc(runs, func(r httpapi.Run) bool { return !r.Ended.IsZero() }), err
+		return slices.ContainsFunc(runs, func(r ownapi.Run) bool { return !r.Ended.IsZero() }), err
 	}); err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (d demo) show(ctx context.Context, s *server.Server, owner *client, x examp
 	return nil
 }
 
-func because(r httpapi.Run) string {
+func because(r ownapi.Run) string {
 	if r.Cause == "data" {
 		return fmt.Sprintf("records up to position %d were waiting", r.Upto)
 	}

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/cobra"
+	"she/internal/edge"
 
-	"she/internal/httpapi"
+	"github.com/spf13/cobra"
 )
 
 // listed is a page of a list that may be cut. Total counts all there are.
@@ -38,7 +38,7 @@ func list[T any](ctx context.Context, m *manager, path string, query url.Values,
 		}
 		l.Items = append(l.Items, items...)
 		if l.Total == 0 {
-			l.Total, _ = strconv.Atoi(h.Get(httpapi.TotalHeader))
+			l.Total, _ = strconv.Atoi(h.Get(edge.TotalHeader))
 		}
 		l.head = m.head
 		l.Next = nextOf(h.Get("Link"), parameter)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/shetest"
 )
 
@@ -78,7 +78,7 @@ func TestListsAfterWork(t *testing.T) {
 		}
 		// For programs the array is as it was, and the remark is beside it.
 		out, said := sheSays(t, "runs", "ls", "--hat", "alice", "--limit", "2", "--data", s.Data, "-o", "json")
-		var all []httpapi.Run
+		var all []ownapi.Run
 		if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 2 || !strings.HasPrefix(said, "2 of 5; go on with --before "+all[1].ID) {
 			t.Errorf("%s: %v, %d runs, %q", when, err, len(all), said)
 		}

@@ -14,7 +14,8 @@ import (
 
 	"she/internal/config"
 	"she/internal/directory"
-	"she/internal/httpapi"
+	"she/internal/edge"
+	"she/internal/ownapi"
 	"she/internal/server"
 )
 
@@ -152,7 +153,7 @@ func (m *manager) send(ctx context.Context, method, path string, in any) (*http.
 	if err != nil {
 		return nil, err
 	}
-	m.head = resp.Header.Get(httpapi.HeadHeader)
+	m.head = resp.Header.Get(edge.HeadHeader)
 	if resp.StatusCode < 300 {
 		return resp, nil
 	}
@@ -173,7 +174,7 @@ type problemError struct {
 
 func (p *problemError) Error() string { return cmp.Or(p.Line, p.Detail, p.Title) }
 
-func hatPath(domain string) string { return httpapi.OperatorPrefix + url.PathEscape(domain) }
+func hatPath(domain string) string { return edge.OperatorPrefix + url.PathEscape(domain) }
 
 // ownPath is where our own API is about a HAT.
-func ownPath(domain string) string { return hatPath(domain) + httpapi.OwnAPI }
+func ownPath(domain string) string { return hatPath(domain) + ownapi.Path }

@@ -19,7 +19,7 @@ import (
 	"she/internal/backlog"
 	"she/internal/doctor"
 	"she/internal/hat"
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/server"
 )
 
@@ -51,14 +51,14 @@ func TestWordsOfOthersSteerNoTerminal(t *testing.T) {
 			}})
 		},
 		"reasons": func(w io.Writer) {
-			printReasons(w, []httpapi.Reason{{Function: hostile, Code: backlog.Code(hostile), Text: hostile, Fault: raw, Run: hostile}})
+			printReasons(w, []ownapi.Reason{{Function: hostile, Code: backlog.Code(hostile), Text: hostile, Fault: raw, Run: hostile}})
 		},
 		"runs": func(w io.Writer) {
-			printRuns(w, []httpapi.Run{{ID: hostile, Function: hostile, State: hostile, Fault: raw}})
+			printRuns(w, []ownapi.Run{{ID: hostile, Function: hostile, State: hostile, Fault: raw}})
 		},
 		"run": func(w io.Writer) {
 			log := hostile
-			printRun(w, httpapi.Run{ID: hostile, Function: hostile, Fault: raw, Log: &log}, true)
+			printRun(w, ownapi.Run{ID: hostile, Function: hostile, Fault: raw, Log: &log}, true)
 		},
 		"terms": func(w io.Writer) { printTerms(w, access.Terms{Version: hostile, Package: hostile, Output: hostile}) },
 		"changes": func(w io.Writer) {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/receipt"
 	"she/internal/server"
 )
@@ -220,7 +220,7 @@ func proveHAT(ctx context.Context, data, hatName, against string, kept *receipt.
 		return proof, err
 	}
 	defer m.close()
-	var found httpapi.Proof
+	var found ownapi.Proof
 	if err := m.call(ctx, http.MethodPost, ownPath(hatName)+"/receipts/verify", nil, &found); err != nil {
 		return proof, err
 	}
@@ -231,7 +231,7 @@ func proveHAT(ctx context.Context, data, hatName, against string, kept *receipt.
 		proof = proofView{From: 1, To: last.Number, Hash: last.Hash, Signed: time.UnixMicro(last.At).UTC(), Records: found.Records}
 	}
 	if kept != nil {
-		var held httpapi.HeldHead
+		var held ownapi.HeldHead
 		if err := m.call(ctx, http.MethodGet, ownPath(hatName)+"/receipts?head="+url.QueryEscape(kept.String()), nil, &held); err != nil {
 			return proof, err
 		}

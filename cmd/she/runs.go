@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/server"
 )
 
@@ -39,7 +39,7 @@ func runsCommand() *cobra.Command {
 				return err
 			}
 			defer m.close()
-			runs, err := list[httpapi.Run](cmd.Context(), m, ownPath(hatName)+"/runs", query, "before", limit)
+			runs, err := list[ownapi.Run](cmd.Context(), m, ownPath(hatName)+"/runs", query, "before", limit)
 			if err != nil {
 				return err
 			}
@@ -75,7 +75,7 @@ func runsCommand() *cobra.Command {
 				}
 				m = m.as(password)
 			}
-			var run httpapi.Run
+			var run ownapi.Run
 			if err := m.call(cmd.Context(), "GET", ownPath(hatName)+"/runs/"+url.PathEscape(args[0]), nil, &run); err != nil {
 				return err
 			}
@@ -115,7 +115,7 @@ func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
 	}
 }
 
-func printRuns(w io.Writer, runs []httpapi.Run) {
+func printRuns(w io.Writer, runs []ownapi.Run) {
 	t := newTable(w, "RUN", "FUNCTION", "STATE", "CAUSE", "STARTED", "TOOK", "READ", "WROTE", "FAULT")
 	for _, r := range runs {
 		fault := ""
@@ -135,7 +135,7 @@ func printRuns(w io.Writer, runs []httpapi.Run) {
 // shownRecords is how many ids of written records a person is shown.
 const shownRecords = 20
 
-func printRun(w io.Writer, r httpapi.Run, withLog bool) {
+func printRun(w io.Writer, r ownapi.Run, withLog bool) {
 	printf(w, "run        %s\n", r.ID)
 	printf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Package)
 	printf(w, "state      %s, attempt %d, by %s\n", r.State, r.Attempt, r.Cause)
@@ -191,7 +191,7 @@ func printRun(w io.Writer, r httpapi.Run, withLog bool) {
 	}
 }
 
-func steps(r httpapi.Run) string {
+func steps(r ownapi.Run) string {
 	t := r.Stats.Timing
 	return fmt.Sprintf("queue %s, bundle %s, query %s, sandbox %s, run %s, save %s",
 		ms(t.Queue), ms(t.Bundle), ms(t.Query), ms(t.Sandbox), ms(t.Process), ms(t.Save))

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 )
 
 // A command about a HAT that is not told which says so, instead of that there is no HAT "": every command with --hat.
@@ -34,7 +34,7 @@ func TestCommandsWantAHAT(t *testing.T) {
 
 func TestFewRecordsOfARunAreShown(t *testing.T) {
 	for written, lines := range map[int]int{0: 0, 1: 1, shownRecords: shownRecords, shownRecords + 1: shownRecords, 500: shownRecords} {
-		r := httpapi.Run{}
+		r := ownapi.Run{}
 		for i := range written {
 			r.Written = append(r.Written, fmt.Sprint("id", i))
 		}

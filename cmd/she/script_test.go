@@ -21,7 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"she/internal/httpapi"
+	"she/internal/ownapi"
 	"she/internal/server"
 	"she/internal/shetest"
 )
@@ -323,7 +323,7 @@ func (s *story) untilRun(function string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		var runs []httpapi.Run
+		var runs []ownapi.Run
 		if err := m.call(context.Background(), "GET", ownPath(s.name)+"/runs?limit=10&function="+function, nil, &runs); err != nil {
 			return err
 		}

@@ -7,9 +7,9 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/spf13/cobra"
+	"she/internal/ownapi"
 
-	"she/internal/httpapi"
+	"github.com/spf13/cobra"
 )
 
 func whyCommand(data, hatName *string) *cobra.Command {
@@ -20,7 +20,7 @@ func whyCommand(data, hatName *string) *cobra.Command {
 		Example: "  she runs why --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reasons := make([]httpapi.Reason, 1)
+			reasons := make([]ownapi.Reason, 1)
 			path, into := ownPath(*hatName)+"/why", any(&reasons)
 			if function != "" {
 				path, into = ownPath(*hatName)+"/functions/"+url.PathEscape(function)+"/why", &reasons[0]
@@ -39,7 +39,7 @@ func whyCommand(data, hatName *string) *cobra.Command {
 	return c
 }
 
-func printReasons(w io.Writer, reasons []httpapi.Reason) {
+func printReasons(w io.Writer, reasons []ownapi.Reason) {
 	t := newTable(w, "FUNCTION", "CODE", "UNTIL", "WHY")
 	for _, r := range reasons {
 		until, text := "", r.Text

@@ -25,7 +25,7 @@ import (
 
 	"she/internal/catalog"
 	"she/internal/hat"
-	"she/internal/httpapi"
+	"she/internal/hatapi"
 	"she/internal/plan"
 )
 
@@ -100,7 +100,7 @@ type Config struct {
 	// there, `partnerDebits`, 1 to 100000; megabytes of all, `debitsMB`, and of a partner's, `partnerDebitsMB`, 1 to 1024;
 	// kilobytes of one debit with all its former terms, `debitKB`, 1 to 65536; and its terms, former ones included,
 	// `debitTerms`, 1 to 10000. Zero: 500, 100, 32 MB, 4 MB, 256 KB, 100. Over one, a proposal is refused with 400.
-	Debits httpapi.DebitLimits
+	Debits hatapi.DebitLimits
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
 }
@@ -146,7 +146,7 @@ func LoadServed(file string) (Config, error) {
 		}
 	}
 	if _, err := Applications(c.Applications); err != nil {
-		var catalogue *httpapi.CatalogueError
+		var catalogue *hatapi.CatalogueError
 		if errors.As(err, &catalogue) {
 			for _, f := range catalogue.Faults {
 				r.elsewhere = append(r.elsewhere, fault{c.Applications, f.Line, f.Text})
@@ -627,7 +627,7 @@ func (r *reader) warmUp(n *yaml.Node, f *catalog.Registered) {
 }
 
 // Applications reads the catalogue of applications; no file is an empty catalogue.
-func Applications(file string) ([]httpapi.Application, error) {
+func Applications(file string) ([]hatapi.Application, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -635,7 +635,7 @@ func Applications(file string) ([]httpapi.Application, error) {
 	if err != nil {
 		return nil, fmt.Errorf("applications: %w", err)
 	}
-	applications, err := httpapi.ParseApplications(text)
+	applications, err := hatapi.ParseApplications(text)
 	if err != nil {
 		return nil, fmt.Errorf("applications: %s: %w", file, err)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"she/internal/catalog"
 	"she/internal/hat"
-	"she/internal/httpapi"
+	"she/internal/hatapi"
 	"she/internal/plan"
 )
 
@@ -60,7 +60,7 @@ func TestConfig(t *testing.T) {
 		Functions: []catalog.Registered{first, second}, Listen: "0.0.0.0:80", Data: filepath.Join(filepath.Dir(dir), "data"),
 		Applications: filepath.Join(dir, "apps.json"), Instances: 12, Runs: 3, Vaults: 2000, ReserveMB: 500, HATMB: new(256), HATRecords: new(0), MemoryMB: 700, Connections: 900, ConnectionsPerAddress: 90, Log: slog.LevelWarn, TrustProxy: true,
 		Quota: plan.Quota{Runs: 500, Compute: time.Hour}, Metrics: "127.0.0.1:9464", OTLP: "http://127.0.0.1:4318/v1/metrics",
-		Debits: httpapi.DebitLimits{Debits: 50, DebitsOfPartner: 10, Bytes: 8 << 20, BytesOfPartner: 2 << 20, BytesOfDebit: 64 << 10, Terms: 20},
+		Debits: hatapi.DebitLimits{Debits: 50, DebitsOfPartner: 10, Bytes: 8 << 20, BytesOfPartner: 2 << 20, BytesOfDebit: 64 << 10, Terms: 20},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

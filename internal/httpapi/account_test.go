@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/edge"
+	"she/internal/hatapi"
+
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/crypto/bcrypt"
 )
@@ -34,11 +37,11 @@ func TestPasswordChange(t *testing.T) {
 
 	// B-67: every token of before is worthless at once, but for the one in the answer.
 	w.get(stolen, notes).want(401, notAuthenticated)
-	fresh := a.header.Get(tokenHeader)
+	fresh := a.header.Get(edge.TokenHeader)
 	w.get(fresh, notes).want(200)
 	w.login("bob", "testing").want(401)
 	if login := w.login("bob", url.QueryEscape("correct horse battery")).want(200); login.status == 200 {
-		w.get(login.header.Get(tokenHeader), notes).want(200)
+		w.get(login.header.Get(edge.TokenHeader), notes).want(200)
 	}
 	w.advance(24 * time.Hour)
 	w.get(fresh, notes).want(200)
@@ -62,12 +65,12 @@ func TestPasswordChangeEndsSessionInUse(t *testing.T) {
 	stolen, own := w.token("bob"), w.token("bob")
 	refresh := sync.OnceFunc(func() {
 		w.advance(5 * time.Second)
-		stolen = w.get(stolen, notes).want(200).header.Get(tokenHeader)
+		stolen = w.get(stolen, notes).want(200).header.Get(edge.TokenHeader)
 	})
 	body := strings.NewReader(`{"password":"testing","newPassword":"correct horse battery"}`)
 	r := httptest.NewRequest("POST", password, bodyHook{body, refresh})
 	r.Host = w.bob.Domain.String()
-	r.Header.Set(tokenHeader, own)
+	r.Header.Set(edge.TokenHeader, own)
 	r.Header.Set("Content-Type", "application/json")
 	rec := httptest.NewRecorder()
 	w.handler.ServeHTTP(rec, r)
@@ -75,7 +78,7 @@ func TestPasswordChangeEndsSessionInUse(t *testing.T) {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
 	w.get(stolen, notes).want(401, notAuthenticated)
-	w.get(rec.Header().Get(tokenHeader), notes).want(200)
+	w.get(rec.Header().Get(edge.TokenHeader), notes).want(200)
 }
 
 func TestMailFlowsWithoutMail(t *testing.T) {
@@ -155,9 +158,9 @@ func TestScenario12DisabledApplication(t *testing.T) {
 		if c.app == "rumpel-app" {
 			w.get("bob", api+"/applications/rumpel-app/setup").want(200)
 		}
-		forged := userClaims(w.bob, w.users[c.user], "", "", w.clock())
+		forged := edge.UserClaims(w.bob, w.users[c.user], "", "", w.clock())
 		forged.Application = c.app
-		w.get(must(w.tokens.sign(w.bob, forged)), notes).want(403, accessDenied)
+		w.get(must(w.tokens.Sign(w.bob, forged)), notes).want(403, accessDenied)
 	}
 }
 
@@ -196,7 +199,7 @@ func TestApplications(t *testing.T) {
 
 func TestCatalogueOfApplications(t *testing.T) {
 	for _, bad := range []string{``, `{}`, `[1]`, `[{}]`, `[{"id":"a b"}]`, `[{"id":"a"},{"id":"a"}]`, `[{"id":5}]`} {
-		if _, err := ParseApplications([]byte(bad)); err == nil {
+		if _, err := hatapi.ParseApplications([]byte(bad)); err == nil {
 			t.Errorf("%s is accepted", bad)
 		}
 	}
@@ -213,7 +216,7 @@ func TestUsers(t *testing.T) {
 	if strings.Contains(a.body, "$2") || strings.Contains(a.body, "pass") {
 		t.Errorf("B-45: %s", a.body)
 	}
-	token := w.login("partner", url.QueryEscape("correct horse battery")).want(200).header.Get(tokenHeader)
+	token := w.login("partner", url.QueryEscape("correct horse battery")).want(200).header.Get(edge.TokenHeader)
 	w.post(token, notes, `1`).want(201)
 	w.post("hpp", users, body("partner", "", `[]`)).want(400)
 	// An existing hash is taken as it is.
@@ -227,7 +230,7 @@ func TestUsers(t *testing.T) {
 	w.get(token, notes).want(401)
 	w.advance(time.Minute)
 	w.login("partner", "their+own").want(401)
-	token = w.login("partner2", "their+own").want(200).header.Get(tokenHeader)
+	token = w.login("partner2", "their+own").want(200).header.Get(edge.TokenHeader)
 	// B-47: no right that nobody gave.
 	w.post(token, notes, `2`).want(403, accessDenied)
 
@@ -391,11 +394,11 @@ func TestScenario88Feed(t *testing.T) {
 // Scenario 83: the calls of hat-js, with the token taken from each answer as it does.
 func TestScenario83HatJS(t *testing.T) {
 	w := newWorld(t)
-	token := w.login("bob", "testing").want(200).header.Get(tokenHeader)
+	token := w.login("bob", "testing").want(200).header.Get(edge.TokenHeader)
 	call := func(method, path, body string, status int) answer {
 		w.advance(time.Second)
 		a := w.call(method, path, token, body, "Content-type", "application/json").want(status).refreshed(true)
-		if next := a.header.Get(tokenHeader); next == token {
+		if next := a.header.Get(edge.TokenHeader); next == token {
 			t.Error("the token does not move on")
 		} else {
 			token = next
@@ -452,8 +455,8 @@ func TestRolesOfAUserAreBounded(t *testing.T) {
 		}
 		return w.post("bob", "/users/user", `{"email":"`+email+`","roles":[`+strings.Join(roles, ",")+`]}`)
 	}
-	with("few", maxRoles, maxRoles).want(201)
-	with("many", maxRoles+1, maxRoles+1).want(400)
+	with("few", hatapi.MaxRoles, hatapi.MaxRoles).want(201)
+	with("many", hatapi.MaxRoles+1, hatapi.MaxRoles+1).want(400)
 	if a := with("again", 1000, 2).want(201); strings.Count(a.body, "namespaceread") != 2 {
 		t.Errorf("repeated roles are kept: %s", a.body)
 	}

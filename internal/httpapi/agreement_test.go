@@ -10,6 +10,7 @@ import (
 	"she/internal/agreement"
 	"she/internal/bundle"
 	"she/internal/catalog"
+	"she/internal/edge"
 	"she/internal/engine"
 	"she/internal/hat"
 )
@@ -115,7 +116,7 @@ func TestADebitIsAcceptedAsItIsNamed(t *testing.T) {
 // What was shown goes with the login, not with the text of its token; and an application with role owner is one of its own.
 func TestTheLoginIsWhatWasShown(t *testing.T) {
 	w := newWorld(t, withApplications(catalogue))
-	token := w.login("bob", "testing").want(200).header.Get(tokenHeader)
+	token := w.login("bob", "testing").want(200).header.Get(edge.TokenHeader)
 	w.addUser("client", access.Role{Title: access.TitleDataDebit})
 	w.post("client", dd, debitBody()).want(201)
 	w.put("client", dd, debitBody("purpose", `"two"`)).want(200)
@@ -123,7 +124,7 @@ func TestTheLoginIsWhatWasShown(t *testing.T) {
 	w.get(token, dd+"/enable").want(409, termsChanged)
 	w.get(pds, dd+"/enable").want(409, termsChanged)
 	w.advance(1e9)
-	renewed := w.get(token, dd).want(200).header.Get(tokenHeader)
+	renewed := w.get(token, dd).want(200).header.Get(edge.TokenHeader)
 	if renewed == token {
 		t.Fatal("the token was not renewed")
 	}

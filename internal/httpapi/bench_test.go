@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"she/internal/edge"
 )
 
 // What the edge adds to the vault's own time: routing, the token, its refreshed copy, JSON.
@@ -30,7 +32,7 @@ func BenchmarkRequests(b *testing.B) {
 			for b.Loop() {
 				r := httptest.NewRequest(c.method, c.path, strings.NewReader(c.body()))
 				r.Host = "bob.test:9000"
-				r.Header.Set(tokenHeader, token)
+				r.Header.Set(edge.TokenHeader, token)
 				r.Header.Set("Content-Type", "application/json")
 				rec := httptest.NewRecorder()
 				w.handler.ServeHTTP(rec, r)
@@ -73,7 +75,7 @@ func BenchmarkBodies(b *testing.B) {
 			for b.Loop() {
 				r := httptest.NewRequest(c.method, c.path, strings.NewReader(body))
 				r.Host = "bob.test:9000"
-				r.Header.Set(tokenHeader, token)
+				r.Header.Set(edge.TokenHeader, token)
 				r.Header.Set("Content-Type", "application/json")
 				rec := httptest.NewRecorder()
 				w.handler.ServeHTTP(rec, r)
@@ -91,13 +93,13 @@ func BenchmarkStrangers(b *testing.B) {
 	forged := w.eve
 	forged.Domain, forged.Key = w.bob.Domain, otherKey
 	for name, token := range map[string]string{
-		"no token": "", "forged": must(w.tokens.sign(forged, userClaims(forged, w.users["bob"], "x", "owner", w.clock()))),
+		"no token": "", "forged": must(w.tokens.Sign(forged, edge.UserClaims(forged, w.users["bob"], "x", "owner", w.clock()))),
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				r := httptest.NewRequest("GET", notes, nil)
 				r.Host = "bob.test:9000"
-				r.Header.Set(tokenHeader, token)
+				r.Header.Set(edge.TokenHeader, token)
 				rec := httptest.NewRecorder()
 				w.handler.ServeHTTP(rec, r)
 				if rec.Code != 401 {

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"she/internal/edge"
+	"she/internal/hatapi"
 )
 
 // dial opens a connection of its own to the server; it is closed with the test.
@@ -27,27 +30,27 @@ func (w *world) dial() net.Conn {
 func TestStrangersBodiesAreNotRead(t *testing.T) {
 	w := newWorld(t, withApplications(catalogue), withFunctions(count, functionNamed("counter")))
 	routes := append(w.routesForFuzzing(),
-		route{method: "POST", pattern: "/nowhere"}, route{method: "PUT", pattern: "/healthz"}, route{method: "BREW", pattern: notes},
-		route{method: "OPTIONS", pattern: notes}, route{method: "POST", pattern: "/control/v2/auth/nothing"})
+		edge.Route{Method: "POST", Pattern: "/nowhere"}, edge.Route{Method: "PUT", Pattern: "/healthz"}, edge.Route{Method: "BREW", Pattern: notes},
+		edge.Route{Method: "OPTIONS", Pattern: notes}, edge.Route{Method: "POST", Pattern: "/control/v2/auth/nothing"})
 	for _, r := range routes {
 		for _, length := range []string{"Content-Length: 10000000", "Content-Length: 200000", "Transfer-Encoding: chunked"} {
-			if strings.HasPrefix(r.pattern, "/control/v2/auth/") && strings.HasPrefix(length, "Transfer") && r.method == "POST" {
+			if strings.HasPrefix(r.Pattern, "/control/v2/auth/") && strings.HasPrefix(length, "Transfer") && r.Method == "POST" {
 				continue // at most 4 KB of it are read; see below
 			}
 			conn := w.dial()
 			preflight := ""
-			if r.method == "OPTIONS" {
+			if r.Method == "OPTIONS" {
 				preflight = "Access-Control-Request-Method: POST\r\n"
 			}
-			fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: bob.test:9000\r\nContent-Type: application/json\r\n%s%s\r\n\r\n", r.method, r.pattern, preflight, length)
-			answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.method})
+			fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: bob.test:9000\r\nContent-Type: application/json\r\n%s%s\r\n\r\n", r.Method, r.Pattern, preflight, length)
+			answer, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: r.Method})
 			if err != nil {
-				t.Errorf("%s %s, %s: %v", r.method, r.pattern, length, err)
+				t.Errorf("%s %s, %s: %v", r.Method, r.Pattern, length, err)
 				continue
 			}
 			_, _ = io.Copy(io.Discard, answer.Body)
 			if !answer.Close {
-				t.Errorf("%s %s, %s: %s, and the connection goes on", r.method, r.pattern, length, answer.Status)
+				t.Errorf("%s %s, %s: %s, and the connection goes on", r.Method, r.Pattern, length, answer.Status)
 			}
 			_ = conn.Close()
 			w.advance(20 * time.Second) // logins get their tries back
@@ -64,9 +67,9 @@ func TestBodiesWithoutAToken(t *testing.T) {
 			const open, shut = `{"email":"a@b.c","x":"`, `"}`
 			return open + strings.Repeat("x", n-len(open+shut)) + shut
 		}
-		w.call("POST", path, "", body(maxOpenBody)).want(200)
-		w.call("POST", path, "", body(maxOpenBody+1)).want(413)
-		r := must(http.NewRequestWithContext(t.Context(), "POST", w.url+path, io.MultiReader(strings.NewReader(body(maxOpenBody+1)))))
+		w.call("POST", path, "", body(edge.MaxOpenBody)).want(200)
+		w.call("POST", path, "", body(edge.MaxOpenBody+1)).want(413)
+		r := must(http.NewRequestWithContext(t.Context(), "POST", w.url+path, io.MultiReader(strings.NewReader(body(edge.MaxOpenBody+1)))))
 		r.Host = "bob.test:9000"
 		r.Header.Set("Content-Type", "application/json")
 		answer, err := http.DefaultClient.Do(r)
@@ -80,22 +83,22 @@ func TestBodiesWithoutAToken(t *testing.T) {
 		w.advance(time.Minute)
 	}
 	// A token does not make more of it.
-	w.call("POST", "/control/v2/auth/claim", w.token("bob"), strings.Repeat(" ", maxOpenBody+1)).want(413)
+	w.call("POST", "/control/v2/auth/claim", w.token("bob"), strings.Repeat(" ", edge.MaxOpenBody+1)).want(413)
 }
 
 // Each kind of request has its own bound, and the connection of a caller with a token goes on after a body nobody wanted.
 func TestBodiesOfEachRoute(t *testing.T) {
 	w := newWorld(t)
 	large := func(n int) string { return `{"x":"` + strings.Repeat("x", n) + `"}` }
-	w.post("bob", "/users/user", large(maxFormBody)).want(413)
-	w.post("bob", api+"/data-bundle/b", large(int(maxQueryBody))).want(413)
-	w.post("bob", dd, large(int(maxTermsBody))).want(413)
+	w.post("bob", "/users/user", large(edge.MaxFormBody)).want(413)
+	w.post("bob", api+"/data-bundle/b", large(int(edge.MaxQueryBody))).want(413)
+	w.post("bob", dd, large(int(edge.MaxTermsBody))).want(413)
 	w.post("bob", notes, large(1<<20)).want(201)
 
 	conn := w.dial()
 	in := bufio.NewReader(conn)
 	for range 2 {
-		fmt.Fprintf(conn, "GET /users/access_token/validate HTTP/1.1\r\nHost: bob.test:9000\r\n%s: %s\r\nContent-Length: 2\r\n\r\n{}", tokenHeader, w.token("bob"))
+		fmt.Fprintf(conn, "GET /users/access_token/validate HTTP/1.1\r\nHost: bob.test:9000\r\n%s: %s\r\nContent-Length: 2\r\n\r\n{}", edge.TokenHeader, w.token("bob"))
 		answer, err := http.ReadResponse(in, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -107,41 +110,6 @@ func TestBodiesOfEachRoute(t *testing.T) {
 	}
 }
 
-// Of a body that comes at a drip the rest is waited for only as long as enough of it comes.
-func TestBodiesMustCome(t *testing.T) {
-	pieces := []int{maxOpenBody / 2, maxOpenBody / 2}
-	q := &request{route: &route{}, Request: must(http.NewRequest("POST", "/", nil))}
-	q.ContentLength = -1
-	var had []int
-	text, err := q.readBody(readerFunc(func(b []byte) (int, error) {
-		if len(pieces) == 0 {
-			return 0, io.EOF
-		}
-		n := pieces[0]
-		pieces = pieces[1:]
-		return n, nil
-	}), func(n int) { had = append(had, n) })
-	if err != nil || len(text) != maxOpenBody || fmt.Sprint(had) != fmt.Sprint([]int{maxOpenBody / 2, maxOpenBody}) {
-		t.Errorf("%d bytes, deadlines after %v, %v", len(text), had, err)
-	}
-	for n := range 3 * firstPiece {
-		if n > 300 && n%firstPiece > 2 {
-			continue
-		}
-		for _, length := range []int64{int64(n), -1} {
-			q.ContentLength = length
-			text, err := q.readBody(strings.NewReader(strings.Repeat("x", n)), func(int) {})
-			if err != nil || len(text) != n || length >= 0 && cap(text) > n+firstPiece {
-				t.Fatalf("%d of %d bytes, room for %d, %v", len(text), n, cap(text), err)
-			}
-		}
-	}
-}
-
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
-
 func TestFieldsAreBounded(t *testing.T) {
 	object := func(n int) string {
 		var b strings.Builder
@@ -152,19 +120,19 @@ func TestFieldsAreBounded(t *testing.T) {
 		return b.String() + "}"
 	}
 	w := newWorld(t)
-	w.post("bob", api+"/data-batch", "["+object(maxFields)+"]").want(201)
-	w.post("bob", api+"/data-batch", "["+object(maxFields+1)+"]").want(400)
+	w.post("bob", api+"/data-batch", "["+object(hatapi.MaxFields)+"]").want(201)
+	w.post("bob", api+"/data-batch", "["+object(hatapi.MaxFields+1)+"]").want(400)
 }
 
 // A request of more records than one may have is refused, whatever it takes to see it.
 func TestTooManyRecords(t *testing.T) {
 	w := newWorld(t)
-	zeros := strings.Repeat("0,", maxRecords) + "0"
+	zeros := strings.Repeat("0,", edge.MaxRecords) + "0"
 	record := `{"endpoint":"rumpel/notes","data":1}`
 	for path, body := range map[string]string{
 		notes:               "[" + zeros + "]",
 		notes + "?x=1":      "[" + zeros, // nor is the end looked for
-		api + "/data-batch": "[" + strings.Repeat(record+",", maxRecords) + record + "]",
+		api + "/data-batch": "[" + strings.Repeat(record+",", edge.MaxRecords) + record + "]",
 	} {
 		w.post("bob", path, body).want(413)
 	}

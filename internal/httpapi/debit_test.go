@@ -13,8 +13,10 @@ import (
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/debit"
+	"she/internal/edge"
 	"she/internal/engine"
 	"she/internal/hat"
+	"she/internal/hatapi"
 	"she/internal/receipt"
 	"she/internal/vault"
 )
@@ -345,7 +347,7 @@ func TestDebitBodies(t *testing.T) {
 func TestDebitsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	w.post("bob", dd, debitBody()).want(201)
-	for range defaultDebitLimits.Terms - 1 {
+	for range (hatapi.DebitLimits{}).OrDefault().Terms - 1 {
 		w.put("bob", dd, debitBody()).want(200)
 	}
 	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too many changes of one Data Debit"}`)
@@ -370,14 +372,14 @@ func wide(name string, kb int) string {
 	return fmt.Sprintf(`{"name":%q,"bundle":{"p":{"endpoints":[%s]}}}`, name, strings.TrimSuffix(queries, ","))
 }
 
-func withDebits(l DebitLimits) setting {
+func withDebits(l hatapi.DebitLimits) setting {
 	return func(o *Options, _ *engine.Options) { o.Debits = l }
 }
 
 // What partners may pile up is counted for each of them and for the HAT; what is over it is refused with a word of it, and takes
 // nothing from the owner.
 func TestPartnersAreBounded(t *testing.T) {
-	limits := defaultDebitLimits
+	limits := hatapi.DebitLimits{}.OrDefault()
 	limits.DebitsOfPartner, limits.Debits, limits.Terms = 2, 4, 3
 	limits.BytesOfPartner, limits.Bytes = 60<<10, 90<<10
 	w := newWorld(t, withDebits(limits), withApplications(catalogue))
@@ -427,7 +429,7 @@ func TestPartnersAreBounded(t *testing.T) {
 
 // A debit that was stored with more than is allowed now is still the owner's to accept and to take back.
 func TestALargeDebitIsDecidedAbout(t *testing.T) {
-	limits := defaultDebitLimits
+	limits := hatapi.DebitLimits{}.OrDefault()
 	limits.BytesOfDebit = 2 << 10
 	w := newWorld(t, withDebits(limits))
 	d := debit.Debit{Key: "dd-1", Created: w.clock()}.Propose(debit.Permissions{
@@ -436,7 +438,7 @@ func TestALargeDebitIsDecidedAbout(t *testing.T) {
 	v, release := w.open(w.bob)
 	defer release()
 	owner := access.User(w.users["bob"].ID, w.users["bob"].Roles, "")
-	if err := v.EditDocuments(t.Context(), owner, func(e vault.Edit) error { return storeDebit(e, d) }); err != nil {
+	if err := v.EditDocuments(t.Context(), owner, func(e vault.Edit) error { return e.Put(vault.Debits, d.Key, must(d.Store())) }); err != nil {
 		t.Fatal(err)
 	}
 	w.get("bob", dd+"/enable").want(200)
@@ -455,13 +457,13 @@ func TestAProposalReadsNoOthers(t *testing.T) {
 	}
 	w.post("bob", dd, debitBody("conditions", bundleNamed("c", "rumpel/notes"))).want(201)
 	w.put("bob", dd, debitBody()).want(200)
-	taken := malformed("Data bundle with such ID already exists").body.(controllerBody)
+	const taken = `{"message":"Bad Request","cause":"Data Debit request malformed: Data bundle with such ID already exists"}`
 	for _, name := range []string{"b", "c"} {
 		for _, body := range []string{
 			debitBody("bundle", bundleNamed(name, "a/b")),
 			debitBody("bundle", bundleNamed("fresh", "a/b"), "conditions", bundleNamed(name, "a/b")),
 		} {
-			w.post("bob", api+"/data-debit/dd-2", body).want(400, fmt.Sprintf(`{"message":%q,"cause":%q}`, taken.Message, taken.Cause))
+			w.post("bob", api+"/data-debit/dd-2", body).want(400, taken)
 		}
 	}
 	// Its own former names stay its own.
@@ -484,7 +486,7 @@ func TestALongListOfDebits(t *testing.T) {
 		w.put("client", id, debitBody("bundle", bundleNamed(fmt.Sprint("b", i), "a/b"))).want(200)
 	}
 	a := w.get("bob", api+"/data-debit").want(200)
-	if a.header.Get("Content-Length") != "" && len(a.body) > spoolSize {
+	if a.header.Get("Content-Length") != "" && len(a.body) > edge.SpoolSize {
 		t.Errorf("%d bytes were collected before the first was sent", len(a.body))
 	}
 	var all []gotDebit
@@ -501,7 +503,7 @@ func TestALongListOfDebits(t *testing.T) {
 func BenchmarkProposal(b *testing.B) {
 	for _, others := range []int{0, 400} {
 		b.Run(fmt.Sprint(others, " others"), func(b *testing.B) {
-			limits := defaultDebitLimits
+			limits := hatapi.DebitLimits{}.OrDefault()
 			limits.Debits, limits.DebitsOfPartner, limits.Bytes, limits.BytesOfPartner, limits.Terms = 1<<30, 1<<30, 1<<40, 1<<40, 1<<30
 			w := newWorld(b, withDebits(limits))
 			for i := range others {
@@ -518,12 +520,12 @@ func BenchmarkProposal(b *testing.B) {
 
 // A bound that is given alone leaves the others as they are.
 func TestOneBoundOfDebits(t *testing.T) {
-	want := defaultDebitLimits
+	want := hatapi.DebitLimits{}.OrDefault()
 	want.DebitsOfPartner = 1
-	if got := (DebitLimits{DebitsOfPartner: 1}).OrDefault(); got != want {
+	if got := (hatapi.DebitLimits{DebitsOfPartner: 1}).OrDefault(); got != want {
 		t.Errorf("%+v", got)
 	}
-	w := newWorld(t, withDebits(DebitLimits{DebitsOfPartner: 1}))
+	w := newWorld(t, withDebits(hatapi.DebitLimits{DebitsOfPartner: 1}))
 	w.addUser("client", access.Role{Title: access.TitleDataDebit})
 	w.post("client", dd, debitBody()).want(201)
 	if a := w.post("client", api+"/data-debit/dd-2", debitBody("bundle", bundleNamed("other", "a/b"))).want(400); !strings.Contains(a.body, "one partner may propose 1") {

@@ -11,6 +11,8 @@ import (
 
 	"she/internal/access"
 	"she/internal/directory"
+	"she/internal/edge"
+	"she/internal/logins"
 )
 
 // The tests of this file each show one defect of the original HAT to be absent here, under its number in the list of
@@ -94,7 +96,7 @@ func TestB30RecordsNeedReadRight(t *testing.T) {
 	w := newWorld(t, withApplications(catalogue))
 	id := w.stored(notes, `["`+canary+`"]`)[0]
 	path := api + "/data-record/" + id
-	guest := must(w.tokens.sign(w.bob, userClaims(w.bob, w.users["bob"], "https://elsewhere.test", access.TitleValidate, w.clock())))
+	guest := must(w.tokens.Sign(w.bob, edge.UserClaims(w.bob, w.users["bob"], "https://elsewhere.test", access.TitleValidate, w.clock())))
 	for _, who := range []string{guest, w.appToken("plug"), w.appToken("counter-app"), "hpp"} {
 		if a := w.get(who, path); a.status != 403 || strings.Contains(a.body, canary) {
 			t.Errorf("%d %s", a.status, a.body)
@@ -258,13 +260,13 @@ func TestB42BothTextsOfDuplicates(t *testing.T) {
 func TestB46MailTokensAreNotToldToStrangers(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/control/v2/auth/passwordReset", "/control/v2/auth/claim"} {
-		w.advance(pairEvery)
+		w.advance(logins.PairEvery)
 		want := w.post("", path, `{"email":"nobody"}`).want(200).body
 		for _, query := range []string{"?sendEmailToUser=false", "?sendEmailToUser=true", ""} {
 			for _, email := range []string{"bob", "bob@bob.test", "nobody"} {
-				w.advance(pairEvery) // or the rate is what refuses
+				w.advance(logins.PairEvery) // or the rate is what refuses
 				a := w.post("", path+query, fmt.Sprintf(`{"email":%q}`, email)).want(200, want)
-				if a.header.Get(tokenHeader) != "" || a.header.Get("Location") != "" || len(a.header.Values("Set-Cookie")) > 0 {
+				if a.header.Get(edge.TokenHeader) != "" || a.header.Get("Location") != "" || len(a.header.Values("Set-Cookie")) > 0 {
 					t.Errorf("%s: %v", a.call, a.header)
 				}
 			}
@@ -323,8 +325,8 @@ func TestB54TokensInHeadersOnly(t *testing.T) {
 	w.get("", notes+"?X-Auth-Token="+url.QueryEscape(valid)).want(401, notAuthenticated)
 	w.post("", notes, fmt.Sprintf(`{"X-Auth-Token":%q}`, valid)).want(401, notAuthenticated)
 	// Signed with the right key, of another HAT by its own account.
-	stranger := userClaims(directory.HAT{Domain: w.eve.Domain}, w.users["bob"], w.bob.Domain.String(), "owner", w.clock())
-	w.get(must(w.tokens.sign(w.bob, stranger)), notes).want(401, notAuthenticated)
+	stranger := edge.UserClaims(directory.HAT{Domain: w.eve.Domain}, w.users["bob"], w.bob.Domain.String(), "owner", w.clock())
+	w.get(must(w.tokens.Sign(w.bob, stranger)), notes).want(401, notAuthenticated)
 	// An application is off in the very next request, and on again.
 	app := w.appToken("rumpel-app")
 	w.get(app, notes).want(200)
@@ -334,7 +336,7 @@ func TestB54TokensInHeadersOnly(t *testing.T) {
 	w.get(app, notes).want(200)
 	// The body clients know, when tries are too many.
 	var last answer
-	for range pairBurst + 1 {
+	for range logins.PairBurst + 1 {
 		last = w.login("bob", "wrong")
 	}
 	last.want(400, `{"message":"Request rate exceeded","cause":"Rate of requests from your IP exceeded","details":["Request to /users/access_token"]}`)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/edge"
 	"she/internal/engine"
 )
 
@@ -128,7 +129,7 @@ func TestHangingUpEndsAnEvaluation(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Host = "bob.test:9000"
-	r.Header.Set(tokenHeader, w.token("bob"))
+	r.Header.Set(edge.TokenHeader, w.token("bob"))
 	gone := make(chan error, 1)
 	go func() {
 		_, err := http.DefaultClient.Do(r)

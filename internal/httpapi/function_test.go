@@ -308,7 +308,7 @@ func (w *wakes) Wake(id string) {
 func TestAWriteWakesTheEngineForFunctions(t *testing.T) {
 	w := newWorld(t, withFunctions(count, functionNamed("counter")))
 	counted := &wakes{Engine: w.engine}
-	w.server.Functions = counted
+	w.served.edge.Wake = counted.Wake
 	n := 0
 	woken := func(what string, want bool, call func() answer) {
 		t.Helper()

@@ -2,18 +2,22 @@ package httpapi
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
 	"she/internal/access"
+	"she/internal/edge"
 	"she/internal/engine"
 	"she/internal/hat"
+	"she/internal/logins"
 	"she/internal/vault"
 )
 
@@ -24,10 +28,25 @@ func (w *world) loginFrom(address, name, password string) answer {
 	return w.call("GET", "/users/access_token", "", "", "username", name, "password", password, "X-Forwarded-For", address)
 }
 
-func (w *world) logins() *Logins { return w.handler.(*server).Logins }
+func (w *world) logins() *logins.Logins { return w.served.edge.Logins }
+
+// rememberedLogins are what a vault keeps of a user's logins.
+type rememberedLogins struct {
+	Origins []struct {
+		Digest []byte `json:"digest"`
+		Used   int64  `json:"used"`
+	} `json:"origins"`
+}
+
+// withCompare has passwords compared otherwise.
+func withCompare(compare func(hash, password []byte) error) setting {
+	return func(o *Options, _ *engine.Options) {
+		o.Logins = logins.New(logins.Options{Cost: bcrypt.MinCost, Now: o.Now, Compare: compare})
+	}
+}
 
 // stored is what the vault keeps of the user's logins.
-func (w *world) storedLogins(name string) (text string, k knownOrigins) {
+func (w *world) storedLogins(name string) (text string, k rememberedLogins) {
 	w.t.Helper()
 	v, release := w.open(w.bob)
 	defer release()
@@ -36,19 +55,19 @@ func (w *world) storedLogins(name string) (text string, k knownOrigins) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return string(d.Body), parseKnown(d)
+	if err := json.Unmarshal(d.Body, &k); err != nil {
+		w.t.Fatal(err)
+	}
+	return string(d.Body), k
 }
 
 // nothingLeft uses up what strangers may try of a name.
 func (w *world) nothingLeft(name string) {
-	l := w.logins()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for range freshOfNameBurst {
-		l.freshOfName.spend(meterKey(w.bob.ID, name), w.clock())
-	}
-	for range againOfNameBurst {
-		l.againOfName.spend(meterKey(w.bob.ID, name), w.clock())
+	for i := 0; ; i++ {
+		from := logins.OriginOf(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&0xff, i&0xff))
+		if _, err := w.logins().Admit(logins.Try{HAT: w.bob.ID, Name: name, From: from}); err != nil {
+			return
+		}
 	}
 }
 
@@ -74,7 +93,7 @@ func TestGuessingAddressesDoNotLockTheOwnerOut(t *testing.T) {
 		for i := range 4 {
 			w.loginFrom(fmt.Sprint("198.51.100.", i), "bob", "guessed")
 		}
-		w.advance(pairEvery)
+		w.advance(logins.PairEvery)
 	}
 	w.loginFrom("192.0.2.99", "bob", "testing").want(200)
 }
@@ -102,13 +121,13 @@ func TestKnownAddresses(t *testing.T) {
 	}
 	// Another HAT's key makes another digest: who has the vault alone can't look for an address.
 	bob := w.users["bob"]
-	if bytes.Equal(originDigest(w.bob, bob.ID, "x"), originDigest(w.eve, bob.ID, "x")) ||
-		bytes.Equal(originDigest(w.bob, bob.ID, "x"), originDigest(w.bob, hat.NewUserID(), "x")) {
+	if bytes.Equal(logins.OriginDigest(w.bob, bob.ID, "x"), logins.OriginDigest(w.eve, bob.ID, "x")) ||
+		bytes.Equal(logins.OriginDigest(w.bob, bob.ID, "x"), logins.OriginDigest(w.bob, hat.NewUserID(), "x")) {
 		t.Error("digests of two HATs or users are alike")
 	}
 
 	// The next server begins with nothing but the vault.
-	w.handler.(*server).Logins = NewLogins(bcrypt.MinCost, w.clock)
+	w.served.edge.Logins = logins.New(logins.Options{Cost: bcrypt.MinCost, Now: w.clock})
 	w.nothingLeft("bob")
 	w.loginFrom(mine, "bob", "testing").want(200)
 	w.loginFrom(other, "bob", "testing").want(400)
@@ -118,41 +137,6 @@ func TestKnownAddresses(t *testing.T) {
 	w.advance(time.Minute)
 	w.nothingLeft("bob")
 	w.loginFrom(mine, "bob", "correct+horse+battery").want(400)
-}
-
-func TestKnownAddressesAreBounded(t *testing.T) {
-	now := morning
-	digest := func(i int) []byte { return []byte(fmt.Sprint("network ", i)) }
-	var k knownOrigins
-	const more = 3
-	for i := range maxKnownOrigins + more {
-		k = k.with(digest(i), time.Time{}, now)
-		now = now.Add(time.Hour)
-	}
-	if len(k.Origins) != maxKnownOrigins {
-		t.Errorf("%d networks are known", len(k.Origins))
-	}
-	found := func(i int, from time.Time) bool { _, found := k.find(digest(i), from, now); return found }
-	if found(more-1, time.Time{}) || !found(more, time.Time{}) {
-		t.Error("it isn't the one used longest ago that makes room")
-	}
-	k = k.with(digest(more), time.Time{}, now).with([]byte("new"), time.Time{}, now)
-	if !found(more, time.Time{}) || found(more+1, time.Time{}) {
-		t.Error("a network that is used again does not stay")
-	}
-	if found(more+2, now) || !found(more+2, now.Add(-maxKnownOrigins*time.Hour)) {
-		t.Error("what is known does not end with the tokens")
-	}
-	if n := len(k.with([]byte("after"), now, now).Origins); n != 3 {
-		t.Errorf("%d networks are kept of before the password, want what was used at this moment", n)
-	}
-	now = now.Add(knownFor)
-	if found(more, time.Time{}) {
-		t.Error("a network stays known for good")
-	}
-	if k := parseKnown(vault.Document{Body: []byte("?")}); len(k.Origins) != 0 {
-		t.Errorf("%+v", k)
-	}
 }
 
 // A login stores something only when there is something new, and is right even if the disk is full.
@@ -165,10 +149,10 @@ func TestLoginWritesSeldom(t *testing.T) {
 		w.loginFrom("192.0.2.1", "bob", "guessed").want(401)
 	}
 	_, before := w.storedLogins("bob")
-	w.advance(knownAgain + time.Second)
+	w.advance(logins.KnownAgain + time.Second)
 	w.loginFrom("192.0.2.1", "bob", "testing").want(200)
 	_, after := w.storedLogins("bob")
-	if len(after.Origins) != 1 || after.Origins[0].Used != before.Origins[0].Used+int64(knownAgain/time.Second)+1 {
+	if len(after.Origins) != 1 || after.Origins[0].Used != before.Origins[0].Used+int64(logins.KnownAgain/time.Second)+1 {
 		t.Errorf("%+v, then %+v", before, after)
 	}
 	if writes == 0 || writes > 4 {
@@ -182,7 +166,11 @@ func TestLoginWritesSeldom(t *testing.T) {
 // Who has guessed at the time an answer takes finds the same work for every name; and the next right login makes all
 // hashes of the present cost.
 func TestHashesOfOtherCosts(t *testing.T) {
-	w := newWorld(t)
+	work := 0
+	w := newWorld(t, withCompare(func(hash, password []byte) error {
+		work += 1 << must(bcrypt.Cost(hash))
+		return bcrypt.CompareHashAndPassword(hash, password)
+	}))
 	v, release := w.open(w.bob)
 	defer release()
 	put := func(name string, cost int, enabled bool) vault.User {
@@ -198,11 +186,6 @@ func TestHashesOfOtherCosts(t *testing.T) {
 	}
 	dear := put("dear", bcrypt.MinCost+3, true)
 	put("disabled", bcrypt.MinCost+1, false)
-	l, work := w.logins(), 0
-	l.compare = func(hash, password []byte) error {
-		work += 1 << must(bcrypt.Cost(hash))
-		return bcrypt.CompareHashAndPassword(hash, password)
-	}
 	for _, name := range []string{"bob", "hpp", "dear", "disabled", "nobody"} {
 		work = 0
 		w.login(name, "guessed").want(401, notAuthenticated)
@@ -212,7 +195,7 @@ func TestHashesOfOtherCosts(t *testing.T) {
 	}
 	w.login("disabled", "testing").want(401, notAuthenticated)
 
-	token := w.login("dear", "testing").want(200).header.Get(tokenHeader)
+	token := w.login("dear", "testing").want(200).header.Get(edge.TokenHeader)
 	u, err := v.UserByName(t.Context(), "dear")
 	if err != nil || must(bcrypt.Cost(u.PasswordHash)) != bcrypt.MinCost {
 		t.Errorf("the hash is %s, %v", u.PasswordHash, err)
@@ -231,38 +214,46 @@ func TestHashesOfOtherCosts(t *testing.T) {
 func TestPasswordChangeHasItsOwnBudget(t *testing.T) {
 	w := newWorld(t)
 	const change = "/control/v2/auth/password"
-	for range 2 * pairBurst {
+	for range 2 * logins.PairBurst {
 		w.login("bob", "guessed")
 		w.post("", change, `{}`).want(401)
 	}
-	for range pairBurst {
+	for range logins.PairBurst {
 		w.post("bob", change, `{"password":"guessed","newPassword":"correct horse battery"}`).want(403)
 	}
 	w.post("bob", change, `{"password":"testing","newPassword":"correct horse battery"}`).want(400,
 		`{"message":"Request rate exceeded","cause":"Rate of requests from your IP exceeded","details":["Request to /control/v2/auth/password"]}`)
-	w.advance(pairEvery)
+	w.advance(logins.PairEvery)
 	w.post("bob", change, `{"password":"testing","newPassword":"correct horse battery"}`).want(200)
 }
 
 // A login that finds the queue full is told so, in the form of the interface, and when to come again.
 func TestCrowdedLogins(t *testing.T) {
-	w := newWorld(t)
-	turns := w.logins().turns
-	turns.mu.Lock()
-	turns.busy = turns.places + 1
-	for i := range maxWaitingOfHAT {
-		turns.queue = append(turns.queue, &waiter{
-			rank: fresh, hat: turns.lineLocked("hat " + w.bob.ID), address: turns.lineLocked(fmt.Sprint("address ", i)), turn: make(chan error, 1),
+	goOn := make(chan struct{})
+	w := newWorld(t, withCompare(func(hash, password []byte) error {
+		<-goOn
+		return bcrypt.CompareHashAndPassword(hash, password)
+	}))
+	var others sync.WaitGroup
+	for i := range logins.MaxWaitingOfHAT + runtime.NumCPU() + 1 { // those that have a turn are fewer
+		others.Go(func() {
+			from := logins.OriginOf(fmt.Sprintf("10.0.0.%d", i))
+			_, _ = w.logins().Login(t.Context(), logins.Try{HAT: w.bob.ID, Name: "bob", From: from}, logins.Fresh, testHash, 0, "guessed")
 		})
 	}
-	turns.mu.Unlock()
+	for tick := time.NewTicker(time.Millisecond); w.logins().Waiting() < logins.MaxWaitingOfHAT; {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("nobody waits")
+		}
+	}
 	a := w.login("bob", "testing").want(http.StatusServiceUnavailable,
 		`{"error":"Service Unavailable","message":"Too many logins at once, try again in a few seconds"}`)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	turns.mu.Lock()
-	turns.busy, turns.queue = 0, slices.Delete(turns.queue, 0, len(turns.queue))
-	turns.mu.Unlock()
+	close(goOn)
+	others.Wait()
 	w.login("bob", "testing").want(200)
 }

@@ -7,15 +7,19 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/crypto/bcrypt"
 
 	"she/internal/access"
 	"she/internal/directory"
+	"she/internal/edge"
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/vault"
@@ -44,7 +48,7 @@ func TestScenario1And2PublicKeyAndHost(t *testing.T) {
 	}
 	public := must(x509.ParsePKIXPublicKey(block.Bytes))
 	login := w.login("bob", "testing").want(200)
-	if _, err := jwt.Parse(login.header.Get(tokenHeader), func(*jwt.Token) (any, error) { return public, nil },
+	if _, err := jwt.Parse(login.header.Get(edge.TokenHeader), func(*jwt.Token) (any, error) { return public, nil },
 		jwt.WithValidMethods([]string{"RS256"}), jwt.WithTimeFunc(w.clock)); err != nil {
 		t.Error("the public key does not verify a token:", err)
 	}
@@ -109,8 +113,8 @@ func TestScenario3Login(t *testing.T) {
 	a := w.login("bob", "testing").want(200)
 	var body struct{ AccessToken, UserID string }
 	a.decode(&body)
-	if body.AccessToken == "" || body.AccessToken != a.header.Get(tokenHeader) || body.UserID != w.users["bob"].ID.String() {
-		t.Errorf("body %s, header %q", a.body, a.header.Get(tokenHeader))
+	if body.AccessToken == "" || body.AccessToken != a.header.Get(edge.TokenHeader) || body.UserID != w.users["bob"].ID.String() {
+		t.Errorf("body %s, header %q", a.body, a.header.Get(edge.TokenHeader))
 	}
 	if a.header.Get("Cache-Control") != "no-store" {
 		t.Error("a token may be cached")
@@ -175,7 +179,7 @@ func TestScenario6ValidateRefreshes(t *testing.T) {
 	if _, _, err := parser.ParseUnverified(first, before); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := parser.ParseUnverified(a.header.Get(tokenHeader), after); err != nil {
+	if _, _, err := parser.ParseUnverified(a.header.Get(edge.TokenHeader), after); err != nil {
 		t.Fatal(err)
 	}
 	if after["iat"].(float64)-before["iat"].(float64) != 3600 {
@@ -188,7 +192,7 @@ func TestScenario6ValidateRefreshes(t *testing.T) {
 			t.Errorf("claim %s changed from %v to %v", name, before[name], after[name])
 		}
 	}
-	w.get(a.header.Get(tokenHeader), "/users/access_token/validate").want(200)
+	w.get(a.header.Get(edge.TokenHeader), "/users/access_token/validate").want(200)
 }
 
 func TestScenario7BadTokens(t *testing.T) {
@@ -196,8 +200,8 @@ func TestScenario7BadTokens(t *testing.T) {
 	valid := w.token("bob")
 	routes := []string{"/users/access_token/validate", "/api/v2.6/data/rumpel/notes", "/api/v2.6/she/function"}
 	for name, token := range map[string]string{
-		"none": "", "garbage": "abc", "another HAT's": w.token("eve"), "a user that is not there": must(w.tokens.sign(w.bob,
-			userClaims(w.bob, vault.User{}, "x", "owner", w.clock()))),
+		"none": "", "garbage": "abc", "another HAT's": w.token("eve"), "a user that is not there": must(w.tokens.Sign(w.bob,
+			edge.UserClaims(w.bob, vault.User{}, "x", "owner", w.clock()))),
 	} {
 		for _, path := range routes {
 			a := w.call("GET", path, token, "")
@@ -209,7 +213,7 @@ func TestScenario7BadTokens(t *testing.T) {
 	}
 	// The header is the only place.
 	w.get("", "/api/v2.6/data/rumpel/notes?X-Auth-Token="+url.QueryEscape(valid)).want(401, notAuthenticated)
-	w.advance(tokenIdle + time.Second)
+	w.advance(edge.TokenIdle + time.Second)
 	w.get(valid, routes[1]).want(401, notAuthenticated).refreshed(false)
 }
 
@@ -225,7 +229,7 @@ func TestNamespaceRolesAreEnough(t *testing.T) {
 		scope  any
 		status int
 	}{"reader": {nil, 200}, "validated reader": {"validate", 200}, "nobody in particular": {nil, 403}} {
-		token := w.login(url.QueryEscape(name), "testing").want(200).header.Get(tokenHeader)
+		token := w.login(url.QueryEscape(name), "testing").want(200).header.Get(edge.TokenHeader)
 		if scope := claimsIn(t, token)["accessScope"]; scope != want.scope {
 			t.Errorf("%s: scope %v, want %v", name, scope, want.scope)
 		}
@@ -237,7 +241,7 @@ func TestNamespaceRolesAreEnough(t *testing.T) {
 
 // countedVaults knows how many of the world's vaults are in use, and how often one was opened.
 type countedVaults struct {
-	Vaults
+	edge.Vaults
 	opened, inUse atomic.Int32
 }
 
@@ -256,7 +260,7 @@ func TestStrangersOpenNoVault(t *testing.T) {
 	v := &countedVaults{}
 	w := newWorld(t, func(o *Options, _ *engine.Options) { v.Vaults, o.Vaults = o.Vaults, v })
 	old := w.token("bob")
-	w.advance(tokenIdle + time.Second)
+	w.advance(edge.TokenIdle + time.Second)
 	for _, token := range []string{"", "abc", w.token("eve"), old} {
 		w.call("GET", notes, token, "").want(401, notAuthenticated)
 		w.call("POST", "/control/v2/auth/password", token, "{}").want(401, notAuthenticated)
@@ -285,15 +289,19 @@ func (c watched) Done() <-chan struct{} {
 // While a login waits to compare passwords, the vault is free for others.
 func TestLoginWaitsWithoutVault(t *testing.T) {
 	v := &countedVaults{}
-	w := newWorld(t, func(o *Options, _ *engine.Options) { v.Vaults, o.Vaults = o.Vaults, v })
-	srv := w.handler.(*server)
-	for range srv.Logins.turns.places + 1 {
-		leave, err := srv.Logins.turns.take(t.Context(), known, "another HAT", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer leave()
+	turn, goOn := make(chan struct{}), make(chan struct{})
+	w := newWorld(t, func(o *Options, _ *engine.Options) { v.Vaults, o.Vaults = o.Vaults, v }, withCompare(func([]byte, []byte) error {
+		turn <- struct{}{}
+		<-goOn
+		return bcrypt.ErrMismatchedHashAndPassword
+	}))
+	var others sync.WaitGroup
+	for range max(1, runtime.NumCPU()/2) + 1 { // all turns there are
+		others.Go(func() { _ = w.logins().Prove(t.Context(), "another HAT", w.users["bob"], "guessed") })
+		<-turn
 	}
+	defer others.Wait()
+	defer close(goOn)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	r := httptest.NewRequest("GET", "/users/access_token", nil)
@@ -310,7 +318,7 @@ func TestLoginWaitsWithoutVault(t *testing.T) {
 	}})
 	rec := httptest.NewRecorder()
 	done := make(chan struct{})
-	go func() { srv.ServeHTTP(rec, r); close(done) }()
+	go func() { w.handler.ServeHTTP(rec, r); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
@@ -344,7 +352,10 @@ func TestScenario9NoSuchRoute(t *testing.T) {
 func TestScenario10BadBodies(t *testing.T) {
 	w := newWorld(t)
 	const notes = "/api/v2.6/data/rumpel/notes"
-	var body frameworkBody
+	var body struct {
+		Error   string `json:"error"`
+		Message any    `json:"message"`
+	}
 	for _, bad := range []string{`{bad`, `[1,`, `"\ud8`, `{"a":1}}`, `[{"a":1}]]`, " "} {
 		w.call("POST", notes, "bob", bad, "Content-Type", "application/json").want(400).refreshed(true).decode(&body)
 		if text, _ := body.Message.(string); body.Error != "Bad Request" || !strings.HasPrefix(text, "Invalid Json") {
@@ -359,7 +370,7 @@ func TestScenario10BadBodies(t *testing.T) {
 	w.call("POST", notes, "bob", `{"n":2}`, "Content-Type", `application/json;foo`).want(201)
 	w.post("bob", notes, strings.Repeat("[", 300)+strings.Repeat("]", 300)).want(400)
 	w.post("bob", notes, `{"n":1e999999}`).want(400)
-	w.post("bob", notes, `"`+strings.Repeat("x", maxBody)+`"`).want(413)
+	w.post("bob", notes, `"`+strings.Repeat("x", edge.MaxBody)+`"`).want(413)
 	w.get("bob", notes).want(200).wantData(`{"n":1} {"n":2}`)
 }
 
@@ -375,7 +386,7 @@ func TestScenario11Browsers(t *testing.T) {
 	}
 	for _, path := range []string{"/publickey", "/users/access_token/validate", "/nowhere"} {
 		a := w.call("GET", path, "bob", "", "Origin", "https://app.example")
-		if a.header.Get("Access-Control-Expose-Headers") != tokenHeader || a.header.Get("Access-Control-Allow-Origin") != "*" {
+		if a.header.Get("Access-Control-Expose-Headers") != edge.TokenHeader || a.header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%s: %v", path, a.header)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"she/internal/access"
 	"she/internal/engine"
 	"she/internal/hat"
+	"she/internal/hatapi"
+	"she/internal/ownapi"
 	"she/internal/plan"
 	"she/internal/vault"
 )
@@ -39,7 +41,7 @@ func TestMemoryIsAcquiredFirst(t *testing.T) {
 		places = append(places, fmt.Sprintf(`{"endpoint":"rumpel/%s/%d","data":1}`, strings.Repeat("p", 400), i))
 	}
 	w.post("bob", api+"/data-batch", "["+strings.Join(places, ",")+"]").want(201)
-	for i := range maxRoles {
+	for i := range hatapi.MaxRoles {
 		roles = append(roles, fmt.Sprintf(`{"role":"namespaceread","detail":"n%d%s"}`, i, strings.Repeat("d", 250)))
 	}
 	for i := range 20 {
@@ -68,7 +70,7 @@ func TestMemoryIsAcquiredFirst(t *testing.T) {
 			t.Errorf("%s: %s, Retry-After %q", a.call, a.body, a.header.Get("Retry-After"))
 		}
 	}
-	w.get("bob", OwnAPI+"/receipts").want(503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The server has no memory free for this request; try again"}`)
+	w.get("bob", ownapi.Path+"/receipts").want(503, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"The server has no memory free for this request; try again"}`)
 	w.post("bob", api+"/data/rumpel/small", `{"n":1}`).want(201)
 	w.get("bob", api+"/data/rumpel/many?orderBy=n&take=3").want(200)
 	w.call("POST", notes, w.token("eve"), large, "Host", "eve.test:9000").want(201)
@@ -105,11 +107,11 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	b := engine.NewBudget(256<<20, 0)
 	w := newWorld(t, withMemory(b), withApplications(catalogue), withFunctions(count, functionNamed("counter")))
 	for _, r := range w.routesForFuzzing() {
-		if r.pattern == OwnAPI+"/events" {
+		if r.Pattern == ownapi.Path+"/events" {
 			continue // it answers for as long as somebody listens
 		}
 		for _, token := range []string{"", w.token("bob"), w.token("hpp")} {
-			w.call(r.method, r.pattern, token, `{"email":"x"}`)
+			w.call(r.Method, r.Pattern, token, `{"email":"x"}`)
 			w.advance(20 * time.Second)
 		}
 	}
@@ -142,7 +144,7 @@ func TestListsAreAcquired(t *testing.T) {
 		many[i] = access.Role{Title: access.TitleValidate}
 	}
 	gone := hat.NewUserID()
-	if err := v.CreateUser(t.Context(), vault.User{ID: gone, Username: deletedName(gone), Roles: many}); err != nil {
+	if err := v.CreateUser(t.Context(), vault.User{ID: gone, Username: vault.DeletedUser + gone.String(), Roles: many}); err != nil {
 		t.Fatal(err)
 	}
 	var records []string

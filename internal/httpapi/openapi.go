@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"she/internal/edge"
+
 	"go.yaml.in/yaml/v3"
 )
 
@@ -30,12 +32,12 @@ var openapi = sync.OnceValues(func() (map[string]any, error) {
 })
 
 // getOpenAPI: GET /openapi.json.
-func (s *server) getOpenAPI(w *recorder, _ *request) error {
+func getOpenAPI(w *edge.Recorder, _ *edge.Request) error {
 	doc, err := openapi()
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, doc)
+	edge.WriteJSON(w, http.StatusOK, doc)
 	return nil
 }
 
@@ -253,7 +255,7 @@ func docsOf(method, path string, item, op node) docsOperation {
 }
 
 // getDocs: GET /docs.
-func (s *server) getDocs(w *recorder, _ *request) error {
+func getDocs(w *edge.Recorder, _ *edge.Request) error {
 	page, err := docs()
 	if err != nil {
 		return err
@@ -267,7 +269,7 @@ func (s *server) getDocs(w *recorder, _ *request) error {
 	return err
 }
 
-func (s *server) health(w *recorder, _ *request) error {
-	writeJSON(w, http.StatusOK, map[string]string{"Status": "OK"})
+func health(w *edge.Recorder, _ *edge.Request) error {
+	edge.WriteJSON(w, http.StatusOK, map[string]string{"Status": "OK"})
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"she/internal/edge"
+
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -65,16 +67,16 @@ func (d *description) schema(pointer ...string) (*jsonschema.Schema, error) {
 }
 
 // operation is what the document says of a route.
-func (d *description) operation(r *route) (item, op node) {
+func (d *description) operation(r *edge.Route) (item, op node) {
 	item = d.get("paths").get(describedPath(r))
-	return item, item.get(strings.ToLower(r.method))
+	return item, item.get(strings.ToLower(r.Method))
 }
 
 // describedPath is where the document has a route.
-func describedPath(r *route) string {
-	path := strings.ReplaceAll(r.pattern, "...}", "}")
-	if r.in != atRoot {
-		return currentAPI + path
+func describedPath(r *edge.Route) string {
+	path := strings.ReplaceAll(r.Pattern, "...}", "}")
+	if r.In != edge.AtRoot {
+		return edge.CurrentAPI + path
 	}
 	return path
 }
@@ -131,8 +133,8 @@ func TestDocumentAndRoutesAgree(t *testing.T) {
 		t.Fatal(err)
 	}
 	routed := map[string]bool{}
-	for _, r := range (&server{}).table() {
-		key := r.method + " " + describedPath(r)
+	for _, r := range nothing().Routes() {
+		key := r.Method + " " + describedPath(r)
 		routed[key] = true
 		item, op := d.operation(r)
 		if op.at == nil {
@@ -140,8 +142,8 @@ func TestDocumentAndRoutesAgree(t *testing.T) {
 			continue
 		}
 		security, given := op.at["security"].([]any)
-		if public := given && len(security) == 0; public != (r.needs == nil) {
-			t.Errorf("%s: the document says public %v, the route %v", key, public, r.needs == nil)
+		if public := given && len(security) == 0; public != (r.Needs == nil) {
+			t.Errorf("%s: the document says public %v, the route %v", key, public, r.Needs == nil)
 		}
 		named := map[string]bool{}
 		for _, p := range append(item.list("parameters"), op.list("parameters")...) {
@@ -184,7 +186,7 @@ func TestDocumentAndRoutesAgree(t *testing.T) {
 // fitsDocument holds an answer to the schema the document has for it. Every answer of every test comes through here.
 func fitsDocument(t testing.TB, request *http.Request, status int, header http.Header, body string) {
 	t.Helper()
-	r, _ := (&server{}).table().find(request.Method, request.URL.EscapedPath())
+	r, _ := nothing().Find(request.Method, request.URL.EscapedPath())
 	if r == nil || len(body) > 1<<20 {
 		return
 	}
@@ -192,7 +194,7 @@ func fitsDocument(t testing.TB, request *http.Request, status int, header http.H
 	if err != nil {
 		t.Fatal(err)
 	}
-	pointer := []string{"paths", describedPath(r), strings.ToLower(r.method), "responses", strconv.Itoa(status)}
+	pointer := []string{"paths", describedPath(r), strings.ToLower(r.Method), "responses", strconv.Itoa(status)}
 	_, op := d.operation(r)
 	answer, _ := op.get("responses").at[strconv.Itoa(status)].(map[string]any)
 	if ref, isRef := answer["$ref"].(string); isRef {
@@ -232,7 +234,7 @@ func TestDocsPage(t *testing.T) {
 			t.Errorf("the page has %s", loads)
 		}
 	}
-	for _, r := range (&server{}).table() {
+	for _, r := range nothing().Routes() {
 		if !strings.Contains(a.body, "<code>"+describedPath(r)+"</code>") {
 			t.Errorf("the page says nothing of %s", describedPath(r))
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/directory"
+	"she/internal/edge"
 	"she/internal/engine"
 )
 
@@ -28,7 +29,7 @@ func (w *world) atSocket(method, path, password, body string) (status int, answe
 		r.SetBasicAuth("owner", password)
 	}
 	out := httptest.NewRecorder()
-	operator{w.server}.ServeHTTP(out, r)
+	w.served.operators.ServeHTTP(out, r)
 	text, err := io.ReadAll(out.Result().Body)
 	if err != nil {
 		w.t.Fatal(err)
@@ -55,7 +56,7 @@ func TestTheOperatorSeesNoMoreThanThatThingsHappened(t *testing.T) {
 	w.get("bob", functions+"/counter/trigger").want(200)
 	var runs []wireRun
 	w.get("bob", own+"/runs?limit=1").want(200).decode(&runs)
-	at := OperatorPrefix + "bob" + own
+	at := edge.OperatorPrefix + "bob" + own
 	for _, c := range []struct {
 		method, path, body string
 		operator           int    // the status without a password
@@ -98,13 +99,13 @@ func TestTheOperatorSeesNoMoreThanThatThingsHappened(t *testing.T) {
 	if status, answer := w.atSocket("GET", at+"/runs", "guessed", ""); status != 403 || !strings.Contains(answer, "Wrong Password") {
 		t.Errorf("a wrong password: %d %s", status, answer)
 	}
-	for _, path := range []string{OperatorPrefix + "eve" + own + "/runs", OperatorPrefix + own + "/runs", OperatorPrefix, OperatorPrefix + "%25zz" + own + "/runs"} {
+	for _, path := range []string{edge.OperatorPrefix + "eve" + own + "/runs", edge.OperatorPrefix + own + "/runs", edge.OperatorPrefix, edge.OperatorPrefix + "%25zz" + own + "/runs"} {
 		if status, answer := w.atSocket("GET", path, "", ""); status != 404 {
 			t.Errorf("%s: %d %s", path, status, answer)
 		}
 	}
 	// The HAT API is not there: it has no operator.
-	if status, _ := w.atSocket("GET", OperatorPrefix+"bob"+api+"/data/rumpel/notes", "testing", ""); status != 404 {
+	if status, _ := w.atSocket("GET", edge.OperatorPrefix+"bob"+api+"/data/rumpel/notes", "testing", ""); status != 404 {
 		t.Errorf("records at the socket: %d", status)
 	}
 }
@@ -112,13 +113,13 @@ func TestTheOperatorSeesNoMoreThanThatThingsHappened(t *testing.T) {
 // What the socket has shown may be agreed to there, and what changed since may not.
 func TestTheSocketAgreesToWhatItShowed(t *testing.T) {
 	w := newWorld(t, byName, withFunctions(count, functionNamed("counter")))
-	at := OperatorPrefix + "bob.test:9000" + own + "/functions/counter"
+	at := edge.OperatorPrefix + "bob.test:9000" + own + "/functions/counter"
 	status, answer := w.atSocket("GET", at+"/consent", "", "")
 	terms := regexp.MustCompile(`"digest":"(sha256:[0-9a-f]{64})"`).FindStringSubmatch(answer)
 	if status != 200 || terms == nil {
 		t.Fatalf("%d %s", status, answer)
 	}
-	if status, answer := w.atSocket("POST", at+"/enable", "testing", `{"terms":"sha256:`+strings.Repeat("0", 64)+`"}`); status != 409 || !strings.Contains(answer, TermsChanged) {
+	if status, answer := w.atSocket("POST", at+"/enable", "testing", `{"terms":"sha256:`+strings.Repeat("0", 64)+`"}`); status != 409 || !strings.Contains(answer, edge.TermsChanged) {
 		t.Errorf("other terms: %d %s", status, answer)
 	}
 	if status, answer := w.atSocket("POST", at+"/enable", "testing", `{"terms":"`+terms[1]+`"}`); status != 200 || !strings.Contains(answer, `"enabled":true`) {

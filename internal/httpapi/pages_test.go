@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"she/internal/catalog"
+	"she/internal/edge"
 )
 
 // nextOf is the path of the next page that an answer names, "" if it names none.
@@ -20,7 +21,7 @@ func nextOf(t *testing.T, a answer) string {
 	if !isNext {
 		t.Fatalf("Link: %s", link)
 	}
-	if exposed := a.header.Get("Access-Control-Expose-Headers"); !strings.Contains(exposed, "Link") || !strings.Contains(exposed, TotalHeader) {
+	if exposed := a.header.Get("Access-Control-Expose-Headers"); !strings.Contains(exposed, "Link") || !strings.Contains(exposed, edge.TotalHeader) {
 		t.Errorf("a browser sees %s", exposed)
 	}
 	return path
@@ -30,7 +31,7 @@ func nextOf(t *testing.T, a answer) string {
 func TestACutListSaysSo(t *testing.T) {
 	const own = "/api/she/v1"
 	w := newWorld(t, withFunctions(count, functionNamed("counter"), functionNamed("other")))
-	if a := w.get("bob", own+"/runs").want(200, "[]"); a.header.Get(TotalHeader) != "0" || nextOf(t, a) != "" {
+	if a := w.get("bob", own+"/runs").want(200, "[]"); a.header.Get(edge.TotalHeader) != "0" || nextOf(t, a) != "" {
 		t.Errorf("of nothing: %v", a.header)
 	}
 	for _, f := range []string{"counter", "other"} {
@@ -59,7 +60,7 @@ func TestACutListSaysSo(t *testing.T) {
 				}
 				seen[r.ID] = true
 			}
-			if got := a.header.Get(TotalHeader); got != strconv.Itoa(c.total) {
+			if got := a.header.Get(edge.TotalHeader); got != strconv.Itoa(c.total) {
 				t.Errorf("%s: %s in all, want %d", path, got, c.total)
 			}
 			path = nextOf(t, a)
@@ -69,7 +70,7 @@ func TestACutListSaysSo(t *testing.T) {
 		}
 	}
 	// An error names no page.
-	if a := w.get("bob", own+"/runs?limit=0").want(400); a.header.Get("Link") != "" || a.header.Get(TotalHeader) != "" {
+	if a := w.get("bob", own+"/runs?limit=0").want(400); a.header.Get("Link") != "" || a.header.Get(edge.TotalHeader) != "" {
 		t.Errorf("%v", a.header)
 	}
 }
@@ -107,7 +108,7 @@ func TestACutListOfSupersededRecordsSaysSo(t *testing.T) {
 		var all []struct{ Number int64 }
 		a.decode(&all)
 		seen += len(all)
-		if got := a.header.Get(TotalHeader); got != "5" {
+		if got := a.header.Get(edge.TotalHeader); got != "5" {
 			t.Errorf("%s in all", got)
 		}
 		path = nextOf(t, a)
@@ -143,7 +144,7 @@ func TestTheListOfFunctions(t *testing.T) {
 	}
 	a := w.get("bob", "/api/she/v1/functions").want(200)
 	a.decode(&all)
-	if len(all) != 2 || a.header.Get(TotalHeader) != "2" {
+	if len(all) != 2 || a.header.Get(edge.TotalHeader) != "2" {
 		t.Fatalf("%s", a.body)
 	}
 	if f := all[0]; f.ID != "counter" || !f.Available || !f.Enabled || f.AsOf != "" || f.Runs != 1 || f.LastRun == nil || f.LastRun.State != "committed" {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"she/internal/access"
+	"she/internal/edge"
 )
 
 const batch = api + "/data-batch"
@@ -220,8 +221,8 @@ func TestScenario34Record(t *testing.T) {
 	w.get("", api+"/data-record/"+id).want(401, notAuthenticated)
 	w.get(w.appToken("rumpel-app"), api+"/data-record/"+id).want(200)
 	w.get(w.appToken("plug"), api+"/data-record/"+id).want(403, accessDenied)
-	guest := userClaims(w.bob, w.users["bob"], "https://elsewhere.test", access.TitleValidate, w.clock())
-	w.get(must(w.tokens.sign(w.bob, guest)), api+"/data-record/"+id).want(403, accessDenied)
+	guest := edge.UserClaims(w.bob, w.users["bob"], "https://elsewhere.test", access.TitleValidate, w.clock())
+	w.get(must(w.tokens.Sign(w.bob, guest)), api+"/data-record/"+id).want(403, accessDenied)
 	w.get("bob", "/api/v2/data-record/"+id).want(404) // v2.6 only
 }
 

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/edge"
 	"she/internal/hat"
+	"she/internal/hatapi"
 	"she/internal/vault"
 )
 
@@ -159,15 +161,15 @@ func TestNobodyTakesAnApplicationsDebit(t *testing.T) {
 	w.post("bob", notes, `1`).want(201)
 	squatted := api + "/data-debit/app-wanted"
 	w.post("client", squatted, debitBody()).want(201)
-	later := must(ParseApplications([]byte("[" + wanted + "," + depended + "]")))
-	w.server.Applications = later
+	later := must(hatapi.ParseApplications([]byte("[" + wanted + "," + depended + "]")))
+	w.served.hat.Applications = later
 	if got := w.get("bob", api+"/applications/wanted/setup").application().String(); !strings.Contains(got, "enabled true active false") {
 		t.Error(got)
 	}
 	w.get("client", squatted+"/values").want(400)
 	// A name of a bundle that another debit has.
 	w.post("client", api+"/data-debit/other", debitBody("bundle", bundleNamed("of-two", "a/b"))).want(201)
-	w.server.Applications = must(ParseApplications([]byte(`[{"id":"new","info":{"version":"1.0.0"},"permissions":{"rolesGranted":[],"dataRetrieved":` + bundleNamed("of-two", "a/b") + `}}]`)))
+	w.served.hat.Applications = must(hatapi.ParseApplications([]byte(`[{"id":"new","info":{"version":"1.0.0"},"permissions":{"rolesGranted":[],"dataRetrieved":` + bundleNamed("of-two", "a/b") + `}}]`)))
 	w.get("bob", api+"/applications/new/setup").
 		want(400, `{"message":"Application malformed","cause":"Application new bundle of-two clashes with one already setup"}`)
 	if got := w.get("bob", api+"/applications/new").application(); got.Setup {
@@ -202,7 +204,7 @@ func TestNeedsUpdating(t *testing.T) {
 	w.get("bob", api+"/applications/a/setup").want(200)
 	try := func(says, catalogue string, want bool) {
 		t.Helper()
-		w.server.Applications = must(ParseApplications([]byte(catalogue)))
+		w.served.hat.Applications = must(hatapi.ParseApplications([]byte(catalogue)))
 		if got := w.get("bob", api+"/applications/a").application(); got.NeedsUpdating != want {
 			t.Errorf("%s: %v", says, got.NeedsUpdating)
 		}
@@ -225,7 +227,7 @@ func TestNeedsUpdating(t *testing.T) {
 	for _, c := range []row{{"1.9.0", "1.0.0", false}, {"1.9.0", "1.9.0", false}, {"1.9.0", "latest", false}, {"1.9.0", "1.10.0", true}, {"1.9.0", "1.9.0.1", true}, {"2.0.0", "1.0.0", true}, {"1.8.0", "1.0.0", true}} {
 		try("formerly: "+fmt.Sprint(c), entry(c.version, c.compatible), c.want)
 	}
-	w.server.Applications = must(ParseApplications([]byte(entry("2.0.0", "2.0.0"))))
+	w.served.hat.Applications = must(hatapi.ParseApplications([]byte(entry("2.0.0", "2.0.0"))))
 	w.get("bob", api+"/applications/a").want(200)
 	w.get("bob", api+"/applications/a/setup").want(200)
 	try("agreed to again", entry("2.0.0", "2.0.0"), false)
@@ -245,25 +247,25 @@ func (w *world) putSetup(id, text string) {
 
 // A setup of before roles were kept has those of the version that was agreed to, and no others.
 func TestFormerSetupsHaveTheRolesOfTheirVersion(t *testing.T) {
-	entry := func(version, roles string) []Application {
-		return must(ParseApplications([]byte(fmt.Sprintf(`[{"id":"a","info":{"version":%q},"permissions":{"rolesGranted":[%s]}}]`, version, roles))))
+	entry := func(version, roles string) []hatapi.Application {
+		return must(hatapi.ParseApplications([]byte(fmt.Sprintf(`[{"id":"a","info":{"version":%q},"permissions":{"rolesGranted":[%s]}}]`, version, roles))))
 	}
 	const rumpel, secret = `{"role":"namespaceread","detail":"rumpel"}`, `{"role":"namespaceread","detail":"secret"}`
 	w := newWorld(t)
-	w.server.Applications = entry("1.0.0", rumpel)
+	w.served.hat.Applications = entry("1.0.0", rumpel)
 	token := w.appToken("a")
 	w.putSetup("a", `{"enabled":true,"version":"1.0.0"}`)
 	w.get(token, api+"/data/rumpel/x").want(200)
-	w.server.Applications = entry("2.0.0", rumpel+","+secret)
+	w.served.hat.Applications = entry("2.0.0", rumpel+","+secret)
 	w.get(token, api+"/data/rumpel/x").want(403)
 	w.get(token, api+"/data/secret/x").want(403)
 	// Who manages itself can't say what the owner agreed to.
-	w.server.Applications = entry("1.0.0", rumpel+`,{"role":"applicationmanage","detail":"a"}`)
+	w.served.hat.Applications = entry("1.0.0", rumpel+`,{"role":"applicationmanage","detail":"a"}`)
 	w.get(token, api+"/applications/a").want(200)
 	w.get(token, api+"/applications/a/setup").want(200)
-	w.server.Applications = entry("1.0.0", rumpel+","+secret)
+	w.served.hat.Applications = entry("1.0.0", rumpel+","+secret)
 	w.get(token, api+"/data/secret/x").want(403)
-	w.server.Applications = entry("2.0.0", rumpel+","+secret)
+	w.served.hat.Applications = entry("2.0.0", rumpel+","+secret)
 	w.get("bob", api+"/applications/a").want(200)
 	w.get("bob", api+"/applications/a/setup").want(200)
 	w.get(token, api+"/data/secret/x").want(200)
@@ -271,15 +273,17 @@ func TestFormerSetupsHaveTheRolesOfTheirVersion(t *testing.T) {
 
 // Tokens of an application go where it lived when the owner agreed to it, and where the catalogue has it still.
 func TestTokensGoToTheAddressAgreedTo(t *testing.T) {
-	at := func(address string) []Application {
-		return must(ParseApplications([]byte(fmt.Sprintf(
+	at := func(address string) []hatapi.Application {
+		return must(hatapi.ParseApplications([]byte(fmt.Sprintf(
 			`[{"id":"a","info":{"version":"1.0.0"},"setup":{"url":%q,"iosUrl":"a-app://start/here"},"permissions":{"rolesGranted":[{"role":"applicationmanage","detail":"a"}]}}]`, address))))
 	}
 	w := newWorld(t)
-	w.server.Applications = at("https://one.example/start/")
+	w.served.hat.Applications = at("https://one.example/start/")
 	whole := func(says, address string, want bool) {
 		t.Helper()
-		var answer tokenAnswer
+		var answer struct {
+			AccessToken string `json:"accessToken"`
+		}
 		w.get("bob", "/users/application_token?name=a&resource="+url.QueryEscape(address)).want(200).decode(&answer)
 		if got := w.get(answer.AccessToken, api+"/applications/a").status == 200; got != want {
 			t.Errorf("%s: a token of the application is %v", says, got)
@@ -296,7 +300,7 @@ func TestTokensGoToTheAddressAgreedTo(t *testing.T) {
 	whole("agreed to", "https://one.example/start/x", true)
 	whole("one on phones", "a-app://start/here", true)
 	whole("another", "https://one.example/other", false)
-	w.server.Applications = at("https://two.example")
+	w.served.hat.Applications = at("https://two.example")
 	whole("the catalogue has another", "https://two.example/", false)
 	whole("and the former no more", "https://one.example/start", false)
 	whole("what stayed", "a-app://start/here", true)
@@ -356,7 +360,7 @@ func TestCataloguesThatAreWrong(t *testing.T) {
 		`[{"id":"a","status":{"recentDataCheckEndpoint":"UPPER"}}]`,
 		`[{"id":"a","dependencies":{"plugs":"one"}}]`,
 	} {
-		if _, err := ParseApplications([]byte(bad)); err == nil || !strings.Contains(err.Error(), "application") {
+		if _, err := hatapi.ParseApplications([]byte(bad)); err == nil || !strings.Contains(err.Error(), "application") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -369,15 +373,15 @@ func TestWiderCatalogueWaits(t *testing.T) {
 		return fmt.Sprintf(`{"id":%q,"info":{"version":"1.0.0"},"permissions":{"rolesGranted":[%s]},"dependencies":{"plugs":[%s],"tools":[]},"status":{"kind":"Internal","compatibility":"1.0.0"}}`, id, roles, plugs)
 	}
 	role := func(namespace string) string { return fmt.Sprintf(`{"role":"namespaceread","detail":%q}`, namespace) }
-	catalogue := func(roles string) []Application {
-		return must(ParseApplications([]byte("[" + entry("a", roles, `"p"`) + "," + entry("p", roles, "") + "]")))
+	catalogue := func(roles string) []hatapi.Application {
+		return must(hatapi.ParseApplications([]byte("[" + entry("a", roles, `"p"`) + "," + entry("p", roles, "") + "]")))
 	}
 	w := newWorld(t)
-	w.server.Applications = catalogue(role("rumpel"))
+	w.served.hat.Applications = catalogue(role("rumpel"))
 	old := w.appToken("a")
-	plug := userClaims(w.bob, w.users["bob"], "", "", w.clock())
+	plug := edge.UserClaims(w.bob, w.users["bob"], "", "", w.clock())
 	plug.Application, plug.ApplicationVersion = "p", "1.0.0"
-	ofPlug := must(w.tokens.sign(w.bob, plug))
+	ofPlug := must(w.tokens.Sign(w.bob, plug))
 	want := func(says string, rumpel, secret int, updating bool) {
 		t.Helper()
 		for name, token := range map[string]string{"the application": old, "its plug": ofPlug} {
@@ -393,14 +397,14 @@ func TestWiderCatalogueWaits(t *testing.T) {
 		}
 	}
 	want("as agreed", 200, 403, false)
-	w.server.Applications = catalogue(role("rumpel") + "," + role("secret"))
+	w.served.hat.Applications = catalogue(role("rumpel") + "," + role("secret"))
 	want("the catalogue grants more", 200, 403, true)
 	// Who manages itself can't agree for the owner.
 	manages := `{"role":"applicationmanage","detail":"a"},{"role":"applicationmanage","detail":"p"}`
-	w.server.Applications = catalogue(role("rumpel") + "," + manages)
+	w.served.hat.Applications = catalogue(role("rumpel") + "," + manages)
 	w.get("bob", api+"/applications/a").want(200)
 	w.get("bob", api+"/applications/a/setup").want(200)
-	w.server.Applications = catalogue(role("rumpel") + "," + manages + "," + role("secret"))
+	w.served.hat.Applications = catalogue(role("rumpel") + "," + manages + "," + role("secret"))
 	terms := w.get(old, api+"/applications/a").want(200).application().TermsDigest
 	w.get(old, api+"/applications/a/setup?terms="+terms).want(200)
 	want("it agrees itself", 200, 403, true)
@@ -408,15 +412,15 @@ func TestWiderCatalogueWaits(t *testing.T) {
 	w.get("bob", api+"/applications/a").want(200)
 	w.get("bob", api+"/applications/a/setup").want(200)
 	want("the owner agrees", 200, 200, false)
-	w.server.Applications = catalogue(role("rumpel"))
+	w.served.hat.Applications = catalogue(role("rumpel"))
 	w.get("bob", api+"/applications/a").want(200)
 	w.get("bob", api+"/applications/a/setup").want(200)
 	want("as at first", 200, 403, false)
-	w.server.Applications = catalogue(`{"role":"owner"}`)
+	w.served.hat.Applications = catalogue(`{"role":"owner"}`)
 	want("the catalogue grants everything", 403, 403, true)
-	w.server.Applications = catalogue(role("secret"))
+	w.served.hat.Applications = catalogue(role("secret"))
 	want("the catalogue grants something else", 403, 403, true)
-	w.server.Applications = catalogue(role("rumpel") + "," + role("secret"))
+	w.served.hat.Applications = catalogue(role("rumpel") + "," + role("secret"))
 	w.get("bob", api+"/applications/a").want(200)
 	w.get("bob", api+"/applications/a/setup").want(200)
 	want("agreed to", 200, 200, false)

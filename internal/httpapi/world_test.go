@@ -20,8 +20,10 @@ import (
 	"she/internal/access"
 	"she/internal/catalog"
 	"she/internal/directory"
+	"she/internal/edge"
 	"she/internal/engine"
 	"she/internal/hat"
+	"she/internal/hatapi"
 	"she/internal/invoke"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -47,9 +49,9 @@ type world struct {
 	users      map[string]vault.User // of bob's HAT
 	engine     *engine.Engine
 	stopEngine func()
-	tokens     *tokens
+	tokens     *edge.Tokens
 	replaced   *replacedFunctions
-	server     *server
+	served     assembled
 
 	mu    sync.Mutex
 	now   time.Time
@@ -127,6 +129,9 @@ func (f Func) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, erro
 	return invoke.Answer{Payload: payload, Start: invoke.Cold}, err
 }
 
+// nothing is an edge with all calls, and no HAT to answer them for.
+var nothing = sync.OnceValue(func() *edge.Server { return assemble(Options{}).edge })
+
 // What a test may want to be otherwise.
 type setting func(*Options, *engine.Options)
 
@@ -135,7 +140,7 @@ func withFunctions(f Func, functions ...catalog.Function) setting {
 }
 
 func withApplications(text string) setting {
-	return func(o *Options, _ *engine.Options) { o.Applications = must(ParseApplications([]byte(text))) }
+	return func(o *Options, _ *engine.Options) { o.Applications = must(hatapi.ParseApplications([]byte(text))) }
 }
 
 // testHash is of the password "testing", cheap to compare with.
@@ -143,7 +148,7 @@ var testHash = must(bcrypt.GenerateFromPassword([]byte("testing"), bcrypt.MinCos
 
 func newWorld(t testing.TB, settings ...setting) *world {
 	t.Helper()
-	w := &world{t: t, now: morning, users: map[string]vault.User{}, tokens: newTokens()}
+	w := &world{t: t, now: morning, users: map[string]vault.User{}, tokens: edge.NewTokens()}
 	w.store = must(sqlite.NewStore(t.TempDir(), sqlite.Options{
 		Now: w.clock,
 		Storage: func(string) plan.Storage {
@@ -198,8 +203,8 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	ended := make(chan error, 1)
 	go func() { ended <- w.engine.Run(ctx) }()
 
-	w.handler = New(o)
-	w.server, _ = w.handler.(*server)
+	w.served = assemble(o)
+	w.handler = w.served.edge
 	server := httptest.NewServer(w.handler)
 	w.url = server.URL
 	t.Cleanup(func() {
@@ -251,25 +256,25 @@ func (w *world) token(name string) string {
 		h = w.eve
 	}
 	u := w.users[name]
-	c := userClaims(h, u, h.Domain.String(), scopeOf(u.Roles), w.clock())
+	c := edge.UserClaims(h, u, h.Domain.String(), edge.ScopeOf(u.Roles), w.clock())
 	c.ID = "the login of " + name
-	return must(w.tokens.sign(h, c))
+	return must(w.tokens.Sign(h, c))
 }
 
 // another is the token of another login of the user.
 func (w *world) another(name string) string {
 	w.t.Helper()
 	u := w.users[name]
-	return must(w.tokens.sign(w.bob, userClaims(w.bob, u, w.bob.Domain.String(), scopeOf(u.Roles), w.clock())))
+	return must(w.tokens.Sign(w.bob, edge.UserClaims(w.bob, u, w.bob.Domain.String(), edge.ScopeOf(u.Roles), w.clock())))
 }
 
 // appToken is one for an application at bob's HAT, which it sets up first.
 func (w *world) appToken(id string) string {
 	w.t.Helper()
 	w.get("bob", "/api/v2.6/applications/"+id+"/setup").want(200)
-	c := userClaims(w.bob, w.users["bob"], "", "", w.clock())
+	c := edge.UserClaims(w.bob, w.users["bob"], "", "", w.clock())
 	c.Application, c.ApplicationVersion = id, "1.0.0"
-	return must(w.tokens.sign(w.bob, c))
+	return must(w.tokens.Sign(w.bob, c))
 }
 
 // An answer is what came back.
@@ -294,9 +299,9 @@ func (w *world) call(method, path, who, body string, headers ...string) answer {
 		r.Header.Set("Content-Type", "application/json")
 	}
 	if _, isUser := w.users[who]; isUser {
-		r.Header.Set(tokenHeader, w.token(who))
+		r.Header.Set(edge.TokenHeader, w.token(who))
 	} else if who != "" {
-		r.Header.Set(tokenHeader, who)
+		r.Header.Set(edge.TokenHeader, who)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		if headers[i] == "Host" {
@@ -346,7 +351,7 @@ func (a answer) want(status int, body ...string) answer {
 // refreshed checks that the answer carries the token again, or that it does not.
 func (a answer) refreshed(want bool) answer {
 	a.t.Helper()
-	if got := a.header.Get(tokenHeader) != ""; got != want {
+	if got := a.header.Get(edge.TokenHeader) != ""; got != want {
 		a.t.Errorf("%s (%d): refreshed token there: %v, want %v", a.call, a.status, got, want)
 	}
 	return a

@@ -18,6 +18,7 @@ import (
 	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/directory"
+	"she/internal/edge"
 	"she/internal/hat"
 	"she/internal/httpapi"
 	"she/internal/local"
@@ -80,7 +81,7 @@ func (n *node) management(own http.Handler) http.Handler {
 	handle := func(pattern string, f func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			r.Body = http.MaxBytesReader(w, r.Body, maxManagementBody)
-			held, err := n.memory.Acquire(r.Context(), httpapi.OperatorTenant, commandHold)
+			held, err := n.memory.Acquire(r.Context(), edge.OperatorTenant, commandHold)
 			var answer any
 			if err == nil {
 				answer, err = f(r)
@@ -100,7 +101,7 @@ func (n *node) management(own http.Handler) http.Handler {
 	handle("GET /hats/{domain}", n.showHAT)
 	handle("POST /hats/{domain}/platforms", n.putPlatform)
 	handle("GET /functions", n.listFunctions)
-	mux.Handle(httpapi.OperatorPrefix+"{domain}/api/", own)
+	mux.Handle(edge.OperatorPrefix+"{domain}/api/", own)
 	if n.metrics != nil {
 		mux.Handle("GET /metrics", n.metrics.Handler())
 	}

@@ -13,8 +13,8 @@ import (
 	"she/internal/config"
 	"she/internal/directory"
 	"she/internal/engine"
-	"she/internal/httpapi"
 	"she/internal/invoke"
+	"she/internal/logins"
 	"she/internal/metrics"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -26,7 +26,7 @@ import (
 type node struct {
 	hats       *directory.Directory
 	vaults     *sqlite.Store
-	logins     *httpapi.Logins // for the public address and the operator's commands together
+	logins     *logins.Logins // for the public address and the operator's commands together
 	functions  func() []catalog.Function
 	loaded     []catalog.Function  // at the start, the last of an id is the current one
 	former     []catalog.Function  // published once and replaced since; grants may name them
@@ -62,7 +62,7 @@ func newNode(hats *directory.Directory, config config.Config, o sqlite.Options) 
 	return &node{
 		hats:       hats,
 		vaults:     vaults,
-		logins:     httpapi.NewLogins(0, o.Now),
+		logins:     logins.New(logins.Options{Now: o.Now}),
 		functions:  func() []catalog.Function { return nil },
 		runner:     engine.New(engine.Options{}),
 		agreements: agreement.New(hats, nil),

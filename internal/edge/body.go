@@ -1,0 +1,149 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"time"
+
+	"she/internal/bundle"
+	"she/internal/engine"
+)
+
+// Bounds on the bodies of requests, in bytes. A route that stores records takes maxBody.
+const (
+	MaxBody = 10 << 20
+	// maxOpenBody is for whoever has no token.
+	MaxOpenBody = 4 << 10
+	// maxFormBody is for what has a handful of fields, or the ids of many runs.
+	MaxFormBody = 64 << 10
+	// maxQueryBody is for a bundle, which has a bound of its own below this.
+	MaxQueryBody = bundle.MaxDocument + 256<<10
+	// maxTermsBody is for the two bundles of a data debit.
+	MaxTermsBody = 2*bundle.MaxDocument + 256<<10
+	// maxRecords of one request, links included: ten megabytes of "[0,0,0,…]" would be five million.
+	MaxRecords = 50_000
+)
+
+// mostBody is how many bytes the body of a request for this route may have.
+func (r *Route) mostBody() int64 {
+	switch {
+	case r.Needs == nil:
+		return MaxOpenBody
+	case r.BodyMax > 0:
+		return r.BodyMax
+	}
+	return MaxFormBody
+}
+
+// tooLarge says how much a body may have.
+func tooLarge(most int64) *Error {
+	if most == MaxBody {
+		return errTooLarge
+	}
+	return NewError(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
+		fmt.Sprintf("Request body exceeds the maximum size of %d KB", most>>10))
+}
+
+// json reads a JSON request's bytes.
+func (q *Request) JSON(w *Recorder) ([]byte, error) {
+	kind, _, err := mime.ParseMediaType(q.Header.Get("Content-Type"))
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || kind != "application/json" && kind != "text/json" {
+		return nil, errMediaType
+	}
+	most := q.route.mostBody()
+	if q.ContentLength > most {
+		return nil, tooLarge(most)
+	}
+	// Not every ResponseWriter has a connection; without one there is nobody to wait for.
+	began := time.Now()
+	timed := w.Conn.SetReadDeadline(began.Add(bodyGrace)) == nil
+	// The reader underneath closes the connection of a client that sends on; it must be the server's own writer.
+	text, err := q.readBody(http.MaxBytesReader(w.ResponseWriter, q.Body, most), func(had int) {
+		if timed {
+			_ = w.Conn.SetReadDeadline(began.Add(min(bodyTime, bodyGrace+time.Duration(had)*time.Second/bodyRate)))
+		}
+	})
+	var tooMuch *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooMuch):
+		return nil, tooLarge(most)
+	case errors.Is(err, engine.ErrNoMemory), errors.Is(err, engine.ErrBeyondShare):
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, errTooSlow
+	case err != nil:
+		return nil, BadRequest("The request body ended too early")
+	}
+	w.unread = false
+	if timed {
+		_ = w.Conn.SetReadDeadline(time.Time{})
+	}
+	// A body may take a minute, and the token ends meanwhile. What else was revoked the vault finds, when it writes.
+	if q.clock != nil && q.Claims != (Claims{}) {
+		if err := q.Claims.Hold(q.HAT, q.clock()); err != nil {
+			return nil, ErrNotAuthenticated
+		}
+	}
+	factor := int64(formFactor)
+	if most == MaxBody {
+		factor = DataFactor
+	}
+	return text, q.Hold(factor * int64(len(text)))
+}
+
+// What a request holds from its beginning, and what its body becomes: the most heap for each byte of a body, and for each
+// record, as measured with bodies of each shape (one text, many numbers, objects out of order, small records, links).
+const (
+	RequestHold  = 64 << 10
+	strangerHold = 16 << 10
+	DataFactor   = 6
+	RecordHold   = 640
+	formFactor   = 20 // of bundles, debits and forms
+)
+
+// hold makes what the request holds at least so many bytes.
+func (q *Request) Hold(bytes int64) error { return q.Memory.Grow(q.Context(), bytes-q.Memory.Bytes()) }
+
+const firstPiece = 64 << 10 // of a body; each further piece is as large as all before it
+
+// readBody reads to the end. Room is made as the body comes, so that one that is only announced takes none, and a body
+// of known length is copied twice at most. had is told how much has come before each read that may have to wait.
+func (q *Request) readBody(from io.Reader, had func(int)) ([]byte, error) {
+	room := firstPiece
+	if q.ContentLength >= 0 {
+		room = min(room, int(q.ContentLength)+1) // one more, to see the end
+	}
+	text := make([]byte, 0, room)
+	for {
+		n, err := from.Read(text[len(text):cap(text)])
+		text = text[:len(text)+n]
+		if err == io.EOF {
+			return text, nil
+		} else if err != nil {
+			return nil, err
+		}
+		if len(text) == cap(text) {
+			room := 4 * len(text)
+			if q.ContentLength >= 0 {
+				room = min(room, int(q.ContentLength)+1)
+			}
+			if err := q.Hold(int64(room)); err != nil {
+				return nil, err
+			}
+			text = append(make([]byte, 0, max(room, len(text)+1)), text...)
+		}
+		had(len(text))
+	}
+}
+
+// ask begins a question, which takes its turns with those of other HATs.
+func (q *Request) Ask(properties map[string]bundle.PropertyQuery) *bundle.Question {
+	return bundle.Ask(properties, q.turns)
+}
+
+// grow is bundle.Within.Grow.
+func (q *Request) Grow(bytes int64) error { return q.Memory.Grow(q.Context(), bytes) }

@@ -1,0 +1,116 @@
+package edge
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	"she/internal/access"
+	"she/internal/directory"
+	"she/internal/logins"
+)
+
+// The operator has the same calls of our own API as an owner, at the management socket, below the HAT they are about:
+//
+//	GET /hats/alice.localhost/api/she/v1/runs
+//
+// They see no more than an Operator may. Who has the owner's password, in an Authorization header, is the owner.
+
+// OperatorTenant is whose share of the memory the operator's calls have.
+const OperatorTenant = "the operator's commands"
+
+// OperatorPrefix is where the calls about a HAT are, for the operator: before its domain or name.
+const OperatorPrefix = "/hats/"
+
+// operator answers the operator's calls of one API.
+type operator struct {
+	*Server
+	calls *Calls
+}
+
+// Operator is the handler of calls that s serves for the operator, at paths that begin with OperatorPrefix.
+func Operator(s *Server, c *Calls) http.Handler { return operator{s, c} }
+
+func (s operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), OperatorPrefix), "/")
+	at, err := url.Parse("/" + path)
+	if err != nil {
+		at = &url.URL{Path: "/"}
+	}
+	at.RawQuery = r.URL.RawQuery
+	r = r.Clone(r.Context())
+	r.URL = at
+	s.answer(newRecorder(w, r), r, func(out *Recorder) error { return s.serve(out, r, name) })
+}
+
+func (s operator) serve(w *Recorder, r *http.Request, name string) error {
+	h, err := s.named(name)
+	if err != nil {
+		return err
+	}
+	route, params := s.calls.Find(r.Method, r.URL.EscapedPath())
+	if route == nil {
+		return noHandler(r)
+	}
+	q := &Request{Request: r, route: route, HAT: h, Params: params, Now: s.Now(), turns: s.Shares.Of(h.ID), atSocket: true}
+	w.waits = q.turns.Rest
+	defer q.turns.Rest()
+	if q.Memory, err = s.Memory.Acquire(r.Context(), OperatorTenant, RequestHold); err != nil {
+		return err
+	}
+	defer q.Memory.Release()
+	v, release, err := s.Vaults.Open(r.Context(), h.ID)
+	if err != nil {
+		return err
+	}
+	q.Vault, q.held = v, true
+	q.Release = sync.OnceFunc(func() { q.held = false; release() })
+	defer q.Release()
+	if q.Caller, err = s.whoCalls(q); err != nil {
+		return err
+	}
+	p, err := route.Needs(q)
+	if err != nil {
+		return err
+	}
+	if p != nil && !q.Caller.May(*p) {
+		return NewError(http.StatusForbidden, "Owner's Alone", "only the owner may, and their password was not given")
+	}
+	w.known = true
+	w.Still = func() error { return nil }
+	return s.do(w, q)
+}
+
+// whoCalls is the operator, or the owner, who proves it with the password.
+func (s operator) whoCalls(q *Request) (access.Caller, error) {
+	_, password, given := q.BasicAuth()
+	if !given {
+		return access.Operator(), nil
+	}
+	owner, err := q.Vault.Owner(q.Context())
+	if err != nil {
+		return access.Caller{}, err
+	}
+	switch err := s.Logins.Prove(q.Context(), q.HAT.ID, owner, password); {
+	case errors.Is(err, logins.ErrWrongPassword):
+		return access.Caller{}, NewError(http.StatusForbidden, "Wrong Password", err.Error())
+	case err != nil:
+		return access.Caller{}, NewError(http.StatusServiceUnavailable, "Password Not Tried", "the owner's password was not tried: "+err.Error())
+	}
+	return access.User(owner.ID, owner.Roles, access.TitleOwner), nil
+}
+
+// named is the HAT of the path, with its key.
+func (s operator) named(text string) (directory.HAT, error) {
+	asked, err := url.PathUnescape(text)
+	if err != nil {
+		asked = text
+	}
+	h, err := s.Named(asked)
+	if err != nil {
+		return h, NewError(http.StatusNotFound, "No Such HAT", err.Error())
+	}
+	return s.HATs.ByID(h.ID)
+}

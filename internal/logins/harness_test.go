@@ -1,0 +1,19 @@
+package logins
+
+import (
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+var morning = time.Date(2026, 3, 4, 9, 0, 0, 0, time.UTC)
+
+// testHash is of the password "testing", cheap to compare with.
+var testHash = must(bcrypt.GenerateFromPassword([]byte("testing"), bcrypt.MinCost))

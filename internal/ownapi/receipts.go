@@ -1,0 +1,133 @@
+package ownapi
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"she/internal/edge"
+	"she/internal/receipt"
+	"she/internal/vault"
+)
+
+// exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint; with broken=true, of a chain that is not whole
+// what comes before the break, without one. With head it is holdsHead.
+func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
+	values, err := q.Query()
+	if err != nil {
+		return err
+	}
+	if values.Has("head") {
+		if values.Has("after") {
+			return problem(http.StatusBadRequest, "Bad Request", "head and after don't go together")
+		}
+		return s.holdsHead(w, q, values.Get("head"))
+	}
+	var after int64
+	if text, found := edge.First(values, "after"); found {
+		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
+			return problem(http.StatusBadRequest, "Bad Request", "after must be the number of an entry, or 0")
+		}
+	}
+	text, _ := edge.First(values, "broken")
+	asIs := text == "true"
+	edge.TellHead(w, q) // before there is a snapshot: so the export holds it
+	lines := &lineSpool{w: w}
+	if err := q.Memory.Grow(q.Context(), 2*edge.SpoolSize); err != nil {
+		return err
+	}
+	_, err = vault.ExportReceipts(q.Context(), q.Vault, q.Caller, q.HAT.Key, q.Now, after, lines)
+	var broken *receipt.BrokenError
+	switch {
+	case errors.As(err, &broken) && asIs:
+		// What comes before it, without a checkpoint: to be compared, not to be believed.
+	case errors.As(err, &broken):
+		return problem(http.StatusInternalServerError, "Receipts Broken", broken.Error())
+	case err != nil:
+		return err
+	}
+	return lines.flush()
+}
+
+// holdsHead: GET /receipts?head=12:9f86…: whether a head that the owner kept lies in the chain, and the head of now, to be
+// kept in its place.
+func (s *API) holdsHead(w *edge.Recorder, q *edge.Request, text string) error {
+	kept, err := receipt.ParseHead(text)
+	if err != nil {
+		return problem(http.StatusBadRequest, "Bad Request", err.Error())
+	}
+	now, broken, err := vault.HoldsHead(q.Context(), q.Vault, q.Caller, kept)
+	if err != nil {
+		return err
+	}
+	view := HeldHead{Holds: broken == nil, Head: now.String()}
+	if broken != nil {
+		view.Broken = &Broken{broken.Number, broken.What}
+	}
+	edge.WriteJSON(w, http.StatusOK, view)
+	return nil
+}
+
+// A Proof says whether a HAT's chain of receipts is whole, and its records what the chain says.
+type Proof struct {
+	Whole      bool                `json:"whole"`
+	Broken     *Broken             `json:"broken,omitempty"`
+	Records    *receipt.Comparison `json:"records,omitempty"`
+	Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
+}
+
+// A HeldHead says whether a head that somebody kept lies in the chain, and what the head is now.
+type HeldHead struct {
+	Holds  bool    `json:"holds"`
+	Head   string  `json:"head"`
+	Broken *Broken `json:"broken,omitempty"`
+}
+
+// A Broken is the first entry of a chain that is not what it was.
+type Broken struct {
+	Number int64  `json:"number"`
+	What   string `json:"what"`
+}
+
+// A lineSpool keeps a vault's snapshot from waiting for a client, as spool does.
+type lineSpool struct {
+	w   *edge.Recorder
+	buf []byte
+}
+
+func (l *lineSpool) Write(b []byte) (int, error) {
+	l.buf = append(l.buf, b...)
+	if len(l.buf) < edge.SpoolSize {
+		return len(b), nil
+	}
+	return len(b), l.flush()
+}
+
+func (l *lineSpool) flush() error {
+	if !l.w.Started {
+		if err := l.w.Still(); err != nil {
+			return err
+		}
+		edge.JSONHeaders(l.w.Header())
+		l.w.Header().Set("Content-Type", "application/jsonl")
+	}
+	_, err := l.w.Write(l.buf)
+	l.buf = l.buf[:0]
+	return err
+}
+
+// verifyReceipts: POST /receipts/verify. That the chain is broken, or that records are not what it says, is an answer, not
+// an error.
+func (s *API) verifyReceipts(w *edge.Recorder, q *edge.Request) error {
+	last, compared, err := vault.VerifyReceipts(q.Context(), q.Vault, q.Caller, q.HAT.Key, q.Now, q.Grow)
+	var broken *receipt.BrokenError
+	switch {
+	case errors.As(err, &broken):
+		edge.WriteJSON(w, http.StatusOK, Proof{Broken: &Broken{broken.Number, broken.What}})
+	case err != nil:
+		return err
+	default:
+		edge.WriteJSON(w, http.StatusOK, Proof{Whole: compared.Whole(), Records: &compared, Checkpoint: &last})
+	}
+	return nil
+}
