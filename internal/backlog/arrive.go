@@ -8,9 +8,9 @@ import (
 	"she/internal/trigger"
 )
 
-// Arrive puts new records to what waits. Work that pauses after a failure keeps its pause; what is parked stays so, and so
-// does what comes behind it if the function wants its data in order. The verdict says besides which records were stopped
-// because of the chain of functions behind them.
+// Arrive adds new records to the pending work. Work in a pause keeps its pause. Parked work stays parked. If
+// the function is inOrder, data behind parked work is parked too. The verdict also says which records were
+// stopped because their chain of functions is too long.
 func (b Backlog) Arrive(events []trigger.Event, now time.Time) (Backlog, trigger.Verdict) {
 	v := trigger.Judge(b.state(), events, now)
 	if v.Raised() {
@@ -20,7 +20,8 @@ func (b Backlog) Arrive(events []trigger.Event, now time.Time) (Backlog, trigger
 	return b, v
 }
 
-// NeedsRanges says that Arrive looks at the ranges too. Only a front that was parked before there were ranges does.
+// NeedsRanges is true if Arrive needs the ranges too. Only a front that was parked before ranges existed
+// needs them.
 func (b Backlog) NeedsRanges() bool { return b.Front != nil && b.Front.Parked && !b.Grant.InOrder }
 
 func (b *Backlog) add(v trigger.Verdict, oldest, now time.Time, most int) {
@@ -36,8 +37,8 @@ func (b *Backlog) add(v trigger.Verdict, oldest, now time.Time, most int) {
 	b.Front.Chain = longer(b.Front.Chain, v.Chain)
 }
 
-// setAside parks the front up to a position as a range of its own, so that newer data does not wait. What was parked right
-// before it becomes part of it. The cursor is still to be moved.
+// setAside parks the front up to a position as a range of its own, so that newer data does not wait. A range
+// that was parked right before it becomes part of the new one. The caller moves the cursor.
 func (b *Backlog) setAside(upto hat.Seq, told plan.Plan) {
 	front := *b.Front
 	front.Parked, front.Replay, front.Tried, front.Upto = true, false, 0, upto
@@ -52,7 +53,7 @@ func (b *Backlog) setAside(upto hat.Seq, told plan.Plan) {
 	*former = front
 }
 
-// leave moves the cursor to a position, and makes the front anew of what is stored behind it.
+// leave moves the cursor to a position and builds a new front from what is stored behind it.
 func (b Backlog) leave(upto hat.Seq, now time.Time) Step {
 	front := b.Front
 	b.Cursor, b.Front = max(b.Cursor, upto), nil
@@ -62,7 +63,7 @@ func (b Backlog) leave(upto hat.Seq, now time.Time) Step {
 	return b.stored(front.Most, now)
 }
 
-// stored makes the front of what is stored behind the cursor.
+// stored builds the front from what is stored behind the cursor.
 func (b Backlog) stored(most int, now time.Time) Step {
 	return b.ask(b.Cursor, 0, plan.Part{}, func(b *Backlog, stored []Stored) Step {
 		if v, oldest := b.judge(stored, now); v.Raised() {

@@ -10,19 +10,22 @@ import (
 // CodeInterrupted is the code of the fault of a run whose lease lapsed.
 const CodeInterrupted = "Run.Interrupted"
 
-// clockSlack is how far ahead of the clock a claim may lie, for clocks that are set by some milliseconds all the time.
+// clockSlack is how far a claim may lie ahead of the clock. Clocks are corrected by milliseconds all the
+// time.
 const clockSlack = time.Minute
 
-// ClaimedBefore is the latest that a run can have been claimed by a clock that says now.
+// ClaimedBefore returns the latest time at which a run can have been claimed if the clock is right and shows
+// now.
 func ClaimedBefore(now time.Time) time.Time { return now.Add(clockSlack) }
 
-// Lapsed says that the lease holds no more: its time is over, or the server that took it is gone.
+// Lapsed reports whether the lease is over: it has expired, or the server that took it has stopped.
 func (l *Lease) Lapsed(life string, now time.Time) bool {
 	return l.Life != life || !l.Plan.Expires.After(now)
 }
 
-// Ahead says that the clock was set back since the lease was taken. Its end then says nothing. To take the work anew is
-// safe: a commit goes by the epoch, and the engine has one run of a function at a time.
+// Ahead reports whether the clock was set back since the lease was taken. The expiry is meaningless then. It
+// is safe to claim the work again: a commit compares the epoch, and the engine has one run of a function at a
+// time.
 func (l *Lease) Ahead(now time.Time) bool { return l.Plan.Claimed.After(ClaimedBefore(now)) }
 
 // A Claim asks for the right to run the function once.
@@ -31,13 +34,13 @@ type Claim struct {
 	Cause   plan.Cause
 	Now     time.Time
 	Expires time.Time // of the lease
-	UseAll  bool      // read from the beginning
-	Newest  hat.Seq   // the newest position there is
-	Life    string    // of the server
+	UseAll  bool      // run over all records from the beginning
+	Newest  hat.Seq   // the newest position in the log
+	Life    string    // the start of the server that claims
 }
 
-// Settled ends the run in flight if its lease has lapsed: its worker may wake, and must not commit what somebody has
-// skipped meanwhile. random in [0, 1) is for the pause.
+// Settled ends the run in flight if its lease has lapsed. Otherwise its worker could continue and commit work
+// that a person has skipped meanwhile. random in [0, 1) spreads the pause.
 func (b Backlog) Settled(life string, now time.Time, random float64) Step {
 	if b.Lease == nil || !b.Lease.Lapsed(life, now) {
 		return Step{Backlog: b}
@@ -45,7 +48,8 @@ func (b Backlog) Settled(life string, now time.Time, random float64) Step {
 	return b.Lapse(now, random)
 }
 
-// Ready is what each claim begins with: a lease that holds no more is ended, and times that lie ahead are cut. ErrBusy.
+// Ready comes before each claim. It ends a run whose lease has lapsed and cuts times that lie too far ahead.
+// It returns ErrBusy if a run is in flight.
 func (b Backlog) Ready(life string, now time.Time, random float64) (Step, error) {
 	s := Step{Backlog: b}
 	if l := b.Lease; l != nil {
@@ -65,7 +69,8 @@ func (b Backlog) Ready(life string, now time.Time, random float64) (Step, error)
 	return s, nil
 }
 
-// Next is the item that is due longest; nil: none is. Of two the older data goes first.
+// Next returns the item that is due longest, or nil if none is due. Of two that are due since the same time
+// the older data comes first.
 func (b Backlog) Next(now time.Time) (first *Item) {
 	for i := range b.Ranges {
 		if r := &b.Ranges[i]; r.due(now) && (first == nil || r.NotBefore.Before(first.NotBefore)) {
@@ -78,8 +83,9 @@ func (b Backlog) Next(now time.Time) (first *Item) {
 	return first
 }
 
-// Claim takes one item: by data the one that is due longest; on request the front, and what is parked right before it.
-// Other ranges that waited for a request are due then. ErrBusy: a run is in flight; ErrNothingDue, by data only.
+// Claim takes one item. A claim by data takes the item that is due longest. A claim on request takes the
+// front, with the range that is parked right before it, and makes other ranges due that waited for a request.
+// It returns ErrBusy if a run is in flight, and ErrNothingDue only to a claim by data.
 func (b Backlog) Claim(c Claim) (Backlog, plan.Plan, error) {
 	if b.Lease != nil {
 		return b, plan.Plan{}, ErrBusy
@@ -89,7 +95,7 @@ func (b Backlog) Claim(c Claim) (Backlog, plan.Plan, error) {
 	item := b.Next(c.Now)
 	switch {
 	case asked:
-		item = b.Front // whoever asks gets what is new
+		item = b.Front // a request gets the newest data
 		for i := range b.Ranges {
 			if r := &b.Ranges[i]; !r.Parked && r.NotBefore.IsZero() {
 				r.NotBefore = c.Now
@@ -127,7 +133,8 @@ func (b Backlog) Claim(c Claim) (Backlog, plan.Plan, error) {
 	return b, p, nil
 }
 
-// Holds answers nil if the plan's run still has its lease, in that life of the server; else ErrStale.
+// Holds returns nil if the plan's run still has its lease and the server has not restarted since, else
+// ErrStale.
 func (b Backlog) Holds(p plan.Plan, life string) error {
 	l := b.Lease
 	if l == nil || l.Plan.Run != p.Run || l.Plan.Epoch != p.Epoch || l.Life != life || !b.Enabled || b.GrantID != l.GrantID {
@@ -136,21 +143,21 @@ func (b Backlog) Holds(p plan.Plan, life string) error {
 	return nil
 }
 
-// ended gives the lease back.
+// ended removes the lease.
 func (b Backlog) ended(p plan.Plan, s State, f *hat.Fault) (Backlog, *End) {
 	b = b.copied()
 	b.Lease = nil
 	return b, &End{Plan: p, State: s, Fault: f}
 }
 
-// Abandon gives the work back untouched, for a clean stop. ran is the plan as it ran.
+// Abandon gives the work back unchanged when the server stops cleanly. ran is the plan as it ran.
 func (b Backlog) Abandon(ran plan.Plan) Step {
 	b, end := b.ended(ran, Abandoned, nil)
 	return Step{Backlog: b, Ended: end}
 }
 
-// Lapse ends the run in flight, whose lease holds no more, and counts the attempt: a function that takes the server down
-// with it must not do so for ever. random in [0, 1) is for the pause.
+// Lapse ends a run whose lease has lapsed, and counts the attempt. A function that crashes the server must
+// not be retried without end. random in [0, 1) spreads the pause.
 func (b Backlog) Lapse(now time.Time, random float64) Step {
 	fault := hat.NewFault(hat.Engine, CodeInterrupted, "the run was interrupted")
 	planned := b.Lease.Plan

@@ -8,8 +8,9 @@ import (
 	"she/internal/trigger"
 )
 
-// SetBack cuts times that lie too far ahead of now, and says whether any did: a clock that ran ahead was set back, and a
-// pause of seconds would last a day. A bound that moved with the clock would never be reached, so the result is stored.
+// SetBack cuts times that lie too far ahead of now, and reports whether it changed any. After a clock that
+// ran ahead is set back, a pause of seconds could last a day. The result is stored: a limit computed at each
+// look would move with the clock and never be reached.
 func (b Backlog) SetBack(now time.Time) (_ Backlog, some bool) {
 	c := b.copied()
 	sooner := func(at *time.Time, latest time.Time) {
@@ -24,7 +25,7 @@ func (b Backlog) SetBack(now time.Time) (_ Backlog, some bool) {
 		}
 		sooner(&i.Oldest, now)
 		if i.NotBefore.IsZero() {
-			return // the same
+			return // unchanged
 		}
 		next := now
 		if !i.Replay {
@@ -39,7 +40,7 @@ func (b Backlog) SetBack(now time.Time) (_ Backlog, some bool) {
 	return c, true
 }
 
-// each calls f with all that waits, which must be copied.
+// each calls f with every item. b must be a copy.
 func (b *Backlog) each(f func(*Item)) {
 	if b.Front != nil {
 		f(b.Front)
@@ -49,9 +50,9 @@ func (b *Backlog) each(f func(*Item)) {
 	}
 }
 
-// EndPauses makes due what waits to be tried again after failures of other code than would run now, as if it had never
-// failed, and says whether anything did. former says of a run whether it was other code. What is parked waits for a person
-// all the same, and what found no room in the HAT waits for room.
+// EndPauses makes failed work due, with no failures counted, if other code would run now than the code that
+// failed. It reports whether it changed anything. former reports whether a run was of other code. Parked work
+// stays parked, and work that found no room in the HAT still waits for room.
 func (b Backlog) EndPauses(former func(hat.RunID) bool, now time.Time) (_ Backlog, some bool) {
 	c := b.copied()
 	c.each(func(i *Item) {

@@ -11,10 +11,10 @@ import (
 	"she/internal/trigger"
 )
 
-// CodeWithdrawn is the code of the fault of a run whose grant went away.
+// CodeWithdrawn is the code of the fault of a run whose grant was withdrawn.
 const CodeWithdrawn = "Grant.Revoked"
 
-// withdraw ends the run in flight, if any, because the grant it ran under is gone. Its work stays as it is.
+// withdraw ends the run in flight, if any, because its grant is gone. Its work stays as it is.
 func (b Backlog) withdraw() (Backlog, *End) {
 	if b.Lease == nil {
 		return b.copied(), nil
@@ -29,8 +29,8 @@ func (b Backlog) Disable() Step {
 	return Step{Backlog: b, Ended: end}
 }
 
-// Ahead is the grant with the position from which on it shows records whatever their age: what is written after it was
-// first given. newest is the newest position there is.
+// Ahead returns the grant with the position from which on records are shown whatever their time of creation:
+// all that is written after the grant was given. newest is the newest position in the log.
 func (b Backlog) Ahead(g access.Grant, newest hat.Seq) access.Grant {
 	if g.Ahead = b.Grant.Ahead; g.Ahead == 0 || g.Since.After(b.Grant.Since) {
 		g.Ahead = newest + 1
@@ -38,8 +38,9 @@ func (b Backlog) Ahead(g access.Grant, newest hat.Seq) access.Grant {
 	return g
 }
 
-// Enable switches the function on, for the first time or under another grant; the zero Backlog is a function that never
-// was. A person has acted: failures of before count no more, and what is granted only now becomes ranges.
+// Enable switches the function on, for the first time or under another grant. The zero Backlog is a function
+// that was never enabled. Failures so far no longer count, because a person has acted. Stored records that
+// are granted only now become ranges.
 func (b Backlog) Enable(g access.Grant, id access.GrantID, now time.Time) Step {
 	before := b
 	b, end := b.withdraw()
@@ -52,7 +53,7 @@ func (b Backlog) Enable(g access.Grant, id access.GrantID, now time.Time) Step {
 	return s
 }
 
-// then goes on after the last question of a step.
+// then appends next to a Step: it runs after the last question is answered.
 func (s Step) then(next func(Backlog) Step) Step {
 	if s.Ask == nil {
 		return next(s.Backlog)
@@ -64,7 +65,7 @@ func (s Step) then(next func(Backlog) Step) Step {
 	return s
 }
 
-// renew adapts the ranges to another grant: what is granted only now has ranges of its own.
+// renew adapts the ranges to another grant: records that are granted only now get ranges of their own.
 func (b Backlog) renew(before Backlog, now time.Time) Backlog {
 	b = b.copied()
 	same := sameRecords(b.Grant, before.Grant)
@@ -82,9 +83,10 @@ func (b Backlog) renew(before Backlog, now time.Time) Backlog {
 	return b
 }
 
-// addGranted makes ranges of what is stored up to the cursor and was not granted before: records at endpoints that are
-// new, those that are older than the window was, and those that filters left out which are looser now. A field more of
-// records that were shown is no reason to show them again: what the function made of them is there (ADR 0017).
+// addGranted makes ranges of the records up to the cursor that were not granted before: those at new
+// endpoints, those older than the former window, and those that a looser filter now lets pass. Another field
+// of records that were shown is no reason to show them again, because the function's results from them exist
+// (ADR 0017).
 func (b Backlog) addGranted(before Backlog, now time.Time) Step {
 	var fresh, known []hat.Endpoint
 	had := before.Grant.Bundle.Endpoints()
@@ -98,7 +100,7 @@ func (b Backlog) addGranted(before Backlog, now time.Time) Step {
 	beyond := &plan.FormerGrant{ID: before.GrantID}
 	parts := []plan.Part{{Only: fresh}, {Only: bundle.Loosened(before.Grant.Bundle, b.Grant.Bundle), Beyond: beyond}}
 	if was := before.Grant.Since; b.Grant.Since.Before(was) {
-		parts[1].Since = was // the rest of it is in the third
+		parts[1].Since = was // parts[2] has the rest
 		parts = append(parts, plan.Part{Only: known, Before: was, Beyond: beyond})
 	}
 	s := Step{Backlog: b}
@@ -108,7 +110,7 @@ func (b Backlog) addGranted(before Backlog, now time.Time) Step {
 	return s
 }
 
-// grow makes a range of what is stored of a part up to the cursor, if anything is.
+// grow makes a range of the stored records of a part up to the cursor, if there are any.
 func (b Backlog) grow(part plan.Part, now time.Time) Step {
 	if len(part.Only) == 0 || b.Cursor == 0 {
 		return Step{Backlog: b}
@@ -121,7 +123,7 @@ func (b Backlog) grow(part plan.Part, now time.Time) Step {
 	})
 }
 
-// sameRecords says that a grant shows no other records than the one before.
+// sameRecords reports whether two grants show the same records.
 func sameRecords(now, before access.Grant) bool {
 	return now.Since.Equal(before.Since) && slices.Equal(now.Bundle.Endpoints(), before.Bundle.Endpoints()) &&
 		len(bundle.Loosened(before.Bundle, now.Bundle)) == 0

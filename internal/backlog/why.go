@@ -7,33 +7,34 @@ import (
 	"she/internal/hat"
 )
 
-// A Situation is what the answer to "why does it not run?" depends on: what the vault knows of a function at one HAT,
-// and the engine of the function.
+// A Situation holds everything that the answer to "why does it not run?" depends on: what the vault knows of
+// a function at one HAT, and what the engine knows of the function.
 type Situation struct {
 	Enabled bool
-	Stopped bool // no engine is at work
+	Stopped bool // the engine is stopped
 
 	Installed bool
 	Available bool
 	Problem   *hat.Fault // why it is not available; nil: it has not been asked yet
-	// Outdated says that no installed version may run under the grant.
+	// Outdated is set if no installed version may run under the grant.
 	Outdated *hat.Fault
-	// Wider is an installed version that asks for more than was granted; zero: none. The granted one goes on meanwhile.
+	// Wider is an installed version that asks for more than was granted; zero: none. The granted version
+	// still runs.
 	Wider hat.Version
-	// Quota is why the HAT may have no run now, however much waits; nil: it may. QuotaEnds is zero if no time ends it: the HAT
-	// is full.
+	// Quota says why the HAT may have no run now; nil: it may. QuotaEnds is when that ends, or zero if the
+	// HAT is full.
 	Quota     *hat.Fault
 	QuotaEnds time.Time
 
 	Trigger hat.Trigger
 	InOrder bool
-	Running time.Time // since when; zero: it does not
-	Front   *Item     // what has come; nil: nothing
-	Ranges  []Item    // what waits besides
-	Hidden  int       // new records that its last run was not shown, because of a limit of its own
+	Running time.Time // since when a run is in flight; zero: none is
+	Front   *Item     // data since the cursor; nil: none
+	Ranges  []Item    // other pending work
+	Hidden  int       // new records that a limit in the function's own bundle kept from its last run
 }
 
-// A Code names an Answer for machines. Each is stable.
+// A Code names the reason for machines. Codes are stable.
 type Code string
 
 const (
@@ -54,18 +55,18 @@ const (
 	Due               Code = "due"
 )
 
-// An Answer says what a function at one HAT is waiting for. Until is zero unless time alone will end it; Fault is what
-// has to be mended, if anything; Run is what may be replayed or skipped.
+// An Answer says what a function at one HAT is waiting for. Until is zero unless it ends by time alone. Fault
+// is what must be mended, if anything. Run can be replayed or skipped.
 type Answer struct {
 	Code  Code
 	Text  string
 	Until time.Time
 	Fault *hat.Fault
 	Run   hat.RunID
-	Notes []Note // what keeps nothing from running and still waits for somebody
+	Notes []Note // what needs a person's attention but keeps nothing from running
 }
 
-// A Note is beside the answer: what is parked, a newer version that asks for more.
+// A Note accompanies the answer: parked work, or a newer version that asks for more.
 type Note struct {
 	Code  Code       `json:"code"`
 	Text  string     `json:"text"`
@@ -73,11 +74,11 @@ type Note struct {
 	Run   string     `json:"run,omitempty"`
 }
 
-// mostNotes bounds how many parked ranges are named one by one.
+// mostNotes is how many parked ranges are listed.
 const mostNotes = 5
 
-// Why says why the function does not run at this moment, or that it does. Of several reasons it is the one that has to
-// go first.
+// Why returns the reason why the function does not run now, or that it runs. Of several reasons it returns
+// the one that must be removed first.
 func Why(s Situation, now time.Time) Answer {
 	a := why(s, now)
 	if s.Enabled && s.Outdated == nil && s.Wider != (hat.Version{}) {
@@ -147,7 +148,8 @@ func why(s Situation, now time.Time) Answer {
 	return Answer{Code: WaitingForPeriod, Until: w.NotBefore, Text: "there is data for it; its period is not over yet"}
 }
 
-// first is what of all that waits will be done next: by itself the soonest, else the front, else what is parked longest.
+// first returns the item that will run next: the one with the earliest time, else the front, else the one
+// parked longest.
 func first(s Situation) *Item {
 	w := s.Front
 	for i := range s.Ranges {
@@ -159,7 +161,7 @@ func first(s Situation) *Item {
 	return w
 }
 
-// byItself says that time alone makes it run.
+// byItself reports whether the item will run without a person.
 func (w *Item) byItself() bool { return !w.Parked && !w.NotBefore.IsZero() }
 
 func idle(s Situation) Answer {

@@ -1,5 +1,5 @@
-// Package plan fixes what one run will cover, before anything of it is read: step 4 of the walk. A Plan is stored
-// with the claim, so that a second attempt after a crash covers the same ground.
+// Package plan fixes what one run will cover before any data is read: step 4 of the walk. A Plan is stored
+// with the claim, so that a second attempt after a crash covers the same positions.
 package plan
 
 import (
@@ -17,48 +17,48 @@ type Cause string
 const (
 	ByData    Cause = "data"    // records arrived, or a period was over with records waiting
 	ByRequest Cause = "request" // somebody triggered it
-	ByReplay  Cause = "replay"  // a parked or former run is repeated
+	ByReplay  Cause = "replay"  // parked work or a committed run is run again
 )
 
-// A Plan is what one run covers. Records the function is shown have After < Seq ≤ Upto, exist at Upto or later as
-// they are when read, match the bundle and are not the function's own.
+// A Plan says what one run covers. The function is shown the records with After < Seq ≤ Upto, in their form
+// at the time of reading, that match the bundle and that it has not written itself.
 type Plan struct {
 	Run     hat.RunID
-	Grant   access.Grant // as it was when claimed: function, version, bundle, output
+	Grant   access.Grant // as of the claim: function, version, bundle, output
 	Cause   Cause
 	Window  hat.Window // fromDate and untilDate for the bundle entry
 	After   hat.Seq    // the cursor; 0: from the beginning
 	Upto    hat.Seq    // becomes the cursor when the run commits
 	Attempt int        // 1 for the first
-	Epoch   int64      // of the lease; commit succeeds only while it is the latest
+	Epoch   int64      // of the lease; a commit needs the latest one
 	Expires time.Time  // of the lease
-	Due     time.Time  // when the function became due: queue delay counts from here
+	Due     time.Time  // when the function became due; the queue delay counts from here
 	Claimed time.Time
 	// LastExecution is shown to the function in its configuration; zero if it never ran.
 	LastExecution time.Time
-	// Depth and Chain are the deepest provenance among the pending events, for the derived records' own.
+	// Depth and Chain are the deepest provenance among the pending events. The derived records continue it.
 	Depth int
 	Chain []hat.FunctionID
 
-	// Range is the number, in the vault, of the range that is covered; 0: the front, what has come since the cursor. The
-	// rest narrows what of a range's positions is meant.
+	// Range is the vault's number of the range that the run covers; 0: the front. The embedded Part narrows
+	// which of its records are covered.
 	Range int64
 	Part
-	Replaces hat.RunID // the run whose output this one's takes the place of; zero: none
-	Most     int       // about so many records at once; 0: all there are
+	Replaces hat.RunID // the run whose output this run replaces; zero: none
+	Most     int       // about how many records at once; 0: all
 }
 
-// A Part narrows what of the ground of a run is meant, so that records that were granted at different times are covered
-// at different times, and each once. The zero Part is all of it.
+// A Part narrows which records at the positions of a run are covered, so that records that were granted at
+// different times are covered by different runs, each of them once. The zero Part is all records.
 type Part struct {
-	Only   []hat.Endpoint // records at these endpoints; nil: at all the bundle names
-	Since  time.Time      // created then or later; zero: whenever
-	Before time.Time      // created before; zero: whenever
-	Under  []FormerGrant  // that each of these can show too: the ground was passed under other grants
-	Beyond *FormerGrant   // that this one can't show: it has been shown what it can; nil: whatever
+	Only   []hat.Endpoint // records at these endpoints; nil: at all endpoints of the bundle
+	Since  time.Time      // created at this time or later; zero: any time
+	Before time.Time      // created before this time; zero: any time
+	Under  []FormerGrant  // records that each of these grants shows: the former grants under which the positions were done
+	Beyond *FormerGrant   // records that this grant does not show, because it has shown the others; nil: no restriction
 }
 
-// A FormerGrant is one the owner gave before, or gives now. A Part that is not of a Plan may lack the grant itself.
+// A FormerGrant is an earlier grant, or the present one. Outside of a Plan its Grant may be missing.
 type FormerGrant struct {
 	ID    access.GrantID
 	Grant access.Grant
@@ -69,15 +69,16 @@ func (g FormerGrant) shows(matcher Matcher) (func(r hat.Record) bool, error) {
 	return func(r hat.Record) bool { return g.Grant.Shows(r.Born, r.Created) && shows(r) }, err
 }
 
-// A Matcher says what a bundle can show: bundle.Bundle.Matcher, or that of a question, which counts what it takes.
+// A Matcher compiles a bundle to a test of records: bundle.Bundle.Matcher, or a question's, which counts
+// fuel.
 type Matcher func(bundle.Bundle) (func(r hat.Record) bool, error)
 
-// All says that nothing is left out.
+// All reports whether the part leaves nothing out.
 func (p Part) All() bool {
 	return p.Only == nil && p.Since.IsZero() && p.Before.IsZero() && p.Under == nil && p.Beyond == nil
 }
 
-// Filter answers whether a record is meant, to one goroutine at a time.
+// Filter returns a test whether the part covers a record, for use by one goroutine at a time.
 func (p Part) Filter(matcher Matcher) (func(r hat.Record) bool, error) {
 	var under []func(hat.Record) bool
 	for _, g := range p.Under {
@@ -100,11 +101,11 @@ func (p Part) Filter(matcher Matcher) (func(r hat.Record) bool, error) {
 	}, nil
 }
 
-// At says whether any record at that endpoint is.
+// At reports whether the part covers records at that endpoint.
 func (p Part) At(e hat.Endpoint) bool { return p.Only == nil || slices.Contains(p.Only, e) }
 
-// Granted is what of the part a grant covered that was given before: no endpoint, no time and no record that were granted
-// later. id is of that grant, now the one that is given.
+// Granted returns what a former grant covered of the part: no endpoint, time or record that was granted
+// later. id is that grant's, now is the present grant.
 func (p Part) Granted(id access.GrantID, g, now access.Grant) Part {
 	if now.Since.Before(g.Since) || len(bundle.Loosened(g.Bundle, now.Bundle)) > 0 {
 		p.Under = append(slices.Clone(p.Under), FormerGrant{ID: id})
@@ -119,13 +120,13 @@ func (p Part) Granted(id access.GrantID, g, now access.Grant) Part {
 }
 
 const (
-	firstRunMonths = -6 // what a first run, and one with useAll, is asked about
+	firstRunMonths = -6 // how far back a first run, or one with useAll, is asked to look
 	untilMonths    = 3
 )
 
-// Window is what the bundle entry is told: since the last execution, or the last six months if there is none or all
-// is wanted; until three months ahead, so that calendars are covered. A last execution ahead of the clock says nothing: the
-// clock was set back.
+// Window returns the dates for the bundle entry. It begins at the last execution, or six months ago for a
+// first run and for useAll. It ends three months ahead, so that calendars are covered. A last execution ahead
+// of the clock is ignored, because the clock was set back.
 func Window(now, lastExecution time.Time, useAll bool) hat.Window {
 	from := lastExecution
 	if useAll || from.IsZero() || from.After(now) {

@@ -7,37 +7,37 @@ import (
 	"she/internal/hat"
 )
 
-// A Quota is how much one function may do at one HAT in a day, from midnight to midnight UTC, whoever asked for it. It
-// protects the machine from a function, and other people's runs from one person's. Zero: no bound.
+// A Quota bounds how much one function may run at one HAT in a day, from midnight to midnight UTC, on request
+// too. It protects the machine from a function, and people from each other. Zero: no bound.
 type Quota struct {
 	Runs    int
-	Compute time.Duration // of the bundle and the process entry and of evaluating the bundle in between, by the clock
+	Compute time.Duration // time in the two entries and in evaluating the bundle, by the clock
 }
 
-// None says that nothing is bounded.
+// None reports whether nothing is bounded.
 func (q Quota) None() bool { return q == Quota{} }
 
-// Used is what runs of one function have taken since a Day began; those that were given back don't count.
+// Used is what the runs of one function have used of a day. Abandoned runs don't count.
 type Used struct {
 	Runs    int
 	Compute time.Duration
 }
 
-// Codes of what is over quota.
+// Codes of faults of a used-up quota.
 const (
 	CodeRuns    = "Quota.Runs"
 	CodeCompute = "Quota.Compute"
 )
 
-// Day is the window of a quota that now lies in.
+// Day returns the UTC day of now, over which a quota counts.
 func Day(now time.Time) (from, until time.Time) {
 	y, m, d := now.UTC().Date()
 	from = time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 	return from, from.AddDate(0, 0, 1)
 }
 
-// Over says why there may be no further run at now, and until when; nil: there may. What a run takes is known when it is
-// over, so the last one of a day may go beyond.
+// Over returns why no further run may begin at now, and until when; nil: one may. The time of a run is known
+// only at its end, so the last run of a day may exceed the quota.
 func (q Quota) Over(used Used, now time.Time) (*hat.Fault, time.Time) {
 	_, until := Day(now)
 	end := until.Format(time.RFC3339)

@@ -7,20 +7,20 @@ import (
 	"she/internal/hat"
 )
 
-// Storage is how much one HAT may hold: bytes of its vault's file that are in use, and records as the log has them now.
-// It protects the disk, and with it everybody else, from one person and their partners. A zero field is no bound.
+// Storage bounds how much one HAT may hold: the bytes in use in its vault's file, and its records. It
+// protects the disk, and so everybody else, from one person and their partners. A zero field is no bound.
 type Storage struct {
 	Bytes   int64
 	Records int64
 }
 
-// Held is what a HAT holds.
+// Held is how much a HAT holds.
 type Held struct {
 	Bytes   int64 `json:"bytes"`
 	Records int64 `json:"records"`
 }
 
-// Codes of what is over a HAT's Storage.
+// Codes of faults of a HAT that is full.
 const (
 	CodeBytes     = "Quota.Bytes"
 	CodeStored    = "Quota.Records"
@@ -28,14 +28,15 @@ const (
 	CodeUsers     = "Quota.Users"
 )
 
-// Bounds of what else a HAT holds: endpoints with a record, which whoever may write to a namespace makes by naming them, and
-// users who are not deleted. They keep lists of them short; what is there is changed as before.
+// Bounds that keep lists short: endpoints with a record, which any writer to a namespace creates by naming
+// them, and users who are not deleted. Existing ones can still be changed at the bound.
 const (
 	MaxEndpoints = 10_000
 	MaxUsers     = 500
 )
 
-// OverEndpoints says why a record is refused that would leave the HAT with records at so many endpoints; nil: it is not.
+// OverEndpoints returns why a record is refused that would bring the HAT to this number of endpoints; nil: it
+// is not refused.
 func OverEndpoints(after int64) *hat.Fault {
 	if after <= MaxEndpoints {
 		return nil
@@ -45,7 +46,7 @@ func OverEndpoints(after int64) *hat.Fault {
 		after, MaxEndpoints))
 }
 
-// OverUsers says why a user is refused who would be one of so many; nil: they are not.
+// OverUsers returns why a user is refused who would bring the HAT to this number of users; nil: not refused.
 func OverUsers(after int) *hat.Fault {
 	if after <= MaxUsers {
 		return nil
@@ -53,14 +54,14 @@ func OverUsers(after int) *hat.Fault {
 	return hat.NewFault(hat.Owner, CodeUsers, fmt.Sprintf("the HAT would have %d users, and may have %d; delete one first", after, MaxUsers))
 }
 
-// StoragePause is how long work waits that a HAT has no room for, before it is looked at again. Erasing ends the wait.
+// StoragePause is how long work of a full HAT waits before the next look. Erasing ends the wait.
 const StoragePause = 5 * time.Minute
 
-// beyond is the share of the bytes that traces of reading may take besides, such as receipts of what was shown to a
-// partner: a HAT that is full still shares what it holds.
+// beyond is the extra share of the bytes for receipts of reading, such as of data shown to a partner. So a
+// full HAT can still share what it holds.
 const beyond = 8
 
-// Over says why a change that would leave the HAT with so much is refused; nil: it is not.
+// Over returns why a change is refused that would make the HAT hold this much; nil: it is not refused.
 func (s Storage) Over(after Held) *hat.Fault {
 	const todo = "erase what is not needed any more, or ask the operator to raise %s"
 	switch {
@@ -74,7 +75,7 @@ func (s Storage) Over(after Held) *hat.Fault {
 	return nil
 }
 
-// Full says why a HAT that holds so much gets no further run; nil: it may have one.
+// Full returns why a HAT that holds this much gets no further run; nil: it may have one.
 func (s Storage) Full(held Held) *hat.Fault {
 	const todo = "functions wait until something is erased, or the operator raises %s"
 	switch {
@@ -88,18 +89,18 @@ func (s Storage) Full(held Held) *hat.Fault {
 	return nil
 }
 
-// Beyond is the bound for what a HAT that is full may still be asked for: an eighth of the bytes more, and no bound of
-// records.
+// Beyond is the bound for a full HAT: an eighth more bytes, and no bound of records.
 func (s Storage) Beyond() Storage {
 	return Storage{Bytes: s.Bytes + s.Bytes/beyond}
 }
 
-// OverStorage says that f is a fault of Over, Full or OverEndpoints: time and erasing end it, no replay is needed.
+// OverStorage reports whether f comes from Over, Full or OverEndpoints. Time and erasing end it; no replay is
+// needed.
 func OverStorage(f *hat.Fault) bool {
 	return f != nil && f.Who == hat.Owner && (f.Code == CodeBytes || f.Code == CodeStored || f.Code == CodeEndpoints)
 }
 
-// megabytes writes a number of bytes in MB of 1,048,576 bytes, as she.yaml has them, with a tenth.
+// megabytes formats a number of bytes in MB of 1,048,576 bytes, with one decimal.
 func megabytes(n int64) string {
 	return fmt.Sprintf("%d.%d MB", n>>20, n%(1<<20)*10>>20)
 }

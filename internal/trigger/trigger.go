@@ -1,5 +1,5 @@
-// Package trigger decides which functions new data makes due, and when: step 3 of the walk. It is a function of its
-// arguments; the vault calls it inside the transaction that stores the data and stores what it says.
+// Package trigger decides which functions new data makes due, and when: step 3 of the walk. Its functions are
+// pure. The vault calls them inside the transaction that stores the data, and stores the verdict.
 package trigger
 
 import (
@@ -10,59 +10,59 @@ import (
 	"she/internal/hat"
 )
 
-// MaxDepth bounds how many functions may stand between what a person wrote and a record that makes another function
-// due. Functions that read each other's output end here if they didn't end before.
+// MaxDepth bounds how many functions may stand between a person's record and a record that makes a function
+// due. Functions that read each other's output end here at the latest.
 const MaxDepth = 8
 
 // An Event is one record that was written or changed.
 type Event struct {
 	Seq      hat.Seq
 	Endpoint hat.Endpoint
-	Chain    []hat.FunctionID // the functions behind the record, its writer last; empty: a person or plug wrote it
+	Chain    []hat.FunctionID // the functions that the record derives from, its writer last; empty: a person or plug wrote it
 	Created  time.Time        // of the record
-	Born     hat.Seq          // its position then
+	Born     hat.Seq          // the record's position when it was created
 }
 
-// A State is what the decision needs to know of an enabled function.
+// A State is what the decision needs to know about an enabled function.
 type State struct {
 	Grant         access.Grant
 	LastExecution time.Time // zero: never
 }
 
-// A Stop says why a record that a function reads does not make it due.
+// A Stop is the reason why a record that a function reads does not make it due.
 type Stop string
 
 const (
 	NotStopped Stop = ""
-	// ChainVisited: the function is itself among those behind the record. Running it again would go in circles.
+	// ChainVisited: the function is itself in the record's chain, so running it would close a circle.
 	ChainVisited Stop = "visited"
-	// ChainTooLong: MaxDepth functions stand behind the record already.
+	// ChainTooLong: the record's chain has MaxDepth functions already.
 	ChainTooLong Stop = "too long"
 )
 
-// A Verdict is what a set of events means for one function. Both halves may be set: one record can raise work while
-// another is stopped.
+// A Verdict says what a set of events means for one function. Both halves may be set: one record can raise
+// work while another is stopped.
 type Verdict struct {
-	// Upto is the newest event the function should see; 0: none of them concerns it.
+	// Upto is the newest event that the function should see; 0: no event concerns it.
 	Upto hat.Seq
-	// NotBefore is when the work becomes due. Zero for a manual function: the work waits until somebody asks.
+	// NotBefore is when the work becomes due; zero for a manual function, which waits for a request.
 	NotBefore time.Time
-	// Chain is that of the event with the longest one: derived records continue it.
+	// Chain is the longest chain among the events. Derived records continue it.
 	Chain []hat.FunctionID
 
-	// Stopped says that the newest event of those that would have come too far was at StoppedAt, behind StoppedChain.
+	// Stopped is why events were stopped; StoppedAt and StoppedChain are those of the newest one.
 	Stopped      Stop
 	StoppedAt    hat.Seq
 	StoppedChain []hat.FunctionID
 }
 
-// Raised says that there is work to remember.
+// Raised reports whether there is new work.
 func (v Verdict) Raised() bool { return v.Upto > 0 }
 
-// Judge says what events mean for the function s: individual functions are due now, periodic ones when their period
-// since the last execution is over (now, if they never ran), manual ones when somebody asks. What the function wrote
-// itself, or may not be shown because of its age, means nothing to it; what it is further up the chain of, or what is
-// MaxDepth deep, is stopped.
+// Judge decides what events mean for the function s. An individual function is due now. A periodic one is due
+// a period after its last execution, or now if it never ran. A manual one waits for a request. The function's
+// own records, and those too old for its grant, are ignored. A record is stopped if the function is in its
+// chain, or if the chain has MaxDepth functions.
 func Judge(s State, events []Event, now time.Time) Verdict {
 	var v Verdict
 	reads := s.Grant.Bundle.Endpoints()
@@ -88,8 +88,8 @@ func Judge(s State, events []Event, now time.Time) Verdict {
 	return v
 }
 
-// NotBefore is when work that arrives now becomes due; zero: when somebody asks. A last execution ahead of the clock, which
-// was set back then, counts as one of now: the next is a period away, neither at once nor a period and a day.
+// NotBefore returns when work that arrives now becomes due; zero: on request. If the last execution lies
+// ahead of the clock, which was set back, it counts as now: the next is one period away.
 func NotBefore(s State, now time.Time) time.Time {
 	switch s.Grant.Trigger.Kind {
 	case hat.Individual:

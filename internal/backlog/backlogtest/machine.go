@@ -1,5 +1,6 @@
-// Package backlogtest walks a backlog at random. Walk makes the steps and holds what it sees to the promises; a Machine
-// takes them without any store; a Mirror takes the same ones over a real store and is compared after each.
+// Package backlogtest tests a backlog with random steps. Walk takes the steps and checks the promises after
+// each. A Machine takes them without a store. A Mirror takes the same steps over a real store and is compared
+// with the Machine.
 package backlogtest
 
 import (
@@ -18,11 +19,11 @@ import (
 	"she/internal/trigger"
 )
 
-// A Mirror is one function at one HAT over some store, whose clock stands still until it is moved. What fails for another
-// reason than the errors of package backlog ends the test by itself.
+// A Mirror is one function at one HAT over some store. Its clock stands still until it is moved. Errors other
+// than those of package backlog end the test.
 type Mirror interface {
 	Write(e hat.Endpoint, texts []string)
-	Rewrite(record int, text string) // by the order of writing
+	Rewrite(record int, text string) // record counts from 0 in the order of writing
 	Enable(g access.Grant)
 	Disable()
 	Claim(run hat.RunID, cause plan.Cause, expires time.Time, useAll bool) (plan.Plan, error)
@@ -33,14 +34,14 @@ type Mirror interface {
 	Replay(run hat.RunID) error
 	ReplayFailed() int
 	Skip(run hat.RunID) error
-	Due() // asks what is due, as the engine does all the time
+	Due() // asks what is due, as the engine does
 	Move(d time.Duration)
 	Restart()
-	NewCode() // whatever failed before did so with other code than would run now
+	NewCode() // all failures so far were of other code than would run now
 	State() backlog.Backlog
 }
 
-// ErrEnded is Machine's own word for what a store says in its way.
+// Errors of the Machine for what a store reports in its own words.
 var (
 	errEnded      = errors.New("the run has ended")
 	errNotEnabled = errors.New("function is not enabled")
@@ -53,11 +54,11 @@ type Machine struct {
 	seq     hat.Seq
 	now     time.Time
 	life    int
-	ranges  int64 // the number of the last
+	ranges  int64 // the highest number given so far
 	grants  []access.Grant
 	runs    map[hat.RunID]*run
 	random  func() float64
-	// ended is told each run that ends, before the step is over.
+	// ended receives each run that ends, during the step.
 	ended func(backlog.End)
 }
 
@@ -65,7 +66,7 @@ type run struct {
 	plan  plan.Plan
 	grant access.GrantID
 	state backlog.State
-	later []hat.RunID // runs that have repeated it
+	later []hat.RunID // runs that have replayed it
 }
 
 func newMachine(now time.Time, random func() float64) *Machine {
@@ -244,7 +245,7 @@ func (m *Machine) Replay(id hat.RunID) error {
 	})
 }
 
-// orUndo takes a step of several transitions as a store takes it in a transaction: all or none.
+// orUndo takes a step of several transitions like a transaction: all of them or none.
 func (m *Machine) orUndo(step func() error) error {
 	before, ended := *m, m.ended
 	var ends []backlog.End
@@ -287,7 +288,7 @@ func (m *Machine) Skip(id hat.RunID) error {
 	})
 }
 
-// Due looks at the clock where something waits that could be waiting too long.
+// Due corrects times that lie too far ahead of the clock.
 func (m *Machine) Due() {
 	waits := m.b.Front != nil || slices.ContainsFunc(m.b.Ranges, func(r backlog.Item) bool { return !r.Parked })
 	if !m.b.Enabled || !waits {
@@ -297,7 +298,7 @@ func (m *Machine) Due() {
 	m.keep(b)
 }
 
-// Restart begins another life of the server, which ends what the former left in flight.
+// Restart starts the server again, which ends what was in flight.
 func (m *Machine) Restart() {
 	m.life++
 	if m.b.Lease != nil {
@@ -305,7 +306,7 @@ func (m *Machine) Restart() {
 	}
 }
 
-// NewCode ends the pauses of what failed, as the engine does when it looks.
+// NewCode ends the pauses of failed work, as the engine does when a new package is installed.
 func (m *Machine) NewCode() {
 	if !m.b.Enabled {
 		return
@@ -314,7 +315,7 @@ func (m *Machine) NewCode() {
 	m.keep(b)
 }
 
-// shown are the records that a function would be given under a plan, by the order of writing.
+// shown returns the records that a function gets under a plan, numbered in the order of writing.
 func (m *Machine) shown(p plan.Plan) (all []int) {
 	meant, sees := filter(p.Part), seen(p.Grant)
 	for i, r := range m.records {
@@ -325,7 +326,7 @@ func (m *Machine) shown(p plan.Plan) (all []int) {
 	return all
 }
 
-// whole is a part with its grants.
+// whole fills in the grants of a part.
 func (m *Machine) whole(p plan.Part) plan.Part {
 	of := func(s plan.FormerGrant) plan.FormerGrant { return plan.FormerGrant{ID: s.ID, Grant: m.grants[s.ID-1]} }
 	if p.Beyond != nil {
@@ -339,7 +340,7 @@ func (m *Machine) whole(p plan.Part) plan.Part {
 	return p
 }
 
-// seen says what a grant shows; filter what a part means. Bundles are compiled once each.
+// seen returns what a grant shows; filter, what a part covers. Each bundle is compiled once.
 func seen(g access.Grant) func(hat.Record) bool {
 	shows, err := g.Bundle.Matcher()
 	if err != nil {
@@ -367,7 +368,7 @@ func data(text string) hat.Data {
 	return d
 }
 
-// describe writes an item without data, for failures.
+// describe prints the backlog without data, for failure messages.
 func describe(b backlog.Backlog) string {
 	text := fmt.Sprintf("cursor %d, enabled %t", b.Cursor, b.Enabled)
 	item := func(kind string, i backlog.Item) {

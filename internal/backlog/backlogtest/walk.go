@@ -17,11 +17,11 @@ import (
 	"she/internal/plan"
 )
 
-// Where a record is, for the function that may be shown it.
+// Where says where a record is, as the function sees it.
 type Where string
 
 const (
-	Nowhere Where = "data"      // not given to the function, as it is not granted or not stored yet
+	Nowhere Where = "data"      // not given to the function: not granted, or not stored yet
 	Due     Where = "due"       // waits for time, data or a request
 	Planned Where = "planned"   // a run over it is in flight
 	Parked  Where = "parked"    // waits for a person
@@ -29,15 +29,15 @@ const (
 	Gone    Where = "gone"      // somebody skipped it
 )
 
-// An Edge is a change of where a record is, or of the state of a run.
+// An Edge is a change of a record's Where, or of a run's state.
 type Edge struct{ From, To string }
 
 const (
 	lease = 5 * time.Minute
-	most  = 60 // records of a walk
+	most  = 60 // records that a walk writes
 )
 
-// A walk is one function's life.
+// A walk is the random history of one function.
 type walk struct {
 	testing.TB
 	r       *rand.Rand
@@ -48,18 +48,19 @@ type walk struct {
 	strict  bool
 	both    bool
 
-	claimed *plan.Plan // of the run in flight; nil: none, as far as the walk knows
+	claimed *plan.Plan // of the run in flight, as far as the walk knows; nil: none
 	ended   []hat.RunID
 	where   []Where
 	now     []Where // positions after the last step
-	given   []int   // runs that committed, and were no replays, showed the record as it is
+	given   []int   // how many committed runs, replays excepted, have shown the record in its present form
 	edges   map[Edge]bool
 	steps   []string
-	again   bool // runs with useAll show records twice: their edges aren't drawn
+	again   bool // a run with useAll shows records twice, so its edges are not recorded
 	mixed   bool // the step was more than one transition
 }
 
-// Walk takes steps at random and answers the edges it saw. mirror may be nil; it begins like a machine that is new.
+// Walk takes random steps and returns the edges it saw. mirror may be nil; else it must be as new as a new
+// machine.
 func Walk(t testing.TB, r *rand.Rand, steps int, now time.Time, mirror Mirror) map[Edge]bool {
 	w := &walk{TB: t, r: r, mirror: mirror, edges: map[Edge]bool{}}
 	w.m = newMachine(now, r.Float64)
@@ -134,7 +135,7 @@ func (w *walk) step() {
 	w.check()
 }
 
-// fail ends the test with the last steps before it.
+// fail ends the test and prints the last steps.
 func (w *walk) fail(format string, args ...any) {
 	w.Helper()
 	w.Fatalf("after\n  %s\n"+format, append([]any{strings.Join(w.steps[max(0, len(w.steps)-12):], "\n  ")}, args...)...)
@@ -144,7 +145,7 @@ func (w *walk) says(format string, args ...any) {
 	w.steps = append(w.steps, fmt.Sprintf(format, args...))
 }
 
-// do takes a step on both.
+// do takes a step on the machine and on the mirror.
 func (w *walk) do(f func(Mirror)) {
 	f(w.m)
 	if w.mirror != nil {
@@ -152,7 +153,7 @@ func (w *walk) do(f func(Mirror)) {
 	}
 }
 
-// try is do for what may be refused, and must be by both.
+// try is do for a step that may be refused. Both must give the same error.
 func (w *walk) try(f func(Mirror) error) error {
 	w.Helper()
 	err := f(w.m)
@@ -188,7 +189,7 @@ func (w *walk) write() {
 	w.do(func(m Mirror) { m.Write(at, texts) })
 }
 
-// text is a record: its name, and what a filter may ask for.
+// text returns a record's data: its name, and a value to filter by.
 func (w *walk) text() string {
 	w.written++
 	return fmt.Sprintf(`["%d","%s"]`, w.written, []string{"odd", "even"}[w.r.IntN(2)])
@@ -210,7 +211,7 @@ func (w *walk) enable() {
 	w.do(func(m Mirror) { m.Enable(w.grant) })
 }
 
-// consent is given more widely, or taken away and given again.
+// consent widens the grant, or withdraws it and gives it again.
 func (w *walk) consent() {
 	before := w.grant
 	switch w.r.IntN(12) {
@@ -232,7 +233,7 @@ func (w *walk) consent() {
 	}
 	if w.grant.Since.Equal(before.Since) && w.m.b.Enabled && w.both == (len(before.Bundle.Properties) == 2) &&
 		w.strict == (before.Bundle.Properties["a"].Endpoints[0].Filters != nil) {
-		return // to agree to the same changes nothing
+		return // agreeing to the same terms changes nothing
 	}
 	w.enable()
 }
@@ -266,7 +267,7 @@ func (w *walk) claim() {
 	}
 }
 
-// comparable is a plan without what a store says in its own words.
+// comparable returns a plan without the ids that a store chooses.
 func comparable(p plan.Plan) plan.Plan {
 	p.Grant = access.Grant{Function: p.Grant.Function}
 	if p.Beyond != nil {
@@ -296,7 +297,7 @@ func (w *walk) settle() {
 	case 1:
 		err = w.try(func(m Mirror) error { return m.Cancel(p.Run) })
 	case 2:
-		w.move(2 * lease) // it lapses, and its worker comes back too late, or just in time
+		w.move(2 * lease) // the lease lapses, and its worker comes back too late or just in time
 		w.claimed = &p
 		return
 	case 3:
@@ -313,7 +314,7 @@ func (w *walk) settle() {
 	}
 }
 
-// end is told of each run that ends.
+// end receives each run that ends.
 func (w *walk) end(e backlog.End) {
 	w.edges[Edge{"planned", string(e.State)}] = true
 	w.says("run over (%d,%d] range %d: %s %v", e.Plan.After, e.Plan.Upto, e.Plan.Range, e.State, e.Fault)
@@ -354,7 +355,7 @@ func (w *walk) steer() {
 	}
 }
 
-// positions say where each record waits, if it does.
+// positions returns, for each record, where it waits.
 func (w *walk) positions() []Where {
 	all := make([]Where, len(w.m.records))
 	for i := range all {
@@ -406,7 +407,7 @@ func (w *walk) positions() []Where {
 	return all
 }
 
-// check holds the state to the promises, and to the mirror's.
+// check compares the state with the promises and with the mirror.
 func (w *walk) check() {
 	w.Helper()
 	before, now := w.now, w.positions()
@@ -416,7 +417,7 @@ func (w *walk) check() {
 		w.fail("the front does not begin at the cursor\n%s", describe(b))
 	}
 	for i, r := range b.Ranges {
-		// Only a replay covers nothing: of a run that somebody asked for when nothing was new.
+		// Only a replay of a run that was requested when nothing was new covers no positions.
 		if r.After > r.Upto || r.After == r.Upto && r.Replaces.IsZero() || r.Upto > b.Cursor || i > 0 && b.Ranges[i-1].After > r.After || r.Parked && r.Fault == nil {
 			w.fail("a range is wrong\n%s", describe(b))
 		}
@@ -452,19 +453,19 @@ func (w *walk) check() {
 	}
 	for i, at := range now {
 		if w.where[i] == Gone && (at == Due || at == Parked) {
-			w.where[i] = Nowhere // somebody replayed it
+			w.where[i] = Nowhere // a person replayed it
 		}
 	}
 	w.mixed = false
 }
 
-// replayed says that a replay covers the record.
+// replayed reports whether a replay covers the record.
 func (w *walk) replayed(r hat.Record) bool {
 	return slices.ContainsFunc(w.m.b.Ranges, func(i backlog.Item) bool { return !i.Replaces.IsZero() && r.Seq > i.After && r.Seq <= i.Upto })
 }
 
-// same compares the machine with its mirror. How long a pause is is the store's own dice: the machine takes its word, if it
-// is as near as dice may be.
+// same compares the machine with its mirror. The store draws the length of a pause at random; the machine
+// takes it over if it is within the allowed bounds.
 func (w *walk) same(b, real backlog.Backlog) {
 	w.Helper()
 	b.Grant, real.Grant, b.Lease, real.Lease, b.Epoch, real.Epoch, b.GrantID, real.GrantID = access.Grant{}, access.Grant{}, nil, nil, 0, 0, 0, 0
@@ -527,7 +528,7 @@ func dump(b backlog.Backlog) (text string) {
 	return text + fmt.Sprintf("%+v %v", b.Ranges, b.LastExecution)
 }
 
-// finish lets everything work at last: then nothing waits, and each record that is granted was given once.
+// finish lets all work succeed in the end. Then nothing waits, and each granted record was given once.
 func (w *walk) finish() {
 	if !w.m.b.Enabled {
 		w.enable()
@@ -540,7 +541,7 @@ func (w *walk) finish() {
 		w.do(func(m Mirror) { m.ReplayFailed() })
 		w.now = w.positions()
 		w.move(24 * time.Hour)
-		cause := []plan.Cause{plan.ByData, plan.ByRequest}[n%2] // what waits for a request is asked for
+		cause := []plan.Cause{plan.ByData, plan.ByRequest}[n%2] // work that waits for a request gets one
 		id := hat.NewRunID()
 		var p plan.Plan
 		err := w.try(func(m Mirror) (err error) {
@@ -548,7 +549,7 @@ func (w *walk) finish() {
 			return err
 		})
 		if errors.Is(err, backlog.ErrNothingDue) || errors.Is(err, backlog.ErrBusy) {
-			continue // a lease of before the clock was set back ends at last
+			continue // a lease from before the clock was set back lapses in the end
 		}
 		if err == nil {
 			w.check()

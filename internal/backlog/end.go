@@ -9,8 +9,8 @@ import (
 	"she/internal/plan"
 )
 
-// EndState is how a run with this fault ends: refused if the function answered and the answer would not do, or the
-// grant would not; failed otherwise.
+// EndState returns the state in which a run with this fault ends: refused if the function answered but the
+// answer or the grant was not acceptable, otherwise failed.
 func EndState(f *hat.Fault) State {
 	if f.Who == hat.Owner {
 		return Refused
@@ -21,15 +21,16 @@ func EndState(f *hat.Fault) State {
 	return Failed
 }
 
-// answerCodes are the first words of the codes that package contract and the engine give to answers.
+// answerCodes are the first words of the codes that package contract and the engine give to faulty answers.
 var answerCodes = []string{"Answer", "Bundle", "Configuration", "Response"}
 
-// Commit ends the run in flight with its work done: the cursor moves to where it went, or its range goes. ran is the plan as
-// it ran: with a lower Upto than it was claimed with, the rest waits on. ErrStale: its range is gone.
+// Commit ends the run in flight with its work done: the cursor moves to the plan's end, or the range is
+// removed. ran is the plan as it ran. If its Upto is lower than at the claim, the rest stays pending.
+// ErrStale: the range is gone.
 func (b Backlog) Commit(ran plan.Plan, now time.Time) (Step, error) {
 	b, end := b.ended(ran, Committed, nil)
 	if ran.Range != 0 {
-		// The time of the last execution stays: it says since when there is anything new.
+		// LastExecution stays as it is: it is about the front, not about ranges.
 		r := b.numbered(ran.Range)
 		switch {
 		case r == nil:
@@ -43,7 +44,7 @@ func (b Backlog) Commit(ran plan.Plan, now time.Time) (Step, error) {
 		return Step{Backlog: b, Ended: end}, nil
 	}
 	b.LastExecution = ran.Claimed
-	// What a run over the front covers of the ranges besides is done too.
+	// A run over the front also completes the ranges that it covers.
 	b.dropRanges(func(r *Item) bool {
 		if !r.Replaces.IsZero() || ran.After > r.After || ran.Upto <= r.After {
 			return false
@@ -54,14 +55,14 @@ func (b Backlog) Commit(ran plan.Plan, now time.Time) (Step, error) {
 		}
 		return true
 	})
-	// What came during the run is new work, with no failures behind it.
+	// Data that came during the run is new work without failures.
 	s := b.leave(ran.Upto, now)
 	s.Ended = end
 	return s, nil
 }
 
-// Fail ends the run in flight and keeps its work for the next attempt, after a pause, or parks it. random in [0, 1) is for
-// the pause.
+// Fail ends the run in flight. It keeps the work for the next attempt after a pause, or parks it. random in
+// [0, 1) spreads the pause.
 func (b Backlog) Fail(ran plan.Plan, f *hat.Fault, now time.Time, random float64) Step {
 	planned := b.Lease.Plan
 	b, end := b.ended(ran, EndState(f), f)
@@ -73,11 +74,11 @@ func (b Backlog) Fail(ran plan.Plan, f *hat.Fault, now time.Time, random float64
 func (b Backlog) failed(planned, ran plan.Plan, f *hat.Fault, now time.Time, random float64) Step {
 	i := b.item(ran)
 	if i == nil {
-		return Step{Backlog: b} // somebody asked, and there was nothing new
+		return Step{Backlog: b} // a request that found nothing new
 	}
 	i.Run = ran.Run
 	if ran.Most > 0 && (planned.Most == 0 || ran.Most < planned.Most) {
-		// Fewer records at a time are something else: the attempt does not count.
+		// The next attempt has fewer records, so this one does not count.
 		i.Most, i.Fault, i.NotBefore = ran.Most, f, now
 		return b.keep(i, ran, now)
 	}
@@ -85,12 +86,12 @@ func (b Backlog) failed(planned, ran plan.Plan, f *hat.Fault, now time.Time, ran
 	pause, park := plan.Retry(f, tries, random)
 	i.Attempt, i.Outages, i.Fault = tries.Failed, tries.Outages, f
 	onlyAsked := b.Grant.Trigger.Kind == hat.Manual || i.NotBefore.IsZero()
-	// Where nothing of the front was tried, its own turn comes first.
+	// If the run covered nothing of the front, the front keeps its own attempts and pause.
 	tried := ran.Range != 0 || ran.Upto > b.Cursor
 	i.Parked = park && tried && (!onlyAsked || plan.Oversize(f))
 	switch {
 	case f.Code == CodeInterrupted && !park && !i.NotBefore.IsZero():
-		i.NotBefore = now // it did not fail: the server was gone
+		i.NotBefore = now // it is no failure: the server stopped
 	case onlyAsked:
 		i.NotBefore = time.Time{}
 	default:
@@ -102,8 +103,8 @@ func (b Backlog) failed(planned, ran plan.Plan, f *hat.Fault, now time.Time, ran
 	return b.keep(i, ran, now)
 }
 
-// keep lets a front that is parked make way for what is newer, as far as it has failed from its first attempt on, unless
-// the function wants its data in order.
+// keep parks a failed front as a range, as far as it has failed since its first attempt, so that newer data
+// can run. If the function is inOrder, the front itself stays parked.
 func (b Backlog) keep(i *Item, told plan.Plan, now time.Time) Step {
 	if i == b.Front && i.Parked && !b.Grant.InOrder && i.Tried > b.Cursor {
 		upto := i.Tried
@@ -113,7 +114,7 @@ func (b Backlog) keep(i *Item, told plan.Plan, now time.Time) Step {
 	return Step{Backlog: b}
 }
 
-// Cancel ends the run in flight, because somebody said so, and keeps its work parked.
+// Cancel ends the run in flight at a person's request and parks its work.
 func (b Backlog) Cancel(f *hat.Fault, now time.Time) Step {
 	p := b.Lease.Plan
 	b, end := b.ended(p, Refused, f)
@@ -123,7 +124,7 @@ func (b Backlog) Cancel(f *hat.Fault, now time.Time) Step {
 			i.Tried = p.Upto
 		}
 		i.Attempt, i.Fault, i.Run = p.Attempt, f, p.Run
-		i.Parked = !i.NotBefore.IsZero() // else only a person starts it anyway
+		i.Parked = !i.NotBefore.IsZero() // work of a manual function waits for a request anyway
 		s = b.keep(i, p, now)
 	}
 	s.Ended = end

@@ -8,9 +8,10 @@ import (
 	"she/internal/plan"
 )
 
-// left are the items that still hold work of a run that did not commit: the front, if the run was over the front and the
-// cursor has not passed it; ranges. ErrNothingDue: none. A chain that was stopped before it began, attempt 0, never had
-// any; ErrBusy: a run over one of them is in flight.
+// left returns the items that still hold work of a run that did not commit: the front, if the run was over
+// the front and the cursor has not passed it, and ranges. It returns ErrNothingDue if there are none, and
+// ErrBusy if a run over one of them is in flight. A run with attempt 0 was stopped by its chain before it
+// began, and never had work.
 func (b *Backlog) left(p plan.Plan) (all []*Item, err error) {
 	if b.running(p.Run) {
 		return nil, ErrBusy
@@ -38,7 +39,7 @@ func (b *Backlog) left(p plan.Plan) (all []*Item, err error) {
 	return all, nil
 }
 
-// Replay makes what is left of the work of a run that did not commit due now; failures of before count no more. ErrBusy,
+// Replay makes the remaining work of a run that did not commit due now, with no failures counted.
 // ErrNothingDue: another run has done the work, or there was none.
 func (b Backlog) Replay(p plan.Plan, now time.Time) (Backlog, error) {
 	c := b.copied()
@@ -52,7 +53,7 @@ func (b Backlog) Replay(p plan.Plan, now time.Time) (Backlog, error) {
 	return c, nil
 }
 
-// Repeating says that a replay of that committed run waits, or what is left of one.
+// Repeating reports whether a replay of that committed run is pending, at least in part.
 func (b Backlog) Repeating(run hat.RunID) bool { return b.repeat(run) != nil }
 
 func (b *Backlog) repeat(run hat.RunID) *Item {
@@ -64,8 +65,8 @@ func (b *Backlog) repeat(run hat.RunID) *Item {
 	return nil
 }
 
-// Repeat makes what a committed run covered due once more, as a range whose result takes the place of its output; or, if
-// that waits already, makes it due now. grant is the one that the run had. ErrBusy.
+// Repeat replays a committed run: its positions become a range that is due, and the result replaces the run's
+// output. If that range is pending already, it becomes due now. grant is the grant that the run had.
 func (b Backlog) Repeat(p plan.Plan, grant access.GrantID, now time.Time) (Backlog, error) {
 	c := b.copied()
 	if r := c.repeat(p.Run); r != nil {
@@ -77,7 +78,7 @@ func (b Backlog) Repeat(p plan.Plan, grant access.GrantID, now time.Time) (Backl
 	}
 	part := p.Part
 	if !sameRecords(b.Grant, p.Grant) {
-		// What was granted since has been covered on its own.
+		// Records that were granted after the run have ranges or runs of their own.
 		part = part.Granted(grant, p.Grant, b.Grant)
 	}
 	c.addRange(Item{
@@ -87,7 +88,7 @@ func (b Backlog) Repeat(p plan.Plan, grant access.GrantID, now time.Time) (Backl
 	return c, nil
 }
 
-// ReplayFailed makes all work that has failed, and that no run is over, due now, and says how many items that is.
+// ReplayFailed makes all failed work due that no run covers, and returns the number of items.
 func (b Backlog) ReplayFailed(now time.Time) (Backlog, int) {
 	b = b.copied()
 	due := 0
@@ -104,7 +105,7 @@ func (b Backlog) ReplayFailed(now time.Time) (Backlog, int) {
 	return b, due
 }
 
-// Skip gives up what is left of the work of a run that did not commit. ErrBusy, ErrNothingDue.
+// Skip gives up the remaining work of a run that did not commit. ErrBusy, ErrNothingDue: as for Replay.
 func (b Backlog) Skip(p plan.Plan, now time.Time) (Step, error) {
 	b = b.copied()
 	all, err := b.left(p)
