@@ -17,21 +17,22 @@ import (
 	"she/internal/vault"
 	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
+	"she/internal/vault/vaulttest"
 )
 
 // A grant that drops equal results is stored as grants were before there was a choice.
 func TestStoredGrantsOfBeforeDropEqualResults(t *testing.T) {
 	g := access.Grant{
-		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")),
-		Output: note(t, `1`).Endpoint, Trigger: hat.Trigger{Kind: hat.Manual},
+		Function: vaulttest.Parsed(hat.ParseFunctionID("f")), Version: vaulttest.Parsed(hat.ParseVersion("1.0.0")),
+		Output: vaulttest.Note(t, `1`).Endpoint, Trigger: hat.Trigger{Kind: hat.Manual},
 	}
 	before := g
-	text := must2(ledger.EncodeGrant(g))
+	text := vaulttest.Parsed(ledger.EncodeGrant(g))
 	if strings.Contains(text, "equal") {
 		t.Errorf("stored as %s", text)
 	}
 	g.Equal = hat.KeepEqual
-	kept := must2(ledger.EncodeGrant(g))
+	kept := vaulttest.Parsed(ledger.EncodeGrant(g))
 	if !strings.Contains(kept, `"equal":"keep"`) || ledger.SameGrant(g, before) {
 		t.Errorf("stored as %s", kept)
 	}
@@ -41,7 +42,7 @@ func TestStoredGrantsOfBeforeDropEqualResults(t *testing.T) {
 // answers how many rows have the run in it.
 func checkIdentities(t testing.TB, v vault.Vault) (withRun int) {
 	t.Helper()
-	must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
+	vaulttest.Must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
 		return conn.Each(t.Context(), "SELECT run, digest, data FROM records", nil, func(scan func(...any) error) error {
 			var run, digest []byte
 			var data string
@@ -67,24 +68,24 @@ func checkIdentities(t testing.TB, v vault.Vault) (withRun int) {
 // that ask for it use its index.
 func TestColumnDigestSaysWhatARecordIsTheSameAs(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
-	in := note(t, `1`).Endpoint
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
+	in := vaulttest.Note(t, `1`).Endpoint
 	g := access.Grant{
-		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Digest: "sha256:00",
+		Function: vaulttest.Parsed(hat.ParseFunctionID("f")), Version: vaulttest.Parsed(hat.ParseVersion("1.0.0")), Digest: "sha256:00",
 		Bundle: bundle.Bundle{Name: "f", Properties: map[string]bundle.PropertyQuery{
 			"in": {Endpoints: []bundle.EndpointQuery{{Endpoint: in}}},
 		}},
-		Output: must2(hat.ParseEndpoint("she/f")), Trigger: hat.Trigger{Kind: hat.Individual}, Equal: hat.KeepEqual,
+		Output: vaulttest.Parsed(hat.ParseEndpoint("she/f")), Trigger: hat.Trigger{Kind: hat.Individual}, Equal: hat.KeepEqual,
 	}
-	must2(v.Enable(t.Context(), alice, g))
+	vaulttest.Parsed(v.Enable(t.Context(), alice, g))
 	run := func() plan.Plan {
 		t.Helper()
-		p := must2(v.Claim(t.Context(), vault.Claim{
+		p := vaulttest.Parsed(v.Claim(t.Context(), vault.Claim{
 			Function: g.Function, Run: hat.NewRunID(), Cause: plan.ByData, Now: time.Now(), Expires: time.Now().Add(time.Minute),
 		}))
-		same := hat.Draft{Endpoint: g.Output, Data: dataOf(t, `"same"`)}
-		must2(v.Commit(t.Context(), p, vault.Output{Responses: []contract.Response{{Drafts: []hat.Draft{same, same}}}}))
+		same := hat.Draft{Endpoint: g.Output, Data: vaulttest.Data(t, `"same"`)}
+		vaulttest.Parsed(v.Commit(t.Context(), p, vault.Output{Responses: []contract.Response{{Drafts: []hat.Draft{same, same}}}}))
 		return p
 	}
 	expect := func(what string, withRun int) {
@@ -95,22 +96,22 @@ func TestColumnDigestSaysWhatARecordIsTheSameAs(t *testing.T) {
 	}
 	var runs []plan.Plan
 	for i := range 3 {
-		must2(v.Append(t.Context(), alice, []hat.Draft{note(t, fmt.Sprint(i))}, false))
+		vaulttest.Parsed(v.Append(t.Context(), alice, []hat.Draft{vaulttest.Note(t, fmt.Sprint(i))}, false))
 		runs = append(runs, run())
 	}
 	expect("three runs", 2)
 	for range 2 {
-		must(t, 0, v.Replay(t.Context(), alice, runs[1].Run))
+		vaulttest.Must(t, 0, v.Replay(t.Context(), alice, runs[1].Run))
 		run()
 	}
 	expect("replayed twice", 2)
 	g.Equal = hat.DropEqual
-	must2(v.Enable(t.Context(), alice, g))
-	must(t, 0, v.Replay(t.Context(), alice, runs[1].Run))
+	vaulttest.Parsed(v.Enable(t.Context(), alice, g))
+	vaulttest.Must(t, 0, v.Replay(t.Context(), alice, runs[1].Run))
 	run()
 	expect("replayed under drop", 1)
 
-	must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
+	vaulttest.Must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
 		for query, arguments := range map[string]int{ledger.InsertResult: 12, ledger.TakeOver: 7} {
 			asked := 0
 			err := conn.Each(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, arguments), func(scan func(...any) error) error {

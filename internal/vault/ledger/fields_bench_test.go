@@ -15,6 +15,7 @@ import (
 	"she/internal/vault"
 	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
+	"she/internal/vault/vaulttest"
 )
 
 const million = 1_000_000
@@ -23,8 +24,8 @@ const million = 1_000_000
 // are about, in the order they come; mixed is a number in no order at all.
 func BenchmarkMillion(b *testing.B) {
 	s := newStore(b, b.TempDir(), sqlite.Options{})
-	c := create(b, s, "alice")
-	opened, _ := openVault(b, s, "alice")
+	c := vaulttest.Create(b, s, "alice")
+	opened, _ := vaulttest.Open(b, s, "alice")
 	v := opened.(*ledger.Vault)
 	fill(b, v, c, 0, million)
 	ask := func(name string) {
@@ -43,7 +44,7 @@ func BenchmarkMillion(b *testing.B) {
 			if len(q.property.Endpoints) == 0 {
 				q.property.Endpoints = []bundle.EndpointQuery{{}}
 			}
-			q.property.Endpoints[0].Endpoint = placeOf(b, "rumpel/notes")
+			q.property.Endpoints[0].Endpoint = vaulttest.Endpoint(b, "rumpel/notes")
 			limit := 100
 			q.property.Limit = &limit
 			b.Run(name+"/"+q.name, func(b *testing.B) { askOften(b, v, c, q.property) })
@@ -64,10 +65,10 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("build", func(b *testing.B) {
 		var waits []time.Duration
 		for b.Loop() {
-			sortBy(b, v, c, "b", "at", "mixed")
+			vaulttest.SortBy(b, v, c, "b", "at", "mixed")
 			for more := true; more; number++ {
 				began := time.Now()
-				if _, err := v.Append(b.Context(), c, []hat.Draft{note(b, fmt.Sprintf(`{"during":%d}`, number))}, false); err != nil {
+				if _, err := v.Append(b.Context(), c, []hat.Draft{vaulttest.Note(b, fmt.Sprintf(`{"during":%d}`, number))}, false); err != nil {
 					b.Fatal(err)
 				}
 				waits = append(waits, time.Since(began))
@@ -82,11 +83,11 @@ func BenchmarkMillion(b *testing.B) {
 		b.ReportMetric(float64(waits[len(waits)/2].Microseconds())/1000, "wait-p50-ms")
 		b.ReportMetric(float64(waits[len(waits)-1].Microseconds())/1000, "wait-max-ms")
 		began := time.Now()
-		sortBy(b, v, c, "b")
+		vaulttest.SortBy(b, v, c, "b")
 		settle(b, v)
 		b.ReportMetric(time.Since(began).Seconds(), "drop-s")
 	})
-	sortBy(b, v, c, "b", "at", "mixed")
+	vaulttest.SortBy(b, v, c, "b", "at", "mixed")
 	settle(b, v)
 	ask("with")
 	b.Run("with/append=1000", fillOn)
@@ -100,9 +101,9 @@ func fill(b *testing.B, v vault.Vault, c access.Caller, from, count int) {
 	drafts := make([]hat.Draft, 0, batch)
 	for i := from; i < from+count; i++ {
 		at := start.Add(time.Duration(i) * time.Minute).Format(time.RFC3339)
-		drafts = append(drafts, note(b, fmt.Sprintf(`{"at":"%s","mixed":%d,"x":"%s"}`, at, i*7_368_787%million, x)))
+		drafts = append(drafts, vaulttest.Note(b, fmt.Sprintf(`{"at":"%s","mixed":%d,"x":"%s"}`, at, i*7_368_787%million, x)))
 		if len(drafts) == batch {
-			appendAll(b, v, c, drafts)
+			vaulttest.Append(b, v, c, drafts)
 			drafts = drafts[:0]
 		}
 	}

@@ -46,45 +46,14 @@ func busy(v *ledger.Vault) (busy bool, err error) {
 	return busy, err
 }
 
-func put(t testing.TB, v vault.Vault, c access.Caller, k vault.DocumentKind, id string, body []byte) {
-	t.Helper()
-	err := v.EditDocuments(context.Background(), c, func(e vault.Edit) error { return e.Put(k, id, body) })
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// sortBy stores a bundle that sorts by the paths at rumpel/notes.
-func sortBy(t testing.TB, v vault.Vault, c access.Caller, id string, paths ...string) {
-	t.Helper()
-	put(t, v, c, vault.Bundles, id, bundle.MarshalProperties(vaulttest.AskingFor([]hat.Endpoint{placeOf(t, "rumpel/notes")}, paths...)))
-}
-
-func appendAll(t testing.TB, v vault.Vault, c access.Caller, drafts []hat.Draft) {
-	t.Helper()
-	if _, err := v.Append(context.Background(), c, drafts, false); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // texts are the rows of a query of one column.
 func texts(t testing.TB, v *ledger.Vault, query string) (all []string) {
 	t.Helper()
 	err := v.Rows().Read(context.Background(), func(c ledger.Reader) (err error) {
-		all, err = column[string](c, query)
+		all, err = vaulttest.Column[string](c, query)
 		return err
 	})
-	return must(t, all, err)
-}
-
-func column[T any](c ledger.Reader, query string, args ...any) (all []T, err error) {
-	err = c.Each(context.Background(), query, args, func(scan func(...any) error) error {
-		var one T
-		err := scan(&one)
-		all = append(all, one)
-		return err
-	})
-	return all, err
+	return vaulttest.Must(t, all, err)
 }
 
 // paths are the fields that have an index, as "endpoint path".
@@ -104,7 +73,7 @@ func checkIndex(t testing.TB, v *ledger.Vault) {
 
 func compareIndex(t testing.TB, c ledger.Reader) error {
 	t.Helper()
-	stored, err := column[string](c, "SELECT field || ' ' || born || ' ' || hex(key) FROM field_keys")
+	stored, err := vaulttest.Column[string](c, "SELECT field || ' ' || born || ' ' || hex(key) FROM field_keys")
 	if err != nil {
 		return err
 	}
@@ -112,7 +81,7 @@ func compareIndex(t testing.TB, c ledger.Reader) error {
 	for _, row := range stored {
 		rows[row] = true
 	}
-	fields, err := column[string](c, "SELECT n||' '||endpoint||' '||built||' '||behind||' '||gone||' '||cut||' '||path FROM fields")
+	fields, err := vaulttest.Column[string](c, "SELECT n||' '||endpoint||' '||built||' '||behind||' '||gone||' '||cut||' '||path FROM fields")
 	if err != nil {
 		return err
 	}
@@ -157,31 +126,31 @@ func wayOf(t testing.TB, v *ledger.Vault, c access.Caller, want bundle.Want) str
 	t.Helper()
 	how := ""
 	err := v.Read(context.Background(), c, func(src bundle.Source, _ hat.Seq) (err error) {
-		how, err = ledger.WayOf(context.Background(), src, placeOf(t, "rumpel/notes"), want)
+		how, err = ledger.WayOf(context.Background(), src, vaulttest.Endpoint(t, "rumpel/notes"), want)
 		return err
 	})
-	return must(t, how, err)
+	return vaulttest.Must(t, how, err)
 }
 
 func between(t testing.TB, field, lower, upper string) bundle.Filter {
 	t.Helper()
-	return bundle.Filter{Field: field, Operator: bundle.Operator{Kind: bundle.Between, Lower: dataOf(t, lower), Upper: dataOf(t, upper)}}
+	return bundle.Filter{Field: field, Operator: bundle.Operator{Kind: bundle.Between, Lower: vaulttest.Data(t, lower), Upper: vaulttest.Data(t, upper)}}
 }
 
 func TestHowAScanIsRead(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
-	sortBy(t, v, alice, "b", "n", "most", "long")
+	vaulttest.SortBy(t, v, alice, "b", "n", "most", "long")
 	var drafts []hat.Draft
 	for i := range 300 {
-		drafts = append(drafts, note(t, fmt.Sprintf(`{"n":%d,"most":%t,"x":%d}`, i, i >= 100, i)))
+		drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"n":%d,"most":%t,"x":%d}`, i, i >= 100, i)))
 	}
 	for i := range 5 {
-		drafts = append(drafts, note(t, fmt.Sprintf(`{"long":"%s%d"}`, strings.Repeat("x", ledger.MaxKey), i)))
+		drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"long":"%s%d"}`, strings.Repeat("x", ledger.MaxKey), i)))
 	}
-	appendAll(t, v, alice, drafts)
+	vaulttest.Append(t, v, alice, drafts)
 	settle(t, v)
 	checkIndex(t, v)
 
@@ -205,9 +174,9 @@ func TestHowAScanIsRead(t *testing.T) {
 	down := func(field string) *bundle.Order { return &bundle.Order{Field: field, Descending: true} }
 	filters := func(all ...bundle.Filter) []bundle.Filter { return all }
 	few, most := between(t, "n", "100", "120"), between(t, "most", "true", "true")
-	one := bundle.Filter{Field: "n", Operator: bundle.Operator{Kind: bundle.In, Value: dataOf(t, "77")}}
-	element := bundle.Filter{Field: "n", Operator: bundle.Operator{Kind: bundle.Contains, Value: dataOf(t, "77")}}
-	object := bundle.Filter{Field: "n", Operator: bundle.Operator{Kind: bundle.Contains, Value: dataOf(t, `{"n":77}`)}}
+	one := bundle.Filter{Field: "n", Operator: bundle.Operator{Kind: bundle.In, Value: vaulttest.Data(t, "77")}}
+	element := bundle.Filter{Field: "n", Operator: bundle.Operator{Kind: bundle.Contains, Value: vaulttest.Data(t, "77")}}
+	object := bundle.Filter{Field: "n", Operator: bundle.Operator{Kind: bundle.Contains, Value: vaulttest.Data(t, `{"n":77}`)}}
 	part := between(t, "n", "100", "120")
 	part.Transformation = bundle.Transformation{Kind: bundle.TimestampExtract, Part: "hour"}
 	for _, c := range []struct {
@@ -247,8 +216,8 @@ func TestHowAScanIsRead(t *testing.T) {
 // What the index adds reads and writes through its keys: never over a whole table, never through a sort of records.
 func TestFieldsAreReadThroughTheirKeys(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
 	for _, descending := range []bool{false, true} {
 		for _, want := range []bundle.Want{{}, {After: 1}, {After: 1, Upto: 9}} {
@@ -293,17 +262,17 @@ func goesThrough(t *testing.T, v *ledger.Vault, q string, args []any, uses ...st
 func TestAnIndexIsBuiltWhileRecordsChange(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
-	places := []hat.Endpoint{placeOf(t, "rumpel/notes"), placeOf(t, "rumpel/other")}
+	places := []hat.Endpoint{vaulttest.Endpoint(t, "rumpel/notes"), vaulttest.Endpoint(t, "rumpel/other")}
 	number := 0
 	for range 5 {
 		number = vaulttest.ChangeAtRandom(t, v, alice, places, random, number)
 	}
 	for round := range 6 {
 		asked := vaulttest.RandomPaths[:1+random.IntN(len(vaulttest.RandomPaths))]
-		put(t, v, alice, vault.Bundles, "b", bundle.MarshalProperties(vaulttest.AskingFor(places, asked...)))
+		vaulttest.Put(t, v, alice, vault.Bundles, "b", bundle.MarshalProperties(vaulttest.AskingFor(places, asked...)))
 		for range round {
 			number = vaulttest.ChangeAtRandom(t, v, alice, places, random, number)
 			checkIndex(t, v)
@@ -337,14 +306,14 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 				}
 				return errors.New("the disk has gone away")
 			}})
-			alice := create(t, s, "alice")
-			opened, release := openVault(t, s, "alice")
+			alice := vaulttest.Create(t, s, "alice")
+			opened, release := vaulttest.Open(t, s, "alice")
 			var drafts []hat.Draft
 			for i := range 400 {
-				drafts = append(drafts, note(t, fmt.Sprintf(`{"n":%d}`, (i*7919)%400)))
+				drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"n":%d}`, (i*7919)%400)))
 			}
-			appendAll(t, opened, alice, drafts)
-			sortBy(t, opened, alice, "b", "n")
+			vaulttest.Append(t, opened, alice, drafts)
+			vaulttest.SortBy(t, opened, alice, "b", "n")
 			failures := 0
 			for more := true; more; {
 				v := opened.(*ledger.Vault)
@@ -362,7 +331,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 						runtime.Gosched()
 					}
 					release()
-					opened, release = openVault(t, s, "alice")
+					opened, release = vaulttest.Open(t, s, "alice")
 					err := opened.(*ledger.Vault).Rows().Read(t.Context(), func(c ledger.Reader) error { return compareIndex(t, c) })
 					if err != nil && !errors.Is(err, vault.ErrClosed) { // the next piece may have failed already
 						t.Error(err)
@@ -386,10 +355,10 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 // Equal values are turned round, few of them in memory, many of them by reading again.
 func TestManyEqualValuesInDescendingOrder(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
-	sortBy(t, v, alice, "b", "n")
+	vaulttest.SortBy(t, v, alice, "b", "n")
 	var drafts []hat.Draft
 	number := 0
 	for _, c := range []struct {
@@ -402,12 +371,12 @@ func TestManyEqualValuesInDescendingOrder(t *testing.T) {
 			if c.value != "" {
 				value = `"n":` + c.value + ","
 			}
-			drafts = append(drafts, note(t, fmt.Sprintf(`{%s"number":%d,"x":"%s"}`, value, number, strings.Repeat("x", c.size))))
+			drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{%s"number":%d,"x":"%s"}`, value, number, strings.Repeat("x", c.size))))
 			number++
 		}
 	}
 	rand.New(rand.NewPCG(3, 4)).Shuffle(len(drafts), func(i, j int) { drafts[i], drafts[j] = drafts[j], drafts[i] })
-	appendAll(t, v, alice, drafts)
+	vaulttest.Append(t, v, alice, drafts)
 	for _, descending := range []bool{false, true} {
 		order := bundle.Order{Field: "n", Descending: descending}
 		var last hat.Record
@@ -452,8 +421,8 @@ func inOrder(a, b hat.Record, o bundle.Order) bool {
 
 func TestWhoAsksForFields(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
 	has := func(want ...string) {
 		t.Helper()
@@ -461,18 +430,18 @@ func TestWhoAsksForFields(t *testing.T) {
 			t.Errorf("%q have an index, want %q", got, want)
 		}
 	}
-	appendAll(t, v, alice, []hat.Draft{note(t, `{"a":1}`), note(t, `{"a":2}`)})
+	vaulttest.Append(t, v, alice, []hat.Draft{vaulttest.Note(t, `{"a":1}`), vaulttest.Note(t, `{"a":2}`)})
 	has()
-	sortBy(t, v, alice, "one", "a", "b")
-	sortBy(t, v, alice, "two", "b")
+	vaulttest.SortBy(t, v, alice, "one", "a", "b")
+	vaulttest.SortBy(t, v, alice, "two", "b")
 	has("rumpel/notes a", "rumpel/notes b")
-	sortBy(t, v, alice, "one", "c")
+	vaulttest.SortBy(t, v, alice, "one", "c")
 	has("rumpel/notes b", "rumpel/notes c")
-	sortBy(t, v, alice, "one", "a", "c")
+	vaulttest.SortBy(t, v, alice, "one", "a", "c")
 	settle(t, v)
 	checkIndex(t, v)
 
-	put(t, v, alice, vault.Combinators, "c", []byte(`[{"endpoint":"rumpel/notes","filters":[
+	vaulttest.Put(t, v, alice, vault.Combinators, "c", []byte(`[{"endpoint":"rumpel/notes","filters":[
 		{"field":"at","operator":{"operator":"between","lower":1,"upper":2}},
 		{"field":"object","operator":{"operator":"contains","value":{"a":1}}},
 		{"field":"hour","transformation":{"transformation":"datetimeExtract","part":"hour"},"operator":{"operator":"in","value":5}}],
@@ -480,8 +449,8 @@ func TestWhoAsksForFields(t *testing.T) {
 	has("rumpel/notes a", "rumpel/notes at", "rumpel/notes b", "rumpel/notes c")
 
 	g := access.Grant{
-		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Output: placeOf(t, "she/f"),
-		Bundle:  bundle.Bundle{Name: "f", Properties: vaulttest.AskingFor([]hat.Endpoint{placeOf(t, "rumpel/notes")}, "granted", "a")},
+		Function: vaulttest.Parsed(hat.ParseFunctionID("f")), Version: vaulttest.Parsed(hat.ParseVersion("1.0.0")), Output: vaulttest.Endpoint(t, "she/f"),
+		Bundle:  bundle.Bundle{Name: "f", Properties: vaulttest.AskingFor([]hat.Endpoint{vaulttest.Endpoint(t, "rumpel/notes")}, "granted", "a")},
 		Trigger: hat.Trigger{Kind: hat.Manual},
 	}
 	if _, err := v.Enable(t.Context(), alice, g); err != nil {
@@ -489,21 +458,21 @@ func TestWhoAsksForFields(t *testing.T) {
 	}
 	has("rumpel/notes a", "rumpel/notes at", "rumpel/notes b", "rumpel/notes c", "rumpel/notes granted")
 
-	terms := debit.Permissions{Period: must2(hat.ParsePeriod("P7D")), Bundle: bundle.Bundle{Name: "d", Properties: vaulttest.AskingFor([]hat.Endpoint{placeOf(t, "rumpel/shared")}, "x")}}
+	terms := debit.Permissions{Period: vaulttest.Parsed(hat.ParsePeriod("P7D")), Bundle: bundle.Bundle{Name: "d", Properties: vaulttest.AskingFor([]hat.Endpoint{vaulttest.Endpoint(t, "rumpel/shared")}, "x")}}
 	d := debit.Debit{Key: "d", Permissions: []debit.Permissions{terms}}
-	put(t, v, alice, vault.Debits, "d", must2(d.Store()))
+	vaulttest.Put(t, v, alice, vault.Debits, "d", vaulttest.Parsed(d.Store()))
 	has("rumpel/notes a", "rumpel/notes at", "rumpel/notes b", "rumpel/notes c", "rumpel/notes granted")
-	put(t, v, alice, vault.Debits, "d", must2(d.Accept().Store()))
+	vaulttest.Put(t, v, alice, vault.Debits, "d", vaulttest.Parsed(d.Accept().Store()))
 	has("rumpel/notes a", "rumpel/notes at", "rumpel/notes b", "rumpel/notes c", "rumpel/notes granted", "rumpel/shared x")
 
 	if _, err := v.Disable(t.Context(), alice, g.Function); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"one", "two"} {
-		put(t, v, alice, vault.Bundles, id, []byte(`{}`))
+		vaulttest.Put(t, v, alice, vault.Bundles, id, []byte(`{}`))
 	}
-	put(t, v, alice, vault.Combinators, "c", []byte(`no JSON`))
-	put(t, v, alice, vault.Debits, "d", []byte(`{}`))
+	vaulttest.Put(t, v, alice, vault.Combinators, "c", []byte(`no JSON`))
+	vaulttest.Put(t, v, alice, vault.Debits, "d", []byte(`{}`))
 	has()
 	settle(t, v)
 	for _, table := range []string{"fields", "field_keys", "field_uses", "undeclared"} {
@@ -515,27 +484,27 @@ func TestWhoAsksForFields(t *testing.T) {
 
 func TestFieldsAreBounded(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
 	var many []string
 	for i := range 2 * ledger.MaxFieldsAt {
 		many = append(many, fmt.Sprintf("p%02d", i))
 	}
-	sortBy(t, v, alice, "first", many[:ledger.MaxFieldsAt]...)
+	vaulttest.SortBy(t, v, alice, "first", many[:ledger.MaxFieldsAt]...)
 	before := paths(t, v)
-	sortBy(t, v, alice, "second", many...)
+	vaulttest.SortBy(t, v, alice, "second", many...)
 	if got := paths(t, v); len(got) != ledger.MaxFieldsAt || !slices.Equal(got, before) {
 		t.Errorf("%d fields at one endpoint: %q", len(got), got)
 	}
-	sortBy(t, v, alice, "first")
-	sortBy(t, v, alice, "second", many[ledger.MaxFieldsAt:]...)
+	vaulttest.SortBy(t, v, alice, "first")
+	vaulttest.SortBy(t, v, alice, "second", many[ledger.MaxFieldsAt:]...)
 	if got := paths(t, v); len(got) != ledger.MaxFieldsAt || slices.Contains(got, before[0]) {
 		t.Errorf("those that waited did not come: %q", got)
 	}
 	for i := range 2 * ledger.MaxFields / ledger.MaxFieldsAt {
-		put(t, v, alice, vault.Bundles, fmt.Sprint("at", i), bundle.MarshalProperties(vaulttest.AskingFor(
-			[]hat.Endpoint{placeOf(t, fmt.Sprintf("rumpel/e%d", i))}, many...)))
+		vaulttest.Put(t, v, alice, vault.Bundles, fmt.Sprint("at", i), bundle.MarshalProperties(vaulttest.AskingFor(
+			[]hat.Endpoint{vaulttest.Endpoint(t, fmt.Sprintf("rumpel/e%d", i))}, many...)))
 	}
 	if got := paths(t, v); len(got) != ledger.MaxFields {
 		t.Errorf("%d fields in one vault", len(got))
@@ -549,17 +518,17 @@ func TestErasedValuesAreGoneFromTheIndex(t *testing.T) {
 	const canary = "canary-5b2e"
 	dir := t.TempDir()
 	s := newStore(t, dir, sqlite.Options{})
-	alice := create(t, s, "alice")
-	opened, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, release := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
-	sortBy(t, v, alice, "b", "whole", "going")
+	vaulttest.SortBy(t, v, alice, "b", "whole", "going")
 	var drafts []hat.Draft
 	for i := range 500 {
-		drafts = append(drafts, note(t, fmt.Sprintf(`{"whole":"%s-%d","going":"%s","late":"%s","i":%d}`, canary, i%7, canary, canary, i)))
+		drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"whole":"%s-%d","going":"%s","late":"%s","i":%d}`, canary, i%7, canary, canary, i)))
 	}
-	appendAll(t, v, alice, drafts)
+	vaulttest.Append(t, v, alice, drafts)
 	settle(t, v)
-	sortBy(t, v, alice, "b", "whole", "late") // "going" goes, "late" is built
+	vaulttest.SortBy(t, v, alice, "b", "whole", "late") // "going" goes, "late" is built
 	if err := v.EraseEndpoint(t.Context(), alice, drafts[0].Endpoint); err != nil {
 		t.Fatal(err)
 	}
@@ -568,9 +537,9 @@ func TestErasedValuesAreGoneFromTheIndex(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	files := must2(filepath.Glob(filepath.Join(dir, "*")))
+	files := vaulttest.Parsed(filepath.Glob(filepath.Join(dir, "*")))
 	for _, path := range files {
-		if bytes.Contains(must2(os.ReadFile(path)), []byte(canary)) {
+		if bytes.Contains(vaulttest.Parsed(os.ReadFile(path)), []byte(canary)) {
 			t.Errorf("%s still holds it", filepath.Base(path))
 		}
 	}

@@ -8,15 +8,16 @@ import (
 	"she/internal/bundle"
 	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
+	"she/internal/vault/vaulttest"
 )
 
 // Reading must go through the indexes made for it: never over a whole table, never through a sort of whole records.
 func TestReadingUsesTheIndexes(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
-	e := note(t, `1`).Endpoint
+	e := vaulttest.Note(t, `1`).Endpoint
 	ctx := context.Background()
 	for _, c := range []struct {
 		says string

@@ -14,6 +14,7 @@ import (
 	"she/internal/vault/dialect"
 	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
+	"she/internal/vault/vaulttest"
 )
 
 // skewed fills the tables for 1,000 HATs, of which the first has nine tenths of the rows.
@@ -72,8 +73,8 @@ func TestTablesOnPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newStore(t, t.TempDir(), sqlite.Options{})
-	create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened.(*ledger.Vault)
 
 	columns := map[string]string{} // type, and whether it may be NULL, by table and column

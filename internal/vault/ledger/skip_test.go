@@ -17,10 +17,10 @@ import (
 // asked makes a vault that has an index of the field n of notes.
 func asked(t testing.TB, s *sqlite.Store) (*ledger.Vault, access.Caller) {
 	t.Helper()
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
-	place := note(t, `1`).Endpoint
-	must(t, 0, opened.EditDocuments(t.Context(), alice, func(e vault.Edit) error {
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
+	place := vaulttest.Note(t, `1`).Endpoint
+	vaulttest.Must(t, 0, opened.EditDocuments(t.Context(), alice, func(e vault.Edit) error {
 		return e.Put(vault.Bundles, "b", bundle.MarshalProperties(vaulttest.AskingFor([]hat.Endpoint{place}, "n")))
 	}))
 	settle(t, opened.(*ledger.Vault))
@@ -33,20 +33,20 @@ func TestWhatIsSkippedIsNotRead(t *testing.T) {
 	v, alice := asked(t, newStore(t, t.TempDir(), sqlite.Options{}))
 	var drafts []hat.Draft
 	for i := range records {
-		drafts = append(drafts, note(t, fmt.Sprintf(`{"n":%d,"i":%d}`, i/equal, i)))
+		drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"n":%d,"i":%d}`, i/equal, i)))
 		if i%(records/without) == 0 {
-			drafts = append(drafts, note(t, fmt.Sprintf(`{"i":%d}`, -i-1)))
+			drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"i":%d}`, -i-1)))
 		}
 	}
 	_, err := v.Append(t.Context(), alice, drafts, false)
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	for _, order := range []bundle.Order{{}, {Descending: true}, {Field: "n"}, {Field: "n", Descending: true}} {
 		for _, skip := range []int{0, 1, ledger.MinSkip, ledger.MinSkip + 1, 302, records - 1, records, records + 1, records + without, 10_000} {
-			must(t, 0, v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
+			vaulttest.Must(t, 0, v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
 				stream := src.Scan(t.Context(), drafts[0].Endpoint, bundle.Want{Order: &order, Skip: skip})
 				read := 0
 				for _, err := range stream.Records {
-					must(t, 0, err)
+					vaulttest.Must(t, 0, err)
 					read++
 				}
 				least := min(skip, records+without)
@@ -68,7 +68,7 @@ func TestWhatIsSkippedIsNotRead(t *testing.T) {
 	}
 	for _, want := range []bundle.Want{{After: 5}, {Upto: 500}} {
 		want.Skip, want.Order = 200, &bundle.Order{}
-		must(t, 0, v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
+		vaulttest.Must(t, 0, v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
 			if s := src.Scan(t.Context(), drafts[0].Endpoint, want); s.Skipped != 0 {
 				t.Errorf("%+v: %d left out, and nobody knows which count", want, s.Skipped)
 			}
@@ -83,19 +83,19 @@ func BenchmarkSkip(b *testing.B) {
 	for from := 0; from < records; from += 1000 {
 		var drafts []hat.Draft
 		for i := range 1000 {
-			drafts = append(drafts, note(b, fmt.Sprintf(`{"n":%d,"x":"%s"}`, from+i, strings.Repeat("x", 480))))
+			drafts = append(drafts, vaulttest.Note(b, fmt.Sprintf(`{"n":%d,"x":"%s"}`, from+i, strings.Repeat("x", 480))))
 		}
 		_, err := v.Append(b.Context(), alice, drafts, false)
-		must(b, 0, err)
+		vaulttest.Must(b, 0, err)
 	}
 	take := 100
 	for _, orderBy := range []string{"", "n"} {
 		b.Run(fmt.Sprintf("by=%s", orderBy), func(b *testing.B) {
 			for b.Loop() {
 				rows := 0
-				must(b, 0, v.Read(b.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
+				vaulttest.Must(b, 0, v.Read(b.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
 					_, err := bundle.Evaluate(b.Context(), bundle.PropertyQuery{
-						Endpoints: []bundle.EndpointQuery{{Endpoint: note(b, `1`).Endpoint}}, OrderBy: orderBy,
+						Endpoints: []bundle.EndpointQuery{{Endpoint: vaulttest.Note(b, `1`).Endpoint}}, OrderBy: orderBy,
 					}, src, bundle.Within{Page: bundle.Page{Skip: records / 2, Take: &take}}, func(bundle.Row) error { rows++; return nil })
 					return err
 				}))

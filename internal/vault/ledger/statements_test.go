@@ -190,7 +190,7 @@ func linesOf(text string) map[string]bool {
 // variants adds the statements that are put together from parts, in all ways there are: which of them the suite meets
 // depends on the progress of indexes and on chance.
 func (c *collector) variants() {
-	e := must2(hat.ParseEndpoint("rumpel/notes"))
+	e := vaulttest.Parsed(hat.ParseEndpoint("rumpel/notes"))
 	add := func(query string) { c.all[query] = true }
 	key := [2][]byte{ledger.FirstKey, ledger.BeyondKeys}
 	for _, order := range []*bundle.Order{nil, {}, {Descending: true}} {
@@ -211,29 +211,29 @@ func (c *collector) variants() {
 // rest does what the suite doesn't: it leaves large erasures, long pages and files of former versions to other tests.
 func (c *collector) rest(t *testing.T) {
 	v, owner := asked(t, newStore(t, t.TempDir(), sqlite.Options{AtPrepare: c.prepared}))
-	ctx, f := t.Context(), must2(hat.ParseFunctionID("f"))
+	ctx, f := t.Context(), vaulttest.Parsed(hat.ParseFunctionID("f"))
 	for _, f := range []hat.FunctionID{{}, f} {
 		for _, before := range []hat.RunID{{}, hat.NewRunID()} {
 			_, err := v.Runs(ctx, owner, f, before, 1)
-			must(t, 0, err)
+			vaulttest.Must(t, 0, err)
 			_, err = v.RunsPage(ctx, owner, f, before, 1)
-			must(t, 0, err)
+			vaulttest.Must(t, 0, err)
 		}
 	}
 	_, err := v.SupersededPage(ctx, owner, hat.NewRunID(), 0, 1)
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 
 	// Pages of what is sorted by a field.
 	var drafts []hat.Draft
 	for i := range 3 * ledger.MinSkip {
-		drafts = append(drafts, note(t, fmt.Sprintf(`{"n":%d}`, i)))
+		drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"n":%d}`, i)))
 	}
-	appendAll(t, v, owner, drafts)
+	vaulttest.Append(t, v, owner, drafts)
 	for _, order := range []bundle.Order{{}, {Field: "n"}, {Field: "n", Descending: true}} {
 		for _, skip := range []int{ledger.MinSkip, len(drafts)} {
-			must(t, 0, v.Read(ctx, owner, func(src bundle.Source, _ hat.Seq) error {
+			vaulttest.Must(t, 0, v.Read(ctx, owner, func(src bundle.Source, _ hat.Seq) error {
 				for _, err := range src.Scan(ctx, drafts[0].Endpoint, bundle.Want{Order: &order, Skip: skip}).Records {
-					must(t, 0, err)
+					vaulttest.Must(t, 0, err)
 				}
 				return nil
 			}))
@@ -243,10 +243,10 @@ func (c *collector) rest(t *testing.T) {
 	// Documents and data debits.
 	at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	d := debit.Debit{Key: "d", Created: at}.Propose(debit.Permissions{
-		Purpose: "p", Start: at, Period: must2(hat.ParsePeriod("P7D")), Bundle: bundle.Bundle{Name: "of-d"},
+		Purpose: "p", Start: at, Period: vaulttest.Parsed(hat.ParsePeriod("P7D")), Bundle: bundle.Bundle{Name: "of-d"},
 	}, at)
-	put(t, v, owner, vault.Debits, "d", must2(d.Store()))
-	must(t, 0, v.EditDocuments(ctx, owner, func(e vault.Edit) error {
+	vaulttest.Put(t, v, owner, vault.Debits, "d", vaulttest.Parsed(d.Store()))
+	vaulttest.Must(t, 0, v.EditDocuments(ctx, owner, func(e vault.Edit) error {
 		if _, _, err := e.DebitUse("x"); err != nil {
 			return err
 		}
@@ -256,10 +256,10 @@ func (c *collector) rest(t *testing.T) {
 		}
 		return err
 	}))
-	must(t, 0, v.EachDocument(ctx, owner, vault.Debits, func(vault.Document) error { return nil }))
+	vaulttest.Must(t, 0, v.EachDocument(ctx, owner, vault.Debits, func(vault.Document) error { return nil }))
 
 	// What a file of before there were indexes has.
-	must(t, 0, v.Rows().Write(ctx, "before", func(tx ledger.Tx) error {
+	vaulttest.Must(t, 0, v.Rows().Write(ctx, "before", func(tx ledger.Tx) error {
 		for _, kind := range []string{"grant", "bundle"} {
 			if _, err := tx.Exec(ctx, "INSERT INTO undeclared (kind, holder) VALUES (?, 'b')", kind); err != nil {
 				return err
@@ -274,16 +274,16 @@ func (c *collector) rest(t *testing.T) {
 	large := func() (ids []hat.RecordID) {
 		t.Helper()
 		for i := range 3 {
-			r, err := v.Append(ctx, owner, []hat.Draft{note(t, fmt.Sprintf(`"%d%s"`, i, strings.Repeat("x", 700<<10)))}, false)
-			must(t, 0, err)
+			r, err := v.Append(ctx, owner, []hat.Draft{vaulttest.Note(t, fmt.Sprintf(`"%d%s"`, i, strings.Repeat("x", 700<<10)))}, false)
+			vaulttest.Must(t, 0, err)
 			ids = append(ids, r[0].ID)
 		}
 		return ids
 	}
-	must(t, 0, v.Erase(ctx, owner, large()))
-	linked, err := v.Append(ctx, owner, []hat.Draft{note(t, `"linked"`)}, false)
-	must(t, 0, err)
-	must(t, 0, v.Rows().Write(ctx, "links", func(tx ledger.Tx) error {
+	vaulttest.Must(t, 0, v.Erase(ctx, owner, large()))
+	linked, err := v.Append(ctx, owner, []hat.Draft{vaulttest.Note(t, `"linked"`)}, false)
+	vaulttest.Must(t, 0, err)
+	vaulttest.Must(t, 0, v.Rows().Write(ctx, "links", func(tx ledger.Tx) error {
 		for range ledger.PieceLinks + 1 {
 			var n int64
 			if err := tx.Get(ctx, "INSERT INTO groups DEFAULT VALUES RETURNING n", nil, &n); err != nil {
@@ -295,9 +295,9 @@ func (c *collector) rest(t *testing.T) {
 		}
 		return nil
 	}))
-	must(t, 0, v.Erase(ctx, owner, []hat.RecordID{linked[0].ID}))
+	vaulttest.Must(t, 0, v.Erase(ctx, owner, []hat.RecordID{linked[0].ID}))
 	large()
-	must(t, 0, v.EraseEndpoint(ctx, owner, drafts[0].Endpoint))
+	vaulttest.Must(t, 0, v.EraseEndpoint(ctx, owner, drafts[0].Endpoint))
 }
 
 // sourceIsIn looks in the source for texts that none of the statements has in it.
@@ -323,7 +323,7 @@ func sourceIsIn(t *testing.T, statements []string) {
 			if !ok || literal.Kind != token.STRING {
 				return true
 			}
-			text := must2(strconv.Unquote(literal.Value))
+			text := vaulttest.Parsed(strconv.Unquote(literal.Value))
 			one := strings.Join(strings.Fields(text), " ")
 			if !statement.MatchString(one) {
 				return true

@@ -15,6 +15,7 @@ import (
 	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/vaulttest"
 )
 
 var filler = strings.Repeat("x", 480) // with the number, a record of about 500 bytes
@@ -40,8 +41,8 @@ func BenchmarkAppend(b *testing.B) {
 			)
 			for i := range c.vaults {
 				id := fmt.Sprintf("hat%d", i)
-				callers = append(callers, create(b, s, id))
-				v, _ := openVault(b, s, id)
+				callers = append(callers, vaulttest.Create(b, s, id))
+				v, _ := vaulttest.Open(b, s, id)
 				vaults = append(vaults, v)
 			}
 			b.SetParallelism(max(1, c.writers/2)) // times GOMAXPROCS, here 2
@@ -115,8 +116,8 @@ func BenchmarkBareInsert(b *testing.B) {
 func BenchmarkColdOpen(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{MaxOpen: 1})
 	for _, id := range []string{"a", "b"} {
-		c := create(b, s, id)
-		v, release := openVault(b, s, id)
+		c := vaulttest.Create(b, s, id)
+		v, release := vaulttest.Open(b, s, id)
 		for i := range 100 {
 			if err := write(b, v, c, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, filler)); err != nil {
 				b.Fatal(err)
@@ -140,18 +141,18 @@ func BenchmarkColdOpen(b *testing.B) {
 func BenchmarkCreate(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{})
 	for i := 0; b.Loop(); i++ {
-		create(b, s, fmt.Sprintf("hat%d", i))
+		vaulttest.Create(b, s, fmt.Sprintf("hat%d", i))
 	}
 }
 
 // Reading of 20,000 records: all of them, the newest hundred, a hundred that are new.
 func BenchmarkScan(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{})
-	c := create(b, s, "alice")
-	v, _ := openVault(b, s, "alice")
+	c := vaulttest.Create(b, s, "alice")
+	v, _ := vaulttest.Open(b, s, "alice")
 	var drafts []hat.Draft
 	for i := range 20_000 {
-		drafts = append(drafts, note(b, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, filler)))
+		drafts = append(drafts, vaulttest.Note(b, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, filler)))
 	}
 	if _, err := v.Append(context.Background(), c, drafts, false); err != nil {
 		b.Fatal(err)
@@ -193,8 +194,8 @@ func BenchmarkEraseGroup(b *testing.B) {
 	for _, n := range []int{1000, 40_000} {
 		b.Run(fmt.Sprintf("records=%d", n), func(b *testing.B) {
 			s := newStore(b, b.TempDir(), Options{})
-			alice := create(b, s, "alice")
-			v, release := openVault(b, s, "alice")
+			alice := vaulttest.Create(b, s, "alice")
+			v, release := vaulttest.Open(b, s, "alice")
 			defer release()
 			for b.Loop() {
 				b.StopTimer()
@@ -205,7 +206,7 @@ func BenchmarkEraseGroup(b *testing.B) {
 				}
 				linked(b, s, all, group)
 				b.StartTimer()
-				must(b, 0, v.EraseEndpoint(b.Context(), alice, all[0].Endpoint))
+				vaulttest.Must(b, 0, v.EraseEndpoint(b.Context(), alice, all[0].Endpoint))
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/record")
 		})

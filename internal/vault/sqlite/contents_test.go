@@ -25,27 +25,27 @@ func anyRoom(int64) error { return nil }
 // rewriteChain is what somebody does who can write the file: each entry is changed, or left out, and all hashes fit again.
 func rewriteChain(t testing.TB, path string, change func(*receipt.Entry) (keep bool)) (head receipt.Head) {
 	t.Helper()
-	db := must2(sql.Open("sqlite", path))
+	db := vaulttest.Parsed(sql.Open("sqlite", path))
 	defer db.Close()
-	rows := must2(db.Query("SELECT body FROM receipts ORDER BY number"))
+	rows := vaulttest.Parsed(db.Query("SELECT body FROM receipts ORDER BY number"))
 	var texts [][]byte
 	for rows.Next() {
 		var text []byte
-		must(t, 0, rows.Scan(&text))
-		e := must2(receipt.Parse(text))
+		vaulttest.Must(t, 0, rows.Scan(&text))
+		e := vaulttest.Parsed(receipt.Parse(text))
 		if !change(&e) {
 			continue
 		}
 		text, next, err := receipt.Append(head, e.Time(), e.Fact)
-		must(t, 0, err)
+		vaulttest.Must(t, 0, err)
 		texts, head = append(texts, text), next
 	}
-	must(t, 0, errors.Join(rows.Err(), rows.Close()))
-	must2(db.Exec("DELETE FROM checkpoints; DELETE FROM receipts"))
+	vaulttest.Must(t, 0, errors.Join(rows.Err(), rows.Close()))
+	vaulttest.Parsed(db.Exec("DELETE FROM checkpoints; DELETE FROM receipts"))
 	for i, text := range texts {
-		must2(db.Exec("INSERT INTO receipts (number, body) VALUES (?, ?)", i+1, string(text)))
+		vaulttest.Parsed(db.Exec("INSERT INTO receipts (number, body) VALUES (?, ?)", i+1, string(text)))
 	}
-	must2(db.Exec("UPDATE hat SET receipts = ?, head = ?", head.Number, head.Hash[:]))
+	vaulttest.Parsed(db.Exec("UPDATE hat SET receipts = ?, head = ?", head.Number, head.Hash[:]))
 	return head
 }
 
@@ -68,20 +68,20 @@ func newUntouched(t testing.TB) untouched {
 	t.Helper()
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
-	w := untouched{tampered: &tampered{TB: t, path: s.path("alice"), owner: create(t, s, "alice"), key: must2(rsa.GenerateKey(rand.Reader, 2048))}}
+	w := untouched{tampered: &tampered{TB: t, path: s.path("alice"), owner: vaulttest.Create(t, s, "alice"), key: vaulttest.Parsed(rsa.GenerateKey(rand.Reader, 2048))}}
 	w.open = func() *Store { return newStore(t, dir, Options{}) }
-	v, release := openVault(t, s, "alice")
-	w.records = must2(v.Append(t.Context(), w.owner, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`), note(t, `4`)}, false))
-	must2(v.Update(t.Context(), w.owner, []vault.Change{{ID: w.records[1].ID, Data: dataOf(t, `20`)}}))
-	must(t, 0, v.Erase(t.Context(), w.owner, []hat.RecordID{w.records[2].ID}))
-	linked := note(t, `5`)
-	linked.Links = []hat.Draft{note(t, `6`)}
-	must2(v.Append(t.Context(), w.owner, []hat.Draft{linked, note(t, `1`)}, true)) // with a duplicate, which takes no position
+	v, release := vaulttest.Open(t, s, "alice")
+	w.records = vaulttest.Parsed(v.Append(t.Context(), w.owner, []hat.Draft{vaulttest.Note(t, `1`), vaulttest.Note(t, `2`), vaulttest.Note(t, `3`), vaulttest.Note(t, `4`)}, false))
+	vaulttest.Parsed(v.Update(t.Context(), w.owner, []vault.Change{{ID: w.records[1].ID, Data: vaulttest.Data(t, `20`)}}))
+	vaulttest.Must(t, 0, v.Erase(t.Context(), w.owner, []hat.RecordID{w.records[2].ID}))
+	linked := vaulttest.Note(t, `5`)
+	linked.Links = []hat.Draft{vaulttest.Note(t, `6`)}
+	vaulttest.Parsed(v.Append(t.Context(), w.owner, []hat.Draft{linked, vaulttest.Note(t, `1`)}, true)) // with a duplicate, which takes no position
 	vaulttest.CheckHAT(t, v)
-	must2(w.prove(v))
+	vaulttest.Parsed(w.prove(v))
 	release()
-	must(t, 0, s.Close())
-	w.whole = must2(os.ReadFile(w.path))
+	vaulttest.Must(t, 0, s.Close())
+	w.whole = vaulttest.Parsed(os.ReadFile(w.path))
 	return w
 }
 
@@ -171,14 +171,14 @@ func TestTamperingWithRecordsIsFound(t *testing.T) {
 func TestAnErasedRecordThatComesBackIsFound(t *testing.T) {
 	w := newUntouched(t)
 	s := w.open()
-	v, release := openVault(t, s, "alice")
-	db := must2(sql.Open("sqlite", w.path))
-	must2(db.Exec("CREATE TABLE backup AS SELECT * FROM records WHERE id = ?", w.records[0].ID.Bytes()))
-	must(t, 0, v.Erase(t.Context(), w.owner, []hat.RecordID{w.records[0].ID}))
+	v, release := vaulttest.Open(t, s, "alice")
+	db := vaulttest.Parsed(sql.Open("sqlite", w.path))
+	vaulttest.Parsed(db.Exec("CREATE TABLE backup AS SELECT * FROM records WHERE id = ?", w.records[0].ID.Bytes()))
+	vaulttest.Must(t, 0, v.Erase(t.Context(), w.owner, []hat.RecordID{w.records[0].ID}))
 	release()
-	must(t, 0, s.Close())
-	must2(db.Exec("INSERT INTO records SELECT * FROM backup"))
-	must(t, 0, db.Close())
+	vaulttest.Must(t, 0, s.Close())
+	vaulttest.Parsed(db.Exec("INSERT INTO records SELECT * FROM backup"))
+	vaulttest.Must(t, 0, db.Close())
 	if c, err := w.verify(); err != nil || len(c.Differs) != 1 || c.Differs[0].Problem != receipt.Ended || c.Differs[0].Record != w.records[0].ID {
 		t.Errorf("found %+v, %v", c, err)
 	}
@@ -197,10 +197,10 @@ func TestAChainThatWasCutAndSignedAnew(t *testing.T) {
 	})
 	w.restore()
 	s := w.open()
-	v, release := openVault(t, s, "alice")
-	kept = must2(w.prove(v)).Head
+	v, release := vaulttest.Open(t, s, "alice")
+	kept = vaulttest.Parsed(w.prove(v)).Head
 	release()
-	must(t, 0, s.Close())
+	vaulttest.Must(t, 0, s.Close())
 	if _, err := w.verify(kept, early, receipt.Head{}); err != nil {
 		t.Fatal("before it was cut:", err)
 	}
@@ -234,14 +234,14 @@ func TestRecordsFromBeforeCommitments(t *testing.T) {
 		t.Fatalf("as it was: %+v, %v", c, err)
 	}
 	s := w.open()
-	v, release := openVault(t, s, "alice")
-	must2(v.Update(t.Context(), w.owner, []vault.Change{{ID: w.records[0].ID, Data: dataOf(t, `10`)}}))
-	must(t, 0, v.Erase(t.Context(), w.owner, []hat.RecordID{w.records[3].ID}))
-	must(t, 0, write(t, v, w.owner, `7`))
+	v, release := vaulttest.Open(t, s, "alice")
+	vaulttest.Parsed(v.Update(t.Context(), w.owner, []vault.Change{{ID: w.records[0].ID, Data: vaulttest.Data(t, `10`)}}))
+	vaulttest.Must(t, 0, v.Erase(t.Context(), w.owner, []hat.RecordID{w.records[3].ID}))
+	vaulttest.Must(t, 0, write(t, v, w.owner, `7`))
 	vaulttest.CheckHAT(t, v)
 	release()
-	must(t, 0, s.Close())
-	w.whole = must2(os.ReadFile(w.path))
+	vaulttest.Must(t, 0, s.Close())
+	w.whole = vaulttest.Parsed(os.ReadFile(w.path))
 	if c, err := w.verify(); err != nil || !c.Whole() || c.From == 0 || c.Before != 3 || c.Proved != 2 {
 		t.Fatalf("with some changed and written since: %+v, %v", c, err)
 	}
@@ -264,19 +264,19 @@ var saltSchema = 1 + slices.IndexFunc(migrations, func(m string) bool { return s
 func TestNoSaltOutlivesItsRecord(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened
 	large := stuff(t, v, alice, "a/large", 20, 200<<10) // erased in pieces
-	few := must2(v.Append(t.Context(), alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`)}, false))
+	few := vaulttest.Parsed(v.Append(t.Context(), alice, []hat.Draft{vaulttest.Note(t, `1`), vaulttest.Note(t, `2`), vaulttest.Note(t, `3`)}, false))
 	var salts [][]byte
-	must(t, 0, s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) (err error) {
-		salts, err = column[[]byte](c, "SELECT salt FROM records WHERE born <> ?", int64(few[2].Born))
+	vaulttest.Must(t, 0, s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) (err error) {
+		salts, err = vaulttest.Column[[]byte](c, "SELECT salt FROM records WHERE born <> ?", int64(few[2].Born))
 		return err
 	}))
 	held := func() (n int) {
 		for _, suffix := range []string{"", "-wal"} {
-			text := must2(os.ReadFile(s.path("alice") + suffix))
+			text := vaulttest.Parsed(os.ReadFile(s.path("alice") + suffix))
 			for _, salt := range salts {
 				n += bytes.Count(text, salt)
 			}
@@ -286,9 +286,9 @@ func TestNoSaltOutlivesItsRecord(t *testing.T) {
 	if len(salts) != len(large)+2 || held() < len(salts) {
 		t.Fatalf("of %d salts the files hold %d", len(salts), held())
 	}
-	must2(v.Update(t.Context(), alice, []vault.Change{{ID: few[0].ID, Data: dataOf(t, `10`)}}))
-	must(t, 0, v.Erase(t.Context(), alice, []hat.RecordID{few[1].ID}))
-	must(t, 0, v.EraseEndpoint(t.Context(), alice, large[0].Endpoint))
+	vaulttest.Parsed(v.Update(t.Context(), alice, []vault.Change{{ID: few[0].ID, Data: vaulttest.Data(t, `10`)}}))
+	vaulttest.Must(t, 0, v.Erase(t.Context(), alice, []hat.RecordID{few[1].ID}))
+	vaulttest.Must(t, 0, v.EraseEndpoint(t.Context(), alice, large[0].Endpoint))
 	wait(t, "no salt is left", func() bool { return held() == 0 })
 	vaulttest.CheckHAT(t, v)
 }
@@ -296,8 +296,8 @@ func TestNoSaltOutlivesItsRecord(t *testing.T) {
 // What is not the owner's to see stays so.
 func TestOnlyWhoSeesRunsCompares(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	stranger := access.User(hat.NewUserID(), nil, "")
 	if _, err := v.Compare(t.Context(), stranger, anyRoom); !errors.Is(err, access.ErrDenied) {
 		t.Errorf("compare: %v", err)
@@ -306,9 +306,9 @@ func TestOnlyWhoSeesRunsCompares(t *testing.T) {
 		t.Errorf("head: %v", err)
 	}
 	refused := errors.New("no room")
-	alice := create(t, s, "bob")
-	b, _ := openVault(t, s, "bob")
-	must(t, 0, write(t, b, alice, `1`))
+	alice := vaulttest.Create(t, s, "bob")
+	b, _ := vaulttest.Open(t, s, "bob")
+	vaulttest.Must(t, 0, write(t, b, alice, `1`))
 	if _, err := b.Compare(t.Context(), alice, func(int64) error { return refused }); !errors.Is(err, refused) {
 		t.Errorf("without memory: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"she/internal/debit"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/vaulttest"
 )
 
 // Debits of before they were counted are counted by the migration, those that can't be read too.
@@ -75,15 +76,15 @@ func TestDebitsOfBeforeTheyWereCounted(t *testing.T) {
 // What was withdrawn, or replaced, between looking at a debit and showing is not shown.
 func TestNothingIsShownUnderFormerTerms(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	at := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
-	week := must2(hat.ParsePeriod("P7D"))
+	week := vaulttest.Parsed(hat.ParsePeriod("P7D"))
 	terms := func(purpose string) debit.Permissions {
 		return debit.Permissions{Purpose: purpose, Start: at, Period: week, Bundle: bundle.Bundle{Name: "b"}}
 	}
 	accepted := debit.Debit{Key: "d", Created: at}.Propose(terms("one"), at).Accept()
-	store := func(d debit.Debit) { put(t, v, alice, vault.Debits, "d", must2(d.Store())) }
+	store := func(d debit.Debit) { vaulttest.Put(t, v, alice, vault.Debits, "d", vaulttest.Parsed(d.Store())) }
 	disclose := func(want error) {
 		t.Helper()
 		err := v.Disclose(t.Context(), alice, vault.Disclosure{Debit: "d", Terms: accepted.Terms(accepted.Permissions[0]).Digest})

@@ -41,8 +41,8 @@ func TestALargeErasureIsDoneInPieces(t *testing.T) {
 				}
 				return nil
 			}})
-			alice := create(t, s, "alice")
-			v, release := openVault(t, s, "alice")
+			alice := vaulttest.Create(t, s, "alice")
+			v, release := vaulttest.Open(t, s, "alice")
 			records := stuff(t, v, alice, "a/large", 40, 400<<10)
 			stuff(t, v, alice, "a/kept", 3, 4000)
 			erase := func() error {
@@ -61,11 +61,11 @@ func TestALargeErasureIsDoneInPieces(t *testing.T) {
 			}
 			release()
 			stopAfter = 0
-			v, release = openVault(t, s, "alice")
+			v, release = vaulttest.Open(t, s, "alice")
 			defer release()
 			count := func() int64 {
 				held, _, err := v.Storage(t.Context(), alice)
-				must(t, 0, err)
+				vaulttest.Must(t, 0, err)
 				return held.Records
 			}
 			wait(t, "the rest is erased", func() bool { return count() == 3 })
@@ -73,7 +73,7 @@ func TestALargeErasureIsDoneInPieces(t *testing.T) {
 				t.Errorf("16 MB were erased in %d pieces, with up to %d bytes of log", pieces, largest)
 			}
 			vaulttest.CheckHAT(t, v)
-			if r := must2(v.Append(t.Context(), alice, []hat.Draft{note(t, `"later"`)}, false)); len(r) != 1 {
+			if r := vaulttest.Parsed(v.Append(t.Context(), alice, []hat.Draft{vaulttest.Note(t, `"later"`)}, false)); len(r) != 1 {
 				t.Error("nothing can be written")
 			}
 		})
@@ -102,31 +102,31 @@ func TestErasingOnAFullDisk(t *testing.T) {
 			dir := smallDisk(t, 48)
 			o := Options{Reserve: 64 << 20}
 			s := newStore(t, dir, o)
-			alice, bob := create(t, s, "alice"), create(t, s, "bob")
-			v, release := openVault(t, s, "alice")
-			other, releaseOther := openVault(t, s, "bob")
+			alice, bob := vaulttest.Create(t, s, "alice"), vaulttest.Create(t, s, "bob")
+			v, release := vaulttest.Open(t, s, "alice")
+			other, releaseOther := vaulttest.Open(t, s, "bob")
 			e, _ := hat.ParseEndpoint("a/large")
 			var err error
 			for i := 0; err == nil && i < 1000; i++ {
-				d := dataOf(t, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, strings.Repeat("x", 300<<10)))
+				d := vaulttest.Data(t, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, strings.Repeat("x", 300<<10)))
 				_, err = v.Append(t.Context(), alice, []hat.Draft{{Endpoint: e, Data: d}}, false)
 			}
 			if !errors.Is(err, vault.ErrFull) {
 				t.Fatal("the disk is not full:", err)
 			}
 			// Another program takes what is left.
-			filler := must2(os.Create(filepath.Join(dir, "filler")))
+			filler := vaulttest.Parsed(os.Create(filepath.Join(dir, "filler")))
 			for err = nil; err == nil; {
 				_, err = filler.Write(make([]byte, 4096))
 			}
-			must(t, 0, filler.Close())
+			vaulttest.Must(t, 0, filler.Close())
 			if restart {
 				release()
 				releaseOther()
-				must(t, 0, s.Close())
+				vaulttest.Must(t, 0, s.Close())
 				s = newStore(t, dir, o)
-				v, release = openVault(t, s, "alice")
-				other, releaseOther = openVault(t, s, "bob")
+				v, release = vaulttest.Open(t, s, "alice")
+				other, releaseOther = vaulttest.Open(t, s, "bob")
 			}
 			defer release()
 			defer releaseOther()
@@ -141,7 +141,7 @@ func TestErasingOnAFullDisk(t *testing.T) {
 			}
 			vaulttest.CheckHAT(t, v)
 			wait(t, "there is room, and a reserve", func() bool { return !s.reserve.givenUp() })
-			must(t, 0, write(t, other, bob, `"later"`))
+			vaulttest.Must(t, 0, write(t, other, bob, `"later"`))
 			vaulttest.CheckHAT(t, other)
 		})
 	}
@@ -152,15 +152,15 @@ func many(t testing.TB, v vault.Vault, c access.Caller, endpoint string, n int) 
 	t.Helper()
 	drafts := make([]hat.Draft, n)
 	for i := range drafts {
-		drafts[i] = hat.Draft{Endpoint: must2(hat.ParseEndpoint(endpoint)), Data: dataOf(t, fmt.Sprintf(`{"n":%d}`, i))}
+		drafts[i] = hat.Draft{Endpoint: vaulttest.Parsed(hat.ParseEndpoint(endpoint)), Data: vaulttest.Data(t, fmt.Sprintf(`{"n":%d}`, i))}
 	}
-	return must2(v.Append(t.Context(), c, drafts, false))
+	return vaulttest.Parsed(v.Append(t.Context(), c, drafts, false))
 }
 
 // linked makes groups of the records, each of them by its number in all.
 func linked(t testing.TB, s *Store, all []hat.Record, groups ...[]int) {
 	t.Helper()
-	must(t, 0, s.fileOf("alice").Write(t.Context(), "link", func(tx ledger.Tx) error {
+	vaulttest.Must(t, 0, s.fileOf("alice").Write(t.Context(), "link", func(tx ledger.Tx) error {
 		for _, group := range groups {
 			var n int64
 			if err := tx.Get(t.Context(), "INSERT INTO groups DEFAULT VALUES RETURNING n", nil, &n); err != nil {
@@ -180,7 +180,7 @@ func linked(t testing.TB, s *Store, all []hat.Record, groups ...[]int) {
 func groups(t testing.TB, s *Store) string {
 	t.Helper()
 	var groups, members int
-	must(t, 0, s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) error {
+	vaulttest.Must(t, 0, s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) error {
 		return c.Get(t.Context(), "SELECT (SELECT count(*) FROM groups), (SELECT count(*) FROM members)", nil, &groups, &members)
 	}))
 	return fmt.Sprintf("%d groups, %d members", groups, members)
@@ -197,8 +197,8 @@ func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
 				}
 				return nil
 			}})
-			alice := create(t, s, "alice")
-			v, release := openVault(t, s, "alice")
+			alice := vaulttest.Create(t, s, "alice")
+			v, release := vaulttest.Open(t, s, "alice")
 			const spokes = 15_001
 			hub := many(t, v, alice, "a/hub", 1)
 			pairs := make([][]int, spokes)
@@ -206,7 +206,7 @@ func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
 				pairs[i] = []int{0, i + 1}
 			}
 			linked(t, s, append(hub, many(t, v, alice, "a/spoke", spokes)...), pairs...)
-			erase := func() error { return v.EraseEndpoint(t.Context(), alice, must2(hat.ParseEndpoint("a/hub"))) }
+			erase := func() error { return v.EraseEndpoint(t.Context(), alice, vaulttest.Parsed(hat.ParseEndpoint("a/hub"))) }
 			if byID {
 				erase = func() error { return v.Erase(t.Context(), alice, []hat.RecordID{hub[0].ID}) }
 			}
@@ -214,11 +214,11 @@ func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
 				t.Fatal("it did not stop")
 			}
 			release()
-			v, release = openVault(t, s, "alice")
+			v, release = vaulttest.Open(t, s, "alice")
 			defer release()
 			wait(t, "the rest is erased", func() bool {
 				held, _, err := v.Storage(t.Context(), alice)
-				must(t, 0, err)
+				vaulttest.Must(t, 0, err)
 				return held.Records == spokes
 			})
 			if n := pieces.Load(); n < 4 {
@@ -235,19 +235,19 @@ func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
 // A group stays as long as two of its records do.
 func TestErasingMembersOfAGroup(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	defer release()
 	all := stuff(t, v, alice, "a/x", 4, 10)
 	ids := make([]hat.RecordID, len(all))
 	for i, r := range all {
 		ids[i] = r.ID
 	}
-	must(t, 0, v.Link(t.Context(), alice, ids))
-	must(t, 0, v.Link(t.Context(), alice, ids[:2]))
+	vaulttest.Must(t, 0, v.Link(t.Context(), alice, ids))
+	vaulttest.Must(t, 0, v.Link(t.Context(), alice, ids[:2]))
 	for i, want := range []string{"2 groups, 6 members", "1 groups, 3 members", "1 groups, 2 members", "0 groups, 0 members"} {
 		if i > 0 {
-			must(t, 0, v.Erase(t.Context(), alice, ids[i-1:i]))
+			vaulttest.Must(t, 0, v.Erase(t.Context(), alice, ids[i-1:i]))
 		}
 		if got := groups(t, s); got != want {
 			t.Errorf("after %d erasures: %s, want %s", i, got, want)

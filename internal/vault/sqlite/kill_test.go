@@ -82,7 +82,7 @@ func appendForEver(dir, round string) error {
 func TestWhatWasAnsweredSurvivesAKill(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
-	alice := create(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestWhatWasAnsweredSurvivesAKill(t *testing.T) {
 		}
 
 		s := newStore(t, dir, Options{})
-		v, release := openVault(t, s, "alice")
+		v, release := vaulttest.Open(t, s, "alice")
 		vaulttest.CheckHAT(t, v)
 		stored := map[string]bool{}
 		for _, text := range allTexts(t, v, alice) {
@@ -138,7 +138,7 @@ func TestWhatWasAnsweredSurvivesAKill(t *testing.T) {
 func allTexts(t *testing.T, v vault.Vault, c access.Caller) (texts []string) {
 	t.Helper()
 	err := v.Read(t.Context(), c, func(src bundle.Source, _ hat.Seq) error {
-		for r, err := range src.Scan(t.Context(), note(t, `1`).Endpoint, bundle.Want{}).Records {
+		for r, err := range src.Scan(t.Context(), vaulttest.Note(t, `1`).Endpoint, bundle.Want{}).Records {
 			if err != nil {
 				return err
 			}

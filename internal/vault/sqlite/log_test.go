@@ -50,32 +50,32 @@ func wantPositions(t testing.TB, s *Store, want ...string) {
 
 func TestEveryPositionIsAccountedFor(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v, ctx := opened, t.Context()
 	f, _ := hat.ParseFunctionID("f")
 	version, _ := hat.ParseVersion("1.0.0")
-	out := placeOf(t, "she/f")
+	out := vaulttest.Endpoint(t, "she/f")
 	_, err := v.Enable(ctx, alice, access.Grant{
 		Function: f, Version: version, Output: out, Trigger: hat.Trigger{Kind: hat.Individual},
 		Bundle: bundle.Bundle{Name: "f", Properties: map[string]bundle.PropertyQuery{
-			"p": {Endpoints: []bundle.EndpointQuery{{Endpoint: note(t, `1`).Endpoint}}},
+			"p": {Endpoints: []bundle.EndpointQuery{{Endpoint: vaulttest.Note(t, `1`).Endpoint}}},
 		}},
 	})
-	must(t, 0, err)
-	records, err := v.Append(ctx, alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`)}, false)
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
+	records, err := v.Append(ctx, alice, []hat.Draft{vaulttest.Note(t, `1`), vaulttest.Note(t, `2`), vaulttest.Note(t, `3`)}, false)
+	vaulttest.Must(t, 0, err)
 	p, err := v.Claim(ctx, vault.Claim{Function: f, Run: hat.NewRunID(), Cause: plan.ByData, Now: time.Now(), Expires: time.Now().Add(time.Minute)})
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	done, err := v.Commit(ctx, p, vault.Output{Responses: []contract.Response{{Drafts: []hat.Draft{
-		{Endpoint: out, Data: dataOf(t, `"a"`)}, {Endpoint: out, Data: dataOf(t, `"b"`)},
+		{Endpoint: out, Data: vaulttest.Data(t, `"a"`)}, {Endpoint: out, Data: vaulttest.Data(t, `"b"`)},
 	}}}})
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	for _, text := range []string{`10`, `11`} {
-		_, err = v.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: dataOf(t, text)}, {ID: done.Written[0].ID, Data: dataOf(t, text)}})
-		must(t, 0, err)
+		_, err = v.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: vaulttest.Data(t, text)}, {ID: done.Written[0].ID, Data: vaulttest.Data(t, text)}})
+		vaulttest.Must(t, 0, err)
 	}
-	must(t, 0, v.Erase(ctx, alice, []hat.RecordID{records[1].ID, done.Written[1].ID, records[0].ID}))
+	vaulttest.Must(t, 0, v.Erase(ctx, alice, []hat.RecordID{records[1].ID, done.Written[1].ID, records[0].ID}))
 	want := []string{
 		"1 created 1 person", "2 created 2 person", "3 created 3 person",
 		"4 created 4 f", "5 created 5 f",
@@ -92,18 +92,18 @@ const oldSchema = 5
 // A file of an earlier version, in which births had rows of their own, says the same and can be written to.
 func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	opened, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, release := vaulttest.Open(t, s, "alice")
 	ctx := context.Background()
-	records, err := opened.Append(ctx, alice, []hat.Draft{note(t, `1`), note(t, `2`), note(t, `3`), note(t, `4`)}, false)
-	must(t, 0, err)
-	_, err = opened.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: dataOf(t, `10`)}})
-	must(t, 0, err)
+	records, err := opened.Append(ctx, alice, []hat.Draft{vaulttest.Note(t, `1`), vaulttest.Note(t, `2`), vaulttest.Note(t, `3`), vaulttest.Note(t, `4`)}, false)
+	vaulttest.Must(t, 0, err)
+	_, err = opened.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: vaulttest.Data(t, `10`)}})
+	vaulttest.Must(t, 0, err)
 	release()
-	must(t, 0, s.Close())
+	vaulttest.Must(t, 0, s.Close())
 
 	db, err := sql.Open("sqlite", s.path("alice"))
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	_, err = db.Exec(fmt.Sprintf(`DROP INDEX records_changed; CREATE INDEX records_by_change ON records (endpoint, seq);
 		INSERT INTO log (seq, kind, born, endpoint, chain, at) SELECT born, 1, born, endpoint, chain, created FROM records
 			WHERE born NOT IN (SELECT seq FROM log);
@@ -112,24 +112,24 @@ func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
 		ALTER TABLE pending DROP COLUMN outages; ALTER TABLE hat DROP COLUMN records; DROP TABLE erasures;
 		ALTER TABLE records DROP COLUMN salt; DROP TABLE debits; DROP TABLE debit_bundles; DROP INDEX documents_of_kind;
 		DELETE FROM migrations WHERE version > %d; PRAGMA user_version = %[1]d`, oldSchema))
-	must(t, 0, err)
-	must(t, 0, db.Close())
+	vaulttest.Must(t, 0, err)
+	vaulttest.Must(t, 0, db.Close())
 	withoutCommitments(t, s.path("alice"))
 
 	s = newStore(t, s.dir, Options{})
-	opened, _ = openVault(t, s, "alice")
+	opened, _ = vaulttest.Open(t, s, "alice")
 	v := opened
 	wantPositions(t, s, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person")
-	_, err = v.Update(ctx, alice, []vault.Change{{ID: records[2].ID, Data: dataOf(t, `30`)}})
-	must(t, 0, err)
-	must(t, 0, v.Erase(ctx, alice, []hat.RecordID{records[1].ID}))
-	must(t, 0, write(t, v, alice, `8`))
+	_, err = v.Update(ctx, alice, []vault.Change{{ID: records[2].ID, Data: vaulttest.Data(t, `30`)}})
+	vaulttest.Must(t, 0, err)
+	vaulttest.Must(t, 0, v.Erase(ctx, alice, []hat.RecordID{records[1].ID}))
+	vaulttest.Must(t, 0, write(t, v, alice, `8`))
 	wantPositions(t, s, "1 created 1 person", "2 created 2 person", "3 created 3 person", "4 created 4 person", "5 changed 1 person",
 		"6 changed 3 person", "7 erased 2 person", "8 created 8 person")
 	var fresh []hat.Seq
-	must(t, 0, v.Read(ctx, alice, func(src bundle.Source, _ hat.Seq) error {
-		for r, err := range src.Scan(ctx, note(t, `1`).Endpoint, bundle.Want{After: 3}).Records {
-			must(t, 0, err)
+	vaulttest.Must(t, 0, v.Read(ctx, alice, func(src bundle.Source, _ hat.Seq) error {
+		for r, err := range src.Scan(ctx, vaulttest.Note(t, `1`).Endpoint, bundle.Want{After: 3}).Records {
+			vaulttest.Must(t, 0, err)
 			fresh = append(fresh, r.Born)
 		}
 		return nil

@@ -37,7 +37,7 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	v, _ := openVault(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	vaulttest.CheckHAT(t, v)
 	user, err := v.Owner(t.Context())
 	if err != nil {
@@ -150,7 +150,7 @@ func TestWhatAnOutageHadParkedGoesOn(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	v, _ := openVault(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	due, err := v.Due(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -167,31 +167,31 @@ func TestWhatAnOutageHadParkedGoesOn(t *testing.T) {
 // A file from before there were fields asks for all again.
 func TestAFileWithoutFieldsAsksForThemAgain(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
-	appendAll(t, v, alice, []hat.Draft{note(t, `{"a":1}`), note(t, `{"a":2}`)})
-	sortBy(t, v, alice, "one", "a", "c")
-	put(t, v, alice, vault.Combinators, "c", []byte(`[{"endpoint":"rumpel/notes","filters":[
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
+	vaulttest.Append(t, v, alice, []hat.Draft{vaulttest.Note(t, `{"a":1}`), vaulttest.Note(t, `{"a":2}`)})
+	vaulttest.SortBy(t, v, alice, "one", "a", "c")
+	vaulttest.Put(t, v, alice, vault.Combinators, "c", []byte(`[{"endpoint":"rumpel/notes","filters":[
 		{"field":"at","operator":{"operator":"between","lower":1,"upper":2}}]}]`))
 	g := access.Grant{
-		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Output: placeOf(t, "she/f"),
-		Bundle:  bundle.Bundle{Name: "f", Properties: vaulttest.AskingFor([]hat.Endpoint{placeOf(t, "rumpel/notes")}, "granted", "a")},
+		Function: vaulttest.Parsed(hat.ParseFunctionID("f")), Version: vaulttest.Parsed(hat.ParseVersion("1.0.0")), Output: vaulttest.Endpoint(t, "she/f"),
+		Bundle:  bundle.Bundle{Name: "f", Properties: vaulttest.AskingFor([]hat.Endpoint{vaulttest.Endpoint(t, "rumpel/notes")}, "granted", "a")},
 		Trigger: hat.Trigger{Kind: hat.Manual},
 	}
 	_, err := v.Enable(t.Context(), alice, g)
-	must(t, 0, err)
-	terms := debit.Permissions{Period: must2(hat.ParsePeriod("P7D")), Bundle: bundle.Bundle{Name: "d", Properties: vaulttest.AskingFor([]hat.Endpoint{placeOf(t, "rumpel/shared")}, "x")}}
-	put(t, v, alice, vault.Debits, "d", must2(debit.Debit{Key: "d", Permissions: []debit.Permissions{terms}}.Accept().Store()))
+	vaulttest.Must(t, 0, err)
+	terms := debit.Permissions{Period: vaulttest.Parsed(hat.ParsePeriod("P7D")), Bundle: bundle.Bundle{Name: "d", Properties: vaulttest.AskingFor([]hat.Endpoint{vaulttest.Endpoint(t, "rumpel/shared")}, "x")}}
+	vaulttest.Put(t, v, alice, vault.Debits, "d", vaulttest.Parsed(debit.Debit{Key: "d", Permissions: []debit.Permissions{terms}}.Accept().Store()))
 	settle(t, s.fileOf("alice"))
 	want := paths(t, s.fileOf("alice"))
 	if len(want) != 5 {
 		t.Fatalf("%q have an index", want)
 	}
 	release()
-	must(t, 0, s.Close())
+	vaulttest.Must(t, 0, s.Close())
 	older(t, s.path("alice"))
 	s = newStore(t, s.dir, Options{})
-	v, _ = openVault(t, s, "alice")
+	v, _ = vaulttest.Open(t, s, "alice")
 	f := s.fileOf("alice")
 	settle(t, f)
 	if got := paths(t, f); !slices.Equal(got, want) {
@@ -202,10 +202,10 @@ func TestAFileWithoutFieldsAsksForThemAgain(t *testing.T) {
 	}
 	for _, id := range []string{"one", "c", "d"} {
 		kind := map[string]vault.DocumentKind{"one": vault.Bundles, "c": vault.Combinators, "d": vault.Debits}[id]
-		put(t, v, alice, kind, id, []byte(`{}`))
+		vaulttest.Put(t, v, alice, kind, id, []byte(`{}`))
 	}
 	_, err = v.Disable(t.Context(), alice, g.Function)
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	settle(t, f)
 	for _, table := range []string{"fields", "field_keys", "field_uses", "undeclared"} {
 		if n := texts(t, f, "SELECT count(*) FROM "+table)[0]; n != "0" {
@@ -217,7 +217,7 @@ func TestAFileWithoutFieldsAsksForThemAgain(t *testing.T) {
 // older takes the fields from a vault's file, and runs the migration that brings them.
 func older(t *testing.T, path string) {
 	t.Helper()
-	db := must2(sql.Open("sqlite", path))
+	db := vaulttest.Parsed(sql.Open("sqlite", path))
 	defer db.Close()
 	if _, err := db.Exec("DROP TABLE fields; DROP TABLE field_keys; DROP TABLE field_uses; DROP TABLE undeclared;" + fieldSchema); err != nil {
 		t.Fatal(err)

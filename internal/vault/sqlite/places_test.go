@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"she/internal/vault/vaulttest"
 )
 
 func TestPlacesFollowTheMachine(t *testing.T) {
@@ -35,17 +37,17 @@ func TestAnIdleVaultIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t, dir, Options{MaxOpen: 10, IdleFor: time.Minute})
 		for i := range 3 {
-			create(t, s, fmt.Sprint(i))
+			vaulttest.Create(t, s, fmt.Sprint(i))
 		}
 		opened := func() int {
 			synctest.Wait()
 			return s.OpenVaults()
 		}
-		_, kept := openVault(t, s, "0")
-		_, release := openVault(t, s, "1")
+		_, kept := vaulttest.Open(t, s, "0")
+		_, release := vaulttest.Open(t, s, "1")
 		release()
 		time.Sleep(40 * time.Second)
-		_, release = openVault(t, s, "2")
+		_, release = vaulttest.Open(t, s, "2")
 		release()
 		time.Sleep(19 * time.Second)
 		if n := opened(); n != 3 {

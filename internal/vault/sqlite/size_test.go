@@ -13,13 +13,14 @@ import (
 	"she/internal/plan"
 	"she/internal/vault"
 	"she/internal/vault/ledger"
+	"she/internal/vault/vaulttest"
 )
 
 // rowPages counts on the number of trees a row is in.
 func TestNoRowIsInMoreTreesThanAreCounted(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	create(t, s, "alice")
-	openVault(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
+	vaulttest.Open(t, s, "alice")
 	for _, table := range texts(t, s.fileOf("alice"), `SELECT tbl_name || ': ' || count(*) FROM sqlite_schema
 		WHERE rootpage > 0 GROUP BY tbl_name HAVING count(*) > `+fmt.Sprint(mostTrees)) {
 		t.Error(table, "trees")
@@ -49,32 +50,32 @@ func sizes(t testing.TB, f *file) (bound, pages int64) {
 	f.turn <- struct{}{}
 	defer func() { <-f.turn }()
 	err := f.Read(context.Background(), func(c ledger.Reader) error { return c.Get(context.Background(), "PRAGMA page_count", nil, &pages) })
-	return must(t, f.pages, err), pages
+	return vaulttest.Must(t, f.pages, err), pages
 }
 
 // Whatever an append stores, the file has no more pages than is counted; and where the limit is far away nobody asks for
 // their number.
 func TestAppendsAreCounted(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: 1 << 40} }})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened
-	sortBy(t, v, alice, "sorted", "n", "text")
+	vaulttest.SortBy(t, v, alice, "sorted", "n", "text")
 	settle(t, s.fileOf("alice"))
 	_, err := v.Enable(t.Context(), alice, access.Grant{
-		Function: must2(hat.ParseFunctionID("f")), Version: must2(hat.ParseVersion("1.0.0")), Output: placeOf(t, "she/f"),
+		Function: vaulttest.Parsed(hat.ParseFunctionID("f")), Version: vaulttest.Parsed(hat.ParseVersion("1.0.0")), Output: vaulttest.Endpoint(t, "she/f"),
 		Trigger: hat.Trigger{Kind: hat.Individual},
 		Bundle: bundle.Bundle{Name: "f", Properties: map[string]bundle.PropertyQuery{
-			"p": {Endpoints: []bundle.EndpointQuery{{Endpoint: placeOf(t, "rumpel/notes")}}},
+			"p": {Endpoints: []bundle.EndpointQuery{{Endpoint: vaulttest.Endpoint(t, "rumpel/notes")}}},
 		}},
 	})
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	n := 0
 	draft := func(size int) hat.Draft {
 		n++
-		return note(t, fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("x", size)))
+		return vaulttest.Note(t, fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("x", size)))
 	}
-	appendAll(t, v, alice, []hat.Draft{draft(1)}) // asks for the first figure
+	vaulttest.Append(t, v, alice, []hat.Draft{draft(1)}) // asks for the first figure
 	asked := 0
 	for round := range 60 {
 		var drafts []hat.Draft
@@ -99,7 +100,7 @@ func TestAppendsAreCounted(t *testing.T) {
 			drafts, skip = []hat.Draft{again, again, draft(100)}, true
 		case 5:
 			d := draft(100)
-			d.Endpoint = placeOf(t, fmt.Sprintf("a/place-%d", round))
+			d.Endpoint = vaulttest.Endpoint(t, fmt.Sprintf("a/place-%d", round))
 			drafts = []hat.Draft{d}
 		}
 		before, _ := sizes(t, s.fileOf("alice"))
@@ -119,8 +120,8 @@ func TestAppendsAreCounted(t *testing.T) {
 	}
 	// What is not counted makes the figure unknown.
 	erased, err := v.Append(t.Context(), alice, []hat.Draft{draft(1)}, false)
-	must(t, 0, err)
-	must(t, 0, v.Erase(t.Context(), alice, []hat.RecordID{erased[0].ID}))
+	vaulttest.Must(t, 0, err)
+	vaulttest.Must(t, 0, v.Erase(t.Context(), alice, []hat.RecordID{erased[0].ID}))
 	if bound, _ := sizes(t, s.fileOf("alice")); bound != unknownPages {
 		t.Errorf("after an erasure %d pages are counted", bound)
 	}
@@ -130,8 +131,8 @@ func TestAppendsAreCounted(t *testing.T) {
 func TestAHATIsFullAtItsLimit(t *testing.T) {
 	const limit, size = 64 << 20, 700_000
 	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: limit} }})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened
 	for n := 0; ; n++ {
 		err := write(t, v, alice, fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("x", size)))
@@ -146,6 +147,6 @@ func TestAHATIsFullAtItsLimit(t *testing.T) {
 			}
 			return
 		}
-		must(t, 0, err)
+		vaulttest.Must(t, 0, err)
 	}
 }

@@ -37,11 +37,11 @@ func wait(t *testing.T, what string, holds func() bool) {
 func stuff(t testing.TB, v vault.Vault, c access.Caller, e string, records, size int) []hat.Record {
 	t.Helper()
 	at, err := hat.ParseEndpoint(e)
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	var all []hat.Record
 	for i := range records {
-		d := dataOf(t, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, strings.Repeat("erase-me", size/8)))
-		all = append(all, must2(v.Append(t.Context(), c, []hat.Draft{{Endpoint: at, Data: d}}, false))...)
+		d := vaulttest.Data(t, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, strings.Repeat("erase-me", size/8)))
+		all = append(all, vaulttest.Parsed(v.Append(t.Context(), c, []hat.Draft{{Endpoint: at, Data: d}}, false))...)
 	}
 	return all
 }
@@ -49,8 +49,8 @@ func stuff(t testing.TB, v vault.Vault, c access.Caller, e string, records, size
 // What is erased is given back to the disk while the vault is open, and nothing of it is left in the files.
 func TestErasingGivesTheDiskItsRoomBack(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	opened, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, release := vaulttest.Open(t, s, "alice")
 	defer release()
 	stuff(t, opened, alice, "a/kept", 20, 3000)
 	stuff(t, opened, alice, "a/large", 24, 1<<20)
@@ -60,12 +60,12 @@ func TestErasingGivesTheDiskItsRoomBack(t *testing.T) {
 		t.Fatalf("filled, it takes %d", size)
 	}
 	large, _ := hat.ParseEndpoint("a/large")
-	must(t, 0, opened.EraseEndpoint(t.Context(), alice, large))
+	vaulttest.Must(t, 0, opened.EraseEndpoint(t.Context(), alice, large))
 	var some []hat.RecordID
 	for _, r := range ids {
 		some = append(some, r.ID)
 	}
-	must(t, 0, opened.Erase(t.Context(), alice, some))
+	vaulttest.Must(t, 0, opened.Erase(t.Context(), alice, some))
 	wait(t, "the file shrinks", func() bool { return s.FileSize("alice") < 2<<20 })
 	held, _, err := opened.Storage(t.Context(), alice)
 	if err != nil || held.Records != 40 || held.Bytes > 1<<20 {
@@ -80,22 +80,22 @@ func TestErasingGivesTheDiskItsRoomBack(t *testing.T) {
 func makeOld(t testing.TB, path string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	db.SetMaxOpenConns(1)
 	_, err = db.Exec("PRAGMA journal_mode = delete; PRAGMA auto_vacuum = none; VACUUM; PRAGMA journal_mode = wal")
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	if mode := autoVacuum(t, path); mode != 0 {
 		t.Fatalf("auto_vacuum is %d", mode)
 	}
-	must(t, 0, db.Close())
+	vaulttest.Must(t, 0, db.Close())
 }
 
 func autoVacuum(t testing.TB, path string) (mode int) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
-	must(t, 0, err)
+	vaulttest.Must(t, 0, err)
 	defer db.Close()
-	must(t, 0, db.QueryRow("PRAGMA auto_vacuum").Scan(&mode))
+	vaulttest.Must(t, 0, db.QueryRow("PRAGMA auto_vacuum").Scan(&mode))
 	return mode
 }
 
@@ -109,18 +109,18 @@ func isErr(t *testing.T, got, want error) {
 // A file of an earlier version is compacted once nobody uses it, says the same, and others can't read it.
 func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{IdleFor: time.Millisecond})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	kept := stuff(t, v, alice, "a/kept", 50, 3000)
 	stuff(t, v, alice, "a/large", 8, 1<<20)
 	release()
-	must(t, 0, s.Close())
+	vaulttest.Must(t, 0, s.Close())
 	path := s.path("alice")
 	makeOld(t, path)
 	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond})
-	v, release = openVault(t, s, "alice")
+	v, release = vaulttest.Open(t, s, "alice")
 	large, _ := hat.ParseEndpoint("a/large")
-	must(t, 0, v.EraseEndpoint(t.Context(), alice, large))
+	vaulttest.Must(t, 0, v.EraseEndpoint(t.Context(), alice, large))
 	if size := s.FileSize("alice"); size < 8<<20 {
 		t.Fatalf("the old file shrank to %d by itself", size)
 	}
@@ -130,7 +130,7 @@ func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("it is %v, %v", info.Mode(), err)
 	}
-	v, release = openVault(t, s, "alice")
+	v, release = vaulttest.Open(t, s, "alice")
 	defer release()
 	if !s.fileOf("alice").shrinks {
 		t.Error("it can't give back free pages")
@@ -138,7 +138,7 @@ func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 	if r, err := v.Record(t.Context(), alice, kept[7].ID); err != nil || r.Data.JSON() != kept[7].Data.JSON() {
 		t.Errorf("a record is %v", err)
 	}
-	if left := must2(filepath.Glob(filepath.Join(s.dir, "*"+unfinished+"*"))); len(left) > 0 {
+	if left := vaulttest.Parsed(filepath.Glob(filepath.Join(s.dir, "*"+unfinished+"*"))); len(left) > 0 {
 		t.Errorf("left is %v", left)
 	}
 	vaulttest.CheckHAT(t, v)
@@ -148,11 +148,11 @@ func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 // another file.
 func TestCompactingGivesWay(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{IdleFor: time.Millisecond, Spare: 1 << 60})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	stuff(t, v, alice, "a/large", 8, 1<<20)
 	release()
-	must(t, 0, s.Close())
+	vaulttest.Must(t, 0, s.Close())
 	path := s.path("alice")
 	makeOld(t, path)
 	isErr(t, compact(t.Context(), filepath.Join(t.TempDir(), "none"), "alice", 0), os.ErrNotExist)
@@ -172,7 +172,7 @@ func TestCompactingGivesWay(t *testing.T) {
 		told <- err
 	}})
 	for i := range 4 {
-		_, release := openVault(t, s, "alice")
+		_, release := vaulttest.Open(t, s, "alice")
 		release()
 		if i == 0 {
 			isErr(t, <-told, errNoSpare)
@@ -182,18 +182,18 @@ func TestCompactingGivesWay(t *testing.T) {
 	if len(told) > 0 || s.Uncompacted() != 1 {
 		t.Errorf("told %d times more, %d are counted", len(told), s.Uncompacted())
 	}
-	must(t, 0, s.Close())
+	vaulttest.Must(t, 0, s.Close())
 	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, NotCompacted: func(_ string, err error) { t.Error(err) }})
 	for i := range 50 {
-		v, release := openVault(t, s, "alice")
-		must(t, 0, write(t, v, alice, fmt.Sprint(i)))
+		v, release := vaulttest.Open(t, s, "alice")
+		vaulttest.Must(t, 0, write(t, v, alice, fmt.Sprint(i)))
 		release()
 		// Some wait until the file is being closed or compacted.
 		if i%5 == 0 {
 			wait(t, "it is closed", func() bool { return s.OpenVaults() == 0 })
 		}
 	}
-	v, release = openVault(t, s, "alice")
+	v, release = vaulttest.Open(t, s, "alice")
 	defer release()
 	vaulttest.CheckHAT(t, v)
 	if held, _, err := v.Storage(t.Context(), alice); err != nil || held.Records != 58 {
@@ -212,12 +212,12 @@ func compactOnce(path string) error {
 // A process that is killed while it compacts leaves a whole vault.
 func TestAKillWhileCompactingLeavesAWholeVault(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	stuff(t, v, alice, "a/large", 16, 1<<20)
 	stuff(t, v, alice, "a/small", 100, 500)
 	release()
-	must(t, 0, s.Close())
+	vaulttest.Must(t, 0, s.Close())
 	path := s.path("alice")
 	rounds := 12
 	if testing.Short() {
@@ -227,24 +227,24 @@ func TestAKillWhileCompactingLeavesAWholeVault(t *testing.T) {
 		makeOld(t, path)
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), compactUntilKilled+"="+path)
-		out := must2(cmd.StdoutPipe())
-		must(t, 0, cmd.Start())
+		out := vaulttest.Parsed(cmd.StdoutPipe())
+		vaulttest.Must(t, 0, cmd.Start())
 		_, _ = bufio.NewReader(out).ReadString('\n')
 		kill := time.AfterFunc(rand.N(60*time.Millisecond), func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		kill.Stop()
 		s := newStore(t, s.dir, Options{})
-		v, release := openVault(t, s, "alice")
+		v, release := vaulttest.Open(t, s, "alice")
 		vaulttest.CheckHAT(t, v)
 		if held, _, err := v.Storage(t.Context(), alice); err != nil || held.Records != 116 {
 			t.Fatalf("round %d: it holds %+v, %v", i, held, err)
 		}
-		must(t, 0, write(t, v, alice, "0"))
+		vaulttest.Must(t, 0, write(t, v, alice, "0"))
 		e, _ := hat.ParseEndpoint("rumpel/notes")
-		must(t, 0, v.EraseEndpoint(t.Context(), alice, e))
+		vaulttest.Must(t, 0, v.EraseEndpoint(t.Context(), alice, e))
 		release()
-		must(t, 0, s.Close())
-		if left := must2(filepath.Glob(filepath.Join(s.dir, "*"+unfinished+"*"))); len(left) > 0 {
+		vaulttest.Must(t, 0, s.Close())
+		if left := vaulttest.Parsed(filepath.Glob(filepath.Join(s.dir, "*"+unfinished+"*"))); len(left) > 0 {
 			t.Errorf("round %d: left is %v", i, left)
 		}
 	}
@@ -253,15 +253,15 @@ func TestAKillWhileCompactingLeavesAWholeVault(t *testing.T) {
 // Where there is no room for an index, the vault goes on without it.
 func TestNoRoomForAnIndex(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxBytes: 1 << 20})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	f := s.fileOf("alice")
 	var drafts []hat.Draft
 	for i := range 1000 {
-		drafts = append(drafts, note(t, fmt.Sprintf(`{"x":"%s%d"}`, strings.Repeat("x", 400), i)))
+		drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"x":"%s%d"}`, strings.Repeat("x", 400), i)))
 	}
-	appendAll(t, v, alice, drafts)
-	sortBy(t, v, alice, "b", "x")
+	vaulttest.Append(t, v, alice, drafts)
+	vaulttest.SortBy(t, v, alice, "b", "x")
 	settle(t, f)
 	if left := texts(t, f, "SELECT count(*) FROM fields WHERE built < behind")[0]; left != "1" {
 		t.Errorf("%s fields are not built: there was room", left)

@@ -31,45 +31,8 @@ func newStore(t testing.TB, dir string, o Options) *Store {
 	return s
 }
 
-func newOwner() (vault.User, access.Caller) {
-	u := vault.User{ID: hat.NewUserID(), Username: "alice", Enabled: true, Roles: []access.Role{{Title: access.TitleOwner}}}
-	return u, access.User(u.ID, u.Roles, access.TitleOwner)
-}
-
-func create(t testing.TB, s *Store, id string) access.Caller {
-	t.Helper()
-	u, c := newOwner()
-	if err := s.Create(context.Background(), id, u); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func openVault(t testing.TB, s *Store, id string) (vault.Vault, func()) {
-	t.Helper()
-	v, release, err := s.Open(context.Background(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return v, release
-}
-
-func note(t testing.TB, text string) hat.Draft {
-	t.Helper()
-	e, err := hat.ParseEndpoint("rumpel/notes")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := hat.ParseData([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return hat.Draft{Endpoint: e, Data: d}
-}
-
 func write(t testing.TB, v vault.Vault, c access.Caller, text string) error {
-	_, err := v.Append(context.Background(), c, []hat.Draft{note(t, text)}, false)
+	_, err := v.Append(context.Background(), c, []hat.Draft{vaulttest.Note(t, text)}, false)
 	return err
 }
 
@@ -82,8 +45,8 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			dir := t.TempDir()
 			s := newStore(t, dir, Options{})
-			alice := create(t, s, "alice")
-			bob := create(t, s, "bob")
+			alice := vaulttest.Create(t, s, "alice")
+			bob := vaulttest.Create(t, s, "bob")
 			path := s.path("alice")
 			content, err := os.ReadFile(path)
 			if err != nil {
@@ -110,7 +73,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 			}
-			v, _ := openVault(t, s, "bob")
+			v, _ := vaulttest.Open(t, s, "bob")
 			if err := write(t, v, bob, `1`); err != nil {
 				t.Error(err)
 			}
@@ -121,7 +84,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			v, _ = openVault(t, s, "alice")
+			v, _ = vaulttest.Open(t, s, "alice")
 			if err := write(t, v, alice, `1`); err != nil {
 				t.Error(err)
 			}
@@ -132,14 +95,14 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 // A check that is under way, or waits for its turn, does not keep a vault from being closed, and is done the next time.
 func TestACheckKeepsNobody(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxOpen: 1})
-	create(t, s, "alice")
-	create(t, s, "bob")
+	vaulttest.Create(t, s, "alice")
+	vaulttest.Create(t, s, "bob")
 	s.checks <- struct{}{}
 	for _, id := range []string{"alice", "bob", "alice"} {
-		_, release := openVault(t, s, id)
+		_, release := vaulttest.Open(t, s, id)
 		release()
 	}
-	_, release := openVault(t, s, "bob")
+	_, release := vaulttest.Open(t, s, "bob")
 	<-s.checks
 	s.fileOf("bob").checks.Wait()
 	release()
@@ -150,7 +113,7 @@ func TestACheckKeepsNobody(t *testing.T) {
 
 func TestAnothersFileIsRefused(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	create(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
 	if err := os.Rename(s.path("alice"), s.path("bob")); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +124,7 @@ func TestAnothersFileIsRefused(t *testing.T) {
 
 func TestANewerFileIsLeftAlone(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	create(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
 	db, err := sql.Open("sqlite", s.path("alice"))
 	if err != nil {
 		t.Fatal(err)
@@ -177,8 +140,8 @@ func TestANewerFileIsLeftAlone(t *testing.T) {
 
 func TestAFullVaultSaysSoAndKeepsWhatItHas(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxBytes: 400 << 10})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	var stored int
 	for ; stored < 1000; stored++ {
 		err := write(t, v, alice, fmt.Sprintf(`"%d %s"`, stored, strings.Repeat("x", 4000)))
@@ -193,7 +156,7 @@ func TestAFullVaultSaysSoAndKeepsWhatItHas(t *testing.T) {
 		t.Fatalf("full after %d records", stored)
 	}
 	// Two more that fit singly must not land by halves.
-	_, err := v.Append(t.Context(), alice, []hat.Draft{note(t, `1`), note(t, `"`+strings.Repeat("y", 100_000)+`"`)}, true)
+	_, err := v.Append(t.Context(), alice, []hat.Draft{vaulttest.Note(t, `1`), vaulttest.Note(t, `"`+strings.Repeat("y", 100_000)+`"`)}, true)
 	if !errors.Is(err, vault.ErrFull) {
 		t.Errorf("got %v", err)
 	}
@@ -201,7 +164,7 @@ func TestAFullVaultSaysSoAndKeepsWhatItHas(t *testing.T) {
 		t.Errorf("%d records, want %d", n, stored)
 	}
 	vaulttest.CheckHAT(t, v)
-	if err := v.EraseEndpoint(t.Context(), alice, note(t, `1`).Endpoint); err != nil {
+	if err := v.EraseEndpoint(t.Context(), alice, vaulttest.Note(t, `1`).Endpoint); err != nil {
 		t.Errorf("erasing when full: %v", err)
 	}
 	if err := write(t, v, alice, `"there is room again"`); err != nil {
@@ -214,8 +177,8 @@ func TestWhatIsErasedIsNotInTheFiles(t *testing.T) {
 	const secret = "a-secret-nobody-may-find"
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	found := func() bool {
 		paths, err := filepath.Glob(filepath.Join(dir, "*"))
 		if err != nil {
@@ -240,7 +203,7 @@ func TestWhatIsErasedIsNotInTheFiles(t *testing.T) {
 	if !found() {
 		t.Fatal("the test looks in the wrong place")
 	}
-	if err := v.EraseEndpoint(t.Context(), alice, note(t, `1`).Endpoint); err != nil {
+	if err := v.EraseEndpoint(t.Context(), alice, vaulttest.Note(t, `1`).Endpoint); err != nil {
 		t.Fatal(err)
 	}
 	if found() {
@@ -256,8 +219,8 @@ func TestWhatIsErasedIsNotInTheFiles(t *testing.T) {
 func TestOthersCantReadTheFiles(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	if err := write(t, v, alice, `1`); err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +269,7 @@ func TestAnInterruptedCreateLeavesNothing(t *testing.T) {
 	if err != nil || len(entries) != 0 {
 		t.Errorf("%d files, %v", len(entries), err)
 	}
-	create(t, s, "alice")
+	vaulttest.Create(t, s, "alice")
 	if ids, err := s.List(); err != nil || len(ids) != 1 || ids[0] != "alice" {
 		t.Errorf("got %v, %v", ids, err)
 	}
@@ -319,11 +282,11 @@ func TestOpenWaitsForAPlace(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxOpen: 2})
 	callers := map[string]access.Caller{}
 	for _, id := range []string{"a", "b", "c"} {
-		callers[id] = create(t, s, id)
+		callers[id] = vaulttest.Create(t, s, id)
 	}
-	_, releaseA := openVault(t, s, "a")
-	_, releaseB := openVault(t, s, "b")
-	again, releaseAgain := openVault(t, s, "a") // one more of the same takes no place
+	_, releaseA := vaulttest.Open(t, s, "a")
+	_, releaseB := vaulttest.Open(t, s, "b")
+	again, releaseAgain := vaulttest.Open(t, s, "a") // one more of the same takes no place
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if _, _, err := s.Open(ended, "c"); !errors.Is(err, context.Canceled) {
@@ -356,7 +319,7 @@ func TestManyHATsThroughFewPlaces(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range hats {
 		id := fmt.Sprintf("hat%d", i)
-		c := create(t, s, id)
+		c := vaulttest.Create(t, s, id)
 		for w := range 2 {
 			wg.Go(func() {
 				for r := range rounds {
@@ -375,7 +338,7 @@ func TestManyHATsThroughFewPlaces(t *testing.T) {
 	}
 	wg.Wait()
 	for i := range hats {
-		v, release := openVault(t, s, fmt.Sprintf("hat%d", i))
+		v, release := vaulttest.Open(t, s, fmt.Sprintf("hat%d", i))
 		vaulttest.CheckHAT(t, v)
 		release()
 	}
@@ -388,7 +351,7 @@ func TestOpenFilesFollowThePlaces(t *testing.T) {
 	s := newStore(t, dir, Options{MaxOpen: places})
 	callers := make([]access.Caller, hats)
 	for i := range hats {
-		callers[i] = create(t, s, fmt.Sprintf("hat%d", i))
+		callers[i] = vaulttest.Create(t, s, fmt.Sprintf("hat%d", i))
 	}
 	openFiles := func() (n int) {
 		all, err := os.ReadDir("/proc/self/fd")
@@ -435,8 +398,8 @@ func TestOpenFilesFollowThePlaces(t *testing.T) {
 
 func TestAClosedStoreAnswers(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -463,8 +426,8 @@ func TestWritersShareCommits(t *testing.T) {
 		}
 		return nil
 	}})
-	alice := create(t, s, "alice")
-	opened, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened
 	const writers = 40
 	answers := make(chan error, writers+1)
@@ -513,8 +476,8 @@ func TestAFailedCommitFailsAllThatSharedIt(t *testing.T) {
 		}
 		return nil
 	}})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	answers := make(chan error, 9)
 	go func() { answers <- write(t, v, alice, `"first"`) }()
 	<-holding
@@ -538,7 +501,7 @@ func TestAFailedCommitFailsAllThatSharedIt(t *testing.T) {
 	}
 	release()
 	calls = -1000
-	again, _ := openVault(t, s, "alice")
+	again, _ := vaulttest.Open(t, s, "alice")
 	if err := write(t, again, alice, `"same"`); err != nil {
 		t.Error(err)
 	}
@@ -548,8 +511,8 @@ func TestAFailedCommitFailsAllThatSharedIt(t *testing.T) {
 // A panic in a caller's own function is the caller's: the vault goes on.
 func TestAPanicIsTheCallers(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	func() {
 		defer func() {
 			if recover() != "mine" {
@@ -574,8 +537,8 @@ func TestAPanicIsTheCallers(t *testing.T) {
 func TestErrorsShowNoData(t *testing.T) {
 	const canary = "canary-93c1"
 	s := newStore(t, t.TempDir(), Options{})
-	alice := create(t, s, "alice")
-	v, _ := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, _ := vaulttest.Open(t, s, "alice")
 	if err := write(t, v, alice, `"`+canary+`"`); err != nil {
 		t.Fatal(err)
 	}
@@ -596,16 +559,16 @@ func TestErasingBesideAReaderWaitsForNobody(t *testing.T) {
 	const canary = "canary-61ac"
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
-	alice := create(t, s, "alice")
-	v, release := openVault(t, s, "alice")
+	alice := vaulttest.Create(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	defer release()
-	records := must2(v.Append(t.Context(), alice, []hat.Draft{note(t, `{"old":"`+canary+`"}`), note(t, `"`+canary+`"`)}, false))
+	records := vaulttest.Parsed(v.Append(t.Context(), alice, []hat.Draft{vaulttest.Note(t, `{"old":"`+canary+`"}`), vaulttest.Note(t, `"`+canary+`"`)}, false))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	err := v.Read(t.Context(), alice, func(src bundle.Source, _ hat.Seq) error {
 		erased := make(chan error)
 		go func() {
-			_, err := v.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: note(t, `"new"`).Data}})
+			_, err := v.Update(ctx, alice, []vault.Change{{ID: records[0].ID, Data: vaulttest.Note(t, `"new"`).Data}})
 			erased <- errors.Join(err, v.Erase(ctx, alice, []hat.RecordID{records[1].ID}))
 		}()
 		for range src.Scan(t.Context(), records[0].Endpoint, bundle.Want{}).Records {
@@ -615,10 +578,10 @@ func TestErasingBesideAReaderWaitsForNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wal := must2(filepath.Glob(filepath.Join(dir, "*-wal")))
+	wal := vaulttest.Parsed(filepath.Glob(filepath.Join(dir, "*-wal")))
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(30 * time.Second); bytes.Contains(must2(os.ReadFile(wal[0])), []byte(canary)); {
+	for deadline := time.After(30 * time.Second); bytes.Contains(vaulttest.Parsed(os.ReadFile(wal[0])), []byte(canary)); {
 		select {
 		case <-tick.C:
 		case <-deadline:

@@ -17,6 +17,7 @@ import (
 	"she/internal/access"
 	"she/internal/receipt"
 	"she/internal/vault"
+	"she/internal/vault/vaulttest"
 )
 
 // A tampered world is one closed vault with a chain of receipts, of which a head in the middle is signed.
@@ -37,9 +38,9 @@ func newTampered(t testing.TB) *tampered {
 	}
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
-	w := &tampered{TB: t, path: s.path("alice"), owner: create(t, s, "alice"), key: key}
+	w := &tampered{TB: t, path: s.path("alice"), owner: vaulttest.Create(t, s, "alice"), key: key}
 	w.open = func() *Store { return newStore(t, dir, Options{}) }
-	v, release := openVault(t, s, "alice")
+	v, release := vaulttest.Open(t, s, "alice")
 	for i := range 6 {
 		if err := write(t, v, w.owner, fmt.Sprint(i)); err != nil {
 			t.Fatal(err)

@@ -127,7 +127,7 @@ func testChains(t *testing.T, fresh func(testing.TB) Opener) {
 		p.enable(g)
 		p.write("a/x", `1`)
 		written := p.runOnce(g.Function, `"good"`)
-		got, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: written.Written[0].ID, Data: data(t, `"bad"`)}})
+		got, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: written.Written[0].ID, Data: Data(t, `"bad"`)}})
 		p.must(err)
 		if got[0].Depth != 0 || !got[0].Function.IsZero() {
 			t.Errorf("still says %+v", got[0].Provenance)
@@ -143,7 +143,7 @@ func testReceipts(t *testing.T, fresh func(testing.TB) Opener) {
 	p.enable(g)
 	r := p.write("a/x", `"`+canary+`"`)
 	p.runOnce(g.Function, `"`+canary+`"`)
-	p.must(p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d1", Records: []hat.RecordID{r[0].ID}, Endpoints: []hat.Endpoint{endpoint(t, "a/x")}}))
+	p.must(p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d1", Records: []hat.RecordID{r[0].ID}, Endpoints: []hat.Endpoint{Endpoint(t, "a/x")}}))
 	p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{r[0].ID}))
 	entries := p.receipts()
 	var kinds []string

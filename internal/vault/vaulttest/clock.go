@@ -147,7 +147,7 @@ func testClockBackAfterAnAgreementToWhatIsNew(t *testing.T, fresh func(testing.T
 	p.clock.move(-day)
 	second := p.write("a/x", `2`) // by its time it is older than the agreement, and than the old record
 	p.gives(g.Function, `2`)
-	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: second[0].ID, Data: data(t, `22`)}})
+	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: second[0].ID, Data: Data(t, `22`)}})
 	p.must(err)
 	p.gives(g.Function, `22`)
 

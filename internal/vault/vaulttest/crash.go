@@ -109,11 +109,11 @@ func steps() []step {
 		{"update", func(p *person, s *story) error {
 			records, err := p.scan(p.owner, "a/x", bundle.Want{})
 			p.must(err)
-			_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: records[0].ID, Data: data(p, `10`)}})
+			_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: records[0].ID, Data: Data(p, `10`)}})
 			return err
 		}, never},
 		{"erase", func(p *person, s *story) error {
-			return p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(p, "a/x"))
+			return p.v.EraseEndpoint(p.ctx(), p.owner, Endpoint(p, "a/x"))
 		}, never},
 		{"disable", func(p *person, s *story) error {
 			_, err := p.v.Disable(p.ctx(), p.owner, s.grant.Function)

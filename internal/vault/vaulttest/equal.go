@@ -147,9 +147,9 @@ func testEqualResultsStayWhateverAPersonWritesThere(t *testing.T, p *person, g a
 	}
 	p.window(g.Function, `"its"`)
 	its := p.idsOf("she/f", `"its"`)
-	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: its[1], Data: data(t, `"mine"`)}})
+	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: its[1], Data: Data(t, `"mine"`)}})
 	p.wants(err, vault.ErrDuplicate)
-	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: its[1], Data: data(t, `"its, mended"`)}})
+	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: its[1], Data: Data(t, `"its, mended"`)}})
 	p.must(err)
 	p.has("she/f", `"mine"`, `"mine"`, `"its"`, `"its, mended"`)
 }

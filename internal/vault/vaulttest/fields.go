@@ -167,16 +167,16 @@ func randomQuestion(t testing.TB, random *rand.Rand, places []hat.Endpoint, upto
 func randomFilter(t testing.TB, random *rand.Rand) bundle.Filter {
 	value := func() hat.Data {
 		if random.IntN(10) == 0 {
-			return data(t, fmt.Sprintf(`"%s%d"`, prefix, random.IntN(20)))
+			return Data(t, fmt.Sprintf(`"%s%d"`, prefix, random.IntN(20)))
 		}
-		return data(t, randomValue(random))
+		return Data(t, randomValue(random))
 	}
 	f := bundle.Filter{Field: RandomPaths[random.IntN(len(RandomPaths))]}
 	switch random.IntN(4) {
 	case 0:
 		f.Operator = bundle.Operator{Kind: bundle.Contains, Value: value()}
 	case 1:
-		f.Operator = bundle.Operator{Kind: bundle.In, Value: data(t, "["+value().JSON()+","+value().JSON()+"]")}
+		f.Operator = bundle.Operator{Kind: bundle.In, Value: Data(t, "["+value().JSON()+","+value().JSON()+"]")}
 	case 2:
 		f.Operator = bundle.Operator{Kind: bundle.In, Value: value()}
 	default:
@@ -215,7 +215,7 @@ func ChangeAtRandom(t testing.TB, v vault.Vault, c access.Caller, places []hat.E
 	}
 	var drafts []hat.Draft
 	for range 20 + random.IntN(60) {
-		drafts = append(drafts, hat.Draft{Endpoint: places[random.IntN(len(places))], Data: data(t, RandomText(random, number))})
+		drafts = append(drafts, hat.Draft{Endpoint: places[random.IntN(len(places))], Data: Data(t, RandomText(random, number))})
 		number++
 	}
 	_, err := v.Append(ctx, c, drafts, false)
@@ -236,7 +236,7 @@ func ChangeAtRandom(t testing.TB, v vault.Vault, c access.Caller, places []hat.E
 	n := len(stored) / 10
 	var changes []vault.Change
 	for _, r := range stored[:n] {
-		changes = append(changes, vault.Change{ID: r.ID, Data: data(t, RandomText(random, number))})
+		changes = append(changes, vault.Change{ID: r.ID, Data: Data(t, RandomText(random, number))})
 		number++
 	}
 	_, err = v.Update(ctx, c, changes)
@@ -257,7 +257,7 @@ func testFields(t *testing.T, fresh func(testing.TB) Opener) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, 1))
 			p := newPerson(t, fresh)
-			places := []hat.Endpoint{endpoint(p, "a/x"), endpoint(p, "a/y")}
+			places := []hat.Endpoint{Endpoint(p, "a/x"), Endpoint(p, "a/y")}
 			store := func(k vault.DocumentKind, text []byte) {
 				p.must(p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error { return e.Put(k, "d", text) }))
 			}
@@ -274,7 +274,7 @@ func testFields(t *testing.T, fresh func(testing.TB) Opener) {
 				case 6:
 					store(vault.Bundles, []byte(`{}`))
 				case 7:
-					f := bundle.Filter{Field: "long", Operator: bundle.Operator{Kind: bundle.In, Value: data(p, `[1]`)}}
+					f := bundle.Filter{Field: "long", Operator: bundle.Operator{Kind: bundle.In, Value: Data(p, `[1]`)}}
 					store(vault.Combinators, bundle.MarshalCombinator([]bundle.EndpointQuery{
 						{Endpoint: places[0], Filters: []bundle.Filter{f}}, {Endpoint: places[1], Filters: []bundle.Filter{f}},
 					}))
@@ -302,7 +302,7 @@ func testFields(t *testing.T, fresh func(testing.TB) Opener) {
 			{"", "7 5 3 1 4 2 6"}, {"descending", "1 4 3 5 7 2 6"},
 		} {
 			q := bundle.PropertyQuery{OrderBy: "v", Ordering: c.ordering,
-				Endpoints: []bundle.EndpointQuery{{Endpoint: endpoint(p, "a/x")}}}
+				Endpoints: []bundle.EndpointQuery{{Endpoint: Endpoint(p, "a/x")}}}
 			var got []string
 			p.must(p.v.Read(p.ctx(), p.owner, func(src bundle.Source, _ hat.Seq) error {
 				_, err := bundle.Evaluate(p.ctx(), q, src, bundle.Within{}, func(r bundle.Row) error {

@@ -167,7 +167,7 @@ func testGenerationsWhatAPersonChangedOrWroteIsNobodysOutput(t *testing.T, p *pe
 	p.write("she/f", `"mine"`)
 	first := p.claim(g.Function)
 	was := p.commit(first, `"a"`, `"b"`).Written
-	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: was[0].ID, Data: data(t, `"mended"`)}})
+	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: was[0].ID, Data: Data(t, `"mended"`)}})
 	p.must(err)
 	again := p.commit(p.replay(first), `"mine"`, `"c"`)
 	if again.Duplicates != 1 || again.Kept != 0 || again.Superseded != 1 {

@@ -170,7 +170,7 @@ func testTheNextSeesWork(t *testing.T, fresh func(testing.TB) Opener) {
 	p.isDue("f")
 	p.runOnce(f.Function)
 	p.isDue()
-	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: records[0].ID, Data: data(t, `3`)}})
+	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: records[0].ID, Data: Data(t, `3`)}})
 	p.must(err)
 	p.isDue("f")
 	claimed := p.claim(f.Function)

@@ -327,7 +327,7 @@ func testRangesWhatALooserFilterLetsThroughIsShownAndNothingElseOfWhatWasThere(t
 func testRangesAFieldMoreOfWhatWasShownIsNoReasonToShowItAgain(t *testing.T, p *person, g access.Grant) {
 	narrow := g
 	narrow.Bundle.Properties = map[string]bundle.PropertyQuery{"p": {Endpoints: []bundle.EndpointQuery{{
-		Endpoint: endpoint(p, "a/x"), Mapping: parsed(p, func(s string) (bundle.Mapping, error) { return bundle.ParseMapping([]byte(s)) }, `{"n":"0"}`),
+		Endpoint: Endpoint(p, "a/x"), Mapping: parsed(p, func(s string) (bundle.Mapping, error) { return bundle.ParseMapping([]byte(s)) }, `{"n":"0"}`),
 	}}}}
 	p.enable(narrow)
 	p.write("a/x", `["1","odd"]`)

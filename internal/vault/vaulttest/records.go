@@ -98,7 +98,7 @@ func testRecordsComeWithTheirLinks(t *testing.T, p *person) {
 	d.Links = []hat.Draft{draft(t, "rumpel/tags", `"one"`), draft(t, "other/tags", `"two"`)}
 	got, err := p.v.Append(p.ctx(), p.owner, []hat.Draft{d}, false)
 	p.must(err)
-	if len(got) != 1 || len(got[0].Links) != 2 || got[0].Links[1].Endpoint != endpoint(t, "other/tags") {
+	if len(got) != 1 || len(got[0].Links) != 2 || got[0].Links[1].Endpoint != Endpoint(t, "other/tags") {
 		t.Fatalf("got %+v", got)
 	}
 	p.linked(got[0].ID, "rumpel/tags", `"one"`)
@@ -136,7 +136,7 @@ func testRecordsAreWrittenWhereTheCallerMay(t *testing.T, p *person) {
 func testRecordsChangeAllOrNone(t *testing.T, p *person) {
 	r := p.write("rumpel/notes", `1`, `2`, `3`)
 	p.clock.move(time.Hour)
-	change := func(i int, text string) vault.Change { return vault.Change{ID: r[i].ID, Data: data(t, text)} }
+	change := func(i int, text string) vault.Change { return vault.Change{ID: r[i].ID, Data: Data(t, text)} }
 	got, err := p.v.Update(p.ctx(), p.owner, []vault.Change{change(0, `10`), change(2, `3`)})
 	p.must(err)
 	if len(got) != 2 || got[0].Seq != 4 || got[0].Born != 1 || got[1].Seq != 5 || !got[0].Created.Equal(r[0].Created) ||
@@ -148,9 +148,9 @@ func testRecordsChangeAllOrNone(t *testing.T, p *person) {
 		change vault.Change
 		want   error
 	}{
-		"unknown":            {vault.Change{ID: hat.NewRecordID(), Data: data(t, `1`)}, vault.ErrNotFound},
+		"unknown":            {vault.Change{ID: hat.NewRecordID(), Data: Data(t, `1`)}, vault.ErrNotFound},
 		"duplicate":          {change(1, `3`), vault.ErrDuplicate},
-		"claimed to be away": {vault.Change{ID: r[1].ID, Endpoint: endpoint(t, "a/x"), Data: data(t, `1`)}, vault.ErrNotFound},
+		"claimed to be away": {vault.Change{ID: r[1].ID, Endpoint: Endpoint(t, "a/x"), Data: Data(t, `1`)}, vault.ErrNotFound},
 	} {
 		_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{change(0, `11`), c.change})
 		if !errors.Is(err, c.want) {
@@ -168,12 +168,12 @@ func testRecordsAreChangedByThoseTheyBelongTo(t *testing.T, p *person) {
 	p.must(err)
 	mine := p.write("b/x", `2`)
 	other := p.write("a/x", `2`)
-	_, err = p.v.Update(p.ctx(), asBob, []vault.Change{{ID: mine[0].ID, Data: data(t, `3`)}})
+	_, err = p.v.Update(p.ctx(), asBob, []vault.Change{{ID: mine[0].ID, Data: Data(t, `3`)}})
 	p.wants(err, vault.ErrNotFound)
 	p.wants(p.v.Erase(p.ctx(), asBob, []hat.RecordID{theirs[0].ID, mine[0].ID}), vault.ErrNotFound)
-	_, err = p.v.Update(p.ctx(), app(p, writes("b")), []vault.Change{{ID: other[0].ID, Endpoint: endpoint(t, "b/x"), Data: data(t, `3`)}})
+	_, err = p.v.Update(p.ctx(), app(p, writes("b")), []vault.Change{{ID: other[0].ID, Endpoint: Endpoint(t, "b/x"), Data: Data(t, `3`)}})
 	p.wants(err, access.ErrDenied)
-	p.must(p.v.EraseEndpoint(p.ctx(), asBob, endpoint(t, "b/x")))
+	p.must(p.v.EraseEndpoint(p.ctx(), asBob, Endpoint(t, "b/x")))
 	p.has("b/x", `2`)
 	// A partner that lost its namespace still takes back what it brought.
 	theirs, err = p.v.Append(p.ctx(), asBob, []hat.Draft{draft(t, "b/x", `5`)}, false)
@@ -182,7 +182,7 @@ func testRecordsAreChangedByThoseTheyBelongTo(t *testing.T, p *person) {
 	p.must(p.v.Erase(p.ctx(), access.User(bob.ID, []access.Role{{Title: access.TitleDataCredit}}, ""), []hat.RecordID{theirs[0].ID}))
 	_, err = p.v.Append(p.ctx(), asBob, []hat.Draft{draft(t, "b/x", `1`)}, false)
 	p.must(err)
-	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(t, "b/x")))
+	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, Endpoint(t, "b/x")))
 	p.has("b/x")
 	p.has("a/x", `2`)
 }
@@ -203,7 +203,7 @@ func testRecordsAreErasedAllOrNoneWithWhatGroupsThem(t *testing.T, p *person) {
 	if next[0].Seq != 6 {
 		t.Errorf("after four records and an erasure comes %d, want 6", next[0].Seq)
 	}
-	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(t, "none/here")))
+	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, Endpoint(t, "none/here")))
 	p.must(p.v.Erase(p.ctx(), p.owner, nil))
 }
 
@@ -226,7 +226,7 @@ func (p *person) linked(id hat.RecordID, e string, want ...string) {
 	p.Helper()
 	var got []string
 	p.must(p.v.Read(p.ctx(), p.owner, func(src bundle.Source, _ hat.Seq) error {
-		for r, err := range src.Linked(p.ctx(), id, endpoint(p, e)) {
+		for r, err := range src.Linked(p.ctx(), id, Endpoint(p, e)) {
 			if err != nil {
 				return err
 			}
@@ -261,7 +261,7 @@ func testReadingSeesOneMoment(t *testing.T, fresh func(testing.TB) Opener) {
 	p.must(p.v.Read(p.ctx(), p.owner, func(src bundle.Source, upto hat.Seq) error {
 		p.write("a/x", `2`)
 		n := 0
-		for _, err := range src.Scan(p.ctx(), endpoint(t, "a/x"), bundle.Want{}).Records {
+		for _, err := range src.Scan(p.ctx(), Endpoint(t, "a/x"), bundle.Want{}).Records {
 			p.must(err)
 			n++
 		}
@@ -286,8 +286,8 @@ func testReadingScansMayBeNestedAndLeftEarly(t *testing.T, fresh func(testing.TB
 	p.write("a/x", `1`, `2`, `3`)
 	n := 0
 	p.must(p.v.Read(p.ctx(), p.owner, func(src bundle.Source, _ hat.Seq) error {
-		for range src.Scan(p.ctx(), endpoint(t, "a/x"), bundle.Want{}).Records {
-			for range src.Scan(p.ctx(), endpoint(t, "a/x"), bundle.Want{}).Records {
+		for range src.Scan(p.ctx(), Endpoint(t, "a/x"), bundle.Want{}).Records {
+			for range src.Scan(p.ctx(), Endpoint(t, "a/x"), bundle.Want{}).Records {
 				if n++; n%3 == 2 {
 					break
 				}
@@ -304,7 +304,7 @@ func testReadingScansMayBeNestedAndLeftEarly(t *testing.T, fresh func(testing.TB
 func testReadingHintsLeaveNothingOutAndKeepTheOrder(t *testing.T, fresh func(testing.TB) Opener) {
 	p := newPerson(t, fresh)
 	r := p.write("a/x", `1`, `2`, `3`, `4`)
-	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: r[0].ID, Data: data(t, `10`)}}) // now at 5
+	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: r[0].ID, Data: Data(t, `10`)}}) // now at 5
 	p.must(err)
 	for _, c := range []struct {
 		says string
@@ -333,7 +333,7 @@ func testReadingHintsLeaveNothingOutAndKeepTheOrder(t *testing.T, fresh func(tes
 		}
 	}
 	p.must(p.v.Read(p.ctx(), p.owner, func(src bundle.Source, _ hat.Seq) error {
-		s := src.Scan(p.ctx(), endpoint(t, "a/x"), bundle.Want{Order: &bundle.Order{Descending: true}})
+		s := src.Scan(p.ctx(), Endpoint(t, "a/x"), bundle.Want{Order: &bundle.Order{Descending: true}})
 		last := hat.Seq(1 << 60)
 		for r, err := range s.Records {
 			p.must(err)
@@ -362,7 +362,7 @@ func testReadingShowsWhatTheCallerMaySee(t *testing.T, fresh func(testing.TB) Op
 	_, err = endpointsOf(p.ctx(), p.v, access.Caller{})
 	p.wants(err, access.ErrDenied)
 	p.wants(p.v.Read(p.ctx(), app(p, reads("a")), func(src bundle.Source, _ hat.Seq) error {
-		for _, err := range src.Linked(p.ctx(), old[0].ID, endpoint(t, "b/x")) {
+		for _, err := range src.Linked(p.ctx(), old[0].ID, Endpoint(t, "b/x")) {
 			return err
 		}
 		return nil
@@ -381,7 +381,7 @@ func testReadingShowsWhatTheCallerMaySee(t *testing.T, fresh func(testing.TB) Op
 
 	all, err := endpointsOf(p.ctx(), p.v, p.owner)
 	p.must(err)
-	if want := []hat.Endpoint{endpoint(t, "a/x"), endpoint(t, "b/x")}; !slices.Equal(all, want) {
+	if want := []hat.Endpoint{Endpoint(t, "a/x"), Endpoint(t, "b/x")}; !slices.Equal(all, want) {
 		t.Errorf("endpoints are %v", all)
 	}
 

@@ -26,7 +26,7 @@ func testRights(t *testing.T, fresh func(testing.TB) Opener) {
 		t.Helper()
 		c, u, err := p.v.Recognise(p.ctx(), access.Credential{User: bob.ID, Used: p.clock.now()})
 		p.must(err)
-		if u.ID != bob.ID || !c.May(access.WriteRecords(endpoint(p, "b/x"))) {
+		if u.ID != bob.ID || !c.May(access.WriteRecords(Endpoint(p, "b/x"))) {
 			t.Errorf("recognised %+v %+v", c, u)
 		}
 		return c.LetIn(&batches)
@@ -65,7 +65,7 @@ func testRights(t *testing.T, fresh func(testing.TB) Opener) {
 		fresh, moved, err := p.v.Renew(p.ctx(), c)
 		if want := revoked.want; want != access.ErrDenied {
 			p.wants(err, want)
-		} else if err != nil || fresh.May(access.WriteRecords(endpoint(p, "b/x"))) {
+		} else if err != nil || fresh.May(access.WriteRecords(Endpoint(p, "b/x"))) {
 			t.Errorf("renewed: %v", err)
 		}
 		if !moved {
@@ -151,7 +151,7 @@ func testFunctionRights(t *testing.T, fresh func(testing.TB) Opener) {
 	p.must(err)
 	reads := func() error {
 		return p.v.Read(p.ctx(), access.AsFunction(p.user.ID, run.Grant).During(run.Run), func(src bundle.Source, _ hat.Seq) error {
-			for _, err := range src.Scan(p.ctx(), endpoint(p, "in/a"), bundle.Want{}).Records {
+			for _, err := range src.Scan(p.ctx(), Endpoint(p, "in/a"), bundle.Want{}).Records {
 				return err
 			}
 			return errors.New("nothing to be seen")

@@ -78,7 +78,7 @@ func testStorageWhatGrowsIsRefusedInAHATThatIsFullAndLeavesNothing(t *testing.T,
 	p.must(err)
 	bob.Roles = writer.Roles
 	refusedAsFull(t, "roles of a user", p.v.UpdateUser(p.ctx(), bob), plan.CodeBytes)
-	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: ballast[0].ID, Data: data(t, long(1<<20+64<<10))}})
+	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: ballast[0].ID, Data: Data(t, long(1<<20+64<<10))}})
 	refusedAsFull(t, "a change for more", err, plan.CodeBytes)
 	for _, kind := range []vault.DocumentKind{vault.Bundles, vault.Combinators, vault.Debits, vault.Setups} {
 		refusedAsFull(t, string(kind), p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error {
@@ -116,8 +116,8 @@ func testStorageErasingDisablingAndTheEndsOfRunsGoOn(t *testing.T, fresh func(te
 	p.must(err)
 	bob.PasswordHash, bob.Enabled = []byte(strings.Repeat("h", 60)), false
 	p.must(p.v.UpdateUser(p.ctx(), bob))
-	p.must(p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d", Endpoints: []hat.Endpoint{endpoint(t, "a/x")}}))
-	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: ballast[0].ID, Data: data(t, long(1<<20-64<<10))}})
+	p.must(p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d", Endpoints: []hat.Endpoint{Endpoint(t, "a/x")}}))
+	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: ballast[0].ID, Data: Data(t, long(1<<20-64<<10))}})
 	p.must(err)
 	_, err = p.v.Disable(p.ctx(), p.owner, g.Function)
 	p.must(err)
@@ -134,7 +134,7 @@ func testStorageReceiptsOfWhatIsShownAreBoundedToo(t *testing.T, fresh func(test
 	var err error
 	shown := 0
 	for ; err == nil && shown < 100_000; shown++ {
-		err = p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d", Endpoints: []hat.Endpoint{endpoint(t, "a/x")}})
+		err = p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d", Endpoints: []hat.Endpoint{Endpoint(t, "a/x")}})
 	}
 	refusedAsFull(t, "a disclosure", err, plan.CodeBytes)
 	if shown < 100 {
@@ -197,7 +197,7 @@ func testStorageRecordsAreCountedAndKeptInNumber(t *testing.T, fresh func(testin
 	}
 	_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x", `4`)}, true)
 	refusedAsFull(t, "a fourth", err, plan.CodeStored)
-	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: all[0].ID, Data: data(t, `1000000`)}})
+	_, err = p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: all[0].ID, Data: Data(t, `1000000`)}})
 	p.must(err)
 	p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{all[1].ID}))
 	p.write("a/x", `4`)
@@ -206,7 +206,7 @@ func testStorageRecordsAreCountedAndKeptInNumber(t *testing.T, fresh func(testin
 	if held := p.held(); held.Records != 3 {
 		t.Errorf("it holds %+v", held)
 	}
-	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(t, "a/x")))
+	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, Endpoint(t, "a/x")))
 	if held := p.held(); held.Records != 1 {
 		t.Errorf("it holds %+v", held)
 	}
@@ -261,7 +261,7 @@ func testStorageEndpointsWithARecordAreBounded(t *testing.T, fresh func(testing.
 	p.has("she/f", `"derived"`)
 	_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x0", `1`)}, false)
 	refusedAsFull(t, "a name that was used before", err, plan.CodeEndpoints)
-	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, endpoint(t, "a/x1")))
+	p.must(p.v.EraseEndpoint(p.ctx(), p.owner, Endpoint(t, "a/x1")))
 	p.write("a/x0", `1`)
 	_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/x1", `1`)}, false)
 	refusedAsFull(t, "the name that was erased", err, plan.CodeEndpoints)

@@ -166,8 +166,6 @@ func (p *person) wants(got, want error) {
 	}
 }
 
-func endpoint(t testing.TB, s string) hat.Endpoint { return parsed(t, hat.ParseEndpoint, s) }
-
 func parsed[T any](t testing.TB, parse func(string) (T, error), s string) T {
 	t.Helper()
 	v, err := parse(s)
@@ -177,17 +175,8 @@ func parsed[T any](t testing.TB, parse func(string) (T, error), s string) T {
 	return v
 }
 
-func data(t testing.TB, text string) hat.Data {
-	t.Helper()
-	d, err := hat.ParseData([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
 func draft(t testing.TB, e, text string) hat.Draft {
-	return hat.Draft{Endpoint: endpoint(t, e), Data: data(t, text)}
+	return hat.Draft{Endpoint: Endpoint(t, e), Data: Data(t, text)}
 }
 
 // write stores texts as the Owner.
@@ -205,7 +194,7 @@ func (p *person) write(e string, texts ...string) []hat.Record {
 // scan reads an endpoint as a caller, with a hint.
 func (p *person) scan(c access.Caller, e string, want bundle.Want) (all []hat.Record, err error) {
 	err = p.v.Read(p.ctx(), c, func(src bundle.Source, _ hat.Seq) error {
-		for r, err := range src.Scan(p.ctx(), endpoint(p, e), want).Records {
+		for r, err := range src.Scan(p.ctx(), Endpoint(p, e), want).Records {
 			if err != nil {
 				return err
 			}
@@ -240,19 +229,19 @@ func (p *person) grant(function string, trigger hat.Trigger, out string, reads .
 	p.Helper()
 	b := bundle.Bundle{Name: function, Properties: map[string]bundle.PropertyQuery{}}
 	for _, e := range reads {
-		b.Properties[e] = bundle.PropertyQuery{Endpoints: []bundle.EndpointQuery{{Endpoint: endpoint(p, e)}}}
+		b.Properties[e] = bundle.PropertyQuery{Endpoints: []bundle.EndpointQuery{{Endpoint: Endpoint(p, e)}}}
 	}
 	return access.Grant{
 		Function: parsed(p, hat.ParseFunctionID, function), Version: parsed(p, hat.ParseVersion, "1.0.0"),
-		Digest: "sha256:00", Bundle: b, Output: endpoint(p, out), Trigger: trigger,
+		Digest: "sha256:00", Bundle: b, Output: Endpoint(p, out), Trigger: trigger,
 	}
 }
 
 // onlyOdd asks an endpoint for records whose second element is "odd".
 func onlyOdd(t testing.TB, e string) bundle.PropertyQuery {
 	return bundle.PropertyQuery{Endpoints: []bundle.EndpointQuery{{
-		Endpoint: endpoint(t, e),
-		Filters:  []bundle.Filter{{Field: "1", Operator: bundle.Operator{Kind: bundle.In, Value: data(t, `["odd"]`)}}},
+		Endpoint: Endpoint(t, e),
+		Filters:  []bundle.Filter{{Field: "1", Operator: bundle.Operator{Kind: bundle.In, Value: Data(t, `["odd"]`)}}},
 	}}}
 }
 
@@ -336,7 +325,7 @@ func (p *person) shown(pl plan.Plan) (ids []hat.RecordID, texts []string) {
 func output(t testing.TB, g access.Grant, texts ...string) vault.Output {
 	r := contract.Response{}
 	for _, text := range texts {
-		r.Drafts = append(r.Drafts, hat.Draft{Endpoint: g.Output, Data: data(t, text)})
+		r.Drafts = append(r.Drafts, hat.Draft{Endpoint: g.Output, Data: Data(t, text)})
 	}
 	return vault.Output{Responses: []contract.Response{r}}
 }

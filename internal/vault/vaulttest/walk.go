@@ -43,7 +43,7 @@ func (m *mirror) Write(e hat.Endpoint, texts []string) {
 
 func (m *mirror) Rewrite(record int, text string) {
 	r := &m.records[record]
-	r.Data = data(m.p, text)
+	r.Data = Data(m.p, text)
 	_, err := m.p.v.Update(m.p.ctx(), m.p.owner, []vault.Change{{ID: r.ID, Endpoint: r.Endpoint, Data: r.Data}})
 	m.p.must(err)
 }

@@ -210,7 +210,7 @@ func testWorkCountsChangedRecordsAsNew(t *testing.T, p *person, g access.Grant) 
 	p.enable(g)
 	r := p.write("a/x", `1`, `2`)
 	p.runOnce(g.Function)
-	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: r[0].ID, Data: data(t, `10`)}})
+	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: r[0].ID, Data: Data(t, `10`)}})
 	p.must(err)
 	if _, texts := p.shown(p.claim(g.Function)); !slices.Equal(texts, []string{`10`}) {
 		t.Errorf("it is shown %v", texts)
@@ -253,7 +253,7 @@ func testWorkOffTheGrantedAddressIsRefusedWhole(t *testing.T, p *person, g acces
 	_, err = p.v.Commit(p.ctx(), pl, foreign)
 	p.wants(err, access.ErrDenied)
 	widened := pl
-	widened.Grant.Output = endpoint(t, "she/other")
+	widened.Grant.Output = Endpoint(t, "she/other")
 	_, err = p.v.Commit(p.ctx(), widened, output(t, widened.Grant, `1`))
 	p.wants(err, access.ErrDenied)
 	p.has("she/f")
