@@ -147,10 +147,11 @@ func live(t *testing.T, state string) {
 	select {}
 }
 
-// sleeper asks for its event and then does nothing. It is this very program's shell: /bin/sh of the host.
+// sleeper asks for its event and then does nothing but read on. It is one process from then on, so that whoever looks at its
+// sandbox sees the same at any time.
 func sleeper(t *testing.T) sandbox.Program {
 	dir := t.TempDir()
-	script := "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/9001\nprintf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3\nsleep 1000\n"
+	script := "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/9001\nprintf 'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n' >&3\nwhile read -r -u 3; do :; done\nsleep 1000\n"
 	if err := os.WriteFile(filepath.Join(dir, "bootstrap"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
