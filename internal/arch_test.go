@@ -104,6 +104,12 @@ var table = map[string][]string{
 
 	"local": {"hat"},
 
+	// Beside the server: what commands are made of.
+	"terminal": {"hat", "vault"},
+	"client":   {"hat", "local", "config", "directory", "edge", "ownapi", "server"},
+	"proof":    {"receipt", "ownapi", "client", "terminal"},
+	"demo":     {"hat", "sample", "catalog", "config", "ownapi", "server", "client", "terminal"},
+
 	// Wiring may import everything.
 	"server":     nil,
 	"shetest":    nil,

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"she/internal/config"
+	"she/internal/demo"
 )
 
 // Commands that need the whole of a configuration tell all its faults, and make nothing.
@@ -43,7 +44,7 @@ func TestExampleConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown, err := demo{functions: functions}.config()
+	shown, err := demo.Config(functions)
 	if err != nil || !reflect.DeepEqual(served, shown) {
 		t.Errorf("served %+v\nshown %+v %v", served, shown, err)
 	}

@@ -9,8 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"she/internal/hat"
+	"she/internal/client"
+	"she/internal/demo"
 	"she/internal/sample"
+	"she/internal/terminal"
 )
 
 func dataCommand() *cobra.Command {
@@ -45,15 +47,15 @@ func dataCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			hatClient := newClient(to, address)
-			if err := hatClient.login(cmd.Context(), username, password); err != nil {
+			hatClient := client.New(to, address)
+			if err := hatClient.Login(cmd.Context(), username, password); err != nil {
 				return err
 			}
-			stored, err := storeLife(cmd, hatClient, life)
+			stored, err := demo.StoreLife(cmd.Context(), cmd.ErrOrStderr(), hatClient, life)
 			if err != nil {
 				return err
 			}
-			printf(cmd.OutOrStdout(), "stored %d records\n", stored)
+			terminal.Printf(cmd.OutOrStdout(), "stored %d records\n", stored)
 			return nil
 		},
 	}
@@ -75,27 +77,4 @@ func printLife(w io.Writer, life sample.Life) error {
 		}
 	}
 	return out.Flush()
-}
-
-// storeLife posts each day's records, one request for each endpoint, and shows how far it is.
-func storeLife(cmd *cobra.Command, to *client, life sample.Life) (stored int, err error) {
-	progress := newProgress(cmd.ErrOrStderr(), "storing days", len(life.Days))
-	defer progress.done()
-	for _, day := range life.Days {
-		byEndpoint := map[hat.Endpoint][]hat.Data{}
-		for _, d := range day.Drafts {
-			byEndpoint[d.Endpoint] = append(byEndpoint[d.Endpoint], d.Data)
-		}
-		for _, e := range []hat.Endpoint{sample.Tweets, sample.Events, sample.Locations, sample.Notes} {
-			if len(byEndpoint[e]) == 0 {
-				continue
-			}
-			if err := to.store(cmd.Context(), e, byEndpoint[e]); err != nil {
-				return stored, err
-			}
-			stored += len(byEndpoint[e])
-		}
-		progress.step()
-	}
-	return stored, nil
 }

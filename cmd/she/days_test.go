@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"she/internal/client"
 	"she/internal/config"
 	"she/internal/ownapi"
 	"she/internal/server"
@@ -220,7 +221,7 @@ func (d *days) owner(t *testing.T, name string) *shetest.Client {
 
 func (d *days) post(t *testing.T, name, endpoint, data string) {
 	t.Helper()
-	_, err := d.owner(t, name).Must("POST", api+"/data/"+endpoint, []byte(data))
+	_, err := d.owner(t, name).Must("POST", client.API+"/data/"+endpoint, []byte(data))
 	must(t, err)
 }
 
@@ -238,9 +239,9 @@ func (d *days) pass(t *testing.T, by time.Duration) {
 func (d *days) enable(t *testing.T, f string) {
 	t.Helper()
 	c := d.owner(t, "alice")
-	_, err := c.Until("GET", api+"/she/function/"+f, regexp.MustCompile(`"available":true`))
+	_, err := c.Until("GET", client.API+"/she/function/"+f, regexp.MustCompile(`"available":true`))
 	must(t, err)
-	_, err = c.Must("GET", api+"/she/function/"+f+"/enable", nil)
+	_, err = c.Must("GET", client.API+"/she/function/"+f+"/enable", nil)
 	must(t, err)
 }
 

@@ -2,19 +2,21 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"she/internal/client"
 	"she/internal/config"
 	"she/internal/doctor"
 	"she/internal/hat"
+	"she/internal/sandbox/prove"
 	"she/internal/server"
+	"she/internal/terminal"
 	"she/internal/verdict"
 )
 
@@ -53,7 +55,7 @@ func doctorCommand() *cobra.Command {
 			}
 			r := report{Findings: doctor.Examine(doctor.Machine{
 				Data: data, Listen: hat.Loopback(cmp.Or(listen, config.Listen, server.DefaultListen)), Vaults: config.Vaults,
-				Reserve: server.Reserve(config), Serving: data != "" && serverAnswers(data),
+				Reserve: server.Reserve(config), Serving: data != "" && client.Answers(data),
 			})}
 			if seal {
 				v, err := testSeal(cmd.Context(), data, cmd.ErrOrStderr())
@@ -78,27 +80,27 @@ func doctorCommand() *cobra.Command {
 }
 
 func (r report) text(w io.Writer) {
-	t := newTable(w)
+	t := terminal.NewTable(w)
 	for _, f := range r.Findings {
-		t.row(string(f.Level), f.What, f.Found)
+		t.Row(string(f.Level), f.What, f.Found)
 	}
-	t.flush()
+	t.Flush()
 	for _, f := range r.Findings {
 		if f.Fix != "" {
-			printf(w, "\n%s: %s\n  %s\n", f.Level, f.What, f.Fix)
+			terminal.Printf(w, "\n%s: %s\n  %s\n", f.Level, f.What, f.Fix)
 		}
 	}
 	if r.Seal == nil {
-		printf(w, "\nThe walls were not tested on this machine: she doctor --seal\n")
+		terminal.Printf(w, "\nThe walls were not tested on this machine: she doctor --seal\n")
 		return
 	}
-	printf(w, "\nThe walls: %s\n", r.Seal.Text)
+	terminal.Printf(w, "\nThe walls: %s\n", r.Seal.Text)
 	if r.Seal.Stale != "" {
-		printf(w, "  out of date: %s\n", r.Seal.Stale)
+		terminal.Printf(w, "  out of date: %s\n", r.Seal.Stale)
 	}
 	for _, p := range r.Seal.Probes {
 		if p.Outcome != verdict.Blocked {
-			printf(w, "  %s: %s (%s): %s\n", p.Outcome, p.Name, p.Tries, p.Evidence)
+			terminal.Printf(w, "  %s: %s (%s): %s\n", p.Outcome, p.Name, p.Tries, p.Evidence)
 		}
 	}
 }
@@ -121,12 +123,25 @@ func (r report) verdict(sealed bool) error {
 	return err
 }
 
-// serverAnswers says whether a server holds the data directory and is up.
-func serverAnswers(data string) bool {
-	conn, err := net.DialTimeout("unix", server.Socket(data), time.Second)
+// testSeal proves the walls here and keeps the verdict, durably, before it returns.
+func testSeal(ctx context.Context, data string, progressTo io.Writer) (v verdict.Verdict, err error) {
+	h, err := server.FindHelpers()
 	if err != nil {
-		return false
+		return v, err
 	}
-	_ = conn.Close()
-	return true
+	var p *terminal.Progress
+	v, err = prove.Walls(ctx, data, h.Programs(), func(done, of int) {
+		if p == nil {
+			p = terminal.NewProgress(progressTo, "trying the walls", of)
+			return
+		}
+		p.Step()
+	})
+	if p != nil {
+		p.Done()
+	}
+	if err != nil {
+		return v, err
+	}
+	return v, verdict.Keep(data, v)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"she/internal/server"
+	"she/internal/terminal"
 )
 
 func functionCommand() *cobra.Command {
@@ -37,7 +38,7 @@ func functionCommand() *cobra.Command {
 }
 
 func printFunctions(w io.Writer, functions []server.Function) {
-	t := newTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "RUNS", "FAILED", "LAST RUN", "WARM-UP", "AVAILABLE")
+	t := terminal.NewTable(w, "FUNCTION", "VERSION", "RUNTIME", "TRIGGER", "READS", "WRITES", "RUNS", "FAILED", "LAST RUN", "WARM-UP", "AVAILABLE")
 	for _, f := range functions {
 		available := "yes"
 		if !f.Available {
@@ -57,19 +58,19 @@ func printFunctions(w io.Writer, functions []server.Function) {
 		if !f.WarmUp {
 			warmUp = "no"
 		}
-		t.row(f.ID, f.Version, f.Runtime, f.Trigger, strings.Join(f.Reads, " "), f.Output,
+		t.Row(f.ID, f.Version, f.Runtime, f.Trigger, strings.Join(f.Reads, " "), f.Output,
 			strconv.Itoa(f.Runs.Committed+f.Runs.Failed), strconv.Itoa(f.Runs.Failed), last, warmUp, available)
 	}
-	t.flush()
+	t.Flush()
 	for _, f := range functions {
 		for _, warning := range f.Warnings {
-			printf(w, "%s: %s\n", f.ID, warning)
+			terminal.Printf(w, "%s: %s\n", f.ID, warning)
 		}
 		for line := range strings.Lines(f.Said) {
-			printf(w, "%s said: %s\n", f.ID, strings.TrimRight(line, "\r\n"))
+			terminal.Printf(w, "%s said: %s\n", f.ID, strings.TrimRight(line, "\r\n"))
 		}
 		if f.NoCopies != "" {
-			printf(w, "%s: its instances are started anew, not copied: %s\n", f.ID, f.NoCopies)
+			terminal.Printf(w, "%s: its instances are started anew, not copied: %s\n", f.ID, f.NoCopies)
 		}
 	}
 }

@@ -128,10 +128,10 @@ func makePeople(t *testing.T, data string, people []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.close()
+	defer m.Close()
 	for _, name := range people {
 		r := server.NewHAT{Name: name, Domain: name + ".test", Password: shetest.Password(name)}
-		if err := m.call(t.Context(), "POST", "/hats", r, nil); err != nil {
+		if err := m.Call(t.Context(), "POST", "/hats", r, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,25 +2,34 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"she/internal/client"
 	"she/internal/config"
+	"she/internal/ownapi"
 	"she/internal/sandbox"
+	"she/internal/server"
+	"she/internal/terminal"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	if err := sandbox.LeaveNoCore(); err != nil { // vaults are in this process's memory, and its children hold events
-		printf(os.Stderr, "she: %v; if this program crashes, what it knows may be written to the disk\n", err)
+		terminal.Printf(os.Stderr, "she: %v; if this program crashes, what it knows may be written to the disk\n", err)
 	}
 	code := run(ctx, os.Stdin, os.Stdout, os.Stderr, os.Args[1:])
 	stop()
@@ -52,11 +61,11 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 	var config *config.Error
 	if errors.As(err, &config) {
 		for line := range strings.SplitSeq(config.Error(), "\n") {
-			printf(stderr, "she: %s\n", line)
+			terminal.Printf(stderr, "she: %s\n", line)
 		}
 		return exitFailed
 	}
-	printf(stderr, "she: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	terminal.Printf(stderr, "she: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
 		return exitUsage
@@ -106,4 +115,86 @@ func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 	}}
 	c.AddCommand(sub...)
 	return c
+}
+
+// manage reaches the management API of a data directory that a command was told.
+func manage(ctx context.Context, dir, configFile string, does server.Effect) (*client.Management, error) {
+	if dir == "" {
+		return nil, usageError{errors.New("--data is missing: which data directory?")}
+	}
+	return client.Reach(ctx, dir, configFile, does)
+}
+
+// ask is one request of a command to the management API of dir; see client.Reach. head is that of
+// the receipts of the HAT it is about.
+func ask(ctx context.Context, dir, configFile, method, path string, in, out any) (head string, err error) {
+	does := server.Changes
+	switch {
+	case method == http.MethodGet:
+		does = server.Reads
+	case method == http.MethodPost && path == "/hats":
+		does = server.Creates
+	}
+	m, err := manage(ctx, dir, configFile, does)
+	if err != nil {
+		return "", err
+	}
+	defer m.Close()
+	err = m.Call(ctx, method, path, in, out)
+	return m.Head, err
+}
+
+// wantsHAT has a command say so if it is not told which HAT it is about, rather than that there is no HAT "".
+func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
+	do := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if *hatName == "" && !slices.ContainsFunc(unless, func(s *string) bool { return *s != "" }) {
+			return usageError{errors.New("--hat is missing: which HAT? See she hat list")}
+		}
+		return do(cmd, args)
+	}
+}
+
+// ofFunction names the function that nobody knows.
+func ofFunction(id string, err error) error {
+	if p := (&client.Problem{}); errors.As(err, &p) && p.Title == ownapi.FunctionNotFound {
+		return fmt.Errorf("no function %s is installed here or was ever switched on; see she function list", id)
+	}
+	return err
+}
+
+func functionPath(hatName, function string) string {
+	return client.OwnPath(hatName) + "/functions/" + url.PathEscape(function)
+}
+
+// readPassword takes the first line of standard input, or asks at the terminal.
+func readPassword(cmd *cobra.Command, fromStdin bool) (string, error) {
+	if fromStdin {
+		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		return strings.TrimRight(line, "\r\n"), nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", usageError{errors.New("there is no terminal to ask for a password: use --password-stdin")}
+	}
+	ask := func(prompt string) (string, error) {
+		fmt.Fprint(cmd.ErrOrStderr(), prompt)
+		b, err := term.ReadPassword(int(os.Stdin.Fd()))
+		fmt.Fprintln(cmd.ErrOrStderr())
+		return string(b), err
+	}
+	first, err := ask("Password: ")
+	if err != nil {
+		return "", err
+	}
+	second, err := ask("Again: ")
+	if err != nil {
+		return "", err
+	}
+	if first != second {
+		return "", errors.New("the two passwords differ")
+	}
+	return first, nil
 }

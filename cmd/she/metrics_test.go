@@ -60,9 +60,9 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.close()
+	defer m.Close()
 	var people []server.HAT
-	if err := m.call(t.Context(), "GET", "/hats", nil, &people); err != nil {
+	if err := m.Call(t.Context(), "GET", "/hats", nil, &people); err != nil {
 		t.Fatal(err)
 	}
 	secrets := []string{canary, "in/a", "out/each", "out"}
@@ -70,7 +70,7 @@ func TestMetrics(t *testing.T) {
 		secrets = append(secrets, p.ID, p.Domain, strings.TrimSuffix(p.Domain, ".test"))
 	}
 	for from, get := range map[string]func() (*http.Response, error){
-		"the socket":        func() (*http.Response, error) { return m.client.Get("http://she/metrics") },
+		"the socket":        func() (*http.Response, error) { return m.Client.Get("http://she/metrics") },
 		"an address of its": func() (*http.Response, error) { return http.Get("http://" + address + "/metrics") },
 	} {
 		text := read(t, get)

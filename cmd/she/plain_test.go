@@ -21,6 +21,7 @@ import (
 	"she/internal/hat"
 	"she/internal/ownapi"
 	"she/internal/server"
+	"she/internal/terminal"
 )
 
 // hostile is what an author may write anywhere: a title, a colour by ESC and by C1, a bell, reversed text, a line of its
@@ -67,9 +68,9 @@ func TestWordsOfOthersSteerNoTerminal(t *testing.T) {
 		"doctor": func(w io.Writer) {
 			report{Findings: []doctor.Finding{{What: hostile, Found: hostile, Fix: hostile}}}.text(w)
 		},
-		"error": func(w io.Writer) { printf(w, "she: %s, %v and %q\n", hostile, errors.New(hostile), hostile) },
+		"error": func(w io.Writer) { terminal.Printf(w, "she: %s, %v and %q\n", hostile, errors.New(hostile), hostile) },
 		"log": func(w io.Writer) {
-			slog.New(slog.NewTextHandler(plainLines{w}, nil)).Warn(hostile, "text", hostile, "short", "x\x7f", "fault", raw)
+			slog.New(slog.NewTextHandler(terminal.Lines{To: w}, nil)).Warn(hostile, "text", hostile, "short", "x\x7f", "fault", raw)
 		},
 	} {
 		var out bytes.Buffer
@@ -103,18 +104,19 @@ func TestJSONForPeopleStaysEqual(t *testing.T) {
 	}
 }
 
-// Everything that a command prints for people goes through printf or a table. What prints by itself is listed here.
+// Everything that a command prints for people goes through terminal.Printf or a table. What prints by itself is listed here.
 func TestCommandsPrintThroughPrintf(t *testing.T) {
 	own := map[string]string{
-		"show.go":     "what the others print through",
-		"progress.go": "counts, with a carriage return of its own",
-		"waits.go":    "a file of the engine",
-		"data.go":     "records that she invented, as JSON",
-		"hat.go":      "the prompt for a password",
+		"data.go": "records that she invented, as JSON",
+		"main.go": "the prompt for a password",
 	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, folder := range []string{"", "../../internal/demo/", "../../internal/client/", "../../internal/proof/"} {
+		some, err := filepath.Glob(folder + "*.go")
+		if err != nil || len(some) == 0 {
+			t.Fatal(folder, err)
+		}
+		files = append(files, some...)
 	}
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") || own[name] != "" {
@@ -127,7 +129,7 @@ func TestCommandsPrintThroughPrintf(t *testing.T) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if s, ok := n.(*ast.SelectorExpr); ok {
 				if pkg, ok := s.X.(*ast.Ident); ok && pkg.Name == "fmt" && (strings.HasPrefix(s.Sel.Name, "Fprint") || strings.HasPrefix(s.Sel.Name, "Print")) {
-					t.Errorf("%s uses fmt.%s: printf makes other people's words plain", name, s.Sel.Name)
+					t.Errorf("%s uses fmt.%s: terminal.Printf makes other people's words plain", name, s.Sel.Name)
 				}
 			}
 			return true

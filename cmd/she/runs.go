@@ -4,16 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"she/internal/client"
 	"she/internal/ownapi"
 	"she/internal/server"
+	"she/internal/terminal"
 )
 
 func runsCommand() *cobra.Command {
@@ -25,8 +27,8 @@ func runsCommand() *cobra.Command {
 		Example: "  she runs ls --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 1 || limit > mostListed {
-				return usageError{fmt.Errorf("--limit must be 1 to %d", mostListed)}
+			if limit < 1 || limit > client.MostListed {
+				return usageError{fmt.Errorf("--limit must be 1 to %d", client.MostListed)}
 			}
 			query := url.Values{}
 			for name, value := range map[string]string{"function": function, "before": before} {
@@ -38,8 +40,8 @@ func runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer m.close()
-			runs, err := list[ownapi.Run](cmd.Context(), m, ownPath(hatName)+"/runs", query, "before", limit)
+			defer m.Close()
+			runs, err := client.List[ownapi.Run](cmd.Context(), m, client.OwnPath(hatName)+"/runs", query, "before", limit)
 			if err != nil {
 				return err
 			}
@@ -64,7 +66,7 @@ func runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer m.close()
+			defer m.Close()
 			if withLog {
 				password, err := readPassword(cmd, passwordStdin)
 				if err != nil {
@@ -73,13 +75,13 @@ func runsCommand() *cobra.Command {
 				if password == "" {
 					return errors.New("--log is for the owner, and their password was not given")
 				}
-				m = m.as(password)
+				m = m.As(password)
 			}
 			var run ownapi.Run
-			if err := m.call(cmd.Context(), "GET", ownPath(hatName)+"/runs/"+url.PathEscape(args[0]), nil, &run); err != nil {
+			if err := m.Call(cmd.Context(), "GET", client.OwnPath(hatName)+"/runs/"+url.PathEscape(args[0]), nil, &run); err != nil {
 				return err
 			}
-			run.Receipts = m.head
+			run.Receipts = m.Head
 			return show(cmd, run, func(w io.Writer) {
 				printRun(w, run, withLog)
 				showHead(w, run.Receipts)
@@ -104,19 +106,38 @@ func runsCommand() *cobra.Command {
 	return c
 }
 
-// wantsHAT has a command say so if it is not told which HAT it is about, rather than that there is no HAT "".
-func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
-	do := c.RunE
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if *hatName == "" && !slices.ContainsFunc(unless, func(s *string) bool { return *s != "" }) {
-			return usageError{errors.New("--hat is missing: which HAT? See she hat list")}
-		}
-		return do(cmd, args)
+type steeredView struct {
+	Run   string `json:"run"`
+	State string `json:"state"` // of its work: due, cancelled or skipped
+
+	Receipts string `json:"receipts,omitempty"` // their head
+}
+
+// steerCommand makes she runs replay, cancel and skip.
+func steerCommand(verb, state, short, long string, data, hatName *string) *cobra.Command {
+	return &cobra.Command{
+		Use:     verb + " RUN",
+		Short:   short,
+		Long:    long,
+		Example: "  she runs " + verb + " 0190b0a2-… --hat alice.localhost:7777 --data /var/lib/she",
+		Args:    exactArgs(1, "the run's id, see she runs ls"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := client.OwnPath(*hatName) + "/runs/" + url.PathEscape(args[0]) + "/" + verb
+			head, err := ask(cmd.Context(), *data, "", http.MethodPost, path, nil, nil)
+			if err != nil {
+				return err
+			}
+			done := steeredView{args[0], state, head}
+			return show(cmd, done, func(w io.Writer) {
+				terminal.Printf(w, "run %s: %s\n", done.Run, done.State)
+				showHead(w, head)
+			})
+		},
 	}
 }
 
 func printRuns(w io.Writer, runs []ownapi.Run) {
-	t := newTable(w, "RUN", "FUNCTION", "STATE", "CAUSE", "STARTED", "TOOK", "READ", "WROTE", "FAULT")
+	t := terminal.NewTable(w, "RUN", "FUNCTION", "STATE", "CAUSE", "STARTED", "TOOK", "READ", "WROTE", "FAULT")
 	for _, r := range runs {
 		fault := ""
 		if r.Fault != nil {
@@ -124,82 +145,69 @@ func printRuns(w io.Writer, runs []ownapi.Run) {
 		}
 		took := ""
 		if !r.Ended.IsZero() {
-			took = ms(r.Ended.Sub(r.Claimed.Time))
+			took = terminal.Milliseconds(r.Ended.Sub(r.Claimed.Time))
 		}
-		t.row(r.ID, r.Function+" "+r.Version, r.State, r.Cause, r.Claimed.Format(time.DateTime), took,
+		t.Row(r.ID, r.Function+" "+r.Version, r.State, r.Cause, r.Claimed.Format(time.DateTime), took,
 			strconv.Itoa(r.Stats.Read), strconv.Itoa(len(r.Written)), fault)
 	}
-	t.flush()
+	t.Flush()
 }
 
 // shownRecords is how many ids of written records a person is shown.
 const shownRecords = 20
 
 func printRun(w io.Writer, r ownapi.Run, withLog bool) {
-	printf(w, "run        %s\n", r.ID)
-	printf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Package)
-	printf(w, "state      %s, attempt %d, by %s\n", r.State, r.Attempt, r.Cause)
+	terminal.Printf(w, "run        %s\n", r.ID)
+	terminal.Printf(w, "function   %s %s, package %s\n", r.Function, r.Version, r.Package)
+	terminal.Printf(w, "state      %s, attempt %d, by %s\n", r.State, r.Attempt, r.Cause)
 	if r.Fault != nil {
-		printf(w, "fault      %s must act: %s: %s\n", r.Fault.Who, r.Fault.Code, r.Fault.Text)
+		terminal.Printf(w, "fault      %s must act: %s: %s\n", r.Fault.Who, r.Fault.Code, r.Fault.Text)
 	}
-	printf(w, "due        %s\n", r.Due.Format(time.RFC3339Nano))
-	printf(w, "claimed    %s\n", r.Claimed.Format(time.RFC3339Nano))
+	terminal.Printf(w, "due        %s\n", r.Due.Format(time.RFC3339Nano))
+	terminal.Printf(w, "claimed    %s\n", r.Claimed.Format(time.RFC3339Nano))
 	if !r.Ended.IsZero() {
-		printf(w, "ended      %s\n", r.Ended.Format(time.RFC3339Nano))
+		terminal.Printf(w, "ended      %s\n", r.Ended.Format(time.RFC3339Nano))
 	}
-	printf(w, "covered    positions %d to %d\n", r.After+1, r.Upto)
-	printf(w, "read       %s, %d bytes", counted(r.Stats.Read, "record"), r.Stats.InBytes)
+	terminal.Printf(w, "covered    positions %d to %d\n", r.After+1, r.Upto)
+	terminal.Printf(w, "read       %s, %d bytes", terminal.Count(r.Stats.Read, "record"), r.Stats.InBytes)
 	if r.Stats.Hidden > 0 {
-		printf(w, "; %d more hidden by the bundle's limit", r.Stats.Hidden)
+		terminal.Printf(w, "; %d more hidden by the bundle's limit", r.Stats.Hidden)
 	}
-	printf(w, "\nwrote      %s to %s", counted(len(r.Written), "record"), r.Output)
+	terminal.Printf(w, "\nwrote      %s to %s", terminal.Count(len(r.Written), "record"), r.Output)
 	if r.Duplicates > 0 {
-		printf(w, "; %s dropped", counted(r.Duplicates, "equal one"))
+		terminal.Printf(w, "; %s dropped", terminal.Count(r.Duplicates, "equal one"))
 	}
 	switch {
 	case r.Kept == 1:
-		printf(w, "; 1 of them was there already")
+		terminal.Printf(w, "; 1 of them was there already")
 	case r.Kept > 1:
-		printf(w, "; %d of them were there already", r.Kept)
+		terminal.Printf(w, "; %d of them were there already", r.Kept)
 	}
 	if r.Superseded > 0 {
-		printf(w, "\nsuperseded %s", counted(r.Superseded, "record"))
+		terminal.Printf(w, "\nsuperseded %s", terminal.Count(r.Superseded, "record"))
 	}
 	if r.Replaces != "" {
-		printf(w, "\nreplaces   run %s", r.Replaces)
+		terminal.Printf(w, "\nreplaces   run %s", r.Replaces)
 	}
 	if r.SupersededBy != "" {
-		printf(w, "\nrepeated   by run %s", r.SupersededBy)
+		terminal.Printf(w, "\nrepeated   by run %s", r.SupersededBy)
 	}
-	printf(w, "\nsandbox    %s", r.Stats.Start)
+	terminal.Printf(w, "\nsandbox    %s", r.Stats.Start)
 	if r.Stats.Warmed {
-		printf(w, ", warmed up")
+		terminal.Printf(w, ", warmed up")
 	}
-	printf(w, "\n")
-	printf(w, "steps      %s\n", steps(r))
+	terminal.Printf(w, "\n")
+	terminal.Printf(w, "steps      %s\n", terminal.Steps(r.Stats.Timing))
 	for _, id := range r.Written[:min(len(r.Written), shownRecords)] {
-		printf(w, "record     %s\n", id)
+		terminal.Printf(w, "record     %s\n", id)
 	}
 	if more := len(r.Written) - shownRecords; more > 0 {
-		printf(w, "           and %d more; -o json has all\n", more)
+		terminal.Printf(w, "           and %d more; -o json has all\n", more)
 	}
 	if withLog && r.Log != nil {
-		printf(w, "log\n")
+		terminal.Printf(w, "log\n")
 		for line := range strings.Lines(*r.Log) {
-			printf(w, "    %s\n", strings.TrimRight(line, "\r\n"))
+			terminal.Printf(w, "    %s\n", strings.TrimRight(line, "\r\n"))
 		}
 	}
-}
-
-func steps(r ownapi.Run) string {
-	t := r.Stats.Timing
-	return fmt.Sprintf("queue %s, bundle %s, query %s, sandbox %s, run %s, save %s",
-		ms(t.Queue), ms(t.Bundle), ms(t.Query), ms(t.Sandbox), ms(t.Process), ms(t.Save))
-}
-
-func counted(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
 }

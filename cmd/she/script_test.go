@@ -21,6 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"she/internal/client"
 	"she/internal/ownapi"
 	"she/internal/server"
 	"she/internal/shetest"
@@ -250,12 +251,12 @@ func (s *story) measured(_ *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer m.close()
+	defer m.Close()
 	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		resp, err := m.client.Get("http://she/metrics")
+		resp, err := m.Client.Get("http://she/metrics")
 		if err != nil {
 			return err
 		}
@@ -318,13 +319,13 @@ func (s *story) untilRun(function string) error {
 	if err != nil {
 		return err
 	}
-	defer m.close()
+	defer m.Close()
 	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		var runs []ownapi.Run
-		if err := m.call(context.Background(), "GET", ownPath(s.name)+"/runs?limit=10&function="+function, nil, &runs); err != nil {
+		if err := m.Call(context.Background(), "GET", client.OwnPath(s.name)+"/runs?limit=10&function="+function, nil, &runs); err != nil {
 			return err
 		}
 		for _, r := range runs {

@@ -6,12 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
 	"she/internal/config"
 	"she/internal/server"
+	"she/internal/terminal"
 )
 
 func serveCommand() *cobra.Command {
@@ -37,13 +37,13 @@ func serveCommand() *cobra.Command {
 			if data, err = filepath.Abs(data); err != nil {
 				return err
 			}
-			moreProcs()
+			server.MoreProcs()
 			server.LimitHeap(config)
-			s, err := server.Start(cmd.Context(), server.Options{Data: data, Listen: listen, Config: config, Log: plainLines{os.Stderr}})
+			s, err := server.Start(cmd.Context(), server.Options{Data: data, Listen: listen, Config: config, Log: terminal.Lines{To: os.Stderr}})
 			if err != nil {
 				return err
 			}
-			printf(cmd.OutOrStdout(), "listening on http://%s\n", s.Address)
+			terminal.Printf(cmd.OutOrStdout(), "listening on http://%s\n", s.Address)
 			return s.UntilStopped(cmd.Context(), lateTo(cmd.ErrOrStderr()), hangUps)
 		},
 	}
@@ -53,15 +53,7 @@ func serveCommand() *cobra.Command {
 	return c
 }
 
-// moreProcs lets more goroutines run at once than there are processors. SQLite waits for the disk in system calls, and
-// while one waits Go keeps its share of a processor idle for a while: on two processors thirty-two people who write
-// were served at half the rate. GOMAXPROCS in the environment has the last word.
-func moreProcs() {
-	const waiting = 8 // for the disk, at once
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + waiting)
-	}
-}
-
 // lateTo tells that stopping takes too long.
-func lateTo(w io.Writer) func(string) { return func(text string) { printf(w, "she: %s\n", text) } }
+func lateTo(w io.Writer) func(string) {
+	return func(text string) { terminal.Printf(w, "she: %s\n", text) }
+}

@@ -26,6 +26,7 @@ import (
 	"she/internal/invoke"
 	"she/internal/plan"
 	"she/internal/server"
+	"she/internal/terminal"
 	"she/internal/vault"
 )
 
@@ -73,14 +74,14 @@ func serveStandIn(how string, args []string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	moreProcs()
+	server.MoreProcs()
 	moody := how == "moody"
 	ahead, err := time.ParseDuration(cmp.Or(os.Getenv(standInClock), "0s"))
 	if err != nil {
 		return err
 	}
 	s, err := server.Start(ctx, server.Options{
-		Data: flags["--data"], Listen: flags["--listen"], Config: config, Log: plainLines{os.Stderr},
+		Data: flags["--data"], Listen: flags["--listen"], Config: config, Log: terminal.Lines{To: os.Stderr},
 		Now:     func() time.Time { return time.Now().Add(ahead).Round(0) },
 		Invoker: goFunctions{moody: moody},
 		Vaults: func(v engine.Vaults) engine.Vaults {

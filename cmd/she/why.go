@@ -7,9 +7,11 @@ import (
 	"net/url"
 	"time"
 
-	"she/internal/ownapi"
-
 	"github.com/spf13/cobra"
+
+	"she/internal/client"
+	"she/internal/ownapi"
+	"she/internal/terminal"
 )
 
 func whyCommand(data, hatName *string) *cobra.Command {
@@ -21,9 +23,9 @@ func whyCommand(data, hatName *string) *cobra.Command {
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			reasons := make([]ownapi.Reason, 1)
-			path, into := ownPath(*hatName)+"/why", any(&reasons)
+			path, into := client.OwnPath(*hatName)+"/why", any(&reasons)
 			if function != "" {
-				path, into = ownPath(*hatName)+"/functions/"+url.PathEscape(function)+"/why", &reasons[0]
+				path, into = client.OwnPath(*hatName)+"/functions/"+url.PathEscape(function)+"/why", &reasons[0]
 			}
 			head, err := ask(cmd.Context(), *data, "", http.MethodGet, path, nil, into)
 			if err != nil {
@@ -40,7 +42,7 @@ func whyCommand(data, hatName *string) *cobra.Command {
 }
 
 func printReasons(w io.Writer, reasons []ownapi.Reason) {
-	t := newTable(w, "FUNCTION", "CODE", "UNTIL", "WHY")
+	t := terminal.NewTable(w, "FUNCTION", "CODE", "UNTIL", "WHY")
 	for _, r := range reasons {
 		until, text := "", r.Text
 		if !r.Until.IsZero() {
@@ -52,13 +54,13 @@ func printReasons(w io.Writer, reasons []ownapi.Reason) {
 		if r.Run != "" {
 			text += ": run " + r.Run
 		}
-		t.row(r.Function, string(r.Code), until, text)
+		t.Row(r.Function, string(r.Code), until, text)
 		for _, n := range r.Notes {
 			if text = n.Text; n.Run != "" {
 				text += ": run " + n.Run
 			}
-			t.row("", "also "+string(n.Code), "", text)
+			t.Row("", "also "+string(n.Code), "", text)
 		}
 	}
-	t.flush()
+	t.Flush()
 }

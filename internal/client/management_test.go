@@ -1,4 +1,4 @@
-package main
+package client
 
 import (
 	"errors"
@@ -9,11 +9,11 @@ import (
 
 // An answer that ends half-way is an error of the command, as over the socket, and no panic.
 func TestAnAnswerThatIsCutOffInThisProcess(t *testing.T) {
-	m := &manager{client: &http.Client{Transport: inProcess{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	m := In(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "half")
 		panic(http.ErrAbortHandler)
-	})}}}
-	if err := m.call(t.Context(), http.MethodGet, "/", nil, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+	}))
+	if err := m.Call(t.Context(), http.MethodGet, "/", nil, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v", err)
 	}
 }

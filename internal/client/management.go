@@ -1,6 +1,7 @@
-package main
+package client
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"she/internal/config"
 	"she/internal/directory"
@@ -19,33 +21,30 @@ import (
 	"she/internal/server"
 )
 
-// A manager is a command's way to the management API of a data directory.
-type manager struct {
-	client   *http.Client
+// A Management is the way to the management API of a data directory.
+type Management struct {
+	Client   *http.Client
 	close    func()
 	password string // the owner's; "": the operator asks
-	head     string // of the receipts of the HAT that the last call was about
+	Head     string // of the receipts of the HAT that the last call was about
 }
 
-// as is the manager of who has the owner's password.
-func (m *manager) as(password string) *manager {
+// As asks with the owner's password.
+func (m *Management) As(password string) *Management {
 	owner := *m
 	owner.password = password
 	return &owner
 }
 
-// manage reaches the running server of dir or, if there is none, opens dir itself.
-func manage(ctx context.Context, dir, configFile string, does server.Effect) (*manager, error) {
-	if dir == "" {
-		return nil, usageError{errors.New("--data is missing: which data directory?")}
-	}
+// Reach reaches the running server of dir or, if there is none, opens dir itself.
+func Reach(ctx context.Context, dir, configFile string, does server.Effect) (*Management, error) {
 	socket := server.Socket(dir)
 	if conn, err := net.Dial("unix", socket); err == nil {
 		_ = conn.Close()
 		transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}}
-		return &manager{client: &http.Client{Transport: transport}, close: transport.CloseIdleConnections}, nil
+		return &Management{Client: &http.Client{Transport: transport}, close: transport.CloseIdleConnections}, nil
 	}
 	config, err := config.Load(configFile)
 	if err != nil {
@@ -58,27 +57,26 @@ func manage(ctx context.Context, dir, configFile string, does server.Effect) (*m
 	if err != nil {
 		return nil, err
 	}
-	return &manager{client: &http.Client{Transport: inProcess{management}}, close: func() { _ = end() }}, nil
+	return &Management{Client: &http.Client{Transport: inProcess{management}}, close: func() { _ = end() }}, nil
 }
 
-// ask is one request of a command to the management API of dir; see manage and manager.call. head is that of
-// the receipts of the HAT it is about.
-func ask(ctx context.Context, dir, configFile, method, path string, in, out any) (head string, err error) {
-	does := server.Changes
-	switch {
-	case method == http.MethodGet:
-		does = server.Reads
-	case method == http.MethodPost && path == "/hats":
-		does = server.Creates
-	}
-	m, err := manage(ctx, dir, configFile, does)
+// Answers says whether a server holds the data directory and is up.
+func Answers(dir string) bool {
+	conn, err := net.DialTimeout("unix", server.Socket(dir), time.Second)
 	if err != nil {
-		return "", err
+		return false
 	}
-	defer m.close()
-	err = m.call(ctx, method, path, in, out)
-	return m.head, err
+	_ = conn.Close()
+	return true
 }
+
+// In is the management API of a server in this process.
+func In(management http.Handler) *Management {
+	return &Management{Client: &http.Client{Transport: inProcess{management}}, close: func() {}}
+}
+
+// Close ends the connections to a server or, if there is none, lets go of the data directory.
+func (m *Management) Close() { m.close() }
 
 // inProcess answers requests from a handler, without a network.
 type inProcess struct{ handler http.Handler }
@@ -110,14 +108,14 @@ func (w *memoryResponse) Header() http.Header         { return w.header }
 func (w *memoryResponse) WriteHeader(status int)      { w.status = status }
 func (w *memoryResponse) Write(b []byte) (int, error) { return w.body.Write(b) }
 
-// call sends in (unless nil) and decodes the answer into out; an error is the server's own line.
-func (m *manager) call(ctx context.Context, method, path string, in, out any) error {
+// Call sends in (unless nil) and decodes the answer into out; an error is the server's own line.
+func (m *Management) Call(ctx context.Context, method, path string, in, out any) error {
 	_, err := m.exchange(ctx, method, path, in, out)
 	return err
 }
 
-// exchange is call, and gives the headers of the answer.
-func (m *manager) exchange(ctx context.Context, method, path string, in, out any) (http.Header, error) {
+// exchange is Call, and gives the headers of the answer.
+func (m *Management) exchange(ctx context.Context, method, path string, in, out any) (http.Header, error) {
 	resp, err := m.send(ctx, method, path, in)
 	if err != nil {
 		return nil, err
@@ -130,7 +128,7 @@ func (m *manager) exchange(ctx context.Context, method, path string, in, out any
 }
 
 // send gives back an answer that is no error.
-func (m *manager) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+func (m *Management) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -149,32 +147,54 @@ func (m *manager) send(ctx context.Context, method, path string, in any) (*http.
 	if m.password != "" {
 		req.SetBasicAuth("owner", m.password)
 	}
-	resp, err := m.client.Do(req)
+	resp, err := m.Client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	m.head = resp.Header.Get(edge.HeadHeader)
+	m.Head = resp.Header.Get(edge.HeadHeader)
 	if resp.StatusCode < 300 {
 		return resp, nil
 	}
 	defer resp.Body.Close()
-	p := &problemError{}
+	p := &Problem{}
 	if json.NewDecoder(resp.Body).Decode(p) != nil || p.Error() == "" {
 		return nil, fmt.Errorf("the server answered %d %s; if it is of another version than this command, restart it", resp.StatusCode, http.StatusText(resp.StatusCode))
 	}
 	return nil, p
 }
 
-// A problemError is an answer that is an error: of our own API, or a line.
-type problemError struct {
+// A Problem is an answer that is an error: of our own API, or a line.
+type Problem struct {
 	Line   string `json:"error"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
 }
 
-func (p *problemError) Error() string { return cmp.Or(p.Line, p.Detail, p.Title) }
+func (p *Problem) Error() string { return cmp.Or(p.Line, p.Detail, p.Title) }
 
-func hatPath(domain string) string { return edge.OperatorPrefix + url.PathEscape(domain) }
+// HATPath is where the management API is about a HAT.
+func HATPath(domain string) string { return edge.OperatorPrefix + url.PathEscape(domain) }
 
-// ownPath is where our own API is about a HAT.
-func ownPath(domain string) string { return hatPath(domain) + ownapi.Path }
+// OwnPath is where our own API is about a HAT.
+func OwnPath(domain string) string { return HATPath(domain) + ownapi.Path }
+
+// Lines copies an export, up to its checkpoint.
+func (m *Management) Lines(ctx context.Context, path string, out io.Writer) error {
+	resp, err := m.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for in := bufio.NewReader(resp.Body); ; {
+		line, err := in.ReadBytes('\n')
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return errors.New("the export ended without its checkpoint; the log of the server says why")
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(line); err != nil || bytes.HasPrefix(line, []byte(`{"checkpoint":`)) {
+			return err
+		}
+	}
+}

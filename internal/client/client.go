@@ -1,4 +1,6 @@
-package main
+// Package client speaks to HATs: as an owner's application does, over the HAT API, and as the operator's commands do, over the
+// management API of a data directory.
+package client
 
 import (
 	"bytes"
@@ -15,17 +17,17 @@ import (
 	"she/internal/local"
 )
 
-// A client is an owner's client of the HAT API, as any other would be: login, data, functions.
-type client struct {
+// A HAT is one HAT as its owner's application sees it: login, data, functions.
+type HAT struct {
 	http   *http.Client
 	base   string // http://host:port
 	domain string // Host header: the HAT's domain
 	token  string
 }
 
-// newClient speaks to the HAT of that domain, which may come as a URL. address, if not empty, is where to connect instead of
+// New speaks to the HAT of that domain, which may come as a URL. address, if not empty, is where to connect instead of
 // looking the domain up.
-func newClient(domain, address string) *client {
+func New(domain, address string) *HAT {
 	domain, address = local.HostOf(domain), local.HostOf(address)
 	if address == "" {
 		address = domain
@@ -33,11 +35,11 @@ func newClient(domain, address string) *client {
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		address = net.JoinHostPort(address, "80")
 	}
-	return &client{http: &http.Client{Timeout: 6 * time.Minute, Transport: local.Transport()}, base: "http://" + address, domain: domain}
+	return &HAT{http: &http.Client{Timeout: 6 * time.Minute, Transport: local.Transport()}, base: "http://" + address, domain: domain}
 }
 
 // send makes one request and returns the answer's body; any status but 2xx is an error with the server's message.
-func (c *client) send(ctx context.Context, method, path string, body []byte, header http.Header) ([]byte, error) {
+func (c *HAT) send(ctx context.Context, method, path string, body []byte, header http.Header) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -76,17 +78,19 @@ func (c *client) send(ctx context.Context, method, path string, body []byte, hea
 	return answer, nil
 }
 
-func (c *client) login(ctx context.Context, username, password string) error {
+// Login asks for a token and keeps it.
+func (c *HAT) Login(ctx context.Context, username, password string) error {
 	_, err := c.send(ctx, "GET", "/users/access_token", nil, http.Header{
 		"Username": {url.QueryEscape(username)}, "Password": {url.QueryEscape(password)},
 	})
 	return err
 }
 
-const api = "/api/v2.6"
+// API is where the HAT API begins.
+const API = "/api/v2.6"
 
-// store posts data that all goes to one endpoint, in one request. What is there already is left out.
-func (c *client) store(ctx context.Context, e hat.Endpoint, data []hat.Data) error {
+// Store posts data that all goes to one endpoint, in one request. What is there already is left out.
+func (c *HAT) Store(ctx context.Context, e hat.Endpoint, data []hat.Data) error {
 	body := []byte{'['}
 	for i, d := range data {
 		if i > 0 {
@@ -94,41 +98,43 @@ func (c *client) store(ctx context.Context, e hat.Endpoint, data []hat.Data) err
 		}
 		body = append(body, d.JSON()...)
 	}
-	_, err := c.send(ctx, "POST", api+"/data/"+e.String()+"?skipErrors=true", append(body, ']'), nil)
+	_, err := c.send(ctx, "POST", API+"/data/"+e.String()+"?skipErrors=true", append(body, ']'), nil)
 	return err
 }
 
-// A gotRecord is a record as the HAT API shows it.
-type gotRecord struct {
+// A Record is one as the HAT API shows it.
+type Record struct {
 	Endpoint string          `json:"endpoint"`
 	RecordID string          `json:"recordId"`
 	Data     json.RawMessage `json:"data"`
 }
 
-// records reads all of an endpoint, oldest first.
-func (c *client) records(ctx context.Context, e hat.Endpoint) ([]gotRecord, error) {
-	answer, err := c.send(ctx, "GET", fmt.Sprintf("%s/data/%s?take=%d", api, e, 1_000_000), nil, nil)
+// Records reads all of an endpoint, oldest first.
+func (c *HAT) Records(ctx context.Context, e hat.Endpoint) ([]Record, error) {
+	answer, err := c.send(ctx, "GET", fmt.Sprintf("%s/data/%s?take=%d", API, e, 1_000_000), nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	var got []gotRecord
+	var got []Record
 	err = json.Unmarshal(answer, &got)
 	return got, err
 }
 
-func (c *client) enable(ctx context.Context, f string) error {
-	_, err := c.send(ctx, "GET", api+"/she/function/"+f+"/enable", nil, nil)
+// Enable agrees to what a function asks for and switches it on.
+func (c *HAT) Enable(ctx context.Context, f string) error {
+	_, err := c.send(ctx, "GET", API+"/she/function/"+f+"/enable", nil, nil)
 	return err
 }
 
-// configuration is what a HAT shows of a function.
-type configuration struct {
+// A Configuration is what a HAT shows of a function.
+type Configuration struct {
 	ID     string
 	Status struct{ Available, Enabled bool }
 }
 
-func (c *client) function(ctx context.Context, f string) (got configuration, err error) {
-	answer, err := c.send(ctx, "GET", api+"/she/function/"+f, nil, nil)
+// Function reads what the HAT shows of a function.
+func (c *HAT) Function(ctx context.Context, f string) (got Configuration, err error) {
+	answer, err := c.send(ctx, "GET", API+"/she/function/"+f, nil, nil)
 	if err != nil {
 		return got, err
 	}

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"encoding/json"
@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"math"
 
+	"she/internal/client"
 	"she/internal/sample"
 )
 
 // Whether derived records are right, by the truth the invented life was made from.
 
-func busyHoursAreRight(truth sample.Truth, records []gotRecord) error {
+func busyHoursAreRight(truth sample.Truth, records []client.Record) error {
 	var got struct {
 		Busiest struct {
 			Hour    *int
@@ -44,7 +45,7 @@ func number(n *int) any {
 	return *n
 }
 
-func placesAreRight(truth sample.Truth, records []gotRecord) error {
+func placesAreRight(truth sample.Truth, records []client.Record) error {
 	var got struct {
 		Places []struct {
 			Latitude, Longitude, Hours float64
@@ -82,7 +83,7 @@ func metres(lat1, lon1, lat2, lon2 float64) float64 {
 }
 
 // A trained model errs; a broken one is right no more often than chance.
-func moodsAreRight(truth sample.Truth, records []gotRecord) error {
+func moodsAreRight(truth sample.Truth, records []client.Record) error {
 	names := map[string]sample.Mood{"Positive": sample.Good, "Negative": sample.Bad, "Neutral": sample.Plain}
 	judged, right, opposite := 0, 0, 0
 	for _, r := range records {
@@ -117,7 +118,7 @@ func moodsAreRight(truth sample.Truth, records []gotRecord) error {
 }
 
 // decodeOnly decodes the one record there must be.
-func decodeOnly(records []gotRecord, into any) error {
+func decodeOnly(records []client.Record, into any) error {
 	if len(records) != 1 {
 		return fmt.Errorf("%d derived records, want 1", len(records))
 	}

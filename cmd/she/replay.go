@@ -10,37 +10,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"she/internal/client"
+	"she/internal/terminal"
 )
-
-type steeredView struct {
-	Run   string `json:"run"`
-	State string `json:"state"` // of its work: due, cancelled or skipped
-
-	Receipts string `json:"receipts,omitempty"` // their head
-}
-
-// steerCommand makes she runs replay, cancel and skip.
-func steerCommand(verb, state, short, long string, data, hatName *string) *cobra.Command {
-	return &cobra.Command{
-		Use:     verb + " RUN",
-		Short:   short,
-		Long:    long,
-		Example: "  she runs " + verb + " 0190b0a2-… --hat alice.localhost:7777 --data /var/lib/she",
-		Args:    exactArgs(1, "the run's id, see she runs ls"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path := ownPath(*hatName) + "/runs/" + url.PathEscape(args[0]) + "/" + verb
-			head, err := ask(cmd.Context(), *data, "", http.MethodPost, path, nil, nil)
-			if err != nil {
-				return err
-			}
-			done := steeredView{args[0], state, head}
-			return show(cmd, done, func(w io.Writer) {
-				printf(w, "run %s: %s\n", done.Run, done.State)
-				showHead(w, head)
-			})
-		},
-	}
-}
 
 // replayCommand is she runs replay: of one run, or of many of a function.
 func replayCommand(data, hatName *string) *cobra.Command {
@@ -82,14 +55,14 @@ func replayCommand(data, hatName *string) *cobra.Command {
 			}
 		}
 		var done replayedView
-		path := ownPath(*hatName) + "/functions/" + url.PathEscape(function) + "/replay"
+		path := client.OwnPath(*hatName) + "/functions/" + url.PathEscape(function) + "/replay"
 		head, err := ask(cmd.Context(), *data, "", http.MethodPost, path, request, &done)
 		if err != nil {
 			return ofFunction(function, err)
 		}
 		done.Receipts = head
 		return show(cmd, done, func(w io.Writer) {
-			printf(w, "%s: %d due\n", function, done.Due)
+			terminal.Printf(w, "%s: %d due\n", function, done.Due)
 			showHead(w, head)
 		})
 	}
@@ -104,7 +77,7 @@ func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
 	var answer struct {
 		Runs []replayedRun `json:"runs"`
 	}
-	head, err := ask(cmd.Context(), data, "", http.MethodPost, ownPath(hatName)+"/runs/replay", replayEachRequest{runs}, &answer)
+	head, err := ask(cmd.Context(), data, "", http.MethodPost, client.OwnPath(hatName)+"/runs/replay", replayEachRequest{runs}, &answer)
 	if err != nil {
 		return err
 	}
@@ -120,12 +93,12 @@ func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
 			if r.Title != "" {
 				what = strings.ToLower(r.Title) + ": " + r.Detail
 			}
-			printf(w, "run %s: %s\n", r.Run, what)
+			terminal.Printf(w, "run %s: %s\n", r.Run, what)
 		}
 		showHead(w, head)
 	})
 	if err == nil && refused > 0 {
-		err = fmt.Errorf("%d of %s could not be replayed", refused, counted(len(done), "run"))
+		err = fmt.Errorf("%d of %s could not be replayed", refused, terminal.Count(len(done), "run"))
 	}
 	return err
 }

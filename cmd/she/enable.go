@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"she/internal/access"
+	"she/internal/client"
+	"she/internal/edge"
+	"she/internal/hat"
+	"she/internal/server"
+)
+
+func enableCommand(data *string) *cobra.Command {
+	var (
+		hatName, window, pkg, terms string
+		passwordStdin               bool
+	)
+	c := &cobra.Command{
+		Use:   "enable FUNCTION",
+		Short: "Agree, as the owner of a HAT, to what a function asks for, and switch it on",
+		Long: "Stores what the function asks for at this moment, see she function consent, and switches it on. Only the owner " +
+			"can agree: the terms are shown and their password is asked for. With --password-stdin it is agreed to what --terms names; " +
+			"without it, to what she function consent showed last, or to terms that never changed. --window says from when on records are shown: new ones only, those of the " +
+			"last months, or everything; without it that stays as it was granted before, or else is everything.",
+		Example: "  she function enable busy-hours --window \"6 months\" --hat alice.localhost:7777 --data /var/lib/she",
+		Args:    exactArgs(1, "the function's id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if window != "" {
+				if _, err := access.ParseStart(window); err != nil {
+					return usageError{err}
+				}
+			}
+			m, err := manage(cmd.Context(), *data, "", server.Changes)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			request := enableRequest{Window: window, Package: pkg}
+			path := functionPath(hatName, args[0])
+			if terms != "" {
+				if request.Terms, err = hat.ParseTermsDigest(terms); err != nil {
+					return usageError{err}
+				}
+			} else if !passwordStdin {
+				// Who types the password has read what it is for.
+				var c access.Consent
+				if err := m.Call(cmd.Context(), http.MethodGet, path+"/consent", nil, &c); err != nil {
+					return ofFunction(args[0], err)
+				}
+				printConsent(cmd.ErrOrStderr(), c)
+				if c.Asks != nil {
+					request.Terms = c.Asks.Digest
+				}
+			}
+			password, err := readPassword(cmd, passwordStdin)
+			if err != nil {
+				return err
+			}
+			var c access.Consent
+			err = m.As(password).Call(cmd.Context(), http.MethodPost, path+"/enable", request, &c)
+			if p := (&client.Problem{}); errors.As(err, &p) && p.Title == edge.TermsChanged {
+				return fmt.Errorf("%w; she function consent %s shows the present ones", access.ErrTermsChanged, args[0])
+			}
+			if err != nil {
+				return ofFunction(args[0], err)
+			}
+			return show(cmd, c, func(w io.Writer) { printConsent(w, c) })
+		},
+	}
+	c.Flags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
+	wantsHAT(c, &hatName)
+	c.Flags().StringVar(&window, "window", "", `new, everything, or months, as in "6 months"`)
+	c.Flags().StringVar(&pkg, "package", "", "only if this is the digest of what is installed")
+	c.Flags().StringVar(&terms, "terms", "", "only if this is the digest of what the function asks for, as she function consent shows it")
+	c.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
+	return c
+}
+
+type enableRequest struct {
+	Window  string `json:"window,omitempty"`
+	Package string `json:"package,omitempty"`
+	// Terms are those the owner has read; zero: those this socket showed last.
+	Terms hat.TermsDigest `json:"terms,omitzero"`
+}

@@ -1,0 +1,45 @@
+package terminal
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// A Progress shows how far long work is: a counting line on a terminal; in a file, one line at the start and one at
+// the end.
+type Progress struct {
+	w        io.Writer
+	what     string
+	n, of    int
+	terminal bool
+}
+
+// NewProgress begins to show work of so many steps.
+func NewProgress(w io.Writer, what string, of int) *Progress {
+	p := &Progress{w: w, what: what, of: of}
+	if f, ok := w.(*os.File); ok {
+		p.terminal = term.IsTerminal(int(f.Fd()))
+	}
+	if !p.terminal {
+		fmt.Fprintf(w, "%s: %d\n", what, of)
+	}
+	return p
+}
+
+// Step counts one step.
+func (p *Progress) Step() {
+	p.n++
+	if p.terminal {
+		fmt.Fprintf(p.w, "\r%s: %d of %d", p.what, p.n, p.of)
+	}
+}
+
+// Done ends the line.
+func (p *Progress) Done() {
+	if p.terminal {
+		fmt.Fprintln(p.w)
+	}
+}
