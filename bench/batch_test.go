@@ -16,6 +16,7 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 )
 
@@ -58,7 +59,7 @@ func bare(b *testing.B) (insert func(records [][]byte) error) {
 }
 
 // newVault makes an empty vault; c is its Owner.
-func newVault(b *testing.B) (v vault.Vault, c access.Caller) {
+func newVault(b *testing.B) (v *ledger.Vault, c access.Caller) {
 	store, err := sqlite.NewStore(b.TempDir(), sqlite.Options{})
 	must(b, err)
 	b.Cleanup(func() { must(b, store.Close()) })
@@ -70,7 +71,7 @@ func newVault(b *testing.B) (v vault.Vault, c access.Caller) {
 	return v, access.User(owner.ID, owner.Roles, access.TitleOwner)
 }
 
-func appendAll(v vault.Vault, c access.Caller, records [][]byte) error {
+func appendAll(v *ledger.Vault, c access.Caller, records [][]byte) error {
 	endpoint, err := hat.ParseEndpoint("bench/records")
 	if err != nil {
 		return err

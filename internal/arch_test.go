@@ -56,7 +56,7 @@ var table = map[string][]string{
 	"vault/ledger":    concat(words, decisions, []string{"vault"}),  // what the rows mean, on any store of rows
 	"vault/sqlite":    {"durable", "plan", "vault", "vault/ledger"}, // rows of SQLite: no word of what they mean
 	"vault/dialect":   {},                                           // texts of statements alone
-	"vault/vaulttest": concat(words, decisions, []string{"vault", "backlog/backlogtest"}),
+	"vault/vaulttest": concat(words, decisions, []string{"vault", "vault/ledger", "backlog/backlogtest"}),
 	"directory":       concat(words, []string{"durable"}),
 	"catalog":         concat(words, []string{"contract", "bundle", "durable"}),
 

@@ -28,6 +28,7 @@ import (
 	"she/internal/server"
 	"she/internal/shetest"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 	"she/internal/vault/vaulttest"
 )
@@ -613,7 +614,7 @@ func (e *episode) check() {
 }
 
 // recordsOf are the records where a function writes.
-func recordsOf(ctx context.Context, v vault.Vault, f stamping) (records []hat.Record, owner access.Caller, err error) {
+func recordsOf(ctx context.Context, v *ledger.Vault, f stamping) (records []hat.Record, owner access.Caller, err error) {
 	u, err := v.Owner(ctx)
 	if err != nil {
 		return nil, owner, err
@@ -636,7 +637,7 @@ func recordsOf(ctx context.Context, v vault.Vault, f stamping) (records []hat.Re
 }
 
 // oneOfEachRun checks that each run that committed, and was shown anything, has left one record, and nothing else has.
-func oneOfEachRun(ctx context.Context, v vault.Vault, f stamping) (err error) {
+func oneOfEachRun(ctx context.Context, v *ledger.Vault, f stamping) (err error) {
 	records, owner, err := recordsOf(ctx, v, f)
 	if err != nil {
 		return err
@@ -671,7 +672,7 @@ func oneOfEachRun(ctx context.Context, v vault.Vault, f stamping) (err error) {
 }
 
 // written is what a function has written, in order. Each record must name the run that wrote it.
-func written(ctx context.Context, v vault.Vault, f stamping) (all []stamp, err error) {
+func written(ctx context.Context, v *ledger.Vault, f stamping) (all []stamp, err error) {
 	records, _, err := recordsOf(ctx, v, f)
 	slices.SortFunc(records, func(a, b hat.Record) int { return int(a.Born) - int(b.Born) })
 	for _, r := range records {

@@ -29,6 +29,7 @@ import (
 	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/logins"
+	"she/internal/receipt"
 	"she/internal/vault"
 )
 
@@ -41,7 +42,17 @@ type HATs interface {
 
 // Vaults opens the vault of a HAT. release gives it back; the vault must not be used after.
 type Vaults interface {
-	Open(ctx context.Context, hatID string) (v vault.Vault, release func(), err error)
+	Open(ctx context.Context, hatID string) (v Vault, release func(), err error)
+}
+
+// A Vault is an open one, as far as the edge itself asks it: who calls, and what the receipts say. Each API names what it asks
+// beside, and what is opened must be able to answer all of it.
+type Vault interface {
+	Recognise(ctx context.Context, c access.Credential) (access.Caller, vault.User, error)
+	Renew(ctx context.Context, c access.Caller) (fresh access.Caller, moved bool, err error)
+	Owner(ctx context.Context) (vault.User, error)
+	Head(ctx context.Context, c access.Caller) (receipt.Head, error)
+	Idle() bool
 }
 
 // Options are what a server is made of.
@@ -140,7 +151,7 @@ type Request struct {
 	*http.Request
 	HAT   directory.HAT
 	route *Route
-	Vault vault.Vault
+	Vault Vault
 	// release gives the vault back before the handler returns: for one that waits long and no longer needs it.
 	Release func()
 	turns   *engine.Turns // at the processor, for evaluations
@@ -149,7 +160,7 @@ type Request struct {
 	Caller  access.Caller
 	// agreed says whether what the answer shows may still be shown; nil: that is a question of the caller's rights alone. moved
 	// is false if no right has changed since it was asked last.
-	Agreed func(v vault.Vault, moved bool) error
+	Agreed func(v Vault, moved bool) error
 	User   vault.User // whose token it is
 	Claims Claims
 	Params map[string]string // from the path

@@ -25,6 +25,7 @@ import (
 	"she/internal/invoke"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 )
 
@@ -97,7 +98,7 @@ func newBench(b *testing.B, dir string, hats int) *bench {
 		if err := w.store.Create(b.Context(), w.hats[0], w.owner); err != nil {
 			b.Fatal(err)
 		}
-		w.with(b, 0, func(v vault.Vault) error {
+		w.with(b, 0, func(v *ledger.Vault) error {
 			_, err := v.Enable(b.Context(), w.caller, w.grant)
 			return err
 		})
@@ -125,7 +126,7 @@ func (w *bench) close(b *testing.B) {
 func (w *bench) copies(b *testing.B, at func(n int) time.Time) {
 	var since time.Time
 	if at != nil {
-		w.with(b, 0, func(v vault.Vault) error {
+		w.with(b, 0, func(v *ledger.Vault) error {
 			due, err := v.Due(b.Context())
 			if err == nil {
 				since = due[0].Since
@@ -168,7 +169,7 @@ func (s *spent) since(began spent) {
 	s.cpu += at.cpu - began.cpu
 }
 
-func (w *bench) with(b *testing.B, n int, do func(vault.Vault) error) {
+func (w *bench) with(b *testing.B, n int, do func(*ledger.Vault) error) {
 	v, release, err := w.store.Open(b.Context(), w.hats[n])
 	if err != nil {
 		b.Fatal(err)
@@ -204,7 +205,7 @@ func (w *bench) write(b *testing.B, n int, values ...string) time.Time {
 	for i, value := range values {
 		drafts[i] = hat.Draft{Endpoint: endpoint("a/x"), Data: value2data(value)}
 	}
-	w.with(b, n, func(v vault.Vault) error {
+	w.with(b, n, func(v *ledger.Vault) error {
 		_, err := v.Append(b.Context(), w.caller, drafts, false)
 		return err
 	})
@@ -219,7 +220,7 @@ func (w *bench) queue(b *testing.B, work <-chan int) {
 	for range 8 {
 		workers.Go(func() {
 			for n := range work {
-				w.with(b, n, func(v vault.Vault) error {
+				w.with(b, n, func(v *ledger.Vault) error {
 					now := time.Now().UTC()
 					p, err := v.Claim(b.Context(), vault.Claim{
 						Function: f.ID, Run: hat.NewRunID(), Cause: plan.ByData, Now: now, Expires: now.Add(time.Minute),
@@ -390,7 +391,7 @@ func BenchmarkIdle(b *testing.B) {
 			b.Fatal(err)
 		}
 		for n := range w.hats {
-			w.with(b, n, func(v vault.Vault) error {
+			w.with(b, n, func(v *ledger.Vault) error {
 				_, err := v.Due(b.Context())
 				return err
 			})

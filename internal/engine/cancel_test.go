@@ -9,12 +9,13 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // newest is the newest run of a function.
 func (w *world) newest(id, function string) (r vault.Run) {
 	w.t.Helper()
-	w.with(id, func(v vault.Vault, owner access.Caller) error {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		runs, err := v.Runs(w.t.Context(), owner, functionID(function), hat.RunID{}, 1)
 		if err == nil && len(runs) == 1 {
 			r = runs[0]
@@ -26,7 +27,7 @@ func (w *world) newest(id, function string) (r vault.Run) {
 
 func (w *world) steer(id string, do func(context.Context, string, Steered, access.Caller, hat.RunID) error, run hat.RunID) (err error) {
 	w.t.Helper()
-	w.with(id, func(v vault.Vault, owner access.Caller) error {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		err = do(w.t.Context(), id, v, owner, run)
 		return nil
 	})

@@ -11,7 +11,7 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/plan"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 const day = 24 * time.Hour
@@ -209,7 +209,7 @@ func parks(w *world, f *clocked) {
 	f.then = func() {
 		// A thinner run first: what is parked right before the front is taken together at each second attempt only.
 		w.post("alice", "a/x", "2")
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			all, err := v.Runs(w.t.Context(), owner, functionID("f"), hat.RunID{}, 10)
 			if err != nil {
 				return err
@@ -272,7 +272,7 @@ func TestNewDataIsShownWhateverTheClockSays(t *testing.T) {
 		w.addHAT("bob")
 		w.write("alice", "a/x", "old")
 		w.pass(time.Hour)
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			g, err := w.engine.GrantFor(functionID("f"))
 			if err == nil {
 				g.Since = f.clock.now().UTC()

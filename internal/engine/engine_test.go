@@ -12,7 +12,7 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/plan"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 type planOf = plan.Plan
@@ -84,7 +84,7 @@ func TestTheRunKeepsWhatTheFunctionSaid(t *testing.T) {
 		if !errors.As(w.trigger("alice", "f", false), &failed) {
 			t.Fatal("it did not fail")
 		}
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			r, err := v.Run(t.Context(), owner, failed.Run)
 			if err != nil {
 				return err

@@ -11,7 +11,7 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/plan"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // costly is a bundle that does far too much with each byte of one endpoint.
@@ -122,7 +122,7 @@ func TestEvaluationThatTakesTooLong(t *testing.T) {
 		if err := w.trigger("alice", "slow", false); !errors.As(err, &failed) || failed.Fault.Who != hat.Author || failed.Fault.Code != CodeTooLong {
 			t.Errorf("got %v", err)
 		}
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			runs, err := v.Runs(t.Context(), owner, functionID("slow"), hat.RunID{}, 0)
 			if err == nil && (len(runs) != 1 || runs[0].Stats.Timing.Query < 5*time.Second) {
 				t.Errorf("its run: %+v", runs)

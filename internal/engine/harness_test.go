@@ -23,6 +23,7 @@ import (
 	"she/internal/hat"
 	"she/internal/invoke"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 )
 
@@ -316,7 +317,7 @@ func (w *world) addHAT(id string) {
 }
 
 // with hands out the vault of a HAT and its owner as a caller.
-func (w *world) with(id string, do func(v vault.Vault, owner access.Caller) error) {
+func (w *world) with(id string, do func(v *ledger.Vault, owner access.Caller) error) {
 	w.t.Helper()
 	v, release, err := w.store.Open(w.t.Context(), id)
 	if err != nil {
@@ -334,7 +335,7 @@ func (w *world) with(id string, do func(v vault.Vault, owner access.Caller) erro
 
 func (w *world) enable(id, function string) {
 	w.t.Helper()
-	w.with(id, func(v vault.Vault, owner access.Caller) error {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		g, err := w.engine.GrantFor(functionID(function))
 		if err != nil {
 			return err
@@ -348,7 +349,7 @@ func (w *world) enable(id, function string) {
 
 func (w *world) disable(id, function string) {
 	w.t.Helper()
-	w.with(id, func(v vault.Vault, owner access.Caller) error {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		_, err := v.Disable(w.t.Context(), owner, functionID(function))
 		return err
 	})
@@ -357,7 +358,7 @@ func (w *world) disable(id, function string) {
 // write stores {"v":value} records; post also wakes the engine and lets it settle.
 func (w *world) write(id, at string, values ...string) (records []hat.Record) {
 	w.t.Helper()
-	w.with(id, func(v vault.Vault, owner access.Caller) (err error) {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) (err error) {
 		drafts := make([]hat.Draft, len(values))
 		for i, value := range values {
 			drafts[i] = hat.Draft{Endpoint: endpoint(at), Data: value2data(value)}
@@ -392,7 +393,7 @@ func value2data(value string) hat.Data {
 func (w *world) at(id, e string) string {
 	w.t.Helper()
 	var all []string
-	w.with(id, func(v vault.Vault, owner access.Caller) error {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		return v.Read(w.t.Context(), owner, func(src bundle.Source, _ hat.Seq) error {
 			for r, err := range src.Scan(w.t.Context(), endpoint(e), bundle.Want{}).Records {
 				if err != nil {
@@ -410,7 +411,7 @@ func (w *world) at(id, e string) string {
 
 func (w *world) state(id, function string) (s vault.FunctionState) {
 	w.t.Helper()
-	w.with(id, func(v vault.Vault, owner access.Caller) (err error) {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) (err error) {
 		s, err = v.Function(w.t.Context(), owner, functionID(function))
 		return err
 	})
@@ -421,7 +422,7 @@ func (w *world) state(id, function string) (s vault.FunctionState) {
 func (w *world) runs(id, function string) string {
 	w.t.Helper()
 	var all []string
-	w.with(id, func(v vault.Vault, owner access.Caller) error {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		runs, err := v.Runs(w.t.Context(), owner, functionID(function), hat.RunID{}, 1000)
 		for _, r := range runs {
 			s := string(r.State)
@@ -442,7 +443,7 @@ func (w *world) runs(id, function string) string {
 func (w *world) trigger(id, function string, useAll bool) error {
 	w.t.Helper()
 	var owner access.Caller
-	w.with(id, func(_ vault.Vault, o access.Caller) error {
+	w.with(id, func(_ *ledger.Vault, o access.Caller) error {
 		owner = o
 		return nil
 	})

@@ -14,6 +14,7 @@ import (
 	"she/internal/invoke"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // Codes that package plan knows by their text, because it may not know who gives them.
@@ -195,7 +196,7 @@ func TestWhatIsGrantedLaterIsShownOnItsOwn(t *testing.T) {
 		w.functions[0].Version, w.functions[0].Package.Digest = mustVersion("2.0.0"), "sha256:f2"
 		w.functions[0].Process.Package.Digest = "sha256:f2"
 		w.start()
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			g, err := w.engine.GrantFor(functionID("f"))
 			if err != nil {
 				return err
@@ -240,7 +241,7 @@ func TestAReplaySupersedes(t *testing.T) {
 		if again.Cause != plan.ByReplay || !again.Window.From.Equal(run.Window.From) || !again.LastExecution.Equal(run.LastExecution) {
 			t.Errorf("it was told %v since %v, at first %v since %v", again.Window, again.LastExecution, run.Window, run.LastExecution)
 		}
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			due, err := w.engine.ReplayMany(t.Context(), "alice", v, owner, functionID("f"), vault.ReplayFilter{Since: run.Claimed})
 			if due != 2 {
 				t.Errorf("%d are replayed", due)

@@ -15,6 +15,7 @@ import (
 	"she/internal/hat"
 	"she/internal/invoke"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // Scenario 67: the server dies at each durable step, before it is on disk or right after. When it is up again, the
@@ -385,7 +386,7 @@ func TestNewVersions(t *testing.T) {
 				w.forget()
 				w.post("alice", "a/x", "1")
 				var ran string
-				w.with("alice", func(v vault.Vault, owner access.Caller) error {
+				w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 					runs, err := v.Runs(t.Context(), owner, functionID("f"), hat.RunID{}, 1)
 					if err == nil && runs[0].State == vault.RunCommitted {
 						ran = runs[0].Plan.Grant.Version.String()

@@ -12,7 +12,7 @@ import (
 	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/invoke"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // Which version may run is decided when every version has answered. What comes before waits, whichever loads first.
@@ -101,7 +101,7 @@ func TestNoVersionIsJudgedBeforeItHasLoaded(t *testing.T) {
 					w.settle()
 				})
 				var last string
-				w.with("alice", func(v vault.Vault, owner access.Caller) error {
+				w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 					runs, err := v.Runs(t.Context(), owner, functionID("f"), hat.RunID{}, 1000)
 					if err != nil {
 						return err

@@ -13,6 +13,7 @@ import (
 	"she/internal/hat"
 	"she/internal/invoke"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // Defect B-01.
@@ -72,7 +73,7 @@ func Test70LinkedRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		var linked []hat.RecordID
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			return v.Read(t.Context(), owner, func(src bundle.Source, _ hat.Seq) error {
 				_, err := bundle.EvaluateBundle(t.Context(), question, src, bundle.Within{}, func(_ string, r bundle.Row) error {
 					for _, l := range r.Links {
@@ -451,7 +452,7 @@ func Test82AChangedRecordIsNew(t *testing.T) {
 		w.enable("alice", "f")
 		r := w.post("alice", "a/x", "1")[0]
 		w.forget()
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			_, err := v.Update(t.Context(), owner, []vault.Change{{ID: r.ID, Endpoint: r.Endpoint, Data: value2data("changed")}})
 			return err
 		})
@@ -515,7 +516,7 @@ func TestGrantSince(t *testing.T) {
 		old := w.write("alice", "a/x", "old")
 		linked := w.write("alice", "a/y", "old link")
 		w.pass(time.Hour)
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			g, err := w.engine.GrantFor(functionID("f"))
 			if err != nil {
 				return err

@@ -9,14 +9,14 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // why is the code for a function, with how long it lasts if time ends it.
 func (w *world) why(id, function string) string {
 	w.t.Helper()
 	var code string
-	w.with(id, func(v vault.Vault, owner access.Caller) error {
+	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		reasons, err := w.engine.Why(w.t.Context(), v, owner, functionID(function))
 		if err != nil {
 			return err
@@ -52,7 +52,7 @@ func TestWhyFollowsWhatHappens(t *testing.T) {
 		expect(t, w.why("alice", "f"), "waiting-for-data")
 		w.post("alice", "a/x", "2")
 		expect(t, w.why("alice", "f"), "waiting-for-period 24h0m0s")
-		w.with("alice", func(v vault.Vault, owner access.Caller) error {
+		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			_, err := w.engine.Why(t.Context(), v, owner, functionID("nobody"))
 			if !errors.Is(err, ErrFunctionNotFound) {
 				t.Errorf("got %v", err)

@@ -70,7 +70,7 @@ func (s *API) changePassword(w *edge.Recorder, q *edge.Request) error {
 		return err
 	}
 	var from time.Time
-	err = q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		return e.ChangeUser(q.User.ID, func(u *vault.User) error {
 			// Not the time of the request: other requests had their tokens refreshed since.
 			from = nextSecond(s.Now())

@@ -294,7 +294,7 @@ func (s *API) application(id string) (Application, bool) {
 }
 
 func setupOf(q *edge.Request, c access.Caller, id string) (state access.Setup, found bool, err error) {
-	d, err := q.Vault.Document(q.Context(), c, vault.Setups, id)
+	d, err := documentsOf(q).Document(q.Context(), c, vault.Setups, id)
 	if errors.Is(err, vault.ErrNotFound) {
 		return state, false, nil
 	} else if err != nil {

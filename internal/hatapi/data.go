@@ -39,7 +39,7 @@ func (s *API) postData(w *edge.Recorder, q *edge.Request) error {
 		if err != nil {
 			return err
 		}
-		stored, err := q.Vault.Append(q.Context(), q.Caller, []hat.Draft{{Endpoint: e, Data: data}}, false)
+		stored, err := recordsOf(q).Append(q.Context(), q.Caller, []hat.Draft{{Endpoint: e, Data: data}}, false)
 		if err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func (s *API) postData(w *edge.Recorder, q *edge.Request) error {
 	}
 	var stored []hat.Record
 	if len(drafts) > 0 {
-		if stored, err = q.Vault.Append(q.Context(), q.Caller, drafts, skip); err != nil {
+		if stored, err = recordsOf(q).Append(q.Context(), q.Caller, drafts, skip); err != nil {
 			return err
 		}
 		s.Committed(q)

@@ -269,7 +269,7 @@ func (s *API) postDebit(w *edge.Recorder, q *edge.Request) error {
 			return errDebitExists // setting the application up makes it, and gives nobody else its values
 		}
 	}
-	err = q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		if _, err := e.Find(vault.Debits, id); err == nil {
 			return errDebitExists
 		} else if !errors.Is(err, vault.ErrNotFound) {
@@ -314,7 +314,7 @@ func (s *API) postDebit(w *edge.Recorder, q *edge.Request) error {
 
 // changeDebit replaces a debit by what change makes of it. missing is the answer if there is none.
 func changeDebit(q *edge.Request, missing *edge.Error, change func(vault.Edit, debit.Debit) (debit.Debit, error)) (changed debit.Debit, err error) {
-	err = q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		document, err := e.Find(vault.Debits, q.Params["debit"])
 		if errors.Is(err, vault.ErrNotFound) {
 			return missing
@@ -377,7 +377,7 @@ func (s *API) listDebits(w *edge.Recorder, q *edge.Request) error {
 	var listed []terms
 	out := q.Spool(w)
 	out.Begin()
-	err := q.Vault.EachDocument(q.Context(), q.Caller, vault.Debits, func(document vault.Document) error {
+	err := documentsOf(q).EachDocument(q.Context(), q.Caller, vault.Debits, func(document vault.Document) error {
 		d, err := debit.FromStore(document.Body)
 		if err != nil {
 			return err
@@ -400,7 +400,7 @@ func (s *API) listDebits(w *edge.Recorder, q *edge.Request) error {
 
 // debit is the one of the path; found is false if there is none.
 func debitOf(q *edge.Request) (d debit.Debit, found bool, err error) {
-	document, err := q.Vault.Document(q.Context(), q.Caller, vault.Debits, q.Params["debit"])
+	document, err := documentsOf(q).Document(q.Context(), q.Caller, vault.Debits, q.Params["debit"])
 	if errors.Is(err, vault.ErrNotFound) {
 		return d, false, nil
 	} else if err != nil {
@@ -495,7 +495,7 @@ func (s *API) debitValues(w *edge.Recorder, q *edge.Request) error {
 	if terms == nil {
 		return notEnabledDebit(d.Key)
 	}
-	q.Agreed = func(v vault.Vault, moved bool) error {
+	q.Agreed = func(v edge.Vault, moved bool) error {
 		now := s.Now()
 		if !terms.Active(now) {
 			return notEnabledDebit(d.Key)
@@ -503,7 +503,7 @@ func (s *API) debitValues(w *edge.Recorder, q *edge.Request) error {
 		if !moved {
 			return nil
 		}
-		return v.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+		return v.(documents).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 			document, err := e.Find(vault.Debits, d.Key)
 			if errors.Is(err, vault.ErrNotFound) {
 				return noDebit(d.Key)
@@ -524,7 +524,7 @@ func (s *API) debitValues(w *edge.Recorder, q *edge.Request) error {
 	out := q.Spool(w)
 	if !q.Caller.IsOwner() || q.Caller.ApplicationID() != "" {
 		out.Shown = &edge.Shown{Entry: func(records []hat.RecordID, endpoints []hat.Endpoint) error {
-			err := q.Vault.Disclose(q.Context(), q.Caller, vault.Disclosure{
+			err := disclosuresOf(q).Disclose(q.Context(), q.Caller, vault.Disclosure{
 				Debit: d.Key, Terms: d.Terms(*terms).Digest, Records: records, Endpoints: endpoints,
 			})
 			if errors.Is(err, vault.ErrStale) {
@@ -533,7 +533,7 @@ func (s *API) debitValues(w *edge.Recorder, q *edge.Request) error {
 			return err
 		}}
 	}
-	err = q.Vault.Read(q.Context(), reader, func(src bundle.Source, _ hat.Seq) error {
+	err = reading(q).Read(q.Context(), reader, func(src bundle.Source, _ hat.Seq) error {
 		shared := terms.Bundle.Properties
 		out.Text("{")
 		if terms.Conditions != nil {

@@ -45,7 +45,7 @@ func (s *API) getFeed(w *edge.Recorder, q *edge.Request) error {
 	from, to := time.Unix(since, 0), time.Unix(until, 0)
 	items := []feed.Item{}
 	most, size := maxItems, 0
-	err = q.Vault.Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
+	err = reading(q).Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
 		for _, source := range feed.Matching(q.Params["prefix"]) {
 			newest := bundle.PropertyQuery{
 				Endpoints: []bundle.EndpointQuery{{Endpoint: source.Endpoint}}, Ordering: "descending", Limit: &most,
@@ -94,7 +94,7 @@ func (s *API) getStatic(w *edge.Recorder, q *edge.Request) error {
 	}
 	all := []wireProfile{}
 	profile, _ := feed.ProfileMatching(q.Params["prefix"])
-	err := q.Vault.Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
+	err := reading(q).Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
 		for _, part := range profile.Parts {
 			data, found, err := newest(q, part, src)
 			if err != nil {

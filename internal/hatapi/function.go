@@ -50,7 +50,7 @@ func configuration(f catalog.Function, registered bool, state *vault.FunctionSta
 
 // listFunctions: GET /she/function.
 func (s *API) listFunctions(w *edge.Recorder, q *edge.Request) error {
-	states, err := q.Vault.FunctionStates(q.Context(), q.Caller)
+	states, err := functionsOf(q).FunctionStates(q.Context(), q.Caller)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func (s *API) found(q *edge.Request) (f catalog.Function, registered bool, state
 		return f, false, nil, functionNotFound(q.Params["function"])
 	}
 	f, registered = s.Functions.Function(id)
-	saved, err := q.Vault.Function(q.Context(), q.Caller, id)
+	saved, err := functionsOf(q).Function(q.Context(), q.Caller, id)
 	switch {
 	case err == nil:
 		state = &saved
@@ -144,7 +144,7 @@ func (s *API) enableFunction(w *edge.Recorder, q *edge.Request) error {
 	if err := s.AgreesToFunction(q, named, grant); err != nil {
 		return err
 	}
-	state, err := q.Vault.Agree(q.Context(), q.Caller, f.ID, func(saved *vault.FunctionState) (access.Grant, error) {
+	state, err := functionsOf(q).Agree(q.Context(), q.Caller, f.ID, func(saved *vault.FunctionState) (access.Grant, error) {
 		given := grant
 		if saved != nil {
 			given.Since = saved.Grant.Since
@@ -168,7 +168,7 @@ func (s *API) disableFunction(w *edge.Recorder, q *edge.Request) error {
 		return err
 	}
 	if state != nil {
-		disabled, err := q.Vault.Disable(q.Context(), q.Caller, state.Grant.Function)
+		disabled, err := functionsOf(q).Disable(q.Context(), q.Caller, state.Grant.Function)
 		if err != nil {
 			return err
 		}

@@ -48,17 +48,17 @@ func (s *API) accessToken(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return err
 	}
-	u, err := q.Vault.UserByName(q.Context(), username)
+	u, err := usersOf(q).UserByName(q.Context(), username)
 	if errors.Is(err, vault.ErrNotFound) {
 		u = vault.User{}
 	} else if err != nil {
 		return err
 	}
-	origins, err := logins.KnownTo(q.Context(), q.Vault, u)
+	origins, err := logins.KnownTo(q.Context(), documentsOf(q), u)
 	if err != nil {
 		return err
 	}
-	highest, err := q.Vault.PasswordCost(q.Context())
+	highest, err := usersOf(q).PasswordCost(q.Context())
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *API) rememberLogin(q *edge.Request, u vault.User, t logins.Try, p login
 	v, release, err := s.Vaults.Open(ctx, q.HAT.ID)
 	if err == nil {
 		defer release()
-		err = logins.Remember(ctx, v, q.HAT, u, t, p, q.Now)
+		err = logins.Remember(ctx, v.(documents), q.HAT, u, t, p, q.Now)
 	}
 	if err != nil {
 		s.Log.WarnContext(ctx, "a login can't be remembered", "hat", q.HAT.Domain.String(), "error", err)

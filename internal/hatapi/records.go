@@ -132,7 +132,7 @@ func (s *API) postBatch(w *edge.Recorder, q *edge.Request) error {
 			}
 		}
 	}
-	stored, err := q.Vault.Append(q.Context(), q.Caller, drafts, false)
+	stored, err := recordsOf(q).Append(q.Context(), q.Caller, drafts, false)
 	switch {
 	case errors.Is(err, access.ErrDenied):
 		return forbidden("No rights to insert some or all of the data in the batch")
@@ -176,7 +176,7 @@ func (s *API) putData(w *edge.Recorder, q *edge.Request) error {
 			return o.wrongAt("recordId", "error.expected.uuid")
 		}
 	}
-	stored, err := q.Vault.Update(q.Context(), q.Caller, changes)
+	stored, err := recordsOf(q).Update(q.Context(), q.Caller, changes)
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
 		return recordsMissing("update")
@@ -204,7 +204,7 @@ func (s *API) deleteRecords(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return err
 	}
-	err = q.Vault.Erase(q.Context(), q.Caller, ids)
+	err = recordsOf(q).Erase(q.Context(), q.Caller, ids)
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
 		return recordsMissing("delete")
@@ -224,7 +224,7 @@ func (s *API) deleteEndpoint(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := q.Vault.EraseEndpoint(q.Context(), q.Caller, e); err != nil {
+	if err := recordsOf(q).EraseEndpoint(q.Context(), q.Caller, e); err != nil {
 		return err
 	}
 	s.Committed(q) // work may have waited for room
@@ -245,7 +245,7 @@ func (s *API) linkRecords(w *edge.Recorder, q *edge.Request) error {
 	if len(ids) < 2 {
 		return controller(http.StatusBadRequest, "Data Missing", "Could not link records: At least two different records are needed")
 	}
-	err = q.Vault.Link(q.Context(), q.Caller, ids)
+	err = recordsOf(q).Link(q.Context(), q.Caller, ids)
 	if errors.Is(err, vault.ErrNotFound) {
 		return recordsMissing("link")
 	} else if err != nil {
@@ -266,7 +266,7 @@ func (s *API) sources(w *edge.Recorder, q *edge.Request) error {
 	out := q.Spool(w)
 	out.Text("{")
 	namespace := ""
-	err := q.Vault.EachEndpoint(q.Context(), q.Caller, func(e hat.Endpoint) error {
+	err := recordsOf(q).EachEndpoint(q.Context(), q.Caller, func(e hat.Endpoint) error {
 		if ns := e.Namespace().String(); ns != namespace {
 			if err := out.Hold(len(ns) + 8); err != nil {
 				return err
@@ -296,7 +296,7 @@ func (s *API) getRecord(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return edge.CannotParse("recordId", "UUID", "Invalid UUID string: "+edge.Clip(q.Params["record"]))
 	}
-	r, err := q.Vault.Record(q.Context(), q.Caller, id)
+	r, err := recordsOf(q).Record(q.Context(), q.Caller, id)
 	if errors.Is(err, vault.ErrNotFound) {
 		return controller(http.StatusBadRequest, "Data Missing",
 			"Could not find unique record: No single record found for provided ID")

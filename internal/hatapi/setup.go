@@ -67,7 +67,7 @@ func (s *API) standingOf(q *edge.Request, applications []Application) (standing,
 		if a.Asks == nil || !st.setups[a.ID].Enabled {
 			continue
 		}
-		document, err := q.Vault.Document(q.Context(), ofDebit(a.Asks.Key), vault.Debits, a.Asks.Key)
+		document, err := documentsOf(q).Document(q.Context(), ofDebit(a.Asks.Key), vault.Debits, a.Asks.Key)
 		if errors.Is(err, vault.ErrNotFound) {
 			continue
 		} else if err != nil {
@@ -78,7 +78,7 @@ func (s *API) standingOf(q *edge.Request, applications []Application) (standing,
 		}
 	}
 	if slices.ContainsFunc(applications, func(a Application) bool { return len(a.Tools) > 0 }) {
-		states, err := q.Vault.FunctionStates(q.Context(), access.Operator()) // whether they are on, no more
+		states, err := functionsOf(q).FunctionStates(q.Context(), access.Operator()) // whether they are on, no more
 		if err != nil {
 			return st, err
 		}
@@ -106,7 +106,7 @@ func (s *API) readRecent(q *edge.Request, applications []Application, st *standi
 		return nil
 	}
 	one := 1
-	err := q.Vault.Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
+	err := reading(q).Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
 		for e := range newest {
 			query := bundle.PropertyQuery{Endpoints: []bundle.EndpointQuery{{Endpoint: e}}, Ordering: "descending", Limit: &one}
 			ask := q.Ask(map[string]bundle.PropertyQuery{"": query})
@@ -127,7 +127,7 @@ func (s *API) readRecent(q *edge.Request, applications []Application, st *standi
 		if id == (hat.RecordID{}) {
 			continue
 		}
-		r, err := q.Vault.Record(q.Context(), q.Caller, id)
+		r, err := recordsOf(q).Record(q.Context(), q.Caller, id)
 		if errors.Is(err, vault.ErrNotFound) {
 			continue // erased meanwhile
 		} else if err != nil {
@@ -280,7 +280,7 @@ func (s *API) setupApplication(w *edge.Recorder, q *edge.Request) error {
 	if err := s.Agrees(q, agreement.Application, a.ID, named, terms, s.Terms.Changed(agreement.Application, a.ID, terms)); err != nil {
 		return err
 	}
-	err = q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		if err := enableSetup(e, a, terms); err != nil {
 			return err
 		}
@@ -408,7 +408,7 @@ func (s *API) disableApplication(w *edge.Recorder, q *edge.Request) error {
 	if !known {
 		return noApplication(http.StatusBadRequest, q.Params["application"])
 	}
-	err := q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+	err := documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		state, _, err := storedSetup(e, a.ID)
 		if err != nil {
 			return err

@@ -21,7 +21,7 @@ type statusKind struct {
 // systemStatus: GET /system/status. Of the original's lines those that there is something to say about: no files are kept,
 // and the last login is not. Without a limit there is no line of it.
 func (s *API) systemStatus(w *edge.Recorder, q *edge.Request) error {
-	held, limit, err := q.Vault.Storage(q.Context(), q.Caller)
+	held, limit, err := storageOf(q).Storage(q.Context(), q.Caller)
 	if err != nil {
 		return err
 	}

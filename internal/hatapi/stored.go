@@ -13,7 +13,7 @@ import (
 
 // put stores one document by itself.
 func put(q *edge.Request, k vault.DocumentKind, id string, body []byte) error {
-	return q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error { return e.Put(k, id, body) })
+	return documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error { return e.Put(k, id, body) })
 }
 
 // postCombinator: POST /combinator/{combinator}.
@@ -49,7 +49,7 @@ func (s *API) getCombinator(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return err
 	}
-	d, err := q.Vault.Document(q.Context(), q.Caller, vault.Combinators, id)
+	d, err := documentsOf(q).Document(q.Context(), q.Caller, vault.Combinators, id)
 	if errors.Is(err, vault.ErrNotFound) {
 		return controller(http.StatusNotFound, "Combinator Not Found", fmt.Sprintf("Combinator %s not found", id))
 	} else if err != nil {
@@ -65,7 +65,7 @@ func (s *API) getCombinator(w *edge.Recorder, q *edge.Request) error {
 func answerList(q *edge.Request, w *edge.Recorder, property bundle.PropertyQuery, within bundle.Within) error {
 	out := q.Spool(w)
 	within.Grow = q.Grow
-	err := q.Vault.Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
+	err := reading(q).Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
 		return out.List(func(yield func(bundle.Row) error) error {
 			_, err := q.Ask(map[string]bundle.PropertyQuery{"": property}).Evaluate(q.Context(), "", src, within, yield)
 			return err
@@ -117,7 +117,7 @@ func (s *API) postBundle(w *edge.Recorder, q *edge.Request) error {
 
 func storedBundle(q *edge.Request) (bundle.Bundle, error) {
 	id := q.Params["bundle"]
-	d, err := q.Vault.Document(q.Context(), q.Caller, vault.Bundles, id)
+	d, err := documentsOf(q).Document(q.Context(), q.Caller, vault.Bundles, id)
 	if errors.Is(err, vault.ErrNotFound) {
 		return bundle.Bundle{}, controller(http.StatusNotFound, "Bundle Not Found", fmt.Sprintf("Bundle %s not found", id))
 	} else if err != nil {
@@ -137,7 +137,7 @@ func (s *API) getBundle(w *edge.Recorder, q *edge.Request) error {
 		return err
 	}
 	out := q.Spool(w)
-	err = q.Vault.Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
+	err = reading(q).Read(q.Context(), q.Caller, func(src bundle.Source, _ hat.Seq) error {
 		return properties(q, out, q.Ask(b.Properties), src)
 	})
 	if err != nil {

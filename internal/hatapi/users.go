@@ -186,7 +186,7 @@ func (s *API) listUsers(w *edge.Recorder, q *edge.Request) error {
 	}
 	out := q.Spool(w)
 	out.Begin()
-	err := q.Vault.EachUser(q.Context(), room, func(u vault.User) error {
+	err := usersOf(q).EachUser(q.Context(), room, func(u vault.User) error {
 		if isDeleted(u) {
 			return nil
 		}
@@ -208,7 +208,7 @@ func (s *API) createUser(w *edge.Recorder, q *edge.Request) error {
 		u.ID = hat.NewUserID()
 	}
 	u.Enabled = true
-	err = q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		if err := mayManage(e.Caller(), u.Roles); err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ func (s *API) changeUser(q *edge.Request, change func(*vault.User)) (changed vau
 	if err != nil {
 		return changed, noSuchUser(q.Params["user"])
 	}
-	err = q.Vault.EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
+	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		return e.ChangeUser(id, func(u *vault.User) error {
 			if isDeleted(*u) {
 				return vault.ErrNotFound

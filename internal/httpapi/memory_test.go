@@ -15,6 +15,7 @@ import (
 	"she/internal/ownapi"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 func withMemory(b *engine.Budget) setting {
@@ -120,7 +121,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	}
 }
 
-func usersOf(t testing.TB, v vault.Vault) (all []vault.User) {
+func usersOf(t testing.TB, v *ledger.Vault) (all []vault.User) {
 	t.Helper()
 	err := v.EachUser(t.Context(), func(int) error { return nil }, func(u vault.User) error { all = append(all, u); return nil })
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"she/internal/ownapi"
 	"she/internal/receipt"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // haltedVaults have one request stop between the check of its token and everything else.
@@ -30,13 +31,16 @@ type haltedVaults struct {
 	between *func()
 }
 
-func (h haltedVaults) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (h haltedVaults) Open(ctx context.Context, id string) (edge.Vault, func(), error) {
 	v, release, err := h.Vaults.Open(ctx, id)
-	return haltedVault{v, h.between}, release, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return haltedVault{v.(*ledger.Vault), h.between}, release, nil
 }
 
 type haltedVault struct {
-	vault.Vault
+	*ledger.Vault
 	between *func()
 }
 

@@ -27,6 +27,7 @@ import (
 	"she/internal/invoke"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 )
 
@@ -110,6 +111,13 @@ func (all testHATs) ByID(id string) (directory.HAT, error) {
 
 func (all testHATs) List() []directory.HAT { return all }
 
+// edgeVaults are those of a store, as the edge opens them.
+type edgeVaults struct{ *sqlite.Store }
+
+func (v edgeVaults) Open(ctx context.Context, id string) (edge.Vault, func(), error) {
+	return v.Store.Open(ctx, id)
+}
+
 // engineVaults lists what the store has.
 type engineVaults struct{ *sqlite.Store }
 
@@ -181,7 +189,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	w.addUser("hpp", access.Role{Title: access.TitlePlatform})
 
 	log := slog.New(slog.NewTextHandler(logWriter{w}, nil))
-	o := Options{HATs: testHATs{w.bob, w.eve}, Vaults: w.store, Log: log, Now: w.clock, BcryptCost: bcrypt.MinCost}
+	o := Options{HATs: testHATs{w.bob, w.eve}, Vaults: edgeVaults{w.store}, Log: log, Now: w.clock, BcryptCost: bcrypt.MinCost}
 	eo := engine.Options{
 		Vaults: engineVaults{w.store}, Log: log, Now: w.clock,
 		Invoker: Func(func(context.Context, string, []byte) ([]byte, error) { return nil, errors.New("no function here") }),
@@ -226,7 +234,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	return w
 }
 
-func (w *world) open(h directory.HAT) (vault.Vault, func()) {
+func (w *world) open(h directory.HAT) (*ledger.Vault, func()) {
 	w.t.Helper()
 	v, release, err := w.store.Open(w.t.Context(), h.ID)
 	if err != nil {

@@ -51,7 +51,7 @@ func (s *API) agree(w *edge.Recorder, q *edge.Request) error {
 	if err := s.AgreesToFunction(q, choice.Terms, *asked); err != nil {
 		return err
 	}
-	given, err := q.Vault.Agree(q.Context(), q.Caller, id, func(saved *vault.FunctionState) (access.Grant, error) {
+	given, err := consentsOf(q).Agree(q.Context(), q.Caller, id, func(saved *vault.FunctionState) (access.Grant, error) {
 		grant := *asked
 		if saved != nil {
 			grant.Since = saved.Grant.Since
@@ -69,7 +69,7 @@ func (s *API) agree(w *edge.Recorder, q *edge.Request) error {
 
 // terms are what the installed version asks for, nil if it is not available, and what was granted, nil if nothing was.
 func (s *API) terms(q *edge.Request, id hat.FunctionID) (asked *access.Grant, state *vault.FunctionState, err error) {
-	saved, err := q.Vault.Function(q.Context(), q.Caller, id)
+	saved, err := consentsOf(q).Function(q.Context(), q.Caller, id)
 	switch {
 	case err == nil:
 		state = &saved

@@ -62,7 +62,7 @@ func (s *streams) take(hatID string) (done func(), ok bool) {
 // The vault is the truth: the bell of the engine only says when to look, and between looks the vault is given back.
 func (s *API) runEvents(w *edge.Recorder, q *edge.Request) error {
 	var after int64
-	_, last, err := q.Vault.RunChanges(q.Context(), q.Caller, 0, 0)
+	_, last, err := runsOf(q).RunChanges(q.Context(), q.Caller, 0, 0)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (s *API) changes(q *edge.Request, after int64) ([]vault.RunChange, error) {
 	if err := s.Recognise(q); err != nil {
 		return nil, err
 	}
-	changes, _, err := v.RunChanges(q.Context(), q.Caller, after, eventsPage)
+	changes, _, err := v.(runs).RunChanges(q.Context(), q.Caller, after, eventsPage)
 	return changes, err
 }
 

@@ -39,7 +39,7 @@ type lastRun struct {
 
 // listInstalled: GET /functions: all that are installed here or were ever switched on, by id.
 func (s *API) listInstalled(w *edge.Recorder, q *edge.Request) error {
-	states, err := q.Vault.FunctionStates(q.Context(), q.Caller)
+	states, err := consentsOf(q).FunctionStates(q.Context(), q.Caller)
 	if err != nil {
 		return err
 	}
@@ -101,12 +101,12 @@ func (v *installedView) asks(t hat.Trigger, reads []hat.Endpoint) {
 
 // addRuns tells how often the function ran at this HAT, and how its last run went.
 func (s *API) addRuns(q *edge.Request, v *installedView, f hat.FunctionID) error {
-	page, err := q.Vault.RunsPage(q.Context(), q.Caller, f, hat.RunID{}, 1)
+	page, err := runsOf(q).RunsPage(q.Context(), q.Caller, f, hat.RunID{}, 1)
 	if err != nil {
 		return err
 	}
 	v.Runs = page.Total
-	for r, err := range vault.EachRun(q.Context(), q.Vault, q.Caller, f, hat.RunID{}, page) {
+	for r, err := range vault.EachRun(q.Context(), runsOf(q), q.Caller, f, hat.RunID{}, page) {
 		if err != nil {
 			return err
 		}

@@ -36,7 +36,7 @@ func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	if err := q.Memory.Grow(q.Context(), 2*edge.SpoolSize); err != nil {
 		return err
 	}
-	_, err = vault.ExportReceipts(q.Context(), q.Vault, q.Caller, q.HAT.Key, q.Now, after, lines)
+	_, err = vault.ExportReceipts(q.Context(), receiptsOf(q), q.Caller, q.HAT.Key, q.Now, after, lines)
 	var broken *receipt.BrokenError
 	switch {
 	case errors.As(err, &broken) && asIs:
@@ -56,7 +56,7 @@ func (s *API) holdsHead(w *edge.Recorder, q *edge.Request, text string) error {
 	if err != nil {
 		return problem(http.StatusBadRequest, "Bad Request", err.Error())
 	}
-	now, broken, err := vault.HoldsHead(q.Context(), q.Vault, q.Caller, kept)
+	now, broken, err := vault.HoldsHead(q.Context(), receiptsOf(q), q.Caller, kept)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (l *lineSpool) flush() error {
 // verifyReceipts: POST /receipts/verify. That the chain is broken, or that records are not what it says, is an answer, not
 // an error.
 func (s *API) verifyReceipts(w *edge.Recorder, q *edge.Request) error {
-	last, compared, err := vault.VerifyReceipts(q.Context(), q.Vault, q.Caller, q.HAT.Key, q.Now, q.Grow)
+	last, compared, err := vault.VerifyReceipts(q.Context(), receiptsOf(q), q.Caller, q.HAT.Key, q.Now, q.Grow)
 	var broken *receipt.BrokenError
 	switch {
 	case errors.As(err, &broken):

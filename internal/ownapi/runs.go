@@ -20,7 +20,7 @@ func (s *API) why(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return noFunction()
 	}
-	reasons, err := s.Functions.Why(q.Context(), q.Vault, q.Caller, id)
+	reasons, err := s.Functions.Why(q.Context(), factsOf(q), q.Caller, id)
 	if errors.Is(err, engine.ErrFunctionNotFound) {
 		return noFunction()
 	}
@@ -33,7 +33,7 @@ func (s *API) why(w *edge.Recorder, q *edge.Request) error {
 
 // whyAll: GET /why, of every function that is installed or was ever switched on.
 func (s *API) whyAll(w *edge.Recorder, q *edge.Request) error {
-	reasons, err := s.Functions.Why(q.Context(), q.Vault, q.Caller, hat.FunctionID{})
+	reasons, err := s.Functions.Why(q.Context(), factsOf(q), q.Caller, hat.FunctionID{})
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (s *API) listRuns(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return err
 	}
-	list, err := q.Vault.RunsPage(q.Context(), q.Caller, f, before, limit)
+	list, err := runsOf(q).RunsPage(q.Context(), q.Caller, f, before, limit)
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (s *API) listRuns(w *edge.Recorder, q *edge.Request) error {
 	q.Cut(w, list.Total, values, "before", next)
 	out := q.Spool(w)
 	out.Begin()
-	for r, err := range vault.EachRun(q.Context(), q.Vault, q.Caller, f, before, list) {
+	for r, err := range vault.EachRun(q.Context(), runsOf(q), q.Caller, f, before, list) {
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (s *API) getRun(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return runNotFound()
 	}
-	r, err := q.Vault.Run(q.Context(), q.Caller, id)
+	r, err := runsOf(q).Run(q.Context(), q.Caller, id)
 	if errors.Is(err, vault.ErrNotFound) {
 		return runNotFound()
 	}

@@ -49,7 +49,7 @@ func (s *API) replayRuns(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return noFunction()
 	}
-	due, err := s.Functions.ReplayMany(q.Context(), q.HAT.ID, q.Vault, q.Caller, id, vault.ReplayFilter{Failed: which.Failed, Since: which.Since})
+	due, err := s.Functions.ReplayMany(q.Context(), q.HAT.ID, steered(q), q.Caller, id, vault.ReplayFilter{Failed: which.Failed, Since: which.Since})
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
 		return noFunction()
@@ -87,7 +87,7 @@ func (s *API) replayEach(w *edge.Recorder, q *edge.Request) error {
 	for i, text := range named.Runs {
 		ids[i], _ = hat.ParseRunID(text) // the zero id is nobody's
 	}
-	errs, err := s.Functions.ReplayEach(q.Context(), q.HAT.ID, q.Vault, q.Caller, ids)
+	errs, err := s.Functions.ReplayEach(q.Context(), q.HAT.ID, steered(q), q.Caller, ids)
 	if err != nil {
 		return err
 	}
@@ -158,12 +158,12 @@ func (s *API) superseded(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := q.Vault.Run(q.Context(), q.Caller, id); errors.Is(err, vault.ErrNotFound) {
+	if _, err := runsOf(q).Run(q.Context(), q.Caller, id); errors.Is(err, vault.ErrNotFound) {
 		return runNotFound()
 	} else if err != nil {
 		return err
 	}
-	list, err := q.Vault.SupersededPage(q.Context(), q.Caller, id, after, limit)
+	list, err := runsOf(q).SupersededPage(q.Context(), q.Caller, id, after, limit)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (s *API) superseded(w *edge.Recorder, q *edge.Request) error {
 	out.Begin()
 	for limit = list.Count; limit > 0; {
 		page := min(limit, supersededPage)
-		all, err := q.Vault.Superseded(q.Context(), q.Caller, id, after, page)
+		all, err := runsOf(q).Superseded(q.Context(), q.Caller, id, after, page)
 		if err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func (s *API) steer(w *edge.Recorder, q *edge.Request,
 	if err != nil {
 		return runNotFound()
 	}
-	if err = do(q.Context(), q.HAT.ID, q.Vault, q.Caller, id); err != nil {
+	if err = do(q.Context(), q.HAT.ID, steered(q), q.Caller, id); err != nil {
 		return steeringProblem(err)
 	}
 	edge.WriteJSON(w, status, edge.Message(said))

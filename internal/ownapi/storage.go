@@ -9,7 +9,7 @@ import (
 
 // getStorage: GET /api/she/v1/storage.
 func (s *API) getStorage(w *edge.Recorder, q *edge.Request) error {
-	held, limit, err := q.Vault.Storage(q.Context(), q.Caller)
+	held, limit, err := storageOf(q).Storage(q.Context(), q.Caller)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"she/internal/local"
 	"she/internal/plan"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 )
 
@@ -286,7 +287,7 @@ func requestOf[T any](r *http.Request) (req T, err error) {
 }
 
 // open finds the HAT a request names and opens its vault.
-func (n *node) open(r *http.Request) (h directory.HAT, v vault.Vault, release func(), err error) {
+func (n *node) open(r *http.Request) (h directory.HAT, v *ledger.Vault, release func(), err error) {
 	if h, err = n.named(r.PathValue("domain")); err != nil {
 		return h, nil, nil, err
 	}
@@ -355,7 +356,7 @@ func Command(ctx context.Context, dir string, c config.Config, does Effect) (man
 	if len(c.Functions) > 0 {
 		n.look(ctx, dir, c)
 	}
-	_, own := httpapi.Both(httpapi.Options{HATs: n.hats, Named: n.named, Vaults: n, Functions: n.runner, Terms: n.agreements, Logins: n.logins})
+	_, own := httpapi.Both(httpapi.Options{HATs: n.hats, Named: n.named, Vaults: edgeNode{n}, Functions: n.runner, Terms: n.agreements, Logins: n.logins})
 	return n.management(own), n.close, nil
 }
 

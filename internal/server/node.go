@@ -12,12 +12,15 @@ import (
 	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/directory"
+	"she/internal/edge"
 	"she/internal/engine"
+	"she/internal/hatapi"
 	"she/internal/invoke"
 	"she/internal/logins"
 	"she/internal/metrics"
+	"she/internal/ownapi"
 	"she/internal/plan"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 )
 
@@ -143,8 +146,18 @@ func (n *node) HATs(context.Context) ([]string, error) {
 	return ids, nil
 }
 
+// What is opened can answer all that is asked of it.
+var _ interface {
+	edge.Vault
+	hatapi.Vault
+	ownapi.Vault
+} = (*ledger.Vault)(nil)
+
+// An edgeNode is a node as the edge sees it.
+type edgeNode struct{ *node }
+
 // Open gives one HAT's vault.
-func (n *node) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (n edgeNode) Open(ctx context.Context, id string) (edge.Vault, func(), error) {
 	return n.vaults.Open(ctx, id)
 }
 

@@ -201,7 +201,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	})
 	s.node.functions, s.node.runner = s.engine.Functions, s.engine
 	public, own := httpapi.Both(httpapi.Options{
-		HATs: s.node.hats, Named: s.node.named, Vaults: s.node, Functions: s.engine, Applications: applications, Log: log,
+		HATs: s.node.hats, Named: s.node.named, Vaults: edgeNode{s.node}, Functions: s.engine, Applications: applications, Log: log,
 		Terms: s.node.agreements, TrustProxy: o.Config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request,
 		Memory: memory, Known: s.front.Known, Seal: Verdict(o.Data), Now: o.Now, Shares: shares,
 		Debits: o.Config.Debits,

@@ -1,7 +1,6 @@
 package vault
 
 import (
-	"context"
 	"time"
 
 	"she/internal/access"
@@ -69,20 +68,6 @@ type Document struct {
 	Number  int64     // in order of creation
 	Created time.Time // of the first text under this id
 	Updated time.Time
-}
-
-// Documents are what is stored beside the records.
-type Documents interface {
-	// Document answers ErrNotFound, access.ErrDenied.
-	Document(ctx context.Context, c access.Caller, k DocumentKind, id string) (Document, error)
-	// Documents are those of a kind that the caller may read, the newest first.
-	Documents(ctx context.Context, c access.Caller, k DocumentKind) ([]Document, error)
-	// EachDocument calls f with those of a kind that the caller may read, the newest first, one at a time: there is never more than
-	// one in memory, and f may take its time. What is stored meanwhile may be among them or not.
-	EachDocument(ctx context.Context, c access.Caller, k DocumentKind, f func(Document) error) error
-	// EditDocuments runs edit in one transaction: all it put is durable on return, or, if it answers an error, nothing
-	// is. Other writers wait meanwhile, so edit must be quick. The error is edit's own, access.ErrDenied, ErrFull.
-	EditDocuments(ctx context.Context, c access.Caller, edit func(Edit) error) error
 }
 
 // DebitUse is what some data debits take.

@@ -20,8 +20,13 @@ type Page[T any] struct {
 // runsAtOnce is how many runs are in memory at once: each can name a hundred thousand records.
 const runsAtOnce = 16
 
+// runs lists them.
+type runs interface {
+	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
+}
+
 // EachRun yields the runs of a page of RunsPage, a few at a time. What is claimed meanwhile is not among them.
-func EachRun(ctx context.Context, v Runs, c access.Caller, f hat.FunctionID, before hat.RunID, p Page[hat.RunID]) iter.Seq2[Run, error] {
+func EachRun(ctx context.Context, v runs, c access.Caller, f hat.FunctionID, before hat.RunID, p Page[hat.RunID]) iter.Seq2[Run, error] {
 	return func(yield func(Run, error) bool) {
 		for done := p.Count == 0; !done; {
 			runs, err := v.Runs(ctx, c, f, before, min(runsAtOnce, p.Count))

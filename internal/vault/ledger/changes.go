@@ -15,7 +15,9 @@ func (t *tx) changedRun(id hat.RunID) error {
 	return err
 }
 
-// RunChanges: see vault.Runs.
+// RunChanges are at most limit runs whose state changed behind the number after, in the order of their last change,
+// without logs; and the number of the newest change of all. A run that changed twice comes once, as it is now.
+// access.ErrDenied.
 func (v *Vault) RunChanges(ctx context.Context, c access.Caller, after int64, limit int) (all []vault.RunChange, last int64, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, 0, err

@@ -31,7 +31,9 @@ func receiptTexts(ctx context.Context, conn Reader, after int64) iter.Seq2[[]byt
 	}
 }
 
-// Compare: see vault.Receipts.
+// Compare compares all records that are stored, superseded ones included, with what the chain commits to at the same
+// moment; it takes the chain as proved. It reads all data. room is asked for the memory it takes, see
+// receipt.CompareContents. access.ErrDenied.
 func (v *Vault) Compare(ctx context.Context, c access.Caller, room func(bytes int64) error) (result receipt.Comparison, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return result, err

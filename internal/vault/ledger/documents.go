@@ -44,7 +44,7 @@ func oneDocument(ctx context.Context, c Reader, k vault.DocumentKind, id string)
 	return all[0], nil
 }
 
-// Document: see vault.Documents.
+// Document answers vault.ErrNotFound, access.ErrDenied.
 func (v *Vault) Document(ctx context.Context, c access.Caller, k vault.DocumentKind, id string) (d vault.Document, err error) {
 	if err := c.Check(k.Reading(id)); err != nil {
 		return d, err
@@ -56,7 +56,7 @@ func (v *Vault) Document(ctx context.Context, c access.Caller, k vault.DocumentK
 	return d, err
 }
 
-// Documents: see vault.Documents.
+// Documents are those of a kind that the caller may read, the newest first.
 func (v *Vault) Documents(ctx context.Context, c access.Caller, k vault.DocumentKind) (all []vault.Document, err error) {
 	if err := c.Check(k.Listing()); err != nil {
 		return nil, err
@@ -68,7 +68,10 @@ func (v *Vault) Documents(ctx context.Context, c access.Caller, k vault.Document
 	return slices.DeleteFunc(all, func(d vault.Document) bool { return !c.May(k.Reading(d.ID)) }), err
 }
 
-// EachDocument: see vault.Documents. Each is read in a snapshot of its own: a slow reader keeps none.
+// EachDocument calls f with those of a kind that the caller may read, the newest first, one at a time: there is never more than
+// one in memory, and f may take its time. What is stored meanwhile may be among them or not.
+//
+// Each is read in a snapshot of its own: a slow reader keeps none.
 func (v *Vault) EachDocument(ctx context.Context, c access.Caller, k vault.DocumentKind, f func(vault.Document) error) error {
 	if err := c.Check(k.Listing()); err != nil {
 		return err
@@ -91,7 +94,8 @@ func (v *Vault) EachDocument(ctx context.Context, c access.Caller, k vault.Docum
 	}
 }
 
-// EditDocuments: see vault.Documents.
+// EditDocuments runs edit in one transaction: all it put is durable on return, or, if it answers an error, nothing
+// is. Other writers wait meanwhile, so edit must be quick. The error is edit's own, access.ErrDenied, vault.ErrFull.
 func (v *Vault) EditDocuments(ctx context.Context, c access.Caller, edit func(vault.Edit) error) error {
 	return v.writeAs(ctx, c, "documents", nil, func(t *tx, c access.Caller) error { return edit(documentEdit{t, c}) })
 }

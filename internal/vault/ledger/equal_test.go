@@ -40,9 +40,9 @@ func TestStoredGrantsOfBeforeDropEqualResults(t *testing.T) {
 
 // checkIdentities holds column digest to what it says: the digest of the data, or of it and the run. It
 // answers how many rows have the run in it.
-func checkIdentities(t testing.TB, v vault.Vault) (withRun int) {
+func checkIdentities(t testing.TB, v *ledger.Vault) (withRun int) {
 	t.Helper()
-	vaulttest.Must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
+	vaulttest.Must(t, 0, v.Rows().Read(t.Context(), func(conn ledger.Reader) error {
 		return conn.Each(t.Context(), "SELECT run, digest, data FROM records", nil, func(scan func(...any) error) error {
 			var run, digest []byte
 			var data string
@@ -111,7 +111,7 @@ func TestColumnDigestSaysWhatARecordIsTheSameAs(t *testing.T) {
 	run()
 	expect("replayed under drop", 1)
 
-	vaulttest.Must(t, 0, v.(*ledger.Vault).Rows().Read(t.Context(), func(conn ledger.Reader) error {
+	vaulttest.Must(t, 0, v.Rows().Read(t.Context(), func(conn ledger.Reader) error {
 		for query, arguments := range map[string]int{ledger.InsertResult: 12, ledger.TakeOver: 7} {
 			asked := 0
 			err := conn.Each(t.Context(), "EXPLAIN QUERY PLAN "+query, make([]any, arguments), func(scan func(...any) error) error {

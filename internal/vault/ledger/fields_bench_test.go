@@ -12,7 +12,6 @@ import (
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/hat"
-	"she/internal/vault"
 	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 	"she/internal/vault/vaulttest"
@@ -25,8 +24,7 @@ const million = 1_000_000
 func BenchmarkMillion(b *testing.B) {
 	s := newStore(b, b.TempDir(), sqlite.Options{})
 	c := vaulttest.Create(b, s, "alice")
-	opened, _ := vaulttest.Open(b, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(b, s, "alice")
 	fill(b, v, c, 0, million)
 	ask := func(name string) {
 		for _, q := range []struct {
@@ -93,7 +91,7 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("with/append=1000", fillOn)
 }
 
-func fill(b *testing.B, v vault.Vault, c access.Caller, from, count int) {
+func fill(b *testing.B, v *ledger.Vault, c access.Caller, from, count int) {
 	b.Helper()
 	const batch = 1000
 	start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -110,7 +108,7 @@ func fill(b *testing.B, v vault.Vault, c access.Caller, from, count int) {
 }
 
 // askOften reports the median and the most memory the process had meanwhile.
-func askOften(b *testing.B, v vault.Vault, c access.Caller, q bundle.PropertyQuery) {
+func askOften(b *testing.B, v *ledger.Vault, c access.Caller, q bundle.PropertyQuery) {
 	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // the peak begins anew
 	var took []time.Duration
 	for b.Loop() {

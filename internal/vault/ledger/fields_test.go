@@ -140,8 +140,7 @@ func between(t testing.TB, field, lower, upper string) bundle.Filter {
 func TestHowAScanIsRead(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 	vaulttest.SortBy(t, v, alice, "b", "n", "most", "long")
 	var drafts []hat.Draft
 	for i := range 300 {
@@ -217,8 +216,7 @@ func TestHowAScanIsRead(t *testing.T) {
 func TestFieldsAreReadThroughTheirKeys(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 	for _, descending := range []bool{false, true} {
 		for _, want := range []bundle.Want{{}, {After: 1}, {After: 1, Upto: 9}} {
 			query, args := ledger.OrderedQuery(1, ledger.FirstKey, ledger.BeyondKeys, descending, want)
@@ -263,8 +261,7 @@ func TestAnIndexIsBuiltWhileRecordsChange(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 	places := []hat.Endpoint{vaulttest.Endpoint(t, "rumpel/notes"), vaulttest.Endpoint(t, "rumpel/other")}
 	number := 0
 	for range 5 {
@@ -316,7 +313,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 			vaulttest.SortBy(t, opened, alice, "b", "n")
 			failures := 0
 			for more := true; more; {
-				v := opened.(*ledger.Vault)
+				v := opened
 				var err error
 				more, err = busy(v)
 				if err == nil && !more && !steady.Load() {
@@ -332,13 +329,13 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 					}
 					release()
 					opened, release = vaulttest.Open(t, s, "alice")
-					err := opened.(*ledger.Vault).Rows().Read(t.Context(), func(c ledger.Reader) error { return compareIndex(t, c) })
+					err := opened.Rows().Read(t.Context(), func(c ledger.Reader) error { return compareIndex(t, c) })
 					if err != nil && !errors.Is(err, vault.ErrClosed) { // the next piece may have failed already
 						t.Error(err)
 					}
 				}
 			}
-			v := opened.(*ledger.Vault)
+			v := opened
 			checkIndex(t, v)
 			if got := wayOf(t, v, alice, bundle.Want{Order: &bundle.Order{Field: "n"}}); got != "in order of n" {
 				t.Errorf("it is read %s", got)
@@ -356,8 +353,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 func TestManyEqualValuesInDescendingOrder(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 	vaulttest.SortBy(t, v, alice, "b", "n")
 	var drafts []hat.Draft
 	number := 0
@@ -422,8 +418,7 @@ func inOrder(a, b hat.Record, o bundle.Order) bool {
 func TestWhoAsksForFields(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 	has := func(want ...string) {
 		t.Helper()
 		if got := paths(t, v); !slices.Equal(got, want) {
@@ -485,8 +480,7 @@ func TestWhoAsksForFields(t *testing.T) {
 func TestFieldsAreBounded(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 	var many []string
 	for i := range 2 * ledger.MaxFieldsAt {
 		many = append(many, fmt.Sprintf("p%02d", i))
@@ -519,8 +513,7 @@ func TestErasedValuesAreGoneFromTheIndex(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")
-	opened, release := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, release := vaulttest.Open(t, s, "alice")
 	vaulttest.SortBy(t, v, alice, "b", "whole", "going")
 	var drafts []hat.Draft
 	for i := range 500 {

@@ -185,7 +185,7 @@ func parseFault(text sql.NullString) (*hat.Fault, error) {
 	return f, nil
 }
 
-// Idle: see vault.Work.
+// Idle says, after a write, that it made nothing due: no function is enabled. false: it may have.
 func (v *Vault) Idle() bool { return v.idle.Load() }
 
 // raise makes the events pending for the functions that read them.
@@ -272,7 +272,11 @@ func sinceMicros(t time.Time) int64 {
 	return n
 }
 
-// Enable: see vault.Functions. Consent given once more to the same changes nothing.
+// Enable stores the grant and makes what is already there pending, as the grant's window and trigger say. Of a function
+// that has run, what is stored at endpoints that were not granted before, or from before the former window, becomes a
+// range. Failures of before count no more.
+//
+// Consent given once more to the same changes nothing.
 func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (state vault.FunctionState, err error) {
 	if err := c.Check(access.SwitchFunctions()); err != nil {
 		return state, err
@@ -284,7 +288,8 @@ func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (st
 	return v.Agree(ctx, c, g.Function, func(*vault.FunctionState) (access.Grant, error) { return g, nil })
 }
 
-// Agree: see vault.Functions.
+// Agree is Enable for what decide makes of the state, in one transaction with it; nil: it was never enabled. decide must be quick.
+// The error may be decide's own.
 func (v *Vault) Agree(
 	ctx context.Context, c access.Caller, id hat.FunctionID, decide func(*vault.FunctionState) (access.Grant, error),
 ) (state vault.FunctionState, err error) {
@@ -386,7 +391,7 @@ func grantFact(c access.Caller, g access.Grant, outcome string) receipt.Fact {
 	}
 }
 
-// Disable: see vault.Functions.
+// Disable keeps the state; a run in flight is not saved. vault.ErrNotFound if it was never enabled.
 func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
 	err = v.writeAs(ctx, c, "disable", holding(access.SwitchFunctions()), func(t *tx, c access.Caller) error {
 		f, err := oneFunction(t.ctx, t.Tx, t.v.grants, id)
@@ -413,7 +418,7 @@ func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID)
 	return state, err
 }
 
-// Function: see vault.Functions.
+// Function is the state of one function. vault.ErrNotFound if it was never enabled. access.ErrDenied.
 func (v *Vault) Function(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
 	if err := c.Check(access.SeeFunction(id)); err != nil {
 		return state, err
@@ -429,7 +434,9 @@ func (v *Vault) Function(ctx context.Context, c access.Caller, id hat.FunctionID
 	return state, err
 }
 
-// FunctionStates: see vault.Functions. By id.
+// FunctionStates are those of all that were ever enabled. access.ErrDenied.
+//
+// By id.
 func (v *Vault) FunctionStates(ctx context.Context, c access.Caller) (all []vault.FunctionState, err error) {
 	if err := c.Check(access.SeeFunctions()); err != nil {
 		return nil, err

@@ -27,7 +27,16 @@ type Setup struct {
 }
 
 // A Vault is one HAT's durable state, on any store of rows. Who opens the rows makes it, has it Begin, and calls its
-// Keeper from then on.
+// Keeper from then on. All methods may be called concurrently. After an error that leaves a commit in doubt the vault closes
+// itself, and the next who opens it reads what is true.
+//
+// A caller with a token is asked for once more inside each transaction that writes, if rights have changed since it was
+// recognised: what was revoked writes nothing, however long ago the request began. Any method may answer access.ErrWithdrawn or
+// access.ErrRevoked then.
+//
+// What makes a HAT hold more than it may is refused with a *vault.QuotaError, whoever asks: records, documents, users, consents
+// and what functions derive. Over the limit all of this goes on: erasing, disabling, the ends of runs, and changes that
+// take no room, with the receipts of them. So do, as far as plan.Storage.Beyond, receipts of what was shown.
 type Vault struct {
 	id    string
 	life  string
@@ -62,8 +71,6 @@ type Vault struct {
 	salts  salts
 	alone  bool // no function is enabled: nobody is to be told of what is written
 }
-
-var _ vault.Vault = (*Vault)(nil)
 
 // opened counts vaults, so that no two of one process ever have a number of rights in common.
 var opened atomic.Int64

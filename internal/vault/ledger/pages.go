@@ -9,7 +9,9 @@ import (
 	"she/internal/vault"
 )
 
-// RunsPage: see vault.Runs. It reads indexes alone.
+// RunsPage says which runs such a list has, of at least 1, and how many there are in all. access.ErrDenied.
+//
+// It reads indexes alone.
 func (v *Vault) RunsPage(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (p vault.Page[hat.RunID], err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return p, err
@@ -43,7 +45,7 @@ func (v *Vault) RunsPage(ctx context.Context, c access.Caller, f hat.FunctionID,
 	return p, err
 }
 
-// SupersededPage: see vault.Runs.
+// SupersededPage says which numbers such a list has, of at least 1, and how many there are in all. access.ErrDenied.
 func (v *Vault) SupersededPage(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) (p vault.Page[int64], err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return p, err

@@ -16,8 +16,11 @@ const pausedQuery = `WHERE f.enabled AND (
 	OR EXISTS (SELECT 1 FROM ranges w WHERE w.function = f.n AND NOT w.parked AND w.attempt > 0 AND w.not_before > ?1))
 	ORDER BY f.n`
 
-// EndPauses: see vault.Work. It is asked at each look at a HAT with something that waits for its time, so it looks before it
-// writes.
+// EndPauses makes due now what waits to be tried again after failures of other code than would run now, and says whether
+// anything did. would is the version and the package that would run under a grant; not ok: none can be told. What is
+// parked stays parked.
+//
+// It is asked at each look at a HAT with something that waits for its time, so it looks before it writes.
 func (v *Vault) EndPauses(ctx context.Context, would func(access.Grant) (hat.Version, string, bool)) (some bool, err error) {
 	err = v.rows.Read(ctx, func(c Reader) error {
 		_, some, err = endedPauses(ctx, c, nil, v.now(), would)

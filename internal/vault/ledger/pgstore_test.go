@@ -87,7 +87,7 @@ func (s *pgStore) Create(ctx context.Context, id string, owner vault.User) error
 	return tx.Commit()
 }
 
-func (s *pgStore) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (s *pgStore) Open(ctx context.Context, id string) (*ledger.Vault, func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -15,8 +15,7 @@ import (
 func TestReadingUsesTheIndexes(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 	e := vaulttest.Note(t, `1`).Endpoint
 	ctx := context.Background()
 	for _, c := range []struct {

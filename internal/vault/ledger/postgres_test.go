@@ -12,7 +12,6 @@ import (
 
 	"she/internal/pgtest"
 	"she/internal/vault/dialect"
-	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
 	"she/internal/vault/vaulttest"
 )
@@ -74,8 +73,7 @@ func TestTablesOnPostgres(t *testing.T) {
 	}
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	vaulttest.Create(t, s, "alice")
-	opened, _ := vaulttest.Open(t, s, "alice")
-	v := opened.(*ledger.Vault)
+	v, _ := vaulttest.Open(t, s, "alice")
 
 	columns := map[string]string{} // type, and whether it may be NULL, by table and column
 	for _, c := range pgtest.Column(t, conn, `SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable)

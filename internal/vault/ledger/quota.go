@@ -36,7 +36,8 @@ func usedOf(ctx context.Context, c Reader, f hat.FunctionID, from time.Time) (u 
 	return u, err
 }
 
-// Parked: see vault.Work.
+// Parked counts pieces of work of enabled functions that wait for a person; stalled are those whose last attempt failed
+// for a reason of the operator's, and that are tried again.
 func (v *Vault) Parked(ctx context.Context) (parked, stalled int, err error) {
 	err = v.rows.Read(ctx, func(c Reader) error {
 		return c.Get(ctx, `SELECT count(CASE WHEN parked THEN 1 END), count(CASE WHEN NOT parked AND json_extract(fault, '$.who') = ? THEN 1 END)
@@ -46,7 +47,7 @@ func (v *Vault) Parked(ctx context.Context) (parked, stalled int, err error) {
 	return parked, stalled, err
 }
 
-// Used: see vault.Work.
+// Used is what runs of the function that were claimed from then to the end of the day have taken. access.ErrDenied.
 func (v *Vault) Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return u, err

@@ -122,7 +122,7 @@ func (t *tx) record(born int64) (r hat.Record, err error) {
 	return r, err
 }
 
-// Record: see vault.Records.
+// Record is one record without its links.
 func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r hat.Record, err error) {
 	found := false
 	err = v.rows.Read(ctx, func(conn Reader) error {
@@ -144,7 +144,10 @@ func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r
 	return r, nil
 }
 
-// EachEndpoint: see vault.Records. Each page is read in a snapshot of its own: a slow reader keeps none.
+// EachEndpoint calls f with those that hold a record, sorted, so that those of a namespace follow each other. There are
+// never more than vault.EndpointsPage in memory, and f may take its time. What is stored meanwhile may be among them or not.
+//
+// Each page is read in a snapshot of its own: a slow reader keeps none.
 func (v *Vault) EachEndpoint(ctx context.Context, c access.Caller, f func(hat.Endpoint) error) error {
 	if err := c.Check(access.ListEndpoints()); err != nil {
 		return err
@@ -182,7 +185,9 @@ func (v *Vault) EachEndpoint(ctx context.Context, c access.Caller, f func(hat.En
 	}
 }
 
-// Read: see vault.Records.
+// Read calls f with one consistent snapshot of the records, which is gone when f returns. Scanning an endpoint
+// the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot. f must not call the
+// vault: it holds one of a bounded number of snapshots. A Function whose run has ended reads nothing: vault.ErrStale.
 func (v *Vault) Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error {
 	return v.rows.Read(ctx, func(conn Reader) error {
 		// The first statement fixes the snapshot.

@@ -104,7 +104,10 @@ func keepNumber[K comparable](known map[K]int64, name K, n int64) {
 	known[name] = n
 }
 
-// Append: see vault.Records. T1.
+// Append is T1: it stores the drafts and their links in order, or none of them, raises the pending work of
+// every enabled function that reads one of the endpoints, and returns the records with their links. With
+// skipDuplicates, drafts equal to what is stored are left out instead of failing the rest.
+// vault.ErrDuplicate, access.ErrDenied, vault.ErrFull.
 func (v *Vault) Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error) {
 	allowed := func(c access.Caller) error { return mayWrite(c, drafts) }
 	if len(drafts) == 0 {
@@ -329,8 +332,10 @@ func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) acce
 	return s, nil
 }
 
-// Update: see vault.Records. A record that a function wrote becomes the caller's by the change: it is what a person
-// says now, and functions read it as such, the one that wrote it first included.
+// Update replaces the data of all the records, or of none. vault.ErrNotFound, vault.ErrDuplicate, access.ErrDenied.
+//
+// A record that a function wrote becomes the caller's by the change: it is what a person says now, and functions read
+// it as such, the one that wrote it first included.
 func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Change) ([]hat.Record, error) {
 	if len(changes) == 0 {
 		return nil, nil
@@ -394,7 +399,9 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 	return records, nil
 }
 
-// Erase: see vault.Records. Nothing becomes due by it.
+// Erase removes the records, superseded ones too, all or none. vault.ErrNotFound if one is missing or another user's.
+//
+// Nothing becomes due by it.
 func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
 	if len(ids) == 0 {
 		return nil
@@ -447,7 +454,7 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 	return v.erasePieces(ctx, rest)
 }
 
-// EraseEndpoint: see vault.Records.
+// EraseEndpoint removes what the caller may remove at exactly this endpoint, superseded records included.
 func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoint) error {
 	allowed := func(c access.Caller) error {
 		if err := c.Check(access.WriteRecords(e)); err != nil || !c.Function().IsZero() {
@@ -541,7 +548,7 @@ func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 	return t.receipt(fact)
 }
 
-// Link: see vault.Records.
+// Link makes one group of the records. vault.ErrNotFound, access.ErrDenied.
 func (v *Vault) Link(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
 	return v.writeAs(ctx, c, "link", nil, func(t *tx, c access.Caller) error {
 		t.grows = fully

@@ -27,7 +27,12 @@ func (t *tx) oneRun(id hat.RunID) (r vault.Run, f function, err error) {
 	return found[0], f, err
 }
 
-// Replay: see vault.Runs.
+// Replay makes the work of a run due now; failures of before count no more. The run that does it has the cause
+// plan.ByReplay. If the run committed, its ground is covered once more under the grant of today, and what comes out takes
+// the place of what it wrote: equal records stay, the others are superseded when the replay commits, and not before. Of
+// a run that was repeated already it is the newest generation; of a function whose output replaces, its newest run.
+// vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue (it did not commit, and another has done the work),
+// access.ErrDenied.
 func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error {
 	err := v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
@@ -40,7 +45,8 @@ func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error
 	return nil
 }
 
-// ReplayEach: see vault.Runs.
+// ReplayEach is Replay of each run by itself, at most vault.MostReplays of them: what became of each, in their order, or an
+// error and none was replayed. vault.ErrTooMany, access.ErrDenied.
 func (v *Vault) ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
 	if len(ids) > vault.MostReplays {
 		return nil, fmt.Errorf("replay %d runs: %w", len(ids), vault.ErrTooMany)
@@ -79,7 +85,8 @@ func (t *tx) apart(do func() error) (err, fatal error) {
 
 var replayRefusals = []error{vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue}
 
-// ReplayMany: see vault.Runs.
+// ReplayMany is Replay of many runs of a function, all or none, and says how many runs will come of it at least.
+// vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrTooMany, access.ErrDenied.
 func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
 	err = v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
@@ -240,7 +247,8 @@ func (t *tx) laterThan(id hat.RunID) (runs []hat.RunID, err error) {
 	return runs, err
 }
 
-// Skip: see vault.Runs.
+// Skip gives up the work of a run that did not commit: what it covered and nobody has done since is not given to the
+// function any more. vault.ErrNotFound, vault.ErrBusy, vault.ErrNothingDue, access.ErrDenied.
 func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
 	err := v.writeAs(ctx, c, "skip", holding(access.SteerRuns()), func(t *tx, c access.Caller) error {
 		r, f, err := t.oneRun(id)
@@ -271,7 +279,8 @@ func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
 	return nil
 }
 
-// Cancel: see vault.Runs.
+// Cancel ends a run in flight as refused: a Commit of it is vault.ErrStale from now on. Its work is kept, parked.
+// vault.ErrNotFound, vault.ErrEnded, access.ErrDenied.
 func (v *Vault) Cancel(ctx context.Context, c access.Caller, id hat.RunID) error {
 	err := v.writeAs(ctx, c, "cancel", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		_, f, err := t.oneRun(id)

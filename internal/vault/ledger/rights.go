@@ -14,7 +14,7 @@ import (
 // are asked for again; those of later ones too, because the number is published only when the batch has ended.
 func (t *tx) changeRights() { t.v.rights++ }
 
-// Recognise: see vault.Users.
+// Recognise makes the caller of a token, and tells whose it is. access.ErrWithdrawn.
 func (v *Vault) Recognise(ctx context.Context, c access.Credential) (access.Caller, vault.User, error) {
 	// Before anything is read: what changes meanwhile makes it another number.
 	at := access.Rights(v.published.Load())
@@ -102,7 +102,11 @@ func holding(p access.Permission) func(access.Caller) error {
 	return func(c access.Caller) error { return c.Check(p) }
 }
 
-// Renew: see vault.Users. It needs no reader's connection: somebody who has one may ask.
+// Renew is a caller as the HAT knows it now, for a request that lasts: each method that writes does the same in its own
+// transaction. moved is false if no right has changed since. It may be called while a snapshot is being read, and costs
+// nothing then. access.ErrWithdrawn, access.ErrRevoked.
+//
+// It needs no reader's connection: somebody who has one may ask.
 func (v *Vault) Renew(ctx context.Context, c access.Caller) (fresh access.Caller, moved bool, err error) {
 	if c.Credential() == nil || int64(c.RecognisedAt()) == v.published.Load() {
 		if err := v.rows.Usable(); err != nil {

@@ -19,7 +19,9 @@ import (
 const runColumns = `SELECT r.id, r.state, r.plan, g.body, r.ended, r.fault, r.stats, r.asked, r.read_ids, r.duplicates,
 	(SELECT run FROM generations WHERE replaced = r.id ORDER BY run DESC LIMIT 1) FROM runs r JOIN grants g ON g.n = r.granted `
 
-// Runs: see vault.Runs. A limit of 0 or less means 100.
+// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
+//
+// A limit of 0 or less means 100.
 func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (all []vault.Run, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, err
@@ -45,7 +47,9 @@ func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, bef
 	return all, err
 }
 
-// Run: see vault.Runs. Its log is only for who may see logs.
+// Run is one run. vault.ErrNotFound, access.ErrDenied.
+//
+// Its log is only for who may see logs.
 func (v *Vault) Run(ctx context.Context, c access.Caller, id hat.RunID) (r vault.Run, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return r, err
@@ -139,7 +143,8 @@ func scanRun(scan func(...any) error) (r vault.Run, err error) {
 	return r, err
 }
 
-// Receipts: see vault.Receipts.
+// Receipts calls f with the canonical texts of the entries behind number after, oldest first, and the head of the
+// whole chain, all of one moment. receipt.Verify takes both. access.ErrDenied.
 func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f func(texts iter.Seq2[[]byte, error], head receipt.Head) error) error {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return err
@@ -153,7 +158,7 @@ func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f fu
 	})
 }
 
-// Head: see vault.Receipts.
+// Head is that of the chain at this moment: all that the caller was told before lies in it. access.ErrDenied.
 func (v *Vault) Head(ctx context.Context, c access.Caller) (head receipt.Head, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return head, err
@@ -191,7 +196,8 @@ func (t *tx) inForce(d vault.Disclosure) error {
 	return nil
 }
 
-// Disclose: see vault.Receipts.
+// Disclose appends an entry: the caller was shown the records. It is durable before anything should be sent. vault.ErrStale if the
+// terms of the data debit are not in force any more.
 func (v *Vault) Disclose(ctx context.Context, c access.Caller, d vault.Disclosure) error {
 	return v.writeAs(ctx, c, "disclose", nil, func(t *tx, c access.Caller) error {
 		t.grows = traces

@@ -23,8 +23,8 @@ func asked(t testing.TB, s *sqlite.Store) (*ledger.Vault, access.Caller) {
 	vaulttest.Must(t, 0, opened.EditDocuments(t.Context(), alice, func(e vault.Edit) error {
 		return e.Put(vault.Bundles, "b", bundle.MarshalProperties(vaulttest.AskingFor([]hat.Endpoint{place}, "n")))
 	}))
-	settle(t, opened.(*ledger.Vault))
-	return opened.(*ledger.Vault), alice
+	settle(t, opened)
+	return opened, alice
 }
 
 // What a page passes over is not read: the source leaves it out, but for records of the one key at the page's beginning.

@@ -110,7 +110,7 @@ func (t *tx) holding(enough int64) (h plan.Held, err error) {
 	return h, err
 }
 
-// Storage: see vault.Records.
+// Storage is what the HAT holds, and what it may hold. access.ErrDenied.
 func (v *Vault) Storage(ctx context.Context, c access.Caller) (h plan.Held, limit plan.Storage, err error) {
 	if err := c.Check(access.SeeStorage()); err != nil {
 		return h, limit, err

@@ -313,7 +313,11 @@ func (t *tx) dissolve(born, upto int64) error {
 	return err
 }
 
-// Superseded: see vault.Runs. A limit of 0 or less means 100.
+// Superseded are at most limit records whose place the output of a run has taken, behind the number after, as far as they
+// are kept: see vault.KeptResults.
+// access.ErrDenied.
+//
+// A limit of 0 or less means 100.
 func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) (all []vault.Superseded, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, err

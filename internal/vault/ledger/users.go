@@ -42,7 +42,9 @@ func insertUser(ctx context.Context, w Writer, u vault.User) error {
 	return err
 }
 
-// CreateUser: see vault.Users. A second Owner is vault.ErrExists.
+// CreateUser answers vault.ErrExists if the name or the id is taken.
+//
+// A second Owner is vault.ErrExists.
 func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
 	return v.write(ctx, "user", func(t *tx) error {
 		t.changePeople()
@@ -51,12 +53,14 @@ func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
 	})
 }
 
-// UpdateUser: see vault.Users.
+// UpdateUser replaces the user of that id, or answers vault.ErrNotFound.
 func (v *Vault) UpdateUser(ctx context.Context, u vault.User) error {
 	return v.write(ctx, "user", func(t *tx) error { return t.updateUser(u) })
 }
 
-// PutUser: see vault.Users.
+// PutUser stores what change makes of the user of that name, or of a new one with nothing but the name, in one
+// transaction; other writers wait for change. The error is change's own, vault.ErrExists, or a *vault.QuotaError if a new user is
+// one too many.
 func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault.User, bool) error) (u vault.User, err error) {
 	err = v.write(ctx, "user", func(t *tx) error {
 		u, err = oneUser(t.ctx, t.Tx, "username = ?", username)
@@ -127,12 +131,12 @@ func (t *tx) updateUser(u vault.User) error {
 	return err
 }
 
-// UserByName: see vault.Users.
+// UserByName answers vault.ErrNotFound.
 func (v *Vault) UserByName(ctx context.Context, username string) (vault.User, error) {
 	return v.user(ctx, "username = ?", username)
 }
 
-// UserByID: see vault.Users.
+// UserByID answers vault.ErrNotFound.
 func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error) {
 	if err := v.rows.Usable(); err != nil {
 		return vault.User{}, err
@@ -148,7 +152,7 @@ func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error)
 	return u, err
 }
 
-// Owner: see vault.Users.
+// Owner is the one user with role owner.
 func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
 	if err := v.rows.Usable(); err != nil {
 		return vault.User{}, err
@@ -164,7 +168,11 @@ func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
 	return u, err
 }
 
-// EachUser: see vault.Users. Each is read in a snapshot of its own: a slow reader keeps none.
+// EachUser calls f with all users, by name, one at a time: there is never more than one in memory, and f may take its
+// time. room is asked before one is read, with the bytes of its name and roles as they are stored; its error ends it
+// all. Who is made or renamed meanwhile may be among them or not.
+//
+// Each is read in a snapshot of its own: a slow reader keeps none.
 func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func(vault.User) error) error {
 	next := "SELECT username, octet_length(username) + octet_length(roles) FROM users WHERE username >= ? ORDER BY username LIMIT 1"
 	for name := ""; ; next = strings.Replace(next, ">=", ">", 1) {
@@ -190,7 +198,9 @@ func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func
 	}
 }
 
-// PasswordCost: see vault.Users. A hash is "$2a$12$" and what follows, 60 bytes.
+// PasswordCost is the highest bcrypt cost among the hashes of the users' passwords; 0 if there is none.
+//
+// A hash is "$2a$12$" and what follows, 60 bytes.
 func (v *Vault) PasswordCost(ctx context.Context) (cost int, err error) {
 	const highest = `SELECT substr(password, 5, 2) AS cost FROM users WHERE length(password) = 60 AND substr(password, 1, 2) = ?
 		AND substr(password, 5, 1) BETWEEN ?2 AND ?3 AND substr(password, 6, 1) BETWEEN ?2 AND ?3 ORDER BY cost DESC LIMIT 1`

@@ -26,7 +26,8 @@ const (
 	codeTooLong = "Chain.TooLong"
 )
 
-// Due: see vault.Work.
+// Due lists functions that are enabled, not leased, and have work that is not parked, soonest first. Times that lie
+// further ahead than they can, because the clock was set back, are mended first, and stored (plan.Latest).
 func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
 	if err := v.rows.Usable(); err != nil {
 		return nil, err
@@ -107,7 +108,10 @@ func (v *Vault) due(ctx context.Context) (all []vault.Due, waiting, later bool, 
 	return all, waiting, later, err
 }
 
-// Claim: see vault.Work. T2.
+// Claim is T2: lease and Plan are stored together. The plan covers one item of what waits: of what is due, the item
+// that is due longest; on request the front, and what is parked right before it. vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue
+// (ByData only), access.ErrDenied, *vault.QuotaError: what runs of today have taken is counted in the same transaction, and so
+// is what the HAT holds.
 func (v *Vault) Claim(ctx context.Context, c vault.Claim) (p plan.Plan, err error) {
 	var refused error
 	err = v.write(ctx, "claim", func(t *tx) error {
@@ -214,7 +218,12 @@ func ran(f function, p plan.Plan) plan.Plan {
 	return ran
 }
 
-// Commit: see vault.Work. T3. A plan whose Upto the engine lowered leaves the rest pending.
+// Commit is T3: derived records, groups, pending work of their readers, cursor or range, run and receipt land together
+// or not at all; what the result takes the place of is superseded in the same commit. A plan whose Upto is lower than it
+// was claimed leaves the rest. vault.ErrStale: nothing was written and nothing must be; a second Commit of a run is vault.ErrStale
+// too.
+//
+// T3. A plan whose Upto the engine lowered leaves the rest pending.
 func (v *Vault) Commit(ctx context.Context, p plan.Plan, out vault.Output) (done vault.Committed, err error) {
 	begun := time.Now()
 	err = v.write(ctx, "commit", func(t *tx) error {
@@ -278,7 +287,11 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	return done, t.end(f, step.Ended, out, w)
 }
 
-// Fail: see vault.Work.
+// Fail ends the attempt: the work stays until retry, or is parked, and the run is kept with its fault. A fault of the
+// operator's never parks, and does not count among the attempts that park for another. What is parked
+// makes way for what is newer unless the grant says InOrder: it becomes a range, as far as it has failed from its first
+// attempt on, and the cursor moves behind it. A plan with a smaller Most than it was claimed with is tried again at
+// once, so many records at a time; that attempt does not count. vault.ErrStale as above.
 func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *hat.Fault) error {
 	err := v.write(ctx, "fail", func(t *tx) error {
 		f, err := t.held(p)
@@ -295,7 +308,7 @@ func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *
 	return nil
 }
 
-// Abandon: see vault.Work.
+// Abandon gives a claim back untouched, for a clean stop.
 func (v *Vault) Abandon(ctx context.Context, p plan.Plan) error {
 	err := v.write(ctx, "abandon", func(t *tx) error {
 		f, err := t.held(p)

@@ -14,7 +14,7 @@ import (
 	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/plan"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
@@ -35,7 +35,7 @@ func BenchmarkAppend(b *testing.B) {
 				return nil
 			}})
 			var (
-				vaults  []vault.Vault
+				vaults  []*ledger.Vault
 				callers []access.Caller
 				next    atomic.Int64
 			)

@@ -148,7 +148,7 @@ func TestErasingOnAFullDisk(t *testing.T) {
 }
 
 // many stores so many small records at once.
-func many(t testing.TB, v vault.Vault, c access.Caller, endpoint string, n int) []hat.Record {
+func many(t testing.TB, v *ledger.Vault, c access.Caller, endpoint string, n int) []hat.Record {
 	t.Helper()
 	drafts := make([]hat.Draft, n)
 	for i := range drafts {

@@ -13,7 +13,7 @@ import (
 	"she/internal/access"
 	"she/internal/bundle"
 	"she/internal/hat"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
@@ -135,7 +135,7 @@ func TestWhatWasAnsweredSurvivesAKill(t *testing.T) {
 	}
 }
 
-func allTexts(t *testing.T, v vault.Vault, c access.Caller) (texts []string) {
+func allTexts(t *testing.T, v *ledger.Vault, c access.Caller) (texts []string) {
 	t.Helper()
 	err := v.Read(t.Context(), c, func(src bundle.Source, _ hat.Seq) error {
 		for r, err := range src.Scan(t.Context(), vaulttest.Note(t, `1`).Endpoint, bundle.Want{}).Records {

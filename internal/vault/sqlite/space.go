@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+
 	"she/internal/durable"
 	"she/internal/vault/ledger"
-	"syscall"
 )
 
 // What is erased leaves free pages in the file. They are given back to the disk a piece at a time, as a chore: pages from

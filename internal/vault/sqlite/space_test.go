@@ -16,7 +16,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/hat"
-	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
@@ -34,7 +34,7 @@ func wait(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func stuff(t testing.TB, v vault.Vault, c access.Caller, e string, records, size int) []hat.Record {
+func stuff(t testing.TB, v *ledger.Vault, c access.Caller, e string, records, size int) []hat.Record {
 	t.Helper()
 	at, err := hat.ParseEndpoint(e)
 	vaulttest.Must(t, 0, err)

@@ -254,7 +254,7 @@ func (s *Store) addOwner(ctx context.Context, path, id string, owner vault.User)
 
 // Open gives the vault of a HAT and a function to give it back with. Where MaxOpen vaults are in use it waits until
 // one is given back. vault.ErrNotFound, ErrDamaged, ErrNewer concern this HAT alone.
-func (s *Store) Open(ctx context.Context, id string) (vault.Vault, func(), error) {
+func (s *Store) Open(ctx context.Context, id string) (*ledger.Vault, func(), error) {
 	for {
 		sl, wait, err := s.take(ctx, id)
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
@@ -31,7 +32,7 @@ func newStore(t testing.TB, dir string, o Options) *Store {
 	return s
 }
 
-func write(t testing.TB, v vault.Vault, c access.Caller, text string) error {
+func write(t testing.TB, v *ledger.Vault, c access.Caller, text string) error {
 	_, err := v.Append(context.Background(), c, []hat.Draft{vaulttest.Note(t, text)}, false)
 	return err
 }

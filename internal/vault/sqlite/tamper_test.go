@@ -17,6 +17,7 @@ import (
 	"she/internal/access"
 	"she/internal/receipt"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
 )
 
@@ -61,7 +62,7 @@ func newTampered(t testing.TB) *tampered {
 	return w
 }
 
-func (w *tampered) prove(v vault.Vault) (receipt.Checkpoint, error) {
+func (w *tampered) prove(v *ledger.Vault) (receipt.Checkpoint, error) {
 	return vault.ExportReceipts(w.Context(), v, w.owner, w.key, time.Now(), 0, io.Discard)
 }
 
@@ -207,7 +208,7 @@ func TestARewrittenChainIsFoundByItsCheckpoint(t *testing.T) {
 	}
 }
 
-func entriesOf(ctx context.Context, v vault.Vault, c access.Caller) (all []receipt.Entry, err error) {
+func entriesOf(ctx context.Context, v *ledger.Vault, c access.Caller) (all []receipt.Entry, err error) {
 	err = v.Receipts(ctx, c, 0, func(texts iter.Seq2[[]byte, error], _ receipt.Head) error {
 		for text, err := range texts {
 			if err != nil {

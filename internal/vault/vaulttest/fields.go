@@ -15,6 +15,7 @@ import (
 	"she/internal/hat"
 	"she/internal/jsonb"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // A held source is what a scan without any hint answered, in memory, promising nothing: what the evaluator makes of it
@@ -37,7 +38,7 @@ func (h held) Linked(context.Context, hat.RecordID, hat.Endpoint) iter.Seq2[hat.
 
 // CheckAnswers puts random questions about the records of RandomText to the vault and reports to t what is not
 // answered as a store without any index would.
-func CheckAnswers(t testing.TB, v vault.Vault, c access.Caller, places []hat.Endpoint, random *rand.Rand, questions int) {
+func CheckAnswers(t testing.TB, v *ledger.Vault, c access.Caller, places []hat.Endpoint, random *rand.Rand, questions int) {
 	t.Helper()
 	ctx := context.Background()
 	err := v.Read(ctx, c, func(src bundle.Source, upto hat.Seq) error {
@@ -204,7 +205,7 @@ func AskingFor(places []hat.Endpoint, paths ...string) map[string]bundle.Propert
 
 // ChangeAtRandom writes, replaces and erases some records of RandomText. number is the first that is free; the answer
 // is the next.
-func ChangeAtRandom(t testing.TB, v vault.Vault, c access.Caller, places []hat.Endpoint, random *rand.Rand, number int) int {
+func ChangeAtRandom(t testing.TB, v *ledger.Vault, c access.Caller, places []hat.Endpoint, random *rand.Rand, number int) int {
 	t.Helper()
 	ctx := context.Background()
 	fatal := func(err error) {

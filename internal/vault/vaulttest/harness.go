@@ -8,6 +8,7 @@ import (
 	"she/internal/bundle"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // Create makes a HAT whose owner is called alice.
@@ -19,7 +20,7 @@ func Create(t testing.TB, s Store, id string) access.Caller {
 }
 
 // Open opens a vault until it is released, or the test ends.
-func Open(t testing.TB, s Store, id string) (vault.Vault, func()) {
+func Open(t testing.TB, s Store, id string) (*ledger.Vault, func()) {
 	t.Helper()
 	v, release, err := s.Open(context.Background(), id)
 	Must(t, 0, err)
@@ -33,19 +34,19 @@ func Note(t testing.TB, text string) hat.Draft {
 	return draft(t, "rumpel/notes", text)
 }
 
-func Append(t testing.TB, v vault.Vault, c access.Caller, drafts []hat.Draft) {
+func Append(t testing.TB, v *ledger.Vault, c access.Caller, drafts []hat.Draft) {
 	t.Helper()
 	_, err := v.Append(context.Background(), c, drafts, false)
 	Must(t, 0, err)
 }
 
-func Put(t testing.TB, v vault.Vault, c access.Caller, k vault.DocumentKind, id string, body []byte) {
+func Put(t testing.TB, v *ledger.Vault, c access.Caller, k vault.DocumentKind, id string, body []byte) {
 	t.Helper()
 	Must(t, 0, v.EditDocuments(context.Background(), c, func(e vault.Edit) error { return e.Put(k, id, body) }))
 }
 
 // SortBy stores a bundle that sorts by the paths at rumpel/notes.
-func SortBy(t testing.TB, v vault.Vault, c access.Caller, id string, paths ...string) {
+func SortBy(t testing.TB, v *ledger.Vault, c access.Caller, id string, paths ...string) {
 	t.Helper()
 	Put(t, v, c, vault.Bundles, id, bundle.MarshalProperties(AskingFor([]hat.Endpoint{Endpoint(t, "rumpel/notes")}, paths...)))
 }

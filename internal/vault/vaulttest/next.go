@@ -10,6 +10,7 @@ import (
 	"she/internal/access"
 	"she/internal/hat"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // testTheNextSees holds a store that remembers what it read to this: what a call has changed, the next call sees,
@@ -27,7 +28,7 @@ func testTheNextSeesUsers(t *testing.T, fresh func(testing.TB) Opener) {
 	other, release, err := p.store.Open(p.ctx(), hatID) // a second one who uses the same vault
 	p.must(err)
 	defer release()
-	find := func(v vault.Vault) string {
+	find := func(v *ledger.Vault) string {
 		u, err := v.UserByID(p.ctx(), bob.ID)
 		if errors.Is(err, vault.ErrNotFound) {
 			return "nobody"

@@ -18,12 +18,13 @@ import (
 	"she/internal/plan"
 	"she/internal/receipt"
 	"she/internal/vault"
+	"she/internal/vault/ledger"
 )
 
 // A Store makes and opens vaults.
 type Store interface {
 	Create(ctx context.Context, id string, owner vault.User) error
-	Open(ctx context.Context, id string) (vault.Vault, func(), error)
+	Open(ctx context.Context, id string) (*ledger.Vault, func(), error)
 	Close() error
 }
 
@@ -79,7 +80,7 @@ type person struct {
 	atCommit func(ops []string, persisted bool) error
 	storage  func() plan.Storage
 	store    Store
-	v        vault.Vault
+	v        *ledger.Vault
 	release  func()
 	user     vault.User
 	owner    access.Caller
@@ -367,7 +368,7 @@ func (p *person) last() (upto hat.Seq) {
 // twice at an endpoint (of functions whose equal results are kept: twice of one run) or from a run that did
 // not commit, a range beyond the cursor or for the sake of a run that did not commit, a superseded record
 // that is still a record or that no run took the place of. The vault must be at rest.
-func CheckHAT(t testing.TB, v vault.Vault) {
+func CheckHAT(t testing.TB, v *ledger.Vault) {
 	t.Helper()
 	ctx := context.Background()
 	user, err := v.Owner(ctx)
@@ -395,7 +396,7 @@ func CheckHAT(t testing.TB, v vault.Vault) {
 
 type checker struct {
 	testing.TB
-	v     vault.Vault
+	v     *ledger.Vault
 	owner access.Caller
 
 	last      hat.Seq                       // position the receipts lead to
@@ -606,7 +607,7 @@ func (c *checker) superseded(ctx context.Context) {
 	}
 }
 
-func endpointsOf(ctx context.Context, v vault.Vault, c access.Caller) (all []hat.Endpoint, err error) {
+func endpointsOf(ctx context.Context, v *ledger.Vault, c access.Caller) (all []hat.Endpoint, err error) {
 	err = v.EachEndpoint(ctx, c, func(e hat.Endpoint) error { all = append(all, e); return nil })
 	return all, err
 }
