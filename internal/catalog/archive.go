@@ -131,9 +131,9 @@ func (m *meteredReaderAt) ReadAt(p []byte, off int64) (int, error) {
 
 func (a *archive) Close() error { return a.close() }
 
-func (a *archive) has(name string) bool { return a.byName[name] != nil }
+func (a *archive) Has(name string) bool { return a.byName[name] != nil }
 
-func (a *archive) read(name string, max int64) ([]byte, error) {
+func (a *archive) Read(name string, max int64) ([]byte, error) {
 	f := a.byName[name]
 	if f == nil {
 		return nil, fmt.Errorf("%.200q: %w", name, fs.ErrNotExist)

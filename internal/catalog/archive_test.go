@@ -74,7 +74,7 @@ func TestArchives(t *testing.T) {
 	f := mustPublish(t, c, zipFile(t, "f.zip", makeZip(t, base(entry{name: "sub/", mode: fs.ModeDir | 0o777}, entry{name: "sub/x", mode: 0o755 | fs.ModeSetuid | fs.ModeSticky})...)), "f")
 	same(t, stored(t, f.Package), want)
 	// The same files in a folder are the same package.
-	if g := mustPublish(t, c, tree(t, project(map[string]string{"sub/x*": ""})), "f"); g.Package != f.Package {
+	if g := mustPublish(t, c, tree(t, python(map[string]string{"sub/x*": ""})), "f"); g.Package != f.Package {
 		t.Error("a folder and an archive of the same files differ")
 	}
 	// An archive beside its project file.
@@ -219,7 +219,7 @@ func TestFolderTricks(t *testing.T) {
 	c := open(t)
 	try := func(want string, spoil func(dir string) error) {
 		t.Helper()
-		dir := tree(t, project(map[string]string{"sub/x": ""}))
+		dir := tree(t, python(map[string]string{"sub/x": ""}))
 		if err := spoil(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -247,7 +247,7 @@ func TestFolderTricks(t *testing.T) {
 }
 
 func TestLinksInside(t *testing.T) {
-	dir := tree(t, project(map[string]string{"node_modules/x/cli.js": "#!/usr/bin/env node", "lib/a.so.1": "x"}))
+	dir := tree(t, python(map[string]string{"node_modules/x/cli.js": "#!/usr/bin/env node", "lib/a.so.1": "x"}))
 	for name, target := range map[string]string{
 		"node_modules/.bin/x": "../x/cli.js", "lib/a.so": "a.so.1", "folder": "node_modules/x", "folder2": "folder/../../lib",
 		"node_modules/.bin/gone": "../gone/cli.js", "lib/chain": "gone", "lib/gone": "nothing",

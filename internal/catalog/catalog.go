@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"she/internal/hat"
+	"she/internal/project"
 )
 
 // A Catalog is the store of packages in a data directory, and the way functions get into it. It is safe for
@@ -75,15 +76,11 @@ func (c *Catalog) Publish(ctx context.Context, r Registered) (Function, error) {
 }
 
 func (c *Catalog) publish(ctx context.Context, f *Function) error {
-	src, archive, err := openProject(f.Registered.Package)
-	if err != nil {
-		return openFault(err)
-	}
-	defer src.Close()
-	p, err := readProject(src, archive, f.Stage, f.ID, nil)
+	p, src, err := readProject(f.Registered.Package, f.Stage, f.ID)
 	if err != nil {
 		return err
 	}
+	defer src.Close()
 	f.Warnings = p.Warnings
 	made := make(map[string]*made)
 	defer func() {
@@ -91,15 +88,18 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 			_ = m.close() // only read
 		}
 	}()
-	for _, e := range p.entries() {
+	for i, e := range p.Entries() {
 		if err := c.askRuntime(f, e); err != nil {
 			return err
 		}
-		if err := c.pack(ctx, f, src, e, made); err != nil {
+		pkg, err := c.pack(ctx, f, src, e, made)
+		if err != nil {
 			return err
 		}
+		*[]*Entry{&f.Configuration, &f.Bundle, &f.Process}[i] = Entry{
+			Name: e.Name, Handler: e.Handler, Runtime: e.Runtime, Memory: e.Memory, Timeout: e.Timeout, Env: e.Env, Package: pkg,
+		}
 	}
-	f.Configuration, f.Bundle, f.Process = p.Configuration.Entry, p.Bundle.Entry, p.Process.Entry
 	f.Package = f.Process.Package
 	if f.Sample != "" && c.store != nil {
 		f.SampleEvent, err = readSample(f.Package, f.Sample)
@@ -114,13 +114,13 @@ type made struct {
 	pkg      Package // zero until stored
 }
 
-func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *ProjectEntry, done map[string]*made) error {
+func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *project.Entry, done map[string]*made) (Package, error) {
 	key := fmt.Sprintf("%#v", e.Packing)
 	m := done[key]
 	if m == nil {
 		content, closeSource, err := collect(ctx, src, e.Packing)
 		if err != nil {
-			return err
+			return Package{}, err
 		}
 		m = &made{contents: content, close: closeSource}
 		done[key] = m
@@ -129,12 +129,12 @@ func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *ProjectE
 		}
 	}
 	// Before storing: what can't run has no place in the store.
-	if err := checkHandler(e.Entry, m.contents); err != nil {
+	if err := checkHandler(e, m.contents); err != nil {
 		var unsafe *unsafeError
 		if errors.As(err, &unsafe) {
-			return hat.NewFault(hat.Author, CodeHandler, e.at.errorf("%s", unsafe.text).Error())
+			return Package{}, hat.NewFault(hat.Author, CodeHandler, e.Errorf("%s", unsafe.text).Error())
 		}
-		return err
+		return Package{}, err
 	}
 	if m.pkg == (Package{}) {
 		put := digestOf
@@ -143,21 +143,20 @@ func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *ProjectE
 		}
 		pkg, err := put(ctx, m.contents)
 		if err != nil {
-			return err
+			return Package{}, err
 		}
 		m.pkg = pkg
 	}
-	e.Package = m.pkg
-	return nil
+	return m.pkg, nil
 }
 
-func (c *Catalog) askRuntime(f *Function, e *ProjectEntry) error {
+func (c *Catalog) askRuntime(f *Function, e *project.Entry) error {
 	if c.Supports == nil {
 		return nil
 	}
 	_, warning, err := c.Supports(e.Runtime)
 	if err != nil {
-		return hat.NewFault(hat.Operator, CodeRuntime, e.at.errorf("%v", err).Error())
+		return hat.NewFault(hat.Operator, CodeRuntime, e.Errorf("%v", err).Error())
 	}
 	if warning != "" && !slices.Contains(f.Warnings, warning) {
 		f.Warnings = append(f.Warnings, warning)
@@ -266,14 +265,14 @@ func openFault(err error) error {
 
 func faultOf(err error) *hat.Fault {
 	var fault *hat.Fault
-	var project *ProjectError
+	var wrong *project.Error
 	var unsafe *unsafeError
 	var at *fs.PathError
 	switch {
 	case errors.As(err, &fault):
 		return fault
-	case errors.As(err, &project):
-		return hat.NewFault(hat.Author, CodeProject, project.Error())
+	case errors.As(err, &wrong):
+		return hat.NewFault(hat.Author, CodeProject, wrong.Error())
 	case errors.As(err, &unsafe):
 		return hat.NewFault(hat.Author, CodeRefused, unsafe.text)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -99,8 +99,8 @@ func same(t testing.TB, got, want []string) {
 	}
 }
 
-// project is the smallest Python project with more files.
-func project(more map[string]string) map[string]string {
+// python is the smallest Python project with more files.
+func python(more map[string]string) map[string]string {
 	all := map[string]string{"serverless.yml": smallest, "h.py": "# code"}
 	for k, v := range more {
 		all[k] = v
@@ -108,9 +108,56 @@ func project(more map[string]string) map[string]string {
 	return all
 }
 
+func id(t testing.TB, s string) hat.FunctionID {
+	t.Helper()
+	f, err := hat.ParseFunctionID(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// tree writes files into a new directory; a name ending in "*" becomes an executable.
+func tree(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		mode := fs.FileMode(0o644)
+		if rest, ok := strings.CutSuffix(name, "*"); ok {
+			name, mode = rest, 0o755
+		}
+		full := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(content), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func hasWarning(t *testing.T, warnings []string, want string) {
+	t.Helper()
+	for _, w := range warnings {
+		if strings.Contains(w, want) {
+			return
+		}
+	}
+	t.Errorf("no warning has %q; there are %q", want, warnings)
+}
+
+const smallest = `service: s
+provider: {name: aws, runtime: python3.11}
+functions:
+  f: {handler: h.f}
+  f-bundle: {handler: h.b}
+  f-configuration: {handler: h.c}
+`
+
 func TestPublishIsReadOnlyAndStable(t *testing.T) {
 	c := open(t)
-	dir := tree(t, project(map[string]string{"lib/x.py": "1", "tool.sh*": "#!/bin/sh", ".git/config": "x", "lib/__pycache__/x.pyc": "x", "node_modules/.cache/y": "y", ".gitignore": ""}))
+	dir := tree(t, python(map[string]string{"lib/x.py": "1", "tool.sh*": "#!/bin/sh", ".git/config": "x", "lib/__pycache__/x.pyc": "x", "node_modules/.cache/y": "y", ".gitignore": ""}))
 	if err := os.Chmod(filepath.Join(dir, "tool.sh"), 0o755|fs.ModeSetuid|fs.ModeSetgid); err != nil {
 		t.Fatal(err)
 	}
@@ -120,14 +167,14 @@ func TestPublishIsReadOnlyAndStable(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	// The digest is of names, modes and content, not of where, when or who.
-	again := mustPublish(t, open(t), tree(t, project(map[string]string{"lib/x.py": "1", "tool.sh*": "#!/bin/sh"})), "f")
+	again := mustPublish(t, open(t), tree(t, python(map[string]string{"lib/x.py": "1", "tool.sh*": "#!/bin/sh"})), "f")
 	if again.Package.Digest != f.Package.Digest {
 		t.Error("the same files have two digests")
 	}
 	for name, files := range map[string]map[string]string{
 		"content": {"lib/x.py": "2", "tool.sh*": "#!/bin/sh"}, "mode": {"lib/x.py": "1", "tool.sh": "#!/bin/sh"}, "name": {"lib/y.py": "1", "tool.sh*": "#!/bin/sh"},
 	} {
-		if other := mustPublish(t, c, tree(t, project(files)), "f"); other.Package.Digest == f.Package.Digest {
+		if other := mustPublish(t, c, tree(t, python(files)), "f"); other.Package.Digest == f.Package.Digest {
 			t.Errorf("another %s has the same digest", name)
 		}
 	}
@@ -135,7 +182,7 @@ func TestPublishIsReadOnlyAndStable(t *testing.T) {
 
 func TestIndividually(t *testing.T) {
 	text := strings.Replace(smallest, "{handler: h.b}", "{handler: h.b, package: {patterns: ['!big.bin']}}", 1)
-	files := project(map[string]string{"serverless.yml": text, "big.bin": "x"})
+	files := python(map[string]string{"serverless.yml": text, "big.bin": "x"})
 	f := mustPublish(t, open(t), tree(t, files), "f")
 	if f.Bundle.Package != f.Process.Package {
 		t.Error("patterns of one function count without individually")
@@ -167,12 +214,12 @@ func TestRealLookingProjects(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	python := copied("testdata/python-history")
+	python := copied("../project/testdata/python-history")
 	write(python, "node_modules/serverless/index.js", nil)
 	f := mustPublish(t, open(t), python, "mood-history")
 	same(t, stored(t, f.Package), []string{"history.py -r--r--r--", "history_bundle.py -r--r--r--", "history_config.py -r--r--r--", "requirements.txt -r--r--r--"})
 
-	node := copied("testdata/node-stages")
+	node := copied("../project/testdata/node-stages")
 	for _, name := range []string{"left", "left/node_modules/inner", "dev-only"} {
 		write(node, "node_modules/"+name+"/index.js", []byte("module.exports = 1"))
 	}
@@ -182,7 +229,7 @@ func TestRealLookingProjects(t *testing.T) {
 		"src/bundle.js -r--r--r--", "src/configuration.js -r--r--r--", "src/count.js -r--r--r--", "src/deep/help.js -r--r--r--",
 	})
 
-	scala := copied("testdata/scala-jar")
+	scala := copied("../project/testdata/scala-jar")
 	refused(t, open(t), scala, "feed-counter", hat.Author, CodeRefused, "artifacts/functions.jar\" is not there: build it first")
 	write(scala, "artifacts/functions.jar", makeZip(t,
 		entry{name: "META-INF/MANIFEST.MF"}, entry{name: "META-INF/LICENSE"}, entry{name: "META-INF/license/apache"},
@@ -193,7 +240,7 @@ func TestRealLookingProjects(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 
-	f = mustPublish(t, open(t), "testdata/sam-go", "daily-walk")
+	f = mustPublish(t, open(t), "../project/testdata/sam-go", "daily-walk")
 	if f.Process.Package == f.Bundle.Package || f.Package != f.Process.Package {
 		t.Error("folders of a template are packages of their own")
 	}
@@ -224,11 +271,12 @@ func TestExampleFunctionsLoad(t *testing.T) {
 		}
 		for _, entry := range entries {
 			name := string(entry[1])
-			p, err := ReadProject(dir, "dev", id(t, name), nil)
+			p, src, err := readProject(dir, "dev", id(t, name))
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
+			_ = src.Close()
 			// What has to be compiled first may not be there; everything that is must publish.
 			if p.Process.Packing.Artifact == "" && !compiled.MatchString(p.Process.Runtime) {
 				mustPublish(t, c, dir, name)
@@ -307,17 +355,17 @@ func TestSupports(t *testing.T) {
 		}
 		return "", "", errors.New("runtime " + runtime + " is not installed here")
 	}
-	f := mustPublish(t, c, tree(t, project(nil)), "f")
+	f := mustPublish(t, c, tree(t, python(nil)), "f")
 	if f.Process.Runtime != "python3.11" || !slices.Equal(f.Warnings, []string{"python3.11 runs as python3.12"}) {
 		t.Errorf("%s, %q", f.Process.Runtime, f.Warnings)
 	}
 	other := strings.Replace(smallest, "python3.11", "ruby3.2", 1)
-	refused(t, c, tree(t, project(map[string]string{"serverless.yml": other})), "f", hat.Operator, CodeRuntime, "serverless.yml:6: runtime ruby3.2 is not installed here")
+	refused(t, c, tree(t, python(map[string]string{"serverless.yml": other})), "f", hat.Operator, CodeRuntime, "serverless.yml:6: runtime ruby3.2 is not installed here")
 }
 
 func TestLoadStopsForNobody(t *testing.T) {
 	c := open(t)
-	good := registered(t, tree(t, project(nil)), "f")
+	good := registered(t, tree(t, python(nil)), "f")
 	twin := good // the same deployed names under another id
 	twin.ID = id(t, "g")
 	twin.Package = tree(t, map[string]string{"h.py": "", "serverless.yml": strings.NewReplacer("f:", "g:", "f-", "g-", "h.c}", "h.c, name: s-dev-f}").Replace(smallest)})
@@ -342,11 +390,11 @@ func TestLoadStopsForNobody(t *testing.T) {
 func TestPatience(t *testing.T) {
 	c := open(t)
 	c.Patience = -time.Second
-	refused(t, c, tree(t, project(nil)), "f", hat.Operator, CodeSlow, "not read in time")
+	refused(t, c, tree(t, python(nil)), "f", hat.Operator, CodeSlow, "not read in time")
 	c.Patience = time.Minute
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Publish(ctx, registered(t, tree(t, project(nil)), "f")); hat.FaultOf(err).Code != CodeSlow {
+	if _, err := c.Publish(ctx, registered(t, tree(t, python(nil)), "f")); hat.FaultOf(err).Code != CodeSlow {
 		t.Error(err)
 	}
 }

@@ -11,11 +11,13 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"she/internal/project"
 )
 
 // checkHandler says whether the package holds what an entry names, so that a missing file is a clear word at
 // publishing instead of a failed run. Only names are looked at, and the first bytes of a bootstrap.
-func checkHandler(e Entry, c *contents) error {
+func checkHandler(e *project.Entry, c *contents) error {
 	switch family := e.Runtime; {
 	case strings.HasPrefix(family, "python"):
 		return checkPython(e.Handler, c)

@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"she/internal/project"
 )
 
 // Contents of one package: what was chosen, proven safe, sorted by name. Only regular files and relative links
@@ -25,7 +27,7 @@ type contents struct {
 
 // collect lists the files of a packing in src and checks them. They can be read until the returned function is
 // called.
-func collect(ctx context.Context, src source, p Packing) (*contents, func() error, error) {
+func collect(ctx context.Context, src source, p project.Packing) (*contents, func() error, error) {
 	if p.Artifact != "" {
 		a, err := src.artifact(ctx, p.Artifact)
 		if err != nil {
@@ -76,10 +78,10 @@ func artifactError(name string, err error) error {
 }
 
 // choose keeps the files that the rules take in.
-func choose(all []file, rules []Rule) ([]file, error) {
+func choose(all []file, rules []project.Rule) ([]file, error) {
 	compiled := make([]*regexp.Regexp, len(rules))
 	for i, r := range rules {
-		re, err := compileGlob(r.Pattern)
+		re, err := project.CompileGlob(r.Pattern)
 		if err != nil {
 			return nil, refuse("%v", err)
 		}
@@ -101,12 +103,15 @@ func choose(all []file, rules []Rule) ([]file, error) {
 	return kept, nil
 }
 
+// maxLinkSteps bounds the steps taken while following all links of a package.
+const maxLinkSteps = 1_000_000
+
 const maxLockFile = 32 << 20
 
 // withoutDevelopment leaves out what npm's lock file marks as needed for development only, as the framework does.
 // Form: package-lock.json of npm 7 and later, {"packages":{"node_modules/x":{"dev":true}}}.
 func withoutDevelopment(src source, folder string, all []file) ([]file, error) {
-	text, err := src.read(path.Join(folder, "package-lock.json"), maxLockFile)
+	text, err := src.Read(path.Join(folder, "package-lock.json"), maxLockFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil
 	}
@@ -265,7 +270,7 @@ func (c *contents) resolves(name string) (bool, error) {
 	at := "."                        // resolved so far
 	todo := strings.Split(name, "/") // still to walk
 	for hops := 0; len(todo) > 0; {
-		if c.steps++; c.steps > maxSteps*20 {
+		if c.steps++; c.steps > maxLinkSteps {
 			return false, refuse("the package's links are too complicated")
 		}
 		step := todo[0]

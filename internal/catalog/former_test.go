@@ -48,7 +48,7 @@ func TestFormerFunctions(t *testing.T) {
 		r.Version = version
 		return r
 	}
-	source := tree(t, project(map[string]string{"word.txt": "one"}))
+	source := tree(t, python(map[string]string{"word.txt": "one"}))
 	first, former := load(reopened(), registered(source))
 	if len(former) != 0 {
 		t.Fatalf("before anything was replaced: %v", former)

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"she/internal/hat"
+	"she/internal/project"
 )
 
 const maxSample = 64 << 10 // bytes of a sample event
@@ -66,17 +67,17 @@ func readStored(p Package, name string) ([]byte, error) {
 //
 //	{"request":{"data":{property:[record…]}}}
 //
-// What else is in it is the author's business. An error is a *ProjectError.
+// What else is in it is the author's business. An error is a *project.Error.
 func checkSample(name string, text []byte) error {
 	at := func(offset int64, what string) error {
-		return &ProjectError{name, 1 + bytes.Count(text[:max(0, offset-1)], []byte("\n")), what}
+		return &project.Error{File: name, Line: 1 + bytes.Count(text[:max(0, offset-1)], []byte("\n")), Text: what}
 	}
 	const shape = `want what the function is given: {"request":{"data":{property:[record…]}}}`
 	switch {
 	case len(text) > maxSample:
-		return &ProjectError{name, 0, fmt.Sprintf("a sample event has at most %d bytes", maxSample)}
+		return &project.Error{File: name, Text: fmt.Sprintf("a sample event has at most %d bytes", maxSample)}
 	case !utf8.Valid(text):
-		return &ProjectError{name, 0, "not UTF-8"}
+		return &project.Error{File: name, Text: "not UTF-8"}
 	}
 	var event struct {
 		Request struct {
@@ -91,21 +92,21 @@ func checkSample(name string, text []byte) error {
 	case errors.As(err, &kind):
 		return at(kind.Offset, shape)
 	case err != nil:
-		return &ProjectError{name, 0, shape}
+		return &project.Error{File: name, Text: shape}
 	}
 	// That takes null for anything, and "Data" for "data"; the function would not.
 	var exact struct{ event, request map[string]json.RawMessage }
 	if json.Unmarshal(text, &exact.event) != nil || json.Unmarshal(exact.event["request"], &exact.request) != nil || exact.request["data"] == nil || event.Request.Data == nil {
-		return &ProjectError{name, 0, shape}
+		return &project.Error{File: name, Text: shape}
 	}
 	for _, records := range event.Request.Data {
 		for _, r := range records {
 			if r == nil {
-				return &ProjectError{name, 0, shape}
+				return &project.Error{File: name, Text: shape}
 			}
 		}
 		if records == nil {
-			return &ProjectError{name, 0, shape}
+			return &project.Error{File: name, Text: shape}
 		}
 	}
 	return nil

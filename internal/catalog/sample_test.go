@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"she/internal/hat"
+	"she/internal/project"
 )
 
 const sampleEvent = `{
@@ -32,7 +33,7 @@ func publishSample(t *testing.T, c *Catalog, dir, name string) (Function, error)
 
 func TestSample(t *testing.T) {
 	c := open(t)
-	dir := tree(t, project(map[string]string{"events/sample.json": sampleEvent}))
+	dir := tree(t, python(map[string]string{"events/sample.json": sampleEvent}))
 	if err := os.Symlink("events/sample.json", filepath.Join(dir, "link.json")); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestSample(t *testing.T) {
 
 func TestSampleThatIsWrong(t *testing.T) {
 	c := open(t)
-	dir := tree(t, project(map[string]string{
+	dir := tree(t, python(map[string]string{
 		"s.json": sampleEvent, "lib/x.py": "", "large.json": sampleEvent + strings.Repeat(" ", maxSample), "syntax.json": strings.Replace(sampleEvent, "[]", "[", 1), "empty.json": "",
 		"data.json": "{\n\"notes\": []}", "kind.json": strings.Replace(sampleEvent, "[]", `"secret"`, 1), "latin.json": "{\"\xe4\": 1}",
 	}))
@@ -92,7 +93,7 @@ func TestSampleShape(t *testing.T) {
 		"{\"request\":\n{\"data\":\n[]}}": 3, "{\"request\":{\"data\":{\n\"a\":{}}}}": 2, `{"request":{"data":{"a":null}}}`: 0,
 		"{\"request\":{\"data\":{\"a\":[\n\n1]}}}": 3, `{"request":{"data":{"a":[null]}}}`: 0, `{"Request":{"data":{}}}`: 0, `{"request":{"Data":{}}}`: 0,
 	} {
-		err, _ := checkSample("s.json", []byte(text)).(*ProjectError)
+		err, _ := checkSample("s.json", []byte(text)).(*project.Error)
 		if err == nil || err.Line != line || !strings.HasPrefix(err.Text, "want what") {
 			t.Errorf("%s: got %v, want line %d", text, err, line)
 		}
@@ -105,7 +106,7 @@ func FuzzSample(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		err := checkSample("s.json", text)
 		if err != nil {
-			if at, ok := err.(*ProjectError); !ok || at.Line > 1+strings.Count(string(text), "\n") {
+			if at, ok := err.(*project.Error); !ok || at.Line > 1+strings.Count(string(text), "\n") {
 				t.Errorf("%#v", err)
 			}
 			return

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"unicode"
 	"unicode/utf8"
+
+	"she/internal/project"
 )
 
 // Limits of one package. They bound what a hostile package can cost before it is refused.
@@ -37,14 +39,12 @@ func refuse(format string, args ...any) error { return &unsafeError{fmt.Sprintf(
 
 // A source is where a project is: a folder or an archive. Names are slash paths from its root.
 type source interface {
+	project.Files
 	// files lists all below folder, names relative to it, hostile names and kinds included as they are; check
 	// decides about them.
 	files(ctx context.Context, folder string) ([]file, error)
-	// read gives a small file whole. A name that is not there wraps fs.ErrNotExist.
-	read(name string, max int64) ([]byte, error)
 	// artifact opens an archive that is in the source.
 	artifact(ctx context.Context, name string) (source, error)
-	has(name string) bool
 	Close() error
 }
 
@@ -112,7 +112,7 @@ func openFolder(name string) (source, error) {
 
 func (f folder) Close() error { return f.root.Close() }
 
-func (f folder) has(name string) bool {
+func (f folder) Has(name string) bool {
 	info, err := f.root.Stat(filepath.FromSlash(name))
 	return err == nil && info.Mode().IsRegular()
 }
@@ -133,7 +133,7 @@ func (f folder) open(name string) (*os.File, int64, error) {
 	return file, info.Size(), nil
 }
 
-func (f folder) read(name string, max int64) ([]byte, error) {
+func (f folder) Read(name string, max int64) ([]byte, error) {
 	file, _, err := f.open(name)
 	if err != nil {
 		return nil, err

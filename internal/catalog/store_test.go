@@ -23,7 +23,7 @@ func TestStoreMendsItself(t *testing.T) {
 		}
 		return c
 	}
-	source := tree(t, project(map[string]string{"lib/x.py": "original"}))
+	source := tree(t, python(map[string]string{"lib/x.py": "original"}))
 	c := reopen()
 	f := mustPublish(t, c, source, "f")
 	x := filepath.Join(f.Package.Dir, "lib/x.py")
@@ -85,8 +85,8 @@ func TestGarbageAndPrune(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "packages", "new-LEFT")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("garbage of an interrupted publish is still there")
 	}
-	old := mustPublish(t, c, tree(t, project(nil)), "f")
-	kept := mustPublish(t, c, tree(t, project(map[string]string{"more": "x"})), "f")
+	old := mustPublish(t, c, tree(t, python(nil)), "f")
+	kept := mustPublish(t, c, tree(t, python(map[string]string{"more": "x"})), "f")
 	var told []string
 	c.Gone = func(digest string) {
 		told = append(told, digest)
@@ -126,7 +126,7 @@ func TestGarbageAndPrune(t *testing.T) {
 
 func TestManyAtOnce(t *testing.T) {
 	c := open(t)
-	dir := tree(t, project(map[string]string{"a": "1", "b/c": "2"}))
+	dir := tree(t, python(map[string]string{"a": "1", "b/c": "2"}))
 	done := make(chan Package)
 	for range 8 {
 		go func() {

@@ -1,7 +1,9 @@
-package catalog
+package project
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -42,9 +44,39 @@ func tree(t testing.TB, files map[string]string) string {
 	return dir
 }
 
+// dir is a folder that holds a project, as a catalog reads it.
+type dir string
+
+func (d dir) Read(name string, max int64) ([]byte, error) {
+	f, err := os.OpenInRoot(string(d), name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
+	case info.Size() > max:
+		return nil, fmt.Errorf("the file is larger than %d bytes", max)
+	}
+	return io.ReadAll(f)
+}
+
+func (d dir) Has(name string) bool {
+	info, err := os.Stat(filepath.Join(string(d), name))
+	return err == nil && info.Mode().IsRegular()
+}
+
+func read(path, stage string, id hat.FunctionID, env map[string]string) (*Project, error) {
+	return Read(dir(path), Options{ID: id, Stage: stage, Env: env})
+}
+
 func mustRead(t *testing.T, path, stage, function string) *Project {
 	t.Helper()
-	p, err := ReadProject(path, stage, id(t, function), nil)
+	p, err := read(path, stage, id(t, function), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,11 +96,11 @@ func hasWarning(t *testing.T, warnings []string, want string) {
 func TestPythonProjectFromTheCloud(t *testing.T) {
 	p := mustRead(t, "testdata/python-history", "dev", "mood-history")
 	want := Entry{Name: "mood-history-dev-mood-history", Handler: "history.lambda_handler", Runtime: "python3.7", Memory: 256, Timeout: 300 * time.Second}
-	if got := p.Process.Entry; got.Name != want.Name || got.Handler != want.Handler || got.Runtime != want.Runtime || got.Memory != want.Memory || got.Timeout != want.Timeout {
+	if got := p.Process; got.Name != want.Name || got.Handler != want.Handler || got.Runtime != want.Runtime || got.Memory != want.Memory || got.Timeout != want.Timeout {
 		t.Errorf("process is %+v", got)
 	}
 	if got := p.Bundle; got.Name != "mood-history-dev-mood-history-bundle" || got.Timeout != 10*time.Second {
-		t.Errorf("bundle is %+v", got.Entry)
+		t.Errorf("bundle is %+v", got)
 	}
 	if got := p.Configuration.Name; got != "mood-history-dev-mood-history-configuration" {
 		t.Errorf("configuration is %s", got)
@@ -89,10 +121,10 @@ func TestNodeProjectWithVariables(t *testing.T) {
 	}{{"dev", 512, 30 * time.Second}, {"prod", 3008, 120 * time.Second}} {
 		p := mustRead(t, "testdata/node-stages", c.stage, "step-counter")
 		if p.Service != "step-counter" || p.Stage != c.stage || p.Process.Memory != c.memory || p.Process.Timeout != c.timeout || p.Bundle.Memory != c.memory {
-			t.Errorf("%s: %+v", c.stage, p.Process.Entry)
+			t.Errorf("%s: %+v", c.stage, p.Process)
 		}
 		if p.Configuration.Memory != 128 || p.Configuration.Timeout != 60*time.Second {
-			t.Errorf("%s: configuration is %+v", c.stage, p.Configuration.Entry)
+			t.Errorf("%s: configuration is %+v", c.stage, p.Configuration)
 		}
 		env := map[string]string{"STAGE": c.stage, "LEVEL": "info", "BUCKET": "none", "LABEL": "step-counter/" + c.stage, "COUNT": "4"}
 		if !maps.Equal(p.Process.Env, env) {
@@ -115,7 +147,7 @@ func TestEnvironmentOnlyByPermission(t *testing.T) {
 	if p.Process.Env["LEVEL"] != "info" {
 		t.Error("the process's own environment reached a project")
 	}
-	p, err := ReadProject("testdata/node-stages", "dev", id(t, "step-counter"), map[string]string{"LOG_LEVEL": "allowed"})
+	p, err := read("testdata/node-stages", "dev", id(t, "step-counter"), map[string]string{"LOG_LEVEL": "allowed"})
 	if err != nil || p.Process.Env["LEVEL"] != "allowed" {
 		t.Errorf("allowed variable: %v", err)
 	}
@@ -123,7 +155,7 @@ func TestEnvironmentOnlyByPermission(t *testing.T) {
 
 func TestJarProject(t *testing.T) {
 	p := mustRead(t, "testdata/scala-jar", "dev", "feed-counter")
-	for _, e := range p.entries() {
+	for _, e := range p.Entries() {
 		if e.Packing.Artifact != "artifacts/functions.jar" || e.Memory != 1024 || e.Runtime != "java8" {
 			t.Errorf("%s: %+v", e.Name, e)
 		}
@@ -133,7 +165,7 @@ func TestJarProject(t *testing.T) {
 func TestSAMProject(t *testing.T) {
 	p := mustRead(t, "testdata/sam-go", "prod", "daily-walk")
 	for _, c := range []struct {
-		e      ProjectEntry
+		e      Entry
 		name   string
 		folder string
 		memory int
@@ -182,7 +214,7 @@ func readValue(t testing.TB, v string, files map[string]string) (string, error) 
 		"params: {default: {p: d, q: d}, prod: {p: prod}}\n" +
 		smallest[strings.Index(smallest, "functions"):]}
 	maps.Copy(all, files)
-	p, err := ReadProject(tree(t, all), "prod", id(t, "f"), map[string]string{"SEEN": "seen"})
+	p, err := read(tree(t, all), "prod", id(t, "f"), map[string]string{"SEEN": "seen"})
 	if err != nil {
 		return "", err
 	}
@@ -231,9 +263,9 @@ func TestVariablesThatFail(t *testing.T) {
 			if err := os.Symlink("/etc/hostname", filepath.Join(project, "link.yml")); err != nil {
 				t.Fatal(err)
 			}
-			_, err = ReadProject(project, "", id(t, "f"), nil)
+			_, err = read(project, "", id(t, "f"), nil)
 		}
-		var at *ProjectError
+		var at *Error
 		if !errors.As(err, &at) || !strings.Contains(err.Error(), c.want) || at.Line == 0 {
 			t.Errorf("%.60s: got %v, want a line and %q", c.in, err, c.want)
 		}
@@ -248,7 +280,7 @@ func TestBombsAreBounded(t *testing.T) {
 		b.WriteString("  v" + itoa(i) + ": '${self:custom.v" + itoa(i-1) + "}${self:custom.v" + itoa(i-1) + "}'\n")
 	}
 	project := strings.Replace(smallest, "runtime:", "environment: {V: '${self:custom.v59}'}, runtime:", 1) + b.String()
-	_, err := ReadProject(tree(t, map[string]string{"serverless.yml": project}), "", id(t, "f"), nil)
+	_, err := read(tree(t, map[string]string{"serverless.yml": project}), "", id(t, "f"), nil)
 	if err == nil || !strings.Contains(err.Error(), "grows beyond") && !strings.Contains(err.Error(), "nest") && !strings.Contains(err.Error(), "complicated") {
 		t.Errorf("variables: %v", err)
 	}
@@ -258,12 +290,12 @@ func TestBombsAreBounded(t *testing.T) {
 		b.WriteString("  - &a" + itoa(i) + " {<<: [*a" + itoa(i-1) + ", *a" + itoa(i-1) + "]}\n")
 	}
 	project = strings.Replace(smallest, "runtime:", "environment: {<<: *a39}, runtime:", 1)
-	_, err = ReadProject(tree(t, map[string]string{"serverless.yml": b.String() + project}), "", id(t, "f"), nil)
+	_, err = read(tree(t, map[string]string{"serverless.yml": b.String() + project}), "", id(t, "f"), nil)
 	if err == nil || !strings.Contains(err.Error(), "complicated") {
 		t.Errorf("aliases: %v", err)
 	}
 	sam := strings.Replace(smallSAM, "Runtime: python3.11", "Runtime: &a !Sub [\"${X}\", {X: *a}]", 1)
-	if _, err = ReadProject(tree(t, map[string]string{"template.yaml": sam}), "", id(t, "f"), nil); err == nil {
+	if _, err = read(tree(t, map[string]string{"template.yaml": sam}), "", id(t, "f"), nil); err == nil {
 		t.Error("a Sub that contains itself was read")
 	}
 }
@@ -307,19 +339,16 @@ func TestProjectsThatFail(t *testing.T) {
 		{"pattern outside", smallest + "package: {patterns: ['../x/**']}", "leads out"},
 		{"negation", smallest + "package: {patterns: ['a/!(b)']}", "not understood"},
 	} {
-		_, err := ReadProject(tree(t, map[string]string{"serverless.yml": c.text}), "", id(t, "f"), nil)
+		_, err := read(tree(t, map[string]string{"serverless.yml": c.text}), "", id(t, "f"), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
 	}
-	if _, err := ReadProject(tree(t, map[string]string{"serverless.ts": "x"}), "", id(t, "f"), nil); err == nil || !strings.Contains(err.Error(), "only YAML is read") {
+	if _, err := read(tree(t, map[string]string{"serverless.ts": "x"}), "", id(t, "f"), nil); err == nil || !strings.Contains(err.Error(), "only YAML is read") {
 		t.Errorf("a program as project: %v", err)
 	}
-	if _, err := ReadProject(tree(t, map[string]string{"x": ""}), "", id(t, "f"), nil); err == nil || !strings.Contains(err.Error(), "neither") {
+	if _, err := read(tree(t, map[string]string{"x": ""}), "", id(t, "f"), nil); err == nil || !strings.Contains(err.Error(), "neither") {
 		t.Errorf("no project file: %v", err)
-	}
-	if _, err := ReadProject(filepath.Join(t.TempDir(), "none"), "", id(t, "f"), nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no project: %v", err)
 	}
 }
 
@@ -335,7 +364,7 @@ func TestErrorsQuoteNoValues(t *testing.T) {
 		strings.Replace(smallest, "h.f", "h.f, environment: {A: CANARY"+strings.Repeat("x", 5000)+"}", 1),
 		smallest + "package: {individually: CANARY}", smallest + "CANARY", smallest + "\"CANARY", smallest + "package: CANARY",
 	} {
-		_, err := ReadProject(tree(t, map[string]string{"serverless.yml": text}), "", id(t, "f"), nil)
+		_, err := read(tree(t, map[string]string{"serverless.yml": text}), "", id(t, "f"), nil)
 		if err == nil || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%.300q: %v", text, err)
 		}
@@ -373,7 +402,7 @@ func TestSAMThatFails(t *testing.T) {
 		{"layer", change("Runtime:", "Layers: [x], Runtime:"), "no layers"},
 		{"open Sub", change("Handler: h.f", "Handler: !Sub '${a'"), "not closed"},
 	} {
-		_, err := ReadProject(tree(t, map[string]string{"template.yaml": c.text}), "", id(t, "f"), nil)
+		_, err := read(tree(t, map[string]string{"template.yaml": c.text}), "", id(t, "f"), nil)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
@@ -391,13 +420,9 @@ func FuzzProject(f *testing.F) {
 	}
 	f.Add(smallest)
 	f.Add(smallSAM)
-	src, err := openFolder("testdata/node-stages")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = src.Close() })
+	src := dir("testdata/node-stages")
 	f.Fuzz(func(t *testing.T, text string) {
-		in := projectReader{file: "serverless.yml", text: []byte(text), id: id(t, "f"), src: src}
+		in := reader{file: "serverless.yml", text: []byte(text), id: id(t, "f"), src: src}
 		_, _ = readServerless(in)
 		in.file = "template.yaml"
 		_, _ = readSAM(in)

@@ -1,4 +1,4 @@
-package catalog
+package project
 
 import (
 	"path"
@@ -52,7 +52,7 @@ var (
 
 type sam struct {
 	document
-	in      projectReader
+	in      reader
 	stage   string
 	cloud   *cloudFormation
 	isSAM   bool
@@ -60,7 +60,7 @@ type sam struct {
 	globals map[string]value
 }
 
-func readSAM(in projectReader) (*Project, error) {
+func readSAM(in reader) (*Project, error) {
 	root, err := parseYAML(in.file, in.text)
 	if err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func (s *sam) readResources(root, v value, p *Project) error {
 		if err != nil {
 			return err
 		}
-		if err := s.readFunction(r, p.entries()[i]); err != nil {
+		if err := s.readFunction(r, p.Entries()[i]); err != nil {
 			return err
 		}
 	}
@@ -241,7 +241,7 @@ func (s *sam) functionName(properties value) (string, error) {
 	return "", nil
 }
 
-// entryFor finds the function of a key by the mapping that ReadProject describes. Two that fit are an error.
+// entryFor finds the function of a key by the mapping that Read describes. Two that fit are an error.
 func (s *sam) entryFor(at value, key string, functions []samResource) (samResource, error) {
 	fits := []func(samResource) bool{
 		func(r samResource) bool { return r.name == key },
@@ -282,7 +282,7 @@ func (s *sam) entryFor(at value, key string, functions []samResource) (samResour
 	return samResource{}, err
 }
 
-func (s *sam) readFunction(r samResource, e *ProjectEntry) error {
+func (s *sam) readFunction(r samResource, e *Entry) error {
 	fields, err := s.fields(r.properties)
 	if err != nil {
 		return err
@@ -443,7 +443,7 @@ func (s *sam) packing(r samResource, uri value) (Packing, error) {
 	}
 	// sam build would install what these name; nothing is installed here.
 	for _, name := range []string{"requirements.txt", "pom.xml", "build.gradle", "go.mod"} {
-		if s.in.src.has(path.Join(folder, name)) {
+		if s.in.src.Has(path.Join(folder, name)) {
 			s.warnf(r.at, "%s: nothing is built or installed; publish .aws-sam/build after sam build if the function needs it", name)
 			break
 		}

@@ -1,4 +1,4 @@
-package catalog
+package project
 
 import (
 	"errors"
@@ -15,8 +15,8 @@ var errGlob = errors.New("the pattern is not understood")
 
 const maxGlob = 1024 // bytes
 
-// compileGlob reads one pattern without its leading "!".
-func compileGlob(pattern string) (*regexp.Regexp, error) {
+// CompileGlob reads one pattern without its leading "!".
+func CompileGlob(pattern string) (*regexp.Regexp, error) {
 	if len(pattern) > maxGlob {
 		return nil, fmt.Errorf("%w: longer than %d bytes", errGlob, maxGlob)
 	}

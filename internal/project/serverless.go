@@ -1,4 +1,4 @@
-package catalog
+package project
 
 import (
 	"bufio"
@@ -60,7 +60,7 @@ var (
 
 type serverless struct {
 	document
-	in      projectReader
+	in      reader
 	service string
 	stage   string
 	pack    packageConfig
@@ -76,7 +76,7 @@ type packageConfig struct {
 	at                    value
 }
 
-func readServerless(in projectReader) (*Project, error) {
+func readServerless(in reader) (*Project, error) {
 	root, err := parseYAML(in.file, in.text)
 	if err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func readServerless(in projectReader) (*Project, error) {
 	s := &serverless{in: in, stage: in.stage}
 	vars := &variables{
 		doc: &s.document, root: root, stage: "dev", opt: map[string]string{}, env: in.env,
-		read:  func(name string) ([]byte, error) { return in.src.read(name, maxYAML) },
+		read:  func(name string) ([]byte, error) { return in.src.Read(name, maxYAML) },
 		files: make(map[string]value), busy: make(map[*yaml.Node]bool),
 	}
 	cloud := newCloudFormation(&s.document, "")
@@ -264,7 +264,7 @@ func (s *serverless) readPackage(v value) (c packageConfig, err error) {
 			return c, err
 		}
 		for i, p := range patterns {
-			if _, err := compileGlob(strings.TrimPrefix(p, "!")); err != nil {
+			if _, err := CompileGlob(strings.TrimPrefix(p, "!")); err != nil {
 				return c, at[i].errorf("%v", err)
 			}
 			if strings.HasSuffix(p, "/") {
@@ -337,7 +337,7 @@ func (s *serverless) readPlugins(v value) error {
 
 // needsRequirements is the first line of requirements.txt that asks for anything; 0 if there is none.
 func (s *serverless) needsRequirements() int {
-	text, err := s.in.src.read("requirements.txt", maxYAML)
+	text, err := s.in.src.Read("requirements.txt", maxYAML)
 	if err != nil {
 		return 0
 	}
@@ -357,7 +357,7 @@ func (s *serverless) warnOfRequirements(p *Project) {
 	if line == 0 || slices.Contains(s.plugins, "serverless-python-requirements") || !strings.HasPrefix(p.Process.Runtime, "python") {
 		return
 	}
-	s.warnings = append(s.warnings, (&ProjectError{"requirements.txt", line, "nothing is installed from requirements.txt: " +
+	s.warnings = append(s.warnings, (&Error{"requirements.txt", line, "nothing is installed from requirements.txt: " +
 		"vendor it into the project (pip install -r requirements.txt -t .)"}).Error())
 }
 
@@ -390,14 +390,14 @@ func (s *serverless) readFunctions(root, v value, p *Project) error {
 		if !ok {
 			return missing(v, key, have)
 		}
-		if err := s.readFunction(f, p.entries()[i]); err != nil {
+		if err := s.readFunction(f, p.Entries()[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *serverless) readFunction(f field, e *ProjectEntry) error {
+func (s *serverless) readFunction(f field, e *Entry) error {
 	fields, err := s.fields(f.val)
 	if err != nil {
 		return err

@@ -1,4 +1,8 @@
-package catalog
+// Package project reads the project files of others (the Serverless Framework, SAM, CloudFormation as the AWS CDK writes
+// it) into described functions: which program, with what limits and environment, of which files. It runs nothing of the
+// project, opens nothing itself, and bounds what any text can cost. Whatever it can't do is an error or a warning with
+// file and line.
+package project
 
 import (
 	"errors"
@@ -6,7 +10,6 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,15 +22,32 @@ import (
 type Project struct {
 	File                           string // the project file that was read: "serverless.yml"
 	Service, Stage                 string // Service is empty for SAM, which names functions one by one
-	Configuration, Bundle, Process ProjectEntry
+	Configuration, Bundle, Process Entry
 	Warnings                       []string // one line each, with file and line
 }
 
-// A ProjectEntry is an entry whose package is not made yet.
-type ProjectEntry struct {
-	Entry
+// An Entry is one of a function's three entry points, as the project file describes it.
+type Entry struct {
+	Name    string // deployed name: <service>-<stage>-<key>
+	Handler string
+	Runtime string // as the project writes it
+	Memory  int    // MB
+	Timeout time.Duration
+	Env     map[string]string
 	Packing Packing
-	at      value // where the file describes it
+
+	at value // where the file describes it
+}
+
+// Errorf is an error at the place where the file describes the entry.
+func (e *Entry) Errorf(format string, args ...any) error { return e.at.errorf(format, args...) }
+
+// Files is a folder or an archive that holds a project. Names are slash paths from its root.
+type Files interface {
+	// Read gives a small file whole. A name that is not there wraps fs.ErrNotExist.
+	Read(name string, max int64) ([]byte, error)
+	// Has says whether there is a regular file of that name.
+	Has(name string) bool
 }
 
 // Packing says which files become a package: those of an archive in the project, or those below a folder of the
@@ -55,107 +75,78 @@ const (
 	maxEnvironment = 4 << 10 // bytes of names and values, as on Lambda
 )
 
-// The project files that are read, in order of preference.
-var projectFiles = []string{"serverless.yml", "serverless.yaml", "serverless.json", "template.yaml", "template.yml", "template.json"}
+// Names are those of the project files that are read, in order of preference.
+var Names = []string{"serverless.yml", "serverless.yaml", "serverless.json", "template.yaml", "template.yml", "template.json"}
 
-// ReadProject reads the project of function id from a directory or from a .zip or .jar: serverless.yml of the
-// Serverless Framework, or template.yaml of SAM or CloudFormation, or their forms in JSON. An archive without a project file takes the one beside it and is
-// itself the package. Nothing of the project is run.
+// Options are what a project file can't know.
+type Options struct {
+	ID hat.FunctionID
+	// Stage chooses what ${opt:stage} is; "" leaves it to the file, else "dev".
+	Stage string
+	// Env is all that ${env:NAME} can see.
+	Env map[string]string
+	// Archive is the name within the source of an archive that is the package of every entry, whatever the project file
+	// says; usually "".
+	Archive string
+}
+
+// Read reads the project file of function o.ID: serverless.yml of the Serverless Framework, or template.yaml of SAM or
+// CloudFormation, or their forms in JSON. Nothing of the project is run.
 //
-// stage chooses what ${opt:stage} is; "" leaves it to the file, else "dev". env is all that ${env:NAME} can see.
 // Entries are the functions with the keys id, id-bundle and id-configuration, deployed as <service>-<stage>-<key>
 // unless the file gives a name. In a SAM template an entry is the function whose FunctionName is that key, alone
 // or behind a prefix ending in "-", or else whose logical id is the key without hyphens and without regard to
 // case, "Function" behind it or not (BusyHoursBundleFunction for busy-hours-bundle).
 //
-// What the file says and this engine does not need is a warning; what it does not understand is a *ProjectError
-// with file and line. A path that does not exist is an error that wraps fs.ErrNotExist.
-func ReadProject(path, stage string, id hat.FunctionID, env map[string]string) (*Project, error) {
-	src, archive, err := openProject(path)
-	if err != nil {
-		return nil, err
-	}
-	defer src.Close()
-	return readProject(src, archive, stage, id, env)
-}
-
-// openProject finds the project at path. archive is the name within the source of an archive that is the package
-// of every entry, whatever the project file says; usually "".
-// isArchive says whether a path is read as an archive.
-func isArchive(name string) bool {
-	ext := strings.ToLower(filepath.Ext(name))
-	return ext == ".zip" || ext == ".jar"
-}
-
-func openProject(name string) (src source, archive string, err error) {
-	name, err = filepath.Abs(name)
-	if err != nil {
-		return nil, "", err
-	}
-	if !isArchive(name) {
-		src, err = openFolder(name)
-		return src, "", err
-	}
-	z, err := openArchive(name)
-	if err != nil {
-		return nil, "", err
-	}
-	if slices.ContainsFunc(projectFiles, z.has) {
-		return z, "", nil
-	}
-	if err := z.Close(); err != nil {
-		return nil, "", err
-	}
-	src, err = openFolder(filepath.Dir(name))
-	return src, filepath.Base(name), err
-}
-
-func readProject(src source, archive, stage string, id hat.FunctionID, env map[string]string) (*Project, error) {
-	for _, name := range projectFiles {
-		text, err := src.read(name, maxYAML)
+// What the file says and this engine does not need is a warning; what it does not understand is an *Error with file
+// and line.
+func Read(src Files, o Options) (*Project, error) {
+	for _, name := range Names {
+		text, err := src.Read(name, maxYAML)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, &ProjectError{name, 0, err.Error()}
+			return nil, &Error{name, 0, err.Error()}
 		}
 		read := readServerless
 		if strings.HasPrefix(name, "template") {
 			read = readSAM
 		}
-		p, err := read(projectReader{file: name, text: text, stage: stage, id: id, env: env, src: src})
+		p, err := read(reader{file: name, text: text, stage: o.Stage, id: o.ID, env: o.Env, src: src})
 		if err != nil {
 			return nil, err
 		}
-		if archive != "" {
-			for _, e := range p.entries() {
-				e.Packing = Packing{Artifact: archive}
+		if o.Archive != "" {
+			for _, e := range p.Entries() {
+				e.Packing = Packing{Artifact: o.Archive}
 			}
 		}
 		return p, nil
 	}
 	for _, name := range []string{"serverless.js", "serverless.ts", "serverless.cjs", "serverless.mjs"} {
-		if src.has(name) {
-			return nil, &ProjectError{name, 0, "only YAML is read: programs are not run to read a project; write it as serverless.yml"}
+		if src.Has(name) {
+			return nil, &Error{name, 0, "only YAML is read: programs are not run to read a project; write it as serverless.yml"}
 		}
 	}
-	if archive != "" {
-		return nil, &ProjectError{archive, 0, "there is no serverless.yml or template.yaml in the archive or beside it"}
+	if o.Archive != "" {
+		return nil, &Error{o.Archive, 0, "there is no serverless.yml or template.yaml in the archive or beside it"}
 	}
-	return nil, &ProjectError{"serverless.yml", 0, "the project has neither serverless.yml nor template.yaml (nor one of them as .json)"}
+	return nil, &Error{"serverless.yml", 0, "the project has neither serverless.yml nor template.yaml (nor one of them as .json)"}
 }
 
-type projectReader struct {
+type reader struct {
 	file  string
 	text  []byte
 	stage string
 	id    hat.FunctionID
 	env   map[string]string
-	src   source
+	src   Files
 }
 
-func (p *Project) entries() []*ProjectEntry {
-	return []*ProjectEntry{&p.Configuration, &p.Bundle, &p.Process}
+// Entries lists the configuration, the bundle and the process entry.
+func (p *Project) Entries() []*Entry {
+	return []*Entry{&p.Configuration, &p.Bundle, &p.Process}
 }
 
 // keys of the three entries, in the order of entries.
@@ -166,7 +157,7 @@ func entryKeys(id hat.FunctionID) []string {
 var functionNamePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // checkEntry puts an entry within the limits.
-func (d *document) checkEntry(e *ProjectEntry, name, memory, timeout value) error {
+func (d *document) checkEntry(e *Entry, name, memory, timeout value) error {
 	at := e.at
 	if !functionNamePattern.MatchString(e.Name) {
 		return name.errorf("function name %.80q: want at most 64 letters, digits, - and _", e.Name)
@@ -248,9 +239,9 @@ func (d *document) environment(env map[string]string, v value) error {
 		}
 		val, err := d.resolved(f.val)
 		if err != nil {
-			at := (*ProjectError)(nil)
+			at := (*Error)(nil)
 			if function, _ := call(f.val); function != "" && errors.As(err, &at) {
-				err = &ProjectError{at.File, at.Line, "environment variable " + f.key + ": " + at.Text}
+				err = &Error{at.File, at.Line, "environment variable " + f.key + ": " + at.Text}
 			}
 			return err
 		}
@@ -325,7 +316,7 @@ func oneSlip(a, b string) bool {
 }
 
 // missing says which entry is not in the project, and what is.
-func missing(at value, key string, have []string) *ProjectError {
+func missing(at value, key string, have []string) *Error {
 	if len(have) == 0 {
 		return at.problem("there is no function %s", key)
 	}

@@ -1,4 +1,4 @@
-package catalog
+package project
 
 import (
 	"maps"
@@ -73,7 +73,7 @@ func TestCloudFormationFunctions(t *testing.T) {
 		"!Equals [!Ref Stage, prod]":                                     "true",
 		"TRUE":                                                           "true",
 	} {
-		p, err := ReadProject(tree(t, map[string]string{"template.yaml": strings.Replace(cloudTemplate, "VALUE", in, 1)}), "", id(t, "f"), nil)
+		p, err := read(tree(t, map[string]string{"template.yaml": strings.Replace(cloudTemplate, "VALUE", in, 1)}), "", id(t, "f"), nil)
 		if err != nil {
 			t.Errorf("%s: %v", in, err)
 			continue
@@ -82,7 +82,7 @@ func TestCloudFormationFunctions(t *testing.T) {
 			t.Errorf("%s: environment %q, want V %q", in, got, want)
 		}
 		if p.Process.Memory != 512 || p.Bundle.Memory != 512 || p.Process.Timeout.Seconds() != 20 || p.Process.Name != "a-prod-f" {
-			t.Errorf("%s: %+v", in, p.Process.Entry)
+			t.Errorf("%s: %+v", in, p.Process)
 		}
 		hasWarning(t, p.Warnings, "Fn::ForEach::Buckets is not read")
 		hasWarning(t, p.Warnings, "Included is not a function")
@@ -111,7 +111,7 @@ func TestCloudFormationThatFails(t *testing.T) {
 		"!Join ['', &a [x, !Join ['', *a]]]":   "nest deeper",
 		"&b !Equals [*b, x]":                   "nest deeper",
 	} {
-		_, err := ReadProject(tree(t, map[string]string{"template.yaml": strings.Replace(cloudTemplate, "VALUE", in, 1)}), "", id(t, "f"), nil)
+		_, err := read(tree(t, map[string]string{"template.yaml": strings.Replace(cloudTemplate, "VALUE", in, 1)}), "", id(t, "f"), nil)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "template.yaml:") {
 			t.Errorf("%s: got %v, want %q", in, err, want)
 		}
@@ -152,16 +152,16 @@ func TestPlainFunctions(t *testing.T) {
 	if got := p.Process.Env["N"]; got != "1.5" {
 		t.Errorf("N is %q", got)
 	}
-	_, err := ReadProject(tree(t, files(`{"S3Bucket": "b", "S3Key": "k.zip"}`)), "", id(t, "f"), nil)
+	_, err := read(tree(t, files(`{"S3Bucket": "b", "S3Key": "k.zip"}`)), "", id(t, "f"), nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "template.json:8: Code: code in a bucket") {
 		t.Errorf("code in a bucket: %v", err)
 	}
-	_, err = ReadProject(tree(t, map[string]string{"template.json": strings.Replace(template, `"f-configuration"`, `"other"`, 1)}), "", id(t, "f"), nil)
+	_, err = read(tree(t, map[string]string{"template.json": strings.Replace(template, `"f-configuration"`, `"other"`, 1)}), "", id(t, "f"), nil)
 	if err == nil || !strings.Contains(err.Error(), "there is no function f-configuration; there is F9A1 (f), F9A2 (f-bundle), F9A3 (other)") {
 		t.Errorf("a function is missing: %v", err)
 	}
 	without := strings.Replace(cloudTemplate, "FConfigurationFunction", "Else", 1)
-	_, err = ReadProject(tree(t, map[string]string{"template.yaml": strings.Replace(without, "VALUE", "x", 1)}), "", id(t, "f"), nil)
+	_, err = read(tree(t, map[string]string{"template.yaml": strings.Replace(without, "VALUE", "x", 1)}), "", id(t, "f"), nil)
 	if err == nil || !strings.Contains(err.Error(), "what Fn::ForEach makes is not read") {
 		t.Errorf("a function that a loop may make: %v", err)
 	}
@@ -202,7 +202,7 @@ functions:
 // A plugin's keys are no reason to refuse a project; a slip of the pen is.
 func TestKeysOfPlugins(t *testing.T) {
 	with := func(plugins, old, new string) error {
-		_, err := ReadProject(tree(t, map[string]string{"serverless.yml": strings.Replace(smallest, old, new, 1) + plugins}), "", id(t, "f"), nil)
+		_, err := read(tree(t, map[string]string{"serverless.yml": strings.Replace(smallest, old, new, 1) + plugins}), "", id(t, "f"), nil)
 		return err
 	}
 	const plugins = "plugins: [serverless-step-functions]\nstepFunctions: {a: b}\n"

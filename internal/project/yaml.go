@@ -1,4 +1,4 @@
-package catalog
+package project
 
 import (
 	"bytes"
@@ -11,15 +11,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A ProjectError says at which line a project file can't be used, and why. It names keys, never values: an
+// A Error says at which line a project file can't be used, and why. It names keys, never values: an
 // environment may hold secrets.
-type ProjectError struct {
+type Error struct {
 	File string // as in the project: "serverless.yml"
 	Line int    // from 1; 0 for the file as a whole
 	Text string
 }
 
-func (e *ProjectError) Error() string {
+func (e *Error) Error() string {
 	if e.Line == 0 {
 		return e.File + ": " + e.Text
 	}
@@ -41,12 +41,12 @@ type value struct {
 
 func (v value) errorf(format string, args ...any) error { return v.problem(format, args...) }
 
-func (v value) problem(format string, args ...any) *ProjectError {
+func (v value) problem(format string, args ...any) *Error {
 	line := 0
 	if v.node != nil {
 		line = v.node.Line
 	}
-	return &ProjectError{v.file, line, fmt.Sprintf(format, args...)}
+	return &Error{v.file, line, fmt.Sprintf(format, args...)}
 }
 
 func (v value) isNull() bool {
@@ -76,17 +76,17 @@ func parseYAML(file string, text []byte) (value, error) {
 	var doc, second yaml.Node
 	if err := dec.Decode(&doc); err != nil {
 		if errors.Is(err, io.EOF) {
-			return value{}, &ProjectError{file, 0, "the file is empty"}
+			return value{}, &Error{file, 0, "the file is empty"}
 		}
 		return value{}, yamlError(file, err)
 	}
 	if err := dec.Decode(&second); err == nil {
-		return value{}, &ProjectError{file, second.Line, "a second document begins here; want one"}
+		return value{}, &Error{file, second.Line, "a second document begins here; want one"}
 	} else if !errors.Is(err, io.EOF) {
 		return value{}, yamlError(file, err)
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		return value{}, &ProjectError{file, 0, "the file is empty"}
+		return value{}, &Error{file, 0, "the file is empty"}
 	}
 	return value{node: doc.Content[0], file: file}, nil
 }
@@ -98,11 +98,11 @@ func yamlError(file string, err error) error {
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if number, message, ok := strings.Cut(rest, ": "); ok {
 			if line, err := strconv.Atoi(number); err == nil {
-				return &ProjectError{file, line, "not YAML: " + message}
+				return &Error{file, line, "not YAML: " + message}
 			}
 		}
 	}
-	return &ProjectError{file, 0, "not YAML: " + text}
+	return &Error{file, 0, "not YAML: " + text}
 }
 
 // A document reads typed values out of YAML. The language above YAML, variables or CloudFormation functions, is
