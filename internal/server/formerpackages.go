@@ -16,9 +16,9 @@ import (
 // forgetFormer looks once which former versions of functions no grant names any more, nor the last run of work that waits, and has the catalog forget them; their
 // packages go at the next start. It is not urgent: after each HAT it rests for as long as the look took. If one vault can't
 // be read everything stays.
-func (n *node) forgetFormer(ctx context.Context, c *catalog.Catalog, log *slog.Logger) {
+func (n *node) forgetFormer(ctx context.Context, functions installed, log *slog.Logger) {
 	former := make(map[named]catalog.Function)
-	for _, f := range n.former {
+	for _, f := range functions.former {
 		former[named{f.ID, f.Digest()}] = f
 	}
 	if len(former) == 0 {
@@ -50,7 +50,7 @@ func (n *node) forgetFormer(ctx context.Context, c *catalog.Catalog, log *slog.L
 		}
 	}
 	for _, f := range former {
-		if err := c.Forget(f); err != nil {
+		if err := functions.catalog.Forget(f); err != nil {
 			log.Warn("a former version of a function can't be forgotten", "function", f.ID, "version", f.Version, "error", err)
 			continue
 		}

@@ -15,13 +15,17 @@ import (
 	"time"
 
 	"she/internal/access"
+	"she/internal/agreement"
 	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/directory"
 	"she/internal/edge"
+	"she/internal/engine"
 	"she/internal/hat"
 	"she/internal/httpapi"
+	"she/internal/invoke"
 	"she/internal/local"
+	"she/internal/metrics"
 	"she/internal/plan"
 	"she/internal/vault"
 	"she/internal/vault/ledger"
@@ -76,8 +80,19 @@ type Function struct {
 	Runs catalog.Runs `json:"runs"` // of all HATs
 }
 
-// management answers the operator's commands; own answers those about one HAT, see httpapi.Both.
-func (n *node) management(own http.Handler) http.Handler {
+// management is that API: of a server, or of a command that has the data directory to itself.
+type management struct {
+	*node
+	own       http.Handler // answers what is about one HAT, see httpapi.Both
+	functions func() []catalog.Function
+	// Of a server only.
+	metrics   *metrics.Metrics
+	memory    *engine.Budget
+	instances func() invoke.Stats // of the functions that were called
+}
+
+// handler answers the operator's commands.
+func (n management) handler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -102,7 +117,7 @@ func (n *node) management(own http.Handler) http.Handler {
 	handle("GET /hats/{domain}", n.showHAT)
 	handle("POST /hats/{domain}/platforms", n.putPlatform)
 	handle("GET /functions", n.listFunctions)
-	mux.Handle(edge.OperatorPrefix+"{domain}/api/", own)
+	mux.Handle(edge.OperatorPrefix+"{domain}/api/", n.own)
 	if n.metrics != nil {
 		mux.Handle("GET /metrics", n.metrics.Handler())
 	}
@@ -247,7 +262,7 @@ func (n *node) putPlatform(r *http.Request) (any, error) {
 	return Platform{Domain: h.Domain.String(), Username: name.String(), Enabled: u.Enabled}, nil
 }
 
-func (n *node) listFunctions(*http.Request) (any, error) {
+func (n management) listFunctions(*http.Request) (any, error) {
 	views := []Function{}
 	noCopies := map[string]string{}
 	if n.instances != nil {
@@ -348,16 +363,22 @@ const (
 
 // Command is the management API for a command, of a data directory that no server holds. end closes the directory.
 // directory.ErrInUse.
-func Command(ctx context.Context, dir string, c config.Config, does Effect) (management http.Handler, end func() error, err error) {
+func Command(ctx context.Context, dir string, c config.Config, does Effect) (handler http.Handler, end func() error, err error) {
 	n, err := openFor(dir, c, does)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(c.Functions) > 0 {
-		n.look(ctx, dir, c)
-	}
-	_, own := httpapi.Both(httpapi.Options{HATs: n.hats, Named: n.named, Vaults: edgeNode{n}, Functions: n.runner, Terms: n.agreements, Logins: n.logins})
-	return n.management(own), n.close, nil
+	_, own := httpapi.Both(httpapi.Options{
+		HATs:      n.hats,
+		Named:     n.named,
+		Vaults:    edgeNode{n},
+		Functions: engine.New(engine.Options{}), // which runs nothing
+		Terms:     agreement.New(n.hats, nil),
+		Logins:    n.logins,
+	})
+	functions := registered(ctx, dir, c)
+	managed := management{node: n, own: own, functions: func() []catalog.Function { return functions }}
+	return managed.handler(), n.close, nil
 }
 
 // openFor opens a data directory without a server, as far as a command needs it. What a process that was killed left

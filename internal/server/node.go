@@ -8,14 +8,12 @@ import (
 	"slices"
 	"time"
 
-	"she/internal/agreement"
 	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/directory"
 	"she/internal/edge"
 	"she/internal/engine"
 	"she/internal/hatapi"
-	"she/internal/invoke"
 	"she/internal/logins"
 	"she/internal/metrics"
 	"she/internal/ownapi"
@@ -24,20 +22,11 @@ import (
 	"she/internal/vault/sqlite"
 )
 
-// A node is an open data directory: which HATs there are and their vaults; and the functions, as far as they are
-// known.
+// A node is an open data directory: which HATs there are and their vaults.
 type node struct {
-	hats       *directory.Directory
-	vaults     *sqlite.Store
-	logins     *logins.Logins // for the public address and the operator's commands together
-	functions  func() []catalog.Function
-	loaded     []catalog.Function  // at the start, the last of an id is the current one
-	former     []catalog.Function  // published once and replaced since; grants may name them
-	runner     *engine.Engine      // at work only while a server runs
-	metrics    *metrics.Metrics    // nil: no server runs
-	memory     *engine.Budget      // nil: no server runs
-	instances  func() invoke.Stats // of the functions that were called; nil: no server runs
-	agreements *agreement.Terms    // what was proposed, and shown
+	hats   *directory.Directory
+	vaults *sqlite.Store
+	logins *logins.Logins // for the public address and the operator's commands together
 }
 
 // openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.
@@ -62,14 +51,7 @@ func newNode(hats *directory.Directory, config config.Config, o sqlite.Options) 
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}
-	return &node{
-		hats:       hats,
-		vaults:     vaults,
-		logins:     logins.New(logins.Options{Now: o.Now}),
-		functions:  func() []catalog.Function { return nil },
-		runner:     engine.New(engine.Options{}),
-		agreements: agreement.New(hats, nil),
-	}, nil
+	return &node{hats: hats, vaults: vaults, logins: logins.New(logins.Options{Now: o.Now})}, nil
 }
 
 // readNode opens the data directory for a command that only reads. Without one there is still what config registers.
@@ -87,39 +69,39 @@ func readNode(dir string, config config.Config) (*node, error) {
 	return newNode(hats, config, sqlite.Options{ReadOnly: true})
 }
 
-// look is load without a server: what is registered is read and checked, and nothing is stored.
-func (n *node) look(ctx context.Context, dir string, config config.Config) {
-	n.knows(dir, catalog.Look().Load(ctx, config.Functions))
-}
-
-// knows takes the functions there are, the last of an id as the current one.
-func (n *node) knows(dir string, loaded []catalog.Function) {
-	loaded = catalog.Recall(dir, loaded)
-	n.loaded = loaded
-	n.functions = func() []catalog.Function {
-		seen := slices.Clone(loaded)
-		for i := range seen {
-			seen[i] = seen[i].Seen()
-		}
-		return seen
-	}
+// installed are the functions of a data directory.
+type installed struct {
+	catalog *catalog.Catalog
+	all     []catalog.Function // the last of an id is the current one
+	former  []catalog.Function // published once and replaced since; grants may name them
 }
 
 // load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages
 // that leave the catalog.
-func (n *node) load(ctx context.Context, dir string, config config.Config, wall Invoker) (*catalog.Catalog, error) {
-	c, err := catalog.Open(dir)
-	if err != nil {
-		return nil, err
+func load(ctx context.Context, dir string, config config.Config, wall Invoker) (f installed, err error) {
+	if f.catalog, err = catalog.Open(dir); err != nil {
+		return f, err
 	}
-	c.Supports, c.Gone = wall.Supports, wall.Forget
-	loaded := c.Load(ctx, config.Functions)
-	if n.former, err = c.Former(ctx, loaded); err != nil {
-		return nil, fmt.Errorf("read what was published before: %w", err)
+	f.catalog.Supports, f.catalog.Gone = wall.Supports, wall.Forget
+	current := f.catalog.Load(ctx, config.Functions)
+	if f.former, err = f.catalog.Former(ctx, current); err != nil {
+		return f, fmt.Errorf("read what was published before: %w", err)
 	}
-	loaded = append(slices.Clone(n.former), loaded...)
-	n.knows(dir, loaded)
-	return c, nil
+	f.all = catalog.Recall(dir, append(slices.Clone(f.former), current...))
+	return f, nil
+}
+
+// registered are the functions a command without a server knows: what is registered is read and checked, and nothing is
+// stored.
+func registered(ctx context.Context, dir string, config config.Config) []catalog.Function {
+	if len(config.Functions) == 0 {
+		return nil
+	}
+	all := catalog.Recall(dir, catalog.Look().Load(ctx, config.Functions))
+	for i := range all {
+		all[i] = all[i].Seen()
+	}
+	return all
 }
 
 // keepKnown keeps what is known of functions in the data directory, for the next start; now may be nil.
@@ -162,7 +144,10 @@ func (n edgeNode) Open(ctx context.Context, id string) (edge.Vault, func(), erro
 }
 
 // An engineNode is a node as the engine sees it.
-type engineNode struct{ *node }
+type engineNode struct {
+	*node
+	metrics *metrics.Metrics
+}
 
 func (n engineNode) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
 	v, release, err := n.vaults.Open(ctx, id)

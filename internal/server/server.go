@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"she/internal/engine"
 	"she/internal/gate"
 	"she/internal/hat"
+	"she/internal/hatapi"
 	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/local"
@@ -44,10 +46,16 @@ const DefaultListen = "127.0.0.1:7777"
 
 // A Server is a node that answers HTTP and runs functions.
 type Server struct {
-	*node
 	Address string // where it listens
-	engine  *engine.Engine
-	invoker Invoker
+	options Options
+	opened  []func() error // what undo closes
+	*node
+	engine     *engine.Engine
+	invoker    Invoker
+	runs       int // at once
+	memory     *engine.Budget
+	shares     *engine.Shares
+	agreements *agreement.Terms // what was proposed, and shown
 
 	metrics *metrics.Metrics
 	log     *slog.Logger
@@ -55,6 +63,7 @@ type Server struct {
 	public, management *http.Server
 	front              *gate.Gate   // of public
 	scraped            *http.Server // nil: metrics are on the socket only
+	scrapes            net.Listener // of scraped
 	socket             net.Listener
 	stopEngine         context.CancelFunc
 	parts              sync.WaitGroup // the engine, the HTTP servers, the exporter of metrics
@@ -108,151 +117,267 @@ const (
 
 // Start opens the data directory, sweeps what an earlier life left, and listens. The server runs until Stop.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
-	var helpers Helpers
-	if o.Invoker == nil {
-		if os.Geteuid() != 0 {
-			return nil, errors.New("the server must run as root: sandboxes need it to make their mounts and cgroups")
-		}
-		if helpers, err = FindHelpers(); err != nil {
-			return nil, err
-		}
+	helpers, err := helpersFor(o)
+	if err != nil {
+		return nil, err
 	}
 	applications, err := config.Applications(o.Config.Applications)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", hat.Loopback(o.Listen))
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", o.Listen, err)
+	s := &Server{
+		options: o,
+		failed:  make(chan error, 4),
+		metrics: metrics.New(),
+		log:     slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: o.Config.Log})),
 	}
-	log := slog.New(slog.NewTextHandler(o.Log, &slog.HandlerOptions{Level: o.Config.Log}))
-	s := &Server{Address: listener.Addr().String(), failed: make(chan error, 4), metrics: metrics.New(), log: log}
-	// Undo in reverse what was begun, if a later step fails.
-	var begun []func() error
 	defer func() {
-		for i := len(begun) - 1; err != nil && i >= 0; i-- {
-			err = errors.Join(err, begun[i]())
+		if err != nil {
+			err = errors.Join(err, s.undo())
 		}
 	}()
-	begun = append(begun, listener.Close)
-	connections, ofOne := connectionBounds(o.Config)
-	s.front = gate.New(listener, connections, ofOne)
-
-	if s.node, err = openNode(o.Data, o.Config, sqlite.Options{
-		AtCommit: o.AtCommit, Observe: s.metrics.Transaction, Now: o.Now, Reserve: eraseReserve,
-		NotCompacted: func(id string, err error) {
-			log.Warn("the file of a vault can't be compacted; what is erased leaves its room in it", "hat", id, "error", err)
-		},
-	}); err != nil {
+	if err := s.listen(); err != nil {
 		return nil, err
 	}
-	begun = append(begun, s.node.close)
+	if err := s.openData(); err != nil {
+		return nil, err
+	}
+	if err := s.openWalls(ctx, helpers); err != nil {
+		return nil, err
+	}
+	if err := s.listenToOperator(); err != nil {
+		return nil, err
+	}
+	functions, err := s.install(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.makeEngine(functions)
+	s.makeHandlers(applications)
+	s.run(ctx, functions)
+	return s, nil
+}
+
+// helpersFor finds the programs that sandboxes need, unless a test brings its own way to run functions.
+func helpersFor(o Options) (h Helpers, err error) {
+	if o.Invoker != nil {
+		return h, nil
+	}
+	if os.Geteuid() != 0 {
+		return h, errors.New("the server must run as root: sandboxes need it to make their mounts and cgroups")
+	}
+	return FindHelpers()
+}
+
+// undo closes in reverse what the steps of a start have opened, when a later one fails.
+func (s *Server) undo() (err error) {
+	for _, closeIt := range slices.Backward(s.opened) {
+		err = errors.Join(err, closeIt())
+	}
+	return err
+}
+
+// listen takes the public address. Nobody is answered before run.
+func (s *Server) listen() error {
+	listener, err := net.Listen("tcp", hat.Loopback(s.options.Listen))
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", s.options.Listen, err)
+	}
+	s.opened = append(s.opened, listener.Close)
+	s.Address = listener.Addr().String()
+	connections, ofOne := connectionBounds(s.options.Config)
+	s.front = gate.New(listener, connections, ofOne)
+	return nil
+}
+
+// openData takes the data directory for this process.
+func (s *Server) openData() (err error) {
+	o := s.options
+	s.node, err = openNode(o.Data, o.Config, sqlite.Options{
+		AtCommit: o.AtCommit,
+		Observe:  s.metrics.Transaction,
+		Now:      o.Now,
+		Reserve:  eraseReserve,
+		NotCompacted: func(id string, err error) {
+			s.log.Warn("the file of a vault can't be compacted; what is erased leaves its room in it", "hat", id, "error", err)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.opened = append(s.opened, s.node.close)
+	s.agreements = agreement.New(s.node.hats, func(kind agreement.Kind, id string, err error) {
+		s.log.Error("what was proposed first can't be told", "kind", kind, "id", id, "error", err)
+	})
+	return nil
+}
+
+// openWalls makes what runs functions, shares out the memory, and sweeps what an earlier life left.
+func (s *Server) openWalls(ctx context.Context, helpers Helpers) (err error) {
+	o := s.options
 	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
 	instances := o.Config.InstancesAtOnce()
 	size := sizesFor(o.Config, machineMemory(), explicitLimit(), min(cmp.Or(o.Config.Runs, instances), instances))
-	runs, memory := size.runs, engine.NewBudget(size.budget, size.reserved)
+	s.runs, s.memory = size.runs, engine.NewBudget(size.budget, size.reserved)
 	s.front.Heavy = func(ctx context.Context, known bool, bytes int64) (func(), error) {
 		tenant := engine.Headers
 		if known {
 			tenant = engine.KnownHeaders
 		}
-		held, err := memory.Acquire(ctx, tenant, bytes)
+		held, err := s.memory.Acquire(ctx, tenant, bytes)
 		return held.Release, err
 	}
-	s.node.memory = memory
 	if s.invoker = o.Invoker; s.invoker == nil {
 		if s.invoker, err = NewInvoker(filepath.Join(o.Data, "run"), helpers, instances, Reserve(o.Config)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	begun = append(begun, s.invoker.Close)
+	s.opened = append(s.opened, s.invoker.Close)
 	// Only the holder of the directory's lock may sweep: another server's sandboxes are not leftovers.
-	if err = s.invoker.Sweep(ctx); err != nil {
-		return nil, fmt.Errorf("sweep what an earlier server left: %w", err)
+	if err := s.invoker.Sweep(ctx); err != nil {
+		return fmt.Errorf("sweep what an earlier server left: %w", err)
 	}
-	if s.socket, err = listenManagement(o.Data); err != nil {
-		return nil, err
-	}
-	begun = append(begun, s.socket.Close)
+	return nil
+}
 
-	installed, err := s.node.load(ctx, o.Data, o.Config, s.invoker)
+// listenToOperator takes the management socket and, if there is to be one, the address of metrics.
+func (s *Server) listenToOperator() (err error) {
+	if s.socket, err = listenManagement(s.options.Data); err != nil {
+		return err
+	}
+	s.opened = append(s.opened, s.socket.Close)
+	if s.options.Config.Metrics == "" {
+		return nil
+	}
+	if s.scrapes, err = net.Listen("tcp", hat.Loopback(s.options.Config.Metrics)); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	s.opened = append(s.opened, s.scrapes.Close)
+	return nil
+}
+
+// install publishes what the configuration registers, and removes packages that nobody uses: nothing runs yet, so nothing
+// runs from those of functions that are registered no more.
+func (s *Server) install(ctx context.Context) (installed, error) {
+	functions, err := load(ctx, s.options.Data, s.options.Config, s.invoker)
 	if err != nil {
-		return nil, err
+		return functions, err
 	}
-	// Nothing runs yet, so nothing runs from the packages of functions that are registered no more.
-	if _, err := installed.Prune(s.node.functions()); err != nil {
-		log.Warn("packages that nobody uses can't be removed", "error", err)
+	if _, err := functions.catalog.Prune(functions.all); err != nil {
+		s.log.Warn("packages that nobody uses can't be removed", "error", err)
 	}
-	s.node.metrics = s.metrics
-	s.node.agreements = agreement.New(s.node.hats, func(kind agreement.Kind, id string, err error) {
-		log.Error("what was proposed first can't be told", "kind", kind, "id", id, "error", err)
-	})
-	var vaults engine.Vaults = engineNode{s.node}
+	return functions, nil
+}
+
+// makeEngine makes the engine over the vaults and the walls.
+func (s *Server) makeEngine(functions installed) {
+	o := s.options
+	var vaults engine.Vaults = engineNode{s.node, s.metrics}
 	if o.Vaults != nil {
 		vaults = o.Vaults(vaults)
 	}
-	shares := engine.NewShares(0)
+	s.shares = engine.NewShares(0)
 	s.engine = engine.New(engine.Options{
-		Vaults: vaults, Invoker: s.metrics.Invoker(s.invoker), Functions: s.node.loaded, Log: log, Parallel: runs, Now: o.Now,
-		Quota: o.Config.Quota, Memory: memory, Waits: waitsIn(o.Data), Keep: keepKnown(o.Data, o.Now), Proposed: func(g access.Grant) {
-			s.node.agreements.Changed(agreement.Function, g.Function.String(), access.TermsOf(g).Digest) // noted before anybody is shown it
+		Vaults:    vaults,
+		Invoker:   s.metrics.Invoker(s.invoker),
+		Functions: functions.all,
+		Log:       s.log,
+		Parallel:  s.runs,
+		Now:       o.Now,
+		Quota:     o.Config.Quota,
+		Memory:    s.memory,
+		Waits:     waitsIn(o.Data),
+		Keep:      keepKnown(o.Data, o.Now),
+		Proposed: func(g access.Grant) { // noted before anybody is shown it
+			s.agreements.Changed(agreement.Function, g.Function.String(), access.TermsOf(g).Digest)
 		},
-		Shares: shares, Grace: graceTime,
+		Shares: s.shares,
+		Grace:  graceTime,
 	})
-	s.node.functions, s.node.runner = s.engine.Functions, s.engine
-	public, own := httpapi.Both(httpapi.Options{
-		HATs: s.node.hats, Named: s.node.named, Vaults: edgeNode{s.node}, Functions: s.engine, Applications: applications, Log: log,
-		Terms: s.node.agreements, TrustProxy: o.Config.TrustProxy, Logins: s.node.logins, Observe: s.metrics.Request,
-		Memory: memory, Known: s.front.Known, Seal: Verdict(o.Data), Now: o.Now, Shares: shares,
-		Debits: o.Config.Debits,
-	})
-	s.public = &http.Server{
-		Handler:           public,
-		ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-	s.management = &http.Server{
-		Handler: http.MaxBytesHandler(s.node.management(own), maxManagementBody), ReadHeaderTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout,
-	}
+}
 
+// makeHandlers makes the HTTP servers, and tells the metrics what there is to see.
+func (s *Server) makeHandlers(applications []hatapi.Application) {
+	o := s.options
+	public, own := httpapi.Both(httpapi.Options{
+		HATs:         s.node.hats,
+		Named:        s.node.named,
+		Vaults:       edgeNode{s.node},
+		Functions:    s.engine,
+		Applications: applications,
+		Log:          s.log,
+		Terms:        s.agreements,
+		TrustProxy:   o.Config.TrustProxy,
+		Logins:       s.node.logins,
+		Observe:      s.metrics.Request,
+		Memory:       s.memory,
+		Known:        s.front.Known,
+		Seal:         Verdict(o.Data),
+		Now:          o.Now,
+		Shares:       s.shares,
+		Debits:       o.Config.Debits,
+	})
+	managed := management{node: s.node, own: own, functions: s.engine.Functions, memory: s.memory, metrics: s.metrics}
 	watched := metrics.Sources{
-		Engine: s.engine.Stats, OpenVaults: s.node.vaults.OpenVaults, Uncompacted: s.node.vaults.Uncompacted, Waiting: shares.Waiting, HATs: func() int { return len(s.node.hats.List()) },
-		Memory: memory.Stats, Connections: func() metrics.Connections { return metrics.Connections(s.front.Stats()) },
+		Engine:      s.engine.Stats,
+		OpenVaults:  s.node.vaults.OpenVaults,
+		Uncompacted: s.node.vaults.Uncompacted,
+		Waiting:     s.shares.Waiting,
+		HATs:        func() int { return len(s.node.hats.List()) },
+		Memory:      s.memory.Stats,
+		Connections: func() metrics.Connections { return metrics.Connections(s.front.Stats()) },
 	}
 	if real, ok := s.invoker.(*invoke.Invoker); ok {
-		watched.Invoker, s.node.instances = real.Stats, real.Stats
+		watched.Invoker, managed.instances = real.Stats, real.Stats
 	}
 	s.metrics.Watch(watched)
-	if o.Config.Metrics != "" {
-		scraped, err := net.Listen("tcp", hat.Loopback(o.Config.Metrics))
-		if err != nil {
-			return nil, fmt.Errorf("metrics: %w", err)
-		}
+
+	s.public = &http.Server{
+		Handler:           public,
+		ReadHeaderTimeout: gate.HeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	s.management = &http.Server{
+		Handler:           http.MaxBytesHandler(managed.handler(), maxManagementBody),
+		ReadHeaderTimeout: gate.HeaderTimeout,
+		IdleTimeout:       idleTimeout,
+	}
+	if s.scrapes != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics.OpenHandler())
-		s.scraped = &http.Server{Handler: mux, ReadHeaderTimeout: gate.HeaderTimeout, WriteTimeout: gate.HeaderTimeout, IdleTimeout: idleTimeout}
-		s.part("metrics", func() error { return gate.New(scraped, fewConnections, 0).Serve(s.scraped) })
+		s.scraped = &http.Server{
+			Handler:           mux,
+			ReadHeaderTimeout: gate.HeaderTimeout,
+			WriteTimeout:      gate.HeaderTimeout,
+			IdleTimeout:       idleTimeout,
+		}
 	}
+}
 
-	engineCtx, stopEngine := context.WithCancel(context.WithoutCancel(ctx))
-	s.stopEngine = stopEngine
-	s.part("engine", func() error { return s.engine.Run(engineCtx) })
-	s.part("former versions", func() error { s.node.forgetFormer(engineCtx, installed, log); return nil })
+// run begins the server's parts, which go on when ctx has ended, until Stop.
+func (s *Server) run(ctx context.Context, functions installed) {
+	ctx, s.stopEngine = context.WithCancel(context.WithoutCancel(ctx))
+	s.part("engine", func() error { return s.engine.Run(ctx) })
+	s.part("former versions", func() error { s.node.forgetFormer(ctx, functions, s.log); return nil })
 	s.part("public HTTP", func() error { return s.front.Serve(s.public) })
 	s.part("management", func() error { return gate.New(s.socket, fewConnections, 0).Serve(s.management) })
-	if o.Config.OTLP != "" {
-		exporter := s.metrics.Exporter(o.Config.OTLP, rand.Text(), local.Transport())
+	if s.scraped != nil {
+		s.part("metrics", func() error { return gate.New(s.scrapes, fewConnections, 0).Serve(s.scraped) })
+	}
+	if s.options.Config.OTLP != "" {
+		exporter := s.metrics.Exporter(s.options.Config.OTLP, rand.Text(), local.Transport())
 		s.part("otlp", func() error {
-			exporter.Run(engineCtx, exportEvery, func(err error) {
+			exporter.Run(ctx, exportEvery, func(err error) {
 				if err != nil {
-					log.Warn("metrics can't be sent", "error", err)
+					s.log.Warn("metrics can't be sent", "error", err)
 				} else {
-					log.Info("metrics are sent again")
+					s.log.Info("metrics are sent again")
 				}
 			})
 			return nil
 		})
 	}
-	return s, nil
 }
 
 // NewInvoker makes what runs functions in sandboxes, instances at once, with its files below run. Functions leave that
@@ -419,4 +544,4 @@ func (h Helpers) Programs() prove.Programs {
 func (s *Server) ForCommands() http.Handler { return s.management.Handler }
 
 // Functions are those that are registered, as they are known by now.
-func (s *Server) Functions() []catalog.Function { return s.node.functions() }
+func (s *Server) Functions() []catalog.Function { return s.engine.Functions() }
