@@ -64,7 +64,7 @@ func enableCommand(data *string) *cobra.Command {
 			var c access.Consent
 			err = m.As(password).Call(cmd.Context(), http.MethodPost, path+"/enable", request, &c)
 			if p := (&client.Problem{}); errors.As(err, &p) && p.Title == edge.TermsChanged {
-				return fmt.Errorf("%w; she function consent %s shows the present ones", access.ErrTermsChanged, args[0])
+				return fmt.Errorf("%w; read them with she function consent %s", access.ErrTermsChanged, args[0])
 			}
 			if err != nil {
 				return ofFunction(args[0], err)

@@ -1,5 +1,5 @@
-// Package access decides who may do what: pure functions of a Caller and a Permission. It reads nothing and stores
-// nothing; the vault asks it before every step that touches Owner data.
+// Package access decides who may do what, with pure functions of a Caller and a Permission. It does no I/O.
+// The vault asks it before every step that touches Owner data.
 package access
 
 import (
@@ -33,21 +33,21 @@ type Role struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// A Caller is whoever makes this request: a user with a token, an application acting for the Owner, or a Function.
-// The zero Caller may nothing.
+// A Caller is the maker of a request: a user with a token, an application acting for the Owner, or a
+// Function. The zero Caller has no rights.
 type Caller struct {
 	kind  kind
-	user  hat.UserID     // whom records are written as
+	user  hat.UserID     // the author of the records it writes
 	roles []Role         // of the user, or granted to the application
-	app   string         // set for applications
+	app   string         // id of an application
 	scope string         // accessScope of the token; empty: none
 	grant Grant          // set for Functions
-	reads []hat.Endpoint // set under a debit
-	run   hat.RunID      // of a Function: it reads for as long as this run lasts; zero: not bound to one
+	reads []hat.Endpoint // endpoints that a data debit shares
+	run   hat.RunID      // of a Function: it reads only while this run lasts; zero: no such limit
 
-	credential *Credential // what it was recognised by; nil: it has no token
-	route      *Permission // with which the request was let in; nil: any token would do
-	at         Rights      // under which it was recognised
+	credential *Credential // of the token; nil: it has none
+	route      *Permission // the permission that the request was admitted with; nil: any token was enough
+	at         Rights      // the state of rights under which it was recognised
 }
 
 type kind int
@@ -61,8 +61,8 @@ const (
 	operator
 )
 
-// User is a caller with a user token. scope is the token's accessScope, empty if it has none; the Owner's token for an
-// unregistered service has "validate" and then carries no other right.
+// User returns a caller with a user token. scope is the token's accessScope, or "". The Owner's token for an
+// unregistered service has the scope "validate" and carries no rights.
 func User(id hat.UserID, roles []Role, scope string) Caller {
 	return Caller{kind: user, user: id, roles: roles, scope: scope}
 }
@@ -72,22 +72,22 @@ func Application(app string, owner hat.UserID, granted []Role) Caller {
 	return Caller{kind: application, user: owner, app: app, roles: granted}
 }
 
-// AsFunction is the engine's caller: it reads what the grant names and writes at the grant's one endpoint, as the
-// Owner's user.
+// AsFunction returns the engine's caller: it reads what the grant names and writes to the grant's endpoint,
+// as the Owner's user.
 func AsFunction(owner hat.UserID, g Grant) Caller {
 	return Caller{kind: function, user: owner, grant: g}
 }
 
-// UnderDebit is whoever may use an accepted data debit: it reads the endpoints the Owner agreed to share, for as long
-// as this one request takes, and does nothing else.
+// UnderDebit returns a caller who may use an accepted data debit: it reads the endpoints that the Owner
+// agreed to share, during this one request, and nothing else.
 func UnderDebit(id hat.UserID, agreed []hat.Endpoint) Caller {
 	return Caller{kind: debit, user: id, reads: agreed}
 }
 
-// Operator is who runs the machine, at its management socket: may see that things happened, never the data.
+// Operator returns the caller of the management socket: it may see that things happened, never the data.
 func Operator() Caller { return Caller{kind: operator} }
 
-// UserID is whom records are written as.
+// UserID is the author of the records that the caller writes.
 func (c Caller) UserID() hat.UserID { return c.user }
 
 // ApplicationID is empty unless the caller is an application.
@@ -96,7 +96,7 @@ func (c Caller) ApplicationID() string { return c.app }
 // Function is zero unless the caller is a Function.
 func (c Caller) Function() hat.FunctionID { return c.grant.Function }
 
-// IsOwner says that every record of the HAT is the caller's own.
+// IsOwner reports whether the caller owns every record of the HAT.
 func (c Caller) IsOwner() bool {
 	return (c.kind == user && c.scopeHolds() && c.has(TitleOwner)) || (c.kind == application && c.has(TitleOwner))
 }
@@ -105,8 +105,9 @@ func (c Caller) has(title string) bool {
 	return slices.ContainsFunc(c.roles, func(r Role) bool { return r.Title == title })
 }
 
-// scopeHolds: a user token's scope must name one of the user's roles. One the Owner made for an unregistered service
-// proves who they are and nothing else, even if somebody gave them a role of that name; other users make none.
+// scopeHolds reports whether the token's scope names one of the user's roles. A token that the Owner made for
+// an unregistered service only proves the Owner's identity, even if a user has a role of that name. Other
+// users can't make such tokens.
 func (c Caller) scopeHolds() bool {
 	return c.scope == "" || c.has(c.scope) && (c.scope != TitleValidate || !c.has(TitleOwner))
 }

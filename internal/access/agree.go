@@ -6,21 +6,23 @@ import (
 	"she/internal/hat"
 )
 
-// ErrTermsChanged says that somebody agreed to terms that are not the present ones, or that they were never shown.
-var ErrTermsChanged = errors.New("the terms are not those that were shown")
+// ErrTermsChanged says that somebody agreed to terms that are not the present ones, or that they were never
+// shown.
+var ErrTermsChanged = errors.New("the terms have changed since they were shown")
 
-// An Agreement is what is known of a call that agrees to terms: which it names, and what the login that makes it has seen.
+// An Agreement is a call that agrees to terms: which terms it names, and which ones its login was shown.
 type Agreement struct {
-	// Named are the terms the call carries the digest of. Zero: none.
+	// Named is the digest that the call carries. Zero: none.
 	Named hat.TermsDigest
-	// Shown are the terms this login was shown last. Zero: none that is remembered.
+	// Shown is the digest of the terms that this login was shown last. Zero: none remembered.
 	Shown hat.TermsDigest
-	// Changed says that the terms are not the first ones that were proposed.
+	// Changed is true if the terms differ from the first proposal.
 	Changed bool
 }
 
-// To says whether the call agrees to these terms, which are the present ones: those it names; if it names none, those that
-// this login was shown last; if it was shown none, only terms that have never changed. ErrTermsChanged.
+// To returns nil if the call agrees to the present terms, else ErrTermsChanged. The call must name them. If
+// it names none, this login must have been shown them last. If it was shown none, the terms must never have
+// changed.
 func (a Agreement) To(present hat.TermsDigest) error {
 	agreed := a.Named
 	if agreed.IsZero() {

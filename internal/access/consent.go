@@ -12,9 +12,9 @@ import (
 	"she/internal/hat"
 )
 
-// A Start says from when on a Function is to be shown records, as the Owner chooses it: what is created from now on, what
-// was created in the last so many calendar months, or everything. On the wire it is "new", {"months":N} or "everything";
-// as a word on a command line "new", "N months" and "everything".
+// A Start is the Owner's choice from when on a Function is shown records: those created from now on, those of
+// the last N calendar months, or everything. On the wire it is "new", {"months":N} or "everything"; on a
+// command line "new", "N months" or "everything".
 type Start struct {
 	kind   startKind
 	months int
@@ -29,13 +29,14 @@ const (
 	everything
 )
 
-// maxMonths bounds a Start; a hundred years are as good as everything.
+// maxMonths bounds a Start. A hundred years are the same as everything.
 const maxMonths = 1200
 
-// IsZero says that nothing was chosen.
+// IsZero reports whether nothing was chosen.
 func (s Start) IsZero() bool { return s.kind == unsaid }
 
-// Since is the beginning of a grant given now; otherwise is what it is if nothing was chosen. Zero: everything.
+// Since returns the beginning of a grant that is given now, or otherwise if nothing was chosen. Zero:
+// everything.
 func (s Start) Since(now, otherwise time.Time) time.Time {
 	switch s.kind {
 	case fromNow:
@@ -49,7 +50,7 @@ func (s Start) Since(now, otherwise time.Time) time.Time {
 	return otherwise
 }
 
-// ParseStart reads the word.
+// ParseStart reads the form of the command line.
 func ParseStart(s string) (Start, error) {
 	switch s {
 	case "new":
@@ -84,34 +85,34 @@ func (s *Start) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Terms are what a Function asks for, or was granted, for a person to read.
+// Terms are what a Function asks for, or was granted, as a person reads it.
 type Terms struct {
 	Version string           `json:"version"`
-	Name    string           `json:"name,omitempty"` // by which the author calls it
+	Name    string           `json:"name,omitempty"` // the function's name, from its author
 	Maker   *Maker           `json:"maker,omitempty"`
-	Purpose string           `json:"purpose,omitempty"` // what it is for, in the author's words
+	Purpose string           `json:"purpose,omitempty"` // the function's purpose, in its author's words
 	Package string           `json:"package"`
 	Trigger hat.Trigger      `json:"trigger"`
 	Reads   []bundle.Reading `json:"reads"`
-	Since   string           `json:"since,omitempty"` // records created before are not shown; "": everything is
+	Since   string           `json:"since,omitempty"` // records created before are not shown; "": all are shown
 	Writes  hat.Endpoint     `json:"writes"`
 	Output  string           `json:"output"`            // append, or replace
-	Equal   hat.EqualMode    `json:"equal,omitempty"`   // keep; "": what equals a former result is dropped
-	InOrder bool             `json:"inOrder,omitempty"` // what it fails on holds up newer data
+	Equal   hat.EqualMode    `json:"equal,omitempty"`   // keep; "": a result that equals a former one is dropped
+	InOrder bool             `json:"inOrder,omitempty"` // data that the function fails on delays newer data
 	Given   string           `json:"given,omitempty"`   // when the Owner agreed
-	// Digest names what is asked for: all of the above but since and given, the bundle to the last filter, and what the
-	// author says of the function. Whoever agrees names it.
+	// Digest identifies the terms: all of the above except since and given, the whole bundle, and what the
+	// author says of the function. A call that agrees can name it.
 	Digest hat.TermsDigest `json:"digest,omitzero"`
 }
 
-// A Maker is who says to have made a Function. Nobody has checked it.
+// A Maker is the author that a Function claims. Nobody has verified it.
 type Maker struct {
 	ID   string `json:"id,omitempty"`
 	Name string `json:"name,omitempty"`
 	URL  string `json:"url,omitempty"`
 }
 
-// String is the maker for people, "" if nothing is said of them.
+// String describes the maker for people; "" if the function names none.
 func (m *Maker) String() string {
 	if m == nil {
 		return ""
@@ -120,7 +121,7 @@ func (m *Maker) String() string {
 	return strings.Join(slices.Compact(all), ", ")
 }
 
-// saidBy reads what a configuration says of its function beside what it asks for:
+// saidBy reads what a configuration says about its function, beside what it asks for:
 //
 //	{"info":{"name":…,"headline":…,"description":{"text":…}},"developer":{"id":…,"name":…,"url":…}}
 func (t *Terms) saidBy(manifest []byte) {
@@ -143,8 +144,8 @@ func (t *Terms) saidBy(manifest []byte) {
 	}
 }
 
-// TermsOf writes out a grant for a person to read. What is read and what is agreed to is one thing: the same function makes the
-// digest.
+// TermsOf writes a grant out for a person to read. The digest is made here too, so that people agree to
+// exactly what they read.
 func TermsOf(g Grant) *Terms {
 	t := &Terms{
 		Version: g.Version.String(), Package: g.Digest, Trigger: g.Trigger, Reads: g.Bundle.Readings(),
@@ -154,9 +155,9 @@ func TermsOf(g Grant) *Terms {
 		exact := g.Bundle.Digest()
 		t.Digest = hat.DigestTerms([]byte(g.Function.String()), words, exact[:], g.Manifest)
 	}
-	// The digest has the whole manifest already.
+	// The digest covers the whole manifest already.
 	t.saidBy(g.Manifest)
-	// When it was given and since when records are shown is the Owner's own choice.
+	// These two are the Owner's own choice, so the digest leaves them out.
 	t.Since, t.Given = wireTime(g.Since), wireTime(g.Given)
 	return t
 }
@@ -168,14 +169,14 @@ func wireTime(t time.Time) string {
 	return hat.FormatTime(t)
 }
 
-// A Change is one thing that a Function asks for beyond its Grant, or no more.
+// A Change is one thing that a Function asks for beyond its Grant, or no longer asks for.
 type Change struct {
-	Endpoint hat.Endpoint `json:"endpoint,omitzero"` // zero: it is not about reading
-	Field    string       `json:"field,omitempty"`   // where it is about one
+	Endpoint hat.Endpoint `json:"endpoint,omitzero"` // zero: the change is not about reading
+	Field    string       `json:"field,omitempty"`   // zero: the change is not about one field
 	Text     string       `json:"text"`
 }
 
-// A Comparison is what a Function asks for beside what it was granted.
+// A Comparison says how what a Function asks for differs from what it was granted.
 type Comparison struct {
 	NewEndpoints     []hat.Endpoint `json:"newEndpoints"`
 	DroppedEndpoints []hat.Endpoint `json:"droppedEndpoints"`
@@ -187,13 +188,13 @@ type Comparison struct {
 type Consent struct {
 	Function hat.FunctionID `json:"function"`
 	Enabled  bool           `json:"enabled"`
-	Asks     *Terms         `json:"asks,omitempty"`    // nil: it is not available
-	Granted  *Terms         `json:"granted,omitempty"` // nil: it was never switched on
-	// Needed says that what it asks for can't run without the Owner agreeing.
+	Asks     *Terms         `json:"asks,omitempty"`    // nil: the function is not available
+	Granted  *Terms         `json:"granted,omitempty"` // nil: it was never enabled
+	// Needed is true if the function can't run as installed until the Owner agrees.
 	Needed     bool        `json:"needed"`
-	Difference *Comparison `json:"difference,omitempty"` // nil: there is nothing to compare, or they are the same
-	// Receipts is the head of the HAT's receipts after all this: who keeps the consent can tell later whether what was done
-	// up to it was written anew. Empty for who may not read them.
+	Difference *Comparison `json:"difference,omitempty"` // nil: nothing to compare, or both are the same
+	// Receipts is the present head of the HAT's receipts. A reader who keeps it can check later that nothing
+	// up to here was rewritten. Empty for callers who may not read receipts.
 	Receipts string `json:"receipts,omitempty"`
 }
 
@@ -214,7 +215,7 @@ func ConsentTo(f hat.FunctionID, enabled bool, asked, granted *Grant) Consent {
 	if asked == nil || granted == nil {
 		return c
 	}
-	c.Asks.Since = c.Granted.Since // stays, unless the Owner chooses otherwise
+	c.Asks.Since = c.Granted.Since // unchanged unless the Owner chooses otherwise
 	d := bundle.Differs(granted.Bundle, asked.Bundle)
 	cmp := Comparison{
 		NewEndpoints: d.NewEndpoints, DroppedEndpoints: d.DroppedEndpoints, Added: changes(d.Added), Removed: changes(d.Removed),

@@ -7,55 +7,55 @@ import (
 	"she/internal/hat"
 )
 
-// A Permission is one thing somebody may want to do. Who may is fixed where it is made, below: a user needs one of
-// the roles in users, an application one of those in apps, and the Owner, or an application the Owner trusts like
-// themselves, needs none. A Function has no roles; it may read and write exactly what its Grant names.
+// A Permission is one kind of action. The functions below define who holds it: a user needs one of the roles
+// in users, an application one of those in apps. The Owner, and an application with role owner, need none. A
+// Function has no roles; it may read and write exactly what its Grant names.
 type Permission struct {
 	users []Role
 	apps  []Role
-	read  hat.Endpoint // what a Function may do, if the permission is of that kind
+	read  hat.Endpoint // the endpoint that a Function's grant must name
 	write hat.Endpoint
-	// explicit: being the Owner's trusted application is not enough, the role must have been granted by name.
+	// explicit: an application with role owner needs the role by name too.
 	explicit bool
-	// noApps: not even one with role owner; the page is for people.
+	// noApps: no application may, not even one with role owner.
 	noApps bool
-	// self: the application of this id may, whatever it was granted.
+	// self: the application with this id may, whatever its roles.
 	self string
-	// ownUser: the user of this id may, whatever their roles and scope.
+	// ownUser: the user with this id may, whatever their roles and scope.
 	ownUser string
-	// operator: the Operator may, too. Nothing that shows data has it.
+	// operator: the Operator may too. No permission that shows data has it.
 	operator bool
 }
 
-// anyDetail in a required role is met by a role of that title whatever its detail.
+// anyDetail in a required role accepts a role of that title with any detail.
 const anyDetail = "*"
 
-// ReadRecords at an endpoint. It is the right to all records there, whoever wrote them.
+// ReadRecords allows reading all records at an endpoint, whoever wrote them.
 func ReadRecords(e hat.Endpoint) Permission {
 	ns := Role{TitleNamespaceRead, e.Namespace().String()}
 	return Permission{users: []Role{ns}, apps: []Role{ns}, read: e}
 }
 
-// WriteRecords at an endpoint: add, change, erase all of it.
+// WriteRecords allows adding, changing and erasing all records at an endpoint.
 func WriteRecords(e hat.Endpoint) Permission {
 	ns := Role{TitleNamespaceWrite, e.Namespace().String()}
 	return Permission{users: []Role{ns}, apps: []Role{ns}, write: e}
 }
 
-// HandleOwn erases or links records of the caller's own, by id. A partner that brings data in may, wherever they are;
-// others only where they may write.
+// HandleOwn allows erasing and linking the caller's own records by id. A partner that brings data in may do
+// so at every endpoint, others only where they may write.
 func HandleOwn(e hat.Endpoint) Permission {
 	ns := Role{TitleNamespaceWrite, e.Namespace().String()}
 	return Permission{users: []Role{{TitleDataCredit, ""}, ns}, apps: []Role{ns}}
 }
 
-// UseBatches is asked besides WriteRecords or HandleOwn by the calls that touch several endpoints at once: batch, change, erase
-// and link by id.
+// UseBatches is needed besides WriteRecords or HandleOwn for calls that touch several endpoints at once:
+// batches, and changing, erasing and linking by id.
 func UseBatches() Permission {
 	return Permission{users: []Role{{TitleDataCredit, ""}}, apps: []Role{{TitleNamespaceWrite, anyDetail}}}
 }
 
-// ListEndpoints of the whole HAT.
+// ListEndpoints allows listing the endpoints of the whole HAT.
 func ListEndpoints() Permission {
 	return Permission{
 		users: []Role{{TitlePlatform, ""}, {TitleDataCredit, ""}},
@@ -63,57 +63,59 @@ func ListEndpoints() Permission {
 	}
 }
 
-// ManageQueries is for stored combinators and bundles: they read across namespaces.
+// ManageQueries is for stored combinators and bundles, which read across namespaces.
 func ManageQueries() Permission { return Permission{} }
 
-// ProposeDebit creates a data debit.
+// ProposeDebit allows creating a data debit.
 func ProposeDebit() Permission {
 	partners := []Role{{TitleDataDebit, ""}, {TitlePlatform, ""}}
 	return Permission{users: partners, apps: partners}
 }
 
-// UseDebit reads one data debit, its values, or proposes other terms for it.
+// UseDebit allows reading one data debit and its values, and proposing other terms for it.
 func UseDebit(id string) Permission {
 	holder := []Role{{TitleDataDebit, id}}
 	return Permission{users: holder, apps: holder}
 }
 
-// ChangeDebit writes one: a proposal, other terms, or the Owner's decision. Which of them, the route says.
+// ChangeDebit allows writing to a data debit: a proposal, other terms, or the Owner's decision. The route
+// says which.
 func ChangeDebit(id string) Permission {
 	p := Permission{users: slices.Concat(ProposeDebit().users, UseDebit(id).users)}
 	p.apps = p.users
 	if app, isOfApp := strings.CutPrefix(id, DebitOfApplication("")); isOfApp {
-		// Who disables an application ends what is shared with it.
+		// Whoever may disable the application may end what is shared with it.
 		p.apps = append(slices.Clone(p.apps), Role{TitleManageApp, app})
 	}
 	return p
 }
 
-// DebitOfApplication is the data debit under which an application is shared data with; setting it up accepts it.
+// DebitOfApplication is the id of the data debit that shares data with an application. Setting the
+// application up accepts it.
 func DebitOfApplication(id string) string { return "app-" + id }
 
-// DecideDebits lists, accepts and cancels data debits.
+// DecideDebits allows listing, accepting and cancelling data debits.
 func DecideDebits() Permission { return Permission{} }
 
-// SeeFunctions lists functions and their state.
+// SeeFunctions allows listing functions and their state.
 func SeeFunctions() Permission {
 	return Permission{users: []Role{{TitlePlatform, ""}}, operator: true}
 }
 
-// SeeFunction reads the state of one: whoever may list all, or may trigger it.
+// SeeFunction allows reading the state of one function, for callers who may list all or may trigger it.
 func SeeFunction(f hat.FunctionID) Permission {
 	p := TriggerFunction(f)
 	p.operator = true
 	return p
 }
 
-// SeeConsent reads what a function asks for and was granted: no data, but what the Owner agreed to.
+// SeeConsent allows reading what a function asks for and was granted. That is no data.
 func SeeConsent() Permission { return Permission{operator: true} }
 
-// SwitchFunctions on and off: consent, so the Owner's alone.
+// SwitchFunctions allows enabling and disabling functions. That is consent, so only the Owner may.
 func SwitchFunctions() Permission { return Permission{} }
 
-// TriggerFunction runs one now.
+// TriggerFunction allows running a function now.
 func TriggerFunction(f hat.FunctionID) Permission {
 	return Permission{
 		users: []Role{{TitlePlatform, ""}},
@@ -121,56 +123,58 @@ func TriggerFunction(f hat.FunctionID) Permission {
 	}
 }
 
-// SeeStorage reads how much a HAT holds and may hold.
+// SeeStorage allows reading how much a HAT holds and may hold.
 func SeeStorage() Permission {
 	platform := []Role{{TitlePlatform, ""}}
 	return Permission{users: platform, apps: platform, operator: true}
 }
 
-// SeeRuns reads what functions did: ids, counts, times, faults.
+// SeeRuns allows reading what functions did: ids, counts, times, faults.
 func SeeRuns() Permission { return Permission{noApps: true, operator: true} }
 
-// SeeLogs reads what functions printed, which is often all they were given: the Owner's own.
+// SeeLogs allows reading what functions printed. Functions often print their data, so only the Owner may.
 func SeeLogs() Permission { return Permission{noApps: true} }
 
-// SteerRuns does again what a failed run was to do, and ends a run in flight: nothing that the grant does not allow.
+// SteerRuns allows replaying, skipping and cancelling runs, which does nothing beyond the grant.
 func SteerRuns() Permission { return Permission{noApps: true, operator: true} }
 
-// ReadFeed reads the data feed.
+// ReadFeed allows reading the data feed.
 func ReadFeed() Permission { return Permission{} }
 
-// ManageUsers lists, creates, changes and disables users.
+// ManageUsers allows listing, creating, changing and disabling users.
 func ManageUsers() Permission {
 	return Permission{users: []Role{{TitlePlatform, ""}}, noApps: true}
 }
 
-// RememberLogin reads and writes what is remembered of a user's logins: the user's own.
+// RememberLogin allows a user to read and write what is remembered of their own logins.
 func RememberLogin(userID string) Permission { return Permission{noApps: true, ownUser: userID} }
 
-// ManageAccount changes the password and issues tokens in the Owner's name.
+// ManageAccount allows changing the password and issuing tokens in the Owner's name.
 func ManageAccount() Permission { return Permission{noApps: true} }
 
-// ListApplications asks for the list of applications. Which of them are in it is asked for each: ManageApplication.
+// ListApplications allows asking for the list of applications. ManageApplication is checked for each one in
+// it.
 func ListApplications() Permission {
 	return Permission{apps: []Role{{TitleListApps, ""}}}
 }
 
-// SeeApplication shows one application and whether it is set up: to who manages it, and to the application itself.
+// SeeApplication allows reading one application and whether it is set up, to its manager and to the
+// application itself.
 func SeeApplication(id string) Permission {
 	return Permission{apps: []Role{{TitleManageApp, id}}, self: id}
 }
 
-// ManageApplication sets one up or disables it.
+// ManageApplication allows setting an application up and disabling it.
 func ManageApplication(id string) Permission {
 	return Permission{apps: []Role{{TitleManageApp, id}}}
 }
 
-// IssueApplicationToken lets an application log another one in. That it was granted role owner is not enough.
+// IssueApplicationToken allows an application to log another one in. Role owner is not enough.
 func IssueApplicationToken(id string) Permission {
 	return Permission{apps: []Role{{TitleApplicationToken, id}}, explicit: true}
 }
 
-// May says whether the caller holds the permission.
+// May reports whether the caller holds the permission.
 func (c Caller) May(p Permission) bool {
 	switch c.kind {
 	case user:
@@ -189,7 +193,7 @@ func (c Caller) May(p Permission) bool {
 	return false
 }
 
-// Check is May as an error: nil or ErrDenied.
+// Check returns nil if the caller holds the permission, else ErrDenied.
 func (c Caller) Check(p Permission) error {
 	if !c.May(p) {
 		return ErrDenied

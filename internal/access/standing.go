@@ -8,38 +8,39 @@ import (
 	"she/internal/hat"
 )
 
-// Errors of a Caller whose rights are not what they were when the request came.
+// Errors of a Caller whose rights have changed since the request came.
 var (
-	// ErrWithdrawn says that the token is worth nothing any more: its user is gone or disabled, or has another password.
+	// ErrWithdrawn says that the token is no longer valid: its user is deleted or disabled, or has another
+	// password.
 	ErrWithdrawn = errors.New("the token was withdrawn")
-	// ErrRevoked says that the caller has lost the permission the request was let in with.
+	// ErrRevoked says that the caller has lost the permission that the request was admitted with.
 	ErrRevoked = errors.New("the permission was revoked")
 )
 
-// A Credential is what a token says, once its signature and its times were found right.
+// A Credential is the content of a token whose signature and times are valid.
 type Credential struct {
 	User        hat.UserID
-	Used        time.Time // its last use, to the second
+	Used        time.Time // when it was last used, to the second
 	Scope       string    // of a user token
 	Application string    // empty: a user token
-	Granted     []Role    // what the catalogue grants the application; of an unknown one nothing
+	Granted     []Role    // what the catalogue grants the application; nothing if it is unknown
 	Version     string    // of the application in the catalogue
 }
 
-// A Setup is what a HAT keeps of an application.
+// A Setup is what a HAT stores about an application.
 type Setup struct {
 	Enabled bool   `json:"enabled"`
-	Version string `json:"version"` // that was set up
-	// Roles are those that stood in the terms the owner agreed to; nil in setups of before they were kept.
+	Version string `json:"version"` // the version that was set up
+	// Roles are those in the terms that the owner agreed to; nil in older setups that did not store them.
 	Roles []Role `json:"roles"`
-	// Terms are those the owner agreed to; zero in setups of before they were kept.
+	// Terms is the digest that the owner agreed to; zero in older setups.
 	Terms hat.TermsDigest `json:"terms,omitzero"`
-	// Homes are the addresses that stood in them, where tokens may go; nil in setups of before they were kept.
+	// Homes are the addresses in the terms, to which tokens may go; nil in older setups.
 	Homes []string `json:"homes"`
 }
 
-// Needs says whether the owner has something to agree to that they have not: other terms, or, where nobody kept which terms
-// they were, another version.
+// Needs reports whether the owner has not yet agreed to the present terms. For older setups without terms it
+// compares the version.
 func (s Setup) Needs(terms hat.TermsDigest, version string) bool {
 	if s.Terms.IsZero() {
 		return s.Version != version
@@ -47,8 +48,8 @@ func (s Setup) Needs(terms hat.TermsDigest, version string) bool {
 	return s.Terms != terms
 }
 
-// granted are the roles an application has. A setup that names none was agreed to with those of its version: what another
-// version asks for is not known to be what the owner read.
+// granted returns the roles of the application. A setup without roles counts only for the version that was
+// set up, because the owner has not read what another version asks for.
 func (s Setup) granted(c Credential) []Role {
 	if s.Roles == nil && s.Version != c.Version {
 		return nil
@@ -56,8 +57,8 @@ func (s Setup) granted(c Credential) []Role {
 	return s.Agreed(c.Granted)
 }
 
-// Agreed are the roles of the catalogue that the owner has agreed to: what it grants beyond waits for the owner, and what it
-// grants no more is gone at once. Of a setup that names no roles, all are.
+// Agreed returns the roles of the catalogue that the owner has agreed to. Roles that the catalogue adds later
+// wait for the owner; roles that it drops are gone at once. For a setup without roles it returns all.
 func (s Setup) Agreed(catalogue []Role) []Role {
 	if s.Roles == nil {
 		return catalogue
@@ -68,21 +69,21 @@ func (s Setup) Agreed(catalogue []Role) []Role {
 	})
 }
 
-// A Standing is what a HAT says of a Credential at one moment.
+// A Standing is what a HAT knows about a Credential at one moment.
 type Standing struct {
-	Known      bool // there is such a user
+	Known      bool // the user exists
 	Enabled    bool
-	TokensFrom time.Time // tokens used last before this are withdrawn; zero: none are
+	TokensFrom time.Time // tokens last used before this are withdrawn; zero: none are
 	Roles      []Role
-	Setup      Setup // of the application: not enabled if it was not set up, or was disabled
+	Setup      Setup // of the application; not enabled if it was disabled or never set up
 }
 
-// Rights numbers the states of who may do what at a HAT: it is another number after each change of users, of
-// applications that are set up and of data debits. Numbers of one open vault mean nothing to another.
+// Rights is a number that changes with each change of users, of applications that are set up and of data
+// debits. It is valid within one open vault only.
 type Rights int64
 
-// Recognise makes the Caller of a credential, or ErrWithdrawn. An application that is unknown, not set up or disabled is
-// a caller without any role: it is refused everything, not told to log in again.
+// Recognise returns the Caller of a credential, or ErrWithdrawn. An application that is unknown, disabled or
+// not set up becomes a caller without roles: it is refused everything, but not told to log in again.
 func Recognise(c Credential, s Standing, at Rights) (Caller, error) {
 	if !s.Known || !s.Enabled || !s.TokensFrom.IsZero() && c.Used.Unix() < s.TokensFrom.Unix() {
 		return Caller{}, ErrWithdrawn
@@ -99,20 +100,21 @@ func Recognise(c Credential, s Standing, at Rights) (Caller, error) {
 	return caller, nil
 }
 
-// Credential is what the caller was recognised by; nil if it has no token: a Function, an operator.
+// Credential returns the credential that the caller was recognised by; nil if it has no token: a Function, or
+// the operator.
 func (c Caller) Credential() *Credential { return c.credential }
 
-// RecognisedAt is the state of rights the caller was made under.
+// RecognisedAt is the state of rights when the caller was recognised.
 func (c Caller) RecognisedAt() Rights { return c.at }
 
-// LetIn is the caller after the route's own permission was asked: Renew asks for it again.
+// LetIn returns the caller with the permission that its route asked for. Renew asks for it again.
 func (c Caller) LetIn(p *Permission) Caller {
 	c.route = p
 	return c
 }
 
-// Renew is the caller as the HAT knows it under other rights. ErrWithdrawn; ErrRevoked if the request that brought it
-// would not be let in any more.
+// Renew returns the caller with its present rights. ErrWithdrawn, or ErrRevoked if the request would not be
+// admitted any more.
 func (c Caller) Renew(s Standing, at Rights) (Caller, error) {
 	if c.credential == nil {
 		return c, nil
@@ -127,12 +129,12 @@ func (c Caller) Renew(s Standing, at Rights) (Caller, error) {
 	return fresh.LetIn(c.route), nil
 }
 
-// During is a Function's caller for one run: it reads nothing once the run has ended, as it does when the Function is
+// During limits a Function's caller to one run: it reads nothing once the run has ended or the Function is
 // disabled.
 func (c Caller) During(run hat.RunID) Caller {
 	c.run = run
 	return c
 }
 
-// Run is what During was told; zero: nothing.
+// Run returns the run given to During; zero: none.
 func (c Caller) Run() hat.RunID { return c.run }

@@ -7,32 +7,33 @@ import (
 	"she/internal/jsonb"
 )
 
-// MaxAttributes is how many an evaluation takes at once.
+// MaxAttributes is how many attributes an evaluation accepts.
 const MaxAttributes = 100
 
-// An Attribute is the filter of GET /data/{namespace}/{endpoint}?name=value. A Name without a dot is looked up as a key
-// at any depth; a string found there, or one in an array found there, must equal one of Values. A Name with a dot is a
-// path from the root; the value must be a string and equal one of Values. Whatever else is found doesn't match.
+// An Attribute is the filter of GET /data/{namespace}/{endpoint}?name=value. A Name without a dot is a key at
+// any depth: a string there, or a string in an array there, must equal one of Values. A Name with a dot is a
+// path from the root: the value there must be a string that equals one of Values. Anything else does not
+// match.
 type Attribute struct {
 	Name   string
 	Values []string
 }
 
-// Match says whether the data has the attribute. To test many records, put it into Within: it is prepared once then.
+// Match reports whether the data has the attribute. To test many records, use Within, which prepares it once.
 func (a Attribute) Match(d hat.Data) bool { return newAttributes([]Attribute{a}).match(nil, d.JSON()) }
 
-// attributes are conditions that all have to hold, ready to be asked by one goroutine at a time. One pass over the data
-// finds the paths, another one the keys, however many there are.
+// attributes are prepared conditions that must all hold, for one goroutine at a time. One pass over the data
+// finds all paths, another one all keys.
 type attributes struct {
 	paths  jsonb.Trie
 	values []string
-	texts  []map[string]bool // of each path the strings that will do, as canonical JSON
+	texts  []map[string]bool // the accepted strings of each path, as canonical JSON
 	keys   map[string][]int  // by key, as written between the quotes: numbers in wanted
-	wanted []map[string]bool // the strings that will do there
+	wanted []map[string]bool // the accepted strings for each name
 	found  []bool
 }
 
-// newAttributes answers nil for none.
+// newAttributes returns nil for no attributes.
 func newAttributes(all []Attribute) *attributes {
 	if len(all) == 0 {
 		return nil
@@ -46,7 +47,7 @@ func newAttributes(all []Attribute) *attributes {
 		if strings.Contains(a.Name, ".") {
 			path := jsonb.Path(a.Name)
 			for i := range path {
-				// Unlike in the paths of bundles, an index is digits alone.
+				// Unlike in the paths of bundles, an index here is digits only.
 				path[i].ByIndex = path[i].ByIndex && strings.Trim(path[i].Key, "0123456789") == ""
 			}
 			as.paths.Add(path, len(as.texts))
@@ -76,7 +77,7 @@ func (as *attributes) match(m *meter, text string) bool {
 	return len(as.wanted) == 0 || as.anywhere(m, text)
 }
 
-// anywhere looks at each string that is a key: in canonical text, one with a colon behind it.
+// anywhere looks at each string that is a key. In canonical text those have a colon behind them.
 func (as *attributes) anywhere(m *meter, text string) bool {
 	m.spend(costQuery + len(text))
 	clear(as.found)
@@ -104,7 +105,7 @@ func (as *attributes) anywhere(m *meter, text string) bool {
 	return false
 }
 
-// holds says whether the value that begins at i is one of the strings, or an array with one in it.
+// holds reports whether the value at i is one of the strings, or an array that contains one.
 func (as *attributes) holds(m *meter, texts map[string]bool, s string, i int) bool {
 	if i >= len(s) || s[i] != '"' && s[i] != '[' {
 		return false
@@ -113,7 +114,7 @@ func (as *attributes) holds(m *meter, texts map[string]bool, s string, i int) bo
 	if value[0] == '"' {
 		return texts[value]
 	}
-	m.spend(2 * len(value)) // read here beside the pass over all, as often as arrays nest
+	m.spend(2 * len(value)) // nested arrays are read again for each level
 	for e := range jsonb.Elements(value) {
 		if e[0] == '"' && texts[e] {
 			return true

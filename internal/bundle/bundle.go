@@ -1,13 +1,13 @@
-// Package bundle is the query language of the HAT: combinators and bundles are parsed, checked, compared and evaluated
-// here over records, with the semantics of the original's PostgreSQL queries, whatever store lies below (step 6 of the
-// walk of one record).
+// Package bundle is the query language of the HAT. It parses, checks, compares and evaluates combinators and
+// bundles over records, with the semantics of the original's PostgreSQL queries, over any store (step 6 of
+// the walk).
 //
-// It guarantees: what Parse accepts can be evaluated; evaluation reads records only through a Source and changes
-// nothing; the order of results is total; a record appears once in a property. It does no I/O of its own, knows no
-// permissions, and keeps no results.
+// It guarantees that what Parse accepts can be evaluated, that an evaluation reads records only through a
+// Source and changes nothing, that the order of results is total, and that a record appears once in a
+// property. It does no I/O, knows no permissions and keeps no results.
 //
-// Where two endpoint queries of one property match the same record, the first one wins and the record is there once.
-// The same holds for links.
+// If two endpoint queries of one property match the same record, the first one wins. The same holds for
+// links.
 package bundle
 
 import (
@@ -20,7 +20,7 @@ import (
 	"she/internal/hat"
 )
 
-// Bounds on what Parse accepts: far beyond what real bundles hold, small enough that a hostile one costs little.
+// Bounds of what Parse accepts. They are far above real bundles, and low enough that a hostile one is cheap.
 const (
 	MaxDocument   = 1 << 20 // bytes of JSON
 	MaxProperties = 1000    // in one bundle
@@ -42,16 +42,16 @@ type Bundle struct {
 // A PropertyQuery asks several endpoints for one merged and sorted list.
 type PropertyQuery struct {
 	Endpoints []EndpointQuery
-	OrderBy   string // dotted path, or a destination of the mappings; "": order of creation
+	OrderBy   string // dotted path, or a destination of the mappings; "": by creation
 	Ordering  string // "descending"; any other text means ascending
 	Limit     *int   // nil: all
 }
 
-// Descending says in which direction the property is sorted.
+// Descending reports whether the property is sorted in descending order.
 func (q PropertyQuery) Descending() bool { return q.Ordering == "descending" }
 
-// An EndpointQuery selects records of exactly one endpoint that pass all filters. Links, of which only the first level
-// counts, select records that share a group with a selected one.
+// An EndpointQuery selects the records of one endpoint that pass all filters. Links select records that share
+// a group with a selected one; only their first level counts.
 type EndpointQuery struct {
 	Endpoint hat.Endpoint
 	Mapping  Mapping
@@ -59,18 +59,18 @@ type EndpointQuery struct {
 	Links    []EndpointQuery
 }
 
-// A Filter is one condition on the value at Field, a dotted path into the source data. A record without that value
-// doesn't pass, nor does one whose value is of no use to the transformation.
+// A Filter is one condition on the value at Field, a dotted path into the source data. A record fails it if
+// the value is missing or if the transformation can't use it.
 type Filter struct {
 	Field          string
 	Transformation Transformation
 	Operator       Operator
-	// Window says that this is a between of the dates of the run, whose bounds are examples of how they are written. It
-	// has to be filled in by WithWindow before it is evaluated. Only bundles of functions have it.
+	// Window marks a between filter over the dates of the run. Its bounds are examples of the date format.
+	// WithWindow must fill the dates in before the evaluation. Only bundles of functions have such filters.
 	Window bool
 }
 
-// A Transformation is applied to the value before the operator. The zero value is none, which is the same as Identity.
+// A Transformation is applied to the value before the operator. The zero value means none, like Identity.
 type Transformation struct {
 	Kind TransformationKind
 	Part string // of datetimeExtract and timestampExtract: "hour", "dow", …
@@ -86,7 +86,7 @@ const (
 	Searchable       TransformationKind = "searchable"       // any value -> words
 )
 
-// An Operator is what must hold. Value belongs to In and Contains, Lower and Upper to Between, Search to Find.
+// An Operator is the condition. Value belongs to In and Contains, Lower and Upper to Between, Search to Find.
 type Operator struct {
 	Kind         OperatorKind
 	Value        hat.Data
@@ -104,10 +104,10 @@ const (
 	Find     OperatorKind = "find"     // every word of search is in the field
 )
 
-// Names are the bundle's properties, sorted.
+// Names returns the bundle's properties, sorted.
 func (b Bundle) Names() []string { return slices.Sorted(maps.Keys(b.Properties)) }
 
-// Endpoints are all endpoints the bundle reads, links included, sorted, each once.
+// Endpoints returns all endpoints that the bundle reads, links included, sorted and without duplicates.
 func (b Bundle) Endpoints() []hat.Endpoint {
 	var all []hat.Endpoint
 	for _, p := range b.Properties {
@@ -116,7 +116,8 @@ func (b Bundle) Endpoints() []hat.Endpoint {
 	return sortEndpoints(all)
 }
 
-// EndpointsOf are all endpoints a list of queries reads, links included, sorted, each once.
+// EndpointsOf returns all endpoints that a list of queries reads, links included, sorted and without
+// duplicates.
 func EndpointsOf(queries []EndpointQuery) []hat.Endpoint {
 	return sortEndpoints(PropertyQuery{Endpoints: queries}.endpoints())
 }
@@ -138,9 +139,9 @@ func sortEndpoints(all []hat.Endpoint) []hat.Endpoint {
 
 func compareEndpoints(a, b hat.Endpoint) int { return strings.Compare(a.String(), b.String()) }
 
-// Normalised is the bundle without what has no effect: identity transformations, an ordering that isn't descending,
-// links of links, mappings that are no object; filters sorted, and mapping entries too where their order is all one.
-// It answers like the original.
+// Normalised returns the bundle without the parts that have no effect: identity transformations, an ordering
+// that isn't descending, links of links, mappings that are not objects. Filters are sorted, and so are
+// mapping entries if their order does not matter. The answer stays the same.
 func (b Bundle) Normalised() Bundle {
 	n := Bundle{Name: b.Name, Properties: make(map[string]PropertyQuery, len(b.Properties))}
 	for name, p := range b.Properties {
@@ -175,13 +176,12 @@ func normalised(queries []EndpointQuery, withLinks bool) []EndpointQuery {
 	return out
 }
 
-// Digest identifies what the bundle asks: equal for bundles that differ only in what Normalised removes.
+// Digest identifies the question. Bundles with the same Normalised form have the same digest.
 func (b Bundle) Digest() [sha256.Size]byte {
 	return sha256.Sum256(b.Normalised().append(nil))
 }
 
-// A Field is a path into the data at an endpoint that a bundle sorts or filters by, and how: what a store may keep an
-// index of.
+// A Field is a path at an endpoint that a bundle sorts or filters by. A store may keep an index of it.
 type Field struct {
 	Endpoint hat.Endpoint
 	Path     string // dotted
@@ -190,8 +190,8 @@ type Field struct {
 	Matched  bool   // compared by in or contains
 }
 
-// Fields are those of all queries of the bundle, each endpoint and path once, sorted. Values that are transformed
-// before they are compared are left out: an index of the values is no help there.
+// Fields returns the fields of all queries, sorted, each endpoint and path once. Fields that are transformed
+// before they are compared are left out, because an index of their values does not help.
 func (b Bundle) Fields() []Field {
 	type place struct {
 		endpoint hat.Endpoint

@@ -10,10 +10,10 @@ import (
 	"she/internal/jsonb"
 )
 
-// A Difference is something a bundle would read beyond what was granted.
+// A Difference is something that a bundle reads beyond the grant.
 type Difference struct {
 	Endpoint hat.Endpoint
-	Field    string // dotted source path; "" where it is about records, not a field
+	Field    string // dotted source path; "" if it is about records, not a field
 	Text     string // for people: "the field attendees of calendar/google/events"
 }
 
@@ -47,22 +47,22 @@ func Covers(grant, asked Bundle, w hat.Window) (bool, []Difference) {
 	return c.compare(grant, asked)
 }
 
-// foresees is Covers for bundles that were written before any run, such as the default bundles of two
-// versions of a function. Two dates under two dates are taken for the windows of two moments: if they turn
-// out not to be the run's, Covers will not have them.
+// foresees is Covers for bundles written before any run, such as the default bundles of two versions of a
+// function. Two dates in the place of two dates count as the windows of two moments. If they are not the
+// dates of the run, Covers refuses them later.
 func foresees(grant, asked Bundle) (bool, []Difference) {
 	c := comparison{ahead: true, limited: map[string]string{}}
 	return c.compare(grant, asked)
 }
 
-// maxCompared bounds the pairs of reads and filters that one comparison looks at. Real bundles stay below a
-// thousandth of it; two of the largest that are parsed would take minutes.
+// maxCompared bounds the pairs of reads and filters in one comparison. Real bundles need less than a
+// thousandth. Two of the largest bundles that are accepted would take minutes.
 const maxCompared = 8 << 20
 
 type comparison struct {
 	window   hat.Window
-	ahead    bool              // there is no run yet, and no window
-	limited  map[string]string // which windows were asked under a granted property with a limit
+	ahead    bool              // there is no run yet, so no window
+	limited  map[string]string // the windows asked so far under each granted property with a limit
 	compared int
 }
 
@@ -82,10 +82,10 @@ func (c *comparison) compare(grant, asked Bundle) (bool, []Difference) {
 	return len(all) == 0, all
 }
 
-// property is what p reads beyond the grant, as compared with what comes closest to it.
+// property returns what p reads beyond the granted property that comes closest.
 func (c *comparison) property(granted []propertyScope, p propertyScope) (least []Difference) {
-	// The one of the same name first: it is the likely one, and properties with the same limit don't get in
-	// each other's way.
+	// The property of the same name comes first. It is the likely one, and then properties with the same
+	// limit don't compete.
 	granted = slices.Clone(granted)
 	slices.SortStableFunc(granted, func(a, b propertyScope) int {
 		return cmp.Compare(btoi(a.name != p.name), btoi(b.name != p.name))
@@ -97,7 +97,7 @@ func (c *comparison) property(granted []propertyScope, p propertyScope) (least [
 		for _, q := range p.queries {
 			missing += btoi(!slices.ContainsFunc(among, func(g *queryScope) bool { return g.endpoint == q.endpoint }))
 		}
-		// What lacks an endpoint is not close, however short the list is.
+		// A property that lacks an endpoint is not close, however few its differences.
 		if fewest < 0 || cmp.Or(cmp.Compare(missing, fewest), cmp.Compare(len(beyond), len(least))) < 0 {
 			least, fewest = beyond, missing
 		}
@@ -130,14 +130,14 @@ func btoi(b bool) int {
 	return 0
 }
 
-// underProperty is what p reads beyond a property without a limit.
+// underProperty returns what p reads beyond a property without a limit.
 func (c *comparison) underProperty(g, p propertyScope) []Difference {
 	beyond := c.apart(g.queries, p, (*queryScope).seesSort)
 	if len(beyond) == 0 || !p.sorted || !g.sorted || p.descending != g.descending {
 		return beyond
 	}
-	// All at their places in the one granted list. The place of a record is that of the first query it
-	// matches; if two on one endpoint sort by different fields, that may be another than the query that covers
+	// Each query has its place in the one granted list. A record takes the place of the first query it
+	// matches. If two queries on one endpoint sort by different fields, that may not be the query that covers
 	// it.
 	same := func(granted, asked *queryScope) bool {
 		return slices.Equal(granted.sort, asked.sort) && !slices.ContainsFunc(g.queries, func(other *queryScope) bool {
@@ -155,11 +155,11 @@ func (c *comparison) underProperty(g, p propertyScope) []Difference {
 	return beyond
 }
 
-// seesSort says whether the field that asked is sorted by is shown.
+// seesSort reports whether the grant shows the field that asked is sorted by.
 func (s *queryScope) seesSort(asked *queryScope) bool { return s.sees(asked.sort) }
 
-// apart is what the queries of p read beyond those granted, each by itself; order says whether a granted
-// query knows the order of an asked one.
+// apart returns what the queries of p read beyond the granted ones, each by itself. order reports whether a
+// granted query reveals the order of an asked one.
 func (c *comparison) apart(granted []*queryScope, p propertyScope, order func(granted, asked *queryScope) bool) (all []Difference) {
 	for _, q := range p.queries {
 		var least []Difference
@@ -190,7 +190,7 @@ func (c *comparison) apart(granted []*queryScope, p propertyScope, order func(gr
 	return all
 }
 
-// underLimit is what p reads beyond a property with a limit.
+// underLimit returns what p reads beyond a property with a limit.
 func (c *comparison) underLimit(g, p propertyScope) (beyond []Difference) {
 	if len(p.queries) == 0 {
 		return nil
@@ -212,8 +212,8 @@ func (c *comparison) underLimit(g, p propertyScope) (beyond []Difference) {
 	return nil
 }
 
-// list is what p reads beyond the list that g is: the same queries in the same order, with fewer fields
-// perhaps. It answers too by which windows p chooses from it.
+// list returns what p reads beyond g, with the same queries in the same order and perhaps fewer fields. It
+// also returns the windows by which p chooses records.
 func (c *comparison) list(g, p propertyScope) (beyond []Difference, windows string) {
 	granted, asked := byEndpoint(g.queries), byEndpoint(p.queries)
 	if !slices.EqualFunc(granted, asked, func(g, q *queryScope) bool { return g.endpoint == q.endpoint }) {
@@ -262,7 +262,7 @@ func field(e hat.Endpoint, r read) Difference {
 	return Difference{e, r.String(), fmt.Sprintf("the field %s of %s", r.words(), e)}
 }
 
-// everything that a query reads, of which nothing is granted.
+// everything returns all that a query reads, if nothing of it is granted.
 func everything(q *queryScope) (all []Difference) {
 	if q.all {
 		return []Difference{records(q.endpoint, fmt.Sprintf("all fields of %s", q.endpoint))}
@@ -276,7 +276,7 @@ func everything(q *queryScope) (all []Difference) {
 	return all
 }
 
-// query is what q reads beyond g, its order and the limit aside.
+// query returns what q reads beyond g, apart from its order and limit.
 func (c *comparison) query(g, q *queryScope) (beyond []Difference) {
 	c.compared += 1 + len(q.reads) + len(q.filters)*len(g.filters)
 	switch {
@@ -321,13 +321,13 @@ func (c *comparison) query(g, q *queryScope) (beyond []Difference) {
 
 func (c clause) equals(other clause) bool { return c.text == other.text }
 
-// keeps says whether a record that passes the asked filter passes the granted one, windows aside, and whether
-// which of them pass tells nothing new.
+// keeps reports whether every record that passes the asked filter passes the granted one, windows aside, and
+// whether the choice of records reveals nothing new.
 func (c *comparison) keeps(g *queryScope, granted, asked clause) bool {
 	return granted.equals(asked) || c.replaces(granted, asked) || g.sees(granted.path) && implies(asked.Filter, granted.Filter)
 }
 
-// replaces says whether the asked filter is a window in the place of a granted one.
+// replaces reports whether the asked filter is a window that may replace the granted one.
 func (c *comparison) replaces(granted, asked clause) bool {
 	if !slices.Equal(granted.path, asked.path) || !asked.identity() {
 		return false
@@ -342,14 +342,13 @@ func (c *comparison) replaces(granted, asked clause) bool {
 	return false
 }
 
-// mayMove says whether the asked filter is a window that may be asked under the granted query, on whatever
-// field.
+// mayMove reports whether the asked filter is a window that is allowed under the granted query, on any field.
 func (c *comparison) mayMove(g *queryScope, asked clause) bool {
 	return asked.identity() && asked.scaleIn(c.window) != unscaled && g.windows(asked.path) ||
 		slices.ContainsFunc(g.filters, func(f clause) bool { return c.replaces(f, asked) })
 }
 
-// implies says whether every record that passes asked passes granted too. Neither may be a marked window.
+// implies reports whether every record that passes asked also passes granted. Neither may be a marked window.
 func implies(asked, granted Filter) bool {
 	kind := func(f Filter) TransformationKind { return cmp.Or(f.Transformation.Kind, Identity) }
 	if asked.Field != granted.Field || asked.Window || granted.Window ||
@@ -372,13 +371,13 @@ func implies(asked, granted Filter) bool {
 				return false
 			}
 		}
-		// Nothing passes a search without words.
+		// A search without words finds nothing.
 		return len(wanted.lexemes) > 0 || len(words.lexemes) == 0
 	}
 	return false
 }
 
-// within says whether a bound is not before another and of the same JSON type.
+// within reports whether upper is not before lower and has the same JSON type.
 func within(lower, upper hat.Data) bool {
 	return jsonb.KindOf(lower.JSON()) == jsonb.KindOf(upper.JSON()) && jsonb.Compare(nil, lower.JSON(), upper.JSON()) <= 0
 }

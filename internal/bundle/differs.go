@@ -6,20 +6,20 @@ import (
 	"she/internal/hat"
 )
 
-// A Diff says how what one bundle reads differs from what another does.
+// A Diff describes how the reads of two bundles differ.
 type Diff struct {
-	NewEndpoints     []hat.Endpoint // named by asked alone
-	DroppedEndpoints []hat.Endpoint // named by granted alone
-	Added            []Difference   // what asked reads beyond granted
-	Removed          []Difference   // what granted reads beyond asked
+	NewEndpoints     []hat.Endpoint // endpoints only in asked
+	DroppedEndpoints []hat.Endpoint // endpoints only in granted
+	Added            []Difference   // reads of asked beyond granted
+	Removed          []Difference   // reads of granted beyond asked
 }
 
-// IsZero says that both read the same.
+// IsZero reports whether both read the same.
 func (d Diff) IsZero() bool { return len(d.Added) == 0 && len(d.Removed) == 0 }
 
-// Differs compares two bundles that were written before any run, by the rules of Covers and in both directions: granted
-// covers asked where nothing was added. Two dates under two dates are no difference: they are taken for the windows of two
-// moments, and Covers looks at each run whether they are.
+// Differs compares two bundles written before any run, by the rules of Covers and in both directions. If
+// nothing was added, granted covers asked. Two dates in the place of two dates are no difference: they count
+// as the windows of two moments, and Covers checks them at each run.
 func Differs(granted, asked Bundle) (d Diff) {
 	_, d.Added = foresees(granted, asked)
 	_, d.Removed = foresees(asked, granted)
@@ -28,7 +28,7 @@ func Differs(granted, asked Bundle) (d Diff) {
 	return d
 }
 
-// Widens says whether Differs finds anything added.
+// Widens reports whether asked reads anything beyond granted.
 func Widens(granted, asked Bundle) bool {
 	covered, _ := foresees(granted, asked)
 	return !covered

@@ -8,11 +8,11 @@ import (
 	"she/internal/jsonb"
 )
 
-// MarshalJSON writes {"name","bundle"} as it was parsed: unknown fields gone, absent options absent, null bounds kept,
-// properties sorted by name.
+// MarshalJSON writes {"name","bundle"} as parsed: without unknown fields and absent options, with null
+// bounds, properties sorted by name.
 func (b Bundle) MarshalJSON() ([]byte, error) { return b.append(nil), nil }
 
-// UnmarshalJSON reads what MarshalJSON writes. It is Parse, and takes window filters too.
+// UnmarshalJSON reads what MarshalJSON writes: like Parse, but with window filters.
 func (b *Bundle) UnmarshalJSON(text []byte) (err error) {
 	*b, err = parseBundle(text, &parser{windows: true})
 	return err
@@ -117,7 +117,7 @@ type operand struct {
 	value *hat.Data
 }
 
-// operands are the values that belong to the operator's kind, in wire order; nil for an unknown kind.
+// operands returns the values that belong to the operator's kind, in wire order; nil for an unknown kind.
 func (o *Operator) operands() []operand {
 	switch o.Kind {
 	case In, Contains:

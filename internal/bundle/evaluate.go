@@ -12,82 +12,84 @@ import (
 	"she/internal/jsonb"
 )
 
-// A Source is where records come from: one consistent state of one HAT. While a Scan is being read, Linked and further
-// Scans may be called. Errors end the evaluation and come out of it wrapped.
+// A Source gives records from one consistent state of one HAT. Linked and further Scans may be called while a
+// Scan is being read. Errors end the evaluation, which returns them wrapped.
 type Source interface {
-	// Scan answers the records at exactly this endpoint, each once. want says what will be kept of them; the source may
-	// leave out any record want excludes and need not leave out a single one.
+	// Scan returns the records at exactly this endpoint, each once. The source may leave out records that
+	// want excludes, but does not have to.
 	Scan(ctx context.Context, e hat.Endpoint, want Want) Stream
-	// Linked yields the records at e that share a group with id, not id itself, in order of creation, each once.
+	// Linked yields the records at e that share a group with id, without id itself, in order of creation,
+	// each once.
 	Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) iter.Seq2[hat.Record, error]
 }
 
-// A Stream is what a Scan answers.
+// A Stream is the result of a Scan.
 type Stream struct {
 	Records iter.Seq2[hat.Record, error]
-	// InOrder promises that Records come in the order of Want.Order. Without it they come in order of creation (Born
-	// ascending). An evaluation over ordered streams stops as soon as it has what it needs, and fails with ErrDisorder
-	// if the promise turns out to be broken.
+	// InOrder promises that Records come in the order of Want.Order; otherwise they come in order of creation
+	// (Born ascending). An evaluation over ordered streams stops as soon as it has what it needs. It fails
+	// with ErrDisorder if the promise is broken.
 	InOrder bool
-	// Skipped is how many records were left out at the beginning of a stream in order: at most Want.Skip.
+	// Skipped is how many records were left out at the beginning of an ordered stream: at most Want.Skip.
 	Skipped int
 }
 
-// Want says what an evaluation will keep of a Scan. All of it is a hint: the evaluator checks every record itself.
+// Want says what an evaluation needs of a Scan. All of it is a hint: the evaluator checks every record
+// itself.
 type Want struct {
 	After   hat.Seq        // Seq > After
 	Upto    hat.Seq        // Seq <= Upto; 0: no bound
-	NotBy   hat.FunctionID // not written by this Function; zero: by anybody
+	NotBy   hat.FunctionID // not written by this Function; zero: any writer
 	Filters []Filter       // passes all of these
-	Order   *Order         // will be sorted so; nil: no one order serves all queries on the endpoint
-	// About so many records are needed if they come in order; 0: all. It is for choosing how to read ahead, not for
-	// cutting the stream: a record the source lets through may still fail here.
+	Order   *Order         // the wanted order; nil: no single order serves all queries on the endpoint
+	// About is how many records are needed if they come in order; 0: all. It helps to choose how to read
+	// ahead. The stream must not be cut there, because a record that the source lets through may still fail.
 	About int
-	// Skip is how many of the first records of a stream in order nobody needs to see, if there is nothing but the order
-	// to decide which they are. A source that leaves some of these out says so in Stream.Skipped; one that reads from
-	// another and leaves out more than that must not pass Skip on.
+	// Skip is how many records at the beginning of an ordered stream are not needed, if the order alone
+	// decides which. A source that leaves some out reports it in Stream.Skipped. A source that reads from
+	// another and filters further must not pass Skip on.
 	Skip int
 }
 
-// An Order sorts records by the value at Field in the order of Compare, ascending or descending, those without a value
-// last in both directions; equal ones by Born ascending in both directions. Field "" sorts by Born itself, ascending or
-// descending.
+// An Order sorts records by the value at Field in the order of Compare, ascending or descending. In both
+// directions records without a value come last, and equal ones are sorted by Born ascending. Field "" sorts
+// by Born itself.
 type Order struct {
 	Field      string // dotted path
 	Descending bool
 }
 
-// Page cuts a piece out of an ordered list: at most Take records (nil: all) after the first Skip.
+// Page selects a part of an ordered list: at most Take records (nil: all) after the first Skip.
 type Page struct {
 	Skip int
 	Take *int
 }
 
-// Within narrows an evaluation. All but the page concerns main records only; links are bounded by Upto alone, as
-// records that were not there yet.
+// Within narrows an evaluation. Apart from the page it applies to main records. Links are bounded by Upto
+// alone, because later records did not exist yet.
 type Within struct {
 	Page
-	After hat.Seq        // only records with Seq > After: what is new since a run
-	Upto  hat.Seq        // only records with Seq <= Upto: the snapshot of a run; 0: no bound
+	After hat.Seq        // only records with Seq > After, those new since a run
+	Upto  hat.Seq        // only records with Seq <= Upto, the state that a run sees; 0: no bound
 	NotBy hat.FunctionID // without what this Function wrote; zero: all
 	Keep  func(hat.Record) bool
 	// Attributes are conditions on the data beside the filters of the query.
 	Attributes []Attribute
-	// Hold bounds the bytes of data an evaluation holds while it sorts; 0: DefaultHold. Lists that come in order are
-	// streamed and hold next to nothing.
+	// Hold bounds the bytes of data held for sorting; 0: DefaultHold. Lists that come in order are streamed
+	// and hold next to nothing.
 	Hold int64
-	// Grow is asked for the memory of a sort before it is held, and told with a negative number what is held no more; nil:
-	// nobody is. Its error ends the evaluation, unwrapped.
+	// Grow is called before memory for a sort is held, and with a negative number after it is freed; nil: not
+	// called. Its error ends the evaluation, unwrapped.
 	Grow func(bytes int64) error
 }
 
-// DefaultHold is the bound on what one evaluation holds in memory to sort it.
+// DefaultHold bounds the memory that one evaluation may hold for sorting.
 const DefaultHold int64 = 256 << 20
 
-// ErrTooMuch is what an evaluation ends with when it would have to hold more than Within.Hold to sort.
+// ErrTooMuch ends an evaluation that would have to hold more than Within.Hold for sorting.
 var ErrTooMuch = errors.New("too much data to sort at once; use a limit")
 
-// ErrDisorder says that a source broke the promise of its order: an index that doesn't agree with the data.
+// ErrDisorder says that a source broke its promise of order: an index does not agree with the data.
 var ErrDisorder = errors.New("records come in the wrong order")
 
 // A Row is one record of an answer.
@@ -119,27 +121,27 @@ func (r Row) AppendJSON(b []byte) []byte {
 	return append(b, '}')
 }
 
-// Counts says what an evaluation came across.
+// Counts counts what an evaluation found.
 type Counts struct {
 	Rows   int // yielded
 	Links  int // yielded with them
 	Hidden int // matched, but beyond the query's own limit
-	// More says that Hidden is what is known: the evaluation stopped before the end, and there may be more.
+	// More is true if the evaluation stopped early, so that more records than Hidden may be hidden.
 	More bool
 }
 
-// Evaluate asks a question of one property, which has no name; see Question.Evaluate.
+// Evaluate evaluates a single property without a name; see Question.Evaluate.
 func Evaluate(ctx context.Context, q PropertyQuery, src Source, within Within, yield func(Row) error) (Counts, error) {
 	return Ask(map[string]PropertyQuery{"": q}, nil).Evaluate(ctx, "", src, within, yield)
 }
 
-// EvaluateBundle evaluates each property by itself, in order of their names. A property without rows yields nothing; it
-// is in the answer all the same, as it is in Counts.
+// EvaluateBundle evaluates each property by itself, in order of names. A property without rows yields
+// nothing, but is in Counts and in the answer.
 func EvaluateBundle(ctx context.Context, b Bundle, src Source, within Within, yield func(property string, r Row) error) (map[string]Counts, error) {
 	return Ask(b.Properties, nil).EvaluateAll(ctx, src, within, yield)
 }
 
-// EvaluateAll evaluates each property of the question by itself, as EvaluateBundle does.
+// EvaluateAll evaluates each property of the question by itself; see EvaluateBundle.
 func (q *Question) EvaluateAll(ctx context.Context, src Source, within Within, yield func(property string, r Row) error) (map[string]Counts, error) {
 	counts := make(map[string]Counts, len(q.properties))
 	for _, name := range q.Names() {
@@ -152,21 +154,21 @@ func (q *Question) EvaluateAll(ctx context.Context, src Source, within Within, y
 	return counts, nil
 }
 
-// A place is all there is to ask of one endpoint: queries on it in the order of the property.
+// A place holds the queries of a property on one endpoint, in their order.
 type place struct {
 	endpoint hat.Endpoint
 	queries  []*query
 }
 
-// A query is an EndpointQuery ready to be asked, by one goroutine at a time.
+// A query is a prepared EndpointQuery, for one goroutine at a time.
 type query struct {
-	wanted jsonb.Trie // the values the tests read, and last the sort key if sorted
+	wanted jsonb.Trie // the values that the tests read; the last one is the sort key if sorted
 	tests  []test
-	shared []int // by test: the number the memo has for the filter; -1: nobody else has it. nil: none is shared
+	shared []int // for each test the number of its filter in the memo, or -1 if no other query has it; nil: none is shared
 	values []string
 	sorted bool
 	filter []Filter
-	field  string // to sort by; "" for none
+	field  string // the field to sort by, or ""
 	mapper *mapper
 	links  []*place
 }
@@ -229,7 +231,7 @@ func newQuery(q EndpointQuery, orderBy string, withLinks bool, m *meter) (*query
 	return c, err
 }
 
-// matches answers the sort key too, "" if there is none.
+// matches also returns the sort key, or "" if there is none.
 func (q *query) matches(m *meter, text string) (key string, ok bool) {
 	if len(q.values) == 0 {
 		return "", true
@@ -265,8 +267,8 @@ func (q *query) matches(m *meter, text string) (key string, ok bool) {
 	return key, true
 }
 
-// known is what is known of the record at hand from queries before: that it fails one of the tests, or that it passes
-// those that are known, which may be all.
+// known returns what earlier queries have found out about the current record: whether the known tests pass,
+// and whether all tests are known.
 func (q *query) known(m *meter) (passes, all bool) {
 	all = true
 	for _, n := range q.shared {
@@ -279,7 +281,7 @@ func (q *query) known(m *meter) (passes, all bool) {
 	return true, all
 }
 
-// first is the first query of the place that the record at hand matches, nil if none does.
+// first returns the first query of the place that the current record matches, or nil.
 func (p *place) first(m *meter, text string) (q *query, key string) {
 	before := m.begins(filtering)
 	for _, q := range p.queries {
@@ -293,7 +295,7 @@ func (p *place) first(m *meter, text string) (q *query, key string) {
 	return nil, ""
 }
 
-// data is what the query's mapping makes of the record's data.
+// data applies the query's mapping to the record's data.
 func (q *query) data(d hat.Data, scratch *[]byte) (hat.Data, error) {
 	if q.mapper == nil {
 		return d, nil

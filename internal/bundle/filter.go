@@ -11,12 +11,12 @@ import (
 	"she/internal/pgtime"
 )
 
-// A test says whether the value a filter's field has in one record passes. The value is there: a missing one never
-// passes, and the evaluator sees to that.
+// A test reports whether the value at a filter's field passes. The evaluator calls it only if there is a
+// value.
 type test func(m *meter, value string) bool
 
-// compile checks a filter once more, because one may have been made in code, and makes its test. words is what other
-// searches look for in the same field too; nil: there are none.
+// compile checks a filter again, because it may have been made in code, and returns its test. words are the
+// words that other searches look for in the same field; nil: none.
 func (f Filter) compile(words *dictionary) (test, error) {
 	if f.Window {
 		return nil, fmt.Errorf("the filter on %.60q is a window, which only a run of a function has", f.Field)
@@ -103,8 +103,8 @@ func (o Operator) compile(words *dictionary) (test, error) {
 	return nil, fmt.Errorf("unknown operator %.60q", string(o.Kind))
 }
 
-// Match says whether the data passes the filter. To test many records, evaluate a query instead: it prepares its
-// filters once.
+// Match reports whether the data passes the filter. To test many records, evaluate a query, which prepares
+// its filters once.
 func (f Filter) Match(d hat.Data) (bool, error) {
 	passes, err := f.compile(nil)
 	if err != nil {

@@ -8,40 +8,41 @@ import (
 	"she/internal/hat"
 )
 
-// Fuel is what an evaluation may use. How much there is grows with each record that is read for the first time, so that a
-// large HAT alone never runs out: what runs out is a question that does too much with each byte.
+// Fuel bounds what an evaluation may use. It grows with each record that is read for the first time, so that
+// a large HAT alone never runs out. A question that does too much with each byte does.
 const (
-	fuelFloor = 1 << 28 // any question may use
-	fuelTimes = 256     // and so much for each unit of a record that is read for the first time
+	fuelFloor = 1 << 28 // for any question
+	fuelTimes = 256     // and this much for each unit of a record that is read for the first time
 
 	costScan    = 1 << 14 // to begin a Scan
 	costLinked  = 1 << 11 // to look for linked records
-	costRecord  = 1 << 9  // a record beside its data
-	costQuery   = 1 << 5  // to hold a record against a query
+	costRecord  = 1 << 9  // of a record, apart from its data
+	costQuery   = 1 << 5  // to test a record with a query
 	costCompare = 1 << 5  // to compare two sort keys
 	costTime    = 1 << 9  // to read a text as a time
 
 	costEntry    = 8   // an entry of a mapping
-	costNode     = 200 // a member of an object that is opened to be merged into
-	costSearched = 4   // a byte of text that is cut into words
-	costEscaped  = 8   // a byte of a string whose escapes have to be read
+	costNode     = 200 // to open an object for merging, for each member
+	costSearched = 4   // to cut text into words, for each byte
+	costEscaped  = 8   // to read a string with escapes, for each byte
 
-	// turn is how much is used between two questions to the Pace. At the end of each fuel.Slice is a look at the context.
+	// turn is how much fuel is used between two calls of the Pace. The context is checked at the end of each
+	// fuel.Slice.
 	turn = 1 << 22
 )
 
-// A Pace is asked whether a question that takes long may go on. It may let the evaluation wait for its turn; an error ends
-// the evaluation.
+// A Pace is asked whether a long question may go on. It may make the evaluation wait for a slot. An error
+// ends the evaluation.
 type Pace interface {
-	// Turn is told how many units of fuel were used since it was asked last.
+	// Turn receives how many units of fuel were used since the last call.
 	Turn(ctx context.Context, units int64) error
 }
 
-// A FuelError is what an evaluation ends with when its question costs too much for what it reads. Its text is for who wrote
-// the question; nothing in it is data.
+// A FuelError ends an evaluation whose question costs too much for what it reads. Its text is for the
+// question's author and contains no data.
 type FuelError struct {
-	Property string // of a bundle; "" for a question of one part
-	Work     string // what used most
+	Property string // of a bundle; "" if the question has one property
+	Work     string // the kind of work that used most
 	Used     int64  // units of fuel
 }
 
@@ -69,24 +70,24 @@ const (
 
 var workNames = [works]string{"reading the same records again", "filters", "mappings", "sorting", "links", "rows"}
 
-// A meter counts what a question uses. Only one goroutine at a time uses it. A nil meter counts nothing.
+// A meter counts the fuel that a question uses, for one goroutine at a time. A nil meter counts nothing.
 //
-// When fuel runs out, or the context or the pace ends the evaluation, the meter panics with a stopped: that is the one way
-// out of the middle of a comparison within a sort. Question.Evaluate recovers it.
+// When fuel runs out, or the context or the pace ends the evaluation, the meter panics with a stopped. That
+// is the only way out of a comparison in the middle of a sort. Question.Evaluate recovers it.
 type meter struct {
 	fuel.Meter
 	used, allowed int64
-	turned        int64 // of used, what the pace was told
+	turned        int64 // how much of used the pace knows of
 	doing         work
 	by            [works]int64
 	read          births
-	record        hat.Seq // the record at hand
+	record        hat.Seq // the current record
 	known         memo
 
 	pace     Pace
 	property string
-	look     func() error            // at the context of the evaluation under way
-	wait     func(units int64) error // for the pace
+	look     func() error            // checks the context of the current evaluation
+	wait     func(units int64) error // asks the pace
 }
 
 type stopped struct{ error }
@@ -97,7 +98,7 @@ func newMeter(pace Pace) *meter {
 	return m
 }
 
-// fuel is the meter for what knows nothing of questions.
+// fuel returns the part of the meter for packages that know nothing of questions.
 func (m *meter) fuel() *fuel.Meter {
 	if m == nil {
 		return nil
@@ -105,7 +106,7 @@ func (m *meter) fuel() *fuel.Meter {
 	return &m.Meter
 }
 
-// begin is the beginning of an evaluation under ctx.
+// begin starts an evaluation under ctx.
 func (m *meter) begin(ctx context.Context) {
 	m.look = ctx.Err
 	if m.pace != nil {
@@ -114,14 +115,14 @@ func (m *meter) begin(ctx context.Context) {
 	m.doing = reading
 }
 
-// spend takes fuel.
+// spend uses fuel.
 func (m *meter) spend(units int) {
 	if m != nil {
 		m.Spend(units)
 	}
 }
 
-// begins changes what fuel is used for, and answers what it was used for before.
+// begins sets the kind of work, and returns the former one.
 func (m *meter) begins(w work) (before work) {
 	if m != nil {
 		before, m.doing = m.doing, w
@@ -129,7 +130,7 @@ func (m *meter) begins(w work) (before work) {
 	return before
 }
 
-// more is the end of a slice.
+// more is called at the end of a slice.
 func (m *meter) more(units int64) {
 	m.used += units
 	m.by[m.doing] += units
@@ -153,7 +154,7 @@ func (m *meter) more(units int64) {
 	}
 }
 
-// take notes that a record was read.
+// take counts a record that was read.
 func (m *meter) take(born hat.Seq, bytes int) {
 	if m == nil {
 		return
@@ -166,14 +167,14 @@ func (m *meter) take(born hat.Seq, bytes int) {
 	m.spend(units)
 }
 
-// births is a set of records by their number of birth, which are dense: a bit each.
+// births is a set of records by their Born, one bit each: these numbers are dense.
 type births struct {
 	pages map[uint64]*[64]uint64
-	last  uint64 // the page at hand
+	last  uint64 // the number of the page in use
 	page  *[64]uint64
 }
 
-// add answers whether the record is new.
+// add reports whether the record is new.
 func (b *births) add(born uint64) bool {
 	const perPage = 64 * 64
 	if n := born / perPage; b.page == nil || n != b.last {

@@ -13,19 +13,19 @@ import (
 	"she/internal/jsonb"
 )
 
-// MaxMapped bounds the mapped data of one record: a mapping may copy one large value many times.
+// MaxMapped bounds the mapped data of one record, because a mapping may copy a large value many times.
 const MaxMapped = 16 << 20
 
-// ErrMappedTooLarge is what an evaluation ends with when a mapping makes more than MaxMapped bytes of one record.
+// ErrMappedTooLarge ends an evaluation in which a mapping makes more than MaxMapped bytes of one record.
 var ErrMappedTooLarge = errors.New("a mapping makes too much of one record")
 
-// A Mapping says what the data of an answer looks like: an object {destination: source}. The zero Mapping, and one that
-// is no object, leave the data as it is. Entries apply in the order in which they were written.
+// A Mapping defines the data of an answer: an object {destination: source}. The zero Mapping, and one that is
+// not an object, leave the data unchanged. Entries apply in the order in which they were written.
 type Mapping struct {
-	text string // compact JSON, canonical but for the order of keys
+	text string // compact JSON, canonical except for the order of keys
 }
 
-// JSON is the mapping as it was written, "" for none.
+// JSON returns the mapping as it was written, or "".
 func (m Mapping) JSON() string { return m.text }
 
 func (v value) mapping() (Mapping, error) {
@@ -40,7 +40,8 @@ func (v value) mapping() (Mapping, error) {
 	return m, err
 }
 
-// appendOrdered is canonical JSON, but the keys of objects stay in the order of their first mention.
+// appendOrdered writes canonical JSON, except that the keys of objects keep the order of their first
+// appearance.
 func appendOrdered(b []byte, v value) ([]byte, error) {
 	switch jsonb.KindOf(v.text) {
 	case jsonb.Array:
@@ -74,7 +75,7 @@ func appendOrdered(b []byte, v value) ([]byte, error) {
 	return append(b, v.text...), nil
 }
 
-// sortField is the dotted source path that orderBy means for records of this mapping.
+// sortField returns the dotted source path that orderBy refers to under this mapping.
 func (m Mapping) sortField(orderBy string) string {
 	field := orderBy
 	if jsonb.KindOf(m.text) == jsonb.Object {
@@ -87,7 +88,7 @@ func (m Mapping) sortField(orderBy string) string {
 	return field
 }
 
-// normalised drops a mapping without effect and sorts entries whose order doesn't matter.
+// normalised drops a mapping without effect, and sorts entries whose order doesn't matter.
 func (m Mapping) normalised() Mapping {
 	if jsonb.KindOf(m.text) != jsonb.Object {
 		return Mapping{}
@@ -103,13 +104,13 @@ func (m Mapping) normalised() Mapping {
 	return Mapping{d.JSON()}
 }
 
-// A mapper is a Mapping ready to be used, by one goroutine at a time.
+// A mapper is a prepared Mapping, for one goroutine at a time.
 type mapper struct {
 	nothing  bool // the mapping is malformed: every answer is {}
 	entries  []entry
 	sources  jsonb.Trie
-	values   []string // what sources found in the record at hand, by entry
-	shape    *shape   // nil if two destinations meet, so that order matters
+	values   []string // by entry, what its source found in the current record
+	shape    *shape   // nil if two destinations overlap, so that order matters
 	tooLarge *bool    // shared with inner mappers
 	meter    *meter
 }
@@ -122,7 +123,7 @@ type entry struct {
 	list  bool
 }
 
-// compile answers nil for a mapping that changes nothing.
+// compile returns nil for a mapping that changes nothing.
 func (m Mapping) compile() (*mapper, error) { return m.compileFor(nil) }
 
 // compileFor is compile for an evaluation with a meter.
@@ -179,8 +180,8 @@ func (c *compiler) mapper(v value, depth int) (*mapper, error) {
 	return m, nil
 }
 
-// entry reads "to": "from" and "to": {"source","mappings"}. Anything else makes the mapping malformed, which is no
-// error: the original answers {} for it.
+// entry reads "to": "from" and "to": {"source","mappings"}. Anything else makes the mapping malformed. That
+// is no error: the original answers {} then.
 func (c *compiler) entry(name string, v value, depth int) (e entry, err error) {
 	if len(name) > MaxText {
 		return e, v.wrong(fmt.Sprintf("more than %d bytes", MaxText))
@@ -212,7 +213,7 @@ func (c *compiler) entry(name string, v value, depth int) (e entry, err error) {
 	return e, nil
 }
 
-// pathNode is an object key, then perhaps an index, or [] which says that there is an array.
+// pathNode is an object key, optionally followed by an index, or by [] for an array.
 var pathNode = regexp.MustCompile(`^([^.\[\]]+)(?:\[([0-9]{0,9})\])?$`)
 
 var (
@@ -258,7 +259,7 @@ func (v value) source() (from []jsonb.Step, err error) {
 	return from, nil
 }
 
-// A shape is the answer as a tree: a leaf writes an entry. Keys are in canonical order, so that what is written is
+// A shape is the answer as a tree whose leaves write an entry. Keys are in canonical order, so the output is
 // canonical without being sorted for each record.
 type shape struct {
 	label string // `"key":`
@@ -266,7 +267,7 @@ type shape struct {
 	kids  []*shape
 }
 
-// shapeOf answers nil if one entry writes where, or inside where, another does.
+// shapeOf returns nil if two destinations overlap.
 func shapeOf(entries []entry) *shape {
 	root := &shape{entry: -1}
 	for n, e := range entries {
@@ -301,7 +302,7 @@ func compareRawKeys(a, b string) int {
 	return jsonb.CompareKeys(jsonb.Unescaped(a), jsonb.Unescaped(b))
 }
 
-// apply appends what the mapping makes of the data in text.
+// apply appends the mapped data.
 func (m *mapper) apply(b []byte, text string) []byte {
 	if m.nothing || jsonb.KindOf(text) != jsonb.Object {
 		return append(b, "{}"...)
@@ -345,7 +346,7 @@ func (m *mapper) appendShape(b []byte, s *shape) []byte {
 	return append(b, '}')
 }
 
-// appendEntry answers false, and b as it was, if the source isn't there.
+// appendEntry returns false, and b unchanged, if the source isn't there.
 func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
 	e, text := &m.entries[n], m.values[n]
 	switch {
@@ -376,14 +377,14 @@ func (m *mapper) appendEntry(b []byte, n int) ([]byte, bool) {
 	return append(b, ']'), true
 }
 
-// A node is an answer in the making whose entries meet: JSON text, or an object that was opened to be merged into.
+// A node is an unfinished answer whose destinations overlap: JSON text, or an object opened for merging.
 type node struct {
 	text  string
 	kids  map[string]*node // by key as written between the quotes
 	meter *meter
 }
 
-// open makes an object's text its kids, and answers false for anything else.
+// open turns an object's text into kids. It returns false for anything else.
 func (n *node) open() bool {
 	if n.kids == nil && jsonb.KindOf(n.text) == jsonb.Object {
 		n.kids = make(map[string]*node)
@@ -409,7 +410,7 @@ func (n *node) put(path []string, v *node) {
 	n.merge(path[len(path)-1], v)
 }
 
-// merge sets one member: two objects become one, member by member; anything else is replaced.
+// merge sets one member. Two objects are merged member by member; anything else is replaced.
 func (n *node) merge(key string, v *node) {
 	old := n.kids[key]
 	if old == nil || jsonb.KindOf(old.text) != jsonb.Object && old.kids == nil || !v.open() {

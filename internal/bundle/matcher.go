@@ -6,13 +6,13 @@ import (
 	"she/internal/hat"
 )
 
-// Matcher answers whether a bundle can show a record by itself, not as another's link: one of its queries is on the endpoint
-// and the record passes its filters. Limits are no matter, and neither are filters that a window may replace (see
-// Covers). The answer may be asked by one goroutine at a time.
+// Matcher returns a test whether a bundle can show a record by itself, not only as a link: one of its queries
+// is on the endpoint and the record passes its filters. Limits are ignored, and so are filters that a window
+// may replace (see Covers). The test is for one goroutine at a time.
 func (b Bundle) Matcher() (func(r hat.Record) bool, error) { return b.matcher(nil) }
 
-// Matcher is the bundle's for a source that the question is asked of: it uses the question's fuel, and the evaluation may end
-// in it.
+// Matcher is Bundle.Matcher for a source that a question reads from. The test uses the question's fuel and
+// can end the evaluation.
 func (q *Question) Matcher(b Bundle) (func(r hat.Record) bool, error) { return b.matcher(q.meter) }
 
 func (b Bundle) matcher(m *meter) (func(r hat.Record) bool, error) {
@@ -27,7 +27,7 @@ func (b Bundle) matcher(m *meter) (func(r hat.Record) bool, error) {
 		}
 	}
 	return func(r hat.Record) bool {
-		// Without the memo, which belongs to the question's own queries.
+		// The memo is for the question's own queries only.
 		m.take(r.Born, r.Data.Len())
 		before := m.begins(filtering)
 		defer m.begins(before)
@@ -39,7 +39,8 @@ func (b Bundle) matcher(m *meter) (func(r hat.Record) bool, error) {
 	}, nil
 }
 
-// Loosened are endpoints of both bundles at which asked may show records by themselves that granted leaves out, sorted.
+// Loosened returns the endpoints of both bundles at which asked may show records by themselves that granted
+// leaves out, sorted.
 func Loosened(granted, asked Bundle) (all []hat.Endpoint) {
 	had := granted.Endpoints()
 	for _, p := range asked.Properties {
@@ -52,7 +53,7 @@ func Loosened(granted, asked Bundle) (all []hat.Endpoint) {
 	return sortEndpoints(all)
 }
 
-// letsThrough says that whatever passes q passes one of the bundle's queries.
+// letsThrough reports whether every record that passes q passes one of the bundle's queries.
 func (b Bundle) letsThrough(q EndpointQuery) bool {
 	for _, p := range b.Properties {
 		for _, g := range p.Endpoints {

@@ -3,20 +3,20 @@ package bundle
 import "she/internal/hat"
 
 const (
-	// memoFrom is how many bytes of text are worth remembering what was found in them.
+	// memoFrom is from how many bytes of text on it pays to remember a result.
 	memoFrom = 256
-	// maxMemo bounds what one question remembers, in bytes, about.
+	// maxMemo bounds the bytes that one question remembers, roughly.
 	maxMemo = 16 << 20
-	// memoEntry is about what an entry takes.
+	// memoEntry is the rough size of an entry.
 	memoEntry = 64
 )
 
-// A memo keeps what several queries of one question would work out again about the same record: whether it passes a filter
-// that more than one of them has, and which of the words that more than one of them looks for are in the text of a field.
-// A question is asked of one snapshot, so that a record's number of birth stands for its data.
+// A memo remembers what several queries of one question would compute again about the same record: whether it
+// passes a filter that several of them share, and which of the words that several of them search are in a
+// field. A question reads one snapshot of the store, so a record's Born stands for its data.
 type memo struct {
-	filters  map[string]int         // numbers by the filter's text, of those that occur more than once
-	words    map[string]*dictionary // by field, of those where more than one text is searched for
+	filters  map[string]int         // by the filter's text, a number for each filter that occurs more than once
+	words    map[string]*dictionary // by field, for fields with more than one search
 	verdicts map[noted]bool
 	found    map[noted][]uint64
 	size     int
@@ -27,13 +27,13 @@ type noted struct {
 	number int // of a filter or a dictionary
 }
 
-// A dictionary is all the words that are looked for in one field.
+// A dictionary holds all words that are searched for in one field.
 type dictionary struct {
 	number  int
-	lexemes map[string]int // numbered
+	lexemes map[string]int // word to number
 }
 
-// newMemo looks for what the queries have in common.
+// newMemo finds what the queries have in common.
 func newMemo(properties map[string]PropertyQuery) memo {
 	texts, searches, fields := map[string]int{}, map[string]bool{}, map[string]int{}
 	var each func(queries []EndpointQuery, visit func(f Filter))
@@ -87,7 +87,7 @@ func newMemo(properties map[string]PropertyQuery) memo {
 	return m
 }
 
-// number is that of a filter which occurs more than once, else -1.
+// number returns the number of a filter that occurs more than once, else -1.
 func (m *memo) number(f Filter) int {
 	if len(m.filters) == 0 {
 		return -1
@@ -98,14 +98,14 @@ func (m *memo) number(f Filter) int {
 	return -1
 }
 
-// room forgets everything when there is no more room for so many bytes.
+// room forgets everything if that many more bytes don't fit.
 func (m *memo) room(bytes int) {
 	if m.size += memoEntry + bytes; m.size > maxMemo || m.verdicts == nil {
 		m.verdicts, m.found, m.size = map[noted]bool{}, map[noted][]uint64{}, memoEntry+bytes
 	}
 }
 
-// verdict is what is known of the record at hand and a filter; -1 is one that nothing is kept of.
+// verdict returns what is known of the current record and a filter. Nothing is known of filter -1.
 func (m *meter) verdict(filter int) (passes, known bool) {
 	if filter < 0 {
 		return false, false
@@ -121,7 +121,7 @@ func (m *meter) keep(filter int, passes bool) {
 	}
 }
 
-// wordsIn are the words of the dictionary that are in the text of the record at hand, as bits.
+// wordsIn returns, as bits, the words of the dictionary that the text of the current record contains.
 func (m *meter) wordsIn(d *dictionary, value string) []uint64 {
 	at := noted{m.record, d.number}
 	if found, ok := m.known.found[at]; ok {
@@ -139,8 +139,8 @@ func (m *meter) wordsIn(d *dictionary, value string) []uint64 {
 	return found
 }
 
-// among answers a test whether all words of the search are in a text, which looks at each text of some length only once
-// for all the searches there are.
+// among returns a test whether a text contains all words of the search. A long text is cut into words once
+// for all searches.
 func (d *dictionary) among(s search) test {
 	numbers := make([]int, 0, len(s.lexemes))
 	for lexeme := range s.lexemes {

@@ -12,13 +12,13 @@ import (
 	"she/internal/pgtime"
 )
 
-// Parse reads {"name","bundle"}. The error is a *hat.FieldError if the text is JSON that doesn't fit (its Path begins
-// with "obj", as clients of the HAT API know it), else it wraps jsonb.ErrNotJSON or jsonb.ErrTooDeep.
+// Parse reads {"name","bundle"}. The error is a *hat.FieldError if the text is JSON of another form; its Path
+// begins with "obj", as clients of the HAT API expect. Else it wraps jsonb.ErrNotJSON or jsonb.ErrTooDeep.
 func Parse(text []byte) (Bundle, error) { return parseBundle(text, &parser{}) }
 
-// ParseFunctionBundle is Parse for what functions answer: a filter may be marked as the window of the run, and a find
-// without a transformation, which authors write and which the original took for no filter at all, is read as a find on
-// searchable text.
+// ParseFunctionBundle is Parse for the answers of functions. A filter may be marked as the window of the run.
+// A find without a transformation is read as a find on searchable text: authors write this form, and the
+// original ignored such a filter.
 func ParseFunctionBundle(text []byte) (Bundle, error) {
 	return parseBundle(text, &parser{lenient: true, windows: true})
 }
@@ -95,7 +95,8 @@ type parser struct {
 	queries int
 }
 
-// fits makes sure that what was accepted is accepted again when it comes back from a store: numbers such as 1e20 grow.
+// fits makes sure that the encoded form is accepted again when it is read from a store: numbers such as 1e20
+// grow.
 func (p *parser) fits(root value, encoded []byte) error {
 	if len(encoded) > MaxDocument {
 		return root.wrong(fmt.Sprintf("more than %d bytes", MaxDocument))
@@ -103,9 +104,9 @@ func (p *parser) fits(root value, encoded []byte) error {
 	return nil
 }
 
-// A value is a piece of the document and the way to it.
+// A value is a part of the document, with its path.
 type value struct {
-	text string // as jsonb.Compact has it
+	text string // in the form of jsonb.Compact
 	path string
 }
 
@@ -114,7 +115,7 @@ func document(text []byte) (value, error) {
 	if len(text) > MaxDocument {
 		return root, root.wrong(fmt.Sprintf("more than %d bytes", MaxDocument))
 	}
-	// Not the canonical form: the entries of a mapping apply in the order in which they were written.
+	// Not canonical: the entries of a mapping apply in the order in which they were written.
 	var err error
 	root.text, err = jsonb.Compact(text)
 	return root, err
@@ -122,11 +123,11 @@ func document(text []byte) (value, error) {
 
 func (v value) wrong(message string) error { return &hat.FieldError{Path: v.path, Message: message} }
 
-// at is a place inside v, for errors; a name is cut so that no error is as long as the document.
+// at returns the path of a member of v, for errors. Long names are cut.
 func (v value) at(name string) value { return value{path: v.inside("." + brief(name))} }
 
-// inside is the path of something in v. Deep down it is cut, so that a document which nests long names doesn't cost the
-// square of its size.
+// inside returns the path of something in v. Deep paths are cut, so that deeply nested long names don't cost
+// the square of their size.
 func (v value) inside(what string) string {
 	const most = 1 << 10
 	switch {
@@ -138,7 +139,7 @@ func (v value) inside(what string) string {
 	return v.path + "…"
 }
 
-// brief is what an error may quote of a name.
+// brief cuts a name for an error.
 func brief(name string) string {
 	const most = 60
 	if len(name) > most {
@@ -147,10 +148,10 @@ func brief(name string) string {
 	return name
 }
 
-// fields are the members of an object, of a repeated key the last.
+// fields are the members of an object. Of a repeated key the last counts.
 type fields struct {
 	in     value
-	names  []string // in the order of their first mention
+	names  []string // in the order of first appearance
 	values map[string]value
 }
 
@@ -169,7 +170,7 @@ func (v value) object() (fields, error) {
 	return f, nil
 }
 
-// optional answers false for a field that is absent or null.
+// optional returns false for a field that is absent or null.
 func (f fields) optional(name string) (value, bool) {
 	v, ok := f.values[name]
 	return v, ok && jsonb.KindOf(v.text) != jsonb.Null
@@ -382,7 +383,8 @@ func (p *parser) filter(v value) (filter Filter, err error) {
 	if t := &filter.Transformation; find && p.lenient && (t.Kind == "" || t.Kind == Identity) {
 		t.Kind = Searchable
 	}
-	// The original took a pair that doesn't fit for no filter at all, which releases more than was asked for.
+	// The original ignored an operator that doesn't fit the transformation. That would return more than was
+	// asked for.
 	if searchable := filter.Transformation.Kind == Searchable; find && !searchable {
 		return filter, operator.wrong("find needs the transformation searchable")
 	} else if !find && searchable {
@@ -415,7 +417,7 @@ func (v value) transformation() (t Transformation, err error) {
 	return t, v.unexpected(kind)
 }
 
-// window reads the mark of a filter.
+// window reads the window mark of a filter.
 func (p *parser) window(v value) (bool, error) {
 	switch {
 	case v.text == "false":
@@ -428,7 +430,7 @@ func (p *parser) window(v value) (bool, error) {
 	return true, nil
 }
 
-// windowed says what is wrong with a filter that is marked as a window, if anything.
+// windowed returns an error if a filter can't be a window.
 func (v value) windowed(f Filter) error {
 	lower, upper := formOf(f.Operator.Lower.JSON()).scale, formOf(f.Operator.Upper.JSON()).scale
 	switch {
@@ -444,7 +446,7 @@ func (v value) windowed(f Filter) error {
 	return nil
 }
 
-// operator reads an operator; one of a window may lack the bounds, which are filled in later.
+// operator reads an operator. That of a window may lack its bounds, which are filled in later.
 func (v value) operator(window bool) (o Operator, err error) {
 	f, err := v.object()
 	if err != nil {
@@ -475,7 +477,7 @@ func (v value) operator(window bool) (o Operator, err error) {
 	return o, nil
 }
 
-// unexpected has the original's text, but shows of the document only the name it stumbled over.
+// unexpected has the original's text, but quotes of the document only the offending name.
 func (v value) unexpected(name string) error {
 	return v.wrong("Unexpected JSON value " + brief(name) + " in {…}")
 }
@@ -494,8 +496,8 @@ func (v value) data() (hat.Data, error) {
 	return d, nil
 }
 
-// innerContainers counts the arrays and objects that are elements of arrays: each of them is held against each element
-// of a record's array.
+// innerContainers counts the arrays and objects inside arrays. Each of them is compared with each element of
+// a record's array.
 func innerContainers(text string) (n int) {
 	switch jsonb.KindOf(text) {
 	case jsonb.Array:

@@ -9,12 +9,12 @@ import (
 	"she/internal/jsonb"
 )
 
-// A read is a way into a record's data that an answer depends on. What it leads to is read whole.
+// A read is a path into a record's data that an answer depends on. Everything below it is read.
 type read []part
 
-// A part of a read is a step by key, by index or by whichever of both fits, or one of the special ones below.
-// Mappings go by key or by index, filters and orders by whichever fits: a.0 of a filter reads more than a[0]
-// of a mapping does.
+// A part of a read is a step by key, by index or by either, or one of the special parts below. Mappings use a
+// key or an index; filters and orders use whichever fits. So a.0 in a filter reads more than a[0] in a
+// mapping.
 type part struct {
 	jsonb.Step
 	special special
@@ -24,8 +24,8 @@ type special byte
 
 const (
 	noSpecial   special = iota
-	eachElement         // the elements of an array, and how many there are
-	presence            // no more than whether something is there, and is an array if eachElement is before it
+	eachElement         // all elements of an array, and their number
+	presence            // only whether something is there, and whether it is an array if eachElement comes before
 )
 
 func steps(path []jsonb.Step) read {
@@ -39,10 +39,10 @@ func steps(path []jsonb.Step) read {
 	return r
 }
 
-// fieldRead is the read of a filter's field or of an order.
+// fieldRead returns the read of a filter's field or of an order.
 func fieldRead(field string) read { return steps(jsonb.Path(field)) }
 
-// String is the path as mappings have it; that of a filter or an order comes out as it was written.
+// String writes the path in the form of mappings. The path of a filter or an order looks as it was written.
 func (r read) String() string {
 	var b strings.Builder
 	for i, p := range r {
@@ -62,10 +62,10 @@ func (r read) String() string {
 	return b.String()
 }
 
-// onlyPresence says that the content of what is there is not read.
+// onlyPresence reports whether the content is not read, only that there is some.
 func (r read) onlyPresence() bool { return len(r) > 0 && r[len(r)-1].special == presence }
 
-// words are the read for people.
+// words describes the read for people.
 func (r read) words() string {
 	if !r.onlyPresence() {
 		return hat.Foreign(r.String())
@@ -102,8 +102,8 @@ func treeOf(reads []read) *readTree {
 	return root
 }
 
-// covers says whether one of the reads leads to r or to something r is inside of. One that goes through all
-// elements of an array covers each of them.
+// covers reports whether one of the reads leads to r or to something that contains r. A read of all elements
+// of an array covers each of them.
 func (t *readTree) covers(r read) bool {
 	switch {
 	case t == nil:
@@ -121,7 +121,7 @@ func (t *readTree) covers(r read) bool {
 	return element && t.kids[part{special: eachElement}].covers(r[1:])
 }
 
-// reads are what the mapping reads, sorted, each once; false if it reads all.
+// reads returns what the mapping reads, sorted and without duplicates; false if it reads everything.
 func (m Mapping) reads() (reads []read, some bool) {
 	compiled, err := m.compile()
 	if err != nil || compiled == nil {
@@ -133,7 +133,7 @@ func (m Mapping) reads() (reads []read, some bool) {
 	return slices.CompactFunc(reads, func(a, b read) bool { return compare(a, b) == 0 }), true
 }
 
-// key tells reads apart. It sorts as their paths do.
+// key identifies a read and sorts like its path.
 func (r read) key() string {
 	text := r.String()
 	for _, p := range r {
@@ -161,7 +161,7 @@ func (m *mapper) addReads(reads *[]read, below read) {
 			*reads = append(*reads, path)
 			continue
 		}
-		// That it is there shows even if nothing that is mapped is inside.
+		// Its presence shows even if no mapped value is inside.
 		*reads = append(*reads, append(slices.Clone(path), part{special: presence}))
 		e.inner.addReads(reads, path)
 	}

@@ -14,28 +14,29 @@ import (
 	"she/internal/jsonb"
 )
 
-// An evaluation of one property. If all streams come in the wanted order they are merged and read only as far as needed,
-// holding one record of each. Otherwise matching records are collected: with a limit in a heap that keeps the best so
-// far, without one all of them.
+// An evaluation of one property. If all streams come in the wanted order, they are merged and read only as
+// far as needed, holding one record of each. Otherwise matching records are collected: all of them, or with a
+// limit the best so far in a heap.
 type evaluation struct {
 	within     Within
 	attributes *attributes
 	meter      *meter
 	places     []*place
-	sorted     bool // by a field; otherwise by creation
+	sorted     bool // by a field; else by creation
 	descending bool
-	end        int  // rows up to here, of which the first Skip are not yielded; -1: all
+	end        int  // number of rows, of which the first Skip are not yielded; -1: all
 	byLimit    bool // end is the query's own limit, not the page's
 	src        Source
 	yield      func(Row) error
 
-	at      int // rows passed, skipped ones included
+	at      int // rows so far, skipped ones included
 	counts  Counts
 	scratch []byte
-	looked  int // records looked at since the end was reached
+	looked  int // records read since the end was reached
 }
 
-// lookahead is how many records more an evaluation reads, once it has all it needs, to learn whether its limit hid any.
+// lookahead is how many more records an evaluation reads after it has all it needs, to learn whether its
+// limit hid any.
 const lookahead = 256
 
 func prepare(q PropertyQuery, within Within, m *meter) (*evaluation, error) {
@@ -68,7 +69,7 @@ func (e *evaluation) run(ctx context.Context) error {
 		want := e.want(p)
 		e.meter.spend(costScan)
 		streams[i] = e.src.Scan(ctx, p.endpoint, want)
-		// Order of creation, ascending, is what every stream comes in.
+		// Every stream comes in ascending order of creation at least.
 		streams[i].InOrder = want.Order != nil && (streams[i].InOrder || *want.Order == Order{})
 		ordered = ordered && streams[i].InOrder
 	}
@@ -100,7 +101,7 @@ func (e *evaluation) want(p *place) Want {
 	return w
 }
 
-// A candidate is a record that matched, with what its place in the order depends on.
+// A candidate is a matching record, with its sort key.
 type candidate struct {
 	hat.Record
 	query  *query
@@ -113,7 +114,7 @@ func (e *evaluation) compare(a, b *candidate) int {
 	if !e.sorted {
 		c = cmp.Compare(a.Born, b.Born)
 	} else if a.key == "" || b.key == "" {
-		// Without a key last, whatever the direction.
+		// Records without a key come last in both directions.
 		if c = cmp.Compare(len(b.key), len(a.key)); c != 0 {
 			return c
 		}
@@ -140,10 +141,11 @@ func (e *evaluation) keeps(r *hat.Record) bool {
 		e.attributes.match(e.meter, r.Data.JSON())
 }
 
-// full says that no further row is needed.
+// full reports whether no further row is needed.
 func (e *evaluation) full() bool { return e.end >= 0 && e.at >= e.end }
 
-// matching yields the candidates of one stream and, once the evaluation is full, gives up after a short look ahead.
+// matching yields the candidates of one stream. Once the evaluation is full, it stops after a short look
+// ahead.
 func (e *evaluation) matching(ctx context.Context, p *place, s Stream) iter.Seq2[*candidate, error] {
 	return func(yield func(*candidate, error) bool) {
 		var last, c candidate
@@ -210,7 +212,7 @@ type head struct {
 	next func() (*candidate, error, bool)
 }
 
-// merge yields the rows of several streams, always the first of their heads.
+// merge yields the rows of several streams, each time the first of their heads.
 func (e *evaluation) merge(ctx context.Context, streams []Stream) error {
 	heads := heap[head]{before: func(a, b *head) bool { return e.compare(&a.c, &b.c) < 0 }}
 	for i, s := range streams {
@@ -270,11 +272,11 @@ func (e *evaluation) collect(ctx context.Context, streams []Stream) error {
 					worst.fix()
 				} else if s.InOrder {
 					e.counts.More = e.byLimit
-					break // what follows in this stream is no better
+					break // the rest of this stream is no better
 				}
 			} else {
 				if e.end < 0 {
-					// All rows are yielded in the end, and what they are mapped to is mostly smaller.
+					// All rows are yielded in the end, and mapped data is mostly smaller.
 					if err := e.mapEarly(c); err != nil {
 						return err
 					}
@@ -304,27 +306,27 @@ func (e *evaluation) collect(ctx context.Context, streams []Stream) error {
 		if err := e.row(ctx, c); err != nil {
 			return err
 		}
-		*c = candidate{} // a slow client is sent rows for long: what it has had is not kept
+		*c = candidate{} // sent rows are freed, because a slow client can take long
 		memory.free(gone)
 	}
 	return nil
 }
 
-// candidateSize is what a candidate takes beside its data, when the list of them has just grown.
+// candidateSize is what a candidate takes apart from its data while its list grows.
 const candidateSize = 512
 
-// sortMemory is the memory of a sort, which is asked for in steps.
+// sortMemory is the memory of a sort, acquired in steps.
 type sortMemory struct {
 	grow        func(int64) error
 	asked, gone int64
 }
 
 const (
-	sortFree = 32 << 10 // nobody is asked for less
+	sortFree = 32 << 10 // a smaller sort does not ask
 	sortStep = 256 << 10
 )
 
-// hold asks for so many bytes in all.
+// hold asks for that many bytes in all.
 func (s *sortMemory) hold(bytes int64) error {
 	if s.grow == nil || bytes <= s.asked+sortFree {
 		return nil
@@ -348,24 +350,24 @@ func (s *sortMemory) free(bytes int64) {
 	if s.gone += bytes; s.grow != nil && s.gone >= 1<<20 && s.asked > 0 {
 		given := min(s.gone, s.asked)
 		s.asked, s.gone = s.asked-given, 0
-		_ = s.grow(-given) // giving back never fails
+		_ = s.grow(-given) // freeing never fails
 	}
 }
 
-// size is about what a candidate occupies.
+// size is about the memory of a candidate.
 func size(c *candidate) int64 { return int64(c.Data.Len()) + 256 }
 
 func (e *evaluation) mapEarly(c *candidate) (err error) {
 	if c.query.mapper == nil {
 		return nil
 	}
-	// The key is a piece of the data that is about to be let go.
+	// The key is a part of data that is freed now.
 	c.key, c.mapped = strings.Clone(c.key), true
 	c.Data, err = c.query.data(c.Data, &e.scratch)
 	return err
 }
 
-// row yields the candidate, unless the page begins behind it.
+// row yields the candidate, unless it comes before the page.
 func (e *evaluation) row(ctx context.Context, c *candidate) error {
 	if e.at++; e.at <= e.within.Skip {
 		return nil
@@ -420,7 +422,7 @@ func (e *evaluation) links(ctx context.Context, c *candidate) (rows []Row, err e
 	return slices.CompactFunc(rows, func(a, b Row) bool { return a.ID == b.ID }), nil
 }
 
-// A heap keeps the item that is before all others at index 0.
+// A heap keeps the smallest item at index 0.
 type heap[T any] struct {
 	items  []T
 	before func(a, b *T) bool

@@ -8,13 +8,12 @@ import (
 	"she/internal/hat"
 )
 
-// A queryScope is what one endpoint query reads, or licenses if the bundle is granted. What the Owner is
-// shown (Readings) and what is checked (Covers) are both made of it, so that the words and the check can't
-// part.
+// A queryScope is what one endpoint query reads or, in a granted bundle, licenses. Both what the Owner is
+// shown (Readings) and what is checked (Covers) are made of it, so that they can't disagree.
 type queryScope struct {
 	endpoint hat.Endpoint
 	all      bool   // every field is read
-	reads    []read // else these
+	reads    []read // if not all
 	tree     *readTree
 	filters  []clause
 	sorted   bool // by a field
@@ -26,7 +25,7 @@ type queryScope struct {
 type clause struct {
 	Filter
 	path read
-	text string // equal for filters that are
+	text string // equal for equal filters
 }
 
 // A propertyScope is what one property reads.
@@ -38,7 +37,7 @@ type propertyScope struct {
 	limit      *int
 }
 
-// scopes are those of the bundle's properties, by name.
+// scopes returns the scopes of the bundle's properties, sorted by name.
 func (b Bundle) scopes() []propertyScope {
 	all := make([]propertyScope, 0, len(b.Properties))
 	for _, name := range b.Names() {
@@ -74,35 +73,32 @@ func (q EndpointQuery) scope(orderBy string, withLinks bool) *queryScope {
 	return s
 }
 
-// sees says whether the content of what the read leads to is shown.
+// sees reports whether the scope shows the content of the read.
 func (s *queryScope) sees(r read) bool { return s.all || s.tree.covers(r) }
 
-// windows says whether records may be chosen by a window on what the read leads to: it is mapped, sorted by
-// or filtered by.
+// windows reports whether a window on the read may choose records: its field is mapped, sorted by or filtered
+// by.
 func (s *queryScope) windows(r read) bool {
 	return s.sees(r) || s.sorted && slices.Equal(s.sort, r) ||
 		slices.ContainsFunc(s.filters, func(c clause) bool { return slices.Equal(c.path, r) })
 }
 
-// A Reading is what a bundle reads at one endpoint for one of its properties, in words for the person who is
-// to agree.
+// A Reading says what a bundle reads at one endpoint for one property, in words for the person who agrees.
 type Reading struct {
 	Property string       `json:"property"`
 	Endpoint hat.Endpoint `json:"endpoint"`
-	Linked   bool         `json:"linked,omitempty"` // only records linked to those of the query before
-	// Fields are source paths in words, see hat.Foreign, sorted; nil: all there are.
+	Linked   bool         `json:"linked,omitempty"` // only records linked to those of the query above
+	// Fields are source paths in words (see hat.Foreign), sorted; nil: all fields.
 	Fields  []string `json:"fields,omitempty"`
 	All     bool     `json:"allFields,omitempty"`
-	Filters []string `json:"filters,omitempty"` // each has to hold: `status in "confirmed"`
+	Filters []string `json:"filters,omitempty"` // all must hold: `status in "confirmed"`
 	OrderBy string   `json:"orderBy,omitempty"`
-	Limit   *int     `json:"limit,omitempty"` // records at a time
-	// SinceLastRun says by which fields the function may choose the records since its last run, instead of all
-	// of them.
+	Limit   *int     `json:"limit,omitempty"` // number of records
+	// SinceLastRun names the fields by which the function may choose the records since its last run.
 	SinceLastRun string `json:"sinceLastRun,omitempty"`
 }
 
-// Readings are all that a bundle reads and, once it is granted, licenses, by property, as it is written
-// there.
+// Readings lists all that a bundle reads and, once granted, licenses, by property in the order of the bundle.
 func (b Bundle) Readings() []Reading {
 	all := []Reading{}
 	for _, p := range b.scopes() {
@@ -123,7 +119,7 @@ func (b Bundle) Readings() []Reading {
 func (s *queryScope) reading(property string) Reading {
 	r := Reading{Property: property, Endpoint: s.endpoint, All: s.all, SinceLastRun: s.windowWords()}
 	for i, path := range s.reads {
-		// That something is there goes without saying if what is inside of it is named too.
+		// If a field inside it is named, its presence is obvious.
 		inside := func(other read) bool {
 			return !other.onlyPresence() && len(other) >= len(path) && slices.Equal(other[:len(path)-1], path[:len(path)-1])
 		}
@@ -142,7 +138,7 @@ func (s *queryScope) reading(property string) Reading {
 
 const sinceLastRun = "since the last run"
 
-// words is the filter as people read it. Its values are the author's, cut where they are long.
+// words describes the filter for people. Its values come from the author, and long ones are cut.
 func (f Filter) words() string {
 	text := hat.Foreign(f.Field)
 	if !f.identity() {
@@ -169,7 +165,7 @@ func (f Filter) licensedWords() string {
 	return f.words()
 }
 
-// windowWords names the fields that windows allows.
+// windowWords names the fields on which windows are allowed.
 func (s *queryScope) windowWords() string {
 	const most = 4
 	var names []string

@@ -8,10 +8,10 @@ import (
 	"she/internal/textsearch"
 )
 
-// A search is what find looks for, as PostgreSQL's plainto_tsquery('english', …) makes it: every word must be in the
-// text. One without any word, say of stop words only, finds nothing.
+// A search is the operand of find, read like PostgreSQL's plainto_tsquery('english', …): every word must be
+// in the text. A search without words, for example of stop words only, finds nothing.
 type search struct {
-	lexemes map[string]int // numbered
+	lexemes map[string]int // word to number
 }
 
 func newSearch(words hat.Data) search {
@@ -41,7 +41,7 @@ func (s search) matches(m *meter, value string) bool {
 	return false
 }
 
-// lexemes are the words of a value.
+// lexemes yields the words of a value.
 func (m *meter) lexemes(value string) iter.Seq[string] {
 	m.spend(costSearched * len(value))
 	return textsearch.Lexemes(m.fuel(), jsonb.Text(value))

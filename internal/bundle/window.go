@@ -21,7 +21,7 @@ import (
 // The bounds of a marked filter say how the dates are written, see formOf. A marked filter can't be
 // evaluated.
 
-// A scale is what a value counts. Values of different scales are never compared with each other.
+// A scale is the unit of a value: values of different scales are never compared.
 type scale byte
 
 const (
@@ -31,15 +31,15 @@ const (
 	inMilliseconds
 )
 
-// A form is how a date of a window is written.
+// A form is the format of a window's date.
 type form struct {
 	scale  scale
 	layout string // of text
 }
 
-// formOf is the form of a date that a marked bound is an example of: text as 2024-01, as 2024-01-08 or, like
-// null, as 2024-01-08T10:00:00.000Z; a number as Unix seconds or, from 1e11 on, milliseconds. It is unscaled
-// for anything else.
+// formOf returns the format that a marked bound is an example of: text like 2024-01, 2024-01-08 or
+// 2024-01-08T10:00:00.000Z (also for null), or a number of Unix seconds or, from 1e11 on, milliseconds.
+// Anything else is unscaled.
 func formOf(bound string) form {
 	switch jsonb.KindOf(bound) {
 	case jsonb.Null:
@@ -63,7 +63,7 @@ func formOf(bound string) form {
 	return form{}
 }
 
-// write is the date in the form, as JSON.
+// write formats the date as JSON.
 func (f form) write(t time.Time) hat.Data {
 	var text []byte
 	switch f.scale {
@@ -77,8 +77,8 @@ func (f form) write(t time.Time) hat.Data {
 	return hat.DataFromStore(text)
 }
 
-// WithWindow is the bundle with the dates of the window in the place of every mark. There is nothing else to
-// be filled in before it is evaluated.
+// WithWindow returns the bundle with the dates of the window in place of every mark. It can be evaluated
+// then.
 func (b Bundle) WithWindow(w hat.Window) Bundle {
 	b.Properties = maps.Clone(b.Properties)
 	for name, p := range b.Properties {
@@ -105,8 +105,8 @@ func withWindow(queries []EndpointQuery, w hat.Window) []EndpointQuery {
 	return queries
 }
 
-// scaleIn is the scale of the filter if both its bounds are dates of the window, else unscaled. A marked
-// filter is one whatever the window.
+// scaleIn returns the scale of the filter if both its bounds are dates of the window, else unscaled. A marked
+// filter always is one.
 func (f Filter) scaleIn(w hat.Window) scale {
 	lower, upper := f.Operator.Lower.JSON(), f.Operator.Upper.JSON()
 	switch {
@@ -123,9 +123,9 @@ func (f Filter) scaleIn(w hat.Window) scale {
 	return unscaled
 }
 
-// scaleOf says whether a bound is one of the window's dates: the date itself as the function was told it, or
-// cut to the second, the day or the month, written in UTC. It compares and does not guess: 20240108 is no
-// date because it looks like one.
+// scaleOf reports whether a bound is one of the window's dates: the date as the function was told it, or cut
+// to the second, day or month, in UTC. It compares and never guesses: 20240108 is not a date just because it
+// looks like one.
 func scaleOf(bound string, w hat.Window) scale {
 	for _, t := range [2]time.Time{w.From, w.Until} {
 		t = t.UTC().Truncate(time.Millisecond)
@@ -159,13 +159,13 @@ func scaleOf(bound string, w hat.Window) scale {
 
 const (
 	monthOnly = "2006-01"
-	isoSecond = "2006-01-02T15:04:05" // Parse takes a fraction behind it too
+	isoSecond = "2006-01-02T15:04:05" // Parse also accepts a fraction behind it
 	isoMinute = "2006-01-02T15:04"    // how Java writes a full minute
 )
 
-// isoTime reads a date with a time in ISO 8601, in UTC: 2024-01-08T10:00:00.000Z and what the libraries of
-// other languages make of it. Other time zones are not read. Bounds are compared as text, where the same
-// instant in another zone is another bound.
+// isoTime reads a UTC date with a time in ISO 8601: 2024-01-08T10:00:00.000Z and what libraries of other
+// languages make of it. It reads no other time zones: bounds are compared as text, and the same instant in
+// another zone is another text.
 func isoTime(text string) (time.Time, bool) {
 	if len(text) > len(time.DateOnly) && text[len(time.DateOnly)] == ' ' {
 		text = text[:len(time.DateOnly)] + "T" + text[len(time.DateOnly)+1:]
@@ -187,7 +187,7 @@ func isoTime(text string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// isISODate says whether the text is a month, a date or a date with a time, in any zone.
+// isISODate reports whether the text is a month, a date or a date with a time, in any zone.
 func isISODate(text string) bool {
 	for _, layout := range [2]string{time.DateOnly, monthOnly} {
 		if _, err := time.Parse(layout, text); err == nil {
@@ -204,8 +204,9 @@ func isISODate(text string) bool {
 	return ok
 }
 
-// isDates says that the filter is a between of two ISO dates. A grant that has one licenses the window of the
-// run in its place: dates that a function stated when it was installed are those of that moment.
+// isDates reports whether the filter is a between of two ISO dates. A grant with such a filter licenses the
+// window of the run in its place, because a function that states dates when it is installed states those of
+// that moment.
 func (f Filter) isDates() bool {
 	o := f.Operator
 	return o.Kind == Between && !f.Window && f.identity() && isDateText(o.Lower.JSON()) && isDateText(o.Upper.JSON())
@@ -219,5 +220,5 @@ func (f Filter) identity() bool {
 	return f.Transformation.Kind == "" || f.Transformation.Kind == Identity
 }
 
-// moves says that a grant with this filter may show other records at each run.
+// moves reports whether a grant with this filter may show other records at each run.
 func (f Filter) moves() bool { return f.Window || f.isDates() }

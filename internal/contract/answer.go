@@ -15,11 +15,12 @@ import (
 const (
 	// MaxPayload bounds a request to a function and its answer, in bytes: 6 MiB, as on AWS Lambda.
 	MaxPayload = 6 << 20
-	// maxConfiguration and maxBundle bound the two answers that are kept and sent on with every run.
+	// maxConfiguration and maxBundle bound the two answers that are stored and sent with every run.
 	maxConfiguration = 512 << 10
 	maxBundle        = 256 << 10
-	// MaxRecords bounds what one answer may add to a vault. 6 MiB hold a million tiny records, which would keep a
-	// vault's only writer busy for most of a minute; real functions write one record, or one for each they read.
+	// MaxRecords bounds what one answer may add to a vault. 6 MiB could hold a million tiny records, which
+	// would keep the vault's writer lock for most of a minute. Real functions write one record, or one for
+	// each they read.
 	MaxRecords = 100_000
 )
 
@@ -42,8 +43,8 @@ func authorFault(code, format string, args ...any) *hat.Fault {
 	return hat.NewFault(hat.Author, code, fmt.Sprintf(format, args...))
 }
 
-// A Response is one element of the process entry's answer, checked: all drafts go to the registered endpoint, all
-// linked records are among those the run was shown, each named once.
+// A Response is one checked element of the process entry's answer: its drafts go to the registered endpoint,
+// and its linked records were shown to the run, each named once.
 type Response struct {
 	Drafts []hat.Draft
 	Linked []hat.RecordID
@@ -94,13 +95,13 @@ func ParseResponses(answer []byte, output hat.Endpoint, shown func(hat.RecordID)
 		return nil, notJSON(err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, authorFault(CodeAnswerNotJSON, "something follows the answer's JSON")
+		return nil, authorFault(CodeAnswerNotJSON, "there is text after the answer's JSON")
 	}
 	return all, nil
 }
 
 func parseResponse(text json.RawMessage, output hat.Endpoint, shown func(hat.RecordID) bool) (Response, *hat.Fault) {
-	// A map, not a struct: encoding/json would take "Namespace" for "namespace".
+	// A map, not a struct, because encoding/json would accept "Namespace" for "namespace".
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(text, &fields) != nil || fields == nil {
 		return Response{}, authorFault(CodeResponseInvalid, "it is not an object")
@@ -129,16 +130,16 @@ func parseResponse(text json.RawMessage, output hat.Endpoint, shown func(hat.Rec
 		}
 	}
 	if oneSlash(namespace) != output.Namespace().String() || oneSlash(endpoint) != output.Path() {
-		return Response{}, authorFault(CodeResponseAddress, "it names another place than %s, the only one the function may write to", output)
+		return Response{}, authorFault(CodeResponseAddress, "it names another endpoint than %s, the only one that the function may write to", output)
 	}
 	r := Response{Drafts: make([]hat.Draft, 0, min(len(data), MaxRecords+1))}
 	for i, element := range data {
 		if i > MaxRecords {
-			break // the caller counts and refuses
+			break // the caller counts the records and refuses the answer
 		}
 		d, err := hat.ParseData(element)
 		if err != nil {
-			return Response{}, authorFault(CodeResponseInvalid, "data[%d] can't be kept: %s", i, err)
+			return Response{}, authorFault(CodeResponseInvalid, "data[%d] can't be stored: %s", i, err)
 		}
 		r.Drafts = append(r.Drafts, hat.Draft{Endpoint: output, Data: d})
 	}
@@ -159,15 +160,15 @@ func parseResponse(text json.RawMessage, output hat.Endpoint, shown func(hat.Rec
 	return r, nil
 }
 
-// oneSlash is the path without slashes at its ends and with single ones inside: functions write "/she/" and
+// oneSlash removes slashes at the ends of a path and doubled ones inside: functions write "/she/" and
 // "insights//emotions".
 func oneSlash(path string) string {
 	return strings.Join(strings.FieldsFunc(path, func(r rune) bool { return r == '/' }), "/")
 }
 
-// checkAnswer refuses what no entry may answer: nothing, too much, no text, or an error that the runtime has not
-// marked as one. Scala handlers answer nothing at all when they fail; Python's and Node's answer
-// {"errorMessage":…,"errorType":…,"stackTrace":…}.
+// checkAnswer refuses what no entry may answer: an empty answer, one that is too large or not UTF-8, or an
+// error that the runtime has not marked as one. Failing Scala handlers answer nothing. Failing Python and
+// Node.js handlers answer {"errorMessage":…,"errorType":…,"stackTrace":…}.
 func checkAnswer(answer []byte, limit int) *hat.Fault {
 	switch {
 	case len(answer) > limit:
@@ -183,7 +184,7 @@ func checkAnswer(answer []byte, limit int) *hat.Fault {
 	return nil
 }
 
-// IsErrorMessage says whether the answer is an object in which a Lambda runtime reports an error.
+// IsErrorMessage reports whether the answer is an object by which a Lambda runtime reports an error.
 func IsErrorMessage(answer []byte) bool {
 	text := bytes.TrimLeft(answer, " \t\r\n")
 	if len(text) == 0 || text[0] != '{' {

@@ -11,10 +11,11 @@ import (
 	"she/internal/jsonb"
 )
 
-// ConfigurationEvent is what the configuration entry is given: the JSON text "", as the original sends it.
+// ConfigurationEvent returns the event of the configuration entry: the JSON text "", as the original sends
+// it.
 func ConfigurationEvent() []byte { return []byte(`""`) }
 
-// BundleEvent is what the bundle entry is given:
+// BundleEvent returns the event of the bundle entry:
 //
 //	{"fromDate":"2024-01-08T10:00:00.000Z","untilDate":"2024-04-08T10:00:00.000Z"}
 func BundleEvent(w hat.Window) []byte {
@@ -41,18 +42,18 @@ func ParseBundle(answer []byte) (bundle.Bundle, *hat.Fault) {
 // Every property of the bundle is there, also an empty one. Past MaxPayload only the size is counted, so that a
 // question with a huge answer costs no memory, and the size can be named.
 type Event struct {
-	properties []string // still to be opened; the current one is open
+	properties []string // not opened yet, the current one excepted
 	open       bool     // a property's list is open
-	first      bool     // nothing is in it yet
-	text       []byte   // nil when it would be larger than MaxPayload
+	first      bool     // the current list is empty
+	text       []byte   // nil if it would be larger than MaxPayload
 	size       int
 	row        []byte // scratch
 }
 
 const eventEnd = `},"linkRecords":true}}`
 
-// NewEvent begins an event for a bundle with these properties, in this order. configuration is what Configuration
-// gives for the state before this run.
+// NewEvent begins an event for a bundle with these properties, in this order. configuration is the result of
+// Configuration for the state before this run.
 func NewEvent(configuration json.RawMessage, properties []string) *Event {
 	e := &Event{properties: properties, text: make([]byte, 0, 64<<10)}
 	e.append(`{"functionConfiguration":`)
@@ -61,8 +62,8 @@ func NewEvent(configuration json.RawMessage, properties []string) *Event {
 	return e
 }
 
-// Add writes a row and answers how many bytes it takes, its comma included. Rows come property by property, in the
-// order given to NewEvent.
+// Add writes a row and returns its size in bytes with its comma. Rows come property by property, in the order
+// given to NewEvent.
 func (e *Event) Add(property string, r bundle.Row) int {
 	for !e.open || e.properties[0] != property {
 		e.openNext()
@@ -87,10 +88,10 @@ func (e *Event) openNext() {
 	e.open, e.first = true, true
 }
 
-// TooLarge says that the event is larger than MaxPayload already.
+// TooLarge reports whether the event is larger than MaxPayload already.
 func (e *Event) TooLarge() bool { return e.size > MaxPayload }
 
-// Bytes ends the event. Its exact size is known in any case; text is nil if that is more than MaxPayload.
+// Bytes ends the event and returns its exact size. text is nil if that is more than MaxPayload.
 func (e *Event) Bytes() (text []byte, size int) {
 	for e.open && len(e.properties) > 1 || !e.open && len(e.properties) > 0 {
 		e.openNext()
@@ -110,8 +111,8 @@ func (e *Event) append(s string) {
 	e.text = append(e.text, s...)
 }
 
-// inWords is an error about a bundle as its author reads it: the parser speaks in the codes that clients of the HAT API
-// know. It may name parts of the bundle: no data, but as long as the author likes, so it is cut.
+// inWords turns a parser's error into a text for the bundle's author; the parser uses the codes of the HAT
+// API. The text may quote names in the bundle, which are no data but can be long, so it is cut.
 func inWords(err error) string {
 	text := "the bundle can't be read: " + err.Error()
 	if field, ok := errors.AsType[*hat.FieldError](err); ok {

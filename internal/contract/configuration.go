@@ -10,16 +10,17 @@ import (
 	"she/internal/jsonb"
 )
 
-// A Status is what is true of a function at one HAT, whatever its author says.
+// A Status is what the engine and the Owner know of a function at one HAT, whatever its author says.
 type Status struct {
-	Available        bool      // the function is registered, loaded and fits what is registered
-	Enabled          bool      // the Owner's stored choice, nothing else
+	Available        bool      // registered, loaded, and as registered
+	Enabled          bool      // the Owner's choice
 	LastExecution    time.Time // zero: never
 	ExecutionStarted time.Time // zero: no run in flight
 }
 
-// Configuration is the FunctionConfiguration that clients of the HAT API and the function itself see: the author's
-// manifest under the status at this HAT. Times have milliseconds and Z, options without a value are left out.
+// Configuration returns the FunctionConfiguration that clients of the HAT API and the function itself see:
+// the author's manifest with the status at this HAT. Times have milliseconds and Z; options without a value
+// are left out.
 //
 //	{"id":"busy-hours","info":{…},"developer":{…},"trigger":{"triggerType":"periodic","period":"P1D"},
 //	 "dataBundle":{"name":"busy-hours","bundle":{…}},
@@ -38,7 +39,7 @@ func Configuration(m Manifest, s Status) json.RawMessage {
 		b = jsonb.AppendString(append(b, `,"period":`...), m.Trigger.Period.String())
 	}
 	b = append(b, `},"dataBundle":`...)
-	question, _ := m.Bundle.MarshalJSON() // never fails; json.Marshal would escape it once more
+	question, _ := m.Bundle.MarshalJSON() // can't fail; json.Marshal would escape it a second time
 	b = append(b, question...)
 	b = strconv.AppendBool(append(b, `,"status":{"available":`...), s.Available)
 	b = strconv.AppendBool(append(b, `,"enabled":`...), s.Enabled)
@@ -54,8 +55,9 @@ func Configuration(m Manifest, s Status) json.RawMessage {
 	return append(b, `}}`...)
 }
 
-// ManifestOf is what remains of a function that was enabled once and is no longer registered, or has not answered
-// yet: what the Owner granted, under the texts the author showed then, if the grant has them. It is shown, never run.
+// ManifestOf returns the manifest of a function that was enabled once but is not registered any more, or has
+// not answered yet: what the Owner granted, with the author's texts of that time if the grant has them. It is
+// shown and never run.
 func ManifestOf(g access.Grant) Manifest {
 	if m, fault := ParseConfiguration(g.Manifest); fault == nil && m.ID == g.Function {
 		return Manifest{ID: g.Function, Version: g.Version, Trigger: g.Trigger, Bundle: g.Bundle, Info: m.Info, Developer: m.Developer}

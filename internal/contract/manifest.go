@@ -19,21 +19,22 @@ import (
 	"she/internal/hat"
 )
 
-// A Manifest is what a function's author claims about it: the answer of its configuration entry. It grants nothing.
+// A Manifest is what a function's author claims about it: the answer of its configuration entry. It allows
+// nothing.
 type Manifest struct {
 	ID        hat.FunctionID
 	Version   hat.Version
-	Info      json.RawMessage // as answered, canonical, known fields checked, times in wire form, no nulls
+	Info      json.RawMessage // as answered: canonical, known fields checked, times in wire form, without nulls
 	Developer json.RawMessage
 	Trigger   hat.Trigger
-	Bundle    bundle.Bundle // the default bundle: its endpoints say which data matters
-	// Available is the author's own word; false takes the function out of use.
+	Bundle    bundle.Bundle // the default bundle; its endpoints say which data makes the function due
+	// Available is the author's own statement; false takes the function out of use.
 	Available bool
 }
 
-// ParseConfiguration reads the answer of the configuration entry (see Configuration for its form). Every required
-// field is checked, fields unknown here are kept inside info and developer and ignored elsewhere. What the answer
-// says of being enabled or executed is read and dropped: those belong to the Owner and the engine.
+// ParseConfiguration reads the answer of the configuration entry (see Configuration for its form). It checks
+// every required field. Unknown fields stay inside info and developer and are dropped elsewhere. Claims about
+// being enabled or executed are dropped too, because only the Owner and the engine know that.
 //
 // Every fault is the author's.
 func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
@@ -50,9 +51,10 @@ func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
 	if err := dec.Decode(&tree); err != nil {
 		return Manifest{}, notJSON(err)
 	}
-	// The bundle's own nulls mean something ("upper":null), so it is read from the text, not from the tree.
+	// The bundle is read from the text and not from the tree, because its nulls have a meaning
+	// ("upper":null).
 	var texts map[string]json.RawMessage
-	_ = json.Unmarshal(canonical.Bytes(), &texts) // no object: the tree's check says so
+	_ = json.Unmarshal(canonical.Bytes(), &texts) // if it is not an object, the check of the tree reports it
 
 	var c checker
 	root := c.object(field{"configuration", withoutNulls(tree)})
@@ -78,7 +80,7 @@ func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
 	return m, nil
 }
 
-// A field is a value of the answer and where it stands. A missing one is nil.
+// A field is a value of the answer with its path. A missing one is nil.
 type field struct {
 	path  string
 	value any
@@ -89,7 +91,7 @@ func (f field) at(key string) field {
 	return field{f.path + "." + key, members[key]}
 }
 
-// A checker reads fields and remembers the first that does not fit, so that the readers above stay one line each.
+// A checker reads fields and keeps the first fault, so that the readers above need one line each.
 type checker struct{ fault *hat.Fault }
 
 func (c *checker) fail(f field, what string) {
@@ -98,7 +100,7 @@ func (c *checker) fail(f field, what string) {
 	}
 }
 
-// need reports a field that is missing or of another type than T.
+// need returns the field as a T. It reports a fault if the field is missing or has another type.
 func need[T any](c *checker, f field, kind string) T {
 	v, ok := f.value.(T)
 	switch {
@@ -118,7 +120,7 @@ func (c *checker) object(f field) field {
 func (c *checker) text(f field) string  { return need[string](c, f, "text") }
 func (c *checker) boolean(f field) bool { return need[bool](c, f, "true or false") }
 
-// texts checks required text members, optionalTexts those that may be missing.
+// texts checks required members that are texts; optionalTexts checks those that may be missing.
 func (c *checker) texts(f field, keys ...string) {
 	for _, k := range keys {
 		c.text(f.at(k))
@@ -155,7 +157,7 @@ func (c *checker) trigger(f field) hat.Trigger {
 			c.fail(period, "is neither an ISO 8601 period such as P1D nor a number of milliseconds")
 		}
 	default:
-		c.fail(f.at("triggerType"), "is none of individual, periodic and manual")
+		c.fail(f.at("triggerType"), "is not individual, periodic or manual")
 	}
 	return t
 }
@@ -205,7 +207,7 @@ func (c *checker) developer(f field) json.RawMessage {
 	return c.encode(f)
 }
 
-// A picture is {small?, normal, large?, xlarge?}: addresses, never fetched by us.
+// A picture is {small?, normal, large?, xlarge?}: addresses that the server never fetches.
 func (c *checker) picture(f field) {
 	c.object(f)
 	c.texts(f, "normal")
@@ -232,8 +234,8 @@ func (c *checker) encode(f field) json.RawMessage {
 	return d.Bytes()
 }
 
-// withoutNulls removes members that are null: a missing option and a null one are the same here, and functions in
-// Scala read only the former.
+// withoutNulls removes members that are null. Here null means missing, and functions in Scala accept only
+// missing members.
 func withoutNulls(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -252,7 +254,8 @@ func withoutNulls(v any) any {
 	return v
 }
 
-// parseTime reads ISO 8601 as functions write it: with or without fraction; zone Z, +01:00, +0100 or, for UTC, none.
+// parseTime reads ISO 8601 as functions write it: with or without a fraction; zone Z, +01:00, +0100, or none
+// for UTC.
 func parseTime(s string) (time.Time, error) {
 	var err error
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04:05.999999999"} {

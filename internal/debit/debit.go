@@ -1,8 +1,8 @@
-// Package debit holds the rules of data debits: a bundle shared with somebody outside, for a time, by the Owner's
-// consent. A Debit is a value; every change makes another one, of an instant that is given. It does no I/O.
+// Package debit holds the rules of data debits: bundles that the Owner agrees to share with a partner for a
+// time. A Debit is a value, and every change returns another one, as of a given time. It does no I/O.
 //
-// A debit keeps the bundles it was proposed with. What anybody stores elsewhere under the same name changes nothing of
-// what an accepted debit shares.
+// A debit keeps the bundles it was proposed with. A bundle stored elsewhere under the same name changes
+// nothing of what an accepted debit shares.
 package debit
 
 import (
@@ -21,13 +21,13 @@ type Debit struct {
 	Key     string
 	Created time.Time
 	Client  Client
-	// Partner is who proposed it first, as the server tells callers apart; "" if that was before it was kept.
+	// Partner is the caller who proposed it first; "" in older debits that did not store it.
 	Partner string
-	// Permissions are the terms as they were proposed, the oldest first. There is at least one.
+	// Permissions are all terms that were proposed, the oldest first. There is at least one.
 	Permissions []Permissions
 }
 
-// Client is who asks, as they said when they asked first; it can't be changed later.
+// Client describes the partner, as stated in the first proposal; it can't be changed later.
 type Client struct {
 	Name          string `json:"requestClientName"`
 	URL           string `json:"requestClientUrl"`
@@ -37,7 +37,7 @@ type Client struct {
 	Description   string `json:"requestDescription,omitempty"`
 }
 
-// Permissions are one set of terms and what the Owner made of it.
+// Permissions are one set of terms and the Owner's decision on it.
 type Permissions struct {
 	Created           time.Time
 	Purpose           string
@@ -45,11 +45,11 @@ type Permissions struct {
 	Period            hat.Period
 	CancelAtPeriodEnd bool
 	TermsURL          string
-	Conditions        *bundle.Bundle // each property must have a record, or nothing is shared
+	Conditions        *bundle.Bundle // each property must have a record, else nothing is shared
 	Bundle            bundle.Bundle
 	Accepted          bool
 	CanceledAt        time.Time // zero: not cancelled
-	// AtOnce says that a cancellation did not wait for the end of the period.
+	// AtOnce is true if a cancellation did not wait for the end of the period.
 	AtOnce bool
 }
 
@@ -65,12 +65,12 @@ type Terms struct {
 	TermsURL          string         `json:"termsUrl"`
 	Conditions        *bundle.Bundle `json:"conditions,omitempty"`
 	Bundle            bundle.Bundle  `json:"bundle"`
-	// Digest names all of these and who asks. Whoever agrees names it.
+	// Digest identifies all of these and the client. A call that agrees can name it.
 	Digest hat.TermsDigest `json:"termsDigest,omitzero"`
 }
 
-// Terms writes out one set of terms of the debit for a person to read. What is read and what is agreed to is one thing: the same
-// function makes the digest.
+// Terms writes one set of terms out for a person to read. The digest is made here too, so that people agree
+// to exactly what they read.
 func (d Debit) Terms(p Permissions) Terms {
 	t := Terms{
 		Purpose:           p.Purpose,
@@ -84,20 +84,21 @@ func (d Debit) Terms(p Permissions) Terms {
 	client, err1 := json.Marshal(d.Client)
 	words, err2 := json.Marshal(t)
 	if err1 == nil && err2 == nil {
-		// The words have whole seconds, and a month as so many days.
+		// The texts round times to seconds and months to days, so the digest has the exact values too.
 		t.Digest = hat.DigestTerms([]byte(d.Key), client, words, []byte(p.Start.Format(time.RFC3339Nano)), []byte(p.Period.String()))
 	}
 	return t
 }
 
-// Proposed names the newest terms. changed says that others were proposed before them.
+// Proposed returns the newest terms. changed is true if others were proposed before.
 func (d Debit) Proposed() (newest hat.TermsDigest, changed bool) {
 	newest = d.Terms(*d.Latest()).Digest
 	return newest, slices.ContainsFunc(d.Permissions, func(p Permissions) bool { return d.Terms(p).Digest != newest })
 }
 
-// End is when the terms end: at once if they were cancelled at once; at the end of the period during which they were
-// cancelled; after one period if they were to end by themselves. none means that they roll on.
+// End returns when the terms end: at once if they were cancelled at once, at the end of the period in which
+// they were cancelled, or after one period if they are not renewed. none means that they are renewed without
+// end.
 func (p Permissions) End() (end time.Time, none bool) {
 	switch {
 	case !p.CanceledAt.IsZero() && p.AtOnce:
@@ -110,8 +111,8 @@ func (p Permissions) End() (end time.Time, none bool) {
 	return time.Time{}, true
 }
 
-// periodEnd is the first end of a period that is not before t. A period of fixed length is divided; a calendar period
-// is walked.
+// periodEnd returns the first end of a period at or after t. For a fixed length it divides; for calendar
+// periods it steps.
 func (p Permissions) periodEnd(t time.Time) time.Time {
 	if t.Before(p.Start) || t.Equal(p.Start) {
 		return p.Start
@@ -126,8 +127,8 @@ func (p Permissions) periodEnd(t time.Time) time.Time {
 	return end
 }
 
-// roundedUp is the first instant not before t that is a whole number of lengths after start. A time.Duration holds 292 years;
-// terms may begin in the year 1.
+// roundedUp returns the first time at or after t that is a whole number of lengths after start. It avoids a
+// time.Duration, which holds 292 years, because terms may begin in the year 1.
 func roundedUp(start, t time.Time, length time.Duration) time.Time {
 	second := big.NewInt(int64(time.Second))
 	span := new(big.Int).Mul(big.NewInt(t.Unix()-start.Unix()), second)
@@ -141,7 +142,7 @@ func roundedUp(start, t time.Time, length time.Duration) time.Time {
 	return time.Unix(start.Unix()+seconds.Int64(), int64(start.Nanosecond())+nanoseconds.Int64()).In(start.Location())
 }
 
-// fixedLength is the period as a span of time, if every month and year has the same one.
+// fixedLength returns the length of the period, if it is the same in every month and year.
 func fixedLength(p hat.Period) (time.Duration, bool) {
 	january := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)
 	february := time.Date(2004, 2, 1, 0, 0, 0, 0, time.UTC)
@@ -150,21 +151,22 @@ func fixedLength(p hat.Period) (time.Duration, bool) {
 	return length, p.After(february).Sub(february) == length && p.After(march).Sub(march) == length
 }
 
-// Ended says whether the terms are over at an instant. Terms that were cancelled at once stay so when the clock is set back.
+// Ended reports whether the terms are over at a time. Terms that were cancelled at once stay so when the
+// clock is set back.
 func (p Permissions) Ended(now time.Time) bool {
 	end, none := p.End()
 	return p.AtOnce && !p.CanceledAt.IsZero() || !none && !end.After(now)
 }
 
-// Active says whether the terms hold at an instant.
+// Active reports whether the terms are in force at a time.
 func (p Permissions) Active(now time.Time) bool {
 	return p.Accepted && !p.Start.After(now) && !p.Ended(now)
 }
 
-// Latest are the newest terms, accepted or not.
+// Latest returns the newest terms, accepted or not.
 func (d Debit) Latest() *Permissions { return &d.Permissions[len(d.Permissions)-1] }
 
-// Active are the newest terms that hold at an instant, nil if none do.
+// Active returns the newest terms that are in force at a time, or nil.
 func (d Debit) Active(now time.Time) *Permissions {
 	for i := range slices.Backward(d.Permissions) {
 		if d.Permissions[i].Active(now) {
@@ -174,14 +176,14 @@ func (d Debit) Active(now time.Time) *Permissions {
 	return nil
 }
 
-// Propose adds terms; those in force stay so until the Owner accepts.
+// Propose adds terms. Those in force stay so until the Owner accepts the new ones.
 func (d Debit) Propose(p Permissions, now time.Time) Debit {
 	p.Created, p.Accepted, p.CanceledAt, p.AtOnce = now, false, time.Time{}, false
 	d.Permissions = append(slices.Clone(d.Permissions), p)
 	return d
 }
 
-// Accept puts the newest terms in force and ends all others. Terms that had been cancelled are accepted anew.
+// Accept puts the newest terms in force and ends all others. It also accepts terms that had been cancelled.
 func (d Debit) Accept() Debit {
 	d.Permissions = slices.Clone(d.Permissions)
 	for i := range d.Permissions {
@@ -194,7 +196,7 @@ func (d Debit) Accept() Debit {
 	return d
 }
 
-// consent is what the Owner has made of the terms that were accepted last; -1 if none were.
+// consent returns the index of the terms that were accepted last and their cancellation; -1 if none were.
 func (d Debit) consent() (accepted int, canceled time.Time, atOnce bool) {
 	for i, p := range slices.Backward(d.Permissions) {
 		if p.Accepted {
@@ -204,15 +206,15 @@ func (d Debit) consent() (accepted int, canceled time.Time, atOnce bool) {
 	return -1, time.Time{}, false
 }
 
-// A Decision is what the Owner did to a debit, as a receipt says it.
+// A Decision is the Owner's decision on a debit, in the words of a receipt.
 type Decision struct {
 	Outcome   string // "enabled", "disabled", or "disabled at the period's end"
 	Terms     hat.TermsDigest
 	Endpoints []hat.Endpoint
 }
 
-// Decided compares a debit with what it was before; nil if the Owner has decided nothing. The zero Debit is one that was
-// not there.
+// Decided returns what the Owner decided between before and now, or nil if nothing. The zero Debit is one
+// that did not exist.
 func (d Debit) Decided(before Debit) *Decision {
 	was, wasCanceled, wasAtOnce := before.consent()
 	is, canceled, atOnce := d.consent()
@@ -231,9 +233,9 @@ func (d Debit) Decided(before Debit) *Decision {
 	return &decision
 }
 
-// Cancel ends all terms that have not ended: now, or when their period is over. Terms that have not begun are over before
-// they begin, either way: a debit that is withdrawn before its start never shares anything. Those that were not accepted are
-// cancelled too, and wait for the Owner as before.
+// Cancel ends all terms that have not ended: now, or at the end of their period. Terms that have not begun
+// end at once either way, so a debit that is withdrawn before its start never shares anything. Terms that
+// were not accepted are cancelled too; the Owner may still accept them.
 func (d Debit) Cancel(atPeriodEnd bool, now time.Time) Debit {
 	d.Permissions = slices.Clone(d.Permissions)
 	for i := range d.Permissions {
@@ -244,7 +246,7 @@ func (d Debit) Cancel(atPeriodEnd bool, now time.Time) Debit {
 	return d
 }
 
-// BundleNames are the names of all bundles of the debit, conditions included.
+// BundleNames returns the names of all bundles of the debit, conditions included.
 func (d Debit) BundleNames() []string {
 	var names []string
 	for _, p := range d.Permissions {
@@ -254,7 +256,7 @@ func (d Debit) BundleNames() []string {
 	return slices.Compact(names)
 }
 
-// BundleNames are those of these terms.
+// BundleNames returns the names of the bundles of these terms.
 func (p Permissions) BundleNames() []string {
 	if p.Conditions == nil {
 		return []string{p.Bundle.Name}
@@ -262,7 +264,7 @@ func (p Permissions) BundleNames() []string {
 	return []string{p.Bundle.Name, p.Conditions.Name}
 }
 
-// Endpoints are all that these terms read: shared, or looked at for a condition.
+// Endpoints returns all endpoints that these terms read, to share or for a condition.
 func (p Permissions) Endpoints() []hat.Endpoint {
 	all := p.Bundle.Endpoints()
 	if p.Conditions != nil {
@@ -271,7 +273,7 @@ func (p Permissions) Endpoints() []hat.Endpoint {
 	return all
 }
 
-// stored is a Debit as the vault keeps it.
+// stored is the form in which the vault stores a Debit.
 type stored struct {
 	Key         string              `json:"dataDebitKey"`
 	Created     time.Time           `json:"dateCreated"`
@@ -294,7 +296,7 @@ type storedPermissions struct {
 	AtOnce            bool           `json:"atOnce,omitempty"`
 }
 
-// Store is the text to keep.
+// Store returns the text to store.
 func (d Debit) Store() ([]byte, error) {
 	s := stored{Key: d.Key, Created: d.Created, Client: d.Client, Partner: d.Partner}
 	for _, p := range d.Permissions {

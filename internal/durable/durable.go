@@ -1,4 +1,5 @@
-// Package durable puts files in place whole: whenever the machine stops, either the old file is there or the new.
+// Package durable replaces files as a whole: after a crash at any moment either the old file is there or the
+// new one.
 package durable
 
 import (
@@ -9,16 +10,17 @@ import (
 	"path/filepath"
 )
 
-// Unfinished is what is in the name of a file that is not in place yet. What a crash leaves may be removed.
+// Unfinished is a part of the name of every file that is still being written. Such files can be removed after
+// a crash.
 const Unfinished = ".unfinished-"
 
-// Write replaces the file at path by what write writes, readable by its owner alone. The new file is durable, under its
-// name, when Write returns. After any error the old one is as it was.
+// Write replaces the file at path by what write writes, with mode 0600. When Write returns, the new file is
+// durable under its name. After an error the old file is unchanged.
 func Write(path string, write func(io.Writer) error) error {
 	return replace(path, write, true)
 }
 
-// Replace is Write for what may be lost: after a power cut the old file may be back, or none.
+// Replace is Write without durability: after a power cut the old file may be there, or none.
 func Replace(path string, write func(io.Writer) error) error {
 	return replace(path, write, false)
 }
@@ -54,7 +56,7 @@ func replace(path string, write func(io.Writer) error, sync bool) (err error) {
 	return nil
 }
 
-// Sync makes a file's content durable, or the names in a directory.
+// Sync makes a file's content durable or, for a directory, the names in it.
 func Sync(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package feed turns what functions found out into a feed for people: records of a few well-known endpoints become
-// items with a date, a title and a text. Step 10 of the walk. It is pure: records in, items out.
+// Package feed turns results of functions into a feed for people: records of a few well-known endpoints
+// become items with a date, a title and a text. Step 10 of the walk. It is pure: records in, items out.
 //
-// What a function wrote is hostile. Every text of it ends up in a field that holds plain text; there is no field for
-// HTML here, and none for an address to load something from.
+// Results of functions are hostile. Every text of them goes into a field for plain text. There is no field
+// for HTML, and none for an address to load something from.
 package feed
 
 import (
@@ -26,20 +26,20 @@ type Item struct {
 	Content Content  `json:"content"`
 }
 
-// Date is one instant, twice.
+// Date is one moment in two forms.
 type Date struct {
 	ISO  string `json:"iso"`
 	Unix int64  `json:"unix"` // seconds
 }
 
-// Title says what the item is. Action names what a client may offer.
+// Title says what the item is. Action is what a client may offer.
 type Title struct {
 	Text     string `json:"text"`
 	Subtitle string `json:"subtitle,omitempty"`
 	Action   string `json:"action,omitempty"`
 }
 
-// Content is plain text, and for a summary the same in groups.
+// Content is plain text. A summary also has it as groups of lines.
 type Content struct {
 	Text   string            `json:"text,omitempty"`
 	Groups map[string][]Line `json:"nestedStructure,omitempty"`
@@ -58,7 +58,7 @@ type Source struct {
 	item     func(content) (Item, bool)
 }
 
-// Sources are all there are, by name.
+// Sources are sorted by name.
 var Sources = []Source{
 	{"drops/sentiment-history", endpoint("drops/insights/sentiment-history"), chart("drops", "Sentiment History", "sentiment-history", "sentiment-history")},
 	{"drops/twitter/word-cloud", endpoint("drops/insights/twitter/word-cloud"), chart("drops", "Twitter Word Cloud", "wordcloud", "twitter-word-cloud")},
@@ -70,12 +70,12 @@ var Sources = []Source{
 func endpoint(s string) hat.Endpoint {
 	e, err := hat.ParseEndpoint(s)
 	if err != nil {
-		panic(err) // a constant of this file
+		panic(err) // can't happen: the text is a constant of this file
 	}
 	return e
 }
 
-// Matching are the sources whose name starts with the prefix.
+// Matching returns the sources whose name starts with the prefix.
 func Matching(prefix string) (all []Source) {
 	for _, s := range Sources {
 		if strings.HasPrefix(s.Name, prefix) {
@@ -85,11 +85,11 @@ func Matching(prefix string) (all []Source) {
 	return all
 }
 
-// maxItemText bounds the text of an item in bytes; a whole record of a chart is its text.
+// maxItemText bounds the text of an item in bytes. For a chart that is a whole record.
 const maxItemText = 256 << 10
 
-// Item makes an item of a record's data. ok is false for a record that is not of the source's form, has nothing to
-// show, or lies outside [since, until].
+// Item makes an item of a record's data. ok is false if the record does not have the source's form, has
+// nothing to show, or lies outside [since, until].
 func (s Source) Item(d hat.Data, since, until time.Time) (item Item, ok bool) {
 	if d.Len() > maxItemText {
 		return Item{}, false
@@ -116,14 +116,14 @@ func (s Source) Item(d hat.Data, since, until time.Time) (item Item, ok bool) {
 	return item, true
 }
 
-// Sort puts items in the order of the feed: the newest first.
+// Sort sorts items, the newest first.
 func Sort(items []Item) {
 	slices.SortStableFunc(items, func(a, b Item) int {
 		return cmp.Or(cmp.Compare(b.Date.Unix, a.Date.Unix), cmp.Compare(b.Date.ISO, a.Date.ISO))
 	})
 }
 
-// content is a record's data while it is read.
+// content holds a record's data while it is read.
 type content struct {
 	fields map[string]any
 	text   string
@@ -137,8 +137,8 @@ func (c content) string(name string) (string, bool) {
 
 var layouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700", "2006-01-02T15:04:05.999999999", time.DateOnly}
 
-// time reads ISO 8601, with the zone or in UTC, or a number of seconds or, beyond what seconds mean in this century,
-// milliseconds since 1970.
+// time reads ISO 8601, with a zone or in UTC, or a number since 1970: of seconds, or of milliseconds if it is
+// too large for seconds in this century.
 func (c content) time(name string) (time.Time, bool) {
 	switch v := c.fields[name].(type) {
 	case string:
@@ -161,7 +161,7 @@ func (c content) time(name string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// A counter is how one figure of an activity record is shown.
+// A counter says how one figure of an activity record is shown.
 type counter struct{ name, group, label string }
 
 var counters = []counter{
@@ -182,8 +182,9 @@ var counters = []counter{
 	{"she/insights/emotions/neutral", "sentiment-neutral", "Neutral"},
 }
 
-// activity: how much of what there was in a time. {"timestamp","since","counters":{"twitter/tweets":3,…}}. Counters
-// that are zero or unknown are left out; without any other there is no item.
+// activity makes an item that counts what happened in a time.
+// {"timestamp","since","counters":{"twitter/tweets":3,…}}. It leaves out counters that are zero or unknown.
+// If none is left, there is no item.
 func activity(c content) (Item, bool) {
 	figures, _ := c.fields["counters"].(map[string]any)
 	groups := map[string][]Line{}
@@ -209,7 +210,7 @@ func activity(c content) (Item, bool) {
 
 func capitalised(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// span is the time an activity record is about, for people.
+// span describes the time of an activity record.
 func (c content) span() string {
 	const day = "2 January 2006"
 	since, ok := c.time("since")
@@ -221,7 +222,7 @@ func (c content) span() string {
 
 var postedOn = map[string]string{"twitter/tweets": "Twitter", "facebook/feed": "Facebook", "notables/feed": "Notables"}
 
-// sentiment: the feeling of one text. {"timestamp","sentiment","source","text"}.
+// sentiment makes an item of the sentiment of one text. {"timestamp","sentiment","source","text"}.
 func sentiment(c content) (Item, bool) {
 	feeling, ok1 := c.string("sentiment")
 	text, ok2 := c.string("text")
@@ -240,7 +241,8 @@ func sentiment(c content) (Item, bool) {
 	}, true
 }
 
-// chart hands the whole record on as JSON text for a client that knows how to draw it, if it counted anything.
+// chart passes the whole record on as JSON text, for clients that can draw it, unless all its counts are
+// zero.
 func chart(source, title, kind, action string) func(content) (Item, bool) {
 	return func(c content) (Item, bool) {
 		summary, _ := c.fields["summary"].(map[string]any)

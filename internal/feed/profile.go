@@ -8,14 +8,14 @@ import (
 	"she/internal/hat"
 )
 
-// A Profile is what a service knows about a person, as its newest records say: /she/static/<service>.
+// A Profile is what a service's newest records say about a person: /she/static/<service>.
 type Profile struct {
 	service string
 	Parts   []Part
 }
 
-// A Part is one endpoint of a Profile. Its newest record is the one with the greatest value of the first of these fields that
-// records there have, not the one that arrived last.
+// A Part is one endpoint of a Profile. Its newest record is the one with the greatest value of the first of
+// these fields that occurs there. That need not be the one that arrived last.
 type Part struct {
 	Endpoint hat.Endpoint
 	Dated    []string
@@ -36,7 +36,7 @@ var profiles = []Profile{
 	{"uber", []Part{{endpoint("uber/profile"), []string{"hat_updated_time", "dateCreated", "start_time"}, without()}}},
 }
 
-// ProfileMatching is the profile of the service, whether or not something follows its name.
+// ProfileMatching returns the profile of the service; the path may go on after its name.
 func ProfileMatching(prefix string) (Profile, bool) {
 	service, rest, _ := strings.Cut(prefix, "/")
 	for _, p := range profiles {
@@ -54,14 +54,14 @@ func (p Part) Name() string {
 	return path[strings.LastIndexByte(path, '/')+1:]
 }
 
-// Has says whether a record has the field.
+// Has reports whether a record has the field.
 func (p Part) Has(d hat.Data, field string) bool {
 	f, ok := fieldsOf(d)
 	return ok && f[field] != nil
 }
 
-// Values are the record's fields as they are, but for what the service's own client leaves out or shows otherwise. ok is false for
-// a record that has none to show.
+// Values returns the record's fields, changed where the service's own client leaves some out or shows them in
+// another way. ok is false if none is left.
 func (p Part) Values(d hat.Data) (values map[string]json.RawMessage, ok bool) {
 	f, ok := fieldsOf(d)
 	if !ok {
@@ -77,7 +77,7 @@ func fieldsOf(d hat.Data) (f fields, ok bool) {
 	return f, f != nil
 }
 
-// within are the fields of an object that is a field; nil if it is none.
+// within returns the fields of a member that is an object, or nil.
 func (f fields) within(name string) (inner fields) {
 	if json.Unmarshal(f[name], &inner) != nil {
 		return nil
@@ -106,7 +106,7 @@ func pagesLiked(f fields) (fields, bool) {
 	return fields{liked: f[liked]}, f[liked] != nil
 }
 
-// Every tweet carries what is known of who wrote it.
+// Every tweet contains the profile of its author.
 func authorOfTweet(f fields) (fields, bool) {
 	author := f.within("user")
 	delete(author, "entities")
@@ -115,7 +115,7 @@ func authorOfTweet(f fields) (fields, bool) {
 
 var zero = json.RawMessage("0")
 
-// number is a field that is a number, or 0.
+// number returns a field that is a number, or 0.
 func (f fields) number(name string) json.RawMessage {
 	if v := f[name]; len(v) > 0 && (v[0] == '-' || v[0] >= '0' && v[0] <= '9') {
 		return v
@@ -130,7 +130,7 @@ func spotifyProfile(f fields) (fields, bool) {
 	return without("images", "external_urls")(f)
 }
 
-// instagramProfile: what the first version of its interface counts is shown as three numbers.
+// instagramProfile shows the counts of the first version of Instagram's API as three numbers.
 func instagramProfile(f fields) (fields, bool) {
 	if counts := f.within("counts"); counts != nil {
 		f["media"], f["follows"], f["followers"] = counts.number("media"), counts.number("follows"), counts.number("followed_by")

@@ -2,7 +2,7 @@ package hat
 
 import "errors"
 
-// Who must act to mend a Fault.
+// Who says who must act on a Fault.
 type Who string
 
 const (
@@ -12,9 +12,9 @@ const (
 	Engine   Who = "engine"   // our bug
 )
 
-// A Fault is why a Run did not commit: who must act, a stable code for machines ("Runtime.OutOfMemory"), a line
-// for people. The line never contains Owner data: a function's own message goes to the run's log in the vault,
-// not here.
+// A Fault says why a Run did not commit: who must act, a stable code for machines ("Runtime.OutOfMemory"),
+// and a line for people. The line never contains Owner data: a function's own message goes to the run's log
+// in the vault.
 type Fault struct {
 	Who  Who    `json:"who"`
 	Code string `json:"code"`
@@ -23,23 +23,24 @@ type Fault struct {
 
 func (f *Fault) Error() string { return string(f.Who) + ": " + f.Code + ": " + f.Text }
 
-// NewFault makes a Fault as an error. Code and text may quote an author; what steers a terminal is taken out of them.
+// NewFault makes a Fault as an error. Code and text may quote an author; characters that control a terminal
+// are removed.
 func NewFault(who Who, code, text string) *Fault {
 	return &Fault{Who: who, Code: Line(code), Text: Line(text)}
 }
 
-// FaultOf finds the Fault in err; any other error is the engine's own.
+// FaultOf returns the Fault in err. Any other error becomes the engine's own fault.
 func FaultOf(err error) *Fault {
 	var f *Fault
 	if errors.As(err, &f) {
 		return f
 	}
-	return NewFault(Engine, "Engine.Unexpected", "the engine met an error it has no name for; see the server's log")
+	return NewFault(Engine, "Engine.Unexpected", "unexpected error; see the server's log")
 }
 
-// A FieldError says which part of a JSON document does not fit and why. Path is written from the root as clients
-// of the HAT API know it, "obj[0].endpoint"; Message is a short text or a key such as "error.path.missing". It
-// quotes none of the document.
+// A FieldError says which part of a JSON document does not fit and why. Path starts at the root in the form
+// that clients of the HAT API know, "obj[0].endpoint". Message is a short text or a key such as
+// "error.path.missing". Both quote nothing of the document.
 type FieldError struct{ Path, Message string }
 
 func (e *FieldError) Error() string { return e.Path + ": " + e.Message }

@@ -1,10 +1,10 @@
-// Package hat holds the words: what a HAT, an Endpoint, a Record, a Run are called and what makes each of them
-// valid. It knows nothing of storage, networks or sandboxes and imports no package of ours
-// but jsonb, which says what makes two JSON texts one value.
+// Package hat holds the words of the project: the types of a HAT, an Endpoint, a Record, a Run, and what
+// makes each of them valid. It knows nothing of storage, networks or sandboxes. Of the other packages it
+// imports only jsonb, which decides when two JSON texts are one value.
 //
-// What crosses a trust boundary can only be parsed into existence: Name, Domain, Namespace, Endpoint, FunctionID
-// and Version are comparable, their zero value is invalid and prints as such. What the server mints itself (Seq,
-// RecordID, RunID) is a defined type.
+// Values that cross a trust boundary come only from a parser: Name, Domain, Namespace, Endpoint, FunctionID
+// and Version are comparable, and their zero value is invalid and prints as such. Values that the server
+// creates itself (Seq, RecordID, RunID) are defined types.
 package hat
 
 import (
@@ -17,17 +17,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// A Domain is the host name, with port unless it is the default one, by which a HAT is reached:
-// "alice.localhost:7777". It is lower case; ":80" and ":443" are dropped because clients leave them out.
+// A Domain is the host name of a HAT, with its port unless that is the default: "alice.localhost:7777". It is
+// lower case. ":80" and ":443" are dropped because clients leave them out.
 type Domain struct{ s string }
 
-// ParseDomain reads a Host header or a configured domain, without regard to case.
+// ParseDomain reads a Host header or a configured domain, in any case.
 func ParseDomain(s string) (Domain, error) {
 	host, port := strings.ToLower(s), ""
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
 		host, port = host[:i], host[i+1:]
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || port[0] == '0' {
-			return Domain{}, fmt.Errorf("domain %.80q: the part behind the colon is no port", s)
+			return Domain{}, fmt.Errorf("domain %.80q: the part after the colon is not a port", s)
 		}
 	}
 	if len(host) > 253 || !isHost(host) {
@@ -39,15 +39,15 @@ func ParseDomain(s string) (Domain, error) {
 	return Domain{host}, nil
 }
 
-// isHost says whether host is labels of lower-case letters, digits and inner hyphens between dots. Like isSegment it is
-// asked for every request, where a regular expression takes more time than what it guards.
+// isHost reports whether host is labels of lower-case letters, digits and inner hyphens, separated by dots.
+// It runs for every request, where a regular expression would cost too much. So does isSegment.
 func isHost(host string) bool {
 	return allOf(host, ".", func(label string) bool {
 		return isSegment(label) && label[0] != '-' && label[len(label)-1] != '-'
 	})
 }
 
-// isSegment says whether s is lower-case letters, digits and hyphens, one at least.
+// isSegment reports whether s is one or more lower-case letters, digits and hyphens.
 func isSegment(s string) bool {
 	for _, c := range []byte(s) {
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-') {
@@ -103,14 +103,14 @@ func ParseNamespace(s string) (Namespace, error) {
 
 func (n Namespace) String() string { return orInvalid(n.s, "namespace") }
 
-// An Endpoint is where a Record lives: a namespace and a path below it, "rumpel/locations/ios". It exists as soon
-// as one Record carries it.
+// An Endpoint is the address of Records: a namespace and a path below it, "rumpel/locations/ios". It exists
+// as soon as one Record has it.
 type Endpoint struct{ s string }
 
-// maxEndpoint bounds an endpoint in bytes; the original has no limit, real ones stay below 60.
+// maxEndpoint bounds an endpoint in bytes. The original has no limit; real ones have less than 60.
 const maxEndpoint = 512
 
-// ErrEndpointInvalid is what ParseEndpoint wraps; its text is part of the HAT API.
+// ErrEndpointInvalid is wrapped by ParseEndpoint. Its text is part of the HAT API.
 var ErrEndpointInvalid = errors.New("Endpoint invalid") //nolint:staticcheck // wire text
 
 // ParseEndpoint reads "namespace/path": lower-case letters, digits, hyphens, single slashes, none at the ends.
@@ -127,7 +127,7 @@ func (e Endpoint) Namespace() Namespace {
 	return Namespace{ns}
 }
 
-// Path is all behind the namespace, slashes kept.
+// Path is the part after the namespace, with its slashes.
 func (e Endpoint) Path() string {
 	_, path, _ := strings.Cut(e.s, "/")
 	return path
@@ -139,7 +139,7 @@ func (e Endpoint) String() string { return orInvalid(e.s, "endpoint") }
 // MarshalText makes an Endpoint a JSON string.
 func (e Endpoint) MarshalText() ([]byte, error) {
 	if e.s == "" {
-		return nil, errors.New("the zero endpoint has no text")
+		return nil, errors.New("an empty endpoint can't be encoded")
 	}
 	return []byte(e.s), nil
 }
@@ -199,8 +199,8 @@ func (v *Version) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// A Seq is a position in one HAT's record log: from 1, no gaps, in commit order. It is the only cursor there is;
-// clocks order nothing.
+// A Seq is a position in one HAT's record log: from 1, no gaps, in commit order. All cursors are positions;
+// the clock orders nothing.
 type Seq int64
 
 // A RecordID is the random UUID of a Record. A RunID is the UUID (version 7, so that runs sort by age) of a Run.
@@ -225,14 +225,14 @@ func ParseRecordID(s string) (RecordID, error) { return parseID[recordKind](s) }
 func ParseRunID(s string) (RunID, error)       { return parseID[runKind](s) }
 func ParseUserID(s string) (UserID, error)     { return parseID[userKind](s) }
 
-// RecordIDFromBytes takes the 16 bytes that Bytes gave to a store.
+// RecordIDFromBytes takes back the 16 bytes that Bytes gave to a store.
 func RecordIDFromBytes(b []byte) (RecordID, error) {
 	u, err := uuid.FromBytes(b)
 	return RecordID{u}, err
 }
 
 func parseID[kind any](s string) (id[kind], error) {
-	// uuid.Parse also takes braces and "urn:uuid:"; a client that sends those is confused.
+	// uuid.Parse would also accept braces and "urn:uuid:".
 	if len(s) != 36 {
 		return id[kind]{}, fmt.Errorf("id %.40q is not a UUID", s)
 	}

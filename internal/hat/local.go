@@ -2,8 +2,8 @@ package hat
 
 import "strings"
 
-// Loopback returns an address, host:port, with the machine itself in place of a name under .localhost, such as
-// bob.localhost:7777: such a name leads nowhere else (RFC 6761), and not every resolver knows it. Other addresses stay.
+// Loopback replaces a host under .localhost, such as bob.localhost:7777, by the loopback address. Such names
+// mean this machine (RFC 6761), but not every resolver knows that. Other addresses are returned unchanged.
 func Loopback(address string) string {
 	i := strings.LastIndexByte(address, ':')
 	if i < 0 || !strings.HasSuffix(strings.ToLower(strings.TrimSuffix(address[:i], ".")), ".localhost") {

@@ -2,12 +2,12 @@ package hat
 
 import "fmt"
 
-// An OutputMode says what a Function's newest result does to its earlier ones. The zero value is AppendOutput.
+// An OutputMode says what a Function's newest result does to its former ones. The zero value is AppendOutput.
 type OutputMode string
 
 const (
 	AppendOutput  OutputMode = ""        // it is added to them
-	ReplaceOutput OutputMode = "replace" // it takes their place; they are kept as superseded
+	ReplaceOutput OutputMode = "replace" // it replaces them; they are kept as superseded
 )
 
 // ParseOutputMode reads "append" or "replace".
@@ -28,7 +28,7 @@ func (m OutputMode) String() string {
 	return string(m)
 }
 
-// An EqualMode says what becomes of a result that equals one of a former run. The zero value is DropEqual.
+// An EqualMode says what happens to a result that equals one of a former run. The zero value is DropEqual.
 type EqualMode string
 
 const (

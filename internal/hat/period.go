@@ -12,17 +12,18 @@ import (
 	"github.com/sosodev/duration"
 )
 
-// A Period is a calendar period, ISO 8601 on the wire ("P1D", "P1W", "PT1H") or a number of milliseconds. One month
-// after 31 January is what the calendar says, not thirty days. It is positive; the zero Period means "none".
+// A Period is a calendar period: ISO 8601 on the wire ("P1D", "P1W", "PT1H"), or a number of milliseconds. A
+// month has the length that the calendar says. A Period is positive; the zero Period means "none".
 type Period struct {
 	years, months, days int
 	rest                time.Duration
 }
 
-// ErrPeriodInvalid is what ParsePeriod wraps.
+// ErrPeriodInvalid is wrapped by ParsePeriod.
 var ErrPeriodInvalid = errors.New("want a positive ISO 8601 period such as P1D or PT1H")
 
-// ParsePeriod reads ISO 8601 text. Years to days must be whole numbers; nothing may be negative, nor all be zero.
+// ParsePeriod reads ISO 8601 text. Years, months, weeks and days must be whole numbers. No part may be
+// negative, and at least one must be positive.
 func ParsePeriod(s string) (Period, error) {
 	d, err := duration.Parse(s)
 	if len(s) > 64 || err != nil || d.Negative {
@@ -44,7 +45,7 @@ func ParsePeriod(s string) (Period, error) {
 	return p, nil
 }
 
-// PeriodOf is a period of so many milliseconds.
+// PeriodOf returns a period of that many milliseconds.
 func PeriodOf(ms int64) (Period, error) {
 	if ms <= 0 || ms > int64(100*365*24*time.Hour/time.Millisecond) {
 		return Period{}, fmt.Errorf("period %d ms: %w", ms, ErrPeriodInvalid)
@@ -54,7 +55,7 @@ func PeriodOf(ms int64) (Period, error) {
 
 func (p Period) IsZero() bool { return p == Period{} }
 
-// After is t plus the period, by the calendar in UTC.
+// After returns t plus the period, by the calendar in UTC.
 func (p Period) After(t time.Time) time.Time {
 	return t.UTC().AddDate(p.years, p.months, p.days).Add(p.rest)
 }

@@ -9,8 +9,8 @@ import (
 	"unicode/utf16"
 )
 
-// Steers says whether a terminal obeys a character instead of showing it: control characters (C0, DEL, C1),
-// characters that change the direction of the text around them, and the separators of lines and paragraphs.
+// Steers reports whether a character controls a terminal instead of being shown: control characters (C0, DEL,
+// C1), characters that change the direction of text, and separators of lines and paragraphs.
 func Steers(r rune) bool {
 	switch {
 	case r < ' ', r >= 0x7f && r <= 0x9f:
@@ -21,8 +21,8 @@ func Steers(r rune) bool {
 	return r == 0x2028 || r == 0x2029
 }
 
-// Line is text of other people as one line that can be shown to anybody: a line break or a tab becomes a
-// space, every other character that steers a terminal a dot, and what is not UTF-8 a replacement character.
+// Line makes other people's text one line that is safe to print. A line break or tab becomes a space, another
+// control character a dot, and what is not UTF-8 a replacement character.
 func Line(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -35,18 +35,18 @@ func Line(text string) string {
 	}, text)
 }
 
-// mostForeign bounds what a sentence of ours shows of other people's text, in bytes.
+// mostForeign bounds the bytes of other people's text in a sentence.
 const mostForeign = 60
 
-// claims are words that a sentence of ours would mean something by. A name that is one of them is quoted.
+// claims are words that have a meaning in our sentences. A name that equals one of them is quoted.
 var claims = []string{
 	"all", "and", "any", "anything", "everything", "field", "fields", "how", "many", "more", "no", "none", "not", "nothing", "of", "only",
 	"or", "some", "something", "the", "whether",
 }
 
-// Foreign is a name somebody else chose, as it stands in a sentence of ours: bare if it is one short word that can't be taken for
-// one of ours, such as start.dateTime or items[0], else in quotes, with what can't be seen or would end the quotes escaped. What
-// is long is cut, with the dots outside the quotes, where only we write.
+// Foreign prepares a name that somebody else chose for one of our sentences. One short word that can't be
+// mistaken, such as start.dateTime or items[0], stays as it is. Anything else is quoted, with invisible
+// characters and quotes escaped. Long names are cut, with the dots outside the quotes.
 func Foreign(name string) string {
 	if isName(name) {
 		return name
@@ -54,7 +54,8 @@ func Foreign(name string) string {
 	return quoted(name)
 }
 
-// ForeignJSON is the same for a value, as JSON. Its texts have their own quotes, so that only what can't be seen is escaped.
+// ForeignJSON does the same for a JSON value. Its texts have quotes already, so only invisible characters are
+// escaped.
 func ForeignJSON(text string) string {
 	if len(text) > mostForeign {
 		return quoted(text)
@@ -87,7 +88,7 @@ func isName(name string) bool {
 		switch {
 		case r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
 		case i == 0 && r == '@', i > 0 && (r == '-' || r == '[' || r == ']' || r == '/' || r == '@' || r == ':'):
-		case r == '.' && i > 0 && i < len(name)-1: // at the end it ends a sentence
+		case r == '.' && i > 0 && i < len(name)-1: // a dot at the end would look like the end of a sentence
 		default:
 			return false
 		}

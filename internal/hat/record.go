@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// A Draft is data that is not yet saved: where it shall go and what it says. Links are further drafts that are
-// saved with it and grouped with it; theirs are ignored.
+// A Draft is data that is not saved yet: its endpoint and its content. Links are further drafts that are
+// saved and grouped with it; their own Links are ignored.
 type Draft struct {
 	Endpoint Endpoint
 	Data     Data
 	Links    []Draft
 }
 
-// A Record is saved data. Seq is its position in the HAT's log: of its creation or, if it was changed, of its last
-// change. Provenance says who wrote it.
+// A Record is saved data. Seq is its position in the HAT's log: that of its last change, or of its creation
+// if it was never changed. Provenance says who wrote it.
 type Record struct {
 	ID       RecordID
 	Endpoint Endpoint
 	Data     Data
 	Seq      Seq
-	Born     Seq // the position of its creation: the order of creation
+	Born     Seq // the position of its creation
 	Created  time.Time
 	Updated  time.Time
 	Provenance
-	// Links are records that share a group with this one; only calls that say so fill them.
+	// Links are records that share a group with this one. Only some calls fill them.
 	Links []Record
 }
 
-// Provenance says who wrote a record: a user, and if Function is set, that Function in that Run on the user's
-// behalf. Depth counts how many functions stand between this record and what a person or plug wrote (0). Chain
-// names those functions, the writer last; a chain never comes back to a function it has visited.
+// Provenance says who wrote a record: a user or, if Function is set, that Function in that Run for the user.
+// Depth counts the functions between this record and what a person or plug wrote (0). Chain names those
+// functions, the writer last; each appears once.
 type Provenance struct {
 	User     UserID
 	Function FunctionID
@@ -39,14 +39,14 @@ type Provenance struct {
 	Chain    []FunctionID
 }
 
-// A Window is the half-open span of time [From, Until) a function is asked about: fromDate and untilDate on the
-// wire.
+// A Window is the half-open time span [From, Until) that a function is asked about: fromDate and untilDate on
+// the wire.
 type Window struct{ From, Until time.Time }
 
 // WireTime is how SHE functions read and write times: UTC, always with milliseconds.
 const WireTime = "2006-01-02T15:04:05.000Z"
 
-// A Time is a moment that is JSON as WireTime.
+// A Time is a time that is WireTime in JSON.
 type Time struct{ time.Time }
 
 // MarshalJSON writes WireTime.

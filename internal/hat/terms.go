@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// A TermsDigest names terms exactly as they were shown to somebody who is to agree: "sha256:…". Equal digests are equal
-// terms. The zero digest names none.
+// A TermsDigest identifies terms exactly as they were shown to a person: "sha256:…". The zero digest
+// identifies none.
 type TermsDigest struct{ s string }
 
 const termsPrefix = "sha256:"
 
-// DigestTerms makes the digest of terms that are written down in these parts, in this order.
+// DigestTerms returns the digest of terms that consist of these parts, in this order.
 func DigestTerms(parts ...[]byte) TermsDigest {
 	h := sha256.New()
 	for _, p := range parts {
-		// The length before each part: parts that are cut elsewhere are other terms.
+		// The length comes before each part, so that the same bytes split differently have another digest.
 		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
 		_, _ = h.Write(p)
 	}
@@ -41,7 +41,7 @@ func (d TermsDigest) String() string { return orInvalid(d.s, "terms digest") }
 // MarshalText makes a TermsDigest a JSON string.
 func (d TermsDigest) MarshalText() ([]byte, error) {
 	if d.s == "" {
-		return nil, errors.New("the zero terms digest has no text")
+		return nil, errors.New("an empty terms digest can't be encoded")
 	}
 	return []byte(d.s), nil
 }

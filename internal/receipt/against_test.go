@@ -111,11 +111,11 @@ func TestAnExportHoldsAHead(t *testing.T) {
 		{"that of no entry", at(2, 4), heads[0], ""},
 		{"the one it follows", at(2, 4), heads[2], ""},
 		{"another's", at(0, 4), Head{2, heads[3].Hash}, "receipt 2: it is not the one whose hash was kept"},
-		{"one before it begins", at(2, 4), heads[1], "the export does not tell: it begins with entry 3, and the head is of entry 1"},
-		{"one behind its end", at(0, 3), heads[4], "the export does not tell: it ends with entry 3, before entry 4 that the head is of. " +
+		{"one before it begins", at(2, 4), heads[1], "the export can't answer this: it begins with entry 3, and the head is of entry 1"},
+		{"one behind its end", at(0, 3), heads[4], "the export can't answer this: it ends with entry 3, and the head is of entry 4. " +
 			"If it was made after the head was kept, entries were cut off"},
 		{"one behind what can be read", bytes.Join(bytes.SplitAfter(at(0, 4), []byte("\n"))[:3], nil), heads[4],
-			"the export does not tell: it can be read up to entry 3, and the head is of entry 4"},
+			"the export can't answer this: it can be read up to entry 3, and the head is of entry 4"},
 		{"one that can be read", bytes.Join(bytes.SplitAfter(at(0, 4), []byte("\n"))[:3], nil), heads[3], ""},
 	} {
 		x, _ := ReadExport(bytes.NewReader(c.in), nil)

@@ -16,39 +16,40 @@ import (
 	"time"
 )
 
-// A Checkpoint is a Head that somebody who holds the HAT's key has vouched for. Whoever can write the vault's file can
-// write another chain, with hashes that fit; without the key they can't sign its heads.
+// A Checkpoint is a Head signed with the HAT's key. Whoever can write the vault's file can write another
+// chain with matching hashes, but can't sign its heads without the key.
 type Checkpoint struct {
 	Head
 	At        int64  `json:"at"`        // when it was signed, microseconds since 1970
-	Signature []byte `json:"signature"` // RSA PKCS #1 v1.5 over SHA-256 of what signedText says; base64
+	Signature []byte `json:"signature"` // RSA PKCS #1 v1.5 over SHA-256 of signedText; base64
 }
 
-// signedText begins with a label that nothing else the key signs begins with: tokens begin with "eyJ".
+// signedText begins with a label, so that it can't be mistaken for anything else the key signs: tokens begin
+// with "eyJ".
 func (c Checkpoint) signedText() []byte {
 	return fmt.Appendf(nil, "she receipt checkpoint 1\n%d %s %d", c.Number, c.Hash, c.At)
 }
 
-// Sign vouches for head.
+// Sign signs head.
 func Sign(key *rsa.PrivateKey, head Head, at time.Time) (Checkpoint, error) {
 	c := Checkpoint{Head: head, At: at.UnixMicro()}
 	sum := sha256.Sum256(c.signedText())
 	var err error
-	// This kind of signature needs no randomness, so that signing stays a function of its arguments.
+	// This kind of signature needs no randomness, so signing is a pure function.
 	if c.Signature, err = rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:]); err != nil {
 		return Checkpoint{}, fmt.Errorf("sign receipt %d: %w", head.Number, err)
 	}
 	return c, nil
 }
 
-// SignedBy says that the key's holder has vouched for exactly this.
+// SignedBy reports whether the key has signed exactly this head and time.
 func (c Checkpoint) SignedBy(key *rsa.PublicKey) bool {
 	sum := sha256.Sum256(c.signedText())
 	return rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], c.Signature) == nil
 }
 
-// Prove is Verify for a whole chain of which some heads were signed: it also finds a chain that fits together and is
-// not the one that was there when they were. signed may come in any order.
+// Prove is Verify for a whole chain of which some heads were signed. It also finds a chain that is consistent
+// but differs from the one that was signed. signed may be in any order.
 func Prove(texts iter.Seq2[[]byte, error], want *Head, signed []Checkpoint, key *rsa.PublicKey) (Head, error) {
 	return prove(Head{}, texts, want, signed, key)
 }
@@ -80,14 +81,14 @@ func prove(after Head, texts iter.Seq2[[]byte, error], want *Head, signed []Chec
 	return head, err
 }
 
-// A signedLine is how a checkpoint stands among the entries of an exported chain.
+// A signedLine is the line of a checkpoint in an exported chain.
 type signedLine struct {
 	Checkpoint *Checkpoint `json:"checkpoint"`
 }
 
-// Export writes the entries behind number after as lines, their canonical texts, and then a checkpoint of the last one.
-// ReadExport reads it. texts are the whole chain: it is proved on the way as Prove does, and signed only if it is
-// whole; else what has been written ends without a signature.
+// Export writes the canonical texts of the entries after number after, one a line, and then a checkpoint of
+// the last one. ReadExport reads it. texts is the whole chain. Export verifies it like Prove and signs only a
+// whole chain; else the output ends without a signature.
 func Export(w io.Writer, after int64, texts iter.Seq2[[]byte, error], want Head, signed []Checkpoint, key *rsa.PrivateKey, at time.Time) (Checkpoint, error) {
 	var n int64
 	var failed error
@@ -120,23 +121,24 @@ func Export(w io.Writer, after int64, texts iter.Seq2[[]byte, error], want Head,
 	return last, err
 }
 
-// ErrNotSigned says that an exported chain ends with no checkpoint: nothing vouches for what it says.
+// ErrNotSigned says that an export does not end with a checkpoint, so nobody has signed it.
 var ErrNotSigned = errors.New("the export does not end with a checkpoint")
 
-// mostEntries bounds the numbers of entries, so that one more is a number too.
+// mostEntries bounds the numbers of entries, so that adding one can't overflow.
 const mostEntries = 1 << 53
 
-// maxLine bounds a line of an export. An entry names each endpoint it concerns; a batch may name thousands.
+// maxLine bounds a line of an export. An entry names each endpoint that it concerns, and a batch may have
+// thousands.
 const maxLine = 64 << 20
 
-// An Exported chain is what an export proves: the hash of each entry.
+// An Exported chain is the result of reading an export: the hash of each entry.
 type Exported struct {
 	After  Head // the entries follow it
 	hashes []Digest
-	End    Checkpoint // zero if it is not whole
+	End    Checkpoint // zero if the export is not whole
 }
 
-// Hash is that of an entry; false if the export does not tell.
+// Hash returns the hash of an entry; false if the export does not have it.
 func (x Exported) Hash(number int64) (Digest, bool) {
 	i := number - x.After.Number
 	switch {
@@ -148,28 +150,28 @@ func (x Exported) Hash(number int64) (Digest, bool) {
 	return x.hashes[i-1], true
 }
 
-// Last is the last entry whose hash is known.
+// Last returns the head at the last entry whose hash is known.
 func (x Exported) Last() Head {
 	h, _ := x.Hash(x.last())
 	return Head{x.last(), h}
 }
 
-// last is its number.
+// last returns the number of that entry.
 func (x Exported) last() int64 { return x.After.Number + int64(len(x.hashes)) }
 
-// whole says that a checkpoint stands for the end.
+// whole reports whether a checkpoint covers the end.
 func (x Exported) whole() bool { return x.End.Number == x.last() && x.End.Signature != nil }
 
-// ReadExport proves what Export wrote and keeps 32 bytes of each entry. Without a key it proves that the chain is unbroken
-// and that the checkpoint stands for its end, not who signed it. *BrokenError, ErrNotSigned, or the reader's own error; what
-// could be read up to there is answered too, and each of its entries follows the one before.
+// ReadExport verifies an export and keeps 32 bytes of each entry. Without a key it checks that the chain is
+// unbroken and ends with a checkpoint, but not who signed it. Errors are *BrokenError, ErrNotSigned, or the
+// reader's own. It also returns what it could read up to the error; that part is an unbroken chain.
 func ReadExport(r io.Reader, key *rsa.PublicKey) (x Exported, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
 	var last *Checkpoint
 	more := lines.Scan()
 	if e, err := Parse(lines.Bytes()); err == nil && 0 < e.Number && e.Number <= mostEntries {
-		// What comes before is vouched for by the signature of the last as well: its hash is in the chain.
+		// The signature of the last entry covers what comes before, because its hash is in the chain.
 		x.After = Head{e.Number - 1, e.Previous}
 	}
 	head, err := walk(x.After, func(yield func([]byte, error) bool) {
@@ -218,11 +220,11 @@ func ReadExport(r io.Reader, key *rsa.PublicKey) (x Exported, err error) {
 	return x, nil
 }
 
-// Holds says whether a head that somebody kept lies in the exported chain: nil if it does, *BrokenError if another entry is
-// there. Any other error says that the export does not tell.
+// Holds returns nil if a head that was kept lies in the exported chain, and *BrokenError if another entry is
+// in its place. Any other error means that the export can't decide it.
 func (x Exported) Holds(kept Head) error {
 	if kept.Number == 0 {
-		return nil // every chain begins with no entry
+		return nil // the head of the empty chain
 	}
 	switch is, known := x.Hash(kept.Number); {
 	case known && is == kept.Hash:
@@ -230,43 +232,44 @@ func (x Exported) Holds(kept Head) error {
 	case known:
 		return &BrokenError{kept.Number, keptOther}
 	case kept.Number <= x.After.Number:
-		return fmt.Errorf("the export does not tell: it begins with entry %d, and the head is of entry %d", x.After.Number+1, kept.Number)
+		return fmt.Errorf("the export can't answer this: it begins with entry %d, and the head is of entry %d", x.After.Number+1, kept.Number)
 	case !x.whole():
-		return fmt.Errorf("the export does not tell: it can be read up to entry %d, and the head is of entry %d", x.last(), kept.Number)
+		return fmt.Errorf("the export can't answer this: it can be read up to entry %d, and the head is of entry %d", x.last(), kept.Number)
 	}
-	return fmt.Errorf("the export does not tell: it ends with entry %d, before entry %d that the head is of. If it was made after "+
+	return fmt.Errorf("the export can't answer this: it ends with entry %d, and the head is of entry %d. If it was made after "+
 		"the head was kept, entries were cut off", x.last(), kept.Number)
 }
 
-// A Relation is how a chain stands to a former export of it.
+// A Relation says how a chain compares with a former export of it.
 type Relation string
 
 const (
 	Same        Relation = "same"        // the same entries
-	Grew        Relation = "grew"        // all of the former, and more
-	Contradicts Relation = "contradicts" // not all of the former
-	Partly      Relation = "partly"      // the same as far as both can be read, and one of them is broken behind that
+	Grew        Relation = "grew"        // all entries of the former export, and more
+	Contradicts Relation = "contradicts" // some entry of the former export is missing or different
+	Partly      Relation = "partly"      // the same as far as both can be read; one of them is broken after that
 )
 
 // Against is the result of comparing a chain with a former export.
 type Against struct {
 	Relation Relation `json:"relation"`
-	// Entry is the first new one, the first that contradicts, or the first that can't be compared; 0: none.
+	// Entry is the first new entry, the first different one, or the first that can't be compared; 0: none.
 	Entry   int64 `json:"entry,omitempty"`
 	Missing bool  `json:"missing,omitempty"`
-	// UpTo says that the entry that contradicts may be an earlier one, which one of the exports leaves out.
+	// UpTo is true if an earlier entry may be the first different one, because one export lacks those
+	// entries.
 	UpTo bool `json:"upTo,omitempty"`
 }
 
-// Against compares the chain with a former export, whose entries it must all have. Of one that is broken, what could be read
-// is compared: an entry's hash is that of its text and of all before it, so that two that are equal, or not, are so whatever
-// follows. An error says that the two have no entry in common and don't follow one another.
+// Against compares the chain with a former export. The chain must have all of its entries. A broken export is
+// compared as far as it can be read: the hash of an entry covers all entries before it, so a result stands
+// whatever follows. An error says that the two have no entry in common.
 func (x Exported) Against(former Exported) (Against, error) {
 	from, to := max(x.After.Number, former.After.Number), min(x.last(), former.last())
 	if from > to {
-		return Against{}, fmt.Errorf("nothing to compare: one ends with entry %d, the other begins with %d", to, from+1)
+		return Against{}, fmt.Errorf("the exports have no entry in common: one ends with entry %d, the other begins with entry %d", to, from+1)
 	}
-	for n := from; n <= to; n++ { // both know them all: there are no more than they have lines
+	for n := from; n <= to; n++ { // at most as many entries as the files have lines
 		is, _ := x.Hash(n)
 		if was, _ := former.Hash(n); is != was {
 			return Against{Relation: Contradicts, Entry: n, UpTo: n == from}, nil
@@ -283,7 +286,7 @@ func (x Exported) Against(former Exported) (Against, error) {
 	return Against{Relation: Same}, nil
 }
 
-// String is the answer in words.
+// String describes the result.
 func (a Against) String() string {
 	switch {
 	case a.Relation == Same:
@@ -302,7 +305,7 @@ func (a Against) String() string {
 	return fmt.Sprintf("entry %d is another one", a.Entry)
 }
 
-// parseSigned takes the one spelling that Export writes.
+// parseSigned accepts only the spelling that Export writes.
 func parseSigned(line []byte) (*Checkpoint, error) {
 	var s signedLine
 	if err := json.Unmarshal(line, &s); err != nil || s.Checkpoint == nil {

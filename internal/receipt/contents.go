@@ -14,14 +14,14 @@ import (
 	"she/internal/hat"
 )
 
-// SaltSize is the number of random bytes stored beside each record. A salt is erased with its record. Without it nobody
-// who holds a receipt can test a guess of what an erased record said.
+// SaltSize is the number of random bytes stored with each record and erased with it. They make sure that
+// nobody who holds a receipt can test a guess of an erased record's content.
 const SaltSize = 16
 
-// A Commitment binds one record's content without telling it.
+// A Commitment fixes one record's content without revealing it.
 type Commitment [sha256.Size]byte
 
-// Content is what a commitment binds. Created is in microseconds since 1970.
+// Content is what a commitment fixes. Created is in microseconds since 1970.
 type Content struct {
 	ID       hat.RecordID
 	Author   hat.UserID
@@ -30,7 +30,8 @@ type Content struct {
 	Endpoint hat.Endpoint
 }
 
-// Commit is SHA-256 over a label, the salt, and the content. Only the endpoint, which comes last, varies in length.
+// Commit returns SHA-256 over a label, the salt and the content. Only the endpoint, which comes last, has a
+// variable length.
 func (c Content) Commit(salt []byte) Commitment {
 	var b [256]byte
 	text := append(b[:0], "she content 1\n"...)
@@ -42,9 +43,9 @@ func (c Content) Commit(salt []byte) Commitment {
 	return sha256.Sum256(append(text, c.Endpoint.String()...))
 }
 
-// Contents are commitments to the records that one entry wrote, one for each position from Fact.First on. There is one
-// for each record, so that the others can still be proved after one was erased. In JSON they are one text: all of them
-// joined, in base64.
+// Contents are the commitments to the records that one entry wrote, one for each position from Fact.First on.
+// Each record has its own, so that the others can be verified after one is erased. In JSON they are one text:
+// all of them joined, in base64.
 type Contents []Commitment
 
 // MarshalText joins them.
@@ -69,7 +70,7 @@ func (c *Contents) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A Span is a run of adjacent positions, ends included.
+// A Span is a range of positions, ends included.
 type Span struct{ First, Last hat.Seq }
 
 // Spans are positions in ascending order: "5,9-20".
@@ -91,7 +92,7 @@ func SpansOf(all []hat.Seq) (s Spans) {
 	return s
 }
 
-// upTo yields the positions that are not beyond last.
+// upTo yields the positions up to last.
 func (s Spans) upTo(last hat.Seq) iter.Seq[hat.Seq] {
 	return func(yield func(hat.Seq) bool) {
 		for _, span := range s {
@@ -118,7 +119,7 @@ func (s Spans) MarshalText() (b []byte, err error) {
 	return b, nil
 }
 
-// UnmarshalText reads what MarshalText writes. It takes other spellings of numbers too; Parse refuses those.
+// UnmarshalText reads what MarshalText writes. It accepts other spellings of numbers; Parse refuses them.
 func (s *Spans) UnmarshalText(text []byte) error {
 	*s = nil
 	for part := range strings.SplitSeq(string(text), ",") {
@@ -136,7 +137,8 @@ func (s *Spans) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A Stored record is what the vault holds now: its place in the log and a commitment made from the stored content.
+// A Stored record is one that the vault holds: its position, and a commitment computed from the stored
+// content.
 type Stored struct {
 	ID         hat.RecordID
 	Seq        hat.Seq // position of its last change
@@ -145,24 +147,24 @@ type Stored struct {
 	Is         Commitment
 }
 
-// A Problem says in which way a record and the chain disagree.
+// A Problem says how a record and the chain disagree.
 type Problem string
 
 const (
-	Changed   Problem = "changed"    // the content is not the one that was written
-	Missing   Problem = "missing"    // the chain says that the record exists, and it is not stored
-	Unwritten Problem = "no-receipt" // stored, and no entry says that it was written
-	Ended     Problem = "ended"      // stored, and an entry says that it was erased or changed
-	Moved     Problem = "moved"      // stored as superseded or as current, and the chain says the opposite
+	Changed   Problem = "changed"    // the content is not what was written
+	Missing   Problem = "missing"    // the chain says that the record exists, but it is not stored
+	Unwritten Problem = "no-receipt" // stored, but no entry says that it was written
+	Ended     Problem = "ended"      // stored, but an entry says that it was erased or changed
+	Moved     Problem = "moved"      // stored as superseded and the chain says current, or the other way round
 	Doubled   Problem = "doubled"    // another record is stored for the same position
-	Miscount  Problem = "miscount"   // of records from before commitments there are more or fewer than the chain says
-	Positions Problem = "positions"  // the positions that the entries took have a gap, or end elsewhere than the log
+	Miscount  Problem = "miscount"   // the number of records from before commitments differs from the chain
+	Positions Problem = "positions"  // the positions of the entries have a gap, or do not end where the log ends
 )
 
-// A Difference is one thing that is not as the chain says. It names ids and positions and holds no data.
+// A Difference is one disagreement with the chain. It names ids and positions and contains no data.
 type Difference struct {
 	Problem Problem      `json:"problem"`
-	Record  hat.RecordID `json:"record,omitzero"`    // zero if no id is known: receipts hold none
+	Record  hat.RecordID `json:"record,omitzero"`    // zero if the id is not known, as receipts hold none
 	Seq     hat.Seq      `json:"position,omitempty"` // of the log
 	Entry   int64        `json:"entry,omitempty"`    // the receipt that took the position
 	Detail  string       `json:"detail,omitempty"`
@@ -203,13 +205,13 @@ func (d Difference) String() string {
 // A Comparison is the result of CompareContents.
 type Comparison struct {
 	From    int64        `json:"from"`              // the first entry that commits to content; 0 if none does
-	Proved  int          `json:"proved"`            // records whose content is the one that was written
+	Proved  int          `json:"proved"`            // records whose content is as written
 	Before  int          `json:"before"`            // records from before commitments, which can only be counted
 	Differs []Difference `json:"differs,omitempty"` // at most mostDifferences
 	More    int          `json:"more,omitempty"`    // how many others there are
 }
 
-// Whole says that nothing differs.
+// Whole reports whether nothing differs.
 func (c Comparison) Whole() bool { return len(c.Differs) == 0 }
 
 const mostDifferences = 20
@@ -226,24 +228,25 @@ func (c *Comparison) add(d Difference) {
 type place byte
 
 const (
-	empty      place = iota // the position of an erasure, or nothing was committed to
+	empty      place = iota // an erasure, or a position without a commitment
 	current                 // a record
-	superseded              // a record that another run's has taken the place of
+	superseded              // a record that a later run replaced
 	ended                   // a record that was erased, or changed at a later position
-	seen       place = 8    // added once the record was found
+	seen       place = 8    // added when the record was found
 )
 
-// CompareContents keeps a place and half a commitment for each position: nobody can find another content for half of one.
+// CompareContents keeps half a commitment for each position. Half is enough: nobody can find other content
+// that matches it.
 type half [sha256.Size / 2]byte
 
 const bytesForPosition = 1 + len(half{})
 
-// mostPositions bounds what a file that was tampered with can make CompareContents ask for.
+// mostPositions bounds the memory that a manipulated file can make CompareContents use.
 const mostPositions = 1 << 32
 
-// CompareContents compares a chain that Verify has proved with all records that are stored, current and superseded, at
-// the same moment. upto is the last position of the log. texts must yield the same each time it is ranged over. room is
-// asked for memory before it is used; an error of it is returned.
+// CompareContents compares a chain that Verify has accepted with all records stored at the same moment,
+// current and superseded. upto is the last position of the log. texts must yield the same sequence each time.
+// room is asked for memory before it is used; its error is returned.
 func CompareContents(texts iter.Seq2[[]byte, error], stored iter.Seq2[Stored, error], upto hat.Seq, room func(bytes int64) error) (Comparison, error) {
 	c := comparer{upto: upto, room: room}
 	if err := entries(texts, c.read); err != nil {
@@ -262,7 +265,8 @@ func CompareContents(texts iter.Seq2[[]byte, error], stored iter.Seq2[Stored, er
 	if !slices.ContainsFunc(c.result.Differs, func(d Difference) bool { return d.Seq > 0 && d.Entry == 0 }) {
 		return c.result, nil
 	}
-	// Which entry took a position is asked only now: to keep it for each would take more memory than all the rest.
+	// A second pass finds the entry of each position. Keeping it for each would take more memory than all the
+	// rest.
 	err := entries(texts, func(e Entry) error {
 		for i := range c.result.Differs {
 			if d := &c.result.Differs[i]; d.Seq > 0 && e.First <= d.Seq && d.Seq <= e.Last {
@@ -290,19 +294,19 @@ func entries(texts iter.Seq2[[]byte, error], f func(Entry) error) error {
 	return nil
 }
 
-// comparer is one comparison under way.
+// comparer holds the state of one comparison.
 type comparer struct {
 	result Comparison
 	upto   hat.Seq
 	room   func(int64) error
 
-	last  hat.Seq // position that the entries read so far lead to
+	last  hat.Seq // the last position of the entries read so far
 	first hat.Seq // the first position with a commitment; 0: none yet
 	// Position first+i is at index i.
 	is       []place
 	contents []half
 
-	// How many records from before commitments the chain says there are, and how many were found.
+	// Numbers of records from before commitments: according to the chain, and as found.
 	before, beforeSuperseded           int
 	foundBefore, foundBeforeSuperseded int
 }
@@ -313,7 +317,7 @@ func (c *comparer) at(seq hat.Seq) (int, bool) {
 	return int(i), c.first > 0 && i >= 0 && i < hat.Seq(len(c.is))
 }
 
-// read takes what an entry says was done.
+// read records what an entry says.
 func (c *comparer) read(e Entry) error {
 	span := 0
 	if e.First > 0 {
@@ -321,7 +325,7 @@ func (c *comparer) read(e Entry) error {
 			c.result.add(Difference{Problem: Positions, Seq: c.last + 1, Entry: e.Number,
 				Detail: fmt.Sprintf("the receipt took %d to %d, after %d", e.First, e.Last, c.last)})
 			if e.First <= c.last || e.Last < e.First || e.Last > c.upto {
-				return nil // nothing can be made of it
+				return nil // not a form that is known
 			}
 		}
 		span, c.last = int(e.Last-e.First+1), e.Last
@@ -370,7 +374,8 @@ func (c *comparer) read(e Entry) error {
 	return nil
 }
 
-// count keeps count of records that an entry of before commitments wrote and removed. A later entry says it by Ended.
+// count updates the number of records that entries without commitments wrote and removed. Later entries name
+// them in Ended.
 func (c *comparer) count(e Entry, span int) {
 	if e.Ended != nil || e.Dropped != nil {
 		return
@@ -385,10 +390,10 @@ func (c *comparer) count(e Entry, span int) {
 	switch {
 	case e.Kind == Write && e.Outcome != "changed":
 		c.before += span
-	case e.Kind == Run: // what it superseded took a position each
+	case e.Kind == Run: // each record that it superseded took a position
 		c.before += span - 2*erased
 		c.beforeSuperseded += erased - forgotten
-	case e.Kind == Erase: // what was superseded before took none
+	case e.Kind == Erase: // superseded records took none
 		c.before -= span
 		c.beforeSuperseded -= erased - span
 	}
@@ -428,7 +433,7 @@ func (c *comparer) found(s Stored) {
 	c.result.Proved++
 }
 
-// finish finds what is not stored.
+// finish reports what is not stored.
 func (c *comparer) finish() {
 	for i, is := range c.is {
 		if is == current || is == superseded {

@@ -1,8 +1,8 @@
-// Package receipt says what was done with a person's data, in a form that can't be changed afterwards without
-// showing: entries in a hash chain. An entry names ids, endpoints, counts and digests; it never holds the data.
+// Package receipt records what was done with a person's data as entries in a hash chain, which can't be
+// changed later without a trace. An entry names ids, endpoints, counts and digests; it never holds the data.
 //
-// The package is pure. The vault appends an entry in the transaction that does the thing; Verify proves a chain
-// unbroken. A chain can't prove by itself that its last entries are still there: keep a Head elsewhere for that.
+// The package is pure. The vault appends an entry in the transaction that does the thing. Verify checks that
+// a chain is unbroken. A chain can't show that its last entries are missing: keep a Head elsewhere for that.
 package receipt
 
 import (
@@ -22,16 +22,16 @@ import (
 	"she/internal/hat"
 )
 
-// A Kind is what was done.
+// A Kind says what was done.
 type Kind string
 
 const (
 	Write      Kind = "write"      // records were added, changed or linked
 	Erase      Kind = "erase"      // records were removed
 	Grant      Kind = "grant"      // a function was switched on or off, or a data debit was accepted or cancelled
-	Run        Kind = "run"        // a function ran: it was shown records, and perhaps wrote some
-	Skip       Kind = "skip"       // work that did not get done was given up
-	Disclosure Kind = "disclosure" // records were given to somebody else than the Owner
+	Run        Kind = "run"        // a function ran: it was shown records and may have written some
+	Skip       Kind = "skip"       // failed work was given up
+	Disclosure Kind = "disclosure" // records were given to somebody other than the Owner
 )
 
 // A Digest is a SHA-256 sum; it reads and writes as hex.
@@ -41,7 +41,7 @@ func (d Digest) IsZero() bool                 { return d == Digest{} }
 func (d Digest) String() string               { return hex.EncodeToString(d[:]) }
 func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText takes 64 lower-case hex digits and nothing else, so that a digest has one spelling.
+// UnmarshalText accepts only 64 lower-case hex digits, so that a digest has one spelling.
 func (d *Digest) UnmarshalText(text []byte) error {
 	if len(text) != hex.EncodedLen(len(d)) || !bytes.Equal(bytes.ToLower(text), text) {
 		return errors.New("want 64 lower-case hex digits")
@@ -50,7 +50,7 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return err
 }
 
-// DigestIDs sums the ids of records in order: their 16 bytes each, one after the other.
+// DigestIDs hashes the ids of records in order, 16 bytes each.
 func DigestIDs(ids []hat.RecordID) Digest {
 	h := sha256.New()
 	for _, id := range ids {
@@ -59,59 +59,61 @@ func DigestIDs(ids []hat.RecordID) Digest {
 	return Digest(h.Sum(nil))
 }
 
-// Records counts records and digests their ids in order, see DigestIDs.
+// Records is the number of records and the digest of their ids in order, see DigestIDs.
 type Records struct {
 	Count int    `json:"count"`
 	IDs   Digest `json:"ids"`
 }
 
-// RecordsOf sums up ids.
+// RecordsOf counts and digests ids.
 func RecordsOf(ids []hat.RecordID) *Records {
 	return &Records{len(ids), DigestIDs(ids)}
 }
 
-// A Fact is what an entry says was done. What does not apply is left zero.
+// A Fact is what an entry says was done. Fields that do not apply are zero.
 type Fact struct {
 	Kind Kind `json:"kind"`
-	// By whom: a user, an application on the Owner's behalf, or a Function (then Function is set).
+	// Who did it: a user, an application acting for the Owner, or a Function (then Function is set).
 	User        hat.UserID `json:"user,omitzero"`
 	Application string     `json:"application,omitempty"`
-	Debit       string     `json:"debit,omitempty"` // the data debit decided on, or under which records were disclosed
+	Debit       string     `json:"debit,omitempty"` // the data debit that was decided on, or that allowed the disclosure
 
 	Function hat.FunctionID `json:"function,omitzero"`
 	Version  string         `json:"version,omitempty"`
 	Package  string         `json:"package,omitempty"` // digest of the code, "sha256:…"
-	Bundle   Digest         `json:"bundle,omitzero"`   // SHA-256 of the bundle's JSON: of the grant, or as the run asked
+	Bundle   Digest         `json:"bundle,omitzero"`   // SHA-256 of the bundle's JSON: as granted, or as the run asked
 	Output   hat.Endpoint   `json:"output,omitzero"`   // where the function may write
 	Run      hat.RunID      `json:"run,omitzero"`
 	Attempt  int            `json:"attempt,omitempty"`
 	After    hat.Seq        `json:"after,omitempty"` // the run covered After < seq ≤ Upto
 	Upto     hat.Seq        `json:"upto,omitempty"`
-	Replaces hat.RunID      `json:"replaces,omitzero"` // the run whose output this one's took the place of
-	// Of a grant: what a newer result does to older ones ("replace"; nothing: it is added), what becomes of
-	// one that equals an older one ("keep"; nothing: it is dropped), and since when records are shown
-	// (nothing: since ever).
+	Replaces hat.RunID      `json:"replaces,omitzero"` // the run whose output this run replaced
+	// Of a grant: whether a newer result replaces older ones ("replace"; else it is added), whether a result
+	// that equals an older one is kept ("keep"; else it is dropped), and since when records are shown (zero:
+	// all).
 	Mode  string     `json:"mode,omitempty"`
 	Equal string     `json:"equal,omitempty"`
 	Since *time.Time `json:"since,omitempty"`
 	// Of a decision on a data debit: the digest of its terms.
 	Terms hat.TermsDigest `json:"terms,omitzero"`
 
-	// Outcome is how it ended: "enabled", "disabled", "linked", a run's last state; Fault the code of its fault.
+	// Outcome says how it ended: "enabled", "disabled", "linked", or a run's last state. Fault is the code of
+	// its fault.
 	Outcome string `json:"outcome,omitempty"`
 	Fault   string `json:"fault,omitempty"`
 
 	Read      *Records       `json:"read,omitempty"`
 	Written   *Records       `json:"written,omitempty"`
 	Erased    *Records       `json:"erased,omitempty"`
-	Forgotten *Records       `json:"forgotten,omitempty"` // superseded before, and kept no longer
-	Endpoints []hat.Endpoint `json:"endpoints,omitempty"` // concerned, sorted
-	First     hat.Seq        `json:"first,omitempty"`     // positions in the log the thing took, ends included
+	Forgotten *Records       `json:"forgotten,omitempty"` // superseded records that are kept no longer
+	Endpoints []hat.Endpoint `json:"endpoints,omitempty"` // endpoints concerned, sorted
+	First     hat.Seq        `json:"first,omitempty"`     // positions in the log that this took, ends included
 	Last      hat.Seq        `json:"last,omitempty"`
 
-	// Contents commit to what was written at the positions from First on. Ended are former positions of records: erased,
-	// changed (the new position is one from First on), or, of a run, superseded. Dropped are positions of superseded
-	// records that were erased. Entries from before commitments existed have none of these.
+	// Contents are commitments to what was written at the positions from First on. Ended are the former
+	// positions of records that were erased, changed (their new position is from First on) or, by a run,
+	// superseded. Dropped are positions of superseded records that were erased. Entries from before
+	// commitments have none of these.
 	Contents Contents `json:"contents,omitempty"`
 	Ended    Spans    `json:"ended,omitempty"`
 	Dropped  Spans    `json:"dropped,omitempty"`
@@ -120,7 +122,7 @@ type Fact struct {
 	Timings Timings `json:"timings,omitzero"`
 }
 
-// Bytes that went into a function's process entry and came out of it.
+// Bytes of a function's process event and of its answer.
 type Bytes struct {
 	In  int `json:"in"`
 	Out int `json:"out"`
@@ -136,8 +138,8 @@ type Timings struct {
 	Save    int64 `json:"save"`
 }
 
-// An Entry is a Fact at its place in one HAT's chain. Its canonical text is one line of JSON, fields in the order of
-// the structs, no white space:
+// An Entry is a Fact with its place in a HAT's chain. Its canonical text is one line of JSON, with fields in
+// the order of the structs and no white space:
 //
 //	{"number":2,"at":1700000000000000,"previous":"9f86…","kind":"write",…}
 type Entry struct {
@@ -150,8 +152,8 @@ type Entry struct {
 // Time is At as a time.
 func (e Entry) Time() time.Time { return time.UnixMicro(e.At).UTC() }
 
-// A Head is the end of a chain: how many entries there are and the hash of the last. The zero Head is the empty
-// chain's. Whoever keeps one can tell later that nothing before it was changed or removed.
+// A Head is the end of a chain: the number of entries and the hash of the last. The zero Head is that of the
+// empty chain. Whoever keeps a head can check later that nothing up to it was changed or removed.
 type Head struct {
 	Number int64  `json:"number"`
 	Hash   Digest `json:"hash"`
@@ -160,22 +162,22 @@ type Head struct {
 // String writes "12:9f86…", the number and the hash.
 func (h Head) String() string { return strconv.FormatInt(h.Number, 10) + ":" + h.Hash.String() }
 
-// ParseHead reads what String writes, and no other spelling.
+// ParseHead reads what String writes. It accepts no other spelling.
 func ParseHead(text string) (h Head, err error) {
 	number, hash, _ := strings.Cut(text, ":")
 	if h.Number, err = strconv.ParseInt(number, 10, 64); err == nil {
 		err = h.Hash.UnmarshalText([]byte(hash))
 	}
 	if err != nil || h.Number < 0 || h.String() != text || (h.Number == 0) != h.Hash.IsZero() {
-		return Head{}, errors.New("a head of receipts is the number of an entry, a colon and the 64 lower-case hex digits of its hash")
+		return Head{}, errors.New("want a head of receipts: the number of an entry, a colon, and the 64 lower-case hex digits of its hash")
 	}
 	return h, nil
 }
 
 const keptOther = "it is not the one whose hash was kept"
 
-// Holds says whether a head that somebody kept lies in a chain: nil if it does, else a *BrokenError or the error of the
-// sequence. texts are the entries from number kept.Number on, and lead to the chain's own head.
+// Holds returns nil if a head that was kept lies in a chain, else a *BrokenError or the error of the
+// sequence. texts are the entries from number kept.Number on, up to the chain's own head.
 func Holds(kept Head, texts iter.Seq2[[]byte, error], head Head) error {
 	if kept.Number > head.Number {
 		return &BrokenError{head.Number + 1, "it is missing at the end"}
@@ -202,7 +204,7 @@ func Holds(kept Head, texts iter.Seq2[[]byte, error], head Head) error {
 	return cmp.Or(other, err)
 }
 
-// Append makes the entry that follows head: its canonical text, which is what is to be stored, and the new head.
+// Append returns the canonical text of the entry that follows head, which is to be stored, and the new head.
 func Append(head Head, at time.Time, f Fact) ([]byte, Head, error) {
 	text, err := encode(Entry{Number: head.Number + 1, At: at.UnixMicro(), Previous: head.Hash, Fact: f})
 	if err != nil {
@@ -211,8 +213,8 @@ func Append(head Head, at time.Time, f Fact) ([]byte, Head, error) {
 	return text, Head{head.Number + 1, hash(text)}, nil
 }
 
-// hash is SHA-256 over a label, so that the sum can't be mistaken for that of other data, and the canonical text,
-// which contains the hash of the entry before.
+// hash is SHA-256 over a label and the canonical text, which contains the hash of the entry before. The label
+// makes sure that the sum can't be that of other data.
 func hash(text []byte) Digest {
 	h := sha256.New()
 	h.Write([]byte("she receipt 1\n"))
@@ -232,13 +234,13 @@ func encode(e Entry) ([]byte, error) {
 
 var errNotCanonical = errors.New("not the canonical text of a receipt")
 
-// Parse reads an entry's canonical text. Any other text, also one of the same meaning, is refused.
+// Parse reads an entry's canonical text. It refuses any other text, even one with the same meaning.
 func Parse(text []byte) (Entry, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	var e Entry
 	if err := dec.Decode(&e); err != nil {
-		return Entry{}, errNotCanonical // the decoder's own message quotes the text
+		return Entry{}, errNotCanonical // the decoder's error would quote the text
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return Entry{}, errNotCanonical
@@ -249,23 +251,23 @@ func Parse(text []byte) (Entry, error) {
 	return e, nil
 }
 
-// A BrokenError names the first entry at which a chain is not what was written.
+// A BrokenError names the first entry at which a chain is not as it was written.
 type BrokenError struct {
-	Number int64  `json:"number"` // where the entry should be
+	Number int64  `json:"number"` // the number that the entry should have
 	What   string `json:"what"`
 }
 
 func (e *BrokenError) Error() string { return fmt.Sprintf("receipt %d: %s", e.Number, e.What) }
 
-// Verify reads the stored texts of a chain in order, as they follow after, and returns the head they lead to. The
-// first entry that was changed, removed, put in or moved is a *BrokenError. An error of the sequence itself is
-// returned as it is. A changed entry can be told from its text only if it is no canonical text any more or the next
-// one disagrees with it; the last one of all is covered by want, if not nil: the head the chain must lead to.
+// Verify reads the stored texts that follow after, in order, and returns the head they lead to. It returns a
+// *BrokenError for the first entry that was changed, removed, inserted or moved, and an error of the sequence
+// unchanged. A changed entry shows because its text is not canonical, or because the hash in the next entry
+// does not match. For the last entry the caller passes want, the head that the chain must have; nil: unknown.
 func Verify(after Head, texts iter.Seq2[[]byte, error], want *Head) (Head, error) {
 	return walk(after, texts, want, func(Head) error { return nil })
 }
 
-// walk is Verify, which asks at about each head the chain comes by.
+// walk is Verify. It also calls at with each head on the way.
 func walk(after Head, texts iter.Seq2[[]byte, error], want *Head, at func(Head) error) (Head, error) {
 	head := after
 	for text, err := range texts {
@@ -284,8 +286,8 @@ func walk(after Head, texts iter.Seq2[[]byte, error], want *Head, at func(Head) 
 		case e.Previous != head.Hash && n == after.Number+1:
 			return head, &BrokenError{n, "it does not follow the head it should"}
 		case e.Previous != head.Hash:
-			// This entry vouches for the one before: that one's text is no longer what was hashed.
-			return head, &BrokenError{n - 1, "it is not the one that was written"}
+			// The hash in this entry does not match the entry before, so that one was changed.
+			return head, &BrokenError{n - 1, "it was changed"}
 		}
 		head = Head{n, hash(text)}
 		if err := at(head); err != nil {
@@ -299,7 +301,7 @@ func walk(after Head, texts iter.Seq2[[]byte, error], want *Head, at func(Head) 
 		if head.Number > want.Number {
 			return head, &BrokenError{want.Number + 1, "it was never written"}
 		}
-		return head, &BrokenError{head.Number, "it is not the one that was written"}
+		return head, &BrokenError{head.Number, "it was changed"}
 	}
 	return head, nil
 }
