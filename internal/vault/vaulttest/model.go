@@ -34,213 +34,259 @@ func testModel(t *testing.T, fresh func(testing.TB) Opener) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			modelRun(t, newPerson(t, fresh), rand.New(rand.NewPCG(7, seed)))
+			w := newModelled(newPerson(t, fresh), rand.New(rand.NewPCG(7, seed)))
+			for range 150 {
+				w.step()
+			}
+			w.finish()
+			w.everyRecordWasShownOnce()
+			w.check()
+			CheckHAT(t, w.v)
+			w.restart()
+			CheckHAT(t, w.v)
+			t.Logf("%d records, %d runs committed, %d failed, in order %t, output %s, strict %t",
+				w.written, len(w.committed), len(w.failed), w.g.InOrder, w.g.Mode, w.strict)
 		})
 	}
 }
 
-func modelRun(t *testing.T, p *person, r *rand.Rand) {
-	// A record is its name and what the filter of a grant at a/x may ask for.
-	text := func(name any) string { return fmt.Sprintf(`["%v","%s"]`, name, []string{"odd", "even"}[r.IntN(2)]) }
-	name := func(text string) string { return strings.Split(text, `"`)[1] }
+// A modelled person has one function, and a model of what it must have written.
+type modelled struct {
+	*person
+	r            *rand.Rand
+	m            model
+	g            access.Grant
+	strict, both bool // only odd records of a/x are granted; b/x too
+	written      int
+	version      int // of the function's code
+	committed    []plan.Plan
+	failed       []plan.Plan
+}
+
+func newModelled(p *person, r *rand.Rand) *modelled {
+	w := &modelled{person: p, r: r, m: model{of: map[string]string{}, shown: map[string]int{}}}
 	for range 3 {
-		p.write("a/x", text(fmt.Sprint("old ", r.Int())))
-		p.write("b/x", text(fmt.Sprint("old ", r.Int())))
+		w.write("a/x", w.text(fmt.Sprint("old ", r.Int())))
+		w.write("b/x", w.text(fmt.Sprint("old ", r.Int())))
 	}
-	p.clock.move(time.Hour)
-	strict, both := r.IntN(2) == 0, false
-	grant := func() access.Grant {
-		g := p.grant("f", individual, "she/f", "a/x")
-		if both {
-			g = p.grant("f", individual, "she/f", "a/x", "b/x")
-		}
-		if strict {
-			g.Bundle.Properties["a/x"] = onlyOdd(p, "a/x")
-		}
-		return g
-	}
-	g := grant()
-	g.InOrder, g.Since = r.IntN(4) == 0, p.clock.now()
+	w.clock.move(time.Hour)
+	w.strict = r.IntN(2) == 0
+	w.g = w.asked()
+	w.g.InOrder, w.g.Since = r.IntN(4) == 0, w.clock.now()
 	if r.IntN(3) == 0 {
-		g.Mode = hat.ReplaceOutput
+		w.g.Mode = hat.ReplaceOutput
 	}
 	if r.IntN(2) == 0 {
-		g.Equal = hat.KeepEqual
+		w.g.Equal = hat.KeepEqual
 	}
-	p.enable(g)
-	m := model{of: map[string]string{}, shown: map[string]int{}}
-	var (
-		written   int
-		version   int
-		committed []plan.Plan
-		failed    []plan.Plan
-		faults    = []*hat.Fault{
-			hat.NewFault(hat.Author, "Runtime.Exit", "x"), hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x"),
-			hat.NewFault(hat.Operator, "X", "x"), hat.NewFault(hat.Owner, "X", "x"),
-		}
-	)
-	write := func() {
-		at := "a/x"
-		if r.IntN(3) == 0 {
-			at = "b/x"
-		}
-		for range 1 + r.IntN(3) {
-			written++
-			p.write(at, text(written))
-		}
+	w.enable(w.g)
+	return w
+}
+
+// text is a record: its name, and what the filter of a grant at a/x may ask for.
+func (w *modelled) text(name any) string {
+	return fmt.Sprintf(`["%v","%s"]`, name, []string{"odd", "even"}[w.r.IntN(2)])
+}
+
+func nameOf(text string) string { return strings.Split(text, `"`)[1] }
+
+// asked is the grant that the function asks for now.
+func (w *modelled) asked() access.Grant {
+	g := w.grant("f", individual, "she/f", "a/x")
+	if w.both {
+		g = w.grant("f", individual, "she/f", "a/x", "b/x")
 	}
-	attempt := func(mayFail bool) error {
-		cause := plan.ByData
-		if r.IntN(8) == 0 {
-			cause = plan.ByRequest
+	if w.strict {
+		g.Bundle.Properties["a/x"] = onlyOdd(w, "a/x")
+	}
+	return g
+}
+
+func (w *modelled) step() {
+	w.Helper()
+	switch w.r.IntN(10) {
+	case 0, 1, 2:
+		w.writeSome()
+	case 3:
+		w.clock.move(time.Duration(w.r.IntN(200)) * time.Minute)
+		if w.r.IntN(10) == 0 {
+			w.clock.move(-day)
 		}
-		pl, err := p.tryClaim(g.Function, cause, false)
-		if err != nil {
-			return err
+		w.due() // as the engine asks
+	case 4:
+		w.version++
+		if len(w.committed) > 0 {
+			w.must(w.v.Replay(w.ctx(), w.owner, w.committed[w.r.IntN(len(w.committed))].Run))
 		}
-		if n := int(pl.Upto - pl.After); n > 1 && r.IntN(3) == 0 {
-			pl.Upto = pl.After + hat.Seq(1+r.IntN(n))
+	case 5:
+		if len(w.failed) > 0 {
+			err := w.v.Replay(w.ctx(), w.owner, w.failed[w.r.IntN(len(w.failed))].Run)
+			w.mayHaveNothing(err)
 		}
-		if mayFail && r.IntN(2) == 0 {
-			switch r.IntN(6) {
-			case 0:
-				p.must(p.v.Abandon(p.ctx(), pl))
-			case 1:
-				p.restart()
-			case 2:
-				p.must(p.v.Cancel(p.ctx(), p.owner, pl.Run))
-				failed = append(failed, pl)
-			default:
-				fault := faults[r.IntN(len(faults))]
-				p.fail(pl, fault)
-				failed = append(failed, pl)
-			}
-			return nil
-		}
-		_, texts := p.shown(pl)
-		var out []string
-		for _, text := range texts {
-			if pl.Replaces.IsZero() {
-				m.shown[text]++
-			}
-			made := fmt.Sprintf(`"%s@%d"`, name(text), version)
-			m.of[text] = made
-			out = append(out, made)
-		}
-		if p.commit(pl, out...); len(out) > 0 {
-			m.last = out
-		}
-		committed = append(committed, pl)
+	case 6:
+		w.widen()
+	default:
+		w.mayHaveNothing(w.attempt(true))
+		w.check()
+	}
+}
+
+func (w *modelled) mayHaveNothing(err error) {
+	w.Helper()
+	if !errors.Is(err, vault.ErrNothingDue) {
+		w.must(err)
+	}
+}
+
+func (w *modelled) writeSome() {
+	at := "a/x"
+	if w.r.IntN(3) == 0 {
+		at = "b/x"
+	}
+	for range 1 + w.r.IntN(3) {
+		w.written++
+		w.write(at, w.text(w.written))
+	}
+}
+
+// widen grants more, or the same with another way of keeping equal results.
+func (w *modelled) widen() {
+	switch w.r.IntN(20) {
+	case 0, 1:
+		w.both = true
+	case 2:
+		w.g.Since = time.Time{}
+	case 3: // at once
+		w.both, w.strict, w.g.Since = true, false, time.Time{}
+	case 4, 5:
+		w.strict = false
+	case 6, 7:
+		w.g.Equal = hat.KeepEqual
+	case 8, 9:
+		w.g.Equal = hat.DropEqual
+	}
+	w.g.Bundle = w.asked().Bundle
+	w.enable(w.g)
+}
+
+// attempt claims what is due, and commits it or a part of it. If it may fail it does so as often as not.
+func (w *modelled) attempt(mayFail bool) error {
+	w.Helper()
+	cause := plan.ByData
+	if w.r.IntN(8) == 0 {
+		cause = plan.ByRequest
+	}
+	pl, err := w.tryClaim(w.g.Function, cause, false)
+	if err != nil {
+		return err
+	}
+	if n := int(pl.Upto - pl.After); n > 1 && w.r.IntN(3) == 0 {
+		pl.Upto = pl.After + hat.Seq(1+w.r.IntN(n))
+	}
+	if mayFail && w.r.IntN(2) == 0 {
+		w.endBadly(pl)
 		return nil
 	}
-	check := func() {
-		t.Helper()
-		var want []string
-		for _, made := range m.of {
-			want = append(want, made)
+	_, texts := w.shown(pl)
+	var out []string
+	for _, text := range texts {
+		if pl.Replaces.IsZero() {
+			w.m.shown[text]++
 		}
-		if g.Mode == hat.ReplaceOutput {
-			want = slices.Clone(m.last)
-		}
-		got := p.texts("she/f")
-		slices.Sort(want)
-		slices.Sort(got)
-		// A replay in parts leaves what the run wrote until the last part is there.
-		for _, s := range p.state(g.Function).Ranges {
-			if !s.Replaces.IsZero() && g.Mode != hat.ReplaceOutput {
-				for _, made := range want {
-					if !slices.Contains(got, made) {
-						t.Fatalf("%s is missing", made)
-					}
+		made := fmt.Sprintf(`"%s@%d"`, nameOf(text), w.version)
+		w.m.of[text] = made
+		out = append(out, made)
+	}
+	if w.commit(pl, out...); len(out) > 0 {
+		w.m.last = out
+	}
+	w.committed = append(w.committed, pl)
+	return nil
+}
+
+func (w *modelled) endBadly(pl plan.Plan) {
+	w.Helper()
+	faults := []*hat.Fault{
+		hat.NewFault(hat.Author, "Runtime.Exit", "x"), hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x"),
+		hat.NewFault(hat.Operator, "X", "x"), hat.NewFault(hat.Owner, "X", "x"),
+	}
+	switch w.r.IntN(6) {
+	case 0:
+		w.must(w.v.Abandon(w.ctx(), pl))
+	case 1:
+		w.restart()
+	case 2:
+		w.must(w.v.Cancel(w.ctx(), w.owner, pl.Run))
+		w.failed = append(w.failed, pl)
+	default:
+		w.fail(pl, faults[w.r.IntN(len(faults))])
+		w.failed = append(w.failed, pl)
+	}
+}
+
+// check compares what the function has written with the model.
+func (w *modelled) check() {
+	w.Helper()
+	var want []string
+	for _, made := range w.m.of {
+		want = append(want, made)
+	}
+	if w.g.Mode == hat.ReplaceOutput {
+		want = slices.Clone(w.m.last)
+	}
+	got := w.texts("she/f")
+	slices.Sort(want)
+	slices.Sort(got)
+	// A replay in parts leaves what the run wrote until the last part is there.
+	for _, s := range w.state(w.g.Function).Ranges {
+		if !s.Replaces.IsZero() && w.g.Mode != hat.ReplaceOutput {
+			for _, made := range want {
+				if !slices.Contains(got, made) {
+					w.Fatalf("%s is missing", made)
 				}
-				return
 			}
-		}
-		if !slices.Equal(got, want) {
-			t.Fatalf("there are %v, want %v", got, want)
+			return
 		}
 	}
-	for range 150 {
-		switch r.IntN(10) {
-		case 0, 1, 2:
-			write()
-		case 3:
-			p.clock.move(time.Duration(r.IntN(200)) * time.Minute)
-			if r.IntN(10) == 0 {
-				p.clock.move(-day)
-			}
-			p.due() // as the engine asks
-		case 4:
-			version++
-			if len(committed) > 0 {
-				err := p.v.Replay(p.ctx(), p.owner, committed[r.IntN(len(committed))].Run)
-				p.must(err)
-			}
-		case 5:
-			if len(failed) > 0 {
-				if err := p.v.Replay(p.ctx(), p.owner, failed[r.IntN(len(failed))].Run); !errors.Is(err, vault.ErrNothingDue) {
-					p.must(err)
-				}
-			}
-		case 6:
-			wider := g
-			switch r.IntN(20) {
-			case 0, 1:
-				both = true
-			case 2:
-				wider.Since = time.Time{}
-			case 3: // at once
-				both, strict, wider.Since = true, false, time.Time{}
-			case 4, 5:
-				strict = false
-			case 6, 7:
-				wider.Equal = hat.KeepEqual
-			case 8, 9:
-				wider.Equal = hat.DropEqual
-			}
-			wider.Bundle = grant().Bundle
-			g = wider
-			p.enable(g)
-		default:
-			if err := attempt(true); err != nil && !errors.Is(err, vault.ErrNothingDue) {
-				p.must(err)
-			}
-			check()
-		}
+	if !slices.Equal(got, want) {
+		w.Fatalf("there are %v, want %v", got, want)
 	}
-	// At last everything works.
+}
+
+// finish goes on until nothing waits: at last everything works.
+func (w *modelled) finish() {
+	w.Helper()
 	for range 1000 {
-		_, err := p.v.ReplayMany(p.ctx(), p.owner, g.Function, vault.ReplayFilter{Failed: true})
-		p.must(err)
-		p.clock.move(24 * time.Hour)
-		err = attempt(false)
+		_, err := w.v.ReplayMany(w.ctx(), w.owner, w.g.Function, vault.ReplayFilter{Failed: true})
+		w.must(err)
+		w.clock.move(24 * time.Hour)
+		err = w.attempt(false)
 		if errors.Is(err, vault.ErrNothingDue) {
 			break
 		}
-		p.must(err)
-		check()
+		w.must(err)
+		w.check()
 	}
-	if s := p.state(g.Function); s.Front != nil || s.Ranges != nil {
-		t.Fatalf("there is left %+v", s)
+	if s := w.state(w.g.Function); s.Front != nil || s.Ranges != nil {
+		w.Fatalf("there is left %+v", s)
 	}
-	read := p.texts("a/x")
-	if strict {
+}
+
+func (w *modelled) everyRecordWasShownOnce() {
+	w.Helper()
+	read := w.texts("a/x")
+	if w.strict {
 		read = slices.DeleteFunc(read, func(text string) bool { return strings.Contains(text, "even") })
 	}
-	if both {
-		read = append(read, p.texts("b/x")...)
+	if w.both {
+		read = append(read, w.texts("b/x")...)
 	}
 	for _, text := range read {
-		if strings.HasPrefix(name(text), "old") && !g.Since.IsZero() {
+		if strings.HasPrefix(nameOf(text), "old") && !w.g.Since.IsZero() {
 			continue
 		}
-		if m.shown[text] != 1 {
-			t.Errorf("%s was shown %d times in runs that committed", text, m.shown[text])
+		if w.m.shown[text] != 1 {
+			w.Errorf("%s was shown %d times in runs that committed", text, w.m.shown[text])
 		}
 	}
-	check()
-	CheckHAT(t, p.v)
-	p.restart()
-	CheckHAT(t, p.v)
-	t.Logf("%d records, %d runs committed, %d failed, in order %t, output %s, strict %t", written, len(committed), len(failed), g.InOrder, g.Mode, strict)
 }
