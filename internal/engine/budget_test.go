@@ -164,19 +164,21 @@ func TestBudgetUnderLoad(t *testing.T) {
 
 // Large headers that are held leave strangers, who may want to log in, their part.
 func TestHeadersKeepNoStrangerOut(t *testing.T) {
-	b := NewBudget(400<<20, 0)
-	for {
-		if _, err := b.Acquire(t.Context(), Headers, b.most(Headers)/4); err != nil {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBudget(400<<20, 0)
+		for {
+			if _, err := b.Acquire(t.Context(), Headers, b.most(Headers)/4); err != nil {
+				break
+			}
 		}
-	}
-	for _, tenant := range []string{"", KnownHeaders} {
-		if h, err := b.Acquire(t.Context(), tenant, 16<<10); err != nil {
-			t.Errorf("%q: %v", tenant, err)
-		} else {
-			h.Release()
+		for _, tenant := range []string{"", KnownHeaders} {
+			if h, err := b.Acquire(t.Context(), tenant, 16<<10); err != nil {
+				t.Errorf("%q: %v", tenant, err)
+			} else {
+				h.Release()
+			}
 		}
-	}
+	})
 }
 
 func BenchmarkBudget(b *testing.B) {
