@@ -2,14 +2,13 @@ package contract
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
 
 	"she/internal/hat"
+	"she/internal/jsonb"
 )
 
 const (
@@ -64,22 +63,22 @@ func ParseResponses(answer []byte, output hat.Endpoint, shown func(hat.RecordID)
 	if f := checkAnswer(answer, MaxPayload); f != nil {
 		return nil, f
 	}
-	dec := json.NewDecoder(bytes.NewReader(answer))
-	if first, err := dec.Token(); err != nil {
-		return nil, notJSON(err)
-	} else if first != json.Delim('[') {
+	if !jsonb.IsArray(answer) {
+		if _, err := jsonb.Read(answer); err != nil && !errors.Is(err, jsonb.ErrFollows) && !jsonb.IsObject(answer) {
+			return nil, notJSON(err)
+		}
 		return nil, authorFault(CodeResponseInvalid, "the answer is not a list")
 	}
 	var (
-		all     []Response
-		records int
+		all        []Response
+		n, records int
 	)
-	for n := 1; dec.More(); n++ {
-		var text json.RawMessage
-		if err := dec.Decode(&text); err != nil {
+	for element, err := range jsonb.ReadElements(answer) {
+		if err != nil {
 			return nil, notJSON(err)
 		}
-		r, fault := parseResponse(text, output, shown)
+		n++
+		r, fault := parseResponse(element, output, shown)
 		if fault != nil {
 			fault.Text = fmt.Sprintf("response %d: %s", n, fault.Text)
 			return nil, fault
@@ -91,60 +90,56 @@ func ParseResponses(answer []byte, output hat.Endpoint, shown func(hat.RecordID)
 			all = append(all, r)
 		}
 	}
-	if _, err := dec.Token(); err != nil {
-		return nil, notJSON(err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, authorFault(CodeAnswerNotJSON, "there is text after the answer's JSON")
-	}
 	return all, nil
 }
 
-func parseResponse(text json.RawMessage, output hat.Endpoint, shown func(hat.RecordID) bool) (Response, *hat.Fault) {
-	// A map, not a struct, because encoding/json would accept "Namespace" for "namespace".
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(text, &fields) != nil || fields == nil {
+func parseResponse(element jsonb.Written, output hat.Endpoint, shown func(hat.RecordID) bool) (Response, *hat.Fault) {
+	if element.Kind() != jsonb.Object {
 		return Response{}, authorFault(CodeResponseInvalid, "it is not an object")
 	}
-	var (
-		namespace, endpoint string
-		data                []json.RawMessage
-		linked              []string
-	)
-	for _, f := range []struct {
+	// The last of several fields of one name counts.
+	var namespace, endpoint, data, linked jsonb.Written
+	fields := []struct {
 		name string
-		into any
+		into *jsonb.Written
+		kind jsonb.Kind
 		want string
 	}{
-		{"namespace", &namespace, "text"},
-		{"endpoint", &endpoint, "text"},
-		{"data", &data, "a list"},
-		{"linkedRecords", &linked, "a list of record ids"},
-	} {
-		value, ok := fields[f.name]
-		if !ok || string(value) == "null" {
-			return Response{}, authorFault(CodeResponseInvalid, "%s is missing", f.name)
+		{"namespace", &namespace, jsonb.String, "text"},
+		{"endpoint", &endpoint, jsonb.String, "text"},
+		{"data", &data, jsonb.Array, "a list"},
+		{"linkedRecords", &linked, jsonb.Array, listOfIDs},
+	}
+	for name, value := range element.ReadMembers() {
+		for _, f := range fields {
+			if f.name == name {
+				*f.into = value
+			}
 		}
-		if json.Unmarshal(value, f.into) != nil {
+	}
+	for _, f := range fields {
+		switch f.into.Kind() {
+		case f.kind:
+		case jsonb.Missing, jsonb.Null:
+			return Response{}, authorFault(CodeResponseInvalid, "%s is missing", f.name)
+		default:
 			return Response{}, authorFault(CodeResponseInvalid, "%s is not %s", f.name, f.want)
 		}
 	}
-	if oneSlash(namespace) != output.Namespace().String() || oneSlash(endpoint) != output.Path() {
+	ids, ok := textsOf(linked)
+	if !ok {
+		return Response{}, authorFault(CodeResponseInvalid, "linkedRecords is not %s", listOfIDs)
+	}
+	if pathOf(namespace) != output.Namespace().String() || pathOf(endpoint) != output.Path() {
 		return Response{}, authorFault(CodeResponseAddress, "it names another endpoint than %s, the only one that the function may write to", output)
 	}
-	r := Response{Drafts: make([]hat.Draft, 0, min(len(data), MaxRecords+1))}
-	for i, element := range data {
-		if i > MaxRecords {
-			break // the caller counts the records and refuses the answer
-		}
-		d, err := hat.ParseData(element)
-		if err != nil {
-			return Response{}, authorFault(CodeResponseInvalid, "data[%d] can't be stored: %s", i, err)
-		}
-		r.Drafts = append(r.Drafts, hat.Draft{Endpoint: output, Data: d})
+	drafts, fault := parseDrafts(data, output)
+	if fault != nil {
+		return Response{}, fault
 	}
-	seen := make(map[hat.RecordID]bool, len(linked))
-	for i, s := range linked {
+	r := Response{Drafts: drafts}
+	seen := make(map[hat.RecordID]bool, len(ids))
+	for i, s := range ids {
 		id, err := hat.ParseRecordID(s)
 		if err != nil {
 			return Response{}, authorFault(CodeResponseInvalid, "linkedRecords[%d] is not a record id", i)
@@ -158,6 +153,49 @@ func parseResponse(text json.RawMessage, output hat.Endpoint, shown func(hat.Rec
 		}
 	}
 	return r, nil
+}
+
+const listOfIDs = "a list of record ids"
+
+// parseDrafts reads the data of a response. Of a list that is too long it returns one draft more than is allowed, which the caller
+// counts and refuses.
+func parseDrafts(data jsonb.Written, output hat.Endpoint) ([]hat.Draft, *hat.Fault) {
+	all, _, err := hat.ParseDataList(data.Bytes(), MaxRecords)
+	if err != nil { // the list is too long, or an element can't be stored: find out which
+		all = all[:0]
+		for element := range jsonb.ReadElements(data.Bytes()) {
+			d, err := hat.ParseData(element.Bytes())
+			if err != nil {
+				return nil, authorFault(CodeResponseInvalid, "data[%d] can't be stored: %s", len(all), err)
+			}
+			if all = append(all, d); len(all) > MaxRecords {
+				break
+			}
+		}
+	}
+	drafts := make([]hat.Draft, len(all))
+	for i, d := range all {
+		drafts[i] = hat.Draft{Endpoint: output, Data: d}
+	}
+	return drafts, nil
+}
+
+// textsOf returns the strings of a list, with null as the empty string. ok is false if the list holds anything else.
+func textsOf(list jsonb.Written) (all []string, ok bool) {
+	for element := range jsonb.ReadElements(list.Bytes()) {
+		text, isText := element.Text()
+		if !isText && element.Kind() != jsonb.Null {
+			return nil, false
+		}
+		all = append(all, text)
+	}
+	return all, true
+}
+
+// pathOf returns the content of a JSON string as a path; see oneSlash.
+func pathOf(text jsonb.Written) string {
+	path, _ := text.Text()
+	return oneSlash(path)
 }
 
 // oneSlash removes slashes at the ends of a path and doubled ones inside: functions write "/she/" and
@@ -186,22 +224,28 @@ func checkAnswer(answer []byte, limit int) *hat.Fault {
 
 // IsErrorMessage reports whether the answer is an object by which a Lambda runtime reports an error.
 func IsErrorMessage(answer []byte) bool {
-	text := bytes.TrimLeft(answer, " \t\r\n")
-	if len(text) == 0 || text[0] != '{' {
+	if !jsonb.IsObject(answer) {
 		return false
 	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(text, &fields) != nil {
+	object, err := jsonb.Read(answer)
+	if err != nil {
 		return false
 	}
-	_, message := fields["errorMessage"]
-	_, kind := fields["errorType"]
-	return message || kind
+	for name := range object.ReadMembers() {
+		if name == "errorMessage" || name == "errorType" {
+			return true
+		}
+	}
+	return false
 }
 
+// notJSON returns the fault that says where the answer stops being JSON.
 func notJSON(err error) *hat.Fault {
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	var syntax *jsonb.SyntaxError
+	switch {
+	case errors.Is(err, jsonb.ErrFollows):
+		return authorFault(CodeAnswerNotJSON, "there is text after the answer's JSON")
+	case errors.As(err, &syntax) && syntax.Offset > 0:
 		return authorFault(CodeAnswerNotJSON, "the answer is not JSON at byte %d", syntax.Offset)
 	}
 	return authorFault(CodeAnswerNotJSON, "the answer is not JSON: it ends too early")

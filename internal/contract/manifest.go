@@ -49,7 +49,7 @@ func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
 	dec.UseNumber()
 	var tree any
 	if err := dec.Decode(&tree); err != nil {
-		return Manifest{}, notJSON(err)
+		return Manifest{}, authorFault(CodeAnswerNotJSON, "the answer can't be read: %s", err)
 	}
 	// The bundle is read from the text and not from the tree, because its nulls have a meaning
 	// ("upper":null).
