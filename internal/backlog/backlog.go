@@ -73,7 +73,7 @@ type Item struct {
 type Lease struct {
 	Plan    plan.Plan // with the grant as it was when claimed
 	GrantID access.GrantID
-	Life    string // the start of the server that took it; after a restart the run can't end
+	Boot    string // the start of the server that took it; after a restart the run can't end
 }
 
 // State is the state of a run.

@@ -19,8 +19,8 @@ const clockSlack = time.Minute
 func ClaimedBefore(now time.Time) time.Time { return now.Add(clockSlack) }
 
 // Lapsed reports whether the lease is over: it has expired, or the server that took it has stopped.
-func (l *Lease) Lapsed(life string, now time.Time) bool {
-	return l.Life != life || !l.Plan.Expires.After(now)
+func (l *Lease) Lapsed(boot string, now time.Time) bool {
+	return l.Boot != boot || !l.Plan.Expires.After(now)
 }
 
 // Ahead reports whether the clock was set back since the lease was taken. The expiry is meaningless then. It
@@ -36,13 +36,13 @@ type Claim struct {
 	Expires time.Time // of the lease
 	UseAll  bool      // run over all records from the beginning
 	Newest  hat.Seq   // the newest position in the log
-	Life    string    // the start of the server that claims
+	Boot    string    // the start of the server that claims
 }
 
 // Settled ends the run in flight if its lease has lapsed. Otherwise its worker could continue and commit work
 // that a person has skipped meanwhile. random in [0, 1) spreads the pause.
-func (b Backlog) Settled(life string, now time.Time, random float64) Step {
-	if b.Lease == nil || !b.Lease.Lapsed(life, now) {
+func (b Backlog) Settled(boot string, now time.Time, random float64) Step {
+	if b.Lease == nil || !b.Lease.Lapsed(boot, now) {
 		return Step{Backlog: b}
 	}
 	return b.Lapse(now, random)
@@ -50,10 +50,10 @@ func (b Backlog) Settled(life string, now time.Time, random float64) Step {
 
 // Ready comes before each claim. It ends a run whose lease has lapsed and cuts times that lie too far ahead.
 // It returns ErrBusy if a run is in flight.
-func (b Backlog) Ready(life string, now time.Time, random float64) (Step, error) {
+func (b Backlog) Ready(boot string, now time.Time, random float64) (Step, error) {
 	s := Step{Backlog: b}
 	if l := b.Lease; l != nil {
-		if !l.Lapsed(life, now) && !l.Ahead(now) {
+		if !l.Lapsed(boot, now) && !l.Ahead(now) {
 			return s, ErrBusy
 		}
 		s = b.Lapse(now, random)
@@ -129,15 +129,15 @@ func (b Backlog) Claim(c Claim) (Backlog, plan.Plan, error) {
 		}
 	}
 	p.Depth = len(p.Chain)
-	b.Lease = &Lease{Plan: p, GrantID: b.GrantID, Life: c.Life}
+	b.Lease = &Lease{Plan: p, GrantID: b.GrantID, Boot: c.Boot}
 	return b, p, nil
 }
 
 // Holds returns nil if the plan's run still has its lease and the server has not restarted since, else
 // ErrStale.
-func (b Backlog) Holds(p plan.Plan, life string) error {
+func (b Backlog) Holds(p plan.Plan, boot string) error {
 	l := b.Lease
-	if l == nil || l.Plan.Run != p.Run || l.Plan.Epoch != p.Epoch || l.Life != life || !b.Enabled || b.GrantID != l.GrantID {
+	if l == nil || l.Plan.Run != p.Run || l.Plan.Epoch != p.Epoch || l.Boot != boot || !b.Enabled || b.GrantID != l.GrantID {
 		return ErrStale
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 )
 
 // errCancelled is why a run's context ended when somebody cancelled the run.
-var errCancelled = errors.New("somebody ended the run")
+var errCancelled = errors.New("the run was cancelled")
 
 // flights are the runs of this engine, each with the way to end it.
 type flights struct {

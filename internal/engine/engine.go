@@ -373,7 +373,7 @@ func faultOf(err error) *hat.Fault {
 	case errors.Is(err, vault.ErrFull):
 		return hat.NewFault(hat.Operator, "Vault.Full", "no room left on the disk")
 	case errors.Is(err, vault.ErrMachine):
-		return hat.NewFault(hat.Operator, "Vault.Unusable", "the machine refuses what the vault needs: its disk, its file, a descriptor or memory; see the server's log")
+		return hat.NewFault(hat.Operator, "Vault.Unusable", "the machine could not do what the vault needs: disk, file, descriptor or memory; see the server's log")
 	case errors.Is(err, vault.ErrDamaged):
 		return hat.NewFault(hat.Operator, "Vault.Damaged", "the vault's file is damaged")
 	case errors.Is(err, access.ErrDenied):

@@ -7,20 +7,20 @@ import (
 	"she/internal/hat"
 )
 
-// A DocumentKind is a name space of documents. A function's bundle is none of them: it lives in its grant, where
-// nobody can replace it by storing another bundle of the same name.
+// A DocumentKind is a kind of documents with ids of its own. The bundle of a function is not a document: it
+// is in the grant, where storing another bundle under its name changes nothing.
 type DocumentKind string
 
 const (
 	Combinators DocumentKind = "combinator"
 	Bundles     DocumentKind = "bundle"
-	Debits      DocumentKind = "debit"       // with bundles of their own, which no stored bundle can change
+	Debits      DocumentKind = "debit"       // they contain their bundles, so stored bundles don't change them
 	Setups      DocumentKind = "application" // which applications the Owner has set up
-	Logins      DocumentKind = "login"       // by a user's id: what is remembered of their logins
+	Logins      DocumentKind = "login"       // by user id: what is remembered of their logins
 )
 
-// Reading is the permission to read a document of the kind. What a bundle or debit shares is another question: that
-// is asked when records are read.
+// Reading returns the permission to read a document of the kind. Whether the caller may see the records that
+// a bundle or debit selects is checked when they are read.
 func (k DocumentKind) Reading(id string) access.Permission {
 	switch k {
 	case Debits:
@@ -34,7 +34,7 @@ func (k DocumentKind) Reading(id string) access.Permission {
 	}
 }
 
-// Writing is the permission to store one.
+// Writing returns the permission to store one.
 func (k DocumentKind) Writing(id string) access.Permission {
 	switch k {
 	case Debits:
@@ -48,7 +48,7 @@ func (k DocumentKind) Writing(id string) access.Permission {
 	}
 }
 
-// Listing is the permission to ask for all of the kind. Those that the caller may not read are left out.
+// Listing returns the permission to list the kind. Documents that the caller may not read are left out.
 func (k DocumentKind) Listing() access.Permission {
 	switch k {
 	case Debits:
@@ -60,35 +60,36 @@ func (k DocumentKind) Listing() access.Permission {
 	}
 }
 
-// A Document is a small named JSON text that belongs to the HAT's settings rather than to its data.
+// A Document is a small named JSON text: a setting of the HAT, not data.
 type Document struct {
 	Kind    DocumentKind
 	ID      string
 	Body    []byte
 	Number  int64     // in order of creation
-	Created time.Time // of the first text under this id
+	Created time.Time // when the first text was stored under this id
 	Updated time.Time
 }
 
-// DebitUse is what some data debits take.
+// DebitUse is how much some data debits take.
 type DebitUse struct {
 	Debits int
-	Bytes  int64 // as they are stored, with all their terms
+	Bytes  int64 // of their stored texts, with all former terms
 }
 
 // An Edit is one transaction over documents and users.
 type Edit interface {
-	// Caller is whose edit it is, with the rights they have by now.
+	// Caller is the caller of the edit, with their present rights.
 	Caller() access.Caller
-	// Find answers ErrNotFound. What is found is for deciding, not for showing: it asks for no permission.
+	// Find returns ErrNotFound. It checks no permission: its result is for decisions, not for showing.
 	Find(k DocumentKind, id string) (Document, error)
-	// DebitUse is what data debits take: those of a partner, and all. It is counted, not read.
+	// DebitUse returns how much the data debits of a partner take, and how much all take. It reads counters,
+	// not the debits.
 	DebitUse(partner string) (of, all DebitUse, err error)
-	// DebitWith is the data debit with a bundle of that name; "" if none has one.
+	// DebitWith returns the data debit that has a bundle with that name, or "".
 	DebitWith(bundle string) (id string, err error)
-	// Put stores the text under the id, whether or not there is one.
+	// Put stores the text under the id. It replaces an earlier one.
 	Put(k DocumentKind, id string, body []byte) error
-	// CountUsers counts those whose names don't begin with the prefix.
+	// CountUsers counts the users whose names don't begin with the prefix.
 	CountUsers(except string) (int, error)
 	// CreateUser: see Users.
 	CreateUser(u User) error

@@ -9,15 +9,15 @@ import (
 	"she/internal/hat"
 )
 
-// A Page says what one page of a list has. Total counts the whole list, whatever page it is.
+// A Page describes one page of a list. Total counts the whole list.
 type Page[T any] struct {
 	First, Last T // zero if Count is 0
 	Count       int
 	Total       int
-	More        bool // something follows the last one
+	More        bool // the list goes on after the last one
 }
 
-// runsAtOnce is how many runs are in memory at once: each can name a hundred thousand records.
+// runsAtOnce is how many runs are in memory at once. Each can name a hundred thousand records.
 const runsAtOnce = 16
 
 // runs lists them.
@@ -25,7 +25,7 @@ type runs interface {
 	Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) ([]Run, error)
 }
 
-// EachRun yields the runs of a page of RunsPage, a few at a time. What is claimed meanwhile is not among them.
+// EachRun yields the runs of a page of RunsPage, a few at a time, without runs claimed meanwhile.
 func EachRun(ctx context.Context, v runs, c access.Caller, f hat.FunctionID, before hat.RunID, p Page[hat.RunID]) iter.Seq2[Run, error] {
 	return func(yield func(Run, error) bool) {
 		for done := p.Count == 0; !done; {
@@ -37,7 +37,7 @@ func EachRun(ctx context.Context, v runs, c access.Caller, f hat.FunctionID, bef
 			for _, r := range runs {
 				before = r.Plan.Run
 				if bytes.Compare(before.Bytes(), p.First.Bytes()) > 0 {
-					continue // claimed since
+					continue // it was claimed after RunsPage
 				}
 				if !yield(r, nil) || before == p.Last {
 					return

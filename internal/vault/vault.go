@@ -1,11 +1,14 @@
-// Package vault is one HAT's durable state: everything of one person that must commit together. Here are its words: what is
-// stored, claimed, run and shown, and the errors that callers branch on. Package ledger keeps the promises, on rows of any
-// store; folder sqlite is the store of one file for each HAT, and vaulttest holds ledger and store to what they say.
+// Package vault is one HAT's durable state: everything of one person that must commit together. It has the
+// types for what is stored, claimed, run and shown, and the errors that callers branch on. Package ledger
+// keeps the promises, on rows of any store. Package sqlite is the store with one file for each HAT. Package
+// vaulttest tests both.
 //
-// One door: each method of a ledger.Vault that touches Owner data takes an access.Caller, asks package access, and writes the
-// receipt entry in the same transaction. What a method reports as done is on disk when it returns.
+// One door: each method of a ledger.Vault that touches Owner data takes an access.Caller, asks package
+// access, and writes the receipt in the same transaction. What a method reports as done is on disk when it
+// returns.
 //
-// It does not talk HTTP, run functions, or decide when to: that is edge and its APIs, invoke and engine.
+// It does not speak HTTP, run functions, or decide when to run them: that is for edge and its APIs, invoke
+// and engine.
 package vault
 
 import (
@@ -20,8 +23,8 @@ import (
 	"she/internal/plan"
 )
 
-// Errors callers may branch on. Each may come wrapped with the HAT, endpoint, run or sequence it concerns, never
-// with data.
+// Errors that callers may branch on. They may be wrapped with the HAT, endpoint, run or position, never with
+// data.
 var (
 	ErrDuplicate  = errors.New("equal data is already stored at the endpoint")
 	ErrNotFound   = errors.New("not found")
@@ -33,52 +36,52 @@ var (
 	ErrEnded      = errors.New("the run has ended")
 	ErrStale      = backlog.ErrStale
 	ErrFull       = errors.New("no room left on the disk")
-	ErrMachine    = errors.New("the machine refuses what the vault needs: its disk, its file, a descriptor or memory")
+	ErrMachine    = errors.New("the machine could not do what the vault needs: disk, file, descriptor or memory")
 	ErrDamaged    = errors.New("the vault's file is damaged")
 	ErrNewer      = errors.New("the vault was written by a newer version")
 	ErrClosed     = errors.New("the vault is closed")
 )
 
-// A User is somebody who can log in to a HAT: its Owner, a platform service, a legacy partner.
+// A User can log in to a HAT: its Owner, a platform service, a partner.
 type User struct {
 	ID           hat.UserID
 	Username     string
 	PasswordHash []byte // bcrypt; never leaves the server
 	Roles        []access.Role
 	Enabled      bool
-	// TokensFrom refuses every token issued before: moved on by a password change.
+	// TokensFrom: tokens that were issued earlier are refused. A change of the password moves it.
 	TokensFrom time.Time
 }
 
-// DeletedUser begins the name of a user who was deleted: records say who wrote them, so the row stays.
+// DeletedUser is the prefix of the name of a deleted user. The row stays because records name their author.
 const DeletedUser = "deleted "
 
 // EndpointsPage is how many endpoints are read at once.
 const EndpointsPage = 64
 
-// A Change is new data for an existing record. The endpoint, if given, must be the one it is stored at.
+// A Change is new data for a stored record. Endpoint, if given, must be the record's.
 type Change struct {
 	ID       hat.RecordID
 	Endpoint hat.Endpoint
 	Data     hat.Data
 }
 
-// FunctionState is what the vault knows of one function: the grant and what has happened since.
+// FunctionState is what the vault knows about one function: its grant and what has happened since.
 type FunctionState struct {
 	Grant         access.Grant
 	Enabled       bool
-	Cursor        hat.Seq        // everything up to here is processed
-	LastExecution time.Time      // when the last run that committed was claimed: it saw nothing later; zero: never
+	Cursor        hat.Seq        // positions up to here are done, or in Ranges
+	LastExecution time.Time      // when the last committed run was claimed; zero: never
 	Started       time.Time      // of the run in flight; zero: none
-	Front         *backlog.Item  // what has come behind the cursor; nil: nothing
-	Ranges        []backlog.Item // what waits before it, the oldest ground first
+	Front         *backlog.Item  // data since the cursor; nil: none
+	Ranges        []backlog.Item // other pending work, the oldest positions first
 }
 
-// Due is a function with something to do.
+// Due is a function with pending work.
 type Due struct {
 	Function hat.FunctionID
-	At       time.Time // may lie ahead
-	Since    time.Time // when the oldest event that waits was committed; what is parked does not count
+	At       time.Time // may lie ahead of now
+	Since    time.Time // when the oldest pending event was committed, parked work excepted
 }
 
 // A Claim asks for the right to run a function once.
@@ -88,23 +91,25 @@ type Claim struct {
 	Cause    plan.Cause
 	Now      time.Time
 	Expires  time.Time // of the lease
-	UseAll   bool      // read from the beginning
+	UseAll   bool      // run over all records from the beginning
 	Quota    plan.Quota
-	// By asks for it; the zero Caller: the engine itself. access.ErrDenied if they may not trigger the function by then.
+	// By is who requests the run; zero: the engine itself. access.ErrDenied if they may no longer trigger the
+	// function.
 	By access.Caller
 }
 
-// A QuotaError is a claim that comes too early: the function has had what it may have at this HAT in a day, or the HAT
-// is full; its work waits as it did. Or it is a change that the HAT has no room for; nothing of it is stored.
+// A QuotaError refuses a claim because the function has used up its quota of today, or because the HAT is
+// full; the work waits unchanged. Or it refuses a change for which the HAT has no room; nothing of it is
+// stored.
 type QuotaError struct {
 	Fault *hat.Fault
-	Until time.Time // when to look again; zero: no time alone ends it
+	Until time.Time // when to try again; zero: time alone does not end it
 }
 
 func (e *QuotaError) Error() string { return e.Fault.Error() }
 func (e *QuotaError) Unwrap() error { return e.Fault }
 
-// Output is what a run leaves: the drafts of each Response, with the input records it says they belong to.
+// Output is the result of a run: the drafts of each Response, with the input records that it links.
 type Output struct {
 	Responses []contract.Response
 	Stats     Stats
@@ -114,8 +119,8 @@ type Output struct {
 // Stats are the figures of a run.
 type Stats struct {
 	Timing    Timing         `json:"timing"`
-	Start     string         `json:"start"`            // of the instance: cold, restored, warm
-	Warmed    bool           `json:"warmed,omitempty"` // it, or what it is a copy of, had tried an event without data
+	Start     string         `json:"start"`            // how the instance was made: cold, restored, warm
+	Warmed    bool           `json:"warmed,omitempty"` // a warm-up was done in the instance, or before its snapshot
 	Read      int            `json:"read"`             // records shown, links included
 	ReadIDs   [32]byte       `json:"-"`                // SHA-256 over their ids in order
 	Hidden    int            `json:"hidden"`
@@ -125,9 +130,9 @@ type Stats struct {
 	Bundle    *bundle.Bundle `json:"bundle,omitempty"` // as the function asked this time
 }
 
-// Timing adds up to the run's total, but for what the engine itself needs in between.
+// The parts of Timing add up to the run's total, apart from the engine's own time.
 type Timing struct {
-	Queue   time.Duration `json:"queue"`   // due → claimed, and waiting for a sandbox
+	Queue   time.Duration `json:"queue"`   // from due to claimed, and waiting for a slot
 	Sandbox time.Duration `json:"sandbox"` // starting the sandboxes of both calls
 	Bundle  time.Duration `json:"bundle"`  // the function's bundle entry
 	Query   time.Duration `json:"query"`
@@ -135,17 +140,17 @@ type Timing struct {
 	Save    time.Duration `json:"save"`
 }
 
-// Committed is what T3 did.
+// Committed is the result of T3.
 type Committed struct {
-	Written    []hat.Record // new ones
-	Kept       int          // drafts equal to what the run takes the place of: that stays, under its id
-	Superseded int          // records whose place was taken
-	// Duplicates are drafts that were dropped: fully equal to an earlier one of the answer or, unless the
-	// grant keeps equal results, to another record at the endpoint.
+	Written    []hat.Record // new records
+	Kept       int          // drafts that equal a record of the replaced output, which stays under its id
+	Superseded int          // records that were superseded
+	// Duplicates counts drafts that were dropped: equal to an earlier one of the answer or, unless the grant
+	// keeps equal results, to another record at the endpoint.
 	Duplicates int
 }
 
-// RunState is where a run is; docs/runs.md draws the edges.
+// RunState is the state of a run; docs/runs.md draws the edges.
 type RunState = backlog.State
 
 const (
@@ -163,52 +168,51 @@ type Run struct {
 	Ended      time.Time
 	Fault      *hat.Fault
 	Stats      Stats
-	Written    []hat.RecordID // what it wrote, and what of the former output it kept
-	Kept       int            // of these
-	Superseded int            // records whose place its output took
+	Written    []hat.RecordID // what it wrote, and what it kept of the former output
+	Kept       int            // how many of Written it kept
+	Superseded int            // how many records its output superseded
 	Duplicates int            // drafts that were dropped, see Committed
-	// SupersededBy is the newest run that has covered the same ground once more; zero: none.
+	// SupersededBy is the newest run over the same positions, a replay; zero: none.
 	SupersededBy hat.RunID
 	Log          []byte // only from Run, not from Runs
 }
 
-// Superseded is a derived record whose place another run's output has taken.
+// Superseded is a derived record that another run's output has replaced.
 type Superseded struct {
-	hat.Record           // as it was; without its data for who may not read it
-	Number     int64     // grows; for paging
+	hat.Record           // without its data for callers who may not read it
+	Number     int64     // ascending, for paging
 	Digest     [32]byte  // SHA-256 of its data
-	By         hat.RunID // the run whose output took its place
+	By         hat.RunID // the run whose output replaced it
 	At         time.Time
 }
 
 // A ReplayFilter says which runs of a function to replay; both may be set.
 type ReplayFilter struct {
-	Failed bool      // what failed and still waits
+	Failed bool      // failed work that is still pending
 	Since  time.Time // runs that committed since; zero: none
 }
 
-// KeptResults is how many former results of a function whose output replaces are kept at an endpoint as superseded: those
-// that its newest runs took the place of. Which records older ones were, and who took their place, is told by the runs and
-// the receipts for ever; what was in them is gone. What a replay of a function whose output is added took the place of is
-// kept until somebody erases it.
+// KeptResults is how many former results of a function whose output replaces are kept as superseded at an
+// endpoint: the newest ones. Of older results the runs and receipts still name the records, but their content
+// is gone. Output that a replay of any other function superseded is kept until it is erased.
 const KeptResults = 30
 
-// MostReplays bounds how many runs that committed, or were named, are replayed at once.
+// MostReplays bounds how many runs are replayed at once, named or committed.
 const MostReplays = 1000
 
-// A RunChange is a run at the number of its last change of state. Numbers grow from 1 and are never used again.
+// A RunChange is a run with the number of its last change of state. Numbers grow from 1 and are never reused.
 type RunChange struct {
 	Number int64
 	Run    Run
 }
 
-// CodeCancelled is the code of the fault of a run that somebody ended.
+// CodeCancelled is the code of the fault of a cancelled run.
 const CodeCancelled = "Run.Cancelled"
 
-// A Disclosure is what was shown to somebody else than the Owner: ids, not content.
+// A Disclosure is what was shown to somebody other than the Owner: ids, not content.
 type Disclosure struct {
-	Debit     string          // under which data debit; empty: none
-	Terms     hat.TermsDigest // of the data debit: those the records were read under
+	Debit     string          // the data debit that allowed it; empty: none
+	Terms     hat.TermsDigest // the terms of the data debit under which the records were read
 	Records   []hat.RecordID
 	Endpoints []hat.Endpoint
 }

@@ -53,7 +53,7 @@ type Machine struct {
 	records []hat.Record
 	seq     hat.Seq
 	now     time.Time
-	life    int
+	boot    int
 	ranges  int64 // the highest number given so far
 	grants  []access.Grant
 	runs    map[hat.RunID]*run
@@ -168,7 +168,7 @@ func (m *Machine) Claim(id hat.RunID, cause plan.Cause, expires time.Time, useAl
 	}
 	m.take(s)
 	b, p, err := m.b.Claim(backlog.Claim{
-		Run: id, Cause: cause, Now: m.now, Expires: expires, UseAll: useAll, Newest: m.seq, Life: m.named(),
+		Run: id, Cause: cause, Now: m.now, Expires: expires, UseAll: useAll, Newest: m.seq, Boot: m.named(),
 	})
 	if err != nil {
 		return p, err
@@ -179,7 +179,7 @@ func (m *Machine) Claim(id hat.RunID, cause plan.Cause, expires time.Time, useAl
 	return p, nil
 }
 
-func (m *Machine) named() string { return strconv.Itoa(m.life) }
+func (m *Machine) named() string { return strconv.Itoa(m.boot) }
 
 func (m *Machine) Commit(p plan.Plan) error {
 	err := m.b.Holds(p, m.named())
@@ -213,7 +213,7 @@ func (m *Machine) Cancel(id hat.RunID) error {
 	if m.b.Lease == nil || m.b.Lease.Plan.Run != id {
 		return errEnded
 	}
-	m.take(m.b.Cancel(hat.NewFault(hat.Owner, "Run.Cancelled", "somebody ended the run"), m.now))
+	m.take(m.b.Cancel(hat.NewFault(hat.Owner, "Run.Cancelled", "the run was cancelled"), m.now))
 	return nil
 }
 
@@ -300,7 +300,7 @@ func (m *Machine) Due() {
 
 // Restart starts the server again, which ends what was in flight.
 func (m *Machine) Restart() {
-	m.life++
+	m.boot++
 	if m.b.Lease != nil {
 		m.take(m.b.Lapse(m.now, m.random()))
 	}

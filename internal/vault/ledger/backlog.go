@@ -16,7 +16,8 @@ import (
 	"she/internal/vault"
 )
 
-// A function is a row of table functions with its front. Its ranges and its lease are read when they are asked for.
+// A function is a row of table functions with its front. Its ranges and its lease are read only when they are
+// needed.
 type function struct {
 	n int64
 	backlog.Backlog
@@ -27,7 +28,7 @@ const rangeColumns = `SELECT r.n, r.after, r.only, r.made_since, r.made_before, 
 	r.upto, r.since, r.not_before, r.attempt, r.fault, r.parked, r.replay, c.path, r.most, r.last_run, r.under, r.beyond, r.outages
 	FROM ranges r LEFT JOIN chains c ON c.n = r.chain `
 
-// rangesOf are the ranges of a function, the oldest ground first.
+// rangesOf returns the ranges of a function, the oldest positions first.
 func rangesOf(ctx context.Context, c Reader, function int64) (all []backlog.Item, err error) {
 	err = c.Each(ctx, rangeColumns+"WHERE r.function = ? ORDER BY r.after, r.n", []any{function}, func(scan func(...any) error) (err error) {
 		var (
@@ -156,7 +157,7 @@ func numbersOf(all []plan.FormerGrant) (grants []access.GrantID) {
 	return grants
 }
 
-// formers fills in the bundles of a part, for a plan.
+// formers fills in the grants of a plan's part.
 func (t *tx) formers(p plan.Part) (_ plan.Part, err error) {
 	fill := func(s plan.FormerGrant) plan.FormerGrant {
 		g, failed := grantOf(t.ctx, t.Tx, t.v.grants, s.ID)
@@ -175,7 +176,7 @@ func (t *tx) formers(p plan.Part) (_ plan.Part, err error) {
 	return p, err
 }
 
-// withRanges is the function with its ranges.
+// withRanges returns the function with its ranges.
 func withRanges(ctx context.Context, c Reader, f function) (function, error) {
 	if !f.hasRanges || f.Ranges != nil {
 		return f, nil
@@ -185,7 +186,7 @@ func withRanges(ctx context.Context, c Reader, f function) (function, error) {
 	return f, err
 }
 
-// inFlight is the function with its ranges and its lease, all that a transition looks at.
+// inFlight returns the function with its ranges and its lease, which is all that a transition needs.
 func (t *tx) inFlight(f function) (_ function, err error) {
 	if f, err = withRanges(t.ctx, t.Tx, f); err == nil {
 		f.Lease, err = leaseOf(t.ctx, t.Tx, t.v.grants, f.n)
@@ -193,7 +194,8 @@ func (t *tx) inFlight(f function) (_ function, err error) {
 	return f, err
 }
 
-// take answers the questions of a step, ends the run that it ended, which leaves out and w, and stores what it changed.
+// take answers the questions of a step, stores the run that it ended, which left out and w, and stores the
+// changed backlog.
 func (t *tx) take(f function, s backlog.Step, out vault.Output, w *writing) (function, error) {
 	s, err := s.Run(t.stored)
 	if err != nil {
@@ -207,7 +209,7 @@ func (t *tx) take(f function, s backlog.Step, out vault.Output, w *writing) (fun
 	return t.save(f, s.Backlog)
 }
 
-// save stores what differs from the function as it was read. The lease is the claim's, and the end's.
+// save stores the differences from the function as it was read. The lease is stored by the claim and the end.
 func (t *tx) save(f function, b backlog.Backlog) (function, error) {
 	was := f.Backlog
 	if was.GrantID != b.GrantID || was.Enabled != b.Enabled || was.Cursor != b.Cursor || was.Epoch != b.Epoch ||

@@ -8,16 +8,16 @@ import (
 	"she/internal/vault"
 )
 
-// changedRun gives the run the next number of change. The one it had is gone: who missed it sees the state of now.
+// changedRun gives the run the next change number, in place of its former one.
 func (t *tx) changedRun(id hat.RunID) error {
 	_, err := t.Exec(t.ctx, `INSERT INTO run_changes (n, run) VALUES ((SELECT coalesce(max(n), 0) + 1 FROM run_changes), ?)
 		ON CONFLICT (run) DO UPDATE SET n = excluded.n`, id.Bytes())
 	return err
 }
 
-// RunChanges are at most limit runs whose state changed behind the number after, in the order of their last change,
-// without logs; and the number of the newest change of all. A run that changed twice comes once, as it is now.
-// access.ErrDenied.
+// RunChanges returns at most limit runs whose state changed after number after, in the order of their last
+// change and without logs, and the newest change number of all. A run that changed twice is returned once, in
+// its present state. access.ErrDenied.
 func (v *Vault) RunChanges(ctx context.Context, c access.Caller, after int64, limit int) (all []vault.RunChange, last int64, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, 0, err

@@ -7,7 +7,7 @@ import (
 	"she/internal/receipt"
 )
 
-// Checkpoints are the heads that were signed and kept, oldest first. access.ErrDenied.
+// Checkpoints returns the heads that were signed and kept, oldest first. access.ErrDenied.
 func (v *Vault) Checkpoints(ctx context.Context, c access.Caller) (all []receipt.Checkpoint, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, err
@@ -33,7 +33,8 @@ func (v *Vault) Checkpoints(ctx context.Context, c access.Caller) (all []receipt
 	return all, err
 }
 
-// KeepCheckpoint stores one; of one number the first stays. access.ErrDenied, vault.ErrFull.
+// KeepCheckpoint stores a signed head. If one of the same number is stored, that one stays. access.ErrDenied,
+// vault.ErrFull.
 func (v *Vault) KeepCheckpoint(ctx context.Context, c access.Caller, p receipt.Checkpoint) error {
 	return v.writeAs(ctx, c, "checkpoint", holding(access.SeeRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces

@@ -5,16 +5,17 @@ import (
 	"time"
 )
 
-// A clock that runs ahead is set back some day, and what was stored before lies too far ahead then: a pause of seconds
-// would last a day. Whoever asks what is due finds such times and cuts them to what they can be at most, counted from now. That is stored: a bound that moved with the clock would never be reached.
+// If a clock that ran ahead is set back, the times stored before lie too far ahead: a pause of seconds would
+// last a day. Due finds such times and cuts them to the latest that they can be, counted from now. The result
+// is stored: a limit computed at each look would move with the clock and never be reached.
 
-// aheadQuery finds functions with a time ahead of the clock. Most are pauses and periods that are as they should be.
+// aheadQuery finds functions with a time ahead of the clock. Most of these are correct pauses and periods.
 const aheadQuery = `WHERE f.enabled AND (f.last_execution > ?1
 	OR EXISTS (SELECT 1 FROM pending w WHERE w.function = f.n AND NOT w.parked AND (w.not_before > ?1 OR w.since > ?1))
 	OR EXISTS (SELECT 1 FROM ranges w WHERE w.function = f.n AND NOT w.parked AND (w.not_before > ?1 OR w.since > ?1)))
 	ORDER BY f.n`
 
-// isAhead says that something stored lies too far ahead of now.
+// isAhead reports whether a stored time lies too far ahead of now.
 func isAhead(ctx context.Context, c Reader, now time.Time) (bool, error) {
 	all, err := functions(ctx, c, nil, aheadQuery, now.UnixMicro())
 	if err != nil {
@@ -31,7 +32,7 @@ func isAhead(ctx context.Context, c Reader, now time.Time) (bool, error) {
 	return false, nil
 }
 
-// cutTimes cuts what lies too far ahead. If we stop before it, the next to look does it.
+// cutTimes cuts times that lie too far ahead. If we stop before its commit, the next call does it.
 func (v *Vault) cutTimes(ctx context.Context) error {
 	return v.write(ctx, "clock", func(t *tx) error {
 		all, err := functions(t.ctx, t.Tx, t.v.grants, aheadQuery, t.now.UnixMicro())
@@ -47,7 +48,7 @@ func (v *Vault) cutTimes(ctx context.Context) error {
 	})
 }
 
-// setBack cuts what lies too far ahead of one function.
+// setBack cuts the times of one function.
 func (t *tx) setBack(f function) (function, error) {
 	b, some := f.SetBack(t.now)
 	if !some {

@@ -12,7 +12,8 @@ import (
 	"she/internal/receipt"
 )
 
-// receiptTexts reads the chain behind an entry, again each time it is ranged over.
+// receiptTexts yields the canonical texts of the entries after number after. It reads them again in each
+// loop.
 func receiptTexts(ctx context.Context, conn Reader, after int64) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		err := conn.Each(ctx, "SELECT body FROM receipts WHERE number > ? ORDER BY number", []any{after}, func(scan func(...any) error) error {
@@ -31,8 +32,8 @@ func receiptTexts(ctx context.Context, conn Reader, after int64) iter.Seq2[[]byt
 	}
 }
 
-// Compare compares all records that are stored, superseded ones included, with what the chain commits to at the same
-// moment; it takes the chain as proved. It reads all data. room is asked for the memory it takes, see
+// Compare compares all stored records, superseded ones included, with the commitments of the chain at the
+// same moment. The chain must be verified. It reads all data. room is asked for the memory it needs, see
 // receipt.CompareContents. access.ErrDenied.
 func (v *Vault) Compare(ctx context.Context, c access.Caller, room func(bytes int64) error) (result receipt.Comparison, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
@@ -55,8 +56,8 @@ const allContents = contentColumns + `0 FROM records r LEFT JOIN endpoints e ON 
 	UNION ALL ` +
 	contentColumns + `1 FROM superseded r LEFT JOIN endpoints e ON e.n = r.endpoint LEFT JOIN users u ON u.n = r.user`
 
-// storedContents makes the commitments of all that is stored from the data itself: the stored digests may have been
-// changed with it. No data leaves it.
+// storedContents computes the commitments of all that is stored from the data itself, because the stored
+// digests may have been changed with it. The data does not leave it.
 func storedContents(ctx context.Context, conn Reader) iter.Seq2[receipt.Stored, error] {
 	return func(yield func(receipt.Stored, error) bool) {
 		err := conn.Each(ctx, allContents, nil, func(scan func(...any) error) error {
@@ -87,7 +88,7 @@ func scanStored(scan func(...any) error) (s receipt.Stored, err error) {
 	if s.Salted = salt != nil; !s.Salted {
 		return s, nil
 	}
-	// A user or an endpoint that is not there can only come of a change from outside; the commitment differs then.
+	// If the row of the user or endpoint is missing, somebody changed the file. The commitment differs then.
 	c.ID, c.Digest = s.ID, sha256.Sum256(data)
 	c.Author, _ = userID(author)
 	c.Endpoint, _ = hat.ParseEndpoint(name.String)

@@ -44,7 +44,7 @@ func oneDocument(ctx context.Context, c Reader, k vault.DocumentKind, id string)
 	return all[0], nil
 }
 
-// Document answers vault.ErrNotFound, access.ErrDenied.
+// Document returns one document. vault.ErrNotFound, access.ErrDenied.
 func (v *Vault) Document(ctx context.Context, c access.Caller, k vault.DocumentKind, id string) (d vault.Document, err error) {
 	if err := c.Check(k.Reading(id)); err != nil {
 		return d, err
@@ -56,7 +56,7 @@ func (v *Vault) Document(ctx context.Context, c access.Caller, k vault.DocumentK
 	return d, err
 }
 
-// Documents are those of a kind that the caller may read, the newest first.
+// Documents returns the documents of a kind that the caller may read, the newest first.
 func (v *Vault) Documents(ctx context.Context, c access.Caller, k vault.DocumentKind) (all []vault.Document, err error) {
 	if err := c.Check(k.Listing()); err != nil {
 		return nil, err
@@ -68,10 +68,9 @@ func (v *Vault) Documents(ctx context.Context, c access.Caller, k vault.Document
 	return slices.DeleteFunc(all, func(d vault.Document) bool { return !c.May(k.Reading(d.ID)) }), err
 }
 
-// EachDocument calls f with those of a kind that the caller may read, the newest first, one at a time: there is never more than
-// one in memory, and f may take its time. What is stored meanwhile may be among them or not.
-//
-// Each is read in a snapshot of its own: a slow reader keeps none.
+// EachDocument calls f with the documents of a kind that the caller may read, the newest first. Only one is
+// in memory at a time, and f may be slow: each is read in a snapshot of its own. Documents that are stored
+// meanwhile may be included or not.
 func (v *Vault) EachDocument(ctx context.Context, c access.Caller, k vault.DocumentKind, f func(vault.Document) error) error {
 	if err := c.Check(k.Listing()); err != nil {
 		return err
@@ -94,8 +93,9 @@ func (v *Vault) EachDocument(ctx context.Context, c access.Caller, k vault.Docum
 	}
 }
 
-// EditDocuments runs edit in one transaction: all it put is durable on return, or, if it answers an error, nothing
-// is. Other writers wait meanwhile, so edit must be quick. The error is edit's own, access.ErrDenied, vault.ErrFull.
+// EditDocuments runs edit in one transaction: everything that it put is durable on return or, after an error,
+// nothing is. Other writers wait, so edit must be quick. The error is edit's own, access.ErrDenied or
+// vault.ErrFull.
 func (v *Vault) EditDocuments(ctx context.Context, c access.Caller, edit func(vault.Edit) error) error {
 	return v.writeAs(ctx, c, "documents", nil, func(t *tx, c access.Caller) error { return edit(documentEdit{t, c}) })
 }
@@ -127,11 +127,12 @@ func (e documentEdit) DebitWith(bundle string) (id string, err error) {
 	return id, err
 }
 
-// countDebit keeps the tables that say what a debit takes, so that nobody has to read it for that.
+// countDebit updates the tables that say how much a debit takes, so that nobody has to read the debits for
+// that.
 func (t *tx) countDebit(id string, body []byte) error {
 	d, err := debit.FromStore(body)
 	if err != nil {
-		d = debit.Debit{} // one that can't be read has no names, and takes its room all the same
+		d = debit.Debit{} // without names; its bytes count all the same
 	}
 	if _, err := t.Exec(t.ctx, `INSERT INTO debits (id, partner, bytes) VALUES (?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET partner = excluded.partner, bytes = excluded.bytes`, id, d.Partner, len(body)); err != nil {
@@ -148,11 +149,11 @@ func (t *tx) countDebit(id string, body []byte) error {
 	return nil
 }
 
-// decidedDebit writes the receipt of the Owner's decision on a data debit, if the change is one.
+// decidedDebit writes the receipt of the Owner's decision on a data debit, if the change is a decision.
 func (t *tx) decidedDebit(c access.Caller, id string, before, after []byte) error {
 	is, err := debit.FromStore(after)
 	if err != nil {
-		return nil // one that can't be read shares nothing
+		return nil // a debit that can't be read shares nothing
 	}
 	was, err := debit.FromStore(before)
 	if err != nil {
@@ -225,7 +226,7 @@ func (e documentEdit) ChangeUser(id hat.UserID, change func(*vault.User) error) 
 		return err
 	}
 	if u.ID != id {
-		return fmt.Errorf("user %s: a change may not give another id", id)
+		return fmt.Errorf("user %s: a change can't give a user another id", id)
 	}
 	return e.t.updateUser(u)
 }

@@ -10,19 +10,20 @@ import (
 	"she/internal/hat"
 )
 
-// What is erased is overwritten, and that goes through the write-ahead log: to erase 450 MB at once would need 450 MB.
-// So a large erasure is written down first, in table erasures, and done in pieces, each with its receipt and with the log
-// emptied behind it. Whoever asked waits for the last piece. If we stop between two, the next life does the rest.
+// Erased data is overwritten, and that goes through the write-ahead log: to erase 450 MB at once would need
+// 450 MB more. So a large erasure is first stored in table erasures and then done in pieces, each with its
+// receipt. The log is emptied after each piece. The caller waits for the last piece. If we stop between two,
+// the rest is done after the next start.
 
-// A piece has at most so many records, so many bytes of data and one record more, and so many places in groups of links. A
-// record with more places leaves its groups in pieces before it goes.
+// A piece is bounded in records, in bytes of data (plus one record) and in memberships of groups. A record in
+// more groups leaves them in several pieces before it is erased.
 const (
 	pieceRecords = 1000
 	pieceBytes   = 1 << 20
 	pieceLinks   = 5000
 )
 
-// large says that these are too many for one transaction.
+// large reports whether these are too many for one transaction.
 func (t *tx) large(gone, superseded []stored) (bool, error) {
 	size := 0
 	for _, all := range [][]stored{gone, superseded} {
@@ -43,13 +44,13 @@ func (t *tx) large(gone, superseded []stored) (bool, error) {
 	return false, nil
 }
 
-// links is in how many groups a record is, and one more than a piece has at the most.
+// links returns in how many groups a record is; at most one more than a piece may have.
 func (t *tx) links(born int64) (n int, err error) {
 	err = t.Get(t.ctx, "SELECT count(*) FROM (SELECT 1 FROM members WHERE record = ? LIMIT ?) found", []any{born, pieceLinks + 1}, &n)
 	return n, err
 }
 
-// unlink takes a record out of a piece's number of its groups.
+// unlink removes a record from as many groups as a piece may have.
 func (t *tx) unlink(born int64) error {
 	var upto int64
 	err := t.Get(t.ctx, "SELECT max(grp) FROM (SELECT grp FROM members WHERE record = ? ORDER BY grp LIMIT ?) found", []any{born, pieceLinks}, &upto)
@@ -63,7 +64,7 @@ func (t *tx) unlink(born int64) error {
 	return err
 }
 
-// An eraser is who asked, as the receipts name them.
+// An eraser is the caller of an erasure, as the receipts name them.
 type eraser struct {
 	user        hat.UserID
 	application string
@@ -71,15 +72,16 @@ type eraser struct {
 
 func eraserOf(c access.Caller) eraser { return eraser{c.UserID(), c.ApplicationID()} }
 
-// eraseLater writes down what is to be erased: what was stored at an endpoint until now, by one user or by all, or the
-// records of these ids.
+// eraseLater stores what is to be erased: what is stored at an endpoint now, by one user or by all, or the
+// records with these ids.
 func (t *tx) eraseLater(by eraser, endpoint, writer any, ids []byte) (n int64, err error) {
 	err = t.Get(t.ctx, `INSERT INTO erasures (user, application, endpoint, upto, writer, records) VALUES (?, ?, ?, ?, ?, ?) RETURNING n`,
 		[]any{by.user.Bytes(), by.application, endpoint, int64(t.seq), writer, ids}, &n)
 	return n, err
 }
 
-// erasePieces does what was written down. It goes on when the caller has gone: to stop half-way helps nobody.
+// erasePieces does a stored erasure. It goes on when the caller has gone, because half an erasure helps
+// nobody.
 func (v *Vault) erasePieces(ctx context.Context, n int64) error {
 	ctx = context.WithoutCancel(ctx)
 	for more := true; more; {
@@ -88,13 +90,13 @@ func (v *Vault) erasePieces(ctx context.Context, n int64) error {
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("erasing is not finished, and goes on when there is room: %w", err)
+			return fmt.Errorf("the erasure is not finished; it goes on by itself when there is room: %w", err)
 		}
 	}
 	return nil
 }
 
-// eraseRest does a piece of what a former life, or a disk without room, has left.
+// eraseRest does a piece of an erasure that a stop of the server or a full disk interrupted.
 func (t *tx) eraseRest(int) (bool, error) {
 	var n int64
 	err := t.Get(t.ctx, "SELECT n FROM erasures ORDER BY n LIMIT 1", nil, &n)
@@ -107,7 +109,7 @@ func (t *tx) eraseRest(int) (bool, error) {
 	return true, err
 }
 
-// erasePiece erases the next records of an erasure; more says that there are others.
+// erasePiece erases the next records of an erasure; more is true if others remain.
 func (t *tx) erasePiece(n int64) (more bool, err error) {
 	var (
 		by               eraser
@@ -118,7 +120,7 @@ func (t *tx) erasePiece(n int64) (more bool, err error) {
 	err = t.Get(t.ctx, "SELECT user, application, endpoint, upto, writer, records FROM erasures WHERE n = ?", []any{n},
 		&user, &by.application, &endpoint, &upto, &writer, &ids)
 	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil // the chore has done it
+		return false, nil // upkeep has finished it
 	}
 	if err != nil {
 		return false, err
@@ -181,7 +183,7 @@ type piece struct {
 	gone, superseded []stored
 	size, links      int
 	full             bool
-	waits            int64 // born of a record that has too many places in groups for this piece; 0: none
+	waits            int64 // born of a record that is in too many groups for this piece; 0: none
 }
 
 var errEnough = errors.New("the piece is full")

@@ -5,25 +5,27 @@ import (
 	"she/internal/jsonb"
 )
 
-// Bounds on indexes of fields. Each field of an endpoint costs every append there one more row, so that it is the
-// second that matters most. What is asked for beyond them is answered without an index.
+// Bounds of the indexes of fields. maxFieldsAt matters most: each field of an endpoint costs every append
+// there one more row. Fields beyond the bounds work without an index.
 const (
 	maxFields   = 64 // in one vault
 	maxFieldsAt = 8  // at one endpoint
 	maxFieldsOf = 32 // asked for by one grant or document
 )
 
-// maxKey bounds a key in bytes; longer ones are cut to it. It lets most rows of the index stay within their page.
+// maxKey bounds a key in bytes; longer keys are cut. At this length most rows of the index fit into their
+// page.
 const maxKey = 512
 
-// maxFieldDepth is how many parts a path with an index may have: looking for its value passes over the data once for each.
+// maxFieldDepth is how many parts the path of an index may have. Finding a value reads the data once for each
+// part.
 const maxFieldDepth = 16
 
-// noKey stands for a record without a value at the path. No key of a value is empty.
+// noKey stands for a record without a value at the path. Keys of values are never empty.
 var noKey = []byte{}
 
-// fieldKey is the key of the data at a path. Cutting keeps the order of keys that differ in what is left; of two that
-// are equal then, and maxKey long, nothing is known.
+// fieldKey returns the key of the data at a path. Cut keys keep their order. Two cut keys that are equal may
+// belong to different values.
 func fieldKey(data, path string) (key []byte, cut bool) {
 	value, ok := jsonb.ValueAt(data, path)
 	if !ok {
@@ -47,10 +49,10 @@ type field struct {
 	gone          bool
 }
 
-// covers says that the record born there has its key in the index.
+// covers reports whether the index has the key of the record with this born.
 func (f field) covers(born int64) bool { return born <= f.built || born > f.behind }
 
-// fieldsAt are the endpoint's fields, as this transaction sees them.
+// fieldsAt returns the endpoint's fields, as this transaction sees them.
 func (t *tx) fieldsAt(endpoint int64) ([]field, error) {
 	if t.v.fields == nil {
 		all := map[int64][]field{}
@@ -103,8 +105,8 @@ func (t *tx) addCut(field int64, bytes int) error {
 	return err
 }
 
-// unindex removes the keys of a record that is still stored: also from fields nobody asks for any more, because what
-// is erased must be gone from the whole file.
+// unindex removes the keys of a record that is still stored. It includes fields that are no longer used,
+// because erased data must be gone from the whole file.
 func (t *tx) unindex(endpoint, born int64) error {
 	fields, err := t.fieldsAt(endpoint)
 	if err != nil || len(fields) == 0 {

@@ -25,7 +25,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// settle returns when there are no chores left.
+// settle returns when there are no upkeep left.
 func settle(t testing.TB, v *ledger.Vault) {
 	t.Helper()
 	for {
@@ -37,7 +37,7 @@ func settle(t testing.TB, v *ledger.Vault) {
 	}
 }
 
-// busy waits for the chore that is being done, and says whether there is another.
+// busy waits for the upkeep that is being done, and says whether there is another.
 func busy(v *ledger.Vault) (busy bool, err error) {
 	err = v.Rows().Write(context.Background(), "wait", func(tx ledger.Tx) error {
 		return tx.Get(context.Background(), `SELECT EXISTS (SELECT 1 FROM erasures) OR EXISTS (SELECT 1 FROM undeclared)
@@ -295,7 +295,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 			commits := 0
 			var steady atomic.Bool
 			s := newStore(t, t.TempDir(), sqlite.Options{AtCommit: func(ops []string, at bool) error {
-				if !slices.Contains(ops, "chore") || at != persisted || steady.Load() {
+				if !slices.Contains(ops, "upkeep") || at != persisted || steady.Load() {
 					return nil
 				}
 				if commits++; commits%2 == 0 {

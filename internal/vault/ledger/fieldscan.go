@@ -16,30 +16,33 @@ import (
 	"she/internal/jsonb"
 )
 
-// What choosing how to read a Scan rests on. A record picked by its number costs a few µs; one read for nothing too.
+// Figures for choosing how to read a Scan. Reading a record costs a few µs, whether it is picked by number or
+// read in vain.
 const (
-	// maxPicked records are picked by a filter at most: where more pass, reading all in order is as good.
+	// maxPicked is how many records a filter may pick. For more, reading all in order is as good.
 	maxPicked = 1 << 16
-	// maxPickedLazily holds where the reader will stop early in a stream that has its order already.
+	// maxPickedLazily replaces maxPicked if the reader will stop early in a stream that is in order already.
 	maxPickedLazily = 1 << 12
-	// maxCut bounds the data of records with keys that were cut, which are held to be sorted, in bytes.
+	// maxCut bounds the bytes of data of records with cut keys, which must be held for sorting.
 	maxCut = 4 << 20
-	// maxTie and maxTieBytes bound the records of equal keys that are held to be turned round.
+	// maxTie and maxTieBytes bound the records with equal keys that are held to reverse their order.
 	maxTie      = 64
 	maxTieBytes = 1 << 20
-	// minSkip records to be passed over are worth the search for the key behind them.
+	// minSkip is from how many skipped records on it pays to search for the key after them.
 	minSkip = 100
 )
 
-// A way is how to read a Scan. The zero way needs no index of fields: by creation, or by change what is new.
+// A way is how to read a Scan. The zero way uses no index of fields: it reads by creation or, for what is
+// new, by change.
 type way struct {
-	field   int64      // whose index; 0: none
-	ordered bool       // all of it in the order of the field; otherwise what is in ranges in order of creation
-	ranges  []keyRange // ordered: one, or none for all
+	field   int64      // number of the field whose index is read; 0: none
+	ordered bool       // read in the order of the field; else read what is in ranges in order of creation
+	ranges  []keyRange // if ordered: one range, or none for all
 }
 
-// choose picks the way. What is new since a run is read by change, unless it is more than half of all there is. Else
-// the filter that lets fewest records through is used if those are few, else the index of the field to sort by.
+// choose picks the way. Records new since a run are read by change, unless they are more than half of all.
+// Else it uses the filter that lets the fewest records pass, if those are few, and otherwise the index of the
+// sort field.
 func (s *source) choose(ctx context.Context, e hat.Endpoint, want bundle.Want) (way, error) {
 	if !s.hasFields || want.After > 0 && s.upto-want.After <= want.After {
 		return way{}, nil
@@ -105,7 +108,7 @@ func overlap(before []keyRange, r keyRange) keyRange {
 	return r
 }
 
-// bornIn is a query for the records with a key in the ranges.
+// bornIn returns a query for the records with a key in the ranges.
 func bornIn(field int64, ranges []keyRange) (query string, args []any) {
 	query = strings.Repeat(" UNION ALL SELECT born FROM field_keys WHERE field = ? AND key BETWEEN ? AND ?", len(ranges))
 	for _, r := range ranges {
@@ -114,14 +117,14 @@ func bornIn(field int64, ranges []keyRange) (query string, args []any) {
 	return strings.TrimPrefix(query, " UNION ALL "), args
 }
 
-// countKeys counts up to limit.
+// countKeys counts keys, up to limit.
 func (s *source) countKeys(ctx context.Context, field int64, ranges []keyRange, limit int) (n int, err error) {
 	query, args := bornIn(field, ranges)
 	err = s.conn.Get(ctx, "SELECT count(*) FROM ("+query+" LIMIT ?) found", append(args, limit), &n)
 	return n, err
 }
 
-// within bounds records by change. The plus keeps SQLite from reading by change, and then sorting all there is.
+// within bounds records by change. The plus stops SQLite from reading by change and then sorting everything.
 func within(want bundle.Want) (condition string, args []any) {
 	if want.After > 0 {
 		condition, args = " AND +r.seq > ?", append(args, int64(want.After))
@@ -143,8 +146,8 @@ func pickedQuery(w way, want bundle.Want) (query string, args []any) {
 	return query, append(args, more...)
 }
 
-// orderedQuery reads the keys of a field from one up to, but not including, another. The records of equal keys come
-// in the direction of all.
+// orderedQuery reads the keys of a field from from (included) to before (excluded). Records with equal keys
+// come in the same direction.
 func orderedQuery(field int64, from, before []byte, descending bool, want bundle.Want) (query string, args []any) {
 	bounds, more := within(want)
 	query = "SELECT " + recordFields + `, k.key FROM field_keys k CROSS JOIN records r ON r.born = k.born
@@ -157,16 +160,16 @@ func orderedQuery(field int64, from, before []byte, descending bool, want bundle
 	return query, append([]any{field, from, before}, more...)
 }
 
-// after is the least key behind this one.
+// after returns the least key after this one.
 func after(key []byte) []byte { return append(slices.Clip(key), 0) }
 
-// Keys of values lie between these two.
+// Keys of values lie between firstKey and beyondKeys.
 var firstKey, beyondKeys = []byte{0x01}, []byte{0xff}
 
-// inOrder reads all records by a field, or those whose key is in the way's range, in the order that is wanted. It
-// holds no more than the records of one key, in one of two cases: if the key was cut, its records must be compared,
-// and the way was chosen because they are few; if the order is descending, equal ones have to be turned round, and
-// where they are many they are read again in the other direction.
+// inOrder reads the records in the wanted order by a field: all, or those in the way's range. It holds at
+// most the records of one key. It must compare them if the key was cut; the way was chosen because those are
+// few. In descending order it must reverse equal ones; if they are many, it reads them again in the other
+// direction.
 func (s *source) inOrder(ctx context.Context, w way, want bundle.Want) bundle.Stream {
 	from, before := firstKey, beyondKeys
 	for _, r := range w.ranges {
@@ -191,8 +194,8 @@ func (s *source) inOrder(ctx context.Context, w way, want bundle.Want) bundle.St
 	}}
 }
 
-// skip is between which keys to read if the first want.Skip records are not needed, and how many fewer those are: whole
-// keys only, since the records of one may have to be put in order.
+// skip returns between which keys to read if the first want.Skip records are not needed, and how many records
+// that leaves out. It leaves out whole keys only, because the records of one key may still have to be sorted.
 func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from, before []byte, skipped int, err error) {
 	from, before = firstKey, beyondKeys
 	at := "SELECT key FROM field_keys WHERE field = ? AND key >= ? ORDER BY key, born LIMIT 1 OFFSET ?"
@@ -204,7 +207,7 @@ func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from,
 	err = s.conn.Get(ctx, at, []any{field, firstKey, want.Skip}, &key)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		// Only records without a value are left. They are behind all keys in both directions.
+		// Only records without a value are left. They come after all keys in both directions.
 		from, before, err = beyondKeys, beyondKeys, nil
 	case want.Order.Descending:
 		before = after(key)
@@ -218,7 +221,7 @@ func (s *source) skip(ctx context.Context, field int64, want bundle.Want) (from,
 	return from, before, skipped, err
 }
 
-// An ordering is one reading of a field. Its methods answer whether to go on.
+// An ordering is one reading of a field. Its methods return false to stop.
 type ordering struct {
 	*source
 	ctx   context.Context
@@ -227,7 +230,7 @@ type ordering struct {
 	yield func(hat.Record, error) bool
 }
 
-// rows reads the records between two keys, each with its key.
+// rows yields the records between two keys, each with its key.
 func (o ordering) rows(from, before []byte, descending bool) iter.Seq2[keyed, error] {
 	return func(yield func(keyed, error) bool) {
 		query, args := orderedQuery(o.field, from, before, descending, o.want)
@@ -248,7 +251,7 @@ type keyed struct {
 func (k keyed) cut() bool { return len(k.key) == maxKey }
 
 func (o ordering) ascending(from, before []byte) bool {
-	var tie []keyed // of a cut key
+	var tie []keyed // records of a cut key
 	for k, err := range o.rows(from, before, false) {
 		if err != nil {
 			o.yield(hat.Record{}, err)
@@ -274,7 +277,7 @@ func (o ordering) descending(from, before []byte) bool {
 		var (
 			tie  []keyed
 			size int
-			many []byte // the key of more records than may be held
+			many []byte // a key with more records than may be held
 		)
 		for k, err := range o.rows(from, before, true) {
 			if err != nil {
@@ -335,14 +338,14 @@ func (o ordering) sort(tie []keyed) {
 	})
 }
 
-// A keyRange is all keys from one to another, both included.
+// A keyRange is all keys between two, both included.
 type keyRange struct{ from, to []byte }
 
-// maxRanges bounds the ranges of one filter.
+// maxRanges bounds the ranges made of one filter.
 const maxRanges = 64
 
-// keyRanges holds the keys of all values that can pass the filter, and perhaps of some that can't. nil: the index is no
-// help. A record without a value passes no filter.
+// keyRanges returns ranges that contain the keys of all values that pass the filter, and perhaps others; nil:
+// the index does not help. A record without a value passes no filter.
 func keyRanges(f bundle.Filter) []keyRange {
 	if f.Transformation.Kind != "" && f.Transformation.Kind != bundle.Identity {
 		return nil
@@ -353,7 +356,7 @@ func keyRanges(f bundle.Filter) []keyRange {
 		high, _ := cutKey(jsonb.AppendKeyUpto(nil, to, maxKey))
 		ranges = append(ranges, keyRange{low, high})
 	}
-	const leastArray, beyondArrays = "[null]", "{}" // of arrays that aren't empty
+	const leastArray, beyondArrays = "[null]", "{}" // bounds of the keys of non-empty arrays
 	o := f.Operator
 	switch o.Kind {
 	case bundle.Between:

@@ -10,17 +10,17 @@ import (
 	"she/internal/vault"
 )
 
-// grantUse is the kind under which functions ask for fields; documents do so under their own.
+// grantUse is the kind under which grants declare fields. Documents use their own kind.
 const grantUse = "grant"
 
-// useful are the fields of the bundle that an index helps to read, those to sort by first.
+// useful returns the fields of the bundle that an index helps to read, sort fields first.
 func useful(b bundle.Bundle) []bundle.Field {
 	own := bundle.Bundle{Properties: make(map[string]bundle.PropertyQuery, len(b.Properties))}
 	for name, p := range b.Properties {
 		p.Endpoints = slices.Clone(p.Endpoints)
 		for i := range p.Endpoints {
 			q := &p.Endpoints[i]
-			q.Links = nil // are read by group
+			q.Links = nil // links are read by group
 			q.Filters = slices.DeleteFunc(slices.Clone(q.Filters), func(f bundle.Filter) bool { return keyRanges(f) == nil })
 		}
 		own.Properties[name] = p
@@ -41,7 +41,7 @@ func useful(b bundle.Bundle) []bundle.Field {
 	return fields[:min(len(fields), maxFieldsOf)]
 }
 
-// documentFields are those a document asks for. A text that can't be read asks for none.
+// documentFields returns the fields that a document asks for; none if its text can't be read.
 func documentFields(k vault.DocumentKind, body []byte) []bundle.Field {
 	switch k {
 	case vault.Combinators:
@@ -72,14 +72,14 @@ func documentFields(k vault.DocumentKind, body []byte) []bundle.Field {
 	return nil
 }
 
-// A place is where a field is.
+// A place is the endpoint and path of a field.
 type place struct {
 	endpoint int64
 	path     string
 }
 
-// declare replaces what one grant or document asks for. If we stop before the commit, neither it nor its fields are
-// there.
+// declare replaces the fields that one grant or document asks for. If we stop before the commit, neither it
+// nor its fields are stored.
 func (t *tx) declare(kind, holder string, asked []bundle.Field) error {
 	var now, before []place
 	for _, f := range asked {
@@ -113,8 +113,8 @@ func (t *tx) declare(kind, holder string, asked []bundle.Field) error {
 	return t.chooseFields()
 }
 
-// chooseFields gives an index to as many of the fields asked for as the bounds allow: those that have one keep it, the
-// others come in the order they were asked for. What nobody asks for goes.
+// chooseFields gives indexes to as many of the declared fields as the bounds allow. Fields that have one keep
+// it; others get one in the order of their declaration. Indexes that are no longer declared are removed.
 func (t *tx) chooseFields() error {
 	var wanted []place
 	err := t.Each(t.ctx, "SELECT endpoint, path FROM field_uses GROUP BY endpoint, path ORDER BY min(n)", nil,
@@ -158,7 +158,8 @@ func (t *tx) chooseFields() error {
 		if kept[p] || total == maxFields || at[p.endpoint] == maxFieldsAt {
 			continue
 		}
-		// What is stored from now on gets its key at once. What is stored already gets it from build, if there is any.
+		// Records that are stored from now on get their key at once. Those that are stored already get it
+		// from build.
 		if _, err := t.Exec(t.ctx, `INSERT INTO fields (endpoint, path, built, behind, cut, gone) VALUES
 			(?1, ?2, CASE WHEN EXISTS (SELECT 1 FROM records WHERE endpoint = ?1) THEN 0 ELSE CAST(?3 AS INTEGER) END, ?3, 0, FALSE)`,
 			p.endpoint, p.path, int64(t.seq)); err != nil {

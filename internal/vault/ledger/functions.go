@@ -54,7 +54,7 @@ func decodeGrant(text string) (access.Grant, error) {
 	}, nil
 }
 
-// sameGrant compares what was consented to, not when.
+// sameGrant compares what was agreed to, not when.
 func sameGrant(a, b access.Grant) bool {
 	a.Given, b.Given, a.Ahead, b.Ahead = time.Time{}, time.Time{}, 0, 0
 	left, leftErr := encodeGrant(a)
@@ -66,7 +66,7 @@ const functionColumns = `SELECT f.n, f.granted, f.enabled, f.cursor, f.last_exec
 	EXISTS (SELECT 1 FROM ranges g WHERE g.function = f.n), p.function, ` + frontFields + `
 	FROM functions f LEFT JOIN pending p ON p.function = f.n LEFT JOIN chains c ON c.n = p.chain `
 
-// functions reads rows of functionColumns. known holds grants parsed before, by number; nil: none.
+// functions reads rows of functionColumns. known holds grants that were parsed before, by number; nil: none.
 func functions(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, where string, args ...any) (all []function, err error) {
 	err = c.Each(ctx, functionColumns+where, args, func(scan func(...any) error) error {
 		var (
@@ -116,10 +116,10 @@ func oneFunction(ctx context.Context, c Reader, known map[access.GrantID]access.
 	return all[0], nil
 }
 
-// frontFields are what a frontRow takes, of pending p and chains c.
+// frontFields are the columns of a frontRow, of pending p and chains c.
 const frontFields = "p.upto, p.since, p.not_before, p.attempt, p.fault, p.parked, p.replay, c.path, p.tried, p.most, p.last_run, p.outages"
 
-// A frontRow is a row of table pending, or nothing where there is none.
+// A frontRow is a row of table pending, or NULLs if there is none.
 type frontRow struct {
 	upto, since, notBefore, attempt, tried, most, outages sql.NullInt64
 	parked, replay                                        sql.NullBool
@@ -169,7 +169,7 @@ func faultText(f *hat.Fault) any {
 	}
 	text, err := json.Marshal(f)
 	if err != nil {
-		return nil // three strings always encode
+		return nil // can't fail
 	}
 	return string(text)
 }
@@ -185,7 +185,7 @@ func parseFault(text sql.NullString) (*hat.Fault, error) {
 	return f, nil
 }
 
-// Idle says, after a write, that it made nothing due: no function is enabled. false: it may have.
+// Idle reports, after a write, that nothing can have become due because no function is enabled.
 func (v *Vault) Idle() bool { return v.idle.Load() }
 
 // raise makes the events pending for the functions that read them.
@@ -231,7 +231,7 @@ func (t *tx) stored(q *backlog.Question) (all []backlog.Stored, err error) {
 		ahead = int64(q.Ahead)
 	}
 	for _, e := range q.Endpoints {
-		// One record for each chain of writers is as good as all of them.
+		// One record for each chain of functions is enough.
 		err := t.Each(t.ctx, `SELECT c.path, max(r.seq), min(r.updated) FROM records r LEFT JOIN chains c ON c.n = r.chain
 			WHERE r.born IN (`+bornSince+`) AND r.seq <= ? AND (r.created >= ? OR r.born >= ?) AND r.created >= ? AND r.created < ?
 			GROUP BY r.chain, c.path ORDER BY r.chain`,
@@ -260,7 +260,7 @@ func (t *tx) stored(q *backlog.Question) (all []backlog.Stored, err error) {
 	return all, nil
 }
 
-// sinceMicros rounds up, so that a record of the same microsecond but before is not counted.
+// sinceMicros rounds up, so that an earlier record of the same microsecond is left out.
 func sinceMicros(t time.Time) int64 {
 	if t.IsZero() {
 		return -1 << 62
@@ -272,24 +272,22 @@ func sinceMicros(t time.Time) int64 {
 	return n
 }
 
-// Enable stores the grant and makes what is already there pending, as the grant's window and trigger say. Of a function
-// that has run, what is stored at endpoints that were not granted before, or from before the former window, becomes a
-// range. Failures of before count no more.
-//
-// Consent given once more to the same changes nothing.
+// Enable stores the grant and makes stored records pending, as the grant's window and trigger say. If the
+// function ran before, records at endpoints or of times that were not granted before become a range. Failures
+// so far no longer count. Agreeing to the same grant again changes nothing.
 func (v *Vault) Enable(ctx context.Context, c access.Caller, g access.Grant) (state vault.FunctionState, err error) {
 	if err := c.Check(access.SwitchFunctions()); err != nil {
 		return state, err
 	}
-	// Before the transaction: nobody waits for what can't be stored.
+	// Before the transaction, so that nobody waits for a grant that can't be stored.
 	if err := checkGrant(g); err != nil {
 		return state, fmt.Errorf("enable %s: %w", g.Function, err)
 	}
 	return v.Agree(ctx, c, g.Function, func(*vault.FunctionState) (access.Grant, error) { return g, nil })
 }
 
-// Agree is Enable for what decide makes of the state, in one transaction with it; nil: it was never enabled. decide must be quick.
-// The error may be decide's own.
+// Agree is Enable for the grant that decide returns, in one transaction with reading the state that decide
+// gets; nil: never enabled. decide must be quick. The error may be decide's own.
 func (v *Vault) Agree(
 	ctx context.Context, c access.Caller, id hat.FunctionID, decide func(*vault.FunctionState) (access.Grant, error),
 ) (state vault.FunctionState, err error) {
@@ -313,7 +311,7 @@ func (v *Vault) Agree(
 		}
 		g.Bundle = g.Bundle.Normalised()
 		if err := checkGrant(g); err != nil || g.Function != id {
-			return fmt.Errorf("enable %s: %w", id, cmp.Or(err, errors.New("the grant is another function's")))
+			return fmt.Errorf("enable %s: %w", id, cmp.Or(err, errors.New("the grant belongs to another function")))
 		}
 		if g.Given.IsZero() {
 			g.Given = t.now
@@ -362,15 +360,15 @@ func checkGrant(g access.Grant) error {
 	case g.Function.IsZero(), g.Output.IsZero(), g.Version == hat.Version{}:
 		return errors.New("the grant lacks its function, version or output")
 	case !slices.Contains([]hat.TriggerKind{hat.Individual, hat.Periodic, hat.Manual}, g.Trigger.Kind):
-		return errors.New("the grant's trigger is of no known kind")
+		return errors.New("the kind of the grant's trigger is unknown")
 	case g.Mode != hat.AppendOutput && g.Mode != hat.ReplaceOutput:
 		return errors.New("the grant's output mode is unknown")
 	case g.Equal != hat.DropEqual && g.Equal != hat.KeepEqual:
-		return errors.New("what the grant says of equal results is unknown")
+		return errors.New("the grant's mode for equal results is unknown")
 	case g.Trigger.Kind == hat.Periodic && g.Trigger.Period.IsZero():
 		return errors.New("the grant's period is missing")
 	}
-	// What can't be read again must not be stored.
+	// A grant that can't be read back must not be stored.
 	text, err := encodeGrant(g)
 	if err == nil {
 		_, err = decodeGrant(text)
@@ -391,7 +389,7 @@ func grantFact(c access.Caller, g access.Grant, outcome string) receipt.Fact {
 	}
 }
 
-// Disable keeps the state; a run in flight is not saved. vault.ErrNotFound if it was never enabled.
+// Disable keeps the state. A run in flight is not saved. vault.ErrNotFound if the function was never enabled.
 func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
 	err = v.writeAs(ctx, c, "disable", holding(access.SwitchFunctions()), func(t *tx, c access.Caller) error {
 		f, err := oneFunction(t.ctx, t.Tx, t.v.grants, id)
@@ -418,7 +416,7 @@ func (v *Vault) Disable(ctx context.Context, c access.Caller, id hat.FunctionID)
 	return state, err
 }
 
-// Function is the state of one function. vault.ErrNotFound if it was never enabled. access.ErrDenied.
+// Function returns the state of one function. vault.ErrNotFound if it was never enabled. access.ErrDenied.
 func (v *Vault) Function(ctx context.Context, c access.Caller, id hat.FunctionID) (state vault.FunctionState, err error) {
 	if err := c.Check(access.SeeFunction(id)); err != nil {
 		return state, err
@@ -434,9 +432,7 @@ func (v *Vault) Function(ctx context.Context, c access.Caller, id hat.FunctionID
 	return state, err
 }
 
-// FunctionStates are those of all that were ever enabled. access.ErrDenied.
-//
-// By id.
+// FunctionStates returns the states of all functions that were ever enabled, by id. access.ErrDenied.
 func (v *Vault) FunctionStates(ctx context.Context, c access.Caller) (all []vault.FunctionState, err error) {
 	if err := c.Check(access.SeeFunctions()); err != nil {
 		return nil, err

@@ -11,11 +11,11 @@ import (
 	"she/internal/vault"
 )
 
-// manyRows are how many rows one statement inserts, most first: what a statement costs by itself, and each argument that
-// is the same in all rows, is then paid once.
+// manyRows are the numbers of rows that one statement inserts, largest first. The fixed cost of a statement,
+// and of arguments that are the same in all rows, is then paid once.
 var manyRows = []int{64, 16, 4, 1}
 
-// insertStatement has, for each row, its own arguments behind the four that all have in common.
+// insertStatement has four arguments that all rows share, and then those of each row.
 func insertStatement(rows int) string {
 	return `INSERT INTO records (user, run, chain, created, updated, born, seq, id, endpoint, digest, salt, data) VALUES ` +
 		strings.TrimPrefix(strings.Repeat(", (?1, ?2, ?3, ?4, ?4, ?, ?, ?, ?, ?, ?, ?)", rows), ", ") +
@@ -30,14 +30,15 @@ var insertStatements = func() map[int]string {
 	return all
 }()
 
-// insertResult is insertStatement for one result of a function whose equal results are kept. Its digest is
-// ?12, which has the run in it, if somebody else's record has the plain one: then both stay. The conflict
-// that is left is an equal result of the same run. So what is stored first keeps others from writing the
-// same, whoever they are, as any record does.
+// insertResult is insertStatement for one result of a function whose equal results are kept. If another
+// record has the plain digest, the digest is ?12, which includes the run: then both stay. Only an equal
+// result of the same run still conflicts. Like any record, a result that is stored first keeps others from
+// storing the same.
 var insertResult = strings.Replace(insertStatement(1), "?, ?, ?, ?, ?, ?, ?)", `?5, ?6, ?7, ?8, CASE WHEN EXISTS (
 		SELECT 1 FROM records WHERE endpoint = ?8 AND digest IN (?9, ?12) AND (digest = ?12 OR run IS DISTINCT FROM ?2)) THEN ?12 ELSE ?9 END, ?10, ?11)`, 1)
 
-// insertEach stores drafts one by one, each with its links. With skip, those that are stored already are left out.
+// insertEach stores drafts one by one, each with its links. With skip it leaves out those that are stored
+// already.
 func (t *tx) insertEach(drafts []hat.Draft, by author, skip bool, ch *change) ([]hat.Record, error) {
 	records := make([]hat.Record, 0, len(drafts))
 	for _, d := range drafts {
@@ -53,8 +54,8 @@ func (t *tx) insertEach(drafts []hat.Draft, by author, skip bool, ch *change) ([
 	return records, nil
 }
 
-// insertWithLinks stores a draft, then its links, and makes one group of them. With skip, links that are stored
-// already are left out.
+// insertWithLinks stores a draft and its links and makes one group of them. With skip it leaves out links
+// that are stored already.
 func (t *tx) insertWithLinks(d hat.Draft, by author, skip bool, ch *change) (hat.Record, error) {
 	parent, born, err := t.insert(d, by, ch)
 	if err != nil || len(d.Links) == 0 {
@@ -74,7 +75,7 @@ func (t *tx) insertWithLinks(d hat.Draft, by author, skip bool, ch *change) (hat
 	return parent, t.group(group)
 }
 
-// insert stores one draft at the next position. vault.ErrDuplicate leaves the position free.
+// insert stores one draft at the next position. After vault.ErrDuplicate the position is still free.
 func (t *tx) insert(d hat.Draft, by author, ch *change) (hat.Record, int64, error) {
 	var r [1]hat.Record
 	if err := t.insertRows(r[:], []hat.Draft{d}, by, ch); err != nil {
@@ -83,8 +84,8 @@ func (t *tx) insert(d hat.Draft, by author, ch *change) (hat.Record, int64, erro
 	return r[0], int64(r[0].Born), nil
 }
 
-// insertAll stores drafts, without their links, at the next positions. After any error, vault.ErrDuplicate too, some may
-// be there: the transaction has to be undone.
+// insertAll stores drafts without their links at the next positions. After an error, even vault.ErrDuplicate,
+// some may be stored, so the caller must undo the transaction.
 func (t *tx) insertAll(drafts []hat.Draft, by author, ch *change) ([]hat.Record, error) {
 	records := make([]hat.Record, len(drafts))
 	from := 0
@@ -98,7 +99,7 @@ func (t *tx) insertAll(drafts []hat.Draft, by author, ch *change) ([]hat.Record,
 	return records, nil
 }
 
-// insertRows is one statement, for as many rows as one of manyRows.
+// insertRows is one statement; the number of records is one of manyRows.
 func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch *change) error {
 	const own = 7 // arguments of a row
 	at := t.now.UnixMicro()
@@ -122,7 +123,7 @@ func (t *tx) insertRows(records []hat.Record, drafts []hat.Draft, by author, ch 
 		args = append(args, int64(seq), int64(seq), records[i].ID.Bytes(), endpoint, digests[i][:], saltOf(salts, i), d.Data.JSON())
 	}
 	statement := insertStatements[len(drafts)]
-	if by.equal == hat.KeepEqual { // a function's results come one by one
+	if by.equal == hat.KeepEqual { // results of a function are inserted one by one
 		digest := identityOfRun(by.run, digests[0])
 		statement, args = insertResult, append(args, digest[:])
 	}

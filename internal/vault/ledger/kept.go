@@ -8,22 +8,22 @@ import (
 	"she/internal/vault"
 )
 
-// kept is what was read and holds until a commit that may have changed it: who uses the vault, and that nothing waits
-// to be done. Both are asked for at every request, and change about never. Only this vault writes to the file while it
-// is open, so that it hears of every change.
+// kept caches what was read, until a commit that may change it: the users, and whether nothing is pending.
+// Both are needed for every request and change rarely. While the vault is open it alone writes to the file,
+// so it hears of every change.
 type kept struct {
 	mu    sync.Mutex
-	age   int // counts forget: what was read before one is not kept after it
+	age   int // counts calls of forget, so that older results are not cached afterwards
 	users map[hat.UserID]vault.User
-	owns  hat.UserID // who of users is the Owner; zero: not known
+	owns  hat.UserID // id of the Owner in users; zero: not known
 	idle  bool       // nothing is pending
 }
 
 // maxKeptUsers bounds users; a HAT has a handful.
 const maxKeptUsers = 100
 
-// forget is called between a commit and the first answer to any of its callers, who would else read what was before. A
-// commit that has changed no user leaves users as they are.
+// forget is called after a commit and before its callers are answered, because they must not read older
+// state. people is true if the commit changed users.
 func (k *kept) forget(people bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -34,7 +34,7 @@ func (k *kept) forget(people bool) {
 	}
 }
 
-// user is a copy, or not found; age is what keepUser wants to be told.
+// user returns a copy. age is for keepUser.
 func (k *kept) user(id hat.UserID) (u vault.User, found bool, age int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -42,7 +42,7 @@ func (k *kept) user(id hat.UserID) (u vault.User, found bool, age int) {
 	return copyUser(u), found, k.age
 }
 
-// keepUser takes a user that was read after age was.
+// keepUser caches a user who was read after age was returned.
 func (k *kept) keepUser(u vault.User, age int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -55,7 +55,7 @@ func (k *kept) keepUser(u vault.User, age int) {
 	k.users[u.ID] = copyUser(u)
 }
 
-// owner is a copy, as user is.
+// owner returns a copy, like user.
 func (k *kept) owner() (u vault.User, found bool, age int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -78,14 +78,14 @@ func copyUser(u vault.User) vault.User {
 	return u
 }
 
-// isIdle says that nothing is known to be pending; age is what keepIdle wants to be told.
+// isIdle reports whether nothing is known to be pending. age is for keepIdle.
 func (k *kept) isIdle() (idle bool, age int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.idle, k.age
 }
 
-// keepIdle takes that nothing was pending, read after age was.
+// keepIdle caches that nothing was pending, as read after age was returned.
 func (k *kept) keepIdle(age int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

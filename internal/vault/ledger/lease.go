@@ -16,7 +16,7 @@ import (
 	"she/internal/vault"
 )
 
-// A planText is a plan as table runs holds it: all but the grant, of which it names what really ran.
+// A planText is a plan in table runs, without the grant. Version and digest are those that really ran.
 type planText struct {
 	Cause         plan.Cause       `json:"cause"`
 	From          time.Time        `json:"from"`
@@ -65,7 +65,7 @@ func decodePlan(text string, run hat.RunID, g access.Grant) (plan.Plan, error) {
 	}, nil
 }
 
-// leaseOf is nil if the function is not running. known is as for functions.
+// leaseOf returns nil if no run is in flight. known: see functions.
 func leaseOf(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, function int64) (*backlog.Lease, error) {
 	var (
 		l    backlog.Lease
@@ -73,7 +73,7 @@ func leaseOf(ctx context.Context, c Reader, known map[access.GrantID]access.Gran
 		text string
 	)
 	err := c.Get(ctx, `SELECT l.run, l.life, r.granted, r.plan FROM leases l JOIN runs r ON r.id = l.run WHERE l.function = ?`,
-		[]any{function}, &id, &l.Life, &l.GrantID, &text)
+		[]any{function}, &id, &l.Boot, &l.GrantID, &text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -92,11 +92,11 @@ func leaseOf(ctx context.Context, c Reader, known map[access.GrantID]access.Gran
 	return &l, err
 }
 
-// Recover ends the runs that a former life of the server left in flight: they can't come back, and what they were to
-// do is due again at once.
+// Recover ends the runs that were in flight when the server stopped. They can't come back, so their work is
+// due at once.
 func (v *Vault) Recover(ctx context.Context) error {
 	return v.write(ctx, "recover", func(t *tx) error {
-		all, err := functions(t.ctx, t.Tx, t.v.grants, "WHERE f.n IN (SELECT function FROM leases WHERE life <> ?)", v.life)
+		all, err := functions(t.ctx, t.Tx, t.v.grants, "WHERE f.n IN (SELECT function FROM leases WHERE life <> ?)", v.boot)
 		if err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (v *Vault) Recover(ctx context.Context) error {
 	})
 }
 
-// lapse ends the run in flight, whose lease holds no more.
+// lapse ends the run in flight, whose lease has lapsed.
 func (t *tx) lapse(f function) (function, error) {
 	return t.take(f, f.Lapse(t.now, rand.Float64()), vault.Output{}, nil)
 }

@@ -19,66 +19,68 @@ import (
 // Setup of a Vault.
 type Setup struct {
 	ID   string                       // of the HAT
-	Life string                       // of the server: leases of another have lapsed
+	Boot string                       // names this start of the server; leases of earlier starts have lapsed
 	Now  func() time.Time             // the clock
-	Held func(id string) plan.Storage // what the HAT may hold, each time it is asked
-	// Observe, if set, is told of each transaction somebody waited for: its name, how long it took to be durable, its error.
+	Held func(id string) plan.Storage // how much the HAT may hold, called each time
+	// Observe, if set, receives each transaction that a caller waited for: its name, the time until it was
+	// durable, and its error.
 	Observe func(op string, took time.Duration, err error)
 }
 
-// A Vault is one HAT's durable state, on any store of rows. Who opens the rows makes it, has it Begin, and calls its
-// Keeper from then on. All methods may be called concurrently. After an error that leaves a commit in doubt the vault closes
-// itself, and the next who opens it reads what is true.
+// A Vault is one HAT's durable state, on any store of rows. The store creates it, calls Begin, and then its
+// Keeper. All methods may be called concurrently. After an error that leaves a commit in doubt the vault
+// closes itself; the next Open reads what was committed.
 //
-// A caller with a token is asked for once more inside each transaction that writes, if rights have changed since it was
-// recognised: what was revoked writes nothing, however long ago the request began. Any method may answer access.ErrWithdrawn or
-// access.ErrRevoked then.
+// If rights have changed since a caller with a token was recognised, each transaction that writes recognises
+// them again. So what was revoked writes nothing, however long ago the request began. Any method may return
+// access.ErrWithdrawn or access.ErrRevoked then.
 //
-// What makes a HAT hold more than it may is refused with a *vault.QuotaError, whoever asks: records, documents, users, consents
-// and what functions derive. Over the limit all of this goes on: erasing, disabling, the ends of runs, and changes that
-// take no room, with the receipts of them. So do, as far as plan.Storage.Beyond, receipts of what was shown.
+// A change that makes a HAT hold more than it may is refused with a *vault.QuotaError, whoever makes it:
+// records, documents, users, consents, derived records. At the limit one can still erase, disable, end runs,
+// and make changes that take no room, all with their receipts. Receipts of reading are bounded by
+// plan.Storage.Beyond.
 type Vault struct {
 	id    string
-	life  string
+	boot  string
 	clock func() time.Time
 	holds func(id string) plan.Storage
 	rows  Rows
 
 	observe func(op string, took time.Duration, err error)
 
-	names *names // of readers
+	names *names // used by readers
 	kept  kept
-	// published is rights as of the last commit, and idle is alone.
+	// published is rights as of the last commit; idle is alone as of the last commit.
 	published atomic.Int64
 	idle      atomic.Bool
 
-	// Of whoever has the turn to write.
+	// The fields below belong to the holder of the writer lock.
 	state     state
 	committed state                           // as of the last commit
-	raised    bool                            // since the last commit: that nothing is pending may not hold any more
-	peopled   bool                            // nor who the users are
+	raised    bool                            // since the last commit, something may have become pending
+	peopled   bool                            // since the last commit, users may have changed
 	grants    map[access.GrantID]access.Grant // parsed; rows of grants never change
 	fields    map[int64][]field               // by endpoint, as they are in the file; nil: not read yet
-	people    map[hat.UserID]int64            // numbers of users, which never change
-	places    map[hat.Endpoint]int64          // the same of endpoints
-	filled    map[hat.Endpoint]int64          // those of endpoints that are known to hold a record
-	chains    map[string]int64                // and of chains
-	person    struct {                        // the Owner; n is 0 until it was read
+	people    map[hat.UserID]int64            // rows of users by id; they never change
+	places    map[hat.Endpoint]int64          // rows of endpoints
+	filled    map[hat.Endpoint]int64          // rows of endpoints that hold a record
+	chains    map[string]int64                // rows of chains
+	person    struct {                        // the Owner; n is 0 until it is read
 		n  int64
 		id hat.UserID
 	}
 	rights int64 // see access.Rights
 	salts  salts
-	alone  bool // no function is enabled: nobody is to be told of what is written
+	alone  bool // no function is enabled, so the engine needs no wake-up
 }
 
-// opened counts vaults, so that no two of one process ever have a number of rights in common.
+// opened counts vaults, so that two vaults of one process never share a number of rights.
 var opened atomic.Int64
 
-// New is the vault whose rows these are. It is of use after Begin.
+// New returns the vault over these rows. Call Begin before anything else.
 func New(rows Rows, s Setup) *Vault {
 	v := &Vault{
-		id: s.ID, life: s.Life, clock: s.Now, holds: s.Held, rows: rows, observe: s.Observe,
+		id: s.ID, boot: s.Boot, clock: s.Now, holds: s.Held, rows: rows, observe: s.Observe,
 		names:  newNames(),
 		grants: map[access.GrantID]access.Grant{},
 		people: map[hat.UserID]int64{},
@@ -91,10 +93,10 @@ func New(rows Rows, s Setup) *Vault {
 	return v
 }
 
-// Create writes the rows of a new HAT with its Owner into tables that are empty.
+// Create writes the rows of a new HAT with its Owner into empty tables.
 func Create(ctx context.Context, w Writer, id string, now time.Time, owner vault.User) error {
 	if !isOwner(owner) {
-		return fmt.Errorf("user %s has not the role %s", owner.ID, access.TitleOwner)
+		return fmt.Errorf("user %s does not have the role %s", owner.ID, access.TitleOwner)
 	}
 	_, err := w.Exec(ctx, "INSERT INTO hat (id, created, seq, receipts, head) VALUES (?, ?, 0, 0, ?)",
 		id, now.UnixMicro(), make([]byte, len(receipt.Digest{})))
@@ -104,50 +106,51 @@ func Create(ctx context.Context, w Writer, id string, now time.Time, owner vault
 	return insertUser(ctx, w, owner)
 }
 
-// Begin reads what who writes needs to know. interrupted: a former life of the server left runs in flight, and Recover is
-// to be called before anybody else uses the vault. chores: Keeper.Chore has something to do. vault.ErrDamaged.
-func (v *Vault) Begin(ctx context.Context, r Reader) (interrupted, chores bool, err error) {
+// Begin reads what writing needs to know. interrupted: the server stopped with runs in flight, so call
+// Recover first. upkeep: Keeper.Upkeep has something to do. vault.ErrDamaged.
+func (v *Vault) Begin(ctx context.Context, r Reader) (interrupted, upkeep bool, err error) {
 	var (
 		id   string
 		head []byte
 	)
 	err = r.Get(ctx, `SELECT id, seq, receipts, records, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),
-			EXISTS (SELECT 1 FROM erasures) OR EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.life},
-		&id, &v.state.seq, &v.state.head.Number, &v.state.records, &head, &interrupted, &chores)
+			EXISTS (SELECT 1 FROM erasures) OR EXISTS (SELECT 1 FROM undeclared) OR EXISTS (SELECT 1 FROM fields WHERE gone OR built < behind) FROM hat`, []any{v.boot},
+		&id, &v.state.seq, &v.state.head.Number, &v.state.records, &head, &interrupted, &upkeep)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		err = fmt.Errorf("%w: it belongs to nobody", vault.ErrDamaged)
+		err = fmt.Errorf("%w: it has no HAT", vault.ErrDamaged)
 	case err != nil:
 	case id != v.id:
 		err = fmt.Errorf("%w: it is the file of HAT %s", vault.ErrDamaged, id)
 	case copy(v.state.head.Hash[:], head) != len(receipt.Digest{}):
-		err = fmt.Errorf("%w: the head of its receipts is cut short", vault.ErrDamaged)
+		err = fmt.Errorf("%w: the head of its receipts is incomplete", vault.ErrDamaged)
 	}
 	v.committed = v.state
-	return interrupted, chores, err
+	return interrupted, upkeep, err
 }
 
-// state is what the row of table hat says.
+// state is the row of table hat.
 type state struct {
 	seq     hat.Seq
 	head    receipt.Head
 	records int64 // that there are now
 }
 
-// A tx is one transaction. What it changes of the state counts only if it succeeds.
+// A tx is one transaction. Its changes of the state count only if it succeeds.
 type tx struct {
 	Tx
-	ctx context.Context // without an end: a commit that has begun is finished
+	ctx context.Context // never cancelled: a commit that has begun is finished
 	v   *Vault
 	now time.Time
 	state
 	grows   growth
-	raised  bool // there are functions whose pending work may have changed
+	raised  bool // pending work may have changed
 	peopled bool // users have changed
-	opened  bool // an endpoint that held no record has one
+	opened  bool // an endpoint has got its first record
 }
 
-// write has f run in a transaction of its own and returns when it is durable. An error of f leaves nothing behind.
+// write runs f in a transaction of its own and returns when it is durable. After an error of f nothing is
+// stored.
 func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
 	began := time.Now()
 	err := v.rows.Write(ctx, op, func(rows Tx) error { return v.within(rows, op, f) })
@@ -157,7 +160,7 @@ func (v *Vault) write(ctx context.Context, op string, f func(*tx) error) error {
 	return err
 }
 
-// within has f run in a transaction. Its context is without an end: a commit that has begun is finished.
+// within runs f in a transaction. Its context is never cancelled: a commit that has begun is finished.
 func (v *Vault) within(rows Tx, op string, f func(*tx) error) error {
 	t := &tx{Tx: rows, ctx: context.Background(), v: v, now: v.now(), state: v.state}
 	if op != OpAppend {
@@ -174,16 +177,16 @@ func (v *Vault) within(rows Tx, op string, f func(*tx) error) error {
 		return err
 	}
 	v.state = t.state
-	// Of all transactions only this one is known to leave pending work mostly alone.
+	// Only OpAppend is known to leave pending work mostly unchanged.
 	v.raised = v.raised || op != OpAppend || t.raised
 	v.peopled = v.peopled || t.peopled
 	return nil
 }
 
-// keeper is a Vault as its store knows it.
+// keeper is the side of a Vault that its store calls.
 type keeper struct{ *Vault }
 
-// Keeper is what the store is to tell what becomes of transactions.
+// Keeper returns what the store must tell about transactions.
 func (v *Vault) Keeper() Keeper { return keeper{v} }
 
 func (v keeper) Finish(ctx context.Context, tx Tx) error {
@@ -209,21 +212,21 @@ func (v keeper) Undone(all bool) {
 	v.forget()
 }
 
-// Released: whoever is recognised from here on reads what was committed.
+// Released: callers who are recognised from here on see the committed rights.
 func (v keeper) Released() {
 	v.published.Store(v.rights)
 	v.idle.Store(v.alone)
 }
 
-func (v keeper) Chore(rows Tx, n int) (more bool, err error) {
-	err = v.within(rows, "chore", func(t *tx) (err error) {
-		more, err = t.chore(n)
+func (v keeper) Upkeep(rows Tx, n int) (more bool, err error) {
+	err = v.within(rows, "upkeep", func(t *tx) (err error) {
+		more, err = t.upkeep(n)
 		return err
 	})
 	return more, err
 }
 
-// forget drops what was read from tables in a transaction that has been undone.
+// forget drops what was read from tables in a transaction that was undone.
 func (v *Vault) forget() {
 	clear(v.grants)
 	clear(v.people)
@@ -236,7 +239,7 @@ func (v *Vault) forget() {
 
 func (v *Vault) now() time.Time { return v.clock().UTC().Truncate(time.Microsecond) }
 
-// owner is the number and id of the Owner's user.
+// owner returns the number and id of the Owner.
 func (t *tx) owner() (n int64, id hat.UserID, err error) {
 	if kept := &t.v.person; kept.n != 0 {
 		return kept.n, kept.id, nil

@@ -9,9 +9,8 @@ import (
 	"she/internal/vault"
 )
 
-// RunsPage says which runs such a list has, of at least 1, and how many there are in all. access.ErrDenied.
-//
-// It reads indexes alone.
+// RunsPage returns which runs the page of a list has, with a limit of at least 1, and how many runs there are
+// in all. It reads indexes only. access.ErrDenied.
 func (v *Vault) RunsPage(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (p vault.Page[hat.RunID], err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return p, err
@@ -45,7 +44,8 @@ func (v *Vault) RunsPage(ctx context.Context, c access.Caller, f hat.FunctionID,
 	return p, err
 }
 
-// SupersededPage says which numbers such a list has, of at least 1, and how many there are in all. access.ErrDenied.
+// SupersededPage returns which numbers the page of such a list has, with a limit of at least 1, and how many
+// there are in all. access.ErrDenied.
 func (v *Vault) SupersededPage(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) (p vault.Page[int64], err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return p, err
@@ -65,7 +65,7 @@ func (v *Vault) SupersededPage(ctx context.Context, c access.Caller, by hat.RunI
 	return p, err
 }
 
-// addToPage adds the next element of a list to a page of it, or notes that there is one more.
+// addToPage adds the next element to a page of a list, or notes that there are more.
 func addToPage[T any](p *vault.Page[T], next T, limit int) {
 	if p.Count == limit {
 		p.More = true

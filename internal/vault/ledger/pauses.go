@@ -10,17 +10,17 @@ import (
 	"she/internal/hat"
 )
 
-// pausedQuery finds functions with work that failed and is tried again later. Mostly there are none.
+// pausedQuery finds functions with failed work that is in a pause. Usually there are none.
 const pausedQuery = `WHERE f.enabled AND (
 	EXISTS (SELECT 1 FROM pending w WHERE w.function = f.n AND NOT w.parked AND w.attempt > 0 AND w.not_before > ?1)
 	OR EXISTS (SELECT 1 FROM ranges w WHERE w.function = f.n AND NOT w.parked AND w.attempt > 0 AND w.not_before > ?1))
 	ORDER BY f.n`
 
-// EndPauses makes due now what waits to be tried again after failures of other code than would run now, and says whether
-// anything did. would is the version and the package that would run under a grant; not ok: none can be told. What is
-// parked stays parked.
+// EndPauses makes failed work due now if other code would run than the code that failed, and reports whether
+// it changed anything. would returns the version and package that would run under a grant; ok is false if
+// that is unknown. Parked work stays parked.
 //
-// It is asked at each look at a HAT with something that waits for its time, so it looks before it writes.
+// It is called at each scan of a HAT with work that waits for a time, so it reads before it writes.
 func (v *Vault) EndPauses(ctx context.Context, would func(access.Grant) (hat.Version, string, bool)) (some bool, err error) {
 	err = v.rows.Read(ctx, func(c Reader) error {
 		_, some, err = endedPauses(ctx, c, nil, v.now(), would)
@@ -43,7 +43,7 @@ func (v *Vault) EndPauses(ctx context.Context, would func(access.Grant) (hat.Ver
 
 type endedPause struct{ was, is function }
 
-// endedPauses are the functions of which some pause ends, as they were and as they are then.
+// endedPauses returns the functions of which a pause ends, before and after.
 func endedPauses(ctx context.Context, c Reader, known map[access.GrantID]access.Grant, now time.Time, would func(access.Grant) (hat.Version, string, bool)) (ended []endedPause, some bool, err error) {
 	all, err := functions(ctx, c, known, pausedQuery, now.UnixMicro())
 	if err != nil {
@@ -82,7 +82,7 @@ func endedPauses(ctx context.Context, c Reader, known map[access.GrantID]access.
 	return ended, len(ended) > 0, nil
 }
 
-// codeOf is the version and the package a run was made with.
+// codeOf returns the version and the package that a run used.
 func codeOf(ctx context.Context, c Reader, run hat.RunID) (version, digest string, err error) {
 	var v, d sql.NullString
 	err = c.Get(ctx, "SELECT json_extract(plan, '$.version'), json_extract(plan, '$.package') FROM runs WHERE id = ?", []any{run.Bytes()}, &v, &d)

@@ -44,7 +44,7 @@ func TestConformanceOnPostgres(t *testing.T) {
 	vaulttest.Run(t, func(testing.TB) vaulttest.Opener {
 		prefix := fmt.Sprintf("place-%d-", places.Add(1))
 		return func(s vaulttest.Setup) (vaulttest.Store, error) {
-			return &pgStore{db: db, prefix: prefix, o: s, life: rand.Text(), open: map[string]*pgRows{}}, nil
+			return &pgStore{db: db, prefix: prefix, o: s, boot: rand.Text(), open: map[string]*pgRows{}}, nil
 		}
 	})
 }
@@ -54,7 +54,7 @@ type pgStore struct {
 	db     *sql.DB
 	prefix string // of the ids of HATs: those of other tests are in the same tables
 	o      vaulttest.Setup
-	life   string
+	boot   string
 
 	mu     sync.Mutex
 	open   map[string]*pgRows
@@ -109,14 +109,14 @@ func (s *pgStore) Open(ctx context.Context, id string) (*ledger.Vault, func(), e
 		}
 		return s.o.Storage()
 	}
-	r.vault = ledger.New(r, ledger.Setup{ID: s.prefix + id, Life: s.life, Now: s.o.Now, Held: held})
+	r.vault = ledger.New(r, ledger.Setup{ID: s.prefix + id, Boot: s.boot, Now: s.o.Now, Held: held})
 	r.keeper = r.vault.Keeper()
-	interrupted, chores, err := r.vault.Begin(ctx, pgConn{r.db, r.hat})
+	interrupted, upkeep, err := r.vault.Begin(ctx, pgConn{r.db, r.hat})
 	if err == nil && interrupted {
 		err = r.vault.Recover(ctx)
 	}
-	if err == nil && chores {
-		err = r.Write(ctx, "chores", func(tx ledger.Tx) error { tx.Note(ledger.Unending); return nil })
+	if err == nil && upkeep {
+		err = r.Write(ctx, "upkeep", func(tx ledger.Tx) error { tx.Note(ledger.Unending); return nil })
 	}
 	if err != nil {
 		return nil, nil, err
@@ -194,10 +194,10 @@ func (r *pgRows) Write(ctx context.Context, op string, f func(ledger.Tx) error) 
 	defer r.keeper.Released()
 	noted, err := r.write(ctx, op, f)
 	for more := noted&ledger.Unending != 0; more && r.Usable() == nil; {
-		if _, chore := r.write(context.Background(), "chore", func(tx ledger.Tx) (err error) {
-			more, err = r.keeper.Chore(tx, 100)
+		if _, upkeep := r.write(context.Background(), "upkeep", func(tx ledger.Tx) (err error) {
+			more, err = r.keeper.Upkeep(tx, 100)
 			return err
-		}); chore != nil {
+		}); upkeep != nil {
 			break
 		}
 	}

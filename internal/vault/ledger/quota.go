@@ -10,20 +10,20 @@ import (
 	"she/internal/vault"
 )
 
-// usedQuery finds runs by the time they were claimed, which their plan tells to the second and further. A chain that was
-// stopped has no figures and was never planned. coalesce: a run in flight has none yet.
+// usedQuery finds runs by the time of their claim, which is in their plan. Runs that were stopped by their
+// chain have no plan and don't count. A run in flight has no figures yet, hence coalesce.
 const usedQuery = `SELECT count(*), coalesce(sum(coalesce(CAST(json_extract(stats, '$.timing.bundle') AS INTEGER), 0) +
 	coalesce(CAST(json_extract(stats, '$.timing.query') AS INTEGER), 0) +
 	coalesce(CAST(json_extract(stats, '$.timing.process') AS INTEGER), 0)), 0)
 	FROM runs WHERE function = ? AND id >= ? AND json_extract(plan, '$.claimed') >= ? AND json_extract(plan, '$.claimed') < ?
 	AND state <> ? AND (state = ? OR stats IS NOT NULL)`
 
-// claimedBefore is the layout of a time to the second that plans in table runs are compared with, as texts.
+// claimedBefore is the layout of a time, to the second, for comparing it as text with the plans in table
+// runs.
 const claimedBefore = "2006-01-02T15:04:05"
 
-// usedOf reads the table of runs from shortly before the time on: ids of runs begin with the time they were made, by the
-// same clock but for when it was set. A run claimed after the day is one of before the clock was set back, and not of
-// this day.
+// usedOf reads the table of runs from shortly before the day on: ids of runs begin with the time of their
+// creation. A run claimed after the day was claimed before the clock was set back, so it does not count.
 func usedOf(ctx context.Context, c Reader, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
 	const slack = 48 * time.Hour
 	var first [16]byte
@@ -36,8 +36,8 @@ func usedOf(ctx context.Context, c Reader, f hat.FunctionID, from time.Time) (u 
 	return u, err
 }
 
-// Parked counts pieces of work of enabled functions that wait for a person; stalled are those whose last attempt failed
-// for a reason of the operator's, and that are tried again.
+// Parked counts the parked work items of enabled functions. stalled counts those whose last attempt failed
+// for a reason that the operator must mend; they are tried again.
 func (v *Vault) Parked(ctx context.Context) (parked, stalled int, err error) {
 	err = v.rows.Read(ctx, func(c Reader) error {
 		return c.Get(ctx, `SELECT count(CASE WHEN parked THEN 1 END), count(CASE WHEN NOT parked AND json_extract(fault, '$.who') = ? THEN 1 END)
@@ -47,7 +47,8 @@ func (v *Vault) Parked(ctx context.Context) (parked, stalled int, err error) {
 	return parked, stalled, err
 }
 
-// Used is what runs of the function that were claimed from then to the end of the day have taken. access.ErrDenied.
+// Used returns what runs of the function have used that were claimed between from and the end of its day.
+// access.ErrDenied.
 func (v *Vault) Used(ctx context.Context, c access.Caller, f hat.FunctionID, from time.Time) (u plan.Used, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return u, err
@@ -59,7 +60,7 @@ func (v *Vault) Used(ctx context.Context, c access.Caller, f hat.FunctionID, fro
 	return u, err
 }
 
-// withinQuota answers a *vault.QuotaError if the function has had what it may have today.
+// withinQuota returns a *vault.QuotaError if the function has used up its quota of today.
 func (t *tx) withinQuota(q plan.Quota, f hat.FunctionID, now time.Time) (refused, err error) {
 	if q.None() {
 		return nil, nil

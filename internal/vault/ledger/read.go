@@ -21,8 +21,8 @@ const (
 	recordColumns = "SELECT " + recordFields + " FROM records r "
 )
 
-// names remembers what the numbers in a record stand for. Their rows never change and are never removed, but one that
-// is not committed may be undone and its number given out again: a names belongs to readers, or to one transaction.
+// names caches what the numbers in a record stand for. Committed rows never change, but an uncommitted row
+// may be undone and its number used again. So readers share one names, and each transaction has its own.
 type names struct {
 	mu        sync.Mutex
 	endpoints map[int64]hat.Endpoint
@@ -34,7 +34,7 @@ func newNames() *names {
 	return &names{endpoints: map[int64]hat.Endpoint{}, users: map[int64]hat.UserID{}, chains: map[int64][]hat.FunctionID{}}
 }
 
-// lookUp answers from the map, or reads the one column of the query.
+// lookUp returns the name from the map, or reads it with the query.
 func lookUp[T any](ctx context.Context, names *names, known map[int64]T, c Reader, query string, n int64, parse func([]byte) (T, error)) (T, error) {
 	names.mu.Lock()
 	v, ok := known[n]
@@ -122,7 +122,7 @@ func (t *tx) record(born int64) (r hat.Record, err error) {
 	return r, err
 }
 
-// Record is one record without its links.
+// Record returns one record without its links.
 func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r hat.Record, err error) {
 	found := false
 	err = v.rows.Read(ctx, func(conn Reader) error {
@@ -144,10 +144,9 @@ func (v *Vault) Record(ctx context.Context, c access.Caller, id hat.RecordID) (r
 	return r, nil
 }
 
-// EachEndpoint calls f with those that hold a record, sorted, so that those of a namespace follow each other. There are
-// never more than vault.EndpointsPage in memory, and f may take its time. What is stored meanwhile may be among them or not.
-//
-// Each page is read in a snapshot of its own: a slow reader keeps none.
+// EachEndpoint calls f with the endpoints that hold a record, sorted, so that those of a namespace are
+// together. At most vault.EndpointsPage are in memory, and f may be slow: each page is read in a snapshot of
+// its own. Endpoints that are stored meanwhile may be included or not.
 func (v *Vault) EachEndpoint(ctx context.Context, c access.Caller, f func(hat.Endpoint) error) error {
 	if err := c.Check(access.ListEndpoints()); err != nil {
 		return err
@@ -185,9 +184,10 @@ func (v *Vault) EachEndpoint(ctx context.Context, c access.Caller, f func(hat.En
 	}
 }
 
-// Read calls f with one consistent snapshot of the records, which is gone when f returns. Scanning an endpoint
-// the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot. f must not call the
-// vault: it holds one of a bounded number of snapshots. A Function whose run has ended reads nothing: vault.ErrStale.
+// Read calls f with one consistent snapshot of the records, which ends when f returns. Scanning an endpoint
+// that the caller may not read yields access.ErrDenied. upto is the newest position in the snapshot. The
+// number of snapshots is bounded, so f must not call the vault. A Function whose run has ended gets
+// vault.ErrStale.
 func (v *Vault) Read(ctx context.Context, c access.Caller, f func(src bundle.Source, upto hat.Seq) error) error {
 	return v.rows.Read(ctx, func(conn Reader) error {
 		// The first statement fixes the snapshot.
@@ -213,8 +213,8 @@ type source struct {
 	hasFields bool
 }
 
-// Scan serves order of creation, in both directions, and the bounds of incremental reading from indexes; fields that
-// are declared too, see choose.
+// Scan uses indexes for the order of creation in both directions, for the bounds of incremental reading, and
+// for declared fields (see choose).
 func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle.Stream {
 	if err := s.caller.Check(access.ReadRecords(e)); err != nil {
 		return bundle.Stream{Records: failing(fmt.Errorf("read %s: %w", e, err))}
@@ -224,7 +224,7 @@ func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bun
 		return bundle.Stream{Records: failing(err)}
 	}
 	if want.After > 0 || want.Upto > 0 || !s.caller.Shows(0, time.Time{}) {
-		want.Skip = 0 // a record must be looked at to know whether it counts
+		want.Skip = 0 // records must be read to know whether they count
 	}
 	if w.ordered {
 		return s.inOrder(ctx, w, want)
@@ -236,7 +236,8 @@ func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bun
 	stream := bundle.Stream{InOrder: byCreation(want)}
 	query, args := scanQuery(e, want)
 	if stream.InOrder && want.Skip > 0 {
-		// Over entries of the index alone: SQLite reads a record when it is asked for one.
+		// This skips entries of the index only: SQLite reads a record when one of its other columns is
+		// needed.
 		query, args = query+" LIMIT -1 OFFSET ?", append(args, want.Skip)
 		stream.Skipped = want.Skip
 	}
@@ -244,25 +245,25 @@ func (s *source) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bun
 	return stream
 }
 
-// byCreation says that the order that is wanted is that of creation, in either direction.
+// byCreation reports whether the wanted order is that of creation, in either direction.
 func byCreation(want bundle.Want) bool { return want.Order != nil && want.Order.Field == "" }
 
-// bornSince is the records at an endpoint that were created or changed behind a position, from the indexes alone; some
-// twice. It takes endpoint and position twice.
+// bornSince selects the records at an endpoint that were created or changed after a position, from indexes
+// only, some of them twice. Its arguments are the endpoint and the position, each twice.
 const bornSince = `SELECT born FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?) AND born > ?
 	UNION ALL SELECT born FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?) AND seq > ? AND seq > born`
 
 func scanQuery(e hat.Endpoint, want bundle.Want) (query string, args []any) {
 	query, args = recordColumns+"WHERE ", []any{e.String()}
 	if want.After > 0 {
-		// The inner list is sorted by born; only what is new is looked at.
+		// The inner list is sorted by born, so only new records are read.
 		query += "r.born IN (" + bornSince + ")"
 		args = []any{e.String(), int64(want.After), e.String(), int64(want.After)}
 	} else {
 		query += "r.endpoint = (SELECT n FROM endpoints WHERE name = ?)"
 	}
 	if want.Upto > 0 {
-		// The plus keeps SQLite from reading by change, and then sorting all there is.
+		// The plus stops SQLite from reading by change and then sorting everything.
 		query += " AND +r.seq <= ?"
 		args = append(args, int64(want.Upto))
 	}
@@ -273,7 +274,7 @@ func scanQuery(e hat.Endpoint, want bundle.Want) (query string, args []any) {
 	return query, args
 }
 
-// Linked serves the members of the record's groups. To whom the endpoint may not be shown, none are.
+// Linked yields the members of the record's groups, or nothing if the caller may not read the endpoint.
 func (s *source) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) iter.Seq2[hat.Record, error] {
 	if err := s.caller.Check(access.ReadRecords(e)); err != nil {
 		return failing(fmt.Errorf("read %s: %w", e, err))
@@ -284,7 +285,7 @@ func (s *source) Linked(ctx context.Context, id hat.RecordID, e hat.Endpoint) it
 		AND r.endpoint = (SELECT n FROM endpoints WHERE name = ?) ORDER BY r.born`, []any{id.Bytes(), e.String()})
 }
 
-// records reads rows of recordFields; what else is in them goes to extra, before the record is yielded.
+// records reads rows of recordFields. Further columns go to extra before the record is yielded.
 func (s *source) records(ctx context.Context, query string, args []any, extra ...any) iter.Seq2[hat.Record, error] {
 	return func(yield func(hat.Record, error) bool) {
 		err := s.conn.Each(ctx, query, args, func(scan func(...any) error) error {

@@ -23,14 +23,14 @@ const (
 	erased  = 3
 )
 
-// A change collects what one transaction does to the records, for the pending work and the receipt.
+// A change collects what one transaction does to records, for the pending work and the receipt.
 type change struct {
-	first  hat.Seq // of the positions it took
+	first  hat.Seq // of the positions that it took
 	ids    []hat.RecordID
 	places []hat.Endpoint
 	events []trigger.Event
 
-	contents receipt.Contents // of what was written, position by position
+	contents receipt.Contents // commitments to what was written, in order of position
 	ended    []hat.Seq        // former positions of what was erased, changed or superseded
 }
 
@@ -50,18 +50,18 @@ func (ch *change) endpoints() []hat.Endpoint {
 	return slices.Compact(ch.places)
 }
 
-// An author is who writes: numbers of rows, and what they stand for.
+// An author is the writer of records: numbers of rows, and their values.
 type author struct {
 	user   int64
 	userID hat.UserID
 	run    hat.RunID
 	chain  []hat.FunctionID
 	chainN any           // NULL for a person
-	equal  hat.EqualMode // of a function: whether its result is stored beside an equal record
+	equal  hat.EqualMode // of a function: whether results that equal a record are stored beside it
 }
 
-// identityOfRun is what column digest holds of a result that equals another record and is kept: the run is
-// part of it. No JSON text begins with a zero byte, so it is never the digest of any data.
+// identityOfRun is the content of column digest for a result that is kept although it equals another record:
+// it includes the run. No JSON text begins with a zero byte, so it can't equal the digest of data.
 func identityOfRun(run hat.RunID, digest [32]byte) [32]byte {
 	return sha256.Sum256(slices.Concat([]byte{0}, run.Bytes(), digest[:]))
 }
@@ -74,8 +74,8 @@ func (a author) provenance() hat.Provenance {
 	return p
 }
 
-// person is the caller as an author. Somebody who is no user of this HAT may write nothing, and a Function writes
-// through Commit alone, where its run is named as the source.
+// person returns the caller as an author. Callers who are not users of this HAT may not write. A Function
+// writes only through Commit, which names its run.
 func (t *tx) person(c access.Caller) (author, error) {
 	a := author{userID: c.UserID()}
 	if !c.Function().IsZero() {
@@ -95,7 +95,7 @@ func (t *tx) person(c access.Caller) (author, error) {
 	return a, err
 }
 
-// keepNumber remembers a bounded number of rows' numbers.
+// keepNumber caches row numbers, up to a bound.
 func keepNumber[K comparable](known map[K]int64, name K, n int64) {
 	const most = 1000
 	if len(known) >= most {
@@ -104,9 +104,9 @@ func keepNumber[K comparable](known map[K]int64, name K, n int64) {
 	known[name] = n
 }
 
-// Append is T1: it stores the drafts and their links in order, or none of them, raises the pending work of
-// every enabled function that reads one of the endpoints, and returns the records with their links. With
-// skipDuplicates, drafts equal to what is stored are left out instead of failing the rest.
+// Append is T1: it stores the drafts and their links in order, or none of them, makes work pending for every
+// enabled function that reads one of the endpoints, and returns the records with their links. With
+// skipDuplicates, drafts that equal a stored record are left out; otherwise they fail all.
 // vault.ErrDuplicate, access.ErrDenied, vault.ErrFull.
 func (v *Vault) Append(ctx context.Context, c access.Caller, drafts []hat.Draft, skipDuplicates bool) ([]hat.Record, error) {
 	allowed := func(c access.Caller) error { return mayWrite(c, drafts) }
@@ -158,7 +158,7 @@ func mayWrite(c access.Caller, drafts []hat.Draft) error {
 	return nil
 }
 
-// wrote is the receipt of a change of records by a person or application.
+// wrote adds the receipt of a change of records by a person or application.
 func (t *tx) wrote(c access.Caller, outcome string, ch *change) error {
 	return t.receipt(receipt.Fact{
 		Kind: receipt.Write, User: c.UserID(), Application: c.ApplicationID(), Outcome: outcome,
@@ -174,8 +174,8 @@ func runBytes(id hat.RunID) any {
 	return id.Bytes()
 }
 
-// log takes the next position for a change of a record, or its end. What the record says of its birth would be lost
-// with that, and goes to the log before.
+// log takes the next position for a change or the end of a record. It first copies the facts of the record's
+// creation to the log, because the change would overwrite them.
 func (t *tx) log(kind int, born, endpoint int64, chain any) error {
 	if _, err := t.Exec(t.ctx, `INSERT INTO log (seq, kind, born, endpoint, chain, at)
 		SELECT born, ?, born, endpoint, chain, created FROM records WHERE born = ? ON CONFLICT DO NOTHING`, created, born); err != nil {
@@ -190,7 +190,7 @@ func (t *tx) log(kind int, born, endpoint int64, chain any) error {
 	return nil
 }
 
-// endpoint is the number of an endpoint, a new one if need be.
+// endpoint returns the number of an endpoint, and adds it if needed.
 func (t *tx) endpoint(e hat.Endpoint) (int64, error) {
 	if n, known := t.v.places[e]; known {
 		return n, nil
@@ -202,7 +202,7 @@ func (t *tx) endpoint(e hat.Endpoint) (int64, error) {
 	return n, err
 }
 
-// place is the number of an endpoint that a record is about to be stored at.
+// place returns the number of an endpoint at which a record is about to be stored.
 func (t *tx) place(e hat.Endpoint) (int64, error) {
 	if n, known := t.v.filled[e]; known {
 		return n, nil
@@ -220,7 +220,7 @@ func (t *tx) place(e hat.Endpoint) (int64, error) {
 	return n, nil
 }
 
-// number finds or makes the row of a table of names.
+// number returns the row of a value in a table of names, and adds it if needed.
 func (t *tx) number(table, column, value string) (n int64, err error) {
 	err = t.Get(t.ctx, "SELECT n FROM "+table+" WHERE "+column+" = ?", []any{value}, &n)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -229,7 +229,7 @@ func (t *tx) number(table, column, value string) (n int64, err error) {
 	return n, err
 }
 
-// chain is the number of a chain of functions; NULL for the empty one.
+// chain returns the number of a chain of functions; NULL for the empty one.
 func (t *tx) chain(chain []hat.FunctionID) (any, error) {
 	if len(chain) == 0 {
 		return nil, nil
@@ -268,7 +268,7 @@ func parseChain(text sql.NullString) ([]hat.FunctionID, error) {
 	return chain, nil
 }
 
-// group makes one group of at least two records.
+// group makes one group of two or more records.
 func (t *tx) group(records []int64) error {
 	slices.Sort(records)
 	records = slices.Compact(records)
@@ -287,7 +287,7 @@ func (t *tx) group(records []int64) error {
 	return nil
 }
 
-// A stored record as far as changing it needs.
+// stored is what changing a record needs to know about it.
 type stored struct {
 	born, endpoint, user int64
 	size                 int // of its data, in bytes
@@ -299,8 +299,8 @@ type stored struct {
 	chain                sql.NullInt64
 }
 
-// find is a record the caller may change: vault.ErrNotFound if it isn't there or another user's, access.ErrDenied if
-// the caller may not write there.
+// find returns a record that the caller may change. vault.ErrNotFound if it isn't there or belongs to another
+// user, access.ErrDenied if the caller may not write there.
 func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) access.Permission) (stored, error) {
 	s := stored{id: id}
 	if !c.Function().IsZero() {
@@ -332,10 +332,11 @@ func (t *tx) find(c access.Caller, id hat.RecordID, need func(hat.Endpoint) acce
 	return s, nil
 }
 
-// Update replaces the data of all the records, or of none. vault.ErrNotFound, vault.ErrDuplicate, access.ErrDenied.
+// Update replaces the data of all the records, or of none. vault.ErrNotFound, vault.ErrDuplicate,
+// access.ErrDenied.
 //
-// A record that a function wrote becomes the caller's by the change: it is what a person says now, and functions read
-// it as such, the one that wrote it first included.
+// A record that a function wrote becomes the caller's: it is now a person's statement, and functions read it
+// as such, even the one that wrote it first.
 func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Change) ([]hat.Record, error) {
 	if len(changes) == 0 {
 		return nil, nil
@@ -399,9 +400,8 @@ func (v *Vault) Update(ctx context.Context, c access.Caller, changes []vault.Cha
 	return records, nil
 }
 
-// Erase removes the records, superseded ones too, all or none. vault.ErrNotFound if one is missing or another user's.
-//
-// Nothing becomes due by it.
+// Erase removes all the records, superseded ones too, or none. It makes nothing due. vault.ErrNotFound if one
+// is missing or belongs to another user.
 func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) error {
 	if len(ids) == 0 {
 		return nil
@@ -454,7 +454,8 @@ func (v *Vault) Erase(ctx context.Context, c access.Caller, ids []hat.RecordID) 
 	return v.erasePieces(ctx, rest)
 }
 
-// EraseEndpoint removes what the caller may remove at exactly this endpoint, superseded records included.
+// EraseEndpoint removes everything at exactly this endpoint that the caller may remove, superseded records
+// included.
 func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoint) error {
 	allowed := func(c access.Caller) error {
 		if err := c.Check(access.WriteRecords(e)); err != nil || !c.Function().IsZero() {
@@ -476,7 +477,7 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 			}
 			writer = by.user
 		}
-		query += " LIMIT ?" // one more than a piece has: the rest is read piece by piece
+		query += " LIMIT ?" // one more than a piece has: the rest is read later
 		args = append(args, pieceRecords+1)
 		var gone []stored
 		err := t.Each(t.ctx, query, args, func(scan func(...any) error) error {
@@ -515,7 +516,7 @@ func (v *Vault) EraseEndpoint(ctx context.Context, c access.Caller, e hat.Endpoi
 	return v.erasePieces(ctx, rest)
 }
 
-// erase removes records, and others that were superseded and have no position of their own any more.
+// erase removes records. The superseded ones have no position of their own any more.
 func (t *tx) erase(by eraser, gone []stored, superseded []stored) error {
 	var ch change
 	for _, s := range gone {

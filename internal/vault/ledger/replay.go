@@ -14,7 +14,7 @@ import (
 	"she/internal/vault"
 )
 
-// oneRun is a run with the function it is of.
+// oneRun returns a run and its function.
 func (t *tx) oneRun(id hat.RunID) (r vault.Run, f function, err error) {
 	found, err := runs(t.ctx, t.Tx, runColumns+"WHERE r.id = ?", id.Bytes())
 	if err != nil {
@@ -27,12 +27,12 @@ func (t *tx) oneRun(id hat.RunID) (r vault.Run, f function, err error) {
 	return found[0], f, err
 }
 
-// Replay makes the work of a run due now; failures of before count no more. The run that does it has the cause
-// plan.ByReplay. If the run committed, its ground is covered once more under the grant of today, and what comes out takes
-// the place of what it wrote: equal records stay, the others are superseded when the replay commits, and not before. Of
-// a run that was repeated already it is the newest generation; of a function whose output replaces, its newest run.
-// vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue (it did not commit, and another has done the work),
-// access.ErrDenied.
+// Replay makes the work of a run due now, with no failures counted. The run that does it has the cause
+// plan.ByReplay. If the run committed, its positions are covered again under the present grant, and the
+// result replaces its output: equal records stay, the others are superseded when the replay commits. If the
+// run was replayed before, its newest generation is replaced; if the function's output replaces, the output
+// of its newest run. vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue (it did not
+// commit, and another run has done its work), access.ErrDenied.
 func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error {
 	err := v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
 		t.grows = traces
@@ -45,8 +45,8 @@ func (v *Vault) Replay(ctx context.Context, c access.Caller, id hat.RunID) error
 	return nil
 }
 
-// ReplayEach is Replay of each run by itself, at most vault.MostReplays of them: what became of each, in their order, or an
-// error and none was replayed. vault.ErrTooMany, access.ErrDenied.
+// ReplayEach replays each run by itself, at most vault.MostReplays of them. It returns the result of each, in
+// order, or an error if none was replayed. vault.ErrTooMany, access.ErrDenied.
 func (v *Vault) ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
 	if len(ids) > vault.MostReplays {
 		return nil, fmt.Errorf("replay %d runs: %w", len(ids), vault.ErrTooMany)
@@ -70,8 +70,8 @@ func (v *Vault) ReplayEach(ctx context.Context, c access.Caller, ids []hat.RunID
 	return outcomes, nil
 }
 
-// apart does something that may fail without undoing the rest of the transaction. fatal means that it could not be undone, or
-// that the fault is no answer but the store's.
+// apart does something whose failure must not undo the rest of the transaction. err is a refusal, undone by
+// itself. fatal means that it could not be undone, or that the store failed.
 func (t *tx) apart(do func() error) (err, fatal error) {
 	began := t.state
 	err, fatal = t.Apart(t.ctx, do, func(err error) bool {
@@ -85,7 +85,7 @@ func (t *tx) apart(do func() error) (err, fatal error) {
 
 var replayRefusals = []error{vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue}
 
-// ReplayMany is Replay of many runs of a function, all or none, and says how many runs will come of it at least.
+// ReplayMany replays many runs of a function, all or none, and returns how many runs will follow at least.
 // vault.ErrNotFound, vault.ErrNotEnabled, vault.ErrTooMany, access.ErrDenied.
 func (v *Vault) ReplayMany(ctx context.Context, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
 	err = v.writeAs(ctx, c, "replay", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
@@ -134,7 +134,7 @@ func (t *tx) replayMany(id hat.FunctionID, w vault.ReplayFilter) (due int, err e
 	if err == nil && len(runs) > vault.MostReplays {
 		err = vault.ErrTooMany
 	}
-	// Generations of one run have the same newest one.
+	// All generations of a run have the same newest one.
 	again := map[hat.RunID]bool{}
 	for _, run := range runs {
 		if err != nil {
@@ -143,7 +143,7 @@ func (t *tx) replayMany(id hat.FunctionID, w vault.ReplayFilter) (due int, err e
 		var of []hat.RunID
 		of, err = t.replay(run)
 		if errors.Is(err, vault.ErrBusy) {
-			err = nil // it is being done
+			err = nil // a run is at it already
 		}
 		for _, run := range of {
 			again[run] = true
@@ -152,16 +152,17 @@ func (t *tx) replayMany(id hat.FunctionID, w vault.ReplayFilter) (due int, err e
 	return due + len(again), err
 }
 
-// settled is the function with what is in flight, after a lease that has lapsed.
+// settled returns the function with its run in flight, after ending a run whose lease has lapsed.
 func (t *tx) settled(f function) (function, error) {
 	f, err := t.inFlight(f)
 	if err != nil {
 		return f, err
 	}
-	return t.take(f, f.Settled(t.v.life, t.now, rand.Float64()), vault.Output{}, nil)
+	return t.take(f, f.Settled(t.v.boot, t.now, rand.Float64()), vault.Output{}, nil)
 }
 
-// replay makes the work of a run due, and says which runs are repeated: the run, or those that have done its work since.
+// replay makes the work of a run due, and returns the runs that will be repeated: the run, or those that have
+// done its work since.
 func (t *tx) replay(id hat.RunID) ([]hat.RunID, error) {
 	r, f, err := t.oneRun(id)
 	if err != nil {
@@ -184,14 +185,14 @@ func (t *tx) replay(id hat.RunID) ([]hat.RunID, error) {
 	return []hat.RunID{id}, err
 }
 
-// repeat makes what a committed run covered due once more, as a range whose result takes the place of its output. If the
-// run was repeated before, that goes for the newest generation; if the function's output replaces what was there, only
-// its newest run has any.
+// repeat makes a range of what a committed run covered; its result will replace the run's output. If the run
+// was replayed before, the newest generation is repeated. If the function's output replaces, only its newest
+// run has output to repeat.
 func (t *tx) repeat(f function, r vault.Run) ([]hat.RunID, error) {
 	newest := []hat.RunID{r.Plan.Run}
 	if f.Grant.Mode == hat.ReplaceOutput {
 		var b []byte
-		// Not by id: ids begin with the time, by a clock that may have been set back.
+		// Not by id: ids begin with the time, and the clock may have been set back.
 		err := t.Get(t.ctx, "SELECT id FROM runs WHERE function = ? AND state = ? ORDER BY n DESC LIMIT 1",
 			[]any{f.Grant.Function.String(), string(vault.RunCommitted)}, &b)
 		if err != nil {
@@ -233,7 +234,7 @@ func (t *tx) repeat(f function, r vault.Run) ([]hat.RunID, error) {
 	return done, err
 }
 
-// laterThan are the runs that have repeated a run.
+// laterThan returns the runs that have repeated a run.
 func (t *tx) laterThan(id hat.RunID) (runs []hat.RunID, err error) {
 	err = t.Each(t.ctx, "SELECT run FROM generations WHERE replaced = ? ORDER BY run", []any{id.Bytes()}, func(scan func(...any) error) error {
 		var b []byte
@@ -247,8 +248,8 @@ func (t *tx) laterThan(id hat.RunID) (runs []hat.RunID, err error) {
 	return runs, err
 }
 
-// Skip gives up the work of a run that did not commit: what it covered and nobody has done since is not given to the
-// function any more. vault.ErrNotFound, vault.ErrBusy, vault.ErrNothingDue, access.ErrDenied.
+// Skip gives up the work of a run that did not commit: the function does not get that data any more, as far
+// as no other run has done it. vault.ErrNotFound, vault.ErrBusy, vault.ErrNothingDue, access.ErrDenied.
 func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
 	err := v.writeAs(ctx, c, "skip", holding(access.SteerRuns()), func(t *tx, c access.Caller) error {
 		r, f, err := t.oneRun(id)
@@ -279,7 +280,7 @@ func (v *Vault) Skip(ctx context.Context, c access.Caller, id hat.RunID) error {
 	return nil
 }
 
-// Cancel ends a run in flight as refused: a Commit of it is vault.ErrStale from now on. Its work is kept, parked.
+// Cancel ends a run in flight as refused; its Commit returns vault.ErrStale from now on. Its work is parked.
 // vault.ErrNotFound, vault.ErrEnded, access.ErrDenied.
 func (v *Vault) Cancel(ctx context.Context, c access.Caller, id hat.RunID) error {
 	err := v.writeAs(ctx, c, "cancel", holding(access.SteerRuns()), func(t *tx, _ access.Caller) error {
@@ -293,7 +294,7 @@ func (v *Vault) Cancel(ctx context.Context, c access.Caller, id hat.RunID) error
 		if f.Lease == nil || f.Lease.Plan.Run != id {
 			return vault.ErrEnded
 		}
-		fault := hat.NewFault(hat.Owner, vault.CodeCancelled, "somebody ended the run")
+		fault := hat.NewFault(hat.Owner, vault.CodeCancelled, "the run was cancelled")
 		_, err = t.take(f, f.Cancel(fault, t.now), vault.Output{}, nil)
 		return err
 	})

@@ -10,13 +10,14 @@ import (
 	"she/internal/vault"
 )
 
-// changeRights is called before a transaction changes who may do what. From here on, callers of jobs in the same batch
-// are asked for again; those of later ones too, because the number is published only when the batch has ended.
+// changeRights is called before a transaction changes who may do what. Callers of later jobs in the same
+// batch are recognised again, and so are those of later batches, because the new number is published only at
+// the end of the batch.
 func (t *tx) changeRights() { t.v.rights++ }
 
-// Recognise makes the caller of a token, and tells whose it is. access.ErrWithdrawn.
+// Recognise returns the caller of a token, and its user. access.ErrWithdrawn.
 func (v *Vault) Recognise(ctx context.Context, c access.Credential) (access.Caller, vault.User, error) {
-	// Before anything is read: what changes meanwhile makes it another number.
+	// Read this first: a change during the reads below then leads to another number.
 	at := access.Rights(v.published.Load())
 	u, err := v.UserByID(ctx, c.User)
 	if err != nil && !errors.Is(err, vault.ErrNotFound) {
@@ -55,7 +56,8 @@ func setupOf(ctx context.Context, c Reader, application string) (s access.Setup,
 	return s, nil
 }
 
-// recognise is the caller as this transaction finds them. moved is false, and nothing is read, if no right has changed.
+// recognise returns the caller with the rights in this transaction. moved is false, and nothing is read, if
+// no right has changed.
 func (t *tx) recognise(c access.Caller) (fresh access.Caller, moved bool, err error) {
 	credential := c.Credential()
 	if credential == nil || int64(c.RecognisedAt()) == t.v.rights {
@@ -75,8 +77,8 @@ func (t *tx) recognise(c access.Caller) (fresh access.Caller, moved bool, err er
 	return fresh, true, err
 }
 
-// writeAs is write for a caller: f is given who they are by then. allowed, which may be nil, is asked before anybody
-// waits, and again in the transaction if rights have changed.
+// writeAs is write for a caller; f gets the caller with their present rights. allowed, which may be nil, is
+// checked before waiting, and again in the transaction if rights have changed.
 func (v *Vault) writeAs(ctx context.Context, c access.Caller, op string, allowed func(access.Caller) error, f func(*tx, access.Caller) error) error {
 	if allowed != nil {
 		if err := allowed(c); err != nil {
@@ -97,16 +99,14 @@ func (v *Vault) writeAs(ctx context.Context, c access.Caller, op string, allowed
 	})
 }
 
-// holding is writeAs's allowed for one permission.
+// holding returns the check of one permission for writeAs.
 func holding(p access.Permission) func(access.Caller) error {
 	return func(c access.Caller) error { return c.Check(p) }
 }
 
-// Renew is a caller as the HAT knows it now, for a request that lasts: each method that writes does the same in its own
-// transaction. moved is false if no right has changed since. It may be called while a snapshot is being read, and costs
-// nothing then. access.ErrWithdrawn, access.ErrRevoked.
-//
-// It needs no reader's connection: somebody who has one may ask.
+// Renew returns a caller with their present rights, for a request that lasts; methods that write do this
+// themselves. moved is false if no right has changed. It may be called while a snapshot is being read, and
+// needs no connection then. access.ErrWithdrawn, access.ErrRevoked.
 func (v *Vault) Renew(ctx context.Context, c access.Caller) (fresh access.Caller, moved bool, err error) {
 	if c.Credential() == nil || int64(c.RecognisedAt()) == v.published.Load() {
 		if err := v.rows.Usable(); err != nil {
@@ -121,7 +121,7 @@ func (v *Vault) Renew(ctx context.Context, c access.Caller) (fresh access.Caller
 	return fresh, moved, err
 }
 
-// inRun says whether a run still has its lease: a function that was disabled has not.
+// inRun reports whether a run still has its lease. It loses it when the function is disabled.
 func inRun(ctx context.Context, c Reader, run hat.RunID) (held bool, err error) {
 	err = c.Get(ctx, "SELECT EXISTS (SELECT 1 FROM leases WHERE run = ?)", []any{run.Bytes()}, &held)
 	return held, err

@@ -19,9 +19,8 @@ import (
 const runColumns = `SELECT r.id, r.state, r.plan, g.body, r.ended, r.fault, r.stats, r.asked, r.read_ids, r.duplicates,
 	(SELECT run FROM generations WHERE replaced = r.id ORDER BY run DESC LIMIT 1) FROM runs r JOIN grants g ON g.n = r.granted `
 
-// Runs lists at most limit runs of one function (or all, if zero) that are older than before (or all, if zero).
-//
-// A limit of 0 or less means 100.
+// Runs returns at most limit runs of one function (zero: of all) that are older than before (zero: all). A
+// limit of 0 or less means 100.
 func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, before hat.RunID, limit int) (all []vault.Run, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, err
@@ -47,9 +46,8 @@ func (v *Vault) Runs(ctx context.Context, c access.Caller, f hat.FunctionID, bef
 	return all, err
 }
 
-// Run is one run. vault.ErrNotFound, access.ErrDenied.
-//
-// Its log is only for who may see logs.
+// Run returns one run. Its log is left out for callers who may not see logs. vault.ErrNotFound,
+// access.ErrDenied.
 func (v *Vault) Run(ctx context.Context, c access.Caller, id hat.RunID) (r vault.Run, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return r, err
@@ -131,7 +129,7 @@ func scanRun(scan func(...any) error) (r vault.Run, err error) {
 		r.Stats, r.Kept, r.Superseded = text.Stats, text.Kept, text.Superseded
 	}
 	if asked.Valid {
-		// Like a function's answer, not like an owner's bundle: it was one.
+		// It was a function's answer, so it is parsed as one.
 		b, err := bundle.ParseFunctionBundle([]byte(asked.String))
 		if err != nil {
 			return r, errDamagedRow
@@ -143,8 +141,8 @@ func scanRun(scan func(...any) error) (r vault.Run, err error) {
 	return r, err
 }
 
-// Receipts calls f with the canonical texts of the entries behind number after, oldest first, and the head of the
-// whole chain, all of one moment. receipt.Verify takes both. access.ErrDenied.
+// Receipts calls f with the canonical texts of the entries after number after, oldest first, and the head of
+// the whole chain, all as of one moment. receipt.Verify takes both. access.ErrDenied.
 func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f func(texts iter.Seq2[[]byte, error], head receipt.Head) error) error {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return err
@@ -158,7 +156,8 @@ func (v *Vault) Receipts(ctx context.Context, c access.Caller, after int64, f fu
 	})
 }
 
-// Head is that of the chain at this moment: all that the caller was told before lies in it. access.ErrDenied.
+// Head returns the present head of the chain. Everything that the caller was told before is in it.
+// access.ErrDenied.
 func (v *Vault) Head(ctx context.Context, c access.Caller) (head receipt.Head, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return head, err
@@ -177,7 +176,8 @@ func headOf(ctx context.Context, r Reader) (head receipt.Head, err error) {
 	return head, err
 }
 
-// inForce refuses what would be shown under terms of a data debit that were withdrawn or replaced since they were looked at.
+// inForce refuses a disclosure under terms of a data debit that were withdrawn or replaced since they were
+// read.
 func (t *tx) inForce(d vault.Disclosure) error {
 	if d.Terms.IsZero() {
 		return nil
@@ -196,8 +196,8 @@ func (t *tx) inForce(d vault.Disclosure) error {
 	return nil
 }
 
-// Disclose appends an entry: the caller was shown the records. It is durable before anything should be sent. vault.ErrStale if the
-// terms of the data debit are not in force any more.
+// Disclose adds the receipt that the caller was shown the records. It is durable on return; send the records
+// after that. vault.ErrStale if the terms of the data debit are not in force any more.
 func (v *Vault) Disclose(ctx context.Context, c access.Caller, d vault.Disclosure) error {
 	return v.writeAs(ctx, c, "disclose", nil, func(t *tx, c access.Caller) error {
 		t.grows = traces

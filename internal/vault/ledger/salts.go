@@ -6,7 +6,8 @@ import (
 	"she/internal/receipt"
 )
 
-// salts hands out random bytes that were read many at a time: a read costs a system call. Whoever has the turn uses it.
+// salts hands out random bytes that are read many at a time, to save system calls. The holder of the writer
+// lock uses it.
 type salts struct {
 	buf  [32 * receipt.SaltSize]byte
 	left int // unused bytes, at the end of buf
@@ -16,7 +17,7 @@ type salts struct {
 func (s *salts) take(n int) []byte {
 	all := make([]byte, n*receipt.SaltSize)
 	if len(all) > len(s.buf) {
-		_, _ = rand.Read(all) // never fails
+		_, _ = rand.Read(all) // can't fail
 		return all
 	}
 	if s.left < len(all) {
@@ -25,7 +26,7 @@ func (s *salts) take(n int) []byte {
 	}
 	from := s.buf[len(s.buf)-s.left:]
 	copy(all, from)
-	clear(from[:len(all)]) // no salt stays in memory for longer than its record is written
+	clear(from[:len(all)]) // no salt stays in memory after its record is written
 	s.left -= len(all)
 	return all
 }

@@ -11,21 +11,21 @@ import (
 	"she/internal/vault"
 )
 
-// growth is what a transaction means for how much the HAT holds.
+// growth says how a transaction changes how much the HAT holds.
 type growth int
 
 const (
-	notAtAll growth = iota // it erases, ends or disables, or takes no room worth counting: it is always let through
-	traces                 // a trace of what somebody did or was shown; bounded by plan.Storage.Beyond
+	notAtAll growth = iota // it erases, ends or disables, or hardly grows; always allowed
+	traces                 // a trace of what a caller did or was shown; bounded by plan.Storage.Beyond
 	fully                  // the HAT holds more afterwards; bounded by plan.Storage
 )
 
-// smallChange is by how many bytes a stored document or user may grow and still not count: an answer to terms, a date
-// or a flag. So what is agreed can be withdrawn in a HAT that is full.
+// smallChange is by how many bytes a stored document or user may grow without counting: an answer to terms, a
+// date, a flag. So an agreement can be withdrawn in a full HAT.
 const smallChange = 256
 
-// smallGrowth is smallChange for documents with answers to terms and dates of logins, of which there is a bounded number. What
-// the caller writes for itself grows again and again, by a little each time.
+// smallGrowth is smallChange for documents with answers to terms or dates of logins, whose number is bounded.
+// It is zero for documents that a caller writes, which could grow a little each time without end.
 func smallGrowth(k vault.DocumentKind) int {
 	switch k {
 	case vault.Debits, vault.Setups, vault.Logins:
@@ -34,13 +34,13 @@ func smallGrowth(k vault.DocumentKind) int {
 	return 0
 }
 
-// fits answers a *vault.QuotaError if the transaction makes the HAT hold more than it may.
+// fits returns a *vault.QuotaError if the transaction makes the HAT hold more than it may.
 func (t *tx) fits() error {
 	if t.grows == notAtAll {
 		return nil
 	}
 	if t.Reserved() {
-		return fmt.Errorf("%w: what is left is kept for erasing", vault.ErrFull)
+		return fmt.Errorf("%w: the rest is reserved for erasing", vault.ErrFull)
 	}
 	if err := t.fitsEndpoints(); err != nil {
 		return err
@@ -62,13 +62,14 @@ func (t *tx) fits() error {
 	return nil
 }
 
-// fitsEndpoints answers a *vault.QuotaError if a record is stored where none was, and the HAT has records at more endpoints
-// than it may. Names that hold none any more stay in the table, for the log names them: they don't count.
+// fitsEndpoints returns a *vault.QuotaError if a record is stored at an empty endpoint and the HAT then has
+// more endpoints with records than it may. Endpoints without records don't count; their names stay in the
+// table because the log needs them.
 func (t *tx) fitsEndpoints() error {
 	if !t.opened {
 		return nil
 	}
-	// Counting all names is quick, and enough nearly always.
+	// First count all names, which is quick and almost always enough.
 	fault, err := t.overEndpoints("")
 	if err == nil && fault != nil {
 		fault, err = t.overEndpoints(" WHERE EXISTS (SELECT 1 FROM records WHERE endpoint = endpoints.n)")
@@ -85,7 +86,8 @@ func (t *tx) overEndpoints(where string) (*hat.Fault, error) {
 	return plan.OverEndpoints(n), err
 }
 
-// notFull answers a *vault.QuotaError if the HAT holds all it may: what a run would write could not be kept.
+// notFull returns a *vault.QuotaError if the HAT is full, because it would have no room for the output of a
+// run.
 func (t *tx) notFull(now time.Time) (refused, err error) {
 	limit := t.v.holds(t.v.id)
 	if limit == (plan.Storage{}) {
@@ -101,8 +103,8 @@ func (t *tx) notFull(now time.Time) (refused, err error) {
 	return nil, nil
 }
 
-// holding is what the HAT holds with what the transaction has done so far. Bytes may be a bound instead where that is
-// below enough.
+// holding returns how much the HAT holds, with the changes of this transaction. Bytes may be an upper bound
+// if that is below enough.
 func (t *tx) holding(enough int64) (h plan.Held, err error) {
 	if h.Records = t.records; enough != 0 {
 		h.Bytes, err = t.Size(t.ctx, enough)
@@ -110,7 +112,7 @@ func (t *tx) holding(enough int64) (h plan.Held, err error) {
 	return h, err
 }
 
-// Storage is what the HAT holds, and what it may hold. access.ErrDenied.
+// Storage returns what the HAT holds and what it may hold. access.ErrDenied.
 func (v *Vault) Storage(ctx context.Context, c access.Caller) (h plan.Held, limit plan.Storage, err error) {
 	if err := c.Check(access.SeeStorage()); err != nil {
 		return h, limit, err

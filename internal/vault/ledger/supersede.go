@@ -14,28 +14,29 @@ import (
 	"she/internal/vault"
 )
 
-// A writing is what one T3 does to the records. ids are those of the run in the order of its answer, the kept ones
-// included; places and events those that are new.
+// A writing is what one T3 does to records. ids are the run's records in the order of its answer, kept ones
+// included. places and events are those of new records.
 type writing struct {
 	change
 	asFunction access.Caller
 	by         author
 	grant      access.Grant
-	replaces   hat.RunID    // the run whose output this one's takes the place of; zero: none
-	written    []hat.Record // new ones
+	replaces   hat.RunID    // the run whose output this run replaces; zero: none
+	written    []hat.Record // new records
 	duplicates int
 	kept       int
 	gone       []hat.RecordID
-	forgotten  []hat.RecordID // superseded before
+	forgotten  []hat.RecordID // records that were superseded before
 	dropped    []hat.Seq      // their positions
 }
 
-// respond stores one Response of a function's answer and groups it with the records it says it belongs to.
+// respond stores one Response of a function's answer and groups its records with the input records that it
+// names.
 func (t *tx) respond(w *writing, response int, r contract.Response) error {
 	var group []int64
 	mine, before := 0, len(w.written)
 	for _, d := range r.Drafts {
-		// The second line of defence; the first is where the answer is read.
+		// A second check; the first is where the answer is parsed.
 		if err := w.asFunction.Check(access.WriteRecords(d.Endpoint)); err != nil {
 			return fmt.Errorf("response %d writes to %s: %w", response, d.Endpoint, err)
 		}
@@ -55,7 +56,7 @@ func (t *tx) respond(w *writing, response int, r contract.Response) error {
 		group = append(group, born)
 	}
 	if len(w.written) == before {
-		return nil // what was kept has its links
+		return nil // kept records have their links already
 	}
 	for _, id := range r.Linked {
 		var (
@@ -65,7 +66,7 @@ func (t *tx) respond(w *writing, response int, r contract.Response) error {
 		err := t.Get(t.ctx, "SELECT r.born, e.name FROM records r JOIN endpoints e ON e.n = r.endpoint WHERE r.id = ?",
 			[]any{id.Bytes()}, &born, &name)
 		if errors.Is(err, sql.ErrNoRows) {
-			continue // erased during the run
+			continue // the record was erased during the run
 		}
 		if err != nil {
 			return err
@@ -82,8 +83,8 @@ func (t *tx) respond(w *writing, response int, r contract.Response) error {
 	return t.group(group)
 }
 
-// result makes a draft a record of the run: one that the run keeps of what it takes the place of, or a new
-// one. The id is zero if the draft is dropped, because an equal record stays.
+// result turns a draft into a record of the run: one of the former output that stays, or a new one. The id is
+// zero if the draft is dropped because it equals another record.
 func (t *tx) result(d hat.Draft, w *writing) (id hat.RecordID, born int64, err error) {
 	id, born, err = t.takeOver(d, w)
 	if err == nil && id.IsZero() {
@@ -108,10 +109,10 @@ const takeOver = `UPDATE records SET run = ?1, chain = ?2, digest = CASE WHEN di
 	WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?4) AND digest IN (?5, ?6) AND run = ?7 AND (digest = ?5 OR NOT EXISTS (
 		SELECT 1 FROM records WHERE endpoint = (SELECT n FROM endpoints WHERE name = ?4) AND digest = ?3)) RETURNING born, id`
 
-// takeOver makes the record that equals a draft, and that the repeated run wrote and still owns, the run's
-// own. The id is zero if there is none. Where the repeated run is part of what column digest holds, this one
-// takes its place, or none does if equal results are dropped by now; then nothing is taken over if another
-// record is equal.
+// takeOver assigns the replayed run's record that equals a draft to this run, if the replayed run still owns
+// it; else the id is zero. If column digest includes the replayed run, it includes this run afterwards. If
+// equal results are no longer kept, it includes no run, unless another record is equal: then nothing is taken
+// over.
 func (t *tx) takeOver(d hat.Draft, w *writing) (id hat.RecordID, born int64, err error) {
 	if w.replaces.IsZero() {
 		return id, 0, nil
@@ -134,9 +135,9 @@ func (t *tx) takeOver(d hat.Draft, w *writing) (id hat.RecordID, born int64, err
 	return id, born, err
 }
 
-// adopt makes the record equal to a draft the run's own, if the function wrote it and each of its results
-// replaces the former one; else the id is zero. If equal results are kept, the former one is not the same
-// record and makes way.
+// adopt assigns the function's former record that equals a draft to this run, if the function's output
+// replaces; else the id is zero. If equal results are kept, the former record counts as different and is
+// superseded.
 func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err error) {
 	if w.grant.Mode != hat.ReplaceOutput || w.grant.Equal == hat.KeepEqual {
 		return id, 0, nil
@@ -170,9 +171,9 @@ func (t *tx) adopt(d hat.Draft, w *writing) (id hat.RecordID, born int64, err er
 	return id, born, err
 }
 
-// supersede takes away the records whose place the run's result takes: of a function whose output replaces, all it wrote
-// before, unless the result is empty; of a replay, what the run it repeats wrote and still owns, once the whole of its
-// ground is done.
+// supersede supersedes the records that the run's result replaces. If the function's output replaces, that is
+// all it wrote before, unless the result is empty. For a replay it is what the replayed run wrote and still
+// owns, once all its positions are done.
 func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 	if !p.Replaces.IsZero() {
 		if _, err := t.Exec(t.ctx, "INSERT INTO generations (replaced, run) VALUES (?, ?)", p.Replaces.Bytes(), p.Run.Bytes()); err != nil {
@@ -190,7 +191,7 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 			return nil
 		}
 		query = columns + `JOIN chains c ON c.n = r.chain WHERE e.name = ? AND r.run <> ? AND (c.path = ? OR substr(c.path, length(c.path) - length(?4) + 1) = ?4) ORDER BY r.born`
-		// Of a path shorter than the id, substr gives a different part in each dialect. It is too short to be equal.
+		// For a path shorter than the id the dialects' substr differ, but then the two can't be equal anyway.
 		id := f.Grant.Function.String()
 		args = []any{f.Grant.Output.String(), p.Run.Bytes(), id, " " + id}
 	case p.Replaces.IsZero() || p.Upto < planned.Upto:
@@ -242,11 +243,10 @@ func (t *tx) supersede(f function, p, planned plan.Plan, w *writing) error {
 	return nil
 }
 
-// mostForgotten bounds how many results are forgotten in one commit. Each commit adds one; only a file of before there was
-// a bound has more.
+// mostForgotten bounds how many results one commit forgets. Each commit adds one; only older files have more.
 const mostForgotten = 20
 
-// forgetResults removes what is superseded of a function beyond the newest results.
+// forgetResults removes the superseded records of a function except those of the newest results.
 func (t *tx) forgetResults(f function, w *writing) error {
 	var runs [][]byte
 	err := t.Each(t.ctx, `SELECT s.by_run FROM (
@@ -284,7 +284,7 @@ func (t *tx) forgetResults(f function, w *writing) error {
 	return nil
 }
 
-// remove takes a record out of what the log says now.
+// remove takes a record out of the current records.
 func (t *tx) remove(s stored) error {
 	if err := t.dissolve(s.born, maxGroup); err != nil {
 		return err
@@ -305,19 +305,17 @@ func (t *tx) remove(s stored) error {
 
 const maxGroup = math.MaxInt64
 
-// dissolve removes those of the record's groups, up to number upto, that are none without it. It looks at no more than three
-// members of each: a group may have all records of the HAT, and they may be removed one after the other.
+// dissolve removes those of the record's groups, up to number upto, that would have one member left. It looks
+// at no more than three members of each, because a group may have all records of the HAT, and all may be
+// removed one by one.
 func (t *tx) dissolve(born, upto int64) error {
 	_, err := t.Exec(t.ctx, `DELETE FROM groups WHERE n IN (SELECT grp FROM members WHERE record = ? AND grp <= ?)
 		AND NOT EXISTS (SELECT 1 FROM members WHERE grp = groups.n LIMIT 1 OFFSET 2)`, born, upto)
 	return err
 }
 
-// Superseded are at most limit records whose place the output of a run has taken, behind the number after, as far as they
-// are kept: see vault.KeptResults.
-// access.ErrDenied.
-//
-// A limit of 0 or less means 100.
+// Superseded returns at most limit records that a run's output replaced, after number after, as far as they
+// are kept (see vault.KeptResults). A limit of 0 or less means 100. access.ErrDenied.
 func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, after int64, limit int) (all []vault.Superseded, err error) {
 	if err := c.Check(access.SeeRuns()); err != nil {
 		return nil, err
@@ -339,7 +337,7 @@ func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, a
 				if err != nil {
 					return err
 				}
-				s.Digest = s.Data.Digest() // column digest may have the run in it
+				s.Digest = s.Data.Digest() // column digest may include the run
 				s.At = fromMicros(at)
 				if !c.May(access.ReadRecords(s.Endpoint)) {
 					s.Data = hat.Data{}
@@ -351,8 +349,8 @@ func (v *Vault) Superseded(ctx context.Context, c access.Caller, by hat.RunID, a
 	return all, err
 }
 
-// supersededOf are the superseded records that the caller may erase, of an id or at an endpoint, and at most one more than a
-// piece has.
+// supersededOf returns the superseded records that the caller may erase, with an id or at an endpoint, at
+// most one more than a piece has.
 func (t *tx) supersededOf(c access.Caller, need func(hat.Endpoint) access.Permission, where string, args ...any) (all []stored, err error) {
 	query := "SELECT s.id, e.name, s.seq, octet_length(s.data) FROM superseded s JOIN endpoints e ON e.n = s.endpoint WHERE " + where
 	if !c.IsOwner() {

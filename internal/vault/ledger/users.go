@@ -42,9 +42,7 @@ func insertUser(ctx context.Context, w Writer, u vault.User) error {
 	return err
 }
 
-// CreateUser answers vault.ErrExists if the name or the id is taken.
-//
-// A second Owner is vault.ErrExists.
+// CreateUser adds a user. vault.ErrExists if the name or the id is taken, or for a second Owner.
 func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
 	return v.write(ctx, "user", func(t *tx) error {
 		t.changePeople()
@@ -53,14 +51,14 @@ func (v *Vault) CreateUser(ctx context.Context, u vault.User) error {
 	})
 }
 
-// UpdateUser replaces the user of that id, or answers vault.ErrNotFound.
+// UpdateUser replaces the user with that id. vault.ErrNotFound.
 func (v *Vault) UpdateUser(ctx context.Context, u vault.User) error {
 	return v.write(ctx, "user", func(t *tx) error { return t.updateUser(u) })
 }
 
-// PutUser stores what change makes of the user of that name, or of a new one with nothing but the name, in one
-// transaction; other writers wait for change. The error is change's own, vault.ErrExists, or a *vault.QuotaError if a new user is
-// one too many.
+// PutUser stores the result of change for the user with that name, or for a new user with only a name, in one
+// transaction. Other writers wait for change. The error is change's own, vault.ErrExists, or a
+// *vault.QuotaError if there would be too many users.
 func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault.User, bool) error) (u vault.User, err error) {
 	err = v.write(ctx, "user", func(t *tx) error {
 		u, err = oneUser(t.ctx, t.Tx, "username = ?", username)
@@ -76,7 +74,7 @@ func (v *Vault) PutUser(ctx context.Context, username string, change func(*vault
 			return err
 		}
 		if u.ID != id {
-			return fmt.Errorf("user %s: a change may not give another id", id)
+			return fmt.Errorf("user %s: a change can't give a user another id", id)
 		}
 		if found {
 			return t.updateUser(u)
@@ -99,7 +97,7 @@ func countUsers(ctx context.Context, r Reader, except string) (n int, err error)
 	return n, err
 }
 
-// changePeople is called before a user is changed: what is kept of users will not hold any more.
+// changePeople is called before a user is changed, to invalidate the cache.
 func (t *tx) changePeople() {
 	t.peopled = true
 	t.v.person.n = 0
@@ -131,12 +129,12 @@ func (t *tx) updateUser(u vault.User) error {
 	return err
 }
 
-// UserByName answers vault.ErrNotFound.
+// UserByName returns vault.ErrNotFound if there is none.
 func (v *Vault) UserByName(ctx context.Context, username string) (vault.User, error) {
 	return v.user(ctx, "username = ?", username)
 }
 
-// UserByID answers vault.ErrNotFound.
+// UserByID returns vault.ErrNotFound if there is none.
 func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error) {
 	if err := v.rows.Usable(); err != nil {
 		return vault.User{}, err
@@ -152,7 +150,7 @@ func (v *Vault) UserByID(ctx context.Context, id hat.UserID) (vault.User, error)
 	return u, err
 }
 
-// Owner is the one user with role owner.
+// Owner returns the one user with role owner.
 func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
 	if err := v.rows.Usable(); err != nil {
 		return vault.User{}, err
@@ -168,11 +166,9 @@ func (v *Vault) Owner(ctx context.Context) (vault.User, error) {
 	return u, err
 }
 
-// EachUser calls f with all users, by name, one at a time: there is never more than one in memory, and f may take its
-// time. room is asked before one is read, with the bytes of its name and roles as they are stored; its error ends it
-// all. Who is made or renamed meanwhile may be among them or not.
-//
-// Each is read in a snapshot of its own: a slow reader keeps none.
+// EachUser calls f with all users, by name. Only one is in memory at a time, and f may be slow: each is read
+// in a snapshot of its own. Before a user is read, room is asked for the bytes of its name and roles; its
+// error ends the loop. Users who are added or renamed meanwhile may be included or not.
 func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func(vault.User) error) error {
 	next := "SELECT username, octet_length(username) + octet_length(roles) FROM users WHERE username >= ? ORDER BY username LIMIT 1"
 	for name := ""; ; next = strings.Replace(next, ">=", ">", 1) {
@@ -188,7 +184,7 @@ func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func
 		}
 		u, err := v.user(ctx, "username = ? AND octet_length(username) + octet_length(roles) <= CAST(? AS INTEGER)", name, size)
 		if errors.Is(err, vault.ErrNotFound) {
-			continue // renamed, or given more meanwhile: room was not asked for that
+			continue // it was renamed or grew meanwhile, and room was not asked for that
 		} else if err != nil {
 			return err
 		}
@@ -198,9 +194,8 @@ func (v *Vault) EachUser(ctx context.Context, room func(bytes int) error, f func
 	}
 }
 
-// PasswordCost is the highest bcrypt cost among the hashes of the users' passwords; 0 if there is none.
-//
-// A hash is "$2a$12$" and what follows, 60 bytes.
+// PasswordCost returns the highest bcrypt cost among the users' passwords; 0 if there is none. A hash is
+// "$2a$12$" and more, 60 bytes in all.
 func (v *Vault) PasswordCost(ctx context.Context) (cost int, err error) {
 	const highest = `SELECT substr(password, 5, 2) AS cost FROM users WHERE length(password) = 60 AND substr(password, 1, 2) = ?
 		AND substr(password, 5, 1) BETWEEN ?2 AND ?3 AND substr(password, 6, 1) BETWEEN ?2 AND ?3 ORDER BY cost DESC LIMIT 1`

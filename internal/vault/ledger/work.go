@@ -20,14 +20,14 @@ import (
 	"she/internal/vault"
 )
 
-// Codes of the faults the vault itself finds.
+// Codes of faults that the vault finds.
 const (
 	codeVisited = "Chain.Visited"
 	codeTooLong = "Chain.TooLong"
 )
 
-// Due lists functions that are enabled, not leased, and have work that is not parked, soonest first. Times that lie
-// further ahead than they can, because the clock was set back, are mended first, and stored (plan.Latest).
+// Due lists enabled functions that are not leased and have work that is not parked, soonest first. Stored
+// times that lie too far ahead because the clock was set back are corrected first (plan.Latest).
 func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
 	if err := v.rows.Usable(); err != nil {
 		return nil, err
@@ -62,8 +62,8 @@ func (v *Vault) Due(ctx context.Context) ([]vault.Due, error) {
 	return all, err
 }
 
-// dueQuery is all that waits and may end by itself, by function and time; whether the function can be claimed, and
-// whether a time lies ahead.
+// dueQuery selects all pending work that does not wait for a person, by function and time, with whether the
+// function can be claimed and whether a time lies too far ahead.
 const dueQuery = `SELECT f.id, w.not_before, w.since,
 		NOT w.parked AND NOT EXISTS (SELECT 1 FROM leases l JOIN runs r ON r.id = l.run
 			WHERE l.function = f.n AND l.life = ?1 AND l.expires > ?2 AND json_extract(r.plan, '$.claimed') < ?3),
@@ -72,11 +72,11 @@ const dueQuery = `SELECT f.id, w.not_before, w.since,
 		UNION ALL SELECT function, not_before, since, parked FROM ranges WHERE NOT parked) w
 	JOIN functions f ON f.n = w.function WHERE f.enabled ORDER BY f.id, w.not_before`
 
-// due is what can be claimed, now or later. waiting says that there is something that may end by itself, or is parked;
-// later, that some time of it lies ahead.
+// due returns what can be claimed now or later. waiting: some work waits for a time or is parked. later: some
+// time lies ahead.
 func (v *Vault) due(ctx context.Context) (all []vault.Due, waiting, later bool, err error) {
 	now := v.now()
-	args := []any{v.life, now.UnixMicro(), backlog.ClaimedBefore(now).Format(claimedBefore)}
+	args := []any{v.boot, now.UnixMicro(), backlog.ClaimedBefore(now).Format(claimedBefore)}
 	err = v.rows.ReadOne(ctx, func(c Reader) error {
 		return c.Each(context.WithoutCancel(ctx), dueQuery, args, func(scan func(...any) error) (err error) {
 			var (
@@ -108,14 +108,14 @@ func (v *Vault) due(ctx context.Context) (all []vault.Due, waiting, later bool, 
 	return all, waiting, later, err
 }
 
-// Claim is T2: lease and Plan are stored together. The plan covers one item of what waits: of what is due, the item
-// that is due longest; on request the front, and what is parked right before it. vault.ErrNotEnabled, vault.ErrBusy, vault.ErrNothingDue
-// (ByData only), access.ErrDenied, *vault.QuotaError: what runs of today have taken is counted in the same transaction, and so
-// is what the HAT holds.
+// Claim is T2: the lease and the Plan are stored together. The plan covers one item: by data the one that is
+// due longest; on request the front, with the range parked right before it. vault.ErrNotEnabled,
+// vault.ErrBusy, vault.ErrNothingDue (ByData only), access.ErrDenied, *vault.QuotaError: today's runs and
+// what the HAT holds are counted in the same transaction.
 func (v *Vault) Claim(ctx context.Context, c vault.Claim) (p plan.Plan, err error) {
 	var refused error
 	err = v.write(ctx, "claim", func(t *tx) error {
-		// A lapsed lease is ended also if the claim then comes to nothing.
+		// A lapsed lease is ended even if the claim is refused.
 		p, refused, err = t.claim(c)
 		return err
 	})
@@ -126,7 +126,7 @@ func (v *Vault) Claim(ctx context.Context, c vault.Claim) (p plan.Plan, err erro
 }
 
 func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
-	// Whoever asked may have waited for a place for minutes.
+	// The caller may have waited for a slot for minutes.
 	by, moved, err := t.recognise(c.By)
 	if err == nil && moved {
 		err = by.Check(access.TriggerFunction(c.Function))
@@ -145,7 +145,7 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		return p, nil, err
 	}
 	now := c.Now.UTC().Truncate(time.Microsecond)
-	ready, err := f.Ready(t.v.life, now, rand.Float64())
+	ready, err := f.Ready(t.v.boot, now, rand.Float64())
 	if errors.Is(err, vault.ErrBusy) {
 		return p, err, nil
 	}
@@ -160,10 +160,10 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 			return p, refused, err
 		}
 	}
-	t.grows = traces // not ending anything: the reserve is not for it
+	t.grows = traces // it ends nothing, so it must not use the reserve
 	b, p, refused := f.Claim(backlog.Claim{
 		Run: c.Run, Cause: c.Cause, Now: now, Expires: c.Expires.UTC().Truncate(time.Microsecond), UseAll: c.UseAll,
-		Newest: t.seq, Life: t.v.life,
+		Newest: t.seq, Boot: t.v.boot,
 	})
 	if refused != nil {
 		return p, refused, nil
@@ -183,14 +183,14 @@ func (t *tx) claim(c vault.Claim) (p plan.Plan, refused, err error) {
 		return p, nil, err
 	}
 	if _, err := t.Exec(t.ctx, "INSERT INTO leases (function, run, epoch, expires, life) VALUES (?, ?, ?, ?, ?)",
-		f.n, p.Run.Bytes(), p.Epoch, p.Expires.UnixMicro(), t.v.life); err != nil {
+		f.n, p.Run.Bytes(), p.Epoch, p.Expires.UnixMicro(), t.v.boot); err != nil {
 		return p, nil, err
 	}
 	_, err = t.save(f, b)
 	return p, nil, err
 }
 
-// held is the function with the run in flight, which the plan was claimed for, or vault.ErrStale.
+// held returns the function whose run in flight the plan was claimed for, or vault.ErrStale.
 func (t *tx) held(p plan.Plan) (f function, err error) {
 	f, err = oneFunction(t.ctx, t.Tx, t.v.grants, p.Grant.Function)
 	if errors.Is(err, vault.ErrNotFound) {
@@ -200,7 +200,7 @@ func (t *tx) held(p plan.Plan) (f function, err error) {
 		f, err = t.inFlight(f)
 	}
 	if err == nil {
-		err = f.Holds(p, t.v.life)
+		err = f.Holds(p, t.v.boot)
 	}
 	if err != nil {
 		return f, err
@@ -211,19 +211,18 @@ func (t *tx) held(p plan.Plan) (f function, err error) {
 	return f, nil
 }
 
-// ran is the stored plan with what the engine may say of it: how far the run really went, and which code it was.
+// ran returns the stored plan with what the engine may change: how far the run really went, and which code it
+// used.
 func ran(f function, p plan.Plan) plan.Plan {
 	ran := f.Lease.Plan
 	ran.Upto, ran.Most, ran.Grant.Version, ran.Grant.Digest = p.Upto, p.Most, p.Grant.Version, p.Grant.Digest
 	return ran
 }
 
-// Commit is T3: derived records, groups, pending work of their readers, cursor or range, run and receipt land together
-// or not at all; what the result takes the place of is superseded in the same commit. A plan whose Upto is lower than it
-// was claimed leaves the rest. vault.ErrStale: nothing was written and nothing must be; a second Commit of a run is vault.ErrStale
-// too.
-//
-// T3. A plan whose Upto the engine lowered leaves the rest pending.
+// Commit is T3: derived records, groups, pending work of their readers, cursor or range, run and receipt are
+// stored together or not at all. What the result replaces is superseded in the same commit. If the engine
+// lowered the plan's Upto, the rest stays pending. vault.ErrStale: nothing was written, and nothing must be;
+// a second Commit of a run gets it too.
 func (v *Vault) Commit(ctx context.Context, p plan.Plan, out vault.Output) (done vault.Committed, err error) {
 	begun := time.Now()
 	err = v.write(ctx, "commit", func(t *tx) error {
@@ -236,8 +235,8 @@ func (v *Vault) Commit(ctx context.Context, p plan.Plan, out vault.Output) (done
 	return done, nil
 }
 
-// commit stores with the run how long saving took, from begun to right before the file is synced: the run's row can't
-// tell what happens after it.
+// commit stores with the run how long saving took, from begun to right before the file is synced. What comes
+// after can't be in the run's row.
 func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.Committed, err error) {
 	f, err := t.held(p)
 	if err != nil {
@@ -275,7 +274,8 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	if err != nil {
 		return done, err
 	}
-	// Before what it wrote is raised: who reads that may be the function itself, by way of a wider bundle.
+	// Save before the new records make work pending: with a wider bundle, the function may read its own
+	// records.
 	if f, err = t.save(f, step.Backlog); err != nil {
 		return done, err
 	}
@@ -287,11 +287,11 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 	return done, t.end(f, step.Ended, out, w)
 }
 
-// Fail ends the attempt: the work stays until retry, or is parked, and the run is kept with its fault. A fault of the
-// operator's never parks, and does not count among the attempts that park for another. What is parked
-// makes way for what is newer unless the grant says InOrder: it becomes a range, as far as it has failed from its first
-// attempt on, and the cursor moves behind it. A plan with a smaller Most than it was claimed with is tried again at
-// once, so many records at a time; that attempt does not count. vault.ErrStale as above.
+// Fail ends the attempt: the work waits for its retry or is parked, and the run is kept with its fault. An
+// operator's fault never parks work and does not count among the attempts. Parked work of a function that is
+// not InOrder becomes a range, as far as it has failed since its first attempt, and the cursor moves behind
+// it. If the plan has a smaller Most than at the claim, it is tried again at once with that many records, and
+// this attempt does not count. vault.ErrStale as in Commit.
 func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *hat.Fault) error {
 	err := v.write(ctx, "fail", func(t *tx) error {
 		f, err := t.held(p)
@@ -308,7 +308,7 @@ func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *
 	return nil
 }
 
-// Abandon gives a claim back untouched, for a clean stop.
+// Abandon gives a claim back unchanged, for a clean stop.
 func (v *Vault) Abandon(ctx context.Context, p plan.Plan) error {
 	err := v.write(ctx, "abandon", func(t *tx) error {
 		f, err := t.held(p)
@@ -324,14 +324,14 @@ func (v *Vault) Abandon(ctx context.Context, p plan.Plan) error {
 	return nil
 }
 
-// statsText is what table runs holds of a run's figures.
+// statsText is the form of a run's figures in table runs.
 type statsText struct {
 	vault.Stats
 	Kept       int `json:"kept,omitempty"`
 	Superseded int `json:"superseded,omitempty"`
 }
 
-// end stores how a run ended, with its receipt, and gives its lease back.
+// end stores how a run ended, adds its receipt and removes its lease.
 func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error {
 	p, state, fault := e.Plan, e.State, e.Fault
 	if w == nil {
@@ -385,7 +385,7 @@ func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error
 	if err != nil {
 		return err
 	}
-	// The state is asked once more: a run ends once, whatever else went wrong.
+	// The condition on the state makes sure that a run ends once, whatever else went wrong.
 	changed, err := t.Exec(t.ctx, `UPDATE runs SET state = ?, plan = ?, ended = ?, fault = ?, stats = ?, asked = ?,
 		read_ids = ?, duplicates = ?, log = ? WHERE id = ? AND state = ?`,
 		string(state), text, t.now.UnixMicro(), faultText(fault), string(stats), asked, out.Stats.ReadIDs[:], w.duplicates,
@@ -403,12 +403,12 @@ func (t *tx) end(f function, e *backlog.End, out vault.Output, w *writing) error
 	return err
 }
 
-// stopped records that data did not make a function due because of the chain of functions behind it: a run that was
-// refused before it began. Its Attempt is 0.
+// stopped records that data did not make a function due because of its chain, as a run that was refused
+// before it began. Its Attempt is 0.
 func (t *tx) stopped(f function, v trigger.Verdict) error {
-	fault := hat.NewFault(hat.Owner, codeTooLong, fmt.Sprintf("the data has come through %d functions already", trigger.MaxDepth))
+	fault := hat.NewFault(hat.Owner, codeTooLong, fmt.Sprintf("the data has passed through %d functions already", trigger.MaxDepth))
 	if v.Stopped == trigger.ChainVisited {
-		fault = hat.NewFault(hat.Owner, codeVisited, "the data comes from this function by way of others; running it again would go in circles")
+		fault = hat.NewFault(hat.Owner, codeVisited, "the data derives from this function's own output; running it again would never end")
 	}
 	p := plan.Plan{
 		Run: hat.NewRunID(), Grant: f.Grant, Cause: plan.ByData, Window: plan.Window(t.now, f.LastExecution, false),

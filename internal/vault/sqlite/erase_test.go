@@ -27,7 +27,7 @@ func TestALargeErasureIsDoneInPieces(t *testing.T) {
 			var s *Store
 			pieces, stopAfter, largest := 0, 0, int64(0)
 			s = newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
-				if (slices.Contains(ops, "erase") || slices.Contains(ops, "chore")) && persisted { // the chore takes pieces too
+				if (slices.Contains(ops, "erase") || slices.Contains(ops, "upkeep")) && persisted { // the upkeep takes pieces too
 					info, err := os.Stat(s.path("alice") + "-wal")
 					if err != nil {
 						return err
@@ -192,7 +192,7 @@ func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
 		t.Run(fmt.Sprint("by id ", byID), func(t *testing.T) {
 			var pieces atomic.Int64
 			s := newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
-				if (slices.Contains(ops, "erase") || slices.Contains(ops, "chore")) && persisted && pieces.Add(1) == 2 {
+				if (slices.Contains(ops, "erase") || slices.Contains(ops, "upkeep")) && persisted && pieces.Add(1) == 2 {
 					return errors.New("the server stops")
 				}
 				return nil

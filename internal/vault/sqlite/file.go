@@ -34,11 +34,11 @@ type file struct {
 	conns *conns
 
 	// Of whoever has the turn, once serve runs.
-	turn   chan struct{} // full while somebody has it
-	w      *conn         // while it works
-	chores bool          // there may be some
-	// choresWait: there are some that a full disk stopped.
-	choresWait bool
+	turn      chan struct{} // full while somebody has it
+	w         *conn         // while it works
+	hasUpkeep bool          // there may be some
+	// upkeepWaits: there are some that a full disk stopped.
+	upkeepWaits bool
 	// logHolds: the write-ahead log still holds what was erased or replaced.
 	logHolds bool
 	// shrinks: the file was made so that free pages can be given back; shrinking: they are.
@@ -49,7 +49,7 @@ type file struct {
 	crowded bool // several shared the last commit
 
 	jobs   chan job
-	look   chan struct{} // tells serve that there are chores
+	look   chan struct{} // tells serve that there are upkeep
 	served chan struct{} // closed when serve has stopped
 	closed chan struct{} // closed when the file is of no more use
 
@@ -74,12 +74,12 @@ func open(ctx context.Context, id, path string, o Options, spare *reserve) (*fil
 	f := &file{
 		id: id, path: path, hook: o.AtCommit, reserve: spare, readOnly: o.ReadOnly,
 		db:        sql.OpenDB(connector),
-		chunk:     minChore,
+		chunk:     minUpkeep,
 		pages:     unknownPages,
 		stopCheck: func() {},
 		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
-	f.vault = ledger.New(f, ledger.Setup{ID: id, Life: o.Life, Now: o.Now, Held: o.Storage, Observe: o.Observe})
+	f.vault = ledger.New(f, ledger.Setup{ID: id, Boot: o.Boot, Now: o.Now, Held: o.Storage, Observe: o.Observe})
 	f.keeper = f.vault.Keeper()
 	f.db.SetMaxIdleConns(-1)
 	f.conns = newConns(f.db, o.AtPrepare)
@@ -114,7 +114,7 @@ func (f *file) begin(ctx context.Context) (interrupted bool, err error) {
 	if err := migrate(ctx, w); err != nil {
 		return false, err
 	}
-	if interrupted, f.chores, err = f.vault.Begin(ctx, w); err != nil {
+	if interrupted, f.hasUpkeep, err = f.vault.Begin(ctx, w); err != nil {
 		return false, err
 	}
 	return interrupted, f.beginSpace(ctx, w)

@@ -14,7 +14,7 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// What is erased leaves free pages in the file. They are given back to the disk a piece at a time, as a chore: pages from
+// What is erased leaves free pages in the file. They are given back to the disk a piece at a time, as a upkeep: pages from
 // the end of the file take their places, and the file is cut. Only files made with auto_vacuum can do that; older ones
 // are copied once while nobody uses them.
 
@@ -33,7 +33,7 @@ func (f *file) beginSpace(ctx context.Context, c *conn) error {
 	}
 	f.shrinks = mode == incremental
 	more, err := f.mayShrink(ctx, c)
-	f.chores = f.chores || more
+	f.hasUpkeep = f.hasUpkeep || more
 	return err
 }
 

@@ -34,11 +34,11 @@ func (s *Store) fileOf(id string) *file {
 	return s.slots[id].f
 }
 
-// settle returns when there are no chores left.
+// settle returns when there are no upkeep left.
 func settle(t testing.TB, f *file) {
 	t.Helper()
 	for busy := true; busy; {
-		vaulttest.Must(t, 0, f.Write(context.Background(), "wait", func(ledger.Tx) error { busy = f.chores; return nil }))
+		vaulttest.Must(t, 0, f.Write(context.Background(), "wait", func(ledger.Tx) error { busy = f.hasUpkeep; return nil }))
 	}
 }
 

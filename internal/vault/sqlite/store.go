@@ -41,7 +41,7 @@ type Options struct {
 	ReadOnly bool
 	Now      func() time.Time // default time.Now
 	// Life names this life of the server, so that leases of another are known to have lapsed; default random.
-	Life string
+	Boot string
 	// AtCommit, for tests, is called before and after each commit with the names of the transactions in it ("append",
 	// "claim", …) and whether they are on disk. Its error is taken for one of the disk.
 	AtCommit func(ops []string, persisted bool) error
@@ -110,8 +110,8 @@ func NewStore(dir string, o Options) (*Store, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Life == "" {
-		o.Life = rand.Text()
+	if o.Boot == "" {
+		o.Boot = rand.Text()
 	}
 	var left []string
 	var err error

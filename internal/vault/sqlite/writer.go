@@ -38,7 +38,7 @@ type transaction struct {
 func (t *transaction) Note(e ledger.Effect) {
 	t.noted |= e
 	if e&ledger.Unending != 0 {
-		t.f.chores = true
+		t.f.hasUpkeep = true
 	}
 }
 
@@ -115,7 +115,7 @@ func (f *file) work(first job) (jobs []job) {
 		return nil
 	}
 	f.w = w
-	had := f.chores || f.logHolds
+	had := f.hasUpkeep || f.logHolds
 	err = errors.New("a panic between transactions")
 	defer func() {
 		f.keeper.Released()
@@ -131,7 +131,7 @@ func (f *file) work(first job) (jobs []job) {
 	}()
 	jobs, err = f.batch(first)
 	f.crowded = len(jobs) > 1
-	if !had && (f.chores || f.logHolds) {
+	if !had && (f.hasUpkeep || f.logHolds) {
 		select {
 		case f.look <- struct{}{}:
 		default:
@@ -140,17 +140,17 @@ func (f *file) work(first job) (jobs []job) {
 	return jobs
 }
 
-// serve writes for those who came while somebody else was writing, and does the chores.
+// serve writes for those who came while somebody else was writing, and does the upkeep.
 func (f *file) serve() {
 	defer close(f.served)
 	for {
 		var (
-			chores <-chan struct{}  // nil, and never chosen, while there are none
+			upkeep <-chan struct{}  // nil, and never chosen, while there are none
 			again  <-chan time.Time // the same, for emptying the log
 		)
 		f.turn <- struct{}{}
-		if f.chores {
-			chores = always
+		if f.hasUpkeep {
+			upkeep = always
 		}
 		if f.logHolds {
 			again = time.After(emptyAgain)
@@ -160,14 +160,14 @@ func (f *file) serve() {
 		case j := <-f.jobs:
 			f.turn <- struct{}{}
 			f.work(j)
-		case <-chores:
-			f.doChore()
+		case <-upkeep:
+			f.doUpkeep()
 		case <-again:
 			f.turn <- struct{}{}
 			if w, err := f.conns.writer(context.Background()); err == nil && f.usable() {
 				f.emptyLog(w)
 				f.conns.put(w, false)
-				f.chores, f.choresWait = f.chores || f.choresWait, false
+				f.hasUpkeep, f.upkeepWaits = f.hasUpkeep || f.upkeepWaits, false
 			}
 			<-f.turn
 		case <-f.look:
@@ -237,7 +237,7 @@ func (f *file) batch(first job) (jobs []job, _ error) {
 	}
 	if erased {
 		f.emptyLog(f.w)
-		f.chores = f.chores || f.shrinks
+		f.hasUpkeep = f.hasUpkeep || f.shrinks
 	}
 	return jobs, nil
 }

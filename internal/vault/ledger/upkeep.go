@@ -12,14 +12,14 @@ import (
 	"she/internal/vault"
 )
 
-// Chores are what the writer does a piece at a time, between the transactions others wait for: each piece is a
-// transaction too, and what it has done is in the file. If we stop between two, the next life goes on from there.
+// Upkeep is background work that the writer does a piece at a time, between transactions that callers wait
+// for. Each piece is a transaction too. If we stop between two, it goes on after the next start.
 
-// maxChoreBytes bounds the data read in a piece.
-const maxChoreBytes = 4 << 20
+// maxUpkeepBytes bounds the data read in a piece.
+const maxUpkeepBytes = 4 << 20
 
-// chore does one piece of at most so many rows. more says that there was something to do.
-func (t *tx) chore(rows int) (more bool, err error) {
+// upkeep does one piece of at most that many rows. more: there was something to do.
+func (t *tx) upkeep(rows int) (more bool, err error) {
 	for _, kind := range []func(int) (bool, error){t.eraseRest, t.declareStored, t.clear, t.build} {
 		if more, err = kind(rows); more || err != nil {
 			return more, err
@@ -28,7 +28,7 @@ func (t *tx) chore(rows int) (more bool, err error) {
 	return false, nil
 }
 
-// declareStored declares the fields of what was stored before there were any.
+// declareStored declares the fields of grants and documents that were stored before fields existed.
 func (t *tx) declareStored(int) (bool, error) {
 	var kind, holder string
 	err := t.Get(t.ctx, "SELECT kind, holder FROM undeclared LIMIT 1", nil, &kind, &holder)
@@ -60,7 +60,7 @@ func (t *tx) declareStored(int) (bool, error) {
 	return true, t.declare(kind, holder, asked)
 }
 
-// clear removes keys of a field that is gone, and the field with the last of them.
+// clear removes keys of a field that is no longer declared, and the field with the last of them.
 func (t *tx) clear(rows int) (bool, error) {
 	var n int64
 	err := t.Get(t.ctx, "SELECT n FROM fields WHERE gone LIMIT 1", nil, &n)
@@ -81,15 +81,15 @@ func (t *tx) clear(rows int) (bool, error) {
 const clearQuery = `DELETE FROM field_keys WHERE field = ? AND (key, born) IN
 	(SELECT key, born FROM field_keys WHERE field = ? ORDER BY key, born LIMIT ?)`
 
-// A keyRow is a row of table field_keys to be.
+// A keyRow is a new row of table field_keys.
 type keyRow struct {
-	field int // which of those being built
+	field int // index in the list of fields that are being built
 	key   []byte
 	born  int64
 }
 
-// build adds keys of records that were stored before their field was declared, for all fields of an endpoint that have
-// come equally far.
+// build adds the keys of records that were stored before their field was declared, for all fields of an
+// endpoint that are built up to the same record.
 func (t *tx) build(rows int) (bool, error) {
 	var endpoint, built int64
 	err := t.Get(t.ctx, "SELECT endpoint, built FROM fields WHERE NOT gone AND built < behind ORDER BY n LIMIT 1", nil, &endpoint, &built)
@@ -112,7 +112,7 @@ func (t *tx) build(rows int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("index: %w", err)
 	}
-	// In the order of the index neighbours share a page while it is at hand.
+	// Sorted, so that rows which share a page of the index follow each other.
 	slices.SortFunc(found, func(a, b keyRow) int {
 		return cmp.Or(cmp.Compare(a.field, b.field), bytes.Compare(a.key, b.key), cmp.Compare(a.born, b.born))
 	})
@@ -134,13 +134,13 @@ func (t *tx) build(rows int) (bool, error) {
 
 const unbuiltQuery = "SELECT born, data FROM records WHERE endpoint = ? AND born > ? AND born <= ? ORDER BY born LIMIT ?"
 
-// unbuilt reads the next records and makes their keys. reached is up to where it got, cut the bytes of data of records
-// whose keys are cut, for each field.
+// unbuilt reads the next records and makes their keys. reached is the last record. cut is, for each field,
+// the bytes of data of records whose keys were cut.
 func (t *tx) unbuilt(endpoint, after, last int64, limit int, fields []field) (found []keyRow, cut []int64, reached int64, err error) {
 	cut = make([]int64, len(fields))
 	read, size := 0, 0
 	err = t.Each(t.ctx, unbuiltQuery, []any{endpoint, after, last, limit}, func(scan func(...any) error) error {
-		if size >= maxChoreBytes {
+		if size >= maxUpkeepBytes {
 			return errEnough
 		}
 		var data string
@@ -150,12 +150,12 @@ func (t *tx) unbuilt(endpoint, after, last int64, limit int, fields []field) (fo
 		read, size = read+1, size+len(data)
 		for i, f := range fields {
 			if reached > f.behind {
-				continue // it has its key since it was stored
+				continue // its key is in the index already
 			}
 			key, isCut := fieldKey(data, f.path)
 			if isCut {
 				cut[i] += int64(len(data))
-				key = bytes.Clone(key) // of what may be much longer
+				key = bytes.Clone(key) // a copy, because the text may be much longer
 			}
 			found = append(found, keyRow{i, key, reached})
 		}
@@ -164,7 +164,7 @@ func (t *tx) unbuilt(endpoint, after, last int64, limit int, fields []field) (fo
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	if read < limit && size < maxChoreBytes {
+	if read < limit && size < maxUpkeepBytes {
 		reached = last
 	}
 	return found, cut, reached, err
