@@ -57,7 +57,7 @@ func hostileAnswers(ok string) (all []string) {
 	links := func(text string) string { return "[" + response(`"she"`, `"insights/emotions"`, `[1]`, text) + "]" }
 	all = []string{
 		"", " ", "[]", "[ ]", "[", "]", "[[", "{", "}", "{}", "[}", "[,]", "[1,]", "[1 2]", "null", "nul", "nullx", "1", "1x", "-", "01", `"`, `"a`, `"a"`, `"a"x`, "true false",
-		"[]x", "[] []", "[]\u0000", "\ufeff[]", "[" + ok, "[" + ok + ",", "[" + ok + "," + ok + "]", "[" + ok + ok + "]", "[" + ok + ",{}]", "[{}]", "[[]]", `["x"]`, "[null]",
+		`["\`, `["\u12`, `[{"a\`, "[]x", "[] []", "[]\u0000", "\ufeff[]", "[" + ok, "[" + ok + ",", "[" + ok + "," + ok + "]", "[" + ok + ok + "]", "[" + ok + ",{}]", "[{}]", "[[]]", `["x"]`, "[null]",
 		// repeated fields
 		with(`"namespace":"rumpel"`), behind(`"namespace":"rumpel"`), with(`"data":7`), behind(`"data":7`), behind(`"data":null`), behind(`"data":[2]`),
 		with(`"linkedRecords":null`), behind(`"linkedRecords":["x"]`), with(`"endpoint":[]`), behind(`"n\u0061mespace":"rumpel"`), behind(`"NAMESPACE":"rumpel"`),

@@ -3,6 +3,7 @@ package jsonb
 import (
 	"fmt"
 	"iter"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -228,12 +229,22 @@ func (r *reader) skipString() bool {
 		case ch == '\\':
 			symbol, size := unescape(r.in[r.at:])
 			if symbol < 0 {
+				r.intoEscape()
 				return false
 			}
 			r.at += size - 1
 		}
 	}
 	return false
+}
+
+// intoEscape moves to the byte that is wrong in the escape that begins here.
+func (r *reader) intoEscape() {
+	if r.at++; r.sees('u') {
+		for r.at < len(r.in) && strings.IndexByte("0123456789abcdefABCDEF", r.in[r.at]) >= 0 {
+			r.at++
+		}
+	}
 }
 
 func (r *reader) skipWord(word string) bool {

@@ -94,6 +94,10 @@ func TestElementsBeforeAFault(t *testing.T) {
 		`[1,{"a":tru}`: {1, 12},
 		`[[1,[2]`:      {0, 0},
 		`[01]`:         {1, 3},
+		`["\`:          {0, 0},
+		`["\u12`:       {0, 0},
+		`["\u12x4"]`:   {0, 7},
+		`["\x"]`:       {0, 4},
 	} {
 		n := 0
 		var fault error
