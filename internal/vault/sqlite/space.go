@@ -97,8 +97,6 @@ func (s *Store) compactLocked(sl *slot) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	sl.compact = stop
-	s.compacting.Add(1)
-	defer s.compacting.Done()
 	s.mu.Unlock()
 	err := compact(ctx, s.path(sl.id), sl.id, s.o.Spare) // if it fails, the file is as it was
 	s.mu.Lock()

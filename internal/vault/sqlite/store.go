@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -60,17 +62,18 @@ type Store struct {
 
 	mu      sync.Mutex
 	slots   map[string]*slot
-	idle    *list.List        // slots nobody uses, least recently used first
-	tidier  *time.Timer       // closes those that are idle for long; nil: none is idle
-	open    int               // files open, also those of slots no longer in the map
-	changed chan struct{}     // closed and replaced when somebody who waits should look again
-	checked map[string]bool   // in this life
-	damaged map[string]damage // and so set aside
-	checks  chan struct{}     // full while a file is checked
+	files   map[*slot]struct{} // those that are not gone: also of files that closed themselves, which are not in slots
+	idle    *list.List         // slots nobody uses, least recently used first
+	tidier  *time.Timer        // closes those that are idle for long; nil: none is idle
+	open    int                // files open, also those of slots no longer in the map
+	changed chan struct{}      // closed and replaced when somebody who waits should look again
+	checked map[string]bool    // in this life
+	damaged map[string]damage  // and so set aside
+	checks  chan struct{}      // full while a file is checked
 
-	reserve    *reserve
-	compacts   chan struct{} // full while a file is compacted
-	compacting sync.WaitGroup
+	reserve  *reserve
+	compacts chan struct{}  // full while a file is compacted
+	work     sync.WaitGroup // opens and closes files; begun under mu before the store is closed, which waits for it
 	// uncompacted are vaults whose file could not be compacted when it was tried last.
 	uncompacted map[string]struct{}
 	closed      bool
@@ -126,8 +129,22 @@ func NewStore(dir string, o Options) (*Store, error) {
 			return nil, fmt.Errorf("open vaults: %w", err)
 		}
 	}
-	s := &Store{dir: dir, o: o, template: onceMade(func() ([]byte, error) { return makeTemplate(filepath.Join(dir, "template"+unfinished)) }), slots: map[string]*slot{}, uncompacted: map[string]struct{}{}, idle: list.New(), changed: make(chan struct{}),
-		checked: map[string]bool{}, damaged: map[string]damage{}, checks: make(chan struct{}, 1), compacts: make(chan struct{}, 1)}
+	s := &Store{
+		dir: dir,
+		o:   o,
+		template: onceMade(func() ([]byte, error) {
+			return makeTemplate(filepath.Join(dir, "template"+unfinished))
+		}),
+		slots:       map[string]*slot{},
+		files:       map[*slot]struct{}{},
+		uncompacted: map[string]struct{}{},
+		idle:        list.New(),
+		changed:     make(chan struct{}),
+		checked:     map[string]bool{},
+		damaged:     map[string]damage{},
+		checks:      make(chan struct{}, 1),
+		compacts:    make(chan struct{}, 1),
+	}
 	if o.Reserve > 0 {
 		if s.reserve, err = newReserve(dir, o.Reserve); err != nil {
 			return nil, fmt.Errorf("open vaults: %w", err)
@@ -320,10 +337,10 @@ func (s *Store) take(ctx context.Context, id string) (*slot, <-chan struct{}, er
 		delete(s.damaged, id)
 	}
 	sl := &slot{id: id, ready: make(chan struct{}), gone: make(chan struct{}), refs: 1}
-	s.slots[id] = sl
+	s.slots[id], s.files[sl] = sl, struct{}{}
 	s.open++
 	check := !s.checked[id] && small(s.path(id))
-	go s.openSlot(ctx, sl, check)
+	s.work.Go(func() { s.openSlot(ctx, sl, check) })
 	return sl, nil, nil
 }
 
@@ -374,10 +391,10 @@ func (s *Store) give(sl *slot) {
 		return
 	}
 	switch {
-	case sl.err != nil:
+	case sl.err != nil, s.closed: // there is no file, or Close closes it
 		s.open--
-		close(sl.gone)
-	case s.slots[sl.id] != sl || s.closed:
+		s.goneLocked(sl)
+	case s.slots[sl.id] != sl:
 		if !sl.closing {
 			s.closeLocked(sl)
 		}
@@ -409,14 +426,24 @@ func (s *Store) tidy() {
 	}
 }
 
-// closeLocked begins to close a slot nobody uses. Until its gone is closed, nobody opens the file again.
+// goneLocked forgets a slot whose file is closed.
+func (s *Store) goneLocked(sl *slot) {
+	delete(s.files, sl)
+	if s.slots[sl.id] == sl {
+		delete(s.slots, sl.id)
+	}
+	close(sl.gone)
+}
+
+// closeLocked begins to close a slot nobody uses, while the store is open. Until its gone is closed, nobody opens the file
+// again.
 func (s *Store) closeLocked(sl *slot) {
 	sl.closing = true
 	if sl.idle != nil {
 		s.idle.Remove(sl.idle)
 		sl.idle = nil
 	}
-	go func() {
+	s.work.Go(func() {
 		err := sl.f.close() // what was committed is on disk already
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -425,12 +452,9 @@ func (s *Store) closeLocked(sl *slot) {
 		if err == nil && !sl.f.shrinks && !s.o.ReadOnly {
 			s.compactLocked(sl)
 		}
-		if s.slots[sl.id] == sl {
-			delete(s.slots, sl.id)
-		}
-		close(sl.gone)
+		s.goneLocked(sl)
 		s.wakeLocked()
-	}()
+	})
 }
 
 func (s *Store) wakeLocked() {
@@ -446,19 +470,19 @@ func (s *Store) Close() error {
 	if s.tidier != nil {
 		s.tidier.Stop()
 	}
-	var all []*slot
-	for _, sl := range s.slots {
-		all = append(all, sl)
+	for sl := range s.files {
 		if sl.compact != nil {
 			sl.compact()
 		}
 	}
 	s.mu.Unlock()
-	s.compacting.Wait()
+	s.work.Wait()
 	s.reserve.close()
+	s.mu.Lock()
+	left := slices.Collect(maps.Keys(s.files))
+	s.mu.Unlock()
 	var err error
-	for _, sl := range all {
-		<-sl.ready
+	for _, sl := range left {
 		if sl.f != nil {
 			err = errors.Join(err, sl.f.close())
 		}
@@ -468,9 +492,8 @@ func (s *Store) Close() error {
 	for s.idle.Len() > 0 {
 		sl := s.idle.Remove(s.idle.Front()).(*slot)
 		sl.idle = nil
-		delete(s.slots, sl.id)
 		s.open--
-		close(sl.gone)
+		s.goneLocked(sl)
 	}
 	return err
 }

@@ -397,6 +397,58 @@ func TestOpenFilesFollowThePlaces(t *testing.T) {
 	}
 }
 
+// Close returns when all files are closed, also that of a vault that closed itself, which nobody finds any more, and leaves
+// nothing to do for whoever gives a vault back later.
+func TestCloseWaitsForEveryFile(t *testing.T) {
+	var fails atomic.Bool
+	s := newStore(t, t.TempDir(), Options{AtCommit: func(_ []string, persisted bool) error {
+		if persisted && fails.Load() {
+			return errors.New("a disk that fails")
+		}
+		return nil
+	}})
+	alice := vaulttest.Create(t, s, "alice")
+	broken, release, err := s.Open(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := s.slots["alice"]
+	fails.Store(true)
+	if err := write(t, broken, alice, `{"n":1}`); err == nil {
+		t.Fatal("a failed commit was answered")
+	}
+	fails.Store(false)
+	again, releaseAgain, err := s.Open(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := s.slots["alice"]
+	if first == second {
+		t.Fatal("the vault is still the one that closed itself")
+	}
+	if err := write(t, again, alice, `{"n":2}`); err != nil {
+		t.Fatal(err)
+	}
+	release() // and nobody is left: its file is being closed
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-first.gone:
+	default:
+		t.Error("the file of the vault that closed itself is not closed yet")
+	}
+	releaseAgain()
+	select {
+	case <-second.gone:
+	default:
+		t.Error("giving a vault back began something after Close")
+	}
+	if n := s.OpenVaults(); n != 0 {
+		t.Errorf("%d files are open", n)
+	}
+}
+
 func TestAClosedStoreAnswers(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")
