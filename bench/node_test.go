@@ -36,7 +36,7 @@ func BenchmarkColdOpen(b *testing.B) {
 		must(b, err)
 		owner := vault.User{ID: hat.NewUserID(), Username: "owner", Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true}
 		for i := range vaults {
-			id := fmt.Sprint("hat", i)
+			id := hat.ID(fmt.Sprint("hat", i))
 			must(b, store.Create(ctx, id, owner))
 			v, release, err := store.Open(ctx, id)
 			must(b, err)
@@ -55,7 +55,7 @@ func BenchmarkColdOpen(b *testing.B) {
 				var took []float64
 				var store *sqlite.Store
 				open := func(i int) {
-					v, release, err := store.Open(ctx, fmt.Sprint("hat", i%vaults)) // closes the one before
+					v, release, err := store.Open(ctx, hat.ID(fmt.Sprint("hat", i%vaults))) // closes the one before
 					must(b, err)
 					_, err = v.Owner(ctx)
 					must(b, err)
@@ -206,7 +206,7 @@ func manyHATs(b *testing.B, data string, n int) (*rsa.PrivateKey, []hat.UserID) 
 	must(b, err)
 	owners := make([]hat.UserID, n)
 	for i := range n {
-		id := fmt.Sprintf("hat%d", i)
+		id := hat.ID(fmt.Sprintf("hat%d", i))
 		if i == 0 {
 			id = h.ID
 		} else {

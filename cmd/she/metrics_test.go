@@ -67,7 +67,7 @@ func TestMetrics(t *testing.T) {
 	}
 	secrets := []string{canary, "in/a", "out/each", "out"}
 	for _, p := range people {
-		secrets = append(secrets, p.ID, p.Domain, strings.TrimSuffix(p.Domain, ".test"))
+		secrets = append(secrets, string(p.ID), p.Domain, strings.TrimSuffix(p.Domain, ".test"))
 	}
 	for from, get := range map[string]func() (*http.Response, error){
 		"the socket":        func() (*http.Response, error) { return m.Client.Get("http://she/metrics") },

@@ -201,9 +201,9 @@ type lateCommit struct {
 	out  vault.Output
 }
 
-func (h *haunted) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
+func (h *haunted) Open(ctx context.Context, id hat.ID) (engine.Vault, func(), error) {
 	v, release, err := h.Vaults.Open(ctx, id)
-	return hauntedVault{v, h, id}, release, err
+	return hauntedVault{v, h, string(id)}, release, err
 }
 
 type hauntedVault struct {

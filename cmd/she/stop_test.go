@@ -22,7 +22,7 @@ import (
 // stuck are vaults whose evaluations never return, whatever becomes of their context.
 type stuck struct{ engine.Vaults }
 
-func (s stuck) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
+func (s stuck) Open(ctx context.Context, id hat.ID) (engine.Vault, func(), error) {
 	v, release, err := s.Vaults.Open(ctx, id)
 	return stuckVault{v}, release, err
 }

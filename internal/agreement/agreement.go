@@ -19,7 +19,10 @@ const (
 )
 
 // A Login is who is shown terms and agrees to them: at which HAT, and the id that their token keeps when it is renewed.
-type Login struct{ HAT, ID string }
+type Login struct {
+	HAT hat.ID
+	ID  string
+}
 
 // Terms are those that were proposed first, and those that each login was shown. All methods may be called concurrently.
 type Terms struct {
@@ -106,13 +109,13 @@ func (p *heldProposals) Propose(kind Kind, id string, terms hat.TermsDigest) (bo
 // lives in memory, is bounded for each HAT and in all, and forgets the oldest first.
 type Shown struct {
 	mu    sync.Mutex
-	hats  map[string]*list.Element // of a *shownAtHAT
+	hats  map[hat.ID]*list.Element // of a *shownAtHAT
 	order list.List                // the HAT that was used last is at the front
 	count int
 }
 
 type shownAtHAT struct {
-	hat   string
+	hat   hat.ID
 	terms map[shownKey]*list.Element // of a *shownTerms
 	order list.List
 }
@@ -131,7 +134,7 @@ const (
 )
 
 // Show notes that the login was shown the terms.
-func (t *Shown) Show(hatID, login string, kind Kind, id string, terms hat.TermsDigest) {
+func (t *Shown) Show(hatID hat.ID, login string, kind Kind, id string, terms hat.TermsDigest) {
 	if login == "" {
 		return
 	}
@@ -139,7 +142,7 @@ func (t *Shown) Show(hatID, login string, kind Kind, id string, terms hat.TermsD
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.hats == nil {
-		t.hats = map[string]*list.Element{}
+		t.hats = map[hat.ID]*list.Element{}
 	}
 	place, known := t.hats[hatID]
 	if !known {
@@ -168,7 +171,7 @@ func (t *Shown) Show(hatID, login string, kind Kind, id string, terms hat.TermsD
 }
 
 // Last is what the login was shown last; the zero digest if nothing is remembered.
-func (t *Shown) Last(hatID, login string, kind Kind, id string) hat.TermsDigest {
+func (t *Shown) Last(hatID hat.ID, login string, kind Kind, id string) hat.TermsDigest {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if place, known := t.hats[hatID]; known && login != "" {

@@ -27,7 +27,7 @@ func TestWhatWasShownIsBounded(t *testing.T) {
 		t.Error("not the oldest was forgotten")
 	}
 	for i := range 2 * maxShown {
-		shown.Show(fmt.Sprint("hat", i), "login", Function, "f", terms)
+		shown.Show(hat.ID(fmt.Sprint("hat", i)), "login", Function, "f", terms)
 	}
 	if shown.count != maxShown || len(shown.hats) != maxShown || shown.order.Len() != maxShown {
 		t.Errorf("%d in all, at %d HATs", shown.count, len(shown.hats))

@@ -24,7 +24,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +68,7 @@ CREATE TABLE IF NOT EXISTS proposed (
 
 // A HAT is one entry of the directory.
 type HAT struct {
-	ID      string // random; names the vault's file; says nothing about the person
+	ID      hat.ID // random; names the vault's file; says nothing about the person
 	Domain  hat.Domain
 	Key     *rsa.PrivateKey // nil in List
 	Created time.Time
@@ -83,7 +82,7 @@ type Directory struct {
 
 	mu       sync.RWMutex
 	byDomain map[hat.Domain]*entry
-	byID     map[string]*entry
+	byID     map[hat.ID]*entry
 	proposed map[proposedKey]proposal
 }
 
@@ -194,8 +193,9 @@ func (d *Directory) load() error {
 	defer rows.Close()
 	for rows.Next() {
 		var (
-			id, domain string
-			created    int64
+			id      hat.ID
+			domain  string
+			created int64
 		)
 		if err := rows.Scan(&id, &domain, &created); err != nil {
 			return err
@@ -298,7 +298,7 @@ func (d *Directory) Create(ctx context.Context, domain hat.Domain) (HAT, error) 
 		return HAT{}, fmt.Errorf("create HAT %s: %w", domain, err)
 	}
 	e := &entry{HAT: HAT{
-		ID:      strings.ToLower(rand.Text()),
+		ID:      hat.NewID(),
 		Domain:  domain,
 		Key:     key,
 		Created: time.Now().UTC().Truncate(time.Microsecond),
@@ -327,7 +327,7 @@ func (d *Directory) ByDomain(domain hat.Domain) (HAT, error) {
 }
 
 // ByID is the HAT of that id. ErrNotFound.
-func (d *Directory) ByID(id string) (HAT, error) {
+func (d *Directory) ByID(id hat.ID) (HAT, error) {
 	d.mu.RLock()
 	e := d.byID[id]
 	d.mu.RUnlock()
@@ -361,7 +361,7 @@ func (d *Directory) withKey(e *entry) (HAT, error) {
 	return e.HAT, nil
 }
 
-func (d *Directory) readKey(id string) (*rsa.PrivateKey, error) {
+func (d *Directory) readKey(id hat.ID) (*rsa.PrivateKey, error) {
 	var text []byte
 	if err := d.db.QueryRow("SELECT key FROM hats WHERE id = ?", id).Scan(&text); err != nil {
 		return nil, fmt.Errorf("read key: %w", err)

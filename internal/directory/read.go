@@ -91,5 +91,5 @@ func (d *Directory) openToRead(path string) error {
 
 // Nowhere is a directory without HATs and without a place on the disk.
 func Nowhere() *Directory {
-	return &Directory{byDomain: map[hat.Domain]*entry{}, byID: map[string]*entry{}, proposed: map[proposedKey]proposal{}}
+	return &Directory{byDomain: map[hat.Domain]*entry{}, byID: map[hat.ID]*entry{}, proposed: map[proposedKey]proposal{}}
 }

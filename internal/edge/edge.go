@@ -36,13 +36,13 @@ import (
 // HATs is the part of the directory the edge needs. ByDomain and ByID answer directory.ErrNotFound.
 type HATs interface {
 	ByDomain(domain hat.Domain) (directory.HAT, error)
-	ByID(id string) (directory.HAT, error)
+	ByID(id hat.ID) (directory.HAT, error)
 	List() []directory.HAT // without keys
 }
 
 // Vaults opens the vault of a HAT. release gives it back; the vault must not be used after.
 type Vaults interface {
-	Open(ctx context.Context, hatID string) (v Vault, release func(), err error)
+	Open(ctx context.Context, hatID hat.ID) (v Vault, release func(), err error)
 }
 
 // A Vault is an open one, as far as the edge itself asks it: who calls, and what the receipts say. Each API names what it asks
@@ -66,7 +66,7 @@ type Options struct {
 	// Application is what the catalogue grants an application, and its version; nil: there is none.
 	Application func(id string) (granted []access.Role, version string)
 	// Wake tells the engine that something was committed at the HAT.
-	Wake func(hatID string)
+	Wake func(hatID hat.ID)
 	Log  *slog.Logger     // never sees Owner data; nil discards
 	Now  func() time.Time // nil: time.Now
 	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of
@@ -230,7 +230,7 @@ func (s *Server) serve(w *Recorder, r *http.Request) error {
 		if err := s.identify(q); err != nil {
 			return err
 		}
-		q.Memory, err = s.Memory.Acquire(r.Context(), h.ID, RequestHold)
+		q.Memory, err = s.Memory.Acquire(r.Context(), string(h.ID), RequestHold)
 	} else {
 		q.Memory, err = s.Memory.Acquire(r.Context(), "", strangerHold)
 	}

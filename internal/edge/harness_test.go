@@ -34,5 +34,5 @@ func bob() directory.HAT {
 type oneHAT struct{}
 
 func (oneHAT) ByDomain(hat.Domain) (directory.HAT, error) { return bob(), nil }
-func (oneHAT) ByID(string) (directory.HAT, error)         { return bob(), nil }
+func (oneHAT) ByID(hat.ID) (directory.HAT, error)         { return bob(), nil }
 func (oneHAT) List() []directory.HAT                      { return []directory.HAT{bob()} }

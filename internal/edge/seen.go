@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"she/internal/hat"
 	"she/internal/plan"
 )
 
@@ -22,14 +23,14 @@ func (s *Server) HeldAsSeen(q *Request, held plan.Held) plan.Held {
 type seenHeld struct {
 	mu     sync.Mutex
 	minute int64
-	of     map[string]plan.Held // by HAT; at most maxHeldHATs
+	of     map[hat.ID]plan.Held // by HAT; at most maxHeldHATs
 }
 
-func (t *seenHeld) see(hatID string, now time.Time, held plan.Held) plan.Held {
+func (t *seenHeld) see(hatID hat.ID, now time.Time, held plan.Held) plan.Held {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if minute := now.Unix() / 60; minute != t.minute || t.of == nil {
-		t.minute, t.of = minute, map[string]plan.Held{}
+		t.minute, t.of = minute, map[hat.ID]plan.Held{}
 	}
 	if seen, found := t.of[hatID]; found {
 		return seen

@@ -141,13 +141,16 @@ type Tokens struct {
 }
 
 type signedKey struct {
-	hatID  string
+	hatID  hat.ID
 	claims Claims
 }
 
 // A knownKey is the whole text of a token, for an altered one must be another. What is right at one HAT is not at
 // the next.
-type knownKey struct{ hatID, text string }
+type knownKey struct {
+	hatID hat.ID
+	text  string
+}
 
 const (
 	maxSigned = 10_000

@@ -3,26 +3,28 @@ package engine
 import (
 	"container/heap"
 	"time"
+
+	"she/internal/hat"
 )
 
 // Arrivals are HATs in order of arrival, each once.
 type arrivals struct {
-	order []string
-	in    map[string]bool
+	order []hat.ID
+	in    map[hat.ID]bool
 }
 
-func (b *arrivals) add(id string) {
+func (b *arrivals) add(id hat.ID) {
 	if b.in[id] {
 		return
 	}
 	if b.in == nil {
-		b.in = make(map[string]bool)
+		b.in = make(map[hat.ID]bool)
 	}
 	b.in[id] = true
 	b.order = append(b.order, id)
 }
 
-func (b *arrivals) take() (string, bool) {
+func (b *arrivals) take() (hat.ID, bool) {
 	if len(b.order) == 0 {
 		return "", false
 	}
@@ -51,18 +53,18 @@ func (w *clockWatch) setBack(clock, process time.Time) bool {
 
 // timers say when to look at which HAT again: for each HAT the earliest time that was set.
 type timers struct {
-	at   map[string]time.Time
+	at   map[hat.ID]time.Time
 	heap timerHeap // may hold times that an earlier one has replaced; at knows
 }
 
 type timer struct {
 	at  time.Time
-	hat string
+	hat hat.ID
 }
 
-func newTimers() timers { return timers{at: make(map[string]time.Time)} }
+func newTimers() timers { return timers{at: make(map[hat.ID]time.Time)} }
 
-func (t *timers) set(id string, at time.Time) {
+func (t *timers) set(id hat.ID, at time.Time) {
 	if old, ok := t.at[id]; ok && !at.Before(old) {
 		return
 	}
@@ -82,7 +84,7 @@ func (t *timers) next() (at time.Time, ok bool) {
 }
 
 // due takes out every HAT whose time has come.
-func (t *timers) due(now time.Time) (ids []string) {
+func (t *timers) due(now time.Time) (ids []hat.ID) {
 	for {
 		at, ok := t.next()
 		if !ok || at.After(now) {

@@ -45,7 +45,7 @@ type bench struct {
 	options Options
 	started chan begun
 	grant   access.Grant
-	hats    []string
+	hats    []hat.ID
 	owner   vault.User
 	caller  access.Caller
 	tenants map[string]int // which HAT a token of the running engine stands for
@@ -57,8 +57,8 @@ type begun struct {
 	hat int
 }
 
-func (w *bench) HATs(context.Context) ([]string, error) { return w.hats, nil }
-func (w *bench) Open(ctx context.Context, id string) (Vault, func(), error) {
+func (w *bench) HATs(context.Context) ([]hat.ID, error) { return w.hats, nil }
+func (w *bench) Open(ctx context.Context, id hat.ID) (Vault, func(), error) {
 	return w.store.Open(ctx, id)
 }
 
@@ -91,7 +91,7 @@ func newBench(b *testing.B, dir string, hats int) *bench {
 	w.grant, w.owner = grant, vault.User{ID: hat.NewUserID(), Username: "owner", Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true}
 	w.caller = access.User(w.owner.ID, w.owner.Roles, access.TitleOwner)
 	for n := range hats {
-		w.hats = append(w.hats, fmt.Sprintf("hat-%08d", n))
+		w.hats = append(w.hats, hat.ID(fmt.Sprintf("hat-%08d", n)))
 	}
 	w.open(b)
 	if hats > 0 {
@@ -136,7 +136,7 @@ func (w *bench) copies(b *testing.B, at func(n int) time.Time) {
 	}
 	w.close(b)
 	defer w.open(b)
-	path := func(n int) string { return filepath.Join(w.dir, w.hats[n]+".vault") }
+	path := func(n int) string { return filepath.Join(w.dir, string(w.hats[n])+".vault") }
 	first, err := os.ReadFile(path(0))
 	if err != nil {
 		b.Fatal(err)
@@ -484,7 +484,7 @@ func BenchmarkFairness(b *testing.B) {
 func BenchmarkQueue(b *testing.B) {
 	q := newQueue(4)
 	for n := range 10_000 {
-		q.add(dueTask(fmt.Sprint(n), "f", n))
+		q.add(dueTask(hat.ID(fmt.Sprint(n)), "f", n))
 	}
 	for n := 0; b.Loop(); n++ {
 		t, _ := q.next(at(20_000 + n))

@@ -55,7 +55,7 @@ type Steered interface {
 
 // Cancel ends a run in flight: when it returns nothing of the run will be saved, and its sandbox is on its way out. Its
 // work is kept, parked. The errors are those of vault.Runs.
-func (e *Engine) Cancel(ctx context.Context, hatID string, v Steered, c access.Caller, id hat.RunID) error {
+func (e *Engine) Cancel(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, id hat.RunID) error {
 	if err := v.Cancel(ctx, c, id); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (e *Engine) Cancel(ctx context.Context, hatID string, v Steered, c access.C
 }
 
 // Replay makes the work of a run due now, and looks for it. The errors are those of vault.Runs.
-func (e *Engine) Replay(ctx context.Context, hatID string, v Steered, c access.Caller, id hat.RunID) error {
+func (e *Engine) Replay(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, id hat.RunID) error {
 	if err := v.Replay(ctx, c, id); err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (e *Engine) Replay(ctx context.Context, hatID string, v Steered, c access.C
 }
 
 // ReplayEach is Replay of each run by itself, and says what became of each. The errors are those of vault.Runs.
-func (e *Engine) ReplayEach(ctx context.Context, hatID string, v Steered, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
+func (e *Engine) ReplayEach(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
 	if outcomes, err = v.ReplayEach(ctx, c, ids); err == nil {
 		e.Wake(hatID)
 	}
@@ -83,7 +83,7 @@ func (e *Engine) ReplayEach(ctx context.Context, hatID string, v Steered, c acce
 }
 
 // ReplayMany makes the work of many runs of a function due, and looks for it. The errors are those of vault.Runs.
-func (e *Engine) ReplayMany(ctx context.Context, hatID string, v Steered, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
+func (e *Engine) ReplayMany(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
 	if due, err = v.ReplayMany(ctx, c, f, w); err == nil {
 		e.Wake(hatID)
 	}
@@ -91,7 +91,7 @@ func (e *Engine) ReplayMany(ctx context.Context, hatID string, v Steered, c acce
 }
 
 // Skip gives up the work of a run; what waited behind it may be due then. The errors are those of vault.Runs.
-func (e *Engine) Skip(ctx context.Context, hatID string, v Steered, c access.Caller, id hat.RunID) error {
+func (e *Engine) Skip(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, id hat.RunID) error {
 	if err := v.Skip(ctx, c, id); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 // newest is the newest run of a function.
 func (w *world) newest(id, function string) (r vault.Run) {
 	w.t.Helper()
-	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {
 		runs, err := v.Runs(w.t.Context(), owner, functionID(function), hat.RunID{}, 1)
 		if err == nil && len(runs) == 1 {
 			r = runs[0]
@@ -25,7 +25,7 @@ func (w *world) newest(id, function string) (r vault.Run) {
 	return r
 }
 
-func (w *world) steer(id string, do func(context.Context, string, Steered, access.Caller, hat.RunID) error, run hat.RunID) (err error) {
+func (w *world) steer(id hat.ID, do func(context.Context, hat.ID, Steered, access.Caller, hat.RunID) error, run hat.RunID) (err error) {
 	w.t.Helper()
 	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
 		err = do(w.t.Context(), id, v, owner, run)

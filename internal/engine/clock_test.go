@@ -290,7 +290,9 @@ func TestNewDataIsShownWhateverTheClockSays(t *testing.T) {
 func TestALaneIsNotLeftBehindWhenTheClockIsSetBack(t *testing.T) {
 	q := newQueue(4)
 	noon := time.Date(2024, 3, 2, 12, 0, 0, 0, time.UTC)
-	at := func(id string, since time.Time) { q.add(task{hat: id, function: functionID("f"), since: since}) }
+	at := func(id string, since time.Time) {
+		q.add(task{hat: hat.ID(id), function: functionID("f"), since: since})
+	}
 	at("served", noon)
 	served, _ := q.next(noon)
 	at("served", noon)
@@ -303,7 +305,7 @@ func TestALaneIsNotLeftBehindWhenTheClockIsSetBack(t *testing.T) {
 	}
 	for range 4 {
 		next, _ := q.next(yesterday.Add(time.Hour))
-		order = append(order, next.hat)
+		order = append(order, string(next.hat))
 	}
 	expect(t, strings.Join(order, " "), "served other0 other1 other2")
 }

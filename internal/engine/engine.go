@@ -36,9 +36,9 @@ import (
 // Vaults opens the vault of each HAT. Both methods may be called concurrently.
 type Vaults interface {
 	// HATs lists the ids of all HATs.
-	HATs(ctx context.Context) ([]string, error)
+	HATs(ctx context.Context) ([]hat.ID, error)
 	// Open gives one HAT's vault, usable until release is called; waiting for room among the open ones is fine.
-	Open(ctx context.Context, hatID string) (v Vault, release func(), err error)
+	Open(ctx context.Context, hatID hat.ID) (v Vault, release func(), err error)
 }
 
 // A Vault is what the engine needs of a HAT's: package vault says what each method promises.
@@ -144,7 +144,7 @@ type Engine struct {
 	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
 
 	mu    sync.Mutex
-	woken map[string]bool // HATs to look at
+	woken map[hat.ID]bool // HATs to look at
 	bell  chan struct{}   // one slot: something is in woken
 
 	requests chan *request
@@ -158,7 +158,7 @@ type Engine struct {
 
 // A request is somebody waiting for a run.
 type request struct {
-	hat      string
+	hat      hat.ID
 	function hat.FunctionID
 	by       access.Caller
 	useAll   bool
@@ -173,7 +173,7 @@ func New(o Options) *Engine {
 		parallel: orDefault(o.Parallel, 8), perHAT: orDefault(o.PerHAT, 4),
 		tick: orDefault(o.Tick, 5*time.Minute), grace: orDefault(o.Grace, 10*time.Second), slack: orDefault(o.Slack, 2*time.Minute),
 		quota: o.Quota, memory: o.Memory, kept: o.Waits, keep: o.Keep, proposed: o.Proposed, shares: o.Shares,
-		woken: make(map[string]bool), bell: make(chan struct{}, 1),
+		woken: make(map[hat.ID]bool), bell: make(chan struct{}, 1),
 		requests: make(chan *request), asked: make(chan chan Stats), ended: make(chan struct{}),
 	}
 	if e.now == nil {
@@ -200,7 +200,7 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 
 // Wake says that the HAT may have work that is due. It returns at once and says nothing about the data. Losing it, as
 // a crash right before it does, delays the work until the next tick or start.
-func (e *Engine) Wake(hatID string) {
+func (e *Engine) Wake(hatID hat.ID) {
 	e.mu.Lock()
 	e.woken[hatID] = true
 	e.mu.Unlock()
@@ -211,11 +211,11 @@ func (e *Engine) Wake(hatID string) {
 	}
 }
 
-func (e *Engine) takeWoken() map[string]bool {
+func (e *Engine) takeWoken() map[hat.ID]bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	woken := e.woken
-	e.woken = make(map[string]bool)
+	e.woken = make(map[hat.ID]bool)
 	return woken
 }
 
@@ -223,7 +223,7 @@ func (e *Engine) takeWoken() map[string]bool {
 // With useAll it is shown everything, not only what is new. If ctx ends first, Trigger returns its error and the run
 // goes on. ErrFunctionNotFound, ErrNotAvailable, ErrNotEnabled, ErrBusy, ErrStopped,
 // access.ErrDenied, ErrWithdrawn and ErrRevoked, *FailedError.
-func (e *Engine) Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error {
+func (e *Engine) Trigger(ctx context.Context, hatID hat.ID, c access.Caller, f hat.FunctionID, useAll bool) error {
 	if err := c.Check(access.TriggerFunction(f)); err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (e *Engine) untilAnswered(ctx context.Context, f hat.FunctionID) error {
 
 // whyNot tells a function that can't run from one that is not there: not there is what is neither loaded nor was ever
 // enabled at this HAT.
-func (e *Engine) whyNot(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID) error {
+func (e *Engine) whyNot(ctx context.Context, hatID hat.ID, c access.Caller, f hat.FunctionID) error {
 	if known, ok := e.registry.function(f); ok && known.Manifest != nil {
 		return ErrNotAvailable
 	}
@@ -329,7 +329,7 @@ func (e *Engine) GrantOf(f catalog.Function) access.Grant {
 }
 
 // tenantOf is the token by which the other side of the wall tells HATs apart without knowing any.
-func (e *Engine) tenantOf(hatID string) string {
+func (e *Engine) tenantOf(hatID hat.ID) string {
 	sum := sha256.Sum256(append(e.tenant[:len(e.tenant):len(e.tenant)], hatID...))
 	return hex.EncodeToString(sum[:16])
 }

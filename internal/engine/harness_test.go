@@ -46,7 +46,7 @@ type world struct {
 	funcs     map[string]Func
 	options   Options
 	brittle   atomic.Pointer[func(op string, persisted bool) error] // nil: nothing breaks
-	hats      []string
+	hats      []hat.ID
 	logged    bytes.Buffer
 
 	mu    sync.Mutex
@@ -112,9 +112,9 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 }
 
 // install registers a function before start.
-func (w *world) install(id string, trigger string, reads []string, output string, do Func) {
+func (w *world) install(id hat.ID, trigger string, reads []string, output string, do Func) {
 	w.t.Helper()
-	w.installBundle(id, trigger, reading(reads...), output, do)
+	w.installBundle(string(id), trigger, reading(reads...), output, do)
 }
 
 // reading is a bundle with one property for each endpoint, named like it.
@@ -230,9 +230,9 @@ func (w *world) pass(d time.Duration) {
 }
 
 // HATs and Open make a world the engine's Vaults.
-func (w *world) HATs(context.Context) ([]string, error) { return w.hats, nil }
+func (w *world) HATs(context.Context) ([]hat.ID, error) { return w.hats, nil }
 
-func (w *world) Open(ctx context.Context, id string) (Vault, func(), error) {
+func (w *world) Open(ctx context.Context, id hat.ID) (Vault, func(), error) {
 	v, release, err := w.store.Open(ctx, id)
 	if breaks := w.brittle.Load(); err == nil && breaks != nil {
 		return brittleVault{v, *breaks}, release, nil
@@ -307,9 +307,9 @@ func (w *world) forget() {
 }
 
 // addHAT creates a HAT with an owner.
-func (w *world) addHAT(id string) {
+func (w *world) addHAT(id hat.ID) {
 	w.t.Helper()
-	owner := vault.User{ID: hat.NewUserID(), Username: id, Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true}
+	owner := vault.User{ID: hat.NewUserID(), Username: string(id), Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true}
 	if err := w.store.Create(w.t.Context(), id, owner); err != nil {
 		w.t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func (w *world) addHAT(id string) {
 }
 
 // with hands out the vault of a HAT and its owner as a caller.
-func (w *world) with(id string, do func(v *ledger.Vault, owner access.Caller) error) {
+func (w *world) with(id hat.ID, do func(v *ledger.Vault, owner access.Caller) error) {
 	w.t.Helper()
 	v, release, err := w.store.Open(w.t.Context(), id)
 	if err != nil {
@@ -335,7 +335,7 @@ func (w *world) with(id string, do func(v *ledger.Vault, owner access.Caller) er
 
 func (w *world) enable(id, function string) {
 	w.t.Helper()
-	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {
 		g, err := w.engine.GrantFor(functionID(function))
 		if err != nil {
 			return err
@@ -343,13 +343,13 @@ func (w *world) enable(id, function string) {
 		_, err = v.Enable(w.t.Context(), owner, g)
 		return err
 	})
-	w.engine.Wake(id)
+	w.engine.Wake(hat.ID(id))
 	w.settle()
 }
 
 func (w *world) disable(id, function string) {
 	w.t.Helper()
-	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {
 		_, err := v.Disable(w.t.Context(), owner, functionID(function))
 		return err
 	})
@@ -358,7 +358,7 @@ func (w *world) disable(id, function string) {
 // write stores {"v":value} records; post also wakes the engine and lets it settle.
 func (w *world) write(id, at string, values ...string) (records []hat.Record) {
 	w.t.Helper()
-	w.with(id, func(v *ledger.Vault, owner access.Caller) (err error) {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) (err error) {
 		drafts := make([]hat.Draft, len(values))
 		for i, value := range values {
 			drafts[i] = hat.Draft{Endpoint: endpoint(at), Data: value2data(value)}
@@ -372,7 +372,7 @@ func (w *world) write(id, at string, values ...string) (records []hat.Record) {
 func (w *world) post(id, at string, values ...string) []hat.Record {
 	w.t.Helper()
 	records := w.write(id, at, values...)
-	w.engine.Wake(id)
+	w.engine.Wake(hat.ID(id))
 	w.settle()
 	return records
 }
@@ -393,7 +393,7 @@ func value2data(value string) hat.Data {
 func (w *world) at(id, e string) string {
 	w.t.Helper()
 	var all []string
-	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {
 		return v.Read(w.t.Context(), owner, func(src bundle.Source, _ hat.Seq) error {
 			for r, err := range src.Scan(w.t.Context(), endpoint(e), bundle.Want{}).Records {
 				if err != nil {
@@ -411,7 +411,7 @@ func (w *world) at(id, e string) string {
 
 func (w *world) state(id, function string) (s vault.FunctionState) {
 	w.t.Helper()
-	w.with(id, func(v *ledger.Vault, owner access.Caller) (err error) {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) (err error) {
 		s, err = v.Function(w.t.Context(), owner, functionID(function))
 		return err
 	})
@@ -422,7 +422,7 @@ func (w *world) state(id, function string) (s vault.FunctionState) {
 func (w *world) runs(id, function string) string {
 	w.t.Helper()
 	var all []string
-	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {
 		runs, err := v.Runs(w.t.Context(), owner, functionID(function), hat.RunID{}, 1000)
 		for _, r := range runs {
 			s := string(r.State)
@@ -443,11 +443,11 @@ func (w *world) runs(id, function string) string {
 func (w *world) trigger(id, function string, useAll bool) error {
 	w.t.Helper()
 	var owner access.Caller
-	w.with(id, func(_ *ledger.Vault, o access.Caller) error {
+	w.with(hat.ID(id), func(_ *ledger.Vault, o access.Caller) error {
 		owner = o
 		return nil
 	})
-	return w.engine.Trigger(w.t.Context(), id, owner, functionID(function), useAll)
+	return w.engine.Trigger(w.t.Context(), hat.ID(id), owner, functionID(function), useAll)
 }
 
 // writing is a function that answers with one record for each it is given, "<prefix><value>", linked to it.

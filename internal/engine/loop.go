@@ -31,7 +31,7 @@ type loop struct {
 
 	// looks that wait, those somebody woke before those of a sweep; a HAT waits at most once in each.
 	urgent, background arrivals
-	looking            map[string]bool // in flight; true: and to be looked at once more
+	looking            map[hat.ID]bool // in flight; true: and to be looked at once more
 	timers             timers
 	clockWatch         clockWatch
 	tally              tally
@@ -40,13 +40,13 @@ type loop struct {
 
 	ends  chan end
 	looks chan look
-	lists chan []string
+	lists chan []hat.ID
 	wg    sync.WaitGroup
 }
 
 // A look is what one vault has to do.
 type look struct {
-	hat   string
+	hat   hat.ID
 	ready []task
 	later time.Time // when the next of the rest is due; zero: nothing waits for time
 	err   error
@@ -78,9 +78,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.atWork.Store(true)
 	defer e.atWork.Store(false)
 	l := &loop{
-		Engine: e, queue: newQueue(e.perHAT), looking: make(map[string]bool), timers: newTimers(), tally: newTally(),
+		Engine: e, queue: newQueue(e.perHAT), looking: make(map[hat.ID]bool), timers: newTimers(), tally: newTally(),
 		waits: waits{kept: e.kept},
-		ends:  make(chan end), looks: make(chan look), lists: make(chan []string),
+		ends:  make(chan end), looks: make(chan look), lists: make(chan []hat.ID),
 	}
 	l.startWaits()
 	// Runs outlive ctx by the grace time.
@@ -250,7 +250,7 @@ func (l *loop) startLooks(ctx context.Context) {
 }
 
 // lookAt looks into the HAT's vault; with count it also counts what is parked.
-func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
+func (e *Engine) lookAt(ctx context.Context, id hat.ID, count bool) look {
 	v, release, err := e.vaults.Open(ctx, id)
 	if err != nil {
 		if errors.Is(err, vault.ErrNotFound) {
@@ -269,7 +269,7 @@ func (e *Engine) lookAt(ctx context.Context, id string, count bool) look {
 
 // lookInto ends what could not be ended before, and asks the vault what is due. Functions that can't run now are left out; when one becomes available, every
 // HAT is looked at again.
-func (e *Engine) lookInto(ctx context.Context, id string, v Vault) look {
+func (e *Engine) lookInto(ctx context.Context, id hat.ID, v Vault) look {
 	settled := e.unended.settle(ctx, id, v)
 	due, err := v.Due(ctx)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 // A task is one run that could start now.
 type task struct {
-	hat      string
+	hat      hat.ID
 	function hat.FunctionID
 	since    time.Time // when the oldest event it would cover was committed, or somebody asked
 	request  *request  // nil: because of data
@@ -23,13 +23,13 @@ type task struct {
 // others. Within a HAT requests come before data, then the oldest event; no function has two tasks at a time.
 type queue struct {
 	perHAT int // tasks of one HAT in flight at most
-	lanes  map[string]*lane
+	lanes  map[hat.ID]*lane
 	ready  laneHeap // lanes with a task that may start
 }
 
 // A lane is the work of one HAT.
 type lane struct {
-	hat      string
+	hat      hat.ID
 	tasks    []task                  // in order
 	inFlight map[hat.FunctionID]bool // true: because somebody asked
 	served   time.Time
@@ -37,7 +37,7 @@ type lane struct {
 }
 
 func newQueue(perHAT int) *queue {
-	return &queue{perHAT: perHAT, lanes: make(map[string]*lane)}
+	return &queue{perHAT: perHAT, lanes: make(map[hat.ID]*lane)}
 }
 
 // add puts a task in. What data makes due is there once for each function, however often somebody has looked: looks
@@ -53,7 +53,7 @@ func (q *queue) add(t task) {
 
 // requested says whether somebody already waits for a run of the function. A second one at the same time is busy; one
 // that comes while data is being run waits for its end.
-func (q *queue) requested(id string, f hat.FunctionID) bool {
+func (q *queue) requested(id hat.ID, f hat.FunctionID) bool {
 	l := q.lanes[id]
 	return l != nil && (l.inFlight[f] || slices.ContainsFunc(l.tasks, func(t task) bool { return t.request != nil && t.function == f }))
 }
@@ -105,11 +105,11 @@ func (q *queue) drain() (requests []*request) {
 			}
 		}
 	}
-	q.lanes, q.ready = make(map[string]*lane), nil
+	q.lanes, q.ready = make(map[hat.ID]*lane), nil
 	return requests
 }
 
-func (q *queue) lane(id string) *lane {
+func (q *queue) lane(id hat.ID) *lane {
 	l := q.lanes[id]
 	if l == nil {
 		l = &lane{hat: id, inFlight: make(map[hat.FunctionID]bool), place: -1}

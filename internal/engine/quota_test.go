@@ -8,6 +8,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/backlog"
+	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault/ledger"
 )
@@ -32,7 +33,7 @@ func TestOverQuotaWaitsForTheNextDay(t *testing.T) {
 		}
 		why := func(id string) (a backlog.Answer) {
 			t.Helper()
-			w.with(id, func(v *ledger.Vault, owner access.Caller) error {
+			w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {
 				reasons, err := w.engine.Why(t.Context(), v, owner, functionID("f"))
 				if err == nil {
 					a = reasons[0].Answer

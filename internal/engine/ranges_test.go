@@ -140,7 +140,7 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 			},
 		} {
 			id := fmt.Sprintf("f%d", len(w.functions))
-			w.install(id, individual, []string{"a/x"}, "she/"+id, func(entry string, event []byte) ([]byte, error) {
+			w.install(hat.ID(id), individual, []string{"a/x"}, "she/"+id, func(entry string, event []byte) ([]byte, error) {
 				var e processEvent
 				if err := json.Unmarshal(event, &e); err != nil {
 					return nil, err

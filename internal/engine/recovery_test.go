@@ -136,7 +136,7 @@ func Test67AtStartEveryHATIsLookedAt(t *testing.T) {
 		w.start()
 		ids := []string{"alice", "bob", "carol", "dave", "erin", "frank"}
 		for _, id := range ids {
-			w.addHAT(id)
+			w.addHAT(hat.ID(id))
 			w.enable(id, "f")
 			w.write(id, "a/x", id) // and no wake-up
 		}

@@ -116,7 +116,7 @@ func (e *Engine) claim(ctx context.Context, t task, v Vault) (*attempt, error) {
 // An attempt is one run on its way: planned, asking, running. Nothing of it is stored before its end.
 type attempt struct {
 	*Engine
-	hat    string
+	hat    hat.ID
 	vault  Work
 	plan   plan.Plan
 	useAll bool
@@ -145,7 +145,7 @@ func (a *attempt) perform(ctx context.Context) (responses []contract.Response, e
 	// A span, not until a time: the clock may be set during the run.
 	ctx, cancel := context.WithTimeout(ctx, a.plan.Expires.Sub(a.plan.Claimed)-reserve)
 	defer cancel()
-	if a.held, err = a.memory.Acquire(ctx, a.hat, 0); err != nil {
+	if a.held, err = a.memory.Acquire(ctx, string(a.hat), 0); err != nil {
 		return nil, memoryFault(err)
 	}
 

@@ -330,7 +330,7 @@ func Test78HATsAreApart(t *testing.T) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
 		w.start()
 		for _, id := range []string{"alice", "bob"} {
-			w.addHAT(id)
+			w.addHAT(hat.ID(id))
 			w.enable(id, "f")
 		}
 		w.forget()

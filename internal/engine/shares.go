@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"she/internal/hat"
 )
 
 // Shares divides the processor among the HATs whose evaluations take long. Only so many of those go on at once; the others
@@ -15,7 +17,7 @@ type Shares struct {
 	mu      sync.Mutex
 	free    int   // places
 	now     int64 // what the HAT had used that got a place last: no HAT that comes anew has used less
-	tenants map[string]*tenant
+	tenants map[hat.ID]*tenant
 }
 
 // A tenant is a HAT with evaluations that take long.
@@ -35,16 +37,16 @@ func NewShares(places int) *Shares {
 	if places <= 0 {
 		places = max(1, runtime.NumCPU()-1)
 	}
-	return &Shares{free: places, tenants: make(map[string]*tenant)}
+	return &Shares{free: places, tenants: make(map[hat.ID]*tenant)}
 }
 
 // Of begins an evaluation for a HAT. Rest must be called when it has ended.
-func (s *Shares) Of(hat string) *Turns { return &Turns{shares: s, hat: hat} }
+func (s *Shares) Of(id hat.ID) *Turns { return &Turns{shares: s, hat: id} }
 
 // Turns are one evaluation's, a bundle.Pace. One goroutine at a time uses them.
 type Turns struct {
 	shares *Shares
-	hat    string
+	hat    hat.ID
 	holds  bool
 	waited time.Duration
 }
@@ -125,8 +127,8 @@ func (s *Shares) Waiting() (n int) {
 func (t *Turns) Waited() time.Duration { return t.waited }
 
 // tenant is the HAT's, which is forgotten when nothing of it is under way and it has used no more than others.
-func (s *Shares) tenant(hat string) *tenant {
-	t := s.tenants[hat]
+func (s *Shares) tenant(id hat.ID) *tenant {
+	t := s.tenants[id]
 	if t == nil {
 		const many = 64
 		if len(s.tenants) >= many {
@@ -137,7 +139,7 @@ func (s *Shares) tenant(hat string) *tenant {
 			}
 		}
 		t = &tenant{}
-		s.tenants[hat] = t
+		s.tenants[id] = t
 	}
 	if t.holds == 0 && len(t.waiting) == 0 {
 		t.used = max(t.used, s.now)

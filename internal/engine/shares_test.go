@@ -8,18 +8,20 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"she/internal/hat"
 )
 
 // working takes turns of an evaluation for a HAT, each of some time and fuel, and writes down each with its name.
-func working(t *testing.T, s *Shares, hat string, turns int, log *[]string) {
-	at := s.Of(hat)
+func working(t *testing.T, s *Shares, id string, turns int, log *[]string) {
+	at := s.Of(hat.ID(id))
 	defer at.Rest()
 	for range turns {
 		if err := at.Turn(t.Context(), turnUnits); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(10 * time.Millisecond) // of the bubble: the work
-		*log = append(*log, hat)
+		*log = append(*log, id)
 	}
 }
 
@@ -132,7 +134,7 @@ func TestSharesWhenSomebodyGivesUp(t *testing.T) {
 func TestSharesAreBounded(t *testing.T) {
 	s := NewShares(1)
 	for i := range 10_000 {
-		at := s.Of(fmt.Sprint(i))
+		at := s.Of(hat.ID(fmt.Sprint(i)))
 		if err := at.Turn(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}

@@ -38,20 +38,20 @@ func (e *Engine) Stats() (Stats, bool) {
 // A tally is what the loop remembers of HATs for Stats alone. Nothing is decided by it.
 type tally struct {
 	flying  map[workAt]time.Time // runs because of data: the oldest event each may cover
-	blocked map[string]time.Time // HATs with work for functions that can't run: its oldest event
-	held    map[string]heldWork  // HATs with work that is parked or stalled
+	blocked map[hat.ID]time.Time // HATs with work for functions that can't run: its oldest event
+	held    map[hat.ID]heldWork  // HATs with work that is parked or stalled
 }
 
 // heldWork counts pieces of work of one HAT: see vault.Work.
 type heldWork struct{ parked, stalled int }
 
 type workAt struct {
-	hat      string
+	hat      hat.ID
 	function hat.FunctionID
 }
 
 func newTally() tally {
-	return tally{flying: make(map[workAt]time.Time), blocked: make(map[string]time.Time), held: make(map[string]heldWork)}
+	return tally{flying: make(map[workAt]time.Time), blocked: make(map[hat.ID]time.Time), held: make(map[hat.ID]heldWork)}
 }
 
 func (y *tally) begun(t task) {
@@ -81,7 +81,7 @@ func (y *tally) see(l look) {
 	}
 }
 
-func keep[V any](m map[string]V, key string, v V, there bool) {
+func keep[K comparable, V any](m map[K]V, key K, v V, there bool) {
 	if there {
 		m[key] = v
 	} else {

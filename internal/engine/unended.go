@@ -16,7 +16,7 @@ import (
 // the server finds the leases of this one.
 type unended struct {
 	mu sync.Mutex
-	of map[string][]ending // by HAT
+	of map[hat.ID][]ending // by HAT
 }
 
 // An ending is how a run ended: its fault, without what it had to say.
@@ -25,17 +25,17 @@ type ending struct {
 	fault *hat.Fault
 }
 
-func (u *unended) add(hatID string, e ending) {
+func (u *unended) add(hatID hat.ID, e ending) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.of == nil {
-		u.of = make(map[string][]ending)
+		u.of = make(map[hat.ID][]ending)
 	}
 	u.of[hatID] = append(u.of[hatID], e)
 }
 
 // settle stores the ends it can, and says whether none is left.
-func (u *unended) settle(ctx context.Context, hatID string, v Work) bool {
+func (u *unended) settle(ctx context.Context, hatID hat.ID, v Work) bool {
 	u.mu.Lock()
 	ends := u.of[hatID]
 	delete(u.of, hatID)
@@ -50,7 +50,7 @@ func (u *unended) settle(ctx context.Context, hatID string, v Work) bool {
 	return len(ends) == 0
 }
 
-func (u *unended) forget(hatID string) {
+func (u *unended) forget(hatID hat.ID) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.of, hatID)

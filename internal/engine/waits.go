@@ -6,11 +6,13 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"she/internal/hat"
 )
 
 // Wait is a HAT with work that is due, and when its oldest event was committed.
 type Wait struct {
-	HAT   string
+	HAT   hat.ID
 	Since time.Time
 }
 
@@ -29,13 +31,13 @@ const keepEvery = 5 * time.Second
 // waits is what the loop knows of the order of age before it has looked: what was kept, less what has been seen since.
 type waits struct {
 	kept   Waits // nil: nobody keeps anything
-	before map[string]time.Time
+	before map[hat.ID]time.Time
 	empty  bool // so is what was kept last
 	one    sync.Mutex
 }
 
 func (l *loop) startWaits() {
-	l.waits.before = make(map[string]time.Time)
+	l.waits.before = make(map[hat.ID]time.Time)
 	if l.waits.kept == nil {
 		return
 	}
@@ -46,9 +48,9 @@ func (l *loop) startWaits() {
 
 // inOrder puts HATs whose age is known first, the oldest at the front. They are all HATs there are: what was kept of
 // others is forgotten.
-func (l *loop) inOrder(ids []string) []string {
+func (l *loop) inOrder(ids []hat.ID) []hat.ID {
 	if len(l.waits.before) > 0 {
-		before := make(map[string]time.Time, len(l.waits.before))
+		before := make(map[hat.ID]time.Time, len(l.waits.before))
 		for _, id := range ids {
 			if since, ok := l.waits.before[id]; ok {
 				before[id] = since
@@ -57,11 +59,11 @@ func (l *loop) inOrder(ids []string) []string {
 		l.waits.before = before
 	}
 	type place struct {
-		id    string
+		id    hat.ID
 		since time.Time
 	}
 	var known []place
-	rest := slices.DeleteFunc(slices.Clone(ids), func(id string) bool {
+	rest := slices.DeleteFunc(slices.Clone(ids), func(id hat.ID) bool {
 		since, ok := l.waits.before[id]
 		if blocked, is := l.tally.blocked[id]; is && (!ok || blocked.Before(since)) {
 			since, ok = blocked, true
@@ -72,7 +74,7 @@ func (l *loop) inOrder(ids []string) []string {
 		return ok
 	})
 	slices.SortStableFunc(known, func(a, b place) int { return a.since.Compare(b.since) })
-	all := make([]string, 0, len(ids))
+	all := make([]hat.ID, 0, len(ids))
 	for _, p := range known {
 		all = append(all, p.id)
 	}
@@ -81,8 +83,8 @@ func (l *loop) inOrder(ids []string) []string {
 
 // aged is every HAT that is known to have waiting work, or was when it was last looked at, the oldest first.
 func (l *loop) aged() []Wait {
-	oldest := make(map[string]time.Time, len(l.waits.before)+len(l.queue.lanes))
-	see := func(id string, since time.Time) {
+	oldest := make(map[hat.ID]time.Time, len(l.waits.before)+len(l.queue.lanes))
+	see := func(id hat.ID, since time.Time) {
 		if at, ok := oldest[id]; !ok || since.Before(at) {
 			oldest[id] = since
 		}

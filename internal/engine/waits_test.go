@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"she/internal/hat"
 )
 
 // memory keeps waits between two engines of a test.
@@ -41,7 +43,7 @@ func backlogged(t *testing.T, w *world, kept *memory, hats int) (open func()) {
 	w.options.Waits, w.options.Parallel, w.options.Grace = kept, 1, time.Second
 	w.start()
 	for n := range hats {
-		w.addHAT(fmt.Sprint(n))
+		w.addHAT(hat.ID(fmt.Sprint(n)))
 		w.enable(fmt.Sprint(n), "f")
 	}
 	for n := hats - 1; n >= 0; n-- {

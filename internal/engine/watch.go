@@ -1,18 +1,22 @@
 package engine
 
-import "sync"
+import (
+	"sync"
+
+	"she/internal/hat"
+)
 
 // watchers are those who want to hear that runs of a HAT may have changed their state.
 type watchers struct {
 	mu     sync.Mutex
-	of     map[string]map[chan struct{}]bool
+	of     map[hat.ID]map[chan struct{}]bool
 	closed bool
 }
 
 // Watch gives a bell of one slot that rings when the state of a run of the HAT may have changed: what it is now, the
 // vault says. A ring may be lost to a crash, so look from time to time. The channel is closed when the engine is told to
 // stop. stop must be called when nobody listens any more.
-func (e *Engine) Watch(hatID string) (bell <-chan struct{}, stop func()) {
+func (e *Engine) Watch(hatID hat.ID) (bell <-chan struct{}, stop func()) {
 	w := &e.watchers
 	ch := make(chan struct{}, 1)
 	w.mu.Lock()
@@ -22,7 +26,7 @@ func (e *Engine) Watch(hatID string) (bell <-chan struct{}, stop func()) {
 		return ch, func() {}
 	}
 	if w.of == nil {
-		w.of = make(map[string]map[chan struct{}]bool)
+		w.of = make(map[hat.ID]map[chan struct{}]bool)
 	}
 	if w.of[hatID] == nil {
 		w.of[hatID] = make(map[chan struct{}]bool)
@@ -38,7 +42,7 @@ func (e *Engine) Watch(hatID string) (bell <-chan struct{}, stop func()) {
 	}
 }
 
-func (w *watchers) ring(hatID string) {
+func (w *watchers) ring(hatID hat.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for ch := range w.of[hatID] {

@@ -16,7 +16,7 @@ import (
 func (w *world) why(id, function string) string {
 	w.t.Helper()
 	var code string
-	w.with(id, func(v *ledger.Vault, owner access.Caller) error {
+	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {
 		reasons, err := w.engine.Why(w.t.Context(), v, owner, functionID(function))
 		if err != nil {
 			return err

@@ -4,10 +4,11 @@
 //
 // Values that cross a trust boundary come only from a parser: Name, Domain, Namespace, Endpoint, FunctionID
 // and Version are comparable, and their zero value is invalid and prints as such. Values that the server
-// creates itself (Seq, RecordID, RunID) are defined types.
+// creates itself (ID, Seq, RecordID, RunID) are defined types.
 package hat
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"regexp"
@@ -16,6 +17,12 @@ import (
 
 	"github.com/google/uuid"
 )
+
+// An ID names a HAT for good, and the file of its vault. It is random letters, which say nothing about the person.
+type ID string
+
+// NewID creates one.
+func NewID() ID { return ID(strings.ToLower(rand.Text())) }
 
 // A Domain is the host name of a HAT, with its port unless that is the default: "alice.localhost:7777". It is
 // lower case. ":80" and ":443" are dropped because clients leave them out.

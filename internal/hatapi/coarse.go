@@ -126,7 +126,10 @@ type seenTimes struct {
 	of     map[seenKey]runTimes // at most maxSeenTimes
 }
 
-type seenKey struct{ hatID, function string }
+type seenKey struct {
+	hatID    hat.ID
+	function string
+}
 
 type runTimes struct{ last, started time.Time }
 

@@ -19,7 +19,7 @@ type Functions interface {
 	Functions() []catalog.Function
 	Function(f hat.FunctionID) (catalog.Function, bool)
 	GrantOf(f catalog.Function) access.Grant
-	Trigger(ctx context.Context, hatID string, c access.Caller, f hat.FunctionID, useAll bool) error
+	Trigger(ctx context.Context, hatID hat.ID, c access.Caller, f hat.FunctionID, useAll bool) error
 }
 
 // Options are what the HAT API needs beside the edge.

@@ -298,7 +298,7 @@ type wakes struct {
 	n atomic.Int64
 }
 
-func (w *wakes) Wake(id string) {
+func (w *wakes) Wake(id hat.ID) {
 	w.n.Add(1)
 	w.Engine.Wake(id)
 }

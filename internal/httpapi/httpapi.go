@@ -12,6 +12,7 @@ import (
 	"she/internal/directory"
 	"she/internal/edge"
 	"she/internal/engine"
+	"she/internal/hat"
 	"she/internal/hatapi"
 	"she/internal/logins"
 	"she/internal/ownapi"
@@ -22,7 +23,7 @@ import (
 type Functions interface {
 	hatapi.Functions
 	ownapi.Functions
-	Wake(hatID string)
+	Wake(hatID hat.ID)
 }
 
 // Options are what a server is made of.

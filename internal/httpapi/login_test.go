@@ -104,7 +104,7 @@ func TestHostDefaults(t *testing.T) {
 // noVaults: routes without a person behind them need one to open all the same.
 type noVaults struct{}
 
-func (noVaults) Open(context.Context, string) (edge.Vault, func(), error) {
+func (noVaults) Open(context.Context, hat.ID) (edge.Vault, func(), error) {
 	return nil, func() {}, nil
 }
 
@@ -245,7 +245,7 @@ type countedVaults struct {
 	opened, inUse atomic.Int32
 }
 
-func (v *countedVaults) Open(ctx context.Context, id string) (edge.Vault, func(), error) {
+func (v *countedVaults) Open(ctx context.Context, id hat.ID) (edge.Vault, func(), error) {
 	opened, release, err := v.Vaults.Open(ctx, id)
 	if err == nil {
 		v.opened.Add(1)

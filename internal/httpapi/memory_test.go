@@ -49,7 +49,7 @@ func TestMemoryIsAcquiredFirst(t *testing.T) {
 		w.post("bob", "/users/user", fmt.Sprintf(`{"email":"user%d","roles":[%s]}`, i, strings.Join(roles, ","))).want(201)
 	}
 
-	full, err := b.Acquire(t.Context(), w.bob.ID, share-200<<10)
+	full, err := b.Acquire(t.Context(), string(w.bob.ID), share-200<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestListsAreAcquired(t *testing.T) {
 	}
 	w.post("bob", api+"/data-batch", "["+strings.Join(records, ",")+"]").want(201)
 
-	full, err := b.Acquire(t.Context(), w.bob.ID, share-200<<10)
+	full, err := b.Acquire(t.Context(), string(w.bob.ID), share-200<<10)
 	if err != nil {
 		t.Fatal(err)
 	}

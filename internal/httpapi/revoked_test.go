@@ -31,7 +31,7 @@ type haltedVaults struct {
 	between *func()
 }
 
-func (h haltedVaults) Open(ctx context.Context, id string) (edge.Vault, func(), error) {
+func (h haltedVaults) Open(ctx context.Context, id hat.ID) (edge.Vault, func(), error) {
 	v, release, err := h.Vaults.Open(ctx, id)
 	if err != nil {
 		return nil, nil, err

@@ -100,7 +100,7 @@ func (all testHATs) ByDomain(d hat.Domain) (directory.HAT, error) {
 	return directory.HAT{}, directory.ErrNotFound
 }
 
-func (all testHATs) ByID(id string) (directory.HAT, error) {
+func (all testHATs) ByID(id hat.ID) (directory.HAT, error) {
 	for _, h := range all {
 		if h.ID == id {
 			return h, nil
@@ -114,16 +114,16 @@ func (all testHATs) List() []directory.HAT { return all }
 // edgeVaults are those of a store, as the edge opens them.
 type edgeVaults struct{ *sqlite.Store }
 
-func (v edgeVaults) Open(ctx context.Context, id string) (edge.Vault, func(), error) {
+func (v edgeVaults) Open(ctx context.Context, id hat.ID) (edge.Vault, func(), error) {
 	return v.Store.Open(ctx, id)
 }
 
 // engineVaults lists what the store has.
 type engineVaults struct{ *sqlite.Store }
 
-func (v engineVaults) HATs(context.Context) ([]string, error) { return v.List() }
+func (v engineVaults) HATs(context.Context) ([]hat.ID, error) { return v.List() }
 
-func (v engineVaults) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
+func (v engineVaults) Open(ctx context.Context, id hat.ID) (engine.Vault, func(), error) {
 	return v.Store.Open(ctx, id)
 }
 
@@ -159,7 +159,7 @@ func newWorld(t testing.TB, settings ...setting) *world {
 	w := &world{t: t, now: morning, users: map[string]vault.User{}, tokens: edge.NewTokens()}
 	w.store = must(sqlite.NewStore(t.TempDir(), sqlite.Options{
 		Now: w.clock,
-		Storage: func(string) plan.Storage {
+		Storage: func(hat.ID) plan.Storage {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.limit

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"she/internal/hat"
 	"she/internal/vault"
 )
 
@@ -112,7 +113,7 @@ func (l *Logins) clock() time.Time {
 
 // A try is one of a password that proves who somebody is.
 type Try struct {
-	HAT   string
+	HAT   hat.ID
 	Name  string
 	From  Origin
 	Known bool // the user has logged in from there before
@@ -135,7 +136,7 @@ func (l *Logins) Admit(t Try) (rank, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.clock()
-	pair := meterKey(t.HAT, t.Name, t.From.Network)
+	pair := meterKey(string(t.HAT), t.Name, t.From.Network)
 	if t.Known {
 		if !l.ofKnown.has(pair, now) {
 			return 0, ErrTooOften
@@ -143,11 +144,11 @@ func (l *Logins) Admit(t Try) (rank, error) {
 		l.ofKnown.spend(pair, now)
 		return Known, nil
 	}
-	address, name := meterKey(t.HAT, t.From.Network), meterKey(t.HAT, t.Name)
+	address, name := meterKey(string(t.HAT), t.From.Network), meterKey(string(t.HAT), t.Name)
 	if !l.ofPair.has(pair, now) || !l.ofAddress.has(address, now) {
 		return 0, ErrTooOften
 	}
-	site := meterKey(t.HAT, t.Name, t.From.Site)
+	site := meterKey(string(t.HAT), t.Name, t.From.Site)
 	r := again
 	switch {
 	case l.fresh.has(site, now) && l.freshOfSite.has(t.From.Site, now) && l.freshOfName.has(name, now):
@@ -170,18 +171,18 @@ func (l *Logins) BecomesKnown(t Try) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.clock().UnixNano()
-	pair := meterKey(t.HAT, t.Name, t.From.Network)
+	pair := meterKey(string(t.HAT), t.Name, t.From.Network)
 	l.ofKnown.raise(pair, now, l.ofPair.until(pair, now))
 }
 
 // admitReset counts a try of a token sent by mail.
-func (l *Logins) AdmitReset(hatID string, from Origin) error {
-	return l.admitTo(l.ofReset, meterKey(hatID, from.Network))
+func (l *Logins) AdmitReset(hatID hat.ID, from Origin) error {
+	return l.admitTo(l.ofReset, meterKey(string(hatID), from.Network))
 }
 
 // admitToken counts a try of the present password by somebody who is logged in, which strangers have no part in.
-func (l *Logins) AdmitToken(hatID string, u vault.User) error {
-	return l.admitTo(l.ofToken, meterKey("token", hatID, u.ID.String()))
+func (l *Logins) AdmitToken(hatID hat.ID, u vault.User) error {
+	return l.admitTo(l.ofToken, meterKey("token", string(hatID), u.ID.String()))
 }
 
 func (l *Logins) admitTo(m *meter, key string) error {
@@ -211,13 +212,13 @@ var ErrWrongPassword = errors.New("this is not the owner's password")
 
 // Prove compares the Owner's password for the operator's commands. Wrong ones are counted, so that a script with the
 // right one may run as often as it likes.
-func (l *Logins) Prove(ctx context.Context, hatID string, owner vault.User, password string) error {
+func (l *Logins) Prove(ctx context.Context, hatID hat.ID, owner vault.User, password string) error {
 	leave, err := l.turns.take(ctx, Known, hatID, "")
 	if err != nil {
 		return err
 	}
 	defer leave()
-	k := meterKey("operator", hatID, owner.ID.String())
+	k := meterKey("operator", string(hatID), owner.ID.String())
 	l.mu.Lock()
 	left := l.ofToken.has(k, l.clock())
 	l.mu.Unlock()
@@ -269,7 +270,7 @@ func decoy(cost int) []byte {
 }
 
 // Hash makes the hash of a new password of somebody with a token.
-func (l *Logins) Hash(ctx context.Context, hatID, password string) ([]byte, error) {
+func (l *Logins) Hash(ctx context.Context, hatID hat.ID, password string) ([]byte, error) {
 	leave, err := l.turns.take(ctx, Known, hatID, "")
 	if err != nil {
 		return nil, err

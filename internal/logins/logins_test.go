@@ -113,7 +113,7 @@ func TestAttackedHATsDoNotDelayOthers(t *testing.T) {
 					for ctx.Err() == nil {
 						// Names vary, to stay within each one's budget.
 						name := fmt.Sprint("name", rand.IntN(1000))
-						_, _ = guess(ctx, l, Try{HAT: fmt.Sprint("HAT", i), Name: name, From: from(fmt.Sprint(i, ".", j))}, "guessed")
+						_, _ = guess(ctx, l, Try{HAT: hat.ID(fmt.Sprint("HAT", i)), Name: name, From: from(fmt.Sprint(i, ".", j))}, "guessed")
 						time.Sleep(time.Second)
 					}
 				})
@@ -127,7 +127,7 @@ func TestAttackedHATsDoNotDelayOthers(t *testing.T) {
 		l.turns.mu.Unlock()
 		for i := range 6 {
 			for _, isKnown := range []bool{false, true} {
-				mine := Try{HAT: fmt.Sprint("quiet", i), Name: "alice", From: from("192.0.2.1"), Known: isKnown}
+				mine := Try{HAT: hat.ID(fmt.Sprint("quiet", i)), Name: "alice", From: from("192.0.2.1"), Known: isKnown}
 				before := turnsHad(l)
 				if right, err := guess(ctx, l, mine, "testing"); !right || err != nil {
 					t.Errorf("%+v: %v, %v", mine, right, err)
@@ -160,7 +160,7 @@ func TestGuessesOfANameAreBounded(t *testing.T) {
 				guessed++
 			}
 			// To make the server forget, if it can be made to.
-			_, _ = l.Admit(Try{HAT: fmt.Sprint("HAT ", second, i), Name: fmt.Sprint(second, i), From: from(fmt.Sprint(second, i))})
+			_, _ = l.Admit(Try{HAT: hat.ID(fmt.Sprint("HAT ", second, i)), Name: fmt.Sprint(second, i), From: from(fmt.Sprint(second, i))})
 		}
 		now = now.Add(time.Second)
 	}
@@ -301,7 +301,7 @@ func TestTurns(t *testing.T) {
 		var mu sync.Mutex
 		var order []string
 		var all sync.WaitGroup
-		wait := func(r rank, hatID, address string) {
+		wait := func(r rank, hatID hat.ID, address string) {
 			synctest.Wait() // they come one after the other
 			all.Go(func() {
 				leave, err := q.take(t.Context(), r, hatID, address)
@@ -343,7 +343,7 @@ func TestTurnsAreBounded(t *testing.T) {
 		var mu sync.Mutex
 		ended := map[string]int{}
 		var all sync.WaitGroup
-		wait := func(r rank, hatID, address string) <-chan error {
+		wait := func(r rank, hatID hat.ID, address string) <-chan error {
 			done := make(chan error, 1)
 			all.Go(func() {
 				leave, err := q.take(ctx, r, hatID, address)
@@ -366,7 +366,7 @@ func TestTurnsAreBounded(t *testing.T) {
 			t.Errorf("%d of one HAT are refused, want %d", n, MaxWaitingOfHAT)
 		}
 		for i := range maxWaiting {
-			wait(again, fmt.Sprint("B", i%8), fmt.Sprint("b", i))
+			wait(again, hat.ID(fmt.Sprint("B", i%8)), fmt.Sprint("b", i))
 		}
 		if len(q.queue) != maxWaiting {
 			t.Errorf("%d wait, want %d", len(q.queue), maxWaiting)
@@ -517,7 +517,7 @@ func BenchmarkLoginUnderAttack(b *testing.B) {
 			for i := range 12 * 40 {
 				guessing.Go(func() {
 					for n := 0; ctx.Err() == nil; n++ {
-						t := Try{HAT: fmt.Sprint(i % 12), Name: fmt.Sprint(n), From: from(fmt.Sprint("10.", i))}
+						t := Try{HAT: hat.ID(fmt.Sprint(i % 12)), Name: fmt.Sprint(n), From: from(fmt.Sprint("10.", i))}
 						if r, err := l.Admit(t); err == nil {
 							_, _ = l.Login(ctx, t, r, nil, 0, "guessed")
 						}
@@ -532,7 +532,7 @@ func BenchmarkLoginUnderAttack(b *testing.B) {
 			for b.Loop() {
 				n++
 				before := turnsHad(l)
-				t := Try{HAT: fmt.Sprint("quiet", n), Name: "alice", From: from("192.0.2.1"), Known: isKnown}
+				t := Try{HAT: hat.ID(fmt.Sprint("quiet", n)), Name: "alice", From: from("192.0.2.1"), Known: isKnown}
 				if p, err := l.Login(ctx, t, map[bool]rank{true: Known, false: Fresh}[isKnown], hash, 0, "testing"); err != nil || !p.Right {
 					b.Fatal(p, err)
 				}

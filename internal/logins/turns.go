@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"she/internal/hat"
 )
 
 // A rank is who goes first where several wait to have a password compared.
@@ -61,7 +63,7 @@ func newTurns(places int) *turns {
 }
 
 // take waits for a place; leave gives it back. The error is errCrowded or the context's.
-func (t *turns) take(ctx context.Context, r rank, hatID, address string) (leave func(), err error) {
+func (t *turns) take(ctx context.Context, r rank, hatID hat.ID, address string) (leave func(), err error) {
 	w := t.join(r, hatID, address)
 
 	patience := time.NewTimer(maxWait)
@@ -79,13 +81,13 @@ func (t *turns) take(ctx context.Context, r rank, hatID, address string) (leave 
 	return sync.OnceFunc(t.leave), nil
 }
 
-func (t *turns) join(r rank, hatID, address string) *waiter {
+func (t *turns) join(r rank, hatID hat.ID, address string) *waiter {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.came++
 	w := &waiter{
 		rank:    r,
-		HAT:     t.lineLocked("hat " + hatID),
+		HAT:     t.lineLocked("hat " + string(hatID)),
 		address: t.lineLocked("address " + address),
 		since:   t.came,
 		turn:    make(chan error, 1),

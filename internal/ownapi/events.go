@@ -12,6 +12,7 @@ import (
 
 	"she/internal/access"
 	"she/internal/edge"
+	"she/internal/hat"
 	"she/internal/vault"
 )
 
@@ -29,19 +30,19 @@ const (
 // streams counts those who listen.
 type streams struct {
 	mu  sync.Mutex
-	of  map[string]int
+	of  map[hat.ID]int
 	all int
 }
 
 // take is false if there are too many; else done must be called.
-func (s *streams) take(hatID string) (done func(), ok bool) {
+func (s *streams) take(hatID hat.ID) (done func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all >= eventsAtAll || s.of[hatID] >= EventsPerHAT {
 		return nil, false
 	}
 	if s.of == nil {
-		s.of = map[string]int{}
+		s.of = map[hat.ID]int{}
 	}
 	s.all++
 	s.of[hatID]++

@@ -26,18 +26,18 @@ const Path = "/api/she/v1"
 type Functions interface {
 	Functions() []catalog.Function
 	GrantFor(f hat.FunctionID) (access.Grant, error)
-	Watch(hatID string) (bell <-chan struct{}, stop func())
+	Watch(hatID hat.ID) (bell <-chan struct{}, stop func())
 	Why(ctx context.Context, v engine.Facts, c access.Caller, f hat.FunctionID) ([]engine.Reason, error)
 	Steering
 }
 
 // Steering is what an owner may do to the runs of the engine.
 type Steering interface {
-	Cancel(ctx context.Context, hatID string, v engine.Steered, c access.Caller, id hat.RunID) error
-	Replay(ctx context.Context, hatID string, v engine.Steered, c access.Caller, id hat.RunID) error
-	ReplayEach(ctx context.Context, hatID string, v engine.Steered, c access.Caller, ids []hat.RunID) ([]error, error)
-	ReplayMany(ctx context.Context, hatID string, v engine.Steered, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (int, error)
-	Skip(ctx context.Context, hatID string, v engine.Steered, c access.Caller, id hat.RunID) error
+	Cancel(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, id hat.RunID) error
+	Replay(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, id hat.RunID) error
+	ReplayEach(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, ids []hat.RunID) ([]error, error)
+	ReplayMany(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (int, error)
+	Skip(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, id hat.RunID) error
 }
 
 // Options are what our own API needs beside the edge.

@@ -203,7 +203,7 @@ func (s *API) superseded(w *edge.Recorder, q *edge.Request) error {
 const supersededPage = 8
 
 func (s *API) steer(w *edge.Recorder, q *edge.Request,
-	do func(context.Context, string, engine.Steered, access.Caller, hat.RunID) error, status int, said string,
+	do func(context.Context, hat.ID, engine.Steered, access.Caller, hat.RunID) error, status int, said string,
 ) error {
 	id, err := hat.ParseRunID(q.Params["run"])
 	if err != nil {

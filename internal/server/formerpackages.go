@@ -65,7 +65,7 @@ type named struct {
 }
 
 // granted is which code the grants in force at a HAT name, and the last runs of work that waits there.
-func (n *node) granted(ctx context.Context, id string) (all []named, err error) {
+func (n *node) granted(ctx context.Context, id hat.ID) (all []named, err error) {
 	v, release, err := n.vaults.Open(ctx, id)
 	if err != nil {
 		return nil, err

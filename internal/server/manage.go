@@ -43,7 +43,7 @@ func Socket(data string) string { return filepath.Join(data, "she.sock") }
 // A HAT is one as commands show it.
 type HAT struct {
 	Domain   string    `json:"domain"`
-	ID       string    `json:"id"`
+	ID       hat.ID    `json:"id"`
 	Username string    `json:"username,omitempty"`
 	Created  time.Time `json:"created"`
 	// Storage is only of one HAT that is shown; File, what its vault takes of the disk, is in lists too.
@@ -173,7 +173,7 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	hash, err := n.hashOf(r.Context(), domain.String(), req.Password)
+	hash, err := n.hashOf(r.Context(), "", req.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 	return HAT{Domain: h.Domain.String(), ID: h.ID, Username: name.String(), Created: h.Created}, nil
 }
 
-func (n *node) hashOf(ctx context.Context, hatID, password string) ([]byte, error) {
+func (n *node) hashOf(ctx context.Context, hatID hat.ID, password string) ([]byte, error) {
 	if len(password) < leastPassword || len(password) > mostPassword {
 		return nil, fmt.Errorf("the password must have %d to %d bytes, this one has %d", leastPassword, mostPassword, len(password))
 	}

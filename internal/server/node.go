@@ -13,6 +13,7 @@ import (
 	"she/internal/directory"
 	"she/internal/edge"
 	"she/internal/engine"
+	"she/internal/hat"
 	"she/internal/hatapi"
 	"she/internal/logins"
 	"she/internal/metrics"
@@ -45,7 +46,7 @@ func openNode(dir string, config config.Config, o sqlite.Options) (*node, error)
 
 func newNode(hats *directory.Directory, config config.Config, o sqlite.Options) (*node, error) {
 	o.MaxOpen = places(config)
-	o.Storage = func(string) plan.Storage { return config.Storage() } // of each HAT the same, until one can have its own
+	o.Storage = func(hat.ID) plan.Storage { return config.Storage() } // of each HAT the same, until one can have its own
 	o.Spare = Reserve(config)
 	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
@@ -120,8 +121,8 @@ func places(config config.Config) int {
 func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }
 
 // HATs lists the ids of all HATs.
-func (n *node) HATs(context.Context) ([]string, error) {
-	var ids []string
+func (n *node) HATs(context.Context) ([]hat.ID, error) {
+	var ids []hat.ID
 	for _, h := range n.hats.List() {
 		ids = append(ids, h.ID)
 	}
@@ -139,7 +140,7 @@ var _ interface {
 type edgeNode struct{ *node }
 
 // Open gives one HAT's vault.
-func (n edgeNode) Open(ctx context.Context, id string) (edge.Vault, func(), error) {
+func (n edgeNode) Open(ctx context.Context, id hat.ID) (edge.Vault, func(), error) {
 	return n.vaults.Open(ctx, id)
 }
 
@@ -149,7 +150,7 @@ type engineNode struct {
 	metrics *metrics.Metrics
 }
 
-func (n engineNode) Open(ctx context.Context, id string) (engine.Vault, func(), error) {
+func (n engineNode) Open(ctx context.Context, id hat.ID) (engine.Vault, func(), error) {
 	v, release, err := n.vaults.Open(ctx, id)
 	if err != nil {
 		return nil, nil, err

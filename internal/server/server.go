@@ -198,7 +198,7 @@ func (s *Server) openData() (err error) {
 		Observe:  s.metrics.Transaction,
 		Now:      o.Now,
 		Reserve:  eraseReserve,
-		NotCompacted: func(id string, err error) {
+		NotCompacted: func(id hat.ID, err error) {
 			s.log.Warn("the file of a vault can't be compacted; what is erased leaves its room in it", "hat", id, "error", err)
 		},
 	})

@@ -12,6 +12,7 @@ import (
 
 	"she/internal/durable"
 	"she/internal/engine"
+	"she/internal/hat"
 )
 
 // waitsFile is where the engine's order of age is kept between two lives of the server: a line for each HAT with work that
@@ -47,7 +48,7 @@ func parseWaits(text []byte) (all []engine.Wait) {
 		if !found || err != nil || micros <= 0 || id == "" || len(line) > maxWaitsLine {
 			continue
 		}
-		all = append(all, engine.Wait{HAT: id, Since: time.UnixMicro(micros).UTC()})
+		all = append(all, engine.Wait{HAT: hat.ID(id), Since: time.UnixMicro(micros).UTC()})
 	}
 	return all
 }

@@ -18,10 +18,10 @@ import (
 
 // Setup of a Vault.
 type Setup struct {
-	ID   string                       // of the HAT
+	ID   hat.ID                       // of the HAT
 	Boot string                       // names this start of the server; leases of earlier starts have lapsed
 	Now  func() time.Time             // the clock
-	Held func(id string) plan.Storage // how much the HAT may hold, called each time
+	Held func(id hat.ID) plan.Storage // how much the HAT may hold, called each time
 	// Observe, if set, receives each transaction that a caller waited for: its name, the time until it was
 	// durable, and its error.
 	Observe func(op string, took time.Duration, err error)
@@ -40,10 +40,10 @@ type Setup struct {
 // and make changes that take no room, all with their receipts. Receipts of reading are bounded by
 // plan.Storage.Beyond.
 type Vault struct {
-	id    string
+	id    hat.ID
 	boot  string
 	clock func() time.Time
-	holds func(id string) plan.Storage
+	holds func(id hat.ID) plan.Storage
 	rows  Rows
 
 	observe func(op string, took time.Duration, err error)
@@ -94,7 +94,7 @@ func New(rows Rows, s Setup) *Vault {
 }
 
 // Create writes the rows of a new HAT with its Owner into empty tables.
-func Create(ctx context.Context, w Writer, id string, now time.Time, owner vault.User) error {
+func Create(ctx context.Context, w Writer, id hat.ID, now time.Time, owner vault.User) error {
 	if !isOwner(owner) {
 		return fmt.Errorf("user %s does not have the role %s", owner.ID, access.TitleOwner)
 	}
@@ -110,7 +110,7 @@ func Create(ctx context.Context, w Writer, id string, now time.Time, owner vault
 // Recover first. upkeep: Keeper.Upkeep has something to do. vault.ErrDamaged.
 func (v *Vault) Begin(ctx context.Context, r Reader) (interrupted, upkeep bool, err error) {
 	var (
-		id   string
+		id   hat.ID
 		head []byte
 	)
 	err = r.Get(ctx, `SELECT id, seq, receipts, records, head, EXISTS (SELECT 1 FROM leases WHERE life <> ?),

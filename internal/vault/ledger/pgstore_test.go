@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"she/internal/hat"
 	"she/internal/pgtest"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -63,8 +64,8 @@ type pgStore struct {
 
 var hatPattern = regexp.MustCompile(`^[0-9a-z-]{1,64}$`)
 
-func (s *pgStore) Create(ctx context.Context, id string, owner vault.User) error {
-	if !hatPattern.MatchString(id) {
+func (s *pgStore) Create(ctx context.Context, id hat.ID, owner vault.User) error {
+	if !hatPattern.MatchString(string(id)) {
 		return errors.New("not an id of a HAT")
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
@@ -79,7 +80,7 @@ func (s *pgStore) Create(ctx context.Context, id string, owner vault.User) error
 	if err := tx.QueryRowContext(ctx, "SELECT coalesce(max(hat), 0) + 1 FROM hats").Scan(&c.hat); err != nil {
 		return err
 	}
-	if err := ledger.Create(ctx, c, s.prefix+id, s.o.Now(), owner); errors.Is(err, ledger.ErrTaken) {
+	if err := ledger.Create(ctx, c, hat.ID(s.prefix+string(id)), s.o.Now(), owner); errors.Is(err, ledger.ErrTaken) {
 		return vault.ErrExists
 	} else if err != nil {
 		return err
@@ -87,29 +88,29 @@ func (s *pgStore) Create(ctx context.Context, id string, owner vault.User) error
 	return tx.Commit()
 }
 
-func (s *pgStore) Open(ctx context.Context, id string) (*ledger.Vault, func(), error) {
+func (s *pgStore) Open(ctx context.Context, id hat.ID) (*ledger.Vault, func(), error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, nil, vault.ErrClosed
 	}
-	if r := s.open[id]; r != nil && r.Usable() == nil {
+	if r := s.open[string(id)]; r != nil && r.Usable() == nil {
 		return r.vault, func() {}, nil
 	}
 	r := &pgRows{db: s.db, hook: s.o.AtCommit, turn: make(chan struct{}, 1)}
-	err := s.db.QueryRowContext(ctx, "SELECT hat FROM hats WHERE id = $1", s.prefix+id).Scan(&r.hat)
+	err := s.db.QueryRowContext(ctx, "SELECT hat FROM hats WHERE id = $1", s.prefix+string(id)).Scan(&r.hat)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil, vault.ErrNotFound
 	} else if err != nil {
 		return nil, nil, err
 	}
-	held := func(string) plan.Storage {
+	held := func(hat.ID) plan.Storage {
 		if s.o.Storage == nil {
 			return plan.Storage{}
 		}
 		return s.o.Storage()
 	}
-	r.vault = ledger.New(r, ledger.Setup{ID: s.prefix + id, Boot: s.boot, Now: s.o.Now, Held: held})
+	r.vault = ledger.New(r, ledger.Setup{ID: hat.ID(s.prefix + string(id)), Boot: s.boot, Now: s.o.Now, Held: held})
 	r.keeper = r.vault.Keeper()
 	interrupted, upkeep, err := r.vault.Begin(ctx, pgConn{r.db, r.hat})
 	if err == nil && interrupted {
@@ -121,7 +122,7 @@ func (s *pgStore) Open(ctx context.Context, id string) (*ledger.Vault, func(), e
 	if err != nil {
 		return nil, nil, err
 	}
-	s.open[id] = r
+	s.open[string(id)] = r
 	return r.vault, func() {}, nil
 }
 

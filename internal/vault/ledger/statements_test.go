@@ -106,7 +106,7 @@ func TestStatements(t *testing.T) {
 		return func(s vaulttest.Setup) (vaulttest.Store, error) {
 			return sqlite.NewStore(dir, sqlite.Options{
 				Now: s.Now, AtCommit: s.AtCommit, AtPrepare: c.prepared,
-				Storage: func(string) plan.Storage {
+				Storage: func(hat.ID) plan.Storage {
 					if s.Storage == nil {
 						return plan.Storage{}
 					}

@@ -26,7 +26,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.Run(fmt.Sprintf("vaults=%d/writers=%d", c.vaults, c.writers), func(b *testing.B) {
 			var commits, shared atomic.Int64
 			// As a server has it: with a limit.
-			limit := func(string) plan.Storage { return plan.Storage{Bytes: 1 << 40, Records: 1 << 40} }
+			limit := func(hat.ID) plan.Storage { return plan.Storage{Bytes: 1 << 40, Records: 1 << 40} }
 			s := newStore(b, b.TempDir(), Options{Storage: limit, AtCommit: func(ops []string, persisted bool) error {
 				if persisted {
 					commits.Add(1)
@@ -41,8 +41,8 @@ func BenchmarkAppend(b *testing.B) {
 			)
 			for i := range c.vaults {
 				id := fmt.Sprintf("hat%d", i)
-				callers = append(callers, vaulttest.Create(b, s, id))
-				v, _ := vaulttest.Open(b, s, id)
+				callers = append(callers, vaulttest.Create(b, s, hat.ID(id)))
+				v, _ := vaulttest.Open(b, s, hat.ID(id))
 				vaults = append(vaults, v)
 			}
 			b.SetParallelism(max(1, c.writers/2)) // times GOMAXPROCS, here 2
@@ -116,8 +116,8 @@ func BenchmarkBareInsert(b *testing.B) {
 func BenchmarkColdOpen(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{MaxOpen: 1})
 	for _, id := range []string{"a", "b"} {
-		c := vaulttest.Create(b, s, id)
-		v, release := vaulttest.Open(b, s, id)
+		c := vaulttest.Create(b, s, hat.ID(id))
+		v, release := vaulttest.Open(b, s, hat.ID(id))
 		for i := range 100 {
 			if err := write(b, v, c, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, filler)); err != nil {
 				b.Fatal(err)
@@ -127,7 +127,7 @@ func BenchmarkColdOpen(b *testing.B) {
 	}
 	ids := []string{"a", "b"}
 	for i := 0; b.Loop(); i++ {
-		v, release, err := s.Open(context.Background(), ids[i%2]) // closes the other
+		v, release, err := s.Open(context.Background(), hat.ID(ids[i%2])) // closes the other
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func BenchmarkColdOpen(b *testing.B) {
 func BenchmarkCreate(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{})
 	for i := 0; b.Loop(); i++ {
-		vaulttest.Create(b, s, fmt.Sprintf("hat%d", i))
+		vaulttest.Create(b, s, hat.ID(fmt.Sprintf("hat%d", i)))
 	}
 }
 

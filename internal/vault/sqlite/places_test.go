@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"she/internal/hat"
 	"she/internal/vault/vaulttest"
 )
 
@@ -37,7 +38,7 @@ func TestAnIdleVaultIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t, dir, Options{MaxOpen: 10, IdleFor: time.Minute})
 		for i := range 3 {
-			vaulttest.Create(t, s, fmt.Sprint(i))
+			vaulttest.Create(t, s, hat.ID(fmt.Sprint(i)))
 		}
 		opened := func() int {
 			synctest.Wait()

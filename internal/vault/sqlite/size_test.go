@@ -56,7 +56,7 @@ func sizes(t testing.TB, f *file) (bound, pages int64) {
 // Whatever an append stores, the file has no more pages than is counted; and where the limit is far away nobody asks for
 // their number.
 func TestAppendsAreCounted(t *testing.T) {
-	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: 1 << 40} }})
+	s := newStore(t, t.TempDir(), Options{Storage: func(hat.ID) plan.Storage { return plan.Storage{Bytes: 1 << 40} }})
 	alice := vaulttest.Create(t, s, "alice")
 	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened
@@ -130,7 +130,7 @@ func TestAppendsAreCounted(t *testing.T) {
 // A HAT that is filled by what is counted alone is full at its limit, not before and not later.
 func TestAHATIsFullAtItsLimit(t *testing.T) {
 	const limit, size = 64 << 20, 700_000
-	s := newStore(t, t.TempDir(), Options{Storage: func(string) plan.Storage { return plan.Storage{Bytes: limit} }})
+	s := newStore(t, t.TempDir(), Options{Storage: func(hat.ID) plan.Storage { return plan.Storage{Bytes: limit} }})
 	alice := vaulttest.Create(t, s, "alice")
 	opened, _ := vaulttest.Open(t, s, "alice")
 	v := opened

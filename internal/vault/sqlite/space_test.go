@@ -165,7 +165,7 @@ func TestCompactingGivesWay(t *testing.T) {
 	}
 	// That is told once, however often it is tried, and counted until it works.
 	told := make(chan error, 10)
-	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, Spare: 1 << 60, NotCompacted: func(id string, err error) {
+	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, Spare: 1 << 60, NotCompacted: func(id hat.ID, err error) {
 		if id != "alice" {
 			t.Errorf("told of %s", id)
 		}
@@ -183,7 +183,7 @@ func TestCompactingGivesWay(t *testing.T) {
 		t.Errorf("told %d times more, %d are counted", len(told), s.Uncompacted())
 	}
 	vaulttest.Must(t, 0, s.Close())
-	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, NotCompacted: func(_ string, err error) { t.Error(err) }})
+	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, NotCompacted: func(_ hat.ID, err error) { t.Error(err) }})
 	for i := range 50 {
 		v, release := vaulttest.Open(t, s, "alice")
 		vaulttest.Must(t, 0, write(t, v, alice, fmt.Sprint(i)))

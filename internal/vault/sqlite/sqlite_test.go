@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault/ledger"
 	"she/internal/vault/vaulttest"
@@ -17,7 +18,7 @@ func TestConformance(t *testing.T) {
 	vaulttest.Run(t, func(t testing.TB) vaulttest.Opener {
 		dir := t.TempDir()
 		return func(s vaulttest.Setup) (vaulttest.Store, error) {
-			return NewStore(dir, Options{Now: s.Now, AtCommit: s.AtCommit, Storage: func(string) plan.Storage {
+			return NewStore(dir, Options{Now: s.Now, AtCommit: s.AtCommit, Storage: func(hat.ID) plan.Storage {
 				if s.Storage == nil {
 					return plan.Storage{}
 				}
@@ -31,7 +32,7 @@ func TestConformance(t *testing.T) {
 func (s *Store) fileOf(id string) *file {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.slots[id].f
+	return s.slots[hat.ID(id)].f
 }
 
 // settle returns when there are no upkeep left.

@@ -100,7 +100,7 @@ func TestACheckKeepsNobody(t *testing.T) {
 	vaulttest.Create(t, s, "bob")
 	s.checks <- struct{}{}
 	for _, id := range []string{"alice", "bob", "alice"} {
-		_, release := vaulttest.Open(t, s, id)
+		_, release := vaulttest.Open(t, s, hat.ID(id))
 		release()
 	}
 	_, release := vaulttest.Open(t, s, "bob")
@@ -283,7 +283,7 @@ func TestOpenWaitsForAPlace(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxOpen: 2})
 	callers := map[string]access.Caller{}
 	for _, id := range []string{"a", "b", "c"} {
-		callers[id] = vaulttest.Create(t, s, id)
+		callers[id] = vaulttest.Create(t, s, hat.ID(id))
 	}
 	_, releaseA := vaulttest.Open(t, s, "a")
 	_, releaseB := vaulttest.Open(t, s, "b")
@@ -320,11 +320,11 @@ func TestManyHATsThroughFewPlaces(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range hats {
 		id := fmt.Sprintf("hat%d", i)
-		c := vaulttest.Create(t, s, id)
+		c := vaulttest.Create(t, s, hat.ID(id))
 		for w := range 2 {
 			wg.Go(func() {
 				for r := range rounds {
-					v, release, err := s.Open(context.Background(), id)
+					v, release, err := s.Open(context.Background(), hat.ID(id))
 					if err != nil {
 						t.Error(err)
 						return
@@ -339,7 +339,7 @@ func TestManyHATsThroughFewPlaces(t *testing.T) {
 	}
 	wg.Wait()
 	for i := range hats {
-		v, release := vaulttest.Open(t, s, fmt.Sprintf("hat%d", i))
+		v, release := vaulttest.Open(t, s, hat.ID(fmt.Sprintf("hat%d", i)))
 		vaulttest.CheckHAT(t, v)
 		release()
 	}
@@ -352,7 +352,7 @@ func TestOpenFilesFollowThePlaces(t *testing.T) {
 	s := newStore(t, dir, Options{MaxOpen: places})
 	callers := make([]access.Caller, hats)
 	for i := range hats {
-		callers[i] = vaulttest.Create(t, s, fmt.Sprintf("hat%d", i))
+		callers[i] = vaulttest.Create(t, s, hat.ID(fmt.Sprintf("hat%d", i)))
 	}
 	openFiles := func() (n int) {
 		all, err := os.ReadDir("/proc/self/fd")
@@ -373,7 +373,7 @@ func TestOpenFilesFollowThePlaces(t *testing.T) {
 	for w := range visitors {
 		wg.Go(func() {
 			for i := w; i < hats; i += visitors {
-				v, release, err := s.Open(context.Background(), fmt.Sprintf("hat%d", i))
+				v, release, err := s.Open(context.Background(), hat.ID(fmt.Sprintf("hat%d", i)))
 				if err != nil {
 					t.Error(err)
 					return

@@ -12,7 +12,7 @@ import (
 )
 
 // Create makes a HAT whose owner is called alice.
-func Create(t testing.TB, s Store, id string) access.Caller {
+func Create(t testing.TB, s Store, id hat.ID) access.Caller {
 	t.Helper()
 	u := vault.User{ID: hat.NewUserID(), Username: "alice", Enabled: true, Roles: []access.Role{{Title: access.TitleOwner}}}
 	Must(t, 0, s.Create(context.Background(), id, u))
@@ -20,7 +20,7 @@ func Create(t testing.TB, s Store, id string) access.Caller {
 }
 
 // Open opens a vault until it is released, or the test ends.
-func Open(t testing.TB, s Store, id string) (*ledger.Vault, func()) {
+func Open(t testing.TB, s Store, id hat.ID) (*ledger.Vault, func()) {
 	t.Helper()
 	v, release, err := s.Open(context.Background(), id)
 	Must(t, 0, err)

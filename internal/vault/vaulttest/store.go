@@ -20,7 +20,7 @@ func testStore(t *testing.T, fresh func(testing.TB) Opener) {
 	p.wants(p.store.Create(p.ctx(), hatID, p.user), vault.ErrExists)
 	_, _, err := p.store.Open(p.ctx(), "nobody")
 	p.wants(err, vault.ErrNotFound)
-	for _, hostile := range []string{"", "../alice", "a/b", ".", "a\x00b"} {
+	for _, hostile := range []hat.ID{"", "../alice", "a/b", ".", "a\x00b"} {
 		if _, _, err := p.store.Open(p.ctx(), hostile); err == nil {
 			t.Errorf("opened %q", hostile)
 		}

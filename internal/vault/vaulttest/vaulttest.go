@@ -23,8 +23,8 @@ import (
 
 // A Store makes and opens vaults.
 type Store interface {
-	Create(ctx context.Context, id string, owner vault.User) error
-	Open(ctx context.Context, id string) (*ledger.Vault, func(), error)
+	Create(ctx context.Context, id hat.ID, owner vault.User) error
+	Open(ctx context.Context, id hat.ID) (*ledger.Vault, func(), error)
 	Close() error
 }
 
