@@ -184,12 +184,12 @@ var registryScenarios = []scenario{
 
 func TestScenario53FunctionsAppearWhenTheyAnswer(t *testing.T) {
 	whole(t)
+	always := []function{individual("f53"), {id: "init-fails", project: "python"}}
 	// A machine may be so busy that the server is up only after late53 answers: then there was nothing to see yet.
-	for after := 8 * time.Second; ; after *= 2 {
+	for after := 8 * time.Second; ; after += 8 * time.Second {
+		w := newWorld(t, always, "alice")
 		answers := time.Now().Add(after)
-		w := newWorld(t, []function{
-			individual("f53"), {id: "init-fails", project: "python"}, {id: "late53", answersFrom: answers},
-		}, "alice")
+		w.configure(append(always, function{id: "late53", answersFrom: answers}))
 		w.start()
 		p := w.owner("alice")
 		p.available("f53")
