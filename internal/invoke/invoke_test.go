@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"she/internal/invoke"
+	"she/internal/sandbox/sandboxtest"
 )
 
 func request(c invoke.Code, tenant invoke.Tenant, event string) invoke.Request {
@@ -245,7 +246,7 @@ func golambda(t testing.TB) invoke.Code {
 	t.Helper()
 	c := function(t, "provided.al2023", "bootstrap", nil)
 	c.Dir = compileOnce(t, "golambda", func(dir string) {
-		if err := goBuild("testdata/golambda", filepath.Join(dir, "bootstrap"), "."); err != nil {
+		if err := sandboxtest.GoBuild("testdata/golambda", filepath.Join(dir, "bootstrap"), "."); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -2,18 +2,15 @@ package invoke_test
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"she/internal/invoke"
 	"she/internal/sandbox/gvisor"
+	"she/internal/sandbox/sandboxtest"
 	"she/internal/sandbox/wasm"
 )
 
@@ -47,57 +44,18 @@ func compileOnce(t testing.TB, what string, compile func(dir string)) string {
 }
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "she-invoke-")
-	compiled.dir = dir
-	if err == nil {
-		err = build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	sandboxtest.Main(m, func(dir string) error {
+		compiled.dir = dir
+		return build(dir)
+	})
 }
 
-// build finds runsc in SHE_BIN or in bin/ of the module, and builds she-init from what is checked out.
-func build(dir string) error {
-	root, err := os.Getwd()
-	for err == nil {
-		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-			break
-		}
-		if root == "/" {
-			return errors.New("no go.mod above the test")
-		}
-		root = filepath.Dir(root)
+func build(dir string) (err error) {
+	helpers.init, helpers.wasm = filepath.Join(dir, "she-init"), filepath.Join(dir, "she-wasm")
+	if helpers.runsc, err = sandboxtest.Runsc(); err != nil {
+		return err
 	}
-	bin := os.Getenv("SHE_BIN")
-	if bin == "" {
-		bin = filepath.Join(root, "bin")
-	}
-	helpers.runsc = filepath.Join(bin, "runsc")
-	if _, err := os.Stat(helpers.runsc); err != nil {
-		return fmt.Errorf("%s is missing; build it with: make build (or set SHE_BIN)", helpers.runsc)
-	}
-	helpers.init = filepath.Join(dir, "she-init")
-	helpers.wasm = filepath.Join(dir, "she-wasm")
-	return errors.Join(goBuild(root, helpers.init, "./cmd/she-init"), goBuild(root, helpers.wasm, "./cmd/she-wasm"))
-}
-
-func goBuild(dir, to, pkg string, env ...string) error {
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", to, pkg)
-	cmd.Dir = dir
-	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
-	}
-	return nil
+	return errors.Join(sandboxtest.GoBuild("", helpers.init, "she/cmd/she-init"), sandboxtest.GoBuild("", helpers.wasm, "she/cmd/she-wasm"))
 }
 
 // needRoot skips on a developer's own account; the suite as root skips nothing.

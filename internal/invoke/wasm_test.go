@@ -13,17 +13,15 @@ import (
 
 	"she/internal/invoke"
 	"she/internal/sandbox"
+	"she/internal/sandbox/sandboxtest"
 )
 
 // wasmCode is a Go program as a module: bootstrap.wasm, whatever the handler.
 func wasmCode(t testing.TB) invoke.Code {
 	t.Helper()
 	c := function(t, "wasm", "count", nil)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(c.Dir, "bootstrap.wasm"), ".")
-	cmd.Dir = "testdata/wasm/go"
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := sandboxtest.GoBuild("testdata/wasm/go", filepath.Join(c.Dir, "bootstrap.wasm"), ".", "GOOS=wasip1", "GOARCH=wasm"); err != nil {
+		t.Fatal(err)
 	}
 	return c
 }

@@ -2,7 +2,6 @@ package gvisor_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"she/internal/sandbox"
+	"she/internal/sandbox/sandboxtest"
 )
 
 // TestClocksAreKnownSoon: programs in a sandbox read the time without a system call long before gVisor's own first second is
@@ -23,17 +23,10 @@ func TestClocksAreKnownSoon(t *testing.T) {
 	if err := os.Remove(program); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "./testdata/clocks")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := sandboxtest.GoBuild("", program, "./testdata/clocks"); err != nil {
+		t.Fatal(err)
 	}
-	m := open(t)
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m := closes(t, open(t))
 	image := filepath.Join(t.TempDir(), "image")
 	if _, err := m.Checkpoint(t.Context(), p, nil, image); err != nil {
 		t.Fatal(err)

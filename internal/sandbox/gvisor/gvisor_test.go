@@ -1,14 +1,9 @@
 package gvisor_test
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-
-	"go.uber.org/goleak"
 
 	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
@@ -17,44 +12,14 @@ import (
 
 var helpers struct{ runsc, init string }
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "she-gvisor-")
-	if err == nil {
-		err = build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { sandboxtest.Main(m, build) }
 
-// build finds runsc in SHE_BIN or in bin/ of the module, and builds she-init from what is checked out.
-func build(dir string) error {
-	bin := os.Getenv("SHE_BIN")
-	if bin == "" {
-		bin = filepath.Join("..", "..", "..", "bin")
+func build(dir string) (err error) {
+	helpers.init = filepath.Join(dir, "she-init")
+	if helpers.runsc, err = sandboxtest.Runsc(); err != nil {
+		return err
 	}
-	runsc, err := filepath.Abs(filepath.Join(bin, "runsc"))
-	if err == nil {
-		_, err = os.Stat(runsc)
-	}
-	if err != nil {
-		return errors.Join(errors.New("runsc is missing; build it with: make build (or set SHE_BIN)"), err)
-	}
-	helpers.runsc, helpers.init = runsc, filepath.Join(dir, "she-init")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", helpers.init, "she/cmd/she-init")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build she-init: %w\n%s", err, out)
-	}
-	return nil
+	return sandboxtest.GoBuild("", helpers.init, "she/cmd/she-init")
 }
 
 func open(t *testing.T) *gvisor.Mechanism {
@@ -62,10 +27,26 @@ func open(t *testing.T) *gvisor.Mechanism {
 	if os.Geteuid() != 0 {
 		t.Skip("sandboxes need root")
 	}
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: t.TempDir(), Files: gvisor.Files})
+	return openIn(t, t.TempDir(), gvisor.Files)
+}
+
+// openIn opens a mechanism with its state in a directory; without a directory for images, files come from a server.
+func openIn(t testing.TB, state, files string) *gvisor.Mechanism {
+	t.Helper()
+	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state, Files: files})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+// closes closes it when the test is over.
+func closes(t testing.TB, m *gvisor.Mechanism) *gvisor.Mechanism {
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return m
 }
 
@@ -88,15 +69,7 @@ func TestSeal(t *testing.T) {
 		t.Skip("minutes of sandboxes")
 	}
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state, Files: gvisor.Files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	m := closes(t, openIn(t, state, gvisor.Files))
 	sandboxtest.Seal(t, m, state, "/run")
 }
 
@@ -105,10 +78,7 @@ func BenchmarkResidual(b *testing.B) {
 	if os.Geteuid() != 0 || os.Getenv("SHE_TEST_ALL") == "" {
 		b.Skip("a minute of sandboxes, as root")
 	}
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: b.TempDir(), Files: gvisor.Files})
-	if err != nil {
-		b.Fatal(err)
-	}
+	m := openIn(b, b.TempDir(), gvisor.Files)
 	b.Cleanup(func() { _ = m.Close() })
 	sandboxtest.Residual(b, m, 40)
 }

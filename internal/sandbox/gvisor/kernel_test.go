@@ -23,15 +23,7 @@ func onImages(t *testing.T, state string, p sandbox.Program) (m *gvisor.Mechanis
 	if os.Geteuid() != 0 || testing.Short() {
 		t.Skip("needs root, and time for some sandboxes")
 	}
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state, Files: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	m = closes(t, openIn(t, state, t.TempDir()))
 	image = filepath.Join(t.TempDir(), "image")
 	if _, err := m.Checkpoint(t.Context(), p, nil, image); err != nil {
 		t.Fatal(err)

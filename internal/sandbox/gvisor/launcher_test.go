@@ -58,10 +58,7 @@ func TestLauncherKilled(t *testing.T) {
 		t.Skip("needs root, and time for some sandboxes")
 	}
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := openIn(t, state, "")
 	p := sleeper(t)
 	first, _, err := m.Start(t.Context(), p)
 	if err != nil {
@@ -125,10 +122,7 @@ func TestSandboxKilled(t *testing.T) {
 		t.Skip("needs root, and time for some sandboxes")
 	}
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := openIn(t, state, "")
 	defer func() {
 		if err := m.Close(); err != nil {
 			t.Error(err)
@@ -202,15 +196,7 @@ func TestOneProcessOfASandboxKilled(t *testing.T) {
 		t.Skip("needs root, and time for some sandboxes")
 	}
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	m := closes(t, openIn(t, state, ""))
 	p := sleeper(t)
 	if err := os.WriteFile(filepath.Join(p.Dir, "bootstrap"), []byte(working), 0o755); err != nil {
 		t.Fatal(err)
@@ -253,10 +239,7 @@ func TestSandboxesLeaveNoCore(t *testing.T) {
 		t.Skip("needs root, and time for a sandbox")
 	}
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := openIn(t, state, "")
 	i, _, err := m.Start(t.Context(), sleeper(t))
 	if err != nil {
 		t.Fatal(err)
@@ -307,10 +290,7 @@ func TestSandboxesGoFirst(t *testing.T) {
 		return strings.TrimSpace(string(b))
 	}
 	own := score(os.Getpid())
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := openIn(t, state, "")
 	i, _, err := m.Start(t.Context(), sleeper(t))
 	if err != nil {
 		t.Fatal(err)

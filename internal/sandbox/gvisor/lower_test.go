@@ -89,20 +89,15 @@ func TestFilesReadAsTheyAre(t *testing.T) {
 func look(t *testing.T, files string, p sandbox.Program, copied bool) (seen string, serverRan bool) {
 	t.Helper()
 	state := t.TempDir()
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state, Files: files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	m := closes(t, openIn(t, state, files))
 	memory := filepath.Join(t.TempDir(), "image")
 	if _, err := m.Checkpoint(t.Context(), p, nil, memory); err != nil { // it waits for images
 		t.Fatal(err)
 	}
-	var i sandbox.Instance
+	var (
+		i   sandbox.Instance
+		err error
+	)
 	if copied {
 		i, err = m.Restore(t.Context(), p, memory)
 	} else {

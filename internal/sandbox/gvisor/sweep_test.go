@@ -53,10 +53,7 @@ func TestSweepAfterSIGKILL(t *testing.T) {
 			if before := leftovers(t, state); len(before) == 0 {
 				t.Error("the killed server left nothing: the test proves nothing")
 			}
-			m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-			if err != nil {
-				t.Fatal(err)
-			}
+			m := openIn(t, state, "")
 			if err := m.Sweep(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -96,30 +93,21 @@ func TestOneServerForOneState(t *testing.T) {
 	m := open(t)
 	defer m.Close()
 	state := t.TempDir()
-	one, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	one := openIn(t, state, "")
 	if _, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state}); err == nil {
 		t.Error("two servers share one state directory")
 	}
 	if err := one.Close(); err != nil {
 		t.Fatal(err)
 	}
-	two, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	two := openIn(t, state, "")
 	if err := two.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func live(t *testing.T, state string) {
-	m, err := gvisor.New(gvisor.Config{Runsc: helpers.runsc, Init: helpers.init, State: state})
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := openIn(t, state, "")
 	p := sleeper(t)
 	if os.Getenv("SHE_TEST_WHEN") == "starting" {
 		go func() {

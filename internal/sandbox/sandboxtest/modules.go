@@ -3,7 +3,6 @@ package sandboxtest
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,10 +17,8 @@ const module = "module.wasm"
 func buildModule(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(dir, module), "she/internal/sandbox/sandboxtest/testdata/module")
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the hostile module: %v\n%s", err, out)
+	if err := GoBuild("", filepath.Join(dir, module), "she/internal/sandbox/sandboxtest/testdata/module", "GOOS=wasip1", "GOARCH=wasm"); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -69,10 +68,8 @@ func build(t testing.TB) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, "bootstrap"), "she/cmd/she-probe")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the hostile function: %v\n%s", err, out)
+	if err := GoBuild("", filepath.Join(dir, "bootstrap"), "she/cmd/she-probe"); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
