@@ -45,8 +45,10 @@ type Session struct {
 
 func (v *Invoker) hold(r Request, a Answer, instance sandbox.Instance, place *spot) *Session {
 	s := &Session{v: v, code: r.Code, start: a.Start, warmed: a.Warmed, place: place, instance: instance}
-	s.late, s.closed = time.AfterFunc(heldFor, s.End), context.AfterFunc(v.closing, s.End)
 	v.removing.Add(1) // Close waits for it
+	s.mu.Lock()       // until it is known how to stop both: one of them may end it at once
+	defer s.mu.Unlock()
+	s.late, s.closed = time.AfterFunc(heldFor, s.End), context.AfterFunc(v.closing, s.End)
 	return s
 }
 

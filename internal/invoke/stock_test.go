@@ -479,8 +479,9 @@ func TestWhatCannotBeRemoved(t *testing.T) {
 // TestMakersFollowWhatIsBusy: instances for stock are made on the processors that no invocation needs, one at least.
 func TestMakersFollowWhatIsBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		busy := 3
-		m := &makers{processors: 4, busy: func() int { return busy }}
+		var busy atomic.Int64
+		busy.Store(3)
+		m := &makers{processors: 4, busy: func() int { return int(busy.Load()) }}
 		var in atomic.Int64
 		leave := make(chan struct{})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -495,7 +496,7 @@ func TestMakersFollowWhatIsBusy(t *testing.T) {
 			}()
 		}
 		for _, c := range []struct{ busy, want int }{{3, 1}, {2, 2}, {0, 4}, {9, 4}} {
-			busy = c.busy
+			busy.Store(int64(c.busy))
 			m.admit()
 			synctest.Wait()
 			if got := int(in.Load()); got != c.want {
