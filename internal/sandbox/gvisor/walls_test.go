@@ -68,8 +68,8 @@ func TestKernelsAreMadeAsGVisorMakesThem(t *testing.T) {
 }
 
 // ofImages are the descriptors a kernel has instead of its file server's: two images, and the pages of /tmp; and for a
-// moment those of the image of memory it is a copy of.
-var ofImages = regexp.MustCompile(`^descriptor ([-0-9a-fN]+\.erofs|N \(deleted\)|(checkpoint|pages|pages_meta)\.img)$`)
+// moment those of the image of memory it is a copy of, and the ring that gVisor is given to release descriptors by.
+var ofImages = regexp.MustCompile(`^descriptor ([-0-9a-fN]+\.erofs|N \(deleted\)|(checkpoint|pages|pages_meta)\.img|anon_inode:\[io_uring\])$`)
 
 // How kernelSeen comes by a sandbox.
 const (
