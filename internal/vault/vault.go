@@ -23,6 +23,9 @@ import (
 	"she/internal/plan"
 )
 
+// HAT names the HAT that a vault belongs to: all that a store knows of it.
+type HAT = hat.ID
+
 // Errors that callers may branch on. They may be wrapped with the HAT, endpoint, run or position, never with
 // data.
 var (

@@ -15,7 +15,6 @@ import (
 
 	modernc "modernc.org/sqlite"
 
-	"she/internal/hat"
 	"she/internal/vault"
 	"she/internal/vault/ledger"
 )
@@ -24,7 +23,7 @@ import (
 type file struct {
 	vault   *ledger.Vault // whose rows these are
 	keeper  ledger.Keeper // the same, for us
-	id      hat.ID
+	id      vault.HAT
 	path    string
 	hook    func(ops []string, persisted bool) error
 	reserve *reserve
@@ -64,7 +63,7 @@ type file struct {
 var _ ledger.Rows = (*file)(nil)
 
 // open opens the file and ends what a former life of the server left unfinished.
-func open(ctx context.Context, id hat.ID, path string, o Options, spare *reserve) (*file, error) {
+func open(ctx context.Context, id vault.HAT, path string, o Options, spare *reserve) (*file, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("vault %s: %w", id, vault.ErrNotFound)
 	}

@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	"she/internal/durable"
-	"she/internal/hat"
+	"she/internal/vault"
 	"she/internal/vault/ledger"
 )
 
@@ -131,7 +131,7 @@ var errNoSpare = errors.New("not enough of the disk is free for a copy")
 
 // compact replaces a file that nobody has open by a copy of it with auto_vacuum. Until the last step the file is not
 // touched; what a crash leaves of the copy is removed by the next NewStore.
-func compact(ctx context.Context, path string, id hat.ID, spare int64) error {
+func compact(ctx context.Context, path string, id vault.HAT, spare int64) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err

@@ -20,7 +20,6 @@ import (
 	modernc "modernc.org/sqlite"
 
 	"she/internal/durable"
-	"she/internal/hat"
 	"she/internal/plan"
 	"she/internal/vault"
 	"she/internal/vault/ledger"
@@ -35,10 +34,10 @@ type Options struct {
 	Reserve int64
 	Spare   int64 // what must stay free of the disk when a file is copied to compact it
 	// NotCompacted is told of a vault's file that could not be compacted, once until it could be; nil: nobody is.
-	NotCompacted func(id hat.ID, err error)
+	NotCompacted func(id vault.HAT, err error)
 	// Storage says how much a HAT may hold, each time it is asked, so that it may differ between HATs and change; nil:
 	// nothing is bounded. Unlike MaxBytes it leaves what erases and ends free.
-	Storage func(id hat.ID) plan.Storage
+	Storage func(id vault.HAT) plan.Storage
 	// ReadOnly: no file is made or changed, and a vault that would have to be is not opened. Nobody else may write meanwhile,
 	// and no vault may have a write-ahead log.
 	ReadOnly bool
@@ -62,27 +61,27 @@ type Store struct {
 	template func() ([]byte, error) // the content of an empty vault's file
 
 	mu      sync.Mutex
-	slots   map[hat.ID]*slot
-	files   map[*slot]struct{} // those that are not gone: also of files that closed themselves, which are not in slots
-	idle    *list.List         // slots nobody uses, least recently used first
-	tidier  *time.Timer        // closes those that are idle for long; nil: none is idle
-	open    int                // files open, also those of slots no longer in the map
-	changed chan struct{}      // closed and replaced when somebody who waits should look again
-	checked map[hat.ID]bool    // in this life
-	damaged map[hat.ID]damage  // and so set aside
-	checks  chan struct{}      // full while a file is checked
+	slots   map[vault.HAT]*slot
+	files   map[*slot]struct{}   // those that are not gone: also of files that closed themselves, which are not in slots
+	idle    *list.List           // slots nobody uses, least recently used first
+	tidier  *time.Timer          // closes those that are idle for long; nil: none is idle
+	open    int                  // files open, also those of slots no longer in the map
+	changed chan struct{}        // closed and replaced when somebody who waits should look again
+	checked map[vault.HAT]bool   // in this life
+	damaged map[vault.HAT]damage // and so set aside
+	checks  chan struct{}        // full while a file is checked
 
 	reserve  *reserve
 	compacts chan struct{}  // full while a file is compacted
 	work     sync.WaitGroup // opens and closes files; begun under mu before the store is closed, which waits for it
 	// uncompacted are vaults whose file could not be compacted when it was tried last.
-	uncompacted map[hat.ID]struct{}
+	uncompacted map[vault.HAT]struct{}
 	closed      bool
 }
 
 // A slot is one open vault, or one being opened or closed.
 type slot struct {
-	id    hat.ID
+	id    vault.HAT
 	ready chan struct{} // closed when f or err is set
 	gone  chan struct{} // closed when the file is closed
 	f     *file
@@ -109,7 +108,7 @@ func NewStore(dir string, o Options) (*Store, error) {
 		o.IdleFor = time.Minute
 	}
 	if o.Storage == nil {
-		o.Storage = func(hat.ID) plan.Storage { return plan.Storage{} }
+		o.Storage = func(vault.HAT) plan.Storage { return plan.Storage{} }
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -136,13 +135,13 @@ func NewStore(dir string, o Options) (*Store, error) {
 		template: onceMade(func() ([]byte, error) {
 			return makeTemplate(filepath.Join(dir, "template"+unfinished))
 		}),
-		slots:       map[hat.ID]*slot{},
+		slots:       map[vault.HAT]*slot{},
 		files:       map[*slot]struct{}{},
-		uncompacted: map[hat.ID]struct{}{},
+		uncompacted: map[vault.HAT]struct{}{},
 		idle:        list.New(),
 		changed:     make(chan struct{}),
-		checked:     map[hat.ID]bool{},
-		damaged:     map[hat.ID]damage{},
+		checked:     map[vault.HAT]bool{},
+		damaged:     map[vault.HAT]damage{},
 		checks:      make(chan struct{}, 1),
 		compacts:    make(chan struct{}, 1),
 	}
@@ -211,11 +210,11 @@ func withFile(ctx context.Context, path string, f func(context.Context, *conn) e
 	return errors.Join(err, c.close(), db.Close())
 }
 
-func (s *Store) path(id hat.ID) string { return filepath.Join(s.dir, string(id)+suffix) }
+func (s *Store) path(id vault.HAT) string { return filepath.Join(s.dir, string(id)+suffix) }
 
 // Create makes the vault of a new HAT with its Owner. It is there, whole and durable, when Create returns; if it
 // stops earlier there is none. vault.ErrExists.
-func (s *Store) Create(ctx context.Context, id hat.ID, owner vault.User) (err error) {
+func (s *Store) Create(ctx context.Context, id vault.HAT, owner vault.User) (err error) {
 	if !idPattern.MatchString(string(id)) {
 		return fmt.Errorf("create vault: %.80q is no id of a HAT", id)
 	}
@@ -253,7 +252,7 @@ func (s *Store) Create(ctx context.Context, id hat.ID, owner vault.User) (err er
 	return durable.Sync(s.dir)
 }
 
-func (s *Store) addOwner(ctx context.Context, path string, id hat.ID, owner vault.User) error {
+func (s *Store) addOwner(ctx context.Context, path string, id vault.HAT, owner vault.User) error {
 	return withFile(ctx, path, func(ctx context.Context, c *conn) error {
 		if _, err := c.Exec(ctx, "PRAGMA synchronous = off"); err != nil { // the whole file is synced once
 			return err
@@ -272,7 +271,7 @@ func (s *Store) addOwner(ctx context.Context, path string, id hat.ID, owner vaul
 
 // Open gives the vault of a HAT and a function to give it back with. Where MaxOpen vaults are in use it waits until
 // one is given back. vault.ErrNotFound, ErrDamaged, ErrNewer concern this HAT alone.
-func (s *Store) Open(ctx context.Context, id hat.ID) (*ledger.Vault, func(), error) {
+func (s *Store) Open(ctx context.Context, id vault.HAT) (*ledger.Vault, func(), error) {
 	for {
 		sl, wait, err := s.take(ctx, id)
 		if err != nil {
@@ -296,7 +295,7 @@ func (s *Store) Open(ctx context.Context, id hat.ID) (*ledger.Vault, func(), err
 }
 
 // take refers to the vault's slot once more, opening it if need be, or says what to wait for.
-func (s *Store) take(ctx context.Context, id hat.ID) (*slot, <-chan struct{}, error) {
+func (s *Store) take(ctx context.Context, id vault.HAT) (*slot, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -367,7 +366,7 @@ func (s *Store) openSlot(ctx context.Context, sl *slot, check bool) {
 }
 
 // checkedLocked keeps that a file was found whole, or damaged.
-func (s *Store) checkedLocked(id hat.ID, err error) {
+func (s *Store) checkedLocked(id vault.HAT, err error) {
 	switch {
 	case err == nil:
 		s.checked[id] = true
@@ -507,7 +506,7 @@ func (s *Store) OpenVaults() int {
 }
 
 // FileSize is how much of the disk a HAT's vault takes, its write-ahead log included; 0 if there is none.
-func (s *Store) FileSize(id hat.ID) (n int64) {
+func (s *Store) FileSize(id vault.HAT) (n int64) {
 	if !idPattern.MatchString(string(id)) {
 		return 0
 	}
@@ -520,15 +519,15 @@ func (s *Store) FileSize(id hat.ID) (n int64) {
 }
 
 // List is the ids of all vaults in the folder.
-func (s *Store) List() ([]hat.ID, error) {
+func (s *Store) List() ([]vault.HAT, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list vaults: %w", err)
 	}
-	var ids []hat.ID
+	var ids []vault.HAT
 	for _, e := range entries {
 		if id, ok := strings.CutSuffix(e.Name(), suffix); ok {
-			ids = append(ids, hat.ID(id))
+			ids = append(ids, vault.HAT(id))
 		}
 	}
 	return ids, nil
