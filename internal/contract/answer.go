@@ -60,42 +60,103 @@ type Response struct {
 //
 // Every fault is the author's, and its text quotes nothing of the answer.
 func ParseResponses(answer []byte, output hat.Endpoint, shown func(hat.RecordID) bool) ([]Response, *hat.Fault) {
+	all, faults := readResponses(answer, output, shown, 1)
+	return all, together(faults)
+}
+
+// CheckResponses is ParseResponses for an author: it returns every fault, at most mostFaults. A zero output is no
+// endpoint at all, which is a fault of every Response.
+func CheckResponses(answer []byte, output hat.Endpoint, shown func(hat.RecordID) bool) ([]Response, []*hat.Fault) {
+	return readResponses(answer, output, shown, mostFaults)
+}
+
+// mostFaults bounds the faults of one answer that are told.
+const mostFaults = 50
+
+// together returns one fault for several, and nil for none.
+func together(faults []*hat.Fault) *hat.Fault {
+	switch len(faults) {
+	case 0:
+		return nil
+	case 1:
+		return faults[0]
+	}
+	const most = 20
+	var texts []string
+	for _, f := range faults[:min(most, len(faults))] {
+		texts = append(texts, f.Text)
+	}
+	if more := len(faults) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return hat.NewFault(faults[0].Who, faults[0].Code, strings.Join(texts, "; "))
+}
+
+// A faultList collects faults up to a number.
+type faultList struct {
+	all  []*hat.Fault
+	most int
+}
+
+func (l *faultList) add(f *hat.Fault) {
+	if len(l.all) < l.most {
+		l.all = append(l.all, f)
+	}
+}
+
+func (l *faultList) addf(code, format string, args ...any) { l.add(authorFault(code, format, args...)) }
+
+// enough says that no more faults are wanted.
+func (l *faultList) enough() bool { return len(l.all) >= l.most }
+
+// readResponses reads until it has so many faults, or nothing more can be read. With a fault there are no Responses.
+func readResponses(answer []byte, output hat.Endpoint, shown func(hat.RecordID) bool, most int) ([]Response, []*hat.Fault) {
 	if f := checkAnswer(answer, MaxPayload); f != nil {
-		return nil, f
+		return nil, []*hat.Fault{f}
 	}
 	if !jsonb.IsArray(answer) {
 		if _, err := jsonb.Read(answer); err != nil && !errors.Is(err, jsonb.ErrFollows) && !jsonb.IsObject(answer) {
-			return nil, notJSON(err)
+			return nil, []*hat.Fault{notJSON(err)}
 		}
-		return nil, authorFault(CodeResponseInvalid, "the answer is not a list")
+		return nil, []*hat.Fault{authorFault(CodeResponseInvalid, "the answer is not a list")}
 	}
 	var (
 		all        []Response
 		n, records int
+		faults     = faultList{most: most}
 	)
 	for element, err := range jsonb.ReadElements(answer) {
 		if err != nil {
-			return nil, notJSON(err)
+			faults.add(notJSON(err))
+			break
 		}
 		n++
-		r, fault := parseResponse(element, output, shown)
-		if fault != nil {
+		before := len(faults.all)
+		r := parseResponse(element, output, shown, &faults)
+		for _, fault := range faults.all[before:] {
 			fault.Text = fmt.Sprintf("response %d: %s", n, fault.Text)
-			return nil, fault
 		}
 		if records += len(r.Drafts); records > MaxRecords {
-			return nil, authorFault(CodeResponseCount, "the answer has more than %d records", MaxRecords)
+			faults.addf(CodeResponseCount, "the answer has more than %d records", MaxRecords)
+			break
+		}
+		if faults.enough() {
+			break
 		}
 		if len(r.Drafts) > 0 {
 			all = append(all, r)
 		}
 	}
+	if len(faults.all) > 0 {
+		return nil, faults.all
+	}
 	return all, nil
 }
 
-func parseResponse(element jsonb.Written, output hat.Endpoint, shown func(hat.RecordID) bool) (Response, *hat.Fault) {
+func parseResponse(element jsonb.Written, output hat.Endpoint, shown func(hat.RecordID) bool, faults *faultList) (r Response) {
 	if element.Kind() != jsonb.Object {
-		return Response{}, authorFault(CodeResponseInvalid, "it is not an object")
+		faults.addf(CodeResponseInvalid, "it is not an object")
+		return r
 	}
 	// The last of several fields of one name counts.
 	var namespace, endpoint, data, linked jsonb.Written
@@ -121,52 +182,65 @@ func parseResponse(element jsonb.Written, output hat.Endpoint, shown func(hat.Re
 		switch f.into.Kind() {
 		case f.kind:
 		case jsonb.Missing, jsonb.Null:
-			return Response{}, authorFault(CodeResponseInvalid, "%s is missing", f.name)
+			faults.addf(CodeResponseInvalid, "%s is missing", f.name)
 		default:
-			return Response{}, authorFault(CodeResponseInvalid, "%s is not %s", f.name, f.want)
+			faults.addf(CodeResponseInvalid, "%s is not %s", f.name, f.want)
 		}
 	}
-	ids, ok := textsOf(linked)
-	if !ok {
-		return Response{}, authorFault(CodeResponseInvalid, "linkedRecords is not %s", listOfIDs)
+	ids, ok := []string(nil), true
+	if linked.Kind() == jsonb.Array {
+		if ids, ok = textsOf(linked); !ok {
+			faults.addf(CodeResponseInvalid, "linkedRecords is not %s", listOfIDs)
+		}
 	}
-	if pathOf(namespace) != output.Namespace().String() || pathOf(endpoint) != output.Path() {
-		return Response{}, authorFault(CodeResponseAddress, "it names another endpoint than %s, the only one that the function may write to", output)
+	if namespace.Kind() == jsonb.String && endpoint.Kind() == jsonb.String {
+		switch {
+		case output.IsZero():
+			faults.addf(CodeResponseAddress, "namespace and endpoint don't name an endpoint; want for example she and insights/mood")
+		case pathOf(namespace) != output.Namespace().String() || pathOf(endpoint) != output.Path():
+			faults.addf(CodeResponseAddress, "it names another endpoint than %s, the only one that the function may write to", output)
+		}
 	}
-	drafts, fault := parseDrafts(data, output)
-	if fault != nil {
-		return Response{}, fault
+	if faults.enough() {
+		return r
 	}
-	r := Response{Drafts: drafts}
+	if data.Kind() == jsonb.Array {
+		r.Drafts = parseDrafts(data, output, faults)
+	}
 	seen := make(map[hat.RecordID]bool, len(ids))
 	for i, s := range ids {
+		if faults.enough() {
+			return r
+		}
 		id, err := hat.ParseRecordID(s)
-		if err != nil {
-			return Response{}, authorFault(CodeResponseInvalid, "linkedRecords[%d] is not a record id", i)
-		}
-		if !shown(id) {
-			return Response{}, authorFault(CodeResponseLink, "linkedRecords[%d] is not a record the function was shown", i)
-		}
-		if !seen[id] {
+		switch {
+		case err != nil:
+			faults.addf(CodeResponseInvalid, "linkedRecords[%d] is not a record id", i)
+		case !shown(id):
+			faults.addf(CodeResponseLink, "linkedRecords[%d] is not a record the function was shown", i)
+		case !seen[id]:
 			seen[id] = true
 			r.Linked = append(r.Linked, id)
 		}
 	}
-	return r, nil
+	return r
 }
 
 const listOfIDs = "a list of record ids"
 
 // parseDrafts reads the data of a response. Of a list that is too long it returns one draft more than is allowed, which the caller
 // counts and refuses.
-func parseDrafts(data jsonb.Written, output hat.Endpoint) ([]hat.Draft, *hat.Fault) {
+func parseDrafts(data jsonb.Written, output hat.Endpoint, faults *faultList) []hat.Draft {
 	all, _, err := hat.ParseDataList(data.Bytes(), MaxRecords)
 	if err != nil { // the list is too long, or an element can't be stored: find out which
 		all = all[:0]
 		for element := range jsonb.ReadElements(data.Bytes()) {
 			d, err := hat.ParseData(element.Bytes())
 			if err != nil {
-				return nil, authorFault(CodeResponseInvalid, "data[%d] can't be stored: %s", len(all), err)
+				faults.addf(CodeResponseInvalid, "data[%d] can't be stored: %s", len(all), err)
+			}
+			if faults.enough() {
+				return nil
 			}
 			if all = append(all, d); len(all) > MaxRecords {
 				break
@@ -177,7 +251,7 @@ func parseDrafts(data jsonb.Written, output hat.Endpoint) ([]hat.Draft, *hat.Fau
 	for i, d := range all {
 		drafts[i] = hat.Draft{Endpoint: output, Data: d}
 	}
-	return drafts, nil
+	return drafts
 }
 
 // textsOf returns the strings of a list, with null as the empty string. ok is false if the list holds anything else.

@@ -3,6 +3,8 @@ package contract
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -33,6 +35,37 @@ func ParseBundle(answer []byte) (bundle.Bundle, *hat.Fault) {
 		return bundle.Bundle{}, authorFault(CodeBundleInvalid, "%s", inWords(err))
 	}
 	return b, nil
+}
+
+// CheckBundle is ParseBundle for an author: it tells what is wrong with each property.
+func CheckBundle(answer []byte) (bundle.Bundle, []*hat.Fault) {
+	b, fault := ParseBundle(answer)
+	if fault == nil {
+		return b, nil
+	}
+	var whole struct {
+		Name   json.RawMessage
+		Bundle map[string]json.RawMessage
+	}
+	if fault.Code != CodeBundleInvalid || json.Unmarshal(answer, &whole) != nil || len(whole.Bundle) < 2 {
+		return b, []*hat.Fault{fault}
+	}
+	var faults []*hat.Fault
+	for _, property := range slices.Sorted(maps.Keys(whole.Bundle)) {
+		alone, err := json.Marshal(map[string]any{"name": whole.Name, "bundle": map[string]json.RawMessage{property: whole.Bundle[property]}})
+		if err != nil {
+			continue
+		}
+		_, f := ParseBundle(alone)
+		same := func(other *hat.Fault) bool { return other.Text == f.Text }
+		if f != nil && len(faults) < mostFaults && !slices.ContainsFunc(faults, same) {
+			faults = append(faults, f)
+		}
+	}
+	if len(faults) == 0 { // it is wrong as a whole
+		faults = append(faults, fault)
+	}
+	return b, faults
 }
 
 // An Event is what the process entry is given, written row by row in the order of evaluation:

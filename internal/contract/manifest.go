@@ -13,6 +13,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"she/internal/bundle"
@@ -36,20 +38,26 @@ type Manifest struct {
 // every required field. Unknown fields stay inside info and developer and are dropped elsewhere. Claims about
 // being enabled or executed are dropped too, because only the Owner and the engine know that.
 //
-// Every fault is the author's.
+// Every fault is the author's, and tells all that does not fit.
 func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
+	m, faults := CheckConfiguration(answer)
+	return m, together(faults)
+}
+
+// CheckConfiguration is ParseConfiguration with one fault for each thing that does not fit, of at most mostFaults.
+func CheckConfiguration(answer []byte) (Manifest, []*hat.Fault) {
 	if f := checkAnswer(answer, maxConfiguration); f != nil {
-		return Manifest{}, f
+		return Manifest{}, []*hat.Fault{f}
 	}
 	canonical, err := hat.ParseData(answer)
 	if err != nil {
-		return Manifest{}, authorFault(CodeAnswerNotJSON, "the answer can't be read: %s", err)
+		return Manifest{}, []*hat.Fault{authorFault(CodeAnswerNotJSON, "the answer can't be read: %s", err)}
 	}
 	dec := json.NewDecoder(bytes.NewReader(canonical.Bytes()))
 	dec.UseNumber()
 	var tree any
 	if err := dec.Decode(&tree); err != nil {
-		return Manifest{}, authorFault(CodeAnswerNotJSON, "the answer can't be read: %s", err)
+		return Manifest{}, []*hat.Fault{authorFault(CodeAnswerNotJSON, "the answer can't be read: %s", err)}
 	}
 	// The bundle is read from the text and not from the tree, because its nulls have a meaning
 	// ("upper":null).
@@ -57,7 +65,7 @@ func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
 	_ = json.Unmarshal(canonical.Bytes(), &texts) // if it is not an object, the check of the tree reports it
 
 	var c checker
-	root := c.object(field{"configuration", withoutNulls(tree)})
+	root := c.object(field{path: "configuration", value: withoutNulls(tree)})
 	m := Manifest{
 		Version: c.version(root.at("info").at("version")),
 		Trigger: c.trigger(root.at("trigger")),
@@ -70,33 +78,46 @@ func ParseConfiguration(answer []byte) (Manifest, *hat.Fault) {
 	status := c.object(root.at("status"))
 	m.Available = c.boolean(status.at("available"))
 	c.boolean(status.at("enabled"))
-	c.object(root.at("dataBundle"))
-	if c.fault != nil {
-		return Manifest{}, c.fault
+	if question := root.at("dataBundle"); need[map[string]any](&c, question, "an object") != nil {
+		if m.Bundle, err = bundle.ParseFunctionBundle(texts["dataBundle"]); err != nil {
+			c.add(authorFault(CodeConfigurationInvalid, "dataBundle: %s", inWords(err)))
+		}
 	}
-	if m.Bundle, err = bundle.ParseFunctionBundle(texts["dataBundle"]); err != nil {
-		return Manifest{}, authorFault(CodeConfigurationInvalid, "dataBundle: %s", inWords(err))
+	if len(c.faults) > 0 {
+		return Manifest{}, c.faults
 	}
 	return m, nil
 }
 
-// A field is a value of the answer with its path. A missing one is nil.
+// A field is a value of the answer with its path. A missing one is nil. A field of something that is missing
+// itself, or is not an object, is nowhere: the check of that something reports it.
 type field struct {
-	path  string
-	value any
+	path    string
+	value   any
+	nowhere bool
 }
 
 func (f field) at(key string) field {
-	members, _ := f.value.(map[string]any)
-	return field{f.path + "." + key, members[key]}
+	members, ok := f.value.(map[string]any)
+	return field{f.path + "." + key, members[key], !ok}
 }
 
-// A checker reads fields and keeps the first fault, so that the readers above need one line each.
-type checker struct{ fault *hat.Fault }
+// A checker reads fields and keeps the faults, so that the readers above need one line each.
+type checker struct{ faults []*hat.Fault }
 
 func (c *checker) fail(f field, what string) {
-	if c.fault == nil {
-		c.fault = authorFault(CodeConfigurationInvalid, "%s %s", f.path, what)
+	if f.nowhere {
+		return
+	}
+	c.add(authorFault(CodeConfigurationInvalid, "%s %s", f.path, what))
+}
+
+// add keeps one fault of a field: that it is missing, not that it is no version besides.
+func (c *checker) add(f *hat.Fault) {
+	field, _, _ := strings.Cut(f.Text, " ")
+	known := func(other *hat.Fault) bool { return strings.HasPrefix(other.Text, field+" ") }
+	if len(c.faults) < mostFaults && (field == "dataBundle:" || !slices.ContainsFunc(c.faults, known)) {
+		c.faults = append(c.faults, f)
 	}
 }
 
@@ -216,7 +237,7 @@ func (c *checker) picture(f field) {
 
 func (c *checker) each(f field, check func(field)) {
 	for i, v := range need[[]any](c, f, "a list") {
-		check(field{fmt.Sprintf("%s[%d]", f.path, i), v})
+		check(field{path: fmt.Sprintf("%s[%d]", f.path, i), value: v})
 	}
 }
 
