@@ -96,15 +96,20 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 		if err != nil {
 			return err
 		}
-		*[]*Entry{&f.Configuration, &f.Bundle, &f.Process}[i] = Entry{
-			Name: e.Name, Handler: e.Handler, Runtime: e.Runtime, Memory: e.Memory, Timeout: e.Timeout, Env: e.Env, Package: pkg,
-		}
+		*[]*Entry{&f.Configuration, &f.Bundle, &f.Process}[i] = ready(e, pkg)
 	}
 	f.Package = f.Process.Package
 	if f.Sample != "" && c.store != nil {
 		f.SampleEvent, err = readSample(f.Package, f.Sample)
 	}
 	return err
+}
+
+// ready is an entry of a project with its package.
+func ready(e *project.Entry, pkg Package) Entry {
+	return Entry{
+		Name: e.Name, Handler: e.Handler, Runtime: e.Runtime, Memory: e.Memory, Timeout: e.Timeout, Env: e.Env, Package: pkg,
+	}
 }
 
 // made is a package during one publish; entries that pack alike share it.

@@ -100,7 +100,10 @@ type Options struct {
 //
 // What the file says and this engine does not need is a warning; what it does not understand is an *Error with file
 // and line.
-func Read(src Files, o Options) (*Project, error) {
+func Read(src Files, o Options) (*Project, error) { return readEach(src, o, nil) }
+
+// readEach is Read; with each it reads no entries, and gives that every function of the file.
+func readEach(src Files, o Options, each func(key string, e Entry, err error)) (*Project, error) {
 	for _, name := range Names {
 		text, err := src.Read(name, maxYAML)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -113,7 +116,7 @@ func Read(src Files, o Options) (*Project, error) {
 		if strings.HasPrefix(name, "template") {
 			read = readSAM
 		}
-		p, err := read(reader{file: name, text: text, stage: o.Stage, id: o.ID, env: o.Env, src: src})
+		p, err := read(reader{file: name, text: text, stage: o.Stage, id: o.ID, env: o.Env, src: src, each: each})
 		if err != nil {
 			return nil, err
 		}
@@ -142,6 +145,7 @@ type reader struct {
 	id    hat.FunctionID
 	env   map[string]string
 	src   Files
+	each  func(key string, e Entry, err error) // see readEach
 }
 
 // Entries lists the configuration, the bundle and the process entry.

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -159,6 +160,14 @@ func (s *sam) readResources(root, v value, p *Project) error {
 	}
 	if !s.isSAM && !slices.ContainsFunc(functions, func(r samResource) bool { return r.plain }) {
 		return root.errorf("this is no SAM template: want Transform: %s", samTransform)
+	}
+	if s.in.each != nil {
+		for _, r := range functions {
+			var e Entry
+			err := s.readFunction(r, &e)
+			s.in.each(cmp.Or(r.name, r.logical), e, err)
+		}
+		return nil
 	}
 	for i, key := range entryKeys(s.in.id) {
 		r, err := s.entryFor(v, key, functions)

@@ -385,6 +385,14 @@ func (s *serverless) readFunctions(root, v value, p *Project) error {
 			have = append(have, f.key)
 		}
 	}
+	if s.in.each != nil {
+		for _, key := range have {
+			var e Entry
+			err := s.readFunction(found[key], &e)
+			s.in.each(key, e, err)
+		}
+		return nil
+	}
 	for i, key := range entryKeys(s.in.id) {
 		f, ok := found[key]
 		if !ok {

@@ -1,0 +1,194 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"she/internal/hat"
+	"she/internal/project"
+)
+
+// Wanted says which function of a project somebody wants to try, before anything of it is registered.
+type Wanted struct {
+	Path     string // a project, or with Handler: a directory, an archive or a single file without a project file
+	Stage    string
+	Function string // its key in the project file, or a name that key ends in; "": the only one there is
+	Env      map[string]string
+
+	Handler, Runtime string // of a Path without a project file
+}
+
+// Prepare reads a project, finds the function wanted and stores its packages, like Publish. Unlike a registered function it
+// may have the process entry alone: the names of the others are empty then. Its ID is the key in the project file, or zero if
+// that is no id. An error is a *project.Choice or a
+// *hat.Fault.
+func (c *Catalog) Prepare(ctx context.Context, w Wanted) (Function, error) {
+	f := Function{Registered: Registered{Package: w.Path, Stage: w.Stage}}
+	ctx, cancel := context.WithTimeout(ctx, c.Patience)
+	defer cancel()
+	err := c.prepare(ctx, &f, w)
+	var choice *project.Choice
+	if err != nil && !errors.As(err, &choice) {
+		err = faultOf(err)
+	}
+	return f, err
+}
+
+func (c *Catalog) prepare(ctx context.Context, f *Function, w Wanted) error {
+	src, p, err := openWanted(f, w)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	f.Warnings = p.Warnings
+	made := make(map[string]*made)
+	defer func() {
+		for _, m := range made {
+			_ = m.close() // only read
+		}
+	}()
+	for i, e := range p.Entries() {
+		if e.Name == "" {
+			continue
+		}
+		if w.Handler != "" && w.Runtime == "" && c.Supports != nil { // a guess: what is here will do
+			if resolved, _, err := c.Supports(e.Runtime); err == nil {
+				e.Runtime = resolved
+			}
+		}
+		if err := c.askRuntime(f, e); err != nil {
+			return err
+		}
+		pkg, err := c.pack(ctx, f, src, e, made)
+		if err != nil {
+			return toBuild(src, e, err)
+		}
+		*[]*Entry{&f.Configuration, &f.Bundle, &f.Process}[i] = ready(e, pkg)
+	}
+	f.Package = f.Process.Package
+	return nil
+}
+
+// openWanted reads the project, or makes one of a path that has none.
+func openWanted(f *Function, w Wanted) (src source, p *project.Project, err error) {
+	if w.Handler != "" {
+		return openBare(f, w)
+	}
+	if info, err := os.Stat(w.Path); err == nil && info.Mode().IsRegular() && !isArchive(w.Path) {
+		return nil, nil, hat.NewFault(hat.Author, CodeProject,
+			fmt.Sprintf("%.200q is no project: name its handler with --handler, such as --handler handler.main", filepath.Base(w.Path)))
+	}
+	src, archive, err := openProject(w.Path)
+	if err != nil {
+		return nil, nil, openFault(err)
+	}
+	if p, f.ID, err = project.Find(src, project.Options{Stage: w.Stage, Env: w.Env, Archive: archive}, w.Function); err != nil {
+		return nil, nil, errors.Join(err, src.Close())
+	}
+	return src, p, nil
+}
+
+// openBare makes a project of a path without a project file.
+func openBare(f *Function, w Wanted) (source, *project.Project, error) {
+	path, err := filepath.Abs(w.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, openFault(err)
+	}
+	runtime := w.Runtime
+	if runtime == "" {
+		if runtime = runtimeOf(path, info, w.Handler); runtime == "" {
+			return nil, nil, hat.NewFault(hat.Author, CodeProject, "what runs it can't be told from its name: give --runtime, such as python3.13, nodejs22.x or provided.al2023")
+		}
+	}
+	file, folder := filepath.Base(path), filepath.Dir(path)
+	packing := project.OneFile(file)
+	switch {
+	case info.IsDir():
+		folder, packing = path, project.Packing{Folder: ".", DevDependencies: true}
+	case isArchive(path):
+		packing = project.Packing{Artifact: file}
+	}
+	p, err := project.Bare(file, strings.TrimSuffix(file, filepath.Ext(file)), w.Handler, runtime, w.Env, packing)
+	if err != nil {
+		return nil, nil, err
+	}
+	src, err := openFolder(folder)
+	if err != nil {
+		return nil, nil, openFault(err)
+	}
+	if id, err := hat.ParseFunctionID(p.Process.Name); err == nil {
+		f.ID = id
+	}
+	return src, p, nil
+}
+
+// runtimeOf guesses the runtime of a path from the files there; "" if they don't say.
+func runtimeOf(name string, info fs.FileInfo, handler string) string {
+	has := func(file string) bool {
+		_, err := os.Stat(filepath.Join(name, filepath.FromSlash(file)))
+		return info.IsDir() && err == nil
+	}
+	dot := strings.LastIndexByte(handler, '.')
+	stem := handler[:max(dot, 0)]
+	switch ext := strings.ToLower(filepath.Ext(name)); {
+	case ext == ".py" || has(strings.ReplaceAll(stem, ".", "/")+".py"):
+		return "python3.13"
+	case ext == ".js" || ext == ".mjs" || ext == ".cjs" || has(stem+".js") || has(stem+".mjs") || has(stem+".cjs"):
+		return "nodejs22.x"
+	case ext == ".jar":
+		return "java21"
+	case ext == ".wasm" || has(handler) && strings.HasSuffix(handler, ".wasm"):
+		return "wasm"
+	case has("bootstrap"):
+		return "provided.al2023"
+	}
+	return ""
+}
+
+// toBuild adds to the error of a package that lacks its handler what would build it, as far as the project shows.
+func toBuild(src source, e *project.Entry, err error) error {
+	fault := faultOf(err)
+	if fault.Code != CodeHandler {
+		return err
+	}
+	hint := ""
+	switch {
+	case strings.HasPrefix(e.Runtime, "nodejs") && buildsWithNPM(src):
+		hint = "npm run build"
+	case strings.HasPrefix(e.Runtime, "nodejs") && src.Has("tsconfig.json"):
+		hint = "npx tsc"
+	case strings.HasPrefix(e.Runtime, "java") && src.Has("pom.xml"):
+		hint = "mvn package"
+	case strings.HasPrefix(e.Runtime, "java") && (src.Has("build.gradle") || src.Has("build.gradle.kts")):
+		hint = "gradle build"
+	case strings.HasPrefix(e.Runtime, "provided") && src.Has("Cargo.toml"):
+		hint = "cargo lambda build --release, then copy bootstrap here"
+	case (strings.HasPrefix(e.Runtime, "provided") || e.Runtime == "go1.x") && src.Has("go.mod"):
+		name := "bootstrap"
+		if e.Runtime == "go1.x" {
+			name = path.Base(e.Handler)
+		}
+		hint = "CGO_ENABLED=0 GOOS=linux go build -o " + name + " ."
+	case strings.HasPrefix(e.Runtime, "dotnet"):
+		hint = "dotnet publish -c Release -o ."
+	default:
+		return err
+	}
+	return hat.NewFault(fault.Who, fault.Code, fault.Text+"; build it first: "+hint)
+}
+
+// buildsWithNPM says whether package.json has a script to build with.
+func buildsWithNPM(src source) bool {
+	text, err := src.Read("package.json", 1<<20)
+	return err == nil && strings.Contains(string(text), `"build"`)
+}
