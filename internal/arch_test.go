@@ -64,6 +64,7 @@ var table = map[string][]string{
 	// The wall: what runs beside function code can't even name a Record. Bytes and an opaque token.
 	"sandbox":               {},
 	"sandbox/cgroup":        {},
+	"sandbox/rootless":      {},
 	"sandbox/gvisor":        {"sandbox", "sandbox/cgroup", "runtimeapi", "sandbox/gvisor/launch", "sandbox/gvisor/erofs"},
 	"sandbox/gvisor/launch": {},
 	"sandbox/gvisor/erofs":  {},
@@ -110,6 +111,12 @@ var table = map[string][]string{
 	"client":   {"hat", "local", "config", "directory", "edge", "ownapi", "server"},
 	"proof":    {"receipt", "ownapi", "client", "terminal"},
 	"demo":     {"hat", "sample", "catalog", "config", "ownapi", "server", "client", "terminal"},
+
+	// What an author has beside the server: the parts of the walk put together for one try.
+	"workbench": concat(words, decisions, []string{
+		"catalog", "engine", "invoke", "vault", "vault/sqlite",
+		"sandbox", "sandbox/gvisor", "sandbox/wasm", "sandbox/rootless", "runtimes",
+	}),
 
 	// Wiring may import everything.
 	"server":     nil,

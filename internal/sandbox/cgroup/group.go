@@ -20,14 +20,18 @@ import (
 
 // Group is one sandbox's cgroup, in all hierarchies of its Tree.
 type Group struct {
-	h    *Tree
-	name string
+	h     *Tree
+	name  string
+	watch *watch // without cgroups: what holds the limits
 }
 
 // Create makes the group of one sandbox. Memory and pids hold from the start; Throttle sets the CPU share later,
 // because INIT runs unthrottled.
 func (h *Tree) Create(name string, memory int64, pids int) (*Group, error) {
-	g := &Group{h, name}
+	if h.mark != nil {
+		return h.watched(name, memory)
+	}
+	g := &Group{h: h, name: name}
 	for _, dir := range g.Dirs() {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("make cgroup: %w", err), g.Remove(context.Background()))
@@ -59,6 +63,10 @@ const period = 1_000_000
 
 // Throttle limits the group to cpus CPUs.
 func (g *Group) Throttle(cpus float64) error {
+	if g.watch != nil {
+		g.watch.throttle(cpus)
+		return nil
+	}
 	quota := max(1000, int64(cpus*period)) // the kernel takes nothing below 1 ms
 	if g.h.v2 != "" {
 		return write(filepath.Join(g.h.v2, g.name), "cpu.max", fmt.Sprintf("%d %d", quota, period))
@@ -70,6 +78,9 @@ func (g *Group) Throttle(cpus float64) error {
 
 // Start starts cmd as a member of the group from its first instruction on.
 func (g *Group) Start(cmd *exec.Cmd) error {
+	if g.watch != nil {
+		return g.watch.start(cmd)
+	}
 	home := make([]string, len(g.h.all))
 	for i, dir := range g.h.all {
 		home[i] = filepath.Dir(dir)
@@ -159,6 +170,14 @@ const (
 // only how much there was at most: who had been at the limit before, and gave up cached pages, looks as if that were
 // the reason.
 func (g *Group) OutOfMemory() Shortage {
+	if g.watch != nil {
+		g.watch.mu.Lock()
+		defer g.watch.mu.Unlock()
+		if g.watch.killed {
+			return LimitReached
+		}
+		return NoShortage
+	}
 	var killed int64
 	var reached bool
 	if g.h.v2 != "" {
@@ -181,6 +200,12 @@ func (g *Group) OutOfMemory() Shortage {
 
 // Usage is the highest memory and all CPU time so far; zero what the kernel does not tell.
 func (g *Group) Usage() (maxMemory int64, cpu time.Duration) {
+	if g.watch != nil {
+		g.watch.look()
+		g.watch.mu.Lock()
+		defer g.watch.mu.Unlock()
+		return g.watch.most, g.watch.cpu
+	}
 	if g.h.v2 != "" {
 		dir := filepath.Join(g.h.v2, g.name)
 		return number(filepath.Join(dir, "memory.peak")), time.Duration(field(filepath.Join(dir, "cpu.stat"), "usage_usec")) * time.Microsecond
@@ -190,6 +215,11 @@ func (g *Group) Usage() (maxMemory int64, cpu time.Duration) {
 
 // Memory is what the group takes now.
 func (g *Group) Memory() int64 {
+	if g.watch != nil {
+		g.watch.mu.Lock()
+		defer g.watch.mu.Unlock()
+		return g.watch.now
+	}
 	if g.h.v2 != "" {
 		return number(filepath.Join(g.h.v2, g.name, "memory.current"))
 	}
@@ -198,6 +228,9 @@ func (g *Group) Memory() int64 {
 
 // Kill ends every process of the group and waits until none is left.
 func (g *Group) Kill(ctx context.Context) error {
+	if g.watch != nil {
+		return g.watch.kill(ctx)
+	}
 	for pause := 250 * time.Microsecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		left := 0
 		for _, dir := range g.Dirs() {
@@ -229,6 +262,10 @@ func (g *Group) Kill(ctx context.Context) error {
 
 // Remove deletes the emptied group. The kernel may need a moment after the last process is gone.
 func (g *Group) Remove(ctx context.Context) error {
+	if g.watch != nil {
+		g.watch.end()
+		return nil
+	}
 	var problems []error
 	for _, dir := range g.Dirs() {
 		problems = append(problems, removeGroup(ctx, dir))

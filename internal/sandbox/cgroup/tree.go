@@ -34,6 +34,9 @@ type Tree struct {
 	v2   string            // the parent of all sandboxes; empty on version 1
 	v1   map[string]string // the same for each controller of version 1
 	all  []string          // each parent directory once
+	// Without cgroups, see Watch:
+	mark   func(name string) string
+	firsts *firsts
 }
 
 // controllers we use. The freezer is left alone: killing in a loop needs no help.
@@ -64,6 +67,9 @@ func Open(ctx context.Context, name, list string) (*Tree, error) {
 
 // Sweep ends every process in the tree, wherever it has been, and leaves it empty.
 func (h *Tree) Sweep(ctx context.Context) error {
+	if h.mark != nil {
+		return nil // what an earlier life started ended with it
+	}
 	known, err := h.known()
 	if err != nil {
 		return err
@@ -72,7 +78,12 @@ func (h *Tree) Sweep(ctx context.Context) error {
 }
 
 // Forget says that nothing is left where the tree was in earlier lives.
-func (h *Tree) Forget() error { return h.remember(h.all) }
+func (h *Tree) Forget() error {
+	if h.mark != nil {
+		return nil
+	}
+	return h.remember(h.all)
+}
 
 // Close ends every process in the tree and removes it.
 func (h *Tree) Close(ctx context.Context) error { return sweepGroups(ctx, h.all) }
@@ -279,7 +290,7 @@ func sweepGroups(ctx context.Context, parents []string) error {
 			if !e.IsDir() {
 				continue
 			}
-			g := &Group{&Tree{all: []string{parent}}, e.Name()}
+			g := &Group{h: &Tree{all: []string{parent}}, name: e.Name()}
 			problems = append(problems, g.Kill(ctx), g.Remove(ctx))
 		}
 		problems = append(problems, removeGroup(ctx, parent))

@@ -7,6 +7,7 @@
 package gvisor
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,6 +39,11 @@ type Config struct {
 	// Files is where images of runtimes' directories are kept, as large as these; several servers may share it. Without,
 	// each sandbox has a process that opens its files for it.
 	Files string
+	// Rootless says that this process has no root, and is the first of namespaces that package rootless made: limits are
+	// held without cgroups, and a sandbox's kernel is on the host whoever started this process. Files must be given.
+	Rootless bool
+	// Run is a directory for sockets, with a short name; empty means one below /run.
+	Run string
 }
 
 // Files is the usual Config.Files.
@@ -61,6 +67,8 @@ type Mechanism struct {
 	lock  *os.File
 	next  atomic.Uint64
 
+	rootless bool
+
 	launchers launchers
 }
 
@@ -69,7 +77,7 @@ var _ sandbox.Copier = (*Mechanism)(nil)
 // New prepares the directories, and takes a lock on State so that no two servers sweep each other's sandboxes. It
 // starts no sandbox. The error of a missing helper says which, and so does that of a runsc that was built for another she.
 func New(c Config) (*Mechanism, error) {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && !c.Rootless {
 		return nil, errors.New("sandboxes need root: cgroups and mounts are made for each")
 	}
 	var stamp string
@@ -89,7 +97,8 @@ func New(c Config) (*Mechanism, error) {
 	}
 	hash := sha256.Sum256([]byte(state))
 	name := "she-" + hex.EncodeToString(hash[:5])
-	m := &Mechanism{stamp: stamp + layout, state: state, run: filepath.Join("/run", name)}
+	m := &Mechanism{stamp: stamp + layout, state: state, run: filepath.Join(cmp.Or(c.Run, "/run"), name)}
+	m.rootless = c.Rootless
 	m.launchers.m = m
 	for _, dir := range []string{state, m.tmpDir(), m.run, m.boxDir(), m.sharedDir()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -102,7 +111,10 @@ func New(c Config) (*Mechanism, error) {
 	if err := unix.Flock(int(m.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("another server uses %s", state), m.lock.Close())
 	}
-	if m.runsc, err = reach(c.Runsc, m.run); err == nil {
+	if m.runsc = c.Runsc; !c.Rootless {
+		m.runsc, err = reach(c.Runsc, m.run)
+	}
+	if err == nil {
 		err = m.prepare(c, name)
 	}
 	if err != nil {
@@ -127,7 +139,9 @@ func (m *Mechanism) prepare(c Config, name string) (err error) {
 	// A sandbox that was starting when the earlier server was killed still makes mount points in the skeleton.
 	ctx, cancel := context.WithTimeout(context.Background(), sweepTimeout)
 	defer cancel()
-	if m.cg, err = cgroup.Open(ctx, name, filepath.Join(m.state, "cgroups")); err != nil {
+	if c.Rootless {
+		m.cg = cgroup.Watch(func(name string) string { return "--root=" + m.runDir(name) })
+	} else if m.cg, err = cgroup.Open(ctx, name, filepath.Join(m.state, "cgroups")); err != nil {
 		return err
 	}
 	if m.root, err = newRootfs(filepath.Join(m.state, "root"), c.Init); err != nil || c.Files == "" {
@@ -146,9 +160,10 @@ const layout = "2"
 // sweepTimeout is what ending the processes of an earlier life may take.
 const sweepTimeout = 10 * time.Second
 
-func (m *Mechanism) tmpDir() string    { return filepath.Join(m.state, "tmp") }
-func (m *Mechanism) boxDir() string    { return filepath.Join(m.run, "box") }
-func (m *Mechanism) sharedDir() string { return filepath.Join(m.run, "shared") }
+func (m *Mechanism) tmpDir() string            { return filepath.Join(m.state, "tmp") }
+func (m *Mechanism) boxDir() string            { return filepath.Join(m.run, "box") }
+func (m *Mechanism) runDir(name string) string { return filepath.Join(m.boxDir(), name, "run") }
+func (m *Mechanism) sharedDir() string         { return filepath.Join(m.run, "shared") }
 
 // runscFlags are gVisor's global flags for every sandbox.
 func (m *Mechanism) runscFlags() []string {

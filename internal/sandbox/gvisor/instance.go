@@ -1,6 +1,7 @@
 package gvisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,7 +79,28 @@ func (m *Mechanism) Start(ctx context.Context, p sandbox.Program) (sandbox.Insta
 
 // start is Start that leaves the instance its whole CPU.
 func (m *Mechanism) start(ctx context.Context, p sandbox.Program) (*instance, sandbox.Result, error) {
-	return m.startOn(ctx, p, m.lower.find(ctx, p))
+	files, err := m.filesOf(ctx, p)
+	if err != nil {
+		return nil, sandbox.Result{}, err
+	}
+	return m.startOn(ctx, p, files)
+}
+
+// filesOf gives the images of a program, if it has some by now. Without root gVisor can start no process that opens files for a
+// sandbox, so there it waits for them.
+func (m *Mechanism) filesOf(ctx context.Context, p sandbox.Program) (images, error) {
+	if !m.rootless {
+		return m.lower.find(ctx, p), nil
+	}
+	files := m.lower.await(ctx, p)
+	if !files.there() {
+		if ctx.Err() != nil {
+			return files, context.Cause(ctx)
+		}
+		return files, sandbox.Failed(sandbox.Operator, sandbox.StartFailed, "an image of this machine's programs can't be made, which sandboxes without root need: %s",
+			cmp.Or(m.lower.stats().Problem, "a directory that the runtime needs lies below /proc, /sys, /dev or /tmp"))
+	}
+	return files, nil
 }
 
 // startOn is start with the given images of files.

@@ -31,6 +31,7 @@ type Config struct {
 	Worker     string // she-wasm
 	State      string // a directory of our own
 	ImageBytes int64  // of all modules kept compiled; 0 means DefaultImageBytes
+	Rootless   bool   // as in package gvisor
 }
 
 // DefaultImageBytes is enough for some sixty large modules.
@@ -53,7 +54,7 @@ var _ sandbox.Mechanism = (*Mechanism)(nil)
 // New prepares the directory and takes a lock on it, so that no two servers sweep each other's instances. It starts
 // nothing.
 func New(c Config) (*Mechanism, error) {
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 && !c.Rootless {
 		return nil, errors.New("sandboxes need root: cgroups and namespaces are made for each")
 	}
 	info, err := os.Stat(c.Worker)
@@ -73,7 +74,9 @@ func New(c Config) (*Mechanism, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	hash := sha256.Sum256([]byte(c.State))
-	if m.cg, err = cgroup.Open(ctx, "she-"+hex.EncodeToString(hash[:5]), filepath.Join(c.State, "cgroups")); err != nil {
+	if c.Rootless {
+		m.cg = cgroup.Watch(func(name string) string { return name }) // each is started here, and so known
+	} else if m.cg, err = cgroup.Open(ctx, "she-"+hex.EncodeToString(hash[:5]), filepath.Join(c.State, "cgroups")); err != nil {
 		return nil, errors.Join(err, m.lock.Close())
 	}
 	if c.ImageBytes <= 0 {

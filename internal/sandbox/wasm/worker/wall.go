@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"syscall"
@@ -21,6 +22,10 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS | u
 
 // apart is how a process is started in namespaces of its own. It dies with the thread that starts it.
 func apart() *syscall.SysProcAttr {
+	identity := identity
+	if me := os.Geteuid(); me != 0 {
+		identity = me // without root there is no other
+	}
 	return &syscall.SysProcAttr{
 		Cloneflags:  namespaces,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: identity, Size: 1}},
