@@ -114,7 +114,7 @@ var table = map[string][]string{
 
 	// What an author has beside the server: the parts of the walk put together for one try.
 	"workbench": concat(words, decisions, []string{
-		"catalog", "engine", "invoke", "vault", "vault/sqlite",
+		"catalog", "engine", "invoke", "vault", "vault/ledger", "vault/sqlite",
 		"sandbox", "sandbox/gvisor", "sandbox/wasm", "sandbox/rootless", "runtimes",
 	}),
 

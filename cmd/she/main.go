@@ -46,6 +46,11 @@ const (
 // usageError marks an error of the command line.
 type usageError struct{ error }
 
+// statusError is the status that this program ended with when it ran once more, for somebody without root.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
+
 // run is the whole program but for the process around it.
 func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []string) int {
 	root := rootCommand()
@@ -65,6 +70,10 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 		}
 		return exitFailed
 	}
+	var status statusError
+	if errors.As(err, &status) {
+		return int(status) // who ended with it has said why
+	}
 	terminal.Printf(stderr, "she: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	var usage usageError
 	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
@@ -83,7 +92,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringP("output", "o", "text", "how to print results: text or json")
-	root.AddCommand(with(creating, serveCommand()), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), with(creating, demoCommand()), doctorCommand())
+	root.AddCommand(with(creating, serveCommand()), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), invokeCommand(), with(creating, demoCommand()), doctorCommand())
 	return root
 }
 

@@ -48,6 +48,9 @@ type described struct {
 	lines        []string // of its example, those that name a data directory
 }
 
+// withoutDirectory are commands for which there is no data directory; she invoke calls its records --data.
+var withoutDirectory = []string{"she data sample", "she invoke", "she help"}
+
 func leaves(c *cobra.Command) (all []described) {
 	if c.HasSubCommands() {
 		for _, sub := range c.Commands() {
@@ -56,6 +59,9 @@ func leaves(c *cobra.Command) (all []described) {
 		return all
 	}
 	d := described{path: c.CommandPath(), effect: c.Annotations[effectKey]}
+	if slices.Contains(withoutDirectory, d.path) {
+		return all
+	}
 	for line := range strings.Lines(c.Example) {
 		if strings.Contains(line, " --data ") && !strings.Contains(line, "--seal") { // which keeps its verdict there
 			d.lines = append(d.lines, line)
@@ -119,7 +125,7 @@ func TestCommandsThatOnlyRead(t *testing.T) {
 	}
 	tried := 0
 	for _, c := range all {
-		if c.effect != creating && len(c.lines) == 0 && c.path != "she data sample" && !strings.HasPrefix(c.path, "she completion") && c.path != "she help" {
+		if c.effect != creating && len(c.lines) == 0 && !strings.HasPrefix(c.path, "she completion") {
 			t.Errorf("%s has no example with --data: it can't be tried", c.path)
 		}
 		for _, line := range c.lines {

@@ -24,10 +24,9 @@ type Wanted struct {
 	Handler, Runtime string // of a Path without a project file
 }
 
-// Prepare reads a project, finds the function wanted and stores its packages, like Publish. Unlike a registered function it
-// may have the process entry alone: the names of the others are empty then. Its ID is the key in the project file, or zero if
-// that is no id. An error is a *project.Choice or a
-// *hat.Fault.
+// Prepare reads a project, finds the function wanted and stores its packages, like Publish. Unlike a
+// registered function it may have the process entry alone: the names of the others are empty then. Its ID is
+// the key in the project file, or zero if that is no id. An error is a *project.Choice or a *hat.Fault.
 func (c *Catalog) Prepare(ctx context.Context, w Wanted) (Function, error) {
 	f := Function{Registered: Registered{Package: w.Path, Stage: w.Stage}}
 	ctx, cancel := context.WithTimeout(ctx, c.Patience)
@@ -155,7 +154,8 @@ func runtimeOf(name string, info fs.FileInfo, handler string) string {
 	return ""
 }
 
-// toBuild adds to the error of a package that lacks its handler what would build it, as far as the project shows.
+// toBuild adds to the error of a package that lacks its handler what would build it, as far as the project
+// shows.
 func toBuild(src source, e *project.Entry, err error) error {
 	fault := faultOf(err)
 	if fault.Code != CodeHandler {

@@ -23,10 +23,10 @@ func (c *Choice) Error() string {
 	return fmt.Sprintf("%s has %d functions: %s", c.File, len(c.Have), have)
 }
 
-// Find reads the project file for a function that nobody has registered: the one of that key, or that a name with that key at
-// its end belongs to; without a key the only one there is, or the only one with its three entries. It may have the process
-// entry alone: the names of the others are empty then. o.ID is of no effect; id is the function's key, or zero if that is no id. The
-// error is a *Choice if none or several fit.
+// Find reads the project file for a function that nobody has registered: the one of that key, or that a name
+// with that key at its end belongs to; without a key the only one there is, or the only one with its three
+// entries. It may have the process entry alone: the names of the others are empty then. o.ID is of no effect;
+// id is the function's key, or zero if that is no id. The error is a *Choice if none or several fit.
 func Find(src Files, o Options, key string) (p *Project, id hat.FunctionID, err error) {
 	all := lambdas{}
 	if p, err = readEach(src, o, all.add); err != nil {
@@ -75,8 +75,8 @@ func Bare(file, name, handler, runtime string, env map[string]string, packing Pa
 	return &Project{File: file, Stage: "dev", Process: e}, nil
 }
 
-// A lambda is one function of a project file, whatever it is for. err is why it could not be read, which matters only if it
-// is used.
+// A lambda is one function of a project file, whatever it is for. err is why it could not be read, which
+// matters only if it is used.
 type lambda struct {
 	key   string
 	entry *Entry
@@ -89,8 +89,8 @@ func (all *lambdas) add(key string, e Entry, err error) {
 	*all = append(*all, &lambda{key, &e, err})
 }
 
-// plain is a key as it is compared: logical ids of templates have neither hyphens nor small letters alone, and may end in
-// "Function".
+// plain is a key as it is compared: logical ids of templates have neither hyphens nor small letters alone,
+// and may end in "Function".
 func plain(key string) string {
 	return strings.TrimSuffix(strings.ReplaceAll(strings.ToLower(key), "-", ""), "function")
 }
@@ -123,7 +123,8 @@ func (all lambdas) mains() (mains lambdas) {
 	return mains
 }
 
-// choose finds the function of that key. Without one it is the only function, or the only one that has its three entries.
+// choose finds the function of that key. Without one it is the only function, or the only one that has its
+// three entries.
 func (all lambdas) choose(file, key string) (*lambda, error) {
 	mains := all.mains()
 	fits := mains

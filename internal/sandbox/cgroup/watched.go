@@ -17,15 +17,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch makes a Tree for a process that may make no cgroups: a person's own, without root. Groups are then found among the
-// processes in /proc, and their limits are held by looking at them every lookEvery. The caller must be the first process of
-// a PID namespace of its own, so that whatever it started ends with it and nothing else is in /proc.
+// Watch makes a Tree for a process that may make no cgroups: a person's own, without root. Groups are then
+// found among the processes in /proc, and their limits are held by looking at them every lookEvery. The
+// caller must be the first process of a PID namespace of its own, so that whatever it started ends with it
+// and nothing else is in /proc.
 //
-// Sandboxes are started by a launcher, of which only a command line is known: mark gives the argument that the first
-// process of a group has in it, for the group's name. Everything that descends from that process belongs to the group.
+// Sandboxes are started by a launcher, of which only a command line is known: mark gives the argument that
+// the first process of a group has in it, for the group's name. Everything that descends from that process
+// belongs to the group.
 //
-// Memory is held to a few milliseconds' worth of allocation, CPU to period as in a cgroup. The number of processes is
-// left to the kernel of the sandbox, which counts them exactly.
+// Memory is held to a few milliseconds' worth of allocation, CPU to period as in a cgroup. The number of
+// processes is left to the kernel of the sandbox, which counts them exactly.
 func Watch(mark func(name string) string) *Tree { return &Tree{mark: mark, firsts: &firsts{}} }
 
 // firsts are the first processes of a Tree's groups, for a launcher is the parent of those of other groups.
@@ -149,7 +151,8 @@ func (w *watch) look() {
 	w.share(members)
 }
 
-// share holds the group up when its share of the period is used up, and lets it go on when the next one begins.
+// share holds the group up when its share of the period is used up, and lets it go on when the next one
+// begins.
 func (w *watch) share(members []member) {
 	now := time.Now()
 	if !now.Before(w.until) {

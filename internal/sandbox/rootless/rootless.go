@@ -1,8 +1,8 @@
-// Package rootless lets somebody without root have sandboxes: it runs this program again as the first process of a user, a
-// mount and a PID namespace of its own, in which it may do what making a sandbox takes.
+// Package rootless lets somebody without root have sandboxes: it runs this program again as the first process
+// of a user, a mount and a PID namespace of its own, in which it may do what making a sandbox takes.
 //
-// On the host that process is whoever started it, and reaches nothing they could not reach. Whatever it starts ends with it,
-// however it ends, because it is the first of its PID namespace.
+// On the host that process is whoever started it, and reaches nothing they could not reach. Whatever it
+// starts ends with it, however it ends, because it is the first of its PID namespace.
 package rootless
 
 import (
@@ -18,12 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nobody is who the program is in its user namespace. It is who a sandbox's kernel is made to be, so that one mapping, all
-// that somebody without root may have, is enough for both.
+// nobody is who the program is in its user namespace. It is who a sandbox's kernel is made to be, so that one
+// mapping, all that somebody without root may have, is enough for both.
 const nobody = 65534
 
-// RunDir is a directory of the namespaces' own, in memory, with a name short enough for the paths of sockets. It covers
-// /sys, which is everywhere and which nothing here needs.
+// RunDir is a directory of the namespaces' own, in memory, with a name short enough for the paths of sockets.
+// It covers /sys, which is everywhere and which nothing here needs.
 const RunDir = "/sys"
 
 // Inside says whether this process is the one that Again started.
@@ -39,8 +39,8 @@ func Inside() bool {
 // ErrNoNamespaces says that the kernel lets this person make none; the text says what to do.
 var ErrNoNamespaces = errors.New("sandboxes need root, or a kernel that lets you make user namespaces")
 
-// Again runs this program with the same arguments in namespaces of its own, hands on the signals that end a program, and gives the
-// status that it ended with. ErrNoNamespaces is wrapped if it can't.
+// Again runs this program with the same arguments in namespaces of its own, hands on the signals that end a
+// program, and gives the status that it ended with. ErrNoNamespaces is wrapped if it can't.
 func Again() (status int, err error) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
