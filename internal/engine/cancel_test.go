@@ -42,9 +42,7 @@ func TestACancelledRunEndsAtOnceAndIsReplayed(t *testing.T) {
 			<-held
 			return writing("she/out", "f")(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		expect(t, w.runs("alice", "f"), "planned")
 		run := w.newest("alice", "f").Plan.Run
@@ -76,9 +74,7 @@ func TestWhoeverAskedHearsThatTheRunWasCancelled(t *testing.T) {
 			<-held
 			return silent(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		answer := make(chan error, 1)
 		go func() { answer <- w.trigger("alice", "f", false) }()
 		w.settle()

@@ -22,9 +22,7 @@ type planOf = plan.Plan
 func Test57TriggerReturnsWhenTheOutputIsThere(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		if err := w.trigger("alice", "f", false); err != nil {
 			t.Fatal(err)
@@ -53,9 +51,7 @@ func Test58FailuresOfTheFunction(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.install("f", manual, []string{"a/x"}, "she/out", c.do)
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.write("alice", "a/x", "1")
 				var failed *FailedError
 				if err := w.trigger("alice", "f", false); !errors.As(err, &failed) || failed.Fault.Code != c.code || failed.Fault.Who != hat.Author {
@@ -76,9 +72,7 @@ func Test58FailuresOfTheFunction(t *testing.T) {
 func TestTheRunKeepsWhatTheFunctionSaid(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", failing)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		var failed *FailedError
 		if !errors.As(w.trigger("alice", "f", false), &failed) {
@@ -110,9 +104,7 @@ func Test59BackToBackAndAtOnce(t *testing.T) {
 			<-hold
 			return []byte(`[]`), nil
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		outcomes := make(chan error, 2)
 		for range 2 {
@@ -145,9 +137,7 @@ func Test60WhatTheEntriesReceive(t *testing.T) {
 			}
 			return process(entry, event)
 		}
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		began := time.Now().UTC()
 		for range 2 {
@@ -180,9 +170,7 @@ func TestTriggerRefuses(t *testing.T) {
 		w.install("gone", manual, []string{"a/x"}, "she/out", silent)
 		w.functions = append(w.functions, unloaded("mute", "she/out"))
 		w.funcs["mute"] = failing
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "gone")
+		w.startFor("alice", "gone")
 		w.stop()
 		w.functions = w.functions[:1:1]
 		w.functions = append(w.functions, unloaded("mute", "she/out"))
@@ -209,9 +197,7 @@ func TestTriggerRefuses(t *testing.T) {
 func Test63IndividualRunsAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.forget()
 		began := time.Now()
 		w.post("alice", "a/x", "1")
@@ -228,9 +214,7 @@ func Test63IndividualRunsAtOnce(t *testing.T) {
 func Test64PeriodicWaitsForItsPeriod(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", daily, []string{"a/x"}, "she/out", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1") // never executed: at once
 		w.forget()
 		w.pass(time.Hour)
@@ -248,9 +232,7 @@ func Test64PeriodicWaitsForItsPeriod(t *testing.T) {
 func Test65ManualIsNeverRunByData(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.pass(30 * 24 * time.Hour)
 		expect(t, w.called(), "")
@@ -264,9 +246,7 @@ func Test66WhatArrivesDuringARunIsInTheNext(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			return []byte(`[]`), nil
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.pass(time.Minute)
 		w.forget()
 		w.post("alice", "a/x", "1")
@@ -289,9 +269,7 @@ func Test66RandomInterleavings(t *testing.T) {
 			}
 			return writing("she/out", "")(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		var want []string
 		for n := range 1000 {
 			value := fmt.Sprint(n)

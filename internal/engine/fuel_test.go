@@ -29,10 +29,7 @@ func TestBundleThatCostsTooMuch(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.installBundle("greedy", manual, costly("a/x"), "she/greedy", silent)
 		w.install("innocent", individual, []string{"a/y"}, "she/out", writing("she/out", "did "))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "greedy")
-		w.enable("alice", "innocent")
+		w.startFor("alice", "greedy", "innocent")
 		w.write("alice", "a/x", strings.Repeat("the river was quiet ", 150_000))
 		var failed *FailedError
 		if err := w.trigger("alice", "greedy", false); !errors.As(err, &failed) || failed.Fault.Who != hat.Author || failed.Fault.Code != CodeFuel {
@@ -53,9 +50,7 @@ func TestBundleThatCostsTooMuch(t *testing.T) {
 func TestOutOfFuelIsNotTriedAgain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.installBundle("greedy", individual, costly("a/x"), "she/greedy", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "greedy")
+		w.startFor("alice", "greedy")
 		w.post("alice", "a/x", strings.Repeat("the river was quiet ", 150_000))
 		expect(t, w.runs("alice", "greedy"), "refused:"+CodeFuel)
 		expect(t, w.why("alice", "greedy"), "parked")
@@ -108,9 +103,7 @@ func TestEvaluationThatTakesTooLong(t *testing.T) {
 			w.functions[i].Process.Timeout = time.Second
 		}
 		w.options.Shares = NewShares(1)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "slow")
+		w.startFor("alice", "slow")
 		w.write("alice", "a/x", strings.Repeat("the river was quiet ", 50_000))
 		w.breaks(func(op string, _ bool) error { // a slow disk
 			if op == "read" {

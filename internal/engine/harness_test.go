@@ -316,6 +316,16 @@ func (w *world) addHAT(id hat.ID) {
 	w.hats = append(w.hats, id)
 }
 
+// startFor starts the engine with one HAT and the functions it has switched on.
+func (w *world) startFor(id hat.ID, functions ...string) {
+	w.t.Helper()
+	w.start()
+	w.addHAT(id)
+	for _, f := range functions {
+		w.enable(string(id), f)
+	}
+}
+
 // with hands out the vault of a HAT and its owner as a caller.
 func (w *world) with(id hat.ID, do func(v *ledger.Vault, owner access.Caller) error) {
 	w.t.Helper()

@@ -47,9 +47,7 @@ func choking(on ...string) Func {
 func TestWhatFailsForEverHoldsNothingUp(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", choking("bad", "worse"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		for _, v := range []string{"1", "bad", "2", "3", "worse", "4"} {
 			w.post("alice", "a/x", v)
 			w.pass(24 * time.Hour)
@@ -77,9 +75,7 @@ func Test87ThinDataIsGivenWhenThereIsMore(t *testing.T) {
 			}
 			return writing("she/out", "f")(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		for _, v := range []string{"1", "2", "3"} {
 			expect(t, w.at("alice", "she/out"), "")
 			w.post("alice", "a/x", v)
@@ -96,9 +92,7 @@ func TestInOrderNothingOvertakes(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", choking("bad"))
 		w.functions[0].InOrder = true
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "bad")
 		w.pass(30 * 24 * time.Hour)
 		w.post("alice", "a/x", "1")
@@ -116,9 +110,7 @@ func TestInOrderNothingOvertakes(t *testing.T) {
 func Test76WhatIsTooLargeAloneHoldsNothingUp(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		w.write("alice", "a/x", strings.Repeat("x", 7<<20))
 		w.write("alice", "a/x", "2", "3")
@@ -151,10 +143,7 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 				return writing("she/"+id, "")(entry, event)
 			})
 		}
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f0")
-		w.enable("alice", "f1")
+		w.startFor("alice", "f0", "f1")
 		w.forget()
 		w.post("alice", "a/x", "0", "1", "2", "3", "4", "5", "6", "7", "8")
 		for _, id := range []string{"f0", "f1"} {
@@ -181,9 +170,7 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 func TestWhatIsGrantedLaterIsShownOnItsOwn(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "b/x", "old")
 		w.pass(40 * 24 * time.Hour)
 		w.write("alice", "b/x", "before")
@@ -223,9 +210,7 @@ func TestAReplaySupersedes(t *testing.T) {
 		w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
 			return writing("she/out", prefix.Load().(string))(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1", "2")
 		run := w.newest("alice", "f").Plan
 		w.pass(time.Hour)
@@ -257,9 +242,7 @@ func TestAResultReplacesTheFormer(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
 		w.functions[0].Mode = hat.ReplaceOutput
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.post("alice", "a/x", "2")
 		expect(t, w.at("alice", "she/out"), "f2")

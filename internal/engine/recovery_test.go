@@ -34,9 +34,7 @@ func Test67WhateverIsKilledWhen(t *testing.T) {
 						}
 						return writing("she/out", "f")(entry, event)
 					})
-					w.start()
-					w.addHAT("alice")
-					w.enable("alice", "f")
+					w.startFor("alice", "f")
 					var dead atomic.Bool
 					w.breaks(func(at string, after bool) error {
 						if at == op && after == persisted {
@@ -82,9 +80,7 @@ func TestAPassingFaultOfTheVault(t *testing.T) {
 					}
 					return writing("she/out", "f")(entry, event)
 				})
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.breaks(func(at string, after bool) error {
 					if at == op && !after {
 						return errBroken
@@ -107,9 +103,7 @@ func TestAPassingFaultOfTheVault(t *testing.T) {
 func TestTheEndOfARunIsStoredLater(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.breaks(func(at string, after bool) error {
 			if (at == "commit" || at == "fail") && !after {
 				return errBroken
@@ -154,9 +148,7 @@ func TestATickFindsWhatNobodyWokeFor(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
 		w.options.Tick = time.Minute
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		w.pass(59 * time.Second)
 		expect(t, w.at("alice", "she/out"), "")
@@ -179,9 +171,7 @@ func TestACleanStop(t *testing.T) {
 					time.Sleep(c.takes)
 					return []byte("[" + respond("she/out", []string{"1"}) + "]"), nil
 				})
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.write("alice", "a/x", "1")
 				outcome := make(chan error, 1)
 				go func() { outcome <- w.trigger("alice", "f", false) }()
@@ -277,9 +267,7 @@ func Test53FunctionsLoadInTheBackground(t *testing.T) {
 func TestWorkWaitsForItsFunction(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.stop()
 		ask := w.funcs["f"]
 		var up atomic.Bool
@@ -367,9 +355,7 @@ func TestNewVersions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.install("f", individual, []string{"a/x"}, "she/out", silent)
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.stop()
 				first := w.functions[0]
 				w.functions = nil
@@ -405,9 +391,7 @@ func TestNewVersions(t *testing.T) {
 func TestAPanicCostsItsRunOnly(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.engine.invoker = panicking{}
 		var failed *FailedError
 		if err := w.trigger("alice", "f", false); !errors.As(err, &failed) || failed.Fault.Code != CodePanic || failed.Fault.Who != hat.Engine {
@@ -464,9 +448,7 @@ func TestANewPackageEndsThePauseOfWhatFailed(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.install("f", individual, []string{"a/x"}, "she/out", failing)
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.post("alice", "a/x", "1")
 				w.pass(2 * time.Minute) // 10 s, 1 min: three attempts
 				if s := w.state("alice", "f"); s.Front == nil || s.Front.Attempt != 3 {
@@ -499,9 +481,7 @@ func TestANewPackageEndsThePauseOfWhatFailed(t *testing.T) {
 func TestANewPackageLeavesParkedWork(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", failing)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.pass(24 * time.Hour)
 		w.stop()

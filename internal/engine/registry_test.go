@@ -64,9 +64,7 @@ func TestNoVersionIsJudgedBeforeItHasLoaded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.install("f", individual, []string{"a/x"}, "she/out", silent)
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.stop()
 				former := w.functions[0]
 				current := version(t, former, "2.0.0", c.current)

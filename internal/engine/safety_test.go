@@ -22,9 +22,7 @@ func Test68OutputElsewhereIsRefused(t *testing.T) {
 		w.install("f", manual, []string{"a/x"}, "she/out", func(string, []byte) ([]byte, error) {
 			return []byte("[" + respond("she/out", []string{"1"}) + "," + respond("she/other", []string{"2"}) + "]"), nil
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		var failed *FailedError
 		if err := w.trigger("alice", "f", false); !errors.As(err, &failed) || failed.Fault.Code != "Response.WrongAddress" {
@@ -41,9 +39,7 @@ func Test69AllDistinctElementsAreStoredInOrder(t *testing.T) {
 		w.install("f", manual, []string{"a/x"}, "she/out", func(string, []byte) ([]byte, error) {
 			return []byte("[" + respond("she/out", []string{"z", "1"}) + "," + respond("she/out", []string{"z", "2"}) + "]"), nil
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		if err := w.trigger("alice", "f", false); err != nil {
 			t.Fatal(err)
 		}
@@ -59,10 +55,7 @@ func Test70LinkedRecords(t *testing.T) {
 		w.install("thief", manual, []string{"a/x"}, "she/out2", func(string, []byte) ([]byte, error) {
 			return []byte("[" + respond("she/out2", []string{"1"}, foreign) + "]"), nil
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
-		w.enable("alice", "thief")
+		w.startFor("alice", "f", "thief")
 		input := w.write("alice", "a/x", "1")[0]
 		foreign = w.write("alice", "a/y", "2")[0].ID.String()
 		if err := w.trigger("alice", "f", false); err != nil {
@@ -99,10 +92,7 @@ func Test71ChainsRunWithoutOtherData(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("emotions", individual, []string{"a/notes"}, "she/emotions", writing("she/emotions", "e"))
 		w.install("history", individual, []string{"she/emotions"}, "drops/history", writing("drops/history", "h"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "emotions")
-		w.enable("alice", "history")
+		w.startFor("alice", "emotions", "history")
 		w.post("alice", "a/notes", "1")
 		expect(t, w.at("alice", "drops/history"), "he1")
 	})
@@ -111,9 +101,7 @@ func Test71ChainsRunWithoutOtherData(t *testing.T) {
 func Test72OwnOutput(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x", "she/out"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.forget()
 		w.post("alice", "a/x", "1")
 		w.post("alice", "a/x", "2")
@@ -126,10 +114,7 @@ func Test72TwoThatReadEachOther(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x", "she/g"}, "she/f", writing("she/f", "f"))
 		w.install("g", individual, []string{"she/f"}, "she/g", writing("she/g", "g"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
-		w.enable("alice", "g")
+		w.startFor("alice", "f", "g")
 		w.forget()
 		w.post("alice", "a/x", "1")
 		w.pass(24 * time.Hour)
@@ -150,9 +135,7 @@ func Test73RetriesWithGrowingPauses(t *testing.T) {
 			}
 			return writing("she/out", "f")(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.pass(time.Minute)
 		tries = nil
 		w.post("alice", "a/x", "1")
@@ -181,9 +164,7 @@ func Test73ParkedWorkIsWokenByRequest(t *testing.T) {
 			}
 			return writing("she/out", "f")(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.pass(30 * 24 * time.Hour)
 		if s := w.state("alice", "f"); s.Front != nil || len(s.Ranges) != 1 || !s.Ranges[0].Parked || s.Ranges[0].Fault == nil {
@@ -246,10 +227,7 @@ func Test75OneThatHangsDelaysNobody(t *testing.T) {
 			return nil, &invoke.Failure{Blame: invoke.Author, Code: "Sandbox.Timedout", Text: "the function took longer than it may"}
 		})
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "slow")
-		w.enable("alice", "f")
+		w.startFor("alice", "slow", "f")
 		w.post("alice", "a/x", "1")
 		expect(t, w.at("alice", "she/out"), "f1")
 		w.pass(301 * time.Second)
@@ -271,9 +249,7 @@ func Test76TooLargeIsSplitForIndividual(t *testing.T) {
 			}
 			return []byte(`[]`), nil
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.forget()
 		for n := range 8 {
 			w.write("alice", "a/x", fmt.Sprintf("%02d", n)+strings.Repeat("x", 1<<20))
@@ -300,10 +276,7 @@ func Test76TooLargeOtherwiseIsAClearFailure(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", silent)
 		w.install("one", individual, []string{"a/y"}, "she/one", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
-		w.enable("alice", "one")
+		w.startFor("alice", "f", "one")
 		w.forget()
 		for n := range 7 {
 			w.write("alice", "a/x", fmt.Sprint(n)+strings.Repeat("x", 1<<20))
@@ -359,10 +332,7 @@ func Test79BundlesOfOneName(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/f", silent)
 		w.install("g", manual, []string{"a/y"}, "she/g", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
-		w.enable("alice", "g")
+		w.startFor("alice", "f", "g")
 		for function, e := range map[string]string{"f": "a/x", "g": "a/y"} {
 			reads := w.state("alice", function).Grant.Bundle.Endpoints()
 			if len(reads) != 1 || reads[0] != endpoint(e) {
@@ -379,9 +349,7 @@ func Test80DisabledDuringARun(t *testing.T) {
 			<-hold
 			return writing("she/out", "f")(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		outcome := make(chan error, 1)
 		go func() { outcome <- w.trigger("alice", "f", false) }()
@@ -410,9 +378,7 @@ func TestDisabledBeforeItIsShownData(t *testing.T) {
 			}
 			return answers(entry, event)
 		}
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1")
 		var failed *FailedError
 		if err := w.trigger("alice", "f", false); !errors.As(err, &failed) || failed.Fault.Code != CodeRevoked {
@@ -427,9 +393,7 @@ func TestDisabledBeforeItIsShownData(t *testing.T) {
 func Test81UseAll(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.post("alice", "a/x", "2")
 		w.forget()
@@ -447,9 +411,7 @@ func Test81UseAll(t *testing.T) {
 func Test82AChangedRecordIsNew(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		r := w.post("alice", "a/x", "1")[0]
 		w.forget()
 		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
@@ -470,9 +432,7 @@ func Test87ThinDataIsSeenAgain(t *testing.T) {
 			}
 			return writing("she/out", "f")(entry, event)
 		})
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		w.post("alice", "a/x", "2")
 		if s := w.state("alice", "f"); !s.LastExecution.IsZero() {
@@ -488,9 +448,7 @@ func TestWiderThanGrantedIsRefused(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", silent)
 		ask := w.funcs["f"]
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/private", "1")
 		w.funcs["f"] = func(entry string, event []byte) ([]byte, error) {
 			if entry == "bundle" {
@@ -554,9 +512,7 @@ func TestARunOverNothing(t *testing.T) {
 			}
 			return ask(entry, event)
 		}
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		if w.called() == "" {
 			if err := w.trigger("alice", "f", false); err != nil {
 				t.Fatal(err)

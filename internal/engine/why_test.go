@@ -65,9 +65,7 @@ func TestWhyFollowsWhatHappens(t *testing.T) {
 func TestWhyOfAFunctionThatFails(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", failing)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.post("alice", "a/x", "1")
 		if got := w.why("alice", "f"); !strings.HasPrefix(got, "waiting-for-retry") {
 			t.Errorf("after the first failure %s", got)
@@ -84,9 +82,7 @@ func TestWhyOfALimitAndOfAnOutdatedGrant(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		question := `{"name":"b","bundle":{"x":{"endpoints":[{"endpoint":"a/x"}],"limit":1}}}`
 		w.installBundle("f", manual, question, "she/out", silent)
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1", "2", "3")
 		expect(t, w.why("alice", "f"), "waiting-for-request")
 		if err := w.trigger("alice", "f", false); err != nil {

@@ -81,9 +81,7 @@ func TestWindowsOfTheRun(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.installBundle("f", manual, counter(""), "she/out", silent)
 				w.funcs["f"] = asking(c.ask)
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.pass(1500 * time.Millisecond)
 				w.write("alice", "a/x", "1998-01-01T00:00:00.000Z", "1999-12-31T00:00:00.000Z", "2000-02-01", "2031-01-01")
 				err := w.trigger("alice", "f", false)
@@ -126,9 +124,7 @@ func TestGrantedFiltersBind(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.installBundle("f", manual, c.granted, "she/out", silent)
 				w.funcs["f"] = asking(func(_, _ time.Time) string { return c.asked })
-				w.start()
-				w.addHAT("alice")
-				w.enable("alice", "f")
+				w.startFor("alice", "f")
 				w.write("alice", "a/x", "text")
 				err := w.trigger("alice", "f", false)
 				var failed *FailedError
@@ -151,9 +147,7 @@ func TestAMarkedWindowIsGrantedAsSuch(t *testing.T) {
 		w.installBundle("f", manual, marked, "she/out", silent)
 		answer := marked
 		w.funcs["f"] = asking(func(_, _ time.Time) string { return answer })
-		w.start()
-		w.addHAT("alice")
-		w.enable("alice", "f")
+		w.startFor("alice", "f")
 		w.write("alice", "a/x", "1998-01-01", "1999-12-31", "2000-03-31T10:00:00Z", "2000-04-01", "2000-04-02")
 		if err := w.trigger("alice", "f", false); err != nil {
 			t.Fatal(err)
