@@ -3,6 +3,7 @@ package gvisor_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"she/internal/sandbox"
@@ -48,6 +49,32 @@ func closes(t testing.TB, m *gvisor.Mechanism) *gvisor.Mechanism {
 		}
 	})
 	return m
+}
+
+// running starts a program, or restores it from the image if there is one, and closes it when the test is over.
+func running(t *testing.T, m *gvisor.Mechanism, p sandbox.Program, image string) (i sandbox.Instance) {
+	t.Helper()
+	var err error
+	if image != "" {
+		i, err = m.Restore(t.Context(), p, image)
+	} else {
+		i, _, err = m.Start(t.Context(), p)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return i
+}
+
+// commandOf is the command line of a process, or nothing if it has ended.
+func commandOf(pid int) string {
+	line, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	return string(line)
 }
 
 func TestMechanism(t *testing.T) {

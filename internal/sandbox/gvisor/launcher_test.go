@@ -212,7 +212,7 @@ func TestOneProcessOfASandboxKilled(t *testing.T) {
 			t.Errorf("a sandbox has the processes %v", pids)
 		}
 		pid := pids[min(which, of-1)]
-		name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		name := commandOf(pid)
 		timer := time.AfterFunc(500*time.Millisecond, func() { _ = unix.Kill(pid, unix.SIGKILL) })
 		_, err = i.Run(t.Context(), sandbox.Call{ID: "1", Deadline: time.Now().Add(20 * time.Second), Limit: 20 * time.Second, Event: []byte("{}")})
 		timer.Stop()
@@ -301,7 +301,7 @@ func TestSandboxesGoFirst(t *testing.T) {
 	}
 	for _, pid := range pids {
 		if got := score(pid); got != strconv.Itoa(sandbox.Expendable) {
-			name, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+			name := commandOf(pid)
 			t.Errorf("oom_score_adj of %q is %s", name, got)
 		}
 	}

@@ -94,28 +94,12 @@ func look(t *testing.T, files string, p sandbox.Program, copied bool) (seen stri
 	if _, err := m.Checkpoint(t.Context(), p, nil, memory); err != nil { // it waits for images
 		t.Fatal(err)
 	}
-	var (
-		i   sandbox.Instance
-		err error
-	)
-	if copied {
-		i, err = m.Restore(t.Context(), p, memory)
-	} else {
-		i, _, err = m.Start(t.Context(), p)
+	if !copied {
+		memory = ""
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := i.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	for _, list := range memberLists(t, state, "*") {
-		for pid := range strings.FieldsSeq(string(content(t, list))) {
-			line, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline")) // it may have ended
-			serverRan = serverRan || strings.HasPrefix(string(line), "runsc-gofer\x00")
-		}
+	i := running(t, m, p, memory)
+	for _, pid := range sandboxed(t, state) {
+		serverRan = serverRan || strings.HasPrefix(commandOf(pid), "runsc-gofer\x00")
 	}
 	r, err := i.Run(t.Context(), sandbox.Call{ID: "1", Deadline: time.Now().Add(2 * time.Minute), Event: []byte("{}")})
 	if err != nil {

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
-	"she/internal/sandbox"
 	"she/internal/sandbox/gvisor"
 )
 
@@ -94,41 +94,20 @@ func kernelSeen(t *testing.T, runsc, how string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	closes(t, m)
 	p, image := sleeper(t), filepath.Join(t.TempDir(), "image")
 	if how != served { // this waits for the images
 		if _, err := m.Checkpoint(t.Context(), p, nil, image); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var i sandbox.Instance
-	if how == copied {
-		i, err = m.Restore(t.Context(), p, image)
-	} else {
-		i, _, err = m.Start(t.Context(), p)
+	if how != copied {
+		image = ""
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := i.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	for _, list := range memberLists(t, state, "*") {
-		pids, err := os.ReadFile(list)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for pid := range strings.FieldsSeq(string(pids)) {
-			dir := filepath.Join("/proc", pid)
-			if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil && strings.HasPrefix(string(line), "runsc-sandbox\x00") {
-				return describe(t, dir)
-			}
+	running(t, m, p, image)
+	for _, pid := range sandboxed(t, state) {
+		if strings.HasPrefix(commandOf(pid), "runsc-sandbox\x00") {
+			return describe(t, filepath.Join("/proc", strconv.Itoa(pid)))
 		}
 	}
 	t.Fatal("no process of a sandbox's kernel is found")
