@@ -69,21 +69,25 @@ deps: ## install what the tests need (Debian, as root)
 	@.ci/deps
 	@.ci/dotnet
 
-# What each package's tests need. What is in no list needs nothing and has goroutines: its tests are raced in full.
+# What each package's tests need. What is in no list needs nothing and has goroutines.
 SANDBOX_TESTS := ./internal/doctor ./internal/sandbox/...
-LANGUAGE_TESTS := ./functions ./internal/invoke
+LANGUAGE_TESTS := ./internal/invoke
 STORY_TESTS := ./cmd/she ./internal/shetest
 DATABASE_TESTS := ./internal/bundle ./internal/jsonb ./internal/pgtime ./internal/textsearch ./internal/vault/ledger
 # Functions of their arguments: millions of random steps, and nothing for the race detector to see in them.
 PURE_TESTS := $(addprefix ./internal/,access backlog contract debit feed fuel hat plan receipt sample trigger)
-UNRACED_TESTS := $(PURE_TESTS) $(DATABASE_TESTS) $(SANDBOX_TESTS) $(LANGUAGE_TESTS) $(STORY_TESTS)
-RACED_TESTS = $(filter-out $(shell go list $(UNRACED_TESTS)),$(shell go list ./...))
+# Raced in their short tests, and run in full without: the rest is random steps, or a server that is a process of its own.
+UNRACED_TESTS := $(PURE_TESTS) $(DATABASE_TESTS) $(STORY_TESTS) ./functions
+# What -short leaves out of cmd/she and has the server in the test's own process.
+RACED_STORIES := '^TestScenariosOverDays$$'
+RACED_TESTS = $(filter-out $(shell go list $(UNRACED_TESTS) $(SANDBOX_TESTS) $(LANGUAGE_TESTS)),$(shell go list ./...))
 
 GO_TEST := SHE_TEST_ALL=1 go test -vet=off -count=1 -timeout 30m
 # SQLite is C, translated to Go. Its memory is none that the race detector watches, and watching it made tests five times
 # slower. The driver above it is watched.
 UNWATCHED := $(foreach c,modernc.org/sqlite/lib modernc.org/libc/... modernc.org/memory,-gcflags=$(c)=-race=false)
 GO_RACE := CGO_ENABLED=1 go test -vet=off -race $(UNWATCHED) -timeout 30m
+GO_RACED := SHE_TEST_ALL=1 $(GO_RACE) -count=1
 
 lint: build
 	@out="$$(gofmt -l $$(git ls-files '*.go' | grep -v testdata))"; [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
@@ -93,8 +97,12 @@ lint: build
 check: lint ## any machine, before each commit: format, vet, staticcheck, architecture, all short tests with the race detector
 	@$(GO_RACE) -short ./...
 
+# SQLite waits for the disk at each commit. In memory it need not, and what is written survives kill -9 all the same.
+MEMORY := $(shell room=$$(df -k --output=avail /dev/shm 2>/dev/null | tail -n 1); [ "$${room:-0}" -lt 4000000 ] || echo /dev/shm)
+IN_MEMORY := $(if $(MEMORY),GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$(MEMORY))
+
 test-race: build ## any machine: all tests of what has goroutines and needs no sandbox, with the race detector
-	@$(GO_RACE) -count=1 $(RACED_TESTS)
+	@$(IN_MEMORY) $(GO_RACE) -count=1 $(RACED_TESTS)
 
 test-pure: ## any machine: all tests of packages that are functions of their arguments
 	@$(GO_TEST) $(PURE_TESTS)
@@ -104,25 +112,34 @@ test-databases: ## PostgreSQL 15: the query language beside the database whose s
 
 test-sandbox: build ## root, and gVisor's needs: the walls, from inside and outside
 	@go -C cmd/runsc vet $(EDITED) ./... && go -C cmd/runsc test -vet=off $(EDITED) ./...
-	@$(GO_TEST) $(SANDBOX_TESTS)
+	@$(GO_RACED) $(SANDBOX_TESTS)
 
 test-published: .cache/published/runsc ## root: copies and walls with gVisor as it is published, without our edits
 	@SHE_BIN=$(CURDIR)/$(<D) $(GO_TEST) -run 'Cop(y|ies)|Image|Rehears|Kernels|Clocks' ./internal/invoke ./internal/sandbox/gvisor
 
 test-languages: build functions functions-test ## root, and Node.js, Python, Java, .NET, Rust and clang: functions in each language
-	@$(GO_TEST) ./internal/invoke
+	@$(GO_RACED) $(LANGUAGE_TESTS)
 
 test-stories: build functions clients ## root, Node.js and the functions: the real server, over its command line and HTTP
-	@$(GO_TEST) $(STORY_TESTS)
+	@$(GO_RACED) -run $(RACED_STORIES) ./cmd/she
+	@$(GO_TEST) -skip $(RACED_STORIES) $(STORY_TESTS)
 
-# Every stage, and no test twice but the short ones that are raced as well. What waits for sandboxes runs side by side.
+# Every stage, and no test twice but the short ones that are raced as well.
 test: export SHE_TEST_ALL := 1
 test: deps lint functions clients functions-test test-race ## everything, nothing is skipped: all stages
 	@$(GO_RACE) -short $(UNRACED_TESTS)
 	@go -C bench vet ./...
 	@go -C cmd/runsc vet $(EDITED) ./... && go -C cmd/runsc test -vet=off $(EDITED) ./...
-	@$(GO_TEST) $(filter-out ./functions,$(UNRACED_TESTS))
+	@$(MAKE) --no-print-directory --jobs 2 walls-raced rest-unraced
 	@$(MAKE) --no-print-directory test-published
+
+# Side by side, a package at a time of each: both wait for sandboxes and servers as much as they compute.
+walls-raced:
+	@$(GO_RACED) -p 1 $(LANGUAGE_TESTS) $(SANDBOX_TESTS)
+	@$(GO_RACED) -run $(RACED_STORIES) ./cmd/she
+
+rest-unraced:
+	@$(GO_TEST) -p 1 -skip $(RACED_STORIES) $(filter-out ./functions,$(UNRACED_TESTS))
 
 test-cgroup2: ## boot Debian 12 with cgroups of version 2 alone, emulated; run the doctor and the tests of cgroups there (STEPS="sandboxes modules server memory": those)
 	@.ci/cgroup2 $(STEPS)
@@ -134,4 +151,4 @@ bench: build functions ## measure, beside peers in the same run
 clean: ## remove what was built
 	@rm -rf bin .cache
 
-.PHONY: help build gvisor-diff demo deps lint check test test-race test-pure test-databases test-sandbox test-published test-languages test-stories test-cgroup2 bench clean
+.PHONY: help build gvisor-diff demo deps lint check test test-race walls-raced rest-unraced test-pure test-databases test-sandbox test-published test-languages test-stories test-cgroup2 bench clean
