@@ -26,7 +26,7 @@ func hatCommand() *cobra.Command {
 			if domain == "" {
 				return usageError{errors.New("--domain is missing: by which host name (and port) is the HAT reached?")}
 			}
-			password, err := readPassword(cmd, passwordStdin)
+			password, err := choosePassword(cmd, passwordStdin)
 			if err != nil {
 				return err
 			}

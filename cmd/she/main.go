@@ -176,7 +176,7 @@ func functionPath(hatName, function string) string {
 	return client.OwnPath(hatName) + "/functions/" + url.PathEscape(function)
 }
 
-// readPassword takes the first line of standard input, or asks at the terminal.
+// readPassword takes an existing password from the first line of standard input, or asks for it at the terminal.
 func readPassword(cmd *cobra.Command, fromStdin bool) (string, error) {
 	if fromStdin {
 		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
@@ -188,22 +188,25 @@ func readPassword(cmd *cobra.Command, fromStdin bool) (string, error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return "", usageError{errors.New("there is no terminal to ask for a password: use --password-stdin")}
 	}
-	ask := func(prompt string) (string, error) {
-		fmt.Fprint(cmd.ErrOrStderr(), prompt)
-		b, err := term.ReadPassword(int(os.Stdin.Fd()))
-		fmt.Fprintln(cmd.ErrOrStderr())
-		return string(b), err
+	return promptPassword(cmd, "Password: ")
+}
+
+// choosePassword is readPassword for a new password, which a terminal is asked for twice: nobody sees what they type.
+func choosePassword(cmd *cobra.Command, fromStdin bool) (string, error) {
+	first, err := readPassword(cmd, fromStdin)
+	if err != nil || fromStdin {
+		return first, err
 	}
-	first, err := ask("Password: ")
-	if err != nil {
-		return "", err
+	second, err := promptPassword(cmd, "Again: ")
+	if err == nil && first != second {
+		err = errors.New("the two passwords differ")
 	}
-	second, err := ask("Again: ")
-	if err != nil {
-		return "", err
-	}
-	if first != second {
-		return "", errors.New("the two passwords differ")
-	}
-	return first, nil
+	return second, err
+}
+
+func promptPassword(cmd *cobra.Command, prompt string) (string, error) {
+	fmt.Fprint(cmd.ErrOrStderr(), prompt)
+	b, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(cmd.ErrOrStderr())
+	return string(b), err
 }

@@ -28,7 +28,7 @@ func platformCommand(data *string, passwordStdin *bool) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			req := server.PlatformChange{Name: args[0], Off: off}
 			if !off {
-				if req.Password, err = readPassword(cmd, *passwordStdin); err != nil {
+				if req.Password, err = choosePassword(cmd, *passwordStdin); err != nil {
 					return err
 				}
 			}

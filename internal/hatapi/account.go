@@ -1,13 +1,10 @@
 package hatapi
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-
-	"github.com/ccojocar/zxcvbn-go"
 
 	"she/internal/access"
 	"she/internal/edge"
@@ -15,17 +12,10 @@ import (
 	"she/internal/vault"
 )
 
-// minStrength is the score of zxcvbn below which a password is refused: 0 and 1 are guessed within hours.
-const minStrength = 2
-
-// checkPassword refuses a new password that is weak, or longer than what bcrypt reads. names are what somebody who
-// knows the person would try first.
+// checkPassword refuses a new password that is weak, see logins.Weakness.
 func checkPassword(o object, field, password string, names ...string) error {
-	if len(password) > logins.MaxPassword {
-		return o.wrongAt(field, fmt.Sprintf("more than %d bytes", logins.MaxPassword))
-	}
-	if zxcvbn.PasswordStrength(password, names).Score < minStrength {
-		return o.wrongAt(field, "Minimum password requirement strength not met")
+	if wrong := logins.Weakness(password, names...); wrong != "" {
+		return o.wrongAt(field, wrong)
 	}
 	return nil
 }

@@ -36,8 +36,6 @@ const (
 	againOfNameBurst, againOfName = 30, 4 * time.Second
 	resetBurst, resetEvery        = 10, 2 * time.Second // of routes that take a token sent by mail, by address
 	defaultCost                   = 12
-	// maxPassword is what bcrypt reads; a longer password would be cut in silence.
-	MaxPassword = 72
 )
 
 // Logins compares passwords for everything in a process that asks for one, so that all of it together has one budget

@@ -25,6 +25,7 @@ import (
 	"she/internal/httpapi"
 	"she/internal/invoke"
 	"she/internal/local"
+	"she/internal/logins"
 	"she/internal/metrics"
 	"she/internal/plan"
 	"she/internal/vault"
@@ -155,11 +156,6 @@ func (n *node) showHAT(r *http.Request) (any, error) {
 // NewHAT asks for a HAT.
 type NewHAT struct{ Name, Domain, Password string }
 
-const (
-	leastPassword = 8
-	mostPassword  = 72 // bcrypt ignores what follows, so it is refused instead
-)
-
 func (n *node) createHAT(r *http.Request) (any, error) {
 	req, err := requestOf[NewHAT](r)
 	if err != nil {
@@ -201,8 +197,8 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 }
 
 func (n *node) hashOf(ctx context.Context, hatID hat.ID, password string) ([]byte, error) {
-	if len(password) < leastPassword || len(password) > mostPassword {
-		return nil, fmt.Errorf("the password must have %d to %d bytes, this one has %d", leastPassword, mostPassword, len(password))
+	if err := logins.CheckFirst(password); err != nil {
+		return nil, err
 	}
 	return n.logins.Hash(ctx, hatID, password)
 }
