@@ -36,7 +36,7 @@ func TestCommandsTellEveryFaultOfTheConfiguration(t *testing.T) {
 
 // The configuration that the README serves registers what the demonstration does.
 func TestExampleConfig(t *testing.T) {
-	served, err := config.Load("../../functions/she.yaml")
+	served, err := config.Load(t.Context(), "../../functions/she.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func startDays(t *testing.T) *days {
 		_, err := files.CreateHAT(name)
 		must(t, err)
 	}
-	config, err := config.Load(files.Config)
+	config, err := config.Load(t.Context(), files.Config)
 	must(t, err)
 	invoker, err := server.NewInvoker(filepath.Join(files.Data, "run"), server.Helpers{Runsc: filepath.Join(bin, "runsc"), Init: filepath.Join(bin, "she-init")}, 4, 0)
 	must(t, err)

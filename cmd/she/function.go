@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"she/internal/client"
 	"she/internal/server"
 	"she/internal/terminal"
 )
@@ -28,7 +29,13 @@ func functionCommand() *cobra.Command {
 			if _, err := ask(cmd.Context(), data, config, "GET", "/functions", nil, &functions); err != nil {
 				return err
 			}
-			return show(cmd, functions, func(w io.Writer) { printFunctions(w, functions) })
+			if err := show(cmd, functions, func(w io.Writer) { printFunctions(w, functions) }); err != nil {
+				return err
+			}
+			if len(functions) == 0 && config == "" && !client.Answers(data) {
+				terminal.Printf(cmd.ErrOrStderr(), "no server runs on %s: name its she.yaml with --config to see what that registers\n", data)
+			}
+			return nil
 		},
 	}
 	list.Flags().StringVar(&config, "config", "", "she.yaml, for when no server is running")

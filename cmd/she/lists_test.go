@@ -21,6 +21,29 @@ func sheSays(t *testing.T, args ...string) (stdout, stderr string) {
 	return out.String(), said.String()
 }
 
+// A list that is empty for a reason says the reason: no server and no she.yaml to read functions from, and a function that
+// nobody knows.
+func TestEmptyListsSayWhy(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	makePeople(t, data, []string{"alice"})
+	out, said := sheSays(t, "function", "list", "--data", data)
+	if !strings.HasPrefix(out, "FUNCTION") || !strings.Contains(said, "--config") {
+		t.Errorf("printed %q, said %q", out, said)
+	}
+	if out, said = sheSays(t, "function", "list", "--data", data, "-o", "json"); strings.TrimSpace(out) != "[]" || !strings.Contains(said, "--config") {
+		t.Errorf("printed %q, said %q", out, said)
+	}
+	if out, _ := sheSays(t, "runs", "ls", "--hat", "alice", "--data", data); !strings.HasPrefix(out, "RUN") {
+		t.Errorf("no runs at all: %q", out)
+	}
+	var none, wrong strings.Builder
+	code := run(t.Context(), strings.NewReader(""), &none, &wrong, []string{"runs", "ls", "--hat", "alice", "--function", "nope", "--data", data})
+	if code != exitFailed || !strings.Contains(wrong.String(), "no function nope") || none.String() != "" {
+		t.Errorf("an unknown function: exit %d, printed %q, said %q", code, none.String(), wrong.String())
+	}
+}
+
 // A list of runs that was cut says how many there are and how to go on; the list of functions shows after a start what the
 // server before knew, with the runs of all HATs.
 func TestListsAfterWork(t *testing.T) {

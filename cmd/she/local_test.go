@@ -34,7 +34,7 @@ func TestLocalhostInEveryCommand(t *testing.T) {
 	dir := t.TempDir()
 	configFile, err := install(filepath.Join(dir, "functions"), []stamping{standIns[4]})
 	must(t, err)
-	config, err := config.Load(configFile)
+	config, err := config.Load(t.Context(), configFile)
 	must(t, err)
 	data := filepath.Join(dir, "data")
 	config.Metrics = "metrics.localhost:0"

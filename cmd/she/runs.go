@@ -45,6 +45,11 @@ func runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(runs.Items) == 0 && function != "" { // none yet, or nobody knows that function
+				if err := m.Call(cmd.Context(), "GET", functionPath(hatName, function)+"/why", nil, nil); err != nil {
+					return ofFunction(function, err)
+				}
+			}
 			return showListed(cmd, runs, "--before", printRuns)
 		},
 	}

@@ -26,7 +26,7 @@ func serveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			hangUps, stop := server.CatchHangUps()
 			defer stop()
-			config, err := config.LoadServed(configFile)
+			config, err := config.LoadServed(cmd.Context(), configFile)
 			if err != nil {
 				return err
 			}

@@ -68,7 +68,7 @@ func serveStandIn(how string, args []string) error {
 	for i := 1; i+1 < len(args); i += 2 {
 		flags[args[i]] = args[i+1]
 	}
-	config, err := config.Load(flags["--config"])
+	config, err := config.Load(context.Background(), flags["--config"])
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func Reach(ctx context.Context, dir, configFile string, does server.Effect) (*Ma
 		}}
 		return &Management{Client: &http.Client{Transport: transport}, close: transport.CloseIdleConnections}, nil
 	}
-	config, err := config.Load(configFile)
+	config, err := config.Load(ctx, configFile)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ package config
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,10 +19,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 
 	"she/internal/catalog"
 	"she/internal/hat"
@@ -124,9 +127,9 @@ const (
 )
 
 // Load reads she.yaml strictly: whatever is not understood is in one *Error, each fault with its line. No file
-// name is no file.
-func Load(file string) (Config, error) {
-	c, r, err := read(file)
+// name is no file. A file that is a pipe is read when somebody writes to it, or ctx ends.
+func Load(ctx context.Context, file string) (Config, error) {
+	c, r, err := read(ctx, file)
 	if err != nil {
 		return Config{}, err
 	}
@@ -135,8 +138,8 @@ func Load(file string) (Config, error) {
 
 // LoadServed is Load for a server: the files that she.yaml names must be there too, and the catalogue of
 // applications must be one.
-func LoadServed(file string) (Config, error) {
-	c, r, err := read(file)
+func LoadServed(ctx context.Context, file string) (Config, error) {
+	c, r, err := read(ctx, file)
 	if err != nil {
 		return Config{}, err
 	}
@@ -158,22 +161,23 @@ func LoadServed(file string) (Config, error) {
 	return r.result(c)
 }
 
-func read(file string) (c Config, r *reader, err error) {
+func read(ctx context.Context, file string) (c Config, r *reader, err error) {
 	r = &reader{file: file}
 	if file == "" {
 		return c, r, nil
 	}
-	f, err := os.Open(file)
+	f, err := open(ctx, file)
 	if err != nil {
 		return c, r, fmt.Errorf("the configuration: %w", err)
 	}
 	defer f.Close()
+	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now()) })() // only of a pipe
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return c, r, fmt.Errorf("the configuration %s is a directory; want a YAML file, such as %s", file, filepath.Join(file, "she.yaml"))
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
-		return c, r, err
+		return c, r, fmt.Errorf("the configuration: %w", cmp.Or(context.Cause(ctx), err))
 	}
 	if len(text) > maxConfig {
 		return c, r, fmt.Errorf("%s: larger than %d bytes; want she.yaml", file, maxConfig)
@@ -184,6 +188,37 @@ func read(file string) (c Config, r *reader, err error) {
 	}
 	r.dir = filepath.Dir(full)
 	return r.config(text), r, nil
+}
+
+// open opens a file to read. A pipe that nobody writes to yet is waited for until ctx ends: opening it would take no notice of
+// Ctrl-C.
+func open(ctx context.Context, file string) (*os.File, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if info.Mode()&fs.ModeNamedPipe == 0 {
+		return f, nil
+	}
+	stop := context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now()) })
+	defer stop()
+	pipe, err := f.SyscallConn()
+	if err == nil {
+		err = pipe.Read(func(fd uintptr) bool {
+			ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(ready, 0)
+			return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+		})
+	}
+	if err != nil {
+		err = fmt.Errorf("%s is a pipe that nobody wrote to: %w", file, cmp.Or(context.Cause(ctx), err))
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // Parse reads the text of a file of that name; paths in it are relative to dir.
@@ -402,13 +437,22 @@ func (r *reader) section(n *yaml.Node, what string, keys map[string]func(*yaml.N
 	return true
 }
 
-func (r *reader) text(n *yaml.Node, into *string) bool {
+// scalar reads a value whose own parser says what is wrong with it: 1.0 is a number, and no version.
+func (r *reader) scalar(n *yaml.Node, into *string) bool {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" || n.Value == "" {
 		r.value(n, "want text")
 		return false
 	}
 	*into = n.Value
 	return true
+}
+
+func (r *reader) text(n *yaml.Node, into *string) bool {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!str" && n.ShortTag() != "!!null" { // 5, 1.5, true, 2024-03-01
+		r.value(n, "want text; put it in quotes if it is meant as text")
+		return false
+	}
+	return r.scalar(n, into)
 }
 
 func (r *reader) path(n *yaml.Node, into *string) bool {
@@ -423,7 +467,7 @@ func (r *reader) path(n *yaml.Node, into *string) bool {
 
 // address reads where to listen.
 func (r *reader) address(n *yaml.Node, into *string) {
-	if !r.text(n, into) {
+	if !r.scalar(n, into) {
 		return
 	}
 	_, port, err := net.SplitHostPort(*into)
@@ -537,7 +581,11 @@ func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 		return func(n *yaml.Node) {
 			at[key] = n
 			var s string
-			if r.text(n, &s) {
+			read := r.text
+			if key == "version" {
+				read = r.scalar
+			}
+			if read(n, &s) {
 				if err := parse(s); err != nil {
 					r.fault(n, "%v", err)
 				}

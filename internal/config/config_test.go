@@ -1,13 +1,16 @@
 package config
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,7 +48,7 @@ func TestConfig(t *testing.T) {
 	if err := os.WriteFile(file, []byte(wholeConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Load(file)
+	got, err := Load(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +71,10 @@ func TestConfig(t *testing.T) {
 }
 
 func TestConfigOfNothing(t *testing.T) {
-	if c, err := Load(""); err != nil || !reflect.DeepEqual(c, Config{}) {
+	if c, err := Load(t.Context(), ""); err != nil || !reflect.DeepEqual(c, Config{}) {
 		t.Errorf("no file: %+v, %v", c, err)
 	}
-	if _, err := Load(filepath.Join(t.TempDir(), "missing.yaml")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "missing.yaml") {
+	if _, err := Load(t.Context(), filepath.Join(t.TempDir(), "missing.yaml")); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "missing.yaml") {
 		t.Errorf("a missing file: %v", err)
 	}
 	for _, text := range []string{"", "# comment\n", "functions:\n", "functions: []\n", "{}", "---\n"} {
@@ -225,7 +228,7 @@ functions:
   - nothing
 applications: apps.json
 `)
-	_, err := LoadServed(file)
+	_, err := LoadServed(t.Context(), file)
 	var told *Error
 	if !errors.As(err, &told) {
 		t.Fatal(err)
@@ -264,11 +267,11 @@ applications: apps.json
 	}
 	// A function that is listed without a server may have lost its package; it is shown so.
 	whole := put("whole.yaml", "functions: [{id: two, version: 1.0.0, package: ./none, namespace: drops, endpoint: two}]\n")
-	if _, err := Load(whole); err != nil {
+	if _, err := Load(t.Context(), whole); err != nil {
 		t.Error(err)
 	}
 	missing := put("missing.yaml", "listen: localhost:http\napplications: none.json\n")
-	if _, err := LoadServed(missing); err == nil || !strings.HasPrefix(err.Error(), missing+":2: applications: ") {
+	if _, err := LoadServed(t.Context(), missing); err == nil || !strings.HasPrefix(err.Error(), missing+":2: applications: ") {
 		t.Error(err)
 	}
 }
@@ -283,6 +286,76 @@ func TestConfigTellsABoundedNumberOfFaults(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	if len(lines) != maxFaults+1 || lines[maxFaults] != "and 5950 more" || !strings.HasPrefix(lines[0], "she.yaml:2: ") || !strings.HasPrefix(lines[maxFaults-1], "she.yaml:10: ") {
 		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+	}
+}
+
+// What YAML reads as a number, a date or a truth value is no text, wherever text is wanted.
+func TestTextIsText(t *testing.T) {
+	function := "functions: [{id: a, version: 1.0.0, package: p, namespace: n, endpoint: e, %s}]"
+	for _, value := range []string{"5", "1.5", "true", "2024-03-01", "0x1f", "1_000"} {
+		for _, text := range []string{
+			"data: %s", "applications: %s", fmt.Sprintf(function, "stage: %s"),
+			"functions: [{id: a, version: 1.0.0, package: %s, namespace: n, endpoint: e}]",
+			"functions: [{id: a, version: 1.0.0, package: p, namespace: %s, endpoint: e}]",
+			"functions: [{id: %s, version: 1.0.0, package: p, namespace: n, endpoint: e}]",
+		} {
+			if _, err := Parse("she.yaml", "/", fmt.Appendf(nil, text, value)); err == nil || !strings.Contains(err.Error(), "want text") {
+				t.Errorf(text+": %v", value, err)
+			}
+		}
+	}
+	c, err := Parse("she.yaml", "/", []byte(`data: "5"`))
+	if err != nil || c.Data != "/5" {
+		t.Errorf("in quotes: %q, %v", c.Data, err)
+	}
+}
+
+// A pipe is read when somebody writes to it. Until then the end of the context ends the wait.
+func TestAPipeIsWaitedFor(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "she.yaml")
+	must(t, syscall.Mkfifo(pipe, 0o600))
+	why := errors.New("Ctrl-C")
+	ctx, stop := context.WithCancelCause(t.Context())
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := Load(ctx, pipe)
+		loaded <- err
+	}()
+	stop(why)
+	if err := <-loaded; !errors.Is(err, why) || !strings.Contains(err.Error(), "pipe") {
+		t.Errorf("nobody writes: %v", err)
+	}
+
+	ctx, stop = context.WithCancelCause(t.Context())
+	go func() {
+		_, err := Load(ctx, pipe)
+		loaded <- err
+	}()
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = w.WriteString("data: /srv")
+	must(t, err)
+	stop(why)
+	if err := <-loaded; !errors.Is(err, why) {
+		t.Errorf("the writer does not end: %v", err)
+	}
+	must(t, w.Close())
+
+	got := make(chan Config, 1)
+	go func() {
+		c, err := Load(t.Context(), pipe)
+		loaded <- err
+		got <- c
+	}()
+	w, err = os.OpenFile(pipe, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = w.WriteString("data: /srv\n")
+	must(t, errors.Join(err, w.Close()))
+	if err := <-loaded; err != nil {
+		t.Errorf("written: %v", err)
+	}
+	if c := <-got; c.Data != "/srv" {
+		t.Errorf("read %q", c.Data)
 	}
 }
 

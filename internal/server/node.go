@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	"she/internal/catalog"
@@ -38,6 +39,9 @@ func openNode(dir string, config config.Config, o sqlite.Options) (*node, error)
 		return nil, fmt.Errorf("%w; stop it, or use another --data", err)
 	case errors.Is(err, directory.ErrNewer):
 		return nil, fmt.Errorf("%w; use the she that wrote it, or a later one", err)
+	case errors.Is(err, syscall.EROFS):
+		return nil, fmt.Errorf("%s is on a read-only file system, and this needs to write there (receipts verify and receipts export "+
+			"keep the head they sign): mount it read-write, or use a copy of the directory: %w", dir, err)
 	case err != nil:
 		return nil, err
 	}
