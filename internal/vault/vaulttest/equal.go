@@ -48,15 +48,11 @@ func wantsCounts(t *testing.T, p *person, pl plan.Plan, written, kept, duplicate
 }
 
 func testEqualResults(t *testing.T, fresh func(testing.TB) Opener) {
+	granted := grantedStories(t, fresh)
 	run := func(name string, mode hat.EqualMode, f func(t *testing.T, p *person, g access.Grant)) {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t, fresh)
-			g := p.grant("f", individual, "she/f", "a/x")
+		granted(name, func(t *testing.T, p *person, g access.Grant) {
 			g.Equal = mode
 			f(t, p, g)
-			CheckHAT(t, p.v)
-			p.restart()
-			CheckHAT(t, p.v)
 		})
 	}
 

@@ -11,13 +11,7 @@ import (
 )
 
 func testFunctions(t *testing.T, fresh func(testing.TB) Opener) {
-	run := func(name string, f func(t *testing.T, p *person)) {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t, fresh)
-			f(t, p)
-			CheckHAT(t, p.v)
-		})
-	}
+	run := stories(t, fresh)
 	run("are switched on and off by the Owner alone", testFunctionsAreSwitchedOnAndOffByTheOwnerAlone)
 	run("with an unusable grant are not switched on", testFunctionsWithAnUnusableGrantAreNotSwitchedOn)
 	run("find what is there already, within their grant", testFunctionsFindWhatIsThereAlreadyWithinTheirGrant)

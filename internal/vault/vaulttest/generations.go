@@ -41,15 +41,7 @@ func (p *person) former(by hat.RunID) (texts []string) {
 }
 
 func testGenerations(t *testing.T, fresh func(testing.TB) Opener) {
-	run := func(name string, f func(t *testing.T, p *person, g access.Grant)) {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t, fresh)
-			f(t, p, p.grant("f", individual, "she/f", "a/x"))
-			CheckHAT(t, p.v)
-			p.restart()
-			CheckHAT(t, p.v)
-		})
-	}
+	run := grantedStories(t, fresh)
 	run("a replay takes the place of what the run wrote", testGenerationsAReplayTakesThePlaceOfWhatTheRunWrote)
 	run("a replay that fails leaves what is there", testGenerationsAReplayThatFailsLeavesWhatIsThere)
 	run("an equal result changes nothing", testGenerationsAnEqualResultChangesNothing)

@@ -58,15 +58,7 @@ func (p *person) fail(pl plan.Plan, fault *hat.Fault) {
 var tooLarge = hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x")
 
 func testRanges(t *testing.T, fresh func(testing.TB) Opener) {
-	run := func(name string, f func(t *testing.T, p *person, g access.Grant)) {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t, fresh)
-			f(t, p, p.grant("f", individual, "she/f", "a/x"))
-			CheckHAT(t, p.v)
-			p.restart()
-			CheckHAT(t, p.v)
-		})
-	}
+	run := grantedStories(t, fresh)
 	run("parked work does not hold up newer data", testRangesParkedWorkDoesNotHoldUpNewerData)
 	run("what fails alone is tried together with what is parked right before it", testRangesWhatFailsAloneIsTriedTogetherWithWhatIsParkedRightBeforeIt)
 	run("what is parked one after the other becomes one range", testRangesWhatIsParkedOneAfterTheOtherBecomesOneRange)

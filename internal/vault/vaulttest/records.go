@@ -30,13 +30,7 @@ func reads(namespace string) access.Role {
 }
 
 func testRecords(t *testing.T, fresh func(testing.TB) Opener) {
-	run := func(name string, f func(t *testing.T, p *person)) {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t, fresh)
-			f(t, p)
-			CheckHAT(t, p.v)
-		})
-	}
+	run := stories(t, fresh)
 	run("are stored in order with what is known of them", testRecordsAreStoredInOrderWithWhatIsKnownOfThem)
 	run("are once at an endpoint", testRecordsAreOnceAtAnEndpoint)
 	run("come with their links", testRecordsComeWithTheirLinks)

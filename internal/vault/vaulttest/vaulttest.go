@@ -106,6 +106,27 @@ func newPerson(t testing.TB, fresh func(testing.TB) Opener) *person {
 	return p
 }
 
+// stories returns what runs a test of a person, whose HAT must be whole at its end, and after a restart.
+func stories(t *testing.T, fresh func(testing.TB) Opener) func(name string, f func(t *testing.T, p *person)) {
+	return func(name string, f func(t *testing.T, p *person)) {
+		t.Run(name, func(t *testing.T) {
+			p := newPerson(t, fresh)
+			f(t, p)
+			CheckHAT(t, p.v)
+			p.restart()
+			CheckHAT(t, p.v)
+		})
+	}
+}
+
+// grantedStories is stories with the grant of a function that reads a/x and writes she/f.
+func grantedStories(t *testing.T, fresh func(testing.TB) Opener) func(name string, f func(t *testing.T, p *person, g access.Grant)) {
+	run := stories(t, fresh)
+	return func(name string, f func(t *testing.T, p *person, g access.Grant)) {
+		run(name, func(t *testing.T, p *person) { f(t, p, p.grant("f", individual, "she/f", "a/x")) })
+	}
+}
+
 func (p *person) ctx() context.Context { return context.Background() }
 
 func (p *person) openStore() {

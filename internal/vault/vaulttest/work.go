@@ -14,13 +14,7 @@ import (
 )
 
 func testWork(t *testing.T, fresh func(testing.TB) Opener) {
-	run := func(name string, f func(t *testing.T, p *person, g access.Grant)) {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t, fresh)
-			f(t, p, p.grant("f", individual, "she/f", "a/x"))
-			CheckHAT(t, p.v)
-		})
-	}
+	run := grantedStories(t, fresh)
 	run("is there for nobody where no function is enabled", testWorkIsThereForNobodyWhereNoFunctionIsEnabled)
 	run("goes from data to output", testWorkGoesFromDataToOutput)
 	run("is claimed once", testWorkIsClaimedOnce)
