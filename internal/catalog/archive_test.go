@@ -238,7 +238,7 @@ func TestFolderTricks(t *testing.T) {
 		try("(a device)", func(dir string) error { return mknod(filepath.Join(dir, "null")) })
 	}
 	refused(t, c, filepath.Join(t.TempDir(), "none"), "f", hat.Operator, CodeMissing, "nothing at the configured package path")
-	refused(t, c, zipFile(t, "code.txt", nil), "f", hat.Operator, CodeMissing, "neither a folder nor")
+	refused(t, c, zipFile(t, "code.txt", nil), "f", hat.Operator, CodeBare, "needs a runtime and a handler")
 	pipe := filepath.Join(t.TempDir(), "f.zip")
 	if err := mkfifo(pipe); err != nil {
 		t.Fatal(err)

@@ -76,28 +76,17 @@ func (c *Catalog) Publish(ctx context.Context, r Registered) (Function, error) {
 }
 
 func (c *Catalog) publish(ctx context.Context, f *Function) error {
-	p, src, err := readProject(f.Registered.Package, f.Stage, f.ID)
+	p, src, err := f.read(project.Options{ID: f.ID})
 	if err != nil {
 		return err
 	}
 	defer src.Close()
 	f.Warnings = p.Warnings
-	made := make(map[string]*made)
-	defer func() {
-		for _, m := range made {
-			_ = m.close() // only read
-		}
-	}()
-	for i, e := range p.Entries() {
-		if err := c.askRuntime(f, e); err != nil {
-			return err
-		}
-		pkg, err := c.pack(ctx, f, src, e, made)
-		if err != nil {
-			return err
-		}
-		*[]*Entry{&f.Configuration, &f.Bundle, &f.Process}[i] = ready(e, pkg)
+	entries, err := c.entries(ctx, &f.Warnings, p, src)
+	if err != nil {
+		return err
 	}
+	f.Configuration, f.Bundle, f.Process = entries[0], entries[1], entries[2]
 	f.Package = f.Process.Package
 	if f.Sample != "" && c.store != nil {
 		f.SampleEvent, err = readSample(f.Package, f.Sample)
@@ -105,57 +94,156 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 	return err
 }
 
-// ready is an entry of a project with its package.
-func ready(e *project.Entry, pkg Package) Entry {
-	return Entry{
-		Name: e.Name, Handler: e.Handler, Runtime: e.Runtime, Memory: e.Memory, Timeout: e.Timeout, Env: e.Env, Package: pkg,
+// PublishEntry reads one function of a project, whatever its name, and stores its package: o.Key names it, or o.ID and
+// then it is the process entry. It is Publish for who has only one function, without a contract yet.
+func (c *Catalog) PublishEntry(ctx context.Context, r Registered, key string) (Entry, []string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Patience)
+	defer cancel()
+	p, src, err := r.read(project.Options{Key: key})
+	if err != nil {
+		return Entry{}, nil, faultOf(err)
 	}
+	defer src.Close()
+	warnings := p.Warnings
+	entries, err := c.entries(ctx, &warnings, p, src)
+	if err != nil {
+		return Entry{}, warnings, faultOf(err)
+	}
+	return entries[0], warnings, nil
 }
 
-// made is a package during one publish; entries that pack alike share it.
+// entries packs and stores what a project describes.
+func (c *Catalog) entries(ctx context.Context, warnings *[]string, p *project.Project, src source) ([]Entry, error) {
+	pack := packer{c: c, src: src, warnings: warnings, done: make(map[string]*made)}
+	defer pack.close()
+	var all []Entry
+	for _, e := range p.Entries() {
+		if err := c.askRuntime(warnings, e); err != nil {
+			return nil, err
+		}
+		one, err := pack.entry(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// A packer makes the packages of one publish. Entries that pack alike share them.
+type packer struct {
+	c        *Catalog
+	src      source
+	warnings *[]string
+	done     map[string]*made
+}
+
+// made is a package during one publish.
 type made struct {
 	contents *contents
+	layers   *layered // of what is shown at /opt
 	close    func() error
 	pkg      Package // zero until stored
 }
 
-func (c *Catalog) pack(ctx context.Context, f *Function, src source, e *project.Entry, done map[string]*made) (Package, error) {
-	key := fmt.Sprintf("%#v", e.Packing)
-	m := done[key]
-	if m == nil {
-		content, closeSource, err := collect(ctx, src, e.Packing)
-		if err != nil {
-			return Package{}, err
-		}
-		m = &made{contents: content, close: closeSource}
-		done[key] = m
-		if content.dropped > 0 {
-			f.Warnings = append(f.Warnings, fmt.Sprintf("links that lead to no file of the package are left out: %d", content.dropped))
-		}
+func (k *packer) close() {
+	for _, m := range k.done {
+		_ = m.close() // only read
 	}
-	// Before storing: what can't run has no place in the store.
-	if err := checkHandler(e, m.contents); err != nil {
-		var unsafe *unsafeError
-		if errors.As(err, &unsafe) {
-			return Package{}, hat.NewFault(hat.Author, CodeHandler, e.Errorf("%s", unsafe.text).Error())
-		}
-		return Package{}, err
-	}
-	if m.pkg == (Package{}) {
-		put := digestOf
-		if c.store != nil {
-			put = c.store.put
-		}
-		pkg, err := put(ctx, m.contents)
-		if err != nil {
-			return Package{}, err
-		}
-		m.pkg = pkg
-	}
-	return m.pkg, nil
 }
 
-func (c *Catalog) askRuntime(f *Function, e *project.Entry) error {
+func (k *packer) warn(text string) {
+	if text != "" && !slices.Contains(*k.warnings, text) {
+		*k.warnings = append(*k.warnings, text)
+	}
+}
+
+func (k *packer) entry(ctx context.Context, e *project.Entry) (Entry, error) {
+	m, err := k.packing(ctx, e.Packing)
+	if err != nil {
+		return Entry{}, err
+	}
+	var opt *made
+	var layers *layered
+	if len(e.Layers) > 0 {
+		if opt, err = k.layers(ctx, e); err != nil {
+			return Entry{}, err
+		}
+		layers = opt.layers
+	}
+	// Before storing: what can't run has no place in the store.
+	warning, err := checkWithLayers(e, m.contents, layers)
+	if err != nil {
+		var unsafe *unsafeError
+		if errors.As(err, &unsafe) {
+			return Entry{}, hat.NewFault(hat.Author, CodeHandler, e.Errorf("%s", unsafe.text).Error())
+		}
+		return Entry{}, err
+	}
+	if err := refuseTogether(m.contents, layers); err != nil {
+		return Entry{}, err
+	}
+	if warning != "" {
+		k.warn(e.Errorf("%s", warning).Error())
+	}
+	one := Entry{Name: e.Name, Handler: e.Handler, Runtime: e.Runtime, Memory: e.Memory, Timeout: e.Timeout, Env: e.Env}
+	if one.Package, err = k.store(ctx, m); err == nil && opt != nil {
+		one.Layers, err = k.store(ctx, opt)
+	}
+	return one, err
+}
+
+func (k *packer) packing(ctx context.Context, p project.Packing) (*made, error) {
+	key := fmt.Sprintf("%#v", p)
+	if m := k.done[key]; m != nil {
+		return m, nil
+	}
+	content, closeSource, err := collect(ctx, k.src, p)
+	if err != nil {
+		return nil, err
+	}
+	m := &made{contents: content, close: closeSource}
+	k.done[key] = m
+	if content.dropped > 0 {
+		k.warn(fmt.Sprintf("links that lead to no file of the package are left out: %d", content.dropped))
+	}
+	if p.DevDependencies && p.Artifact == "" {
+		k.warn(developmentIn(k.src, p.Folder, content))
+	}
+	return m, nil
+}
+
+func (k *packer) layers(ctx context.Context, e *project.Entry) (*made, error) {
+	key := "layers"
+	for _, l := range e.Layers {
+		key += fmt.Sprintf(" %#v", l.Packing)
+	}
+	if m := k.done[key]; m != nil {
+		return m, nil
+	}
+	l, err := collectLayers(ctx, k.src, e.Layers)
+	if err != nil {
+		return nil, err
+	}
+	m := &made{contents: l.contents, layers: l, close: l.Close}
+	k.done[key] = m
+	return m, nil
+}
+
+func (k *packer) store(ctx context.Context, m *made) (Package, error) {
+	if m.pkg != (Package{}) {
+		return m.pkg, nil
+	}
+	put := digestOf
+	if k.c.store != nil {
+		put = k.c.store.put
+	}
+	pkg, err := put(ctx, m.contents)
+	m.pkg = pkg
+	return pkg, err
+}
+
+func (c *Catalog) askRuntime(warnings *[]string, e *project.Entry) error {
 	if c.Supports == nil {
 		return nil
 	}
@@ -163,8 +251,8 @@ func (c *Catalog) askRuntime(f *Function, e *project.Entry) error {
 	if err != nil {
 		return hat.NewFault(hat.Operator, CodeRuntime, e.Errorf("%v", err).Error())
 	}
-	if warning != "" && !slices.Contains(f.Warnings, warning) {
-		f.Warnings = append(f.Warnings, warning)
+	if warning != "" && !slices.Contains(*warnings, warning) {
+		*warnings = append(*warnings, warning)
 	}
 	return nil
 }
@@ -222,7 +310,10 @@ func claim(owner map[string]hat.FunctionID, f Function) *hat.Fault {
 func (c *Catalog) Prune(keep []Function) (removed []string, err error) {
 	digests := make(map[string]bool)
 	for _, f := range keep {
-		for _, p := range []Package{f.Package, f.Configuration.Package, f.Bundle.Package, f.Process.Package} {
+		for _, p := range []Package{
+			f.Package, f.Configuration.Package, f.Bundle.Package, f.Process.Package,
+			f.Configuration.Layers, f.Bundle.Layers, f.Process.Layers,
+		} {
 			digests[p.Digest] = true
 		}
 	}
@@ -231,24 +322,6 @@ func (c *Catalog) Prune(keep []Function) (removed []string, err error) {
 		return removed, fmt.Errorf("prune packages: %w", err)
 	}
 	return removed, nil
-}
-
-// CheckPath says what is wrong with the path of a package before anything of it is read: nothing is there, or nothing that
-// can be opened as a project.
-func CheckPath(path string) error {
-	info, err := os.Stat(path)
-	var at *fs.PathError
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("nothing is there")
-	case errors.As(err, &at):
-		return at.Err
-	case err != nil:
-		return err
-	case info.IsDir() == isArchive(path):
-		return errors.New("it is neither a directory nor an archive")
-	}
-	return nil
 }
 
 // openFault tells a configured path that is wrong from an archive that is.

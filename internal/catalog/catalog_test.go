@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"she/internal/hat"
+	"she/internal/project"
 )
 
 func open(t testing.TB) *Catalog {
@@ -271,12 +272,11 @@ func TestExampleFunctionsLoad(t *testing.T) {
 		}
 		for _, entry := range entries {
 			name := string(entry[1])
-			p, src, err := readProject(dir, "dev", id(t, name))
+			p, err := Describe(Registered{Package: dir, Stage: "dev"}, project.Options{ID: id(t, name)})
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
-			_ = src.Close()
 			// What has to be compiled first may not be there; everything that is must publish.
 			if p.Process.Packing.Artifact == "" && !compiled.MatchString(p.Process.Runtime) {
 				mustPublish(t, c, dir, name)

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -132,6 +133,32 @@ func withoutDevelopment(src source, folder string, all []file) ([]file, error) {
 		}
 		return false
 	}), nil
+}
+
+// developmentIn says which packages a package holds that npm's lock file marks as needed for development only.
+func developmentIn(src source, folder string, c *contents) string {
+	name := path.Join(folder, "package-lock.json")
+	text, err := src.Read(name, maxLockFile)
+	var lock struct {
+		Packages map[string]struct{ Dev bool }
+	}
+	if err != nil || json.Unmarshal(text, &lock) != nil {
+		return ""
+	}
+	first, count := "", 0
+	for dir, p := range lock.Packages {
+		if p.Dev && c.folders[dir] {
+			if count++; first == "" || dir < first {
+				first = dir
+			}
+		}
+	}
+	if count == 0 {
+		return ""
+	}
+	line := 1 + bytes.Count(text[:max(0, bytes.Index(text, []byte(`"`+first+`"`)))], []byte("\n"))
+	return (&project.Error{File: name, Line: line, Text: fmt.Sprintf(
+		"%.200s is packed, and %d packages in all that only development needs: run npm ci --omit=dev", first, count)}).Error()
 }
 
 // check refuses what must not come into the store; see the limits in source.go.

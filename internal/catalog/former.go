@@ -130,10 +130,15 @@ func readRelease(file string) (r release, err error) {
 // holds says whether the store has all packages of a release, undamaged, and tells the release where.
 func (c *Catalog) holds(ctx context.Context, r *release) bool {
 	for _, e := range []*Entry{&r.Configuration, &r.Bundle, &r.Process} {
-		if c.store.verify(ctx, e.Package.Digest) != nil {
-			return false
+		for _, p := range []*Package{&e.Package, &e.Layers} {
+			if p == &e.Layers && p.Digest == "" {
+				continue
+			}
+			if c.store.verify(ctx, p.Digest) != nil {
+				return false
+			}
+			*p = c.store.pkg(p.Digest)
 		}
-		e.Package = c.store.pkg(e.Package.Digest)
 	}
 	return true
 }

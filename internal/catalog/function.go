@@ -10,15 +10,18 @@ import (
 
 	"she/internal/contract"
 	"she/internal/hat"
+	"she/internal/project"
 )
 
 // Registered is what the operator's configuration says of one function.
 type Registered struct {
 	ID           hat.FunctionID
 	Version      hat.Version
-	Package      string // directory with serverless.yml or template.yaml, or a .zip or .jar
+	Package      string // directory with serverless.yml, template.yaml or a cdk.out, or a .zip or .jar, or one file
 	Stage        string
-	Output       hat.Endpoint // namespace/endpoint: the only place it may write to
+	Params       map[string]string // given to the project file: ${param:…}, Parameters of a template
+	Bare         project.Bare      // how a package without a project file is run
+	Output       hat.Endpoint      // namespace/endpoint: the only place it may write to
 	Mode         hat.OutputMode
 	Equal        hat.EqualMode
 	InOrder      bool // newer data waits for what failed
@@ -38,6 +41,7 @@ type Entry struct {
 	Timeout time.Duration
 	Env     map[string]string
 	Package Package // where Handler is: Function.Package too, unless the project packs its functions individually
+	Layers  Package // its layers, laid over each other: what a function sees as /opt; zero for none
 }
 
 // A Package is an unpacked function package in the catalog's store.
@@ -71,10 +75,18 @@ type Function struct {
 // Available says whether the function can run: its manifest is known and fits what is registered.
 func (f Function) Available() bool { return f.Manifest != nil && f.Problem == nil }
 
+// code identifies the code of one entry: its package's digest, or one over package and layers.
+func (e Entry) code() string {
+	if e.Layers == (Package{}) {
+		return e.Package.Digest
+	}
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(e.Package.Digest+"\n"+e.Layers.Digest+"\n")))
+}
+
 // Digest identifies all code of the function: the package's digest, or one over three where the entries have
 // packages of their own.
 func (f Function) Digest() string {
-	c, b, p := f.Configuration.Package.Digest, f.Bundle.Package.Digest, f.Process.Package.Digest
+	c, b, p := f.Configuration.code(), f.Bundle.code(), f.Process.code()
 	if c == p && b == p {
 		return p
 	}

@@ -20,6 +20,7 @@ type Wanted struct {
 	Stage    string
 	Function string // its key in the project file, or a name that key ends in; "": the only one there is
 	Env      map[string]string
+	Params   map[string]string // see Registered
 
 	Handler, Runtime string // of a Path without a project file
 }
@@ -46,12 +47,12 @@ func (c *Catalog) prepare(ctx context.Context, f *Function, w Wanted) error {
 	}
 	defer src.Close()
 	f.Warnings = p.Warnings
-	made := make(map[string]*made)
-	defer func() {
-		for _, m := range made {
-			_ = m.close() // only read
-		}
-	}()
+	pack := packer{c: c, src: src, warnings: &f.Warnings, done: make(map[string]*made)}
+	defer pack.close()
+	into := []*Entry{&f.Configuration, &f.Bundle, &f.Process}
+	if len(p.Entries()) == 1 { // without a project file
+		into = into[2:]
+	}
 	for i, e := range p.Entries() {
 		if e.Name == "" {
 			continue
@@ -61,14 +62,12 @@ func (c *Catalog) prepare(ctx context.Context, f *Function, w Wanted) error {
 				e.Runtime = resolved
 			}
 		}
-		if err := c.askRuntime(f, e); err != nil {
+		if err := c.askRuntime(&f.Warnings, e); err != nil {
 			return err
 		}
-		pkg, err := c.pack(ctx, f, src, e, made)
-		if err != nil {
+		if *into[i], err = pack.entry(ctx, e); err != nil {
 			return toBuild(src, e, err)
 		}
-		*[]*Entry{&f.Configuration, &f.Bundle, &f.Process}[i] = ready(e, pkg)
 	}
 	f.Package = f.Process.Package
 	return nil
@@ -79,18 +78,18 @@ func openWanted(f *Function, w Wanted) (src source, p *project.Project, err erro
 	if w.Handler != "" {
 		return openBare(f, w)
 	}
-	if info, err := os.Stat(w.Path); err == nil && info.Mode().IsRegular() && !isArchive(w.Path) {
+	if info, err := os.Stat(w.Path); err == nil && info.Mode().IsRegular() && !project.IsArchive(w.Path) {
 		return nil, nil, hat.NewFault(hat.Author, CodeProject,
 			fmt.Sprintf("%.200q is no project: name its handler with --handler, such as --handler handler.main", filepath.Base(w.Path)))
 	}
-	src, archive, err := openProject(w.Path)
+	found, err := openProject(w.Path, false)
 	if err != nil {
 		return nil, nil, openFault(err)
 	}
-	if p, f.ID, err = project.Find(src, project.Options{Stage: w.Stage, Env: w.Env, Archive: archive}, w.Function); err != nil {
-		return nil, nil, errors.Join(err, src.Close())
+	if p, f.ID, err = project.Find(found, project.Options{Stage: w.Stage, Env: w.Env, Params: w.Params, Archive: found.archive}, w.Function); err != nil {
+		return nil, nil, errors.Join(err, found.Close())
 	}
-	return src, p, nil
+	return found, p, nil
 }
 
 // openBare makes a project of a path without a project file.
@@ -109,21 +108,11 @@ func openBare(f *Function, w Wanted) (source, *project.Project, error) {
 			return nil, nil, hat.NewFault(hat.Author, CodeProject, "what runs it can't be told from its name: give --runtime, such as python3.13, nodejs22.x or provided.al2023")
 		}
 	}
-	file, folder := filepath.Base(path), filepath.Dir(path)
-	packing := project.OneFile(file)
-	switch {
-	case info.IsDir():
-		folder, packing = path, project.Packing{Folder: ".", DevDependencies: true}
-	case isArchive(path):
-		packing = project.Packing{Artifact: file}
-	}
-	p, err := project.Bare(file, strings.TrimSuffix(file, filepath.Ext(file)), w.Handler, runtime, w.Env, packing)
+	file := filepath.Base(path)
+	r := Registered{Package: path, Bare: project.Bare{Runtime: runtime, Handler: w.Handler, Env: w.Env}}
+	p, src, err := r.read(project.Options{Key: strings.TrimSuffix(file, filepath.Ext(file))})
 	if err != nil {
 		return nil, nil, err
-	}
-	src, err := openFolder(folder)
-	if err != nil {
-		return nil, nil, openFault(err)
 	}
 	if id, err := hat.ParseFunctionID(p.Process.Name); err == nil {
 		f.ID = id

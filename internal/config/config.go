@@ -144,7 +144,7 @@ func LoadServed(ctx context.Context, file string) (Config, error) {
 		return Config{}, err
 	}
 	for _, p := range r.packages {
-		if err := catalog.CheckPath(p.path); err != nil {
+		if err := catalog.CheckPath(p.path, p.bare); err != nil {
 			r.add(p.line, "package %.200q: %v; want a directory with serverless.yml or template.yaml, or a .zip or .jar", p.path, err)
 		}
 	}
@@ -270,6 +270,7 @@ type reader struct {
 type placedPath struct {
 	path string
 	line int
+	bare bool // it is said how it is run: it needs no project file
 }
 
 func (r *reader) add(line int, format string, args ...any) {
@@ -598,9 +599,19 @@ func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 		"package": func(n *yaml.Node) {
 			at["package"] = n
 			if r.path(n, &f.Package) {
-				r.packages = append(r.packages, placedPath{f.Package, n.Line})
+				r.packages = append(r.packages, placedPath{path: f.Package, line: n.Line})
 			}
 		},
+		"runtime":    func(n *yaml.Node) { r.text(n, &f.Bare.Runtime) },
+		"handler":    func(n *yaml.Node) { r.handlers(n, &f) },
+		"memorySize": func(n *yaml.Node) { r.from(n, &f.Bare.Memory, 128, 3008) },
+		"timeout": func(n *yaml.Node) {
+			var seconds int
+			r.from(n, &seconds, 1, 300)
+			f.Bare.Timeout = time.Duration(seconds) * time.Second
+		},
+		"environment": func(n *yaml.Node) { f.Bare.Env = r.texts(n) },
+		"params":      func(n *yaml.Node) { f.Params = r.texts(n) },
 		"stage": parsed("stage", func(s string) error {
 			if len(s) > 40 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
 				return fmt.Errorf("stage %.60q: want letters, digits, - and _", s)
@@ -629,6 +640,15 @@ func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 	}) {
 		return f
 	}
+	if f.Bare.There() {
+		if at["package"] != nil && len(r.packages) > 0 {
+			r.packages[len(r.packages)-1].bare = true
+		}
+		if f.Bare.Runtime == "" {
+			r.fault(n, "the function has no runtime; want one beside handler, memorySize, timeout or environment, such as python3.12, "+
+				"or leave these to the project file")
+		}
+	}
 	for _, key := range []string{"id", "version", "package", "namespace", "endpoint"} {
 		if at[key] == nil {
 			r.fault(n, "the function has no %s; want %s", key, wanted[key])
@@ -651,6 +671,37 @@ var wanted = map[string]string{
 	"package":   "the path of its project, a directory or a .zip or .jar",
 	"namespace": "the namespace that it may write to",
 	"endpoint":  "the endpoint in its namespace that it may write to",
+}
+
+// handlers reads one handler for all entries, or one for each.
+func (r *reader) handlers(n *yaml.Node, f *catalog.Registered) {
+	if n.Kind != yaml.MappingNode {
+		r.text(n, &f.Bare.Handler)
+		return
+	}
+	r.section(n, "handler", map[string]func(*yaml.Node){
+		"process":       func(n *yaml.Node) { r.text(n, &f.Bare.Handler) },
+		"bundle":        func(n *yaml.Node) { r.text(n, &f.Bare.Bundle) },
+		"configuration": func(n *yaml.Node) { r.text(n, &f.Bare.Configuration) },
+	})
+}
+
+// texts reads names and their text.
+func (r *reader) texts(n *yaml.Node) map[string]string {
+	all := make(map[string]string)
+	if n.Kind != yaml.MappingNode {
+		r.value(n, "want names and text")
+		return nil
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		key, val := n.Content[i], n.Content[i+1]
+		if _, twice := all[key.Value]; twice || key.Kind != yaml.ScalarNode || val.Kind != yaml.ScalarNode {
+			r.value(key, "want each name once, with text")
+			continue
+		}
+		all[key.Value] = val.Value
+	}
+	return all
 }
 
 // warmUp reads whether a function is tried before copies of it are made, and with what.

@@ -338,6 +338,7 @@ func invocation(f catalog.Function, entry catalog.Entry, tenant, id string, even
 	return invoke.Request{
 		Code: invoke.Code{
 			Name: entry.Name, Version: f.Version.String(), Package: entry.Package.Digest, Dir: entry.Package.Dir,
+			Layers: entry.Layers.Digest, LayersDir: entry.Layers.Dir,
 			Runtime: entry.Runtime, Handler: entry.Handler, MemoryMB: entry.Memory, Timeout: entry.Timeout, Env: entry.Env,
 			WarmUp: warmUp(f, entry), Sample: f.SampleEvent != nil && entry.Name == f.Process.Name, NoCopies: f.NoCopies,
 		},

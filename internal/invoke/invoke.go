@@ -24,6 +24,8 @@ type Code struct {
 	Version   string
 	Package   string // digest of the package: the same digest is the same content
 	Dir       string // the package unpacked on this host, never changed and not removed while it is in use
+	Layers    string // digest of what is shown at /opt; "" for nothing
+	LayersDir string // that unpacked, as Dir is
 	Runtime   string // as the project writes it: "python3.9", "nodejs20.x", "provided.al2023"
 	Handler   string
 	MemoryMB  int

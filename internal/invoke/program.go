@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -47,15 +48,18 @@ func (v *Invoker) program(r Request) (p sandbox.Program, found runtimes.Runtime,
 		p.Command = []string{"/var/task/" + module(c)}
 		return p, f.runtime, nil
 	}
+	if c.LayersDir != "" {
+		p.Binds = append(p.Binds, sandbox.Bind{Source: c.LayersDir, Target: sandbox.Layers})
+	}
 	for _, path := range f.runtime.Paths {
 		p.Binds = append(p.Binds, sandbox.Bind{Source: path[0], Target: path[1]})
 	}
 	if len(p.Command) == 0 {
-		name, err := executable(c)
+		command, err := executable(c)
 		if err != nil {
 			return p, found, err
 		}
-		p.Command = []string{"/var/task/" + name}
+		p.Command = []string{command}
 	}
 	return p, f.runtime, nil
 }
@@ -75,7 +79,7 @@ func module(c Code) string {
 	return "bootstrap.wasm"
 }
 
-// executable names the program of a custom runtime and checks that this machine can run it: the kernel of the
+// executable is where the program of a custom runtime is seen, the package's own or else one of its layers. It checks that this machine can run it: the kernel of the
 // sandbox would only say that it can't.
 func executable(c Code) (string, error) {
 	name := "bootstrap"
@@ -85,8 +89,12 @@ func executable(c Code) (string, error) {
 	if !filepath.IsLocal(name) {
 		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "the handler names no file in the package")
 	}
-	file := filepath.Join(c.Dir, name)
+	file, seen := filepath.Join(c.Dir, name), "/var/task/"+name
 	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) && c.LayersDir != "" && name == "bootstrap" {
+		file, seen = filepath.Join(c.LayersDir, name), "/opt/bootstrap"
+		info, err = os.Stat(file)
+	}
 	switch {
 	case err != nil || info.IsDir():
 		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "the package has no program %q at its root", name)
@@ -101,7 +109,7 @@ func executable(c Code) (string, error) {
 		return "", sandbox.Failed(Author, sandbox.InvalidEntrypoint, "%q is built for %s, this machine is %s",
 			name, strings.ToLower(strings.TrimPrefix(machine.String(), "EM_")), runtime.GOARCH)
 	}
-	return name, nil
+	return seen, nil
 }
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}

@@ -13,7 +13,7 @@ import (
 // together gives the Code whose instances answer first an event of one Code and then one of another, and false if that takes
 // two: one is enough where nothing differs that an instance has before its event, but the handler and its name.
 func together(first, then Code) (Code, bool) {
-	same := first.Package != "" && first.Package == then.Package && first.Dir == then.Dir && first.Version == then.Version &&
+	same := first.Package != "" && first.Package == then.Package && first.Dir == then.Dir && first.Layers == then.Layers && first.LayersDir == then.LayersDir && first.Version == then.Version &&
 		first.Runtime == then.Runtime && first.MemoryMB == then.MemoryMB && first.NoCopies == then.NoCopies &&
 		first.Processes == then.Processes && first.Files == then.Files && first.TmpMB == then.TmpMB && maps.Equal(first.Env, then.Env) &&
 		first.first == nil && then.first == nil

@@ -125,7 +125,7 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.functions[key]
-	if f != nil && f.program.Dir != p.Dir { // the same content elsewhere; what waits may be tied to the old place
+	if f != nil && (f.program.Dir != p.Dir || !slices.Equal(f.program.Binds, p.Binds)) { // the same content elsewhere; what waits may be tied to the old place
 		s.dropLocked(f)
 		f = nil
 	}
@@ -151,7 +151,7 @@ func (s *stock) find(c Code, p sandbox.Program, m sandbox.Mechanism, r runtimes.
 func keyOf(c Code, p sandbox.Program, runtime, stamp string) string {
 	env := slices.Clone(p.Env)
 	slices.Sort(env)
-	b, err := json.Marshal([]any{c.Package, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp, c.Sample, c.NoCopies, c.first})
+	b, err := json.Marshal([]any{c.Package, c.Layers, c.Name, c.Handler, runtime, stamp, env, p.Command, p.Limits, c.WarmUp, c.Sample, c.NoCopies, c.first})
 	if err != nil {
 		panic(err) // strings and numbers
 	}

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"encoding/base64"
 	"slices"
 	"strconv"
@@ -33,15 +34,19 @@ type cloudFormation struct {
 	params     map[string]value // by name: the default, or a null
 	mappings   value
 	conditions map[string]value
-	decided    map[string]bool // conditions worked out
-	deciding   map[string]bool // conditions being worked out: meeting one again is a cycle
+	resources  map[string]string // by logical id: the name of a function, or ""
+	given      map[string]string // parameters given beside the file
+	stored     map[string]bool   // parameters whose value is in a parameter store
+	decided    map[string]bool   // conditions worked out
+	deciding   map[string]bool   // conditions being worked out: meeting one again is a cycle
 	depth      int
 }
 
 func newCloudFormation(doc *document, stackName string) *cloudFormation {
 	return &cloudFormation{
 		doc: doc, stackName: stackName, params: make(map[string]value), conditions: make(map[string]value),
-		decided: make(map[string]bool), deciding: make(map[string]bool),
+		decided: make(map[string]bool), deciding: make(map[string]bool), resources: make(map[string]string),
+		stored: make(map[string]bool),
 	}
 }
 
@@ -81,9 +86,37 @@ func (c *cloudFormation) readParameters(v value, stage string) error {
 				}
 			}
 		}
-		if strings.EqualFold(p.key, "Stage") && stage != "" {
-			c.params[p.key] = p.at.scalar("!!str", stage)
+		text, given := c.given[p.key]
+		if !given && strings.EqualFold(p.key, "Stage") && stage != "" {
+			text, given = stage, true
 		}
+		if given {
+			c.params[p.key] = p.at.scalar("!!str", text)
+			if kind == "CommaDelimitedList" || strings.HasPrefix(kind, "List<") {
+				c.params[p.key] = p.at.sequence(commaDelimited(text))
+			}
+			if err := c.checkAllowed(p.val, p.key, text); err != nil {
+				return err
+			}
+		} else if c.params[p.key].isNull() && strings.HasPrefix(kind, "AWS::SSM::Parameter::Value") {
+			c.stored[p.key] = true
+		}
+	}
+	return nil
+}
+
+// checkAllowed holds a value that was given to a parameter's AllowedValues.
+func (c *cloudFormation) checkAllowed(parameter value, name, given string) error {
+	allowed, err := c.doc.member(parameter, "AllowedValues")
+	if err != nil || allowed.node == nil {
+		return err
+	}
+	texts, _, err := c.doc.texts(allowed)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(texts, given) {
+		return allowed.errorf("parameter %.80s is given a value that is not among its AllowedValues", name)
 	}
 	return nil
 }
@@ -116,14 +149,21 @@ func (c *cloudFormation) readResources(v value) {
 	if v, err := c.doc.resolved(v); err != nil || v.node == nil || v.node.Kind != yaml.MappingNode {
 		return
 	}
-	if parameters, err := c.member(v, "Parameters"); err == nil {
+	if parameters, err := c.doc.member(v, "Parameters"); err == nil {
 		_ = c.readParameters(parameters, "")
 	}
-	if mappings, err := c.member(v, "Mappings"); err == nil {
+	if mappings, err := c.doc.member(v, "Mappings"); err == nil {
 		c.mappings = mappings
 	}
-	if conditions, err := c.member(v, "Conditions"); err == nil {
+	if conditions, err := c.doc.member(v, "Conditions"); err == nil {
 		_ = c.readConditions(conditions)
+	}
+	if resources, err := c.doc.member(v, "Resources"); err == nil {
+		if all, err := c.doc.fields(resources); err == nil {
+			for _, f := range all {
+				c.resources[f.key] = ""
+			}
+		}
 	}
 }
 
@@ -190,8 +230,10 @@ func (c *cloudFormation) evaluate(v value) (value, error) {
 			return value{}, err
 		}
 		return v.scalar("!!bool", strconv.FormatBool(holds)), nil
-	case "Fn::GetAtt", "Fn::ImportValue", "Fn::GetAZs", "Fn::Transform", "Fn::GetStackOutput":
-		return value{}, v.errorf("%.40s asks for something that is only in a cloud: write the value", name)
+	case "Fn::GetAtt":
+		return c.getAtt(v, arguments)
+	case "Fn::ImportValue", "Fn::GetAZs", "Fn::Transform", "Fn::GetStackOutput":
+		return value{}, v.cloudf("%.40s asks for something that is only in a cloud: write the value", name)
 	}
 	return value{}, v.errorf("%.40s is not worked out here: write the value", name)
 }
@@ -217,8 +259,11 @@ func counted(least, most int) string {
 
 func (c *cloudFormation) ref(at value, name string) (value, error) {
 	if p, ok := c.params[name]; ok {
+		if c.stored[name] {
+			return value{}, at.cloudf("parameter %.80q is in a parameter store, which is only in a cloud", name)
+		}
 		if p.isNull() {
-			return value{}, at.errorf("parameter %.80q has no Default", name)
+			return value{}, at.errorf("parameter %.80q has no Default and was not given", name)
 		}
 		if p.node.Kind == yaml.SequenceNode {
 			return p, nil
@@ -234,7 +279,44 @@ func (c *cloudFormation) ref(at value, name string) (value, error) {
 	case noValue:
 		return at.scalar("!!null", noValue), nil
 	}
-	return value{}, at.errorf("%.80q is no parameter of this template; things in a cloud can't be referred to", name)
+	if function, ok := c.resources[name]; ok {
+		if function == "" {
+			c.doc.warnf(at, "%.80s is only in a cloud: its logical id stands for it", name)
+		}
+		return at.scalar("!!str", cmp.Or(function, name)), nil
+	}
+	return value{}, at.errorf("%.80q is no parameter or resource of this template", name)
+}
+
+// getAtt knows of a resource what a run sees too: the ARN of a function.
+func (c *cloudFormation) getAtt(at, v value) (value, error) {
+	v, err := c.doc.resolved(v)
+	if err != nil {
+		return value{}, err
+	}
+	var steps []string
+	if !v.isNull() && v.node.Kind == yaml.SequenceNode {
+		if steps, _, err = c.doc.texts(v); err != nil {
+			return value{}, err
+		}
+	} else if text, err := c.doc.text(v); err == nil {
+		steps = strings.SplitN(text, ".", 2)
+	}
+	if len(steps) != 2 {
+		return value{}, at.errorf("GetAtt: want a resource and an attribute")
+	}
+	return c.attribute(at, steps[0], steps[1])
+}
+
+func (c *cloudFormation) attribute(at value, resource, name string) (value, error) {
+	function, ok := c.resources[resource]
+	switch {
+	case !ok:
+		return value{}, at.errorf("%.80q is no resource of this template", resource)
+	case function != "" && name == "Arn":
+		return at.scalar("!!str", "arn:aws:lambda:"+pseudoParameters["AWS::Region"]+":"+pseudoParameters["AWS::AccountId"]+":function:"+function), nil
+	}
+	return value{}, at.cloudf("%.80s.%.80s is only in a cloud: write the value", resource, name)
 }
 
 // findInMap looks up Mappings: the map, the key, the key within, and perhaps {DefaultValue: …}.
@@ -249,7 +331,7 @@ func (c *cloudFormation) findInMap(at, v value) (value, error) {
 		if err != nil {
 			return value{}, err
 		}
-		found, err = c.member(found, key)
+		found, err = c.doc.member(found, key)
 		if err != nil {
 			return value{}, err
 		}
@@ -257,7 +339,7 @@ func (c *cloudFormation) findInMap(at, v value) (value, error) {
 			continue
 		}
 		if len(arguments) == 4 {
-			fallback, err := c.member(arguments[3], "DefaultValue")
+			fallback, err := c.doc.member(arguments[3], "DefaultValue")
 			if err != nil || fallback.node != nil {
 				return c.resolved(fallback, err)
 			}
@@ -272,21 +354,6 @@ func (c *cloudFormation) resolved(v value, err error) (value, error) {
 		return value{}, err
 	}
 	return c.doc.resolved(v)
-}
-
-// member is a key of a mapping; its node is nil if there is none.
-func (c *cloudFormation) member(v value, key string) (value, error) {
-	if v.node == nil {
-		return value{}, nil
-	}
-	fields, err := c.doc.fields(v)
-	if err != nil {
-		return value{}, err
-	}
-	if i := slices.IndexFunc(fields, func(f field) bool { return f.key == key }); i >= 0 {
-		return fields[i].val, nil
-	}
-	return value{}, nil
 }
 
 // choose is If: a condition and the two values.
@@ -519,7 +586,12 @@ func (c *cloudFormation) sub(at, v value) (value, error) {
 		name = strings.TrimSpace(name)
 		f, ok := own[name]
 		if !ok {
-			if f, err = c.ref(at, name); err != nil {
+			if resource, attribute, dotted := strings.Cut(name, "."); dotted {
+				f, err = c.attribute(at, resource, attribute)
+			} else {
+				f, err = c.ref(at, name)
+			}
+			if err != nil {
 				return value{}, err
 			}
 		}

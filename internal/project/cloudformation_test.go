@@ -93,8 +93,8 @@ func TestCloudFormationFunctions(t *testing.T) {
 // What can't be worked out says why, at its line.
 func TestCloudFormationThatFails(t *testing.T) {
 	for in, want := range map[string]string{
-		"!GetAtt Role.Arn":                     "Fn::GetAtt asks for something that is only in a cloud",
-		"!ImportValue x":                       "only in a cloud",
+		"!GetAtt Role.Arn":                     "\"Role\" is no resource of this template",
+		"!GetAtt Role":                         "GetAtt: want a resource and an attribute",
 		"!Cidr [a, 1, 2]":                      "Fn::Cidr is not worked out here",
 		"!If [Nobody, a, b]":                   "\"Nobody\" is no condition",
 		"!If [Loop, a, b]":                     "depends on itself",
@@ -105,8 +105,7 @@ func TestCloudFormationThatFails(t *testing.T) {
 		"!Split ['', a]":                       "the delimiter is empty",
 		"!FindInMap [Environments, none, Url]": "Mappings has no \"none\"",
 		"!FindInMap [Environments, prod]":      "FindInMap: want a list of 3 to 4 values",
-		"!Ref Secret":                          "\"Secret\" has no Default",
-		"!Sub '${FFunction.Arn}'":              "\"FFunction.Arn\" is no parameter",
+		"!Ref Nobody":                          "\"Nobody\" is no parameter or resource",
 		"!Ref Hosts":                           "want text",
 		"!Join ['', &a [x, !Join ['', *a]]]":   "nest deeper",
 		"&b !Equals [*b, x]":                   "nest deeper",
@@ -235,10 +234,13 @@ func TestSchedulesAndRequirements(t *testing.T) {
 	hasWarning(t, p.Warnings, "serverless.yml:8: schedule is ignored: the trigger in the function's configuration says when it runs")
 	hasWarning(t, p.Warnings, "serverless.yml:9: schedule is ignored")
 	hasWarning(t, p.Warnings, "requirements.txt:3: nothing is installed from requirements.txt")
-	if len(p.Warnings) != 3 {
+	hasWarning(t, p.Warnings, "serverless.yml:7: event sns is ignored: a function here is called by its trigger alone")
+	hasWarning(t, p.Warnings, "serverless.yml:10: event plain is ignored")
+	if len(p.Warnings) != 5 {
 		t.Errorf("warnings: %q", p.Warnings)
 	}
 	text := strings.Replace(smallSAM, "h.f", "h.f, Events: {Hourly: {Type: Schedule, Properties: {Schedule: rate(1 hour)}}, Post: {Type: Api}}", 1)
 	p = mustRead(t, tree(t, map[string]string{"template.yaml": text}), "", "f")
 	hasWarning(t, p.Warnings, "template.yaml:4: schedule is ignored")
+	hasWarning(t, p.Warnings, "template.yaml:4: event Api is ignored")
 }

@@ -60,21 +60,6 @@ func Find(src Files, o Options, key string) (p *Project, id hat.FunctionID, err 
 	return p, id, nil
 }
 
-// Bare makes a project of one function without a project file. file is what the errors name.
-func Bare(file, name, handler, runtime string, env map[string]string, packing Packing) (*Project, error) {
-	e := Entry{Name: tidyName(name), Handler: handler, Runtime: runtime, Env: mergedEnv(env), Packing: packing, at: value{file: file}}
-	if len(packing.Rules) == 0 && packing.Artifact == "" {
-		for _, pattern := range defaultExcludes {
-			e.Packing.Rules = append(e.Packing.Rules, Rule{Pattern: pattern})
-		}
-	}
-	var d document
-	if err := d.checkEntry(&e, e.at, value{}, value{}); err != nil {
-		return nil, err
-	}
-	return &Project{File: file, Stage: "dev", Process: e}, nil
-}
-
 // A lambda is one function of a project file, whatever it is for. err is why it could not be read, which
 // matters only if it is used.
 type lambda struct {
@@ -166,17 +151,4 @@ func tidyName(name string) string {
 		return '-'
 	}, name)
 	return name[:min(len(name), 64)]
-}
-
-// OneFile is the packing of a single file of a folder.
-func OneFile(name string) Packing {
-	var b strings.Builder
-	for _, r := range name {
-		if strings.ContainsRune(`*?[]{}!()\`, r) {
-			b.WriteRune('?')
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return Packing{Folder: ".", Rules: []Rule{{Pattern: "**"}, {Include: true, Pattern: b.String()}}}
 }

@@ -35,6 +35,18 @@ func CompileGlob(pattern string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
+// quoteGlob is a pattern that matches name alone.
+func quoteGlob(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		if strings.ContainsRune(`\\*?[]{}()!@+|,`, r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 type glob struct {
 	p      string
 	i      int

@@ -5,6 +5,7 @@
 package project
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,10 +21,13 @@ import (
 
 // A Project is what a project file says of one function: its three entries and which files make their packages.
 type Project struct {
-	File                           string // the project file that was read: "serverless.yml"
-	Service, Stage                 string // Service is empty for SAM, which names functions one by one
-	Configuration, Bundle, Process Entry
+	File                           string   // the project file that was read: "serverless.yml"; "" for none
+	Service, Stage                 string   // Service is empty for SAM, which names functions one by one
+	Keys                           []string // all functions of the file: their keys, or in a template their logical ids
+	Configuration, Bundle, Process Entry    // of Options.ID; of Options.Key only Process is set
 	Warnings                       []string // one line each, with file and line
+
+	read int // how many entries
 }
 
 // An Entry is one of a function's three entry points, as the project file describes it.
@@ -35,9 +39,24 @@ type Entry struct {
 	Timeout time.Duration
 	Env     map[string]string
 	Packing Packing
+	Layers  []Layer // shown at /opt, in this order: a later one wins
 
 	at value // where the file describes it
 }
+
+// A Layer is files that functions share.
+type Layer struct {
+	Name    string // in the project file
+	Packing Packing
+
+	at value // where the function names it
+}
+
+// Errorf is an error at the place where the file names the layer.
+func (l *Layer) Errorf(format string, args ...any) error { return l.at.errorf(format, args...) }
+
+// maxLayers is Lambda's limit for one function.
+const maxLayers = 5
 
 // Errorf is an error at the place where the file describes the entry.
 func (e *Entry) Errorf(format string, args ...any) error { return e.at.errorf(format, args...) }
@@ -81,6 +100,12 @@ var Names = []string{"serverless.yml", "serverless.yaml", "serverless.json", "te
 // Options are what a project file can't know.
 type Options struct {
 	ID hat.FunctionID
+	// Key names the one function to read where there is no ID: its key, or in a template its logical id or FunctionName.
+	// With neither, only the Keys of the project are read.
+	Key string
+	// Params are parameters that were given beside the file: what ${param:NAME} is, and in place of the Default of a
+	// template's Parameters.
+	Params map[string]string
 	// Stage chooses what ${opt:stage} is; "" leaves it to the file, else "dev".
 	Stage string
 	// Env is all that ${env:NAME} can see.
@@ -104,7 +129,13 @@ func Read(src Files, o Options) (*Project, error) { return readEach(src, o, nil)
 
 // readEach is Read; with each it reads no entries, and gives that every function of the file.
 func readEach(src Files, o Options, each func(key string, e Entry, err error)) (*Project, error) {
-	for _, name := range Names {
+	files, err := projectFiles(src)
+	if err != nil {
+		return nil, err
+	}
+	var last error
+	var all *Project
+	for _, name := range files {
 		text, err := src.Read(name, maxYAML)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -113,12 +144,25 @@ func readEach(src Files, o Options, each func(key string, e Entry, err error)) (
 			return nil, &Error{name, 0, err.Error()}
 		}
 		read := readServerless
-		if strings.HasPrefix(name, "template") {
+		if !strings.HasPrefix(name, "serverless") {
 			read = readSAM
 		}
-		p, err := read(reader{file: name, text: text, stage: o.Stage, id: o.ID, env: o.Env, src: src, each: each})
+		p, err := read(reader{Options: o, file: name, text: text, src: src, each: each})
+		if lacks := (*missingError)(nil); errors.As(err, &lacks) && len(files) > 1 && files[0] != Names[0] {
+			if last == nil || !lacks.empty { // another stack of the CDK program may have it
+				last = err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
+		}
+		if len(o.wanted()) == 0 && len(files) > 1 && files[0] != Names[0] {
+			all = cmp.Or(all, p) // the functions of all stacks of a CDK program
+			if all != p {
+				all.Keys, all.Warnings = append(all.Keys, p.Keys...), append(all.Warnings, p.Warnings...)
+			}
+			continue
 		}
 		if o.Archive != "" {
 			for _, e := range p.Entries() {
@@ -126,6 +170,15 @@ func readEach(src Files, o Options, each func(key string, e Entry, err error)) (
 			}
 		}
 		return p, nil
+	}
+	switch {
+	case all != nil:
+		return all, nil
+	case last != nil:
+		return nil, last
+	}
+	if src.Has("cdk.json") {
+		return nil, &Error{"cdk.json", 0, "there is no cdk.out yet: run cdk synth first"}
 	}
 	for _, name := range []string{"serverless.js", "serverless.ts", "serverless.cjs", "serverless.mjs"} {
 		if src.Has(name) {
@@ -139,17 +192,49 @@ func readEach(src Files, o Options, each func(key string, e Entry, err error)) (
 }
 
 type reader struct {
-	file  string
-	text  []byte
-	stage string
-	id    hat.FunctionID
-	env   map[string]string
-	src   Files
-	each  func(key string, e Entry, err error) // see readEach
+	Options
+	file string
+	text []byte
+	src  Files
+	each func(key string, e Entry, err error) // see readEach
 }
 
-// Entries lists the configuration, the bundle and the process entry.
+// wanted are the keys of the entries to read.
+func (o Options) wanted() []string {
+	switch {
+	case o.ID != (hat.FunctionID{}):
+		return entryKeys(o.ID)
+	case o.Key != "":
+		return []string{o.Key}
+	}
+	return nil
+}
+
+// stackName stands in for the name of a stack, which a template does not know.
+func (o Options) stackName() string {
+	if o.ID != (hat.FunctionID{}) {
+		return o.ID.String()
+	}
+	return cmp.Or(o.Key, "project")
+}
+
+// project is what is known before its functions are read.
+func (r reader) project() *Project {
+	p := &Project{File: r.file, Stage: r.Stage, read: len(r.wanted())}
+	if r.each != nil {
+		p.read = 3 // of those that Find chooses
+	}
+	return p
+}
+
+// Entries lists what was read: the configuration, the bundle and the process entry, or the process entry alone.
 func (p *Project) Entries() []*Entry {
+	switch p.read {
+	case 0:
+		return nil
+	case 1:
+		return []*Entry{&p.Process}
+	}
 	return []*Entry{&p.Configuration, &p.Bundle, &p.Process}
 }
 
@@ -225,6 +310,21 @@ var reservedEnvironment = []string{
 	"AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_RUNTIME_API",
 }
 
+// checkVariable refuses what Lambda would refuse.
+func checkVariable(at value, name, text string) error {
+	switch {
+	case !environmentPattern.MatchString(name):
+		return at.errorf("environment variable %.80q: want letters, digits and _", name)
+	case slices.Contains(reservedEnvironment, name):
+		return at.errorf("environment variable %s is reserved for the runtime", name)
+	case name == "AWS_LAMBDA_EXEC_WRAPPER":
+		return at.errorf("environment variable %s: scripts that start the runtime are not run here", name)
+	case strings.Contains(text, "\x00"):
+		return at.errorf("environment variable %s contains the character U+0000", name)
+	}
+	return nil
+}
+
 // environment adds the variables of v to env.
 func (d *document) environment(env map[string]string, v value) error {
 	fields, err := d.fields(v)
@@ -232,16 +332,23 @@ func (d *document) environment(env map[string]string, v value) error {
 		return err
 	}
 	for _, f := range fields {
-		if !environmentPattern.MatchString(f.key) {
-			return f.at.errorf("environment variable %.80q: want letters, digits and _", f.key)
-		}
-		switch {
-		case slices.Contains(reservedEnvironment, f.key):
-			return f.at.errorf("environment variable %s is reserved for the runtime", f.key)
-		case f.key == "AWS_LAMBDA_EXEC_WRAPPER":
-			return f.at.errorf("environment variable %s: scripts that start the runtime are not run here", f.key)
+		if err := checkVariable(f.at, f.key, ""); err != nil {
+			return err
 		}
 		val, err := d.resolved(f.val)
+		s := ""
+		if err == nil && !val.isNull() {
+			s, err = d.text(val)
+		}
+		var cloud cloudError
+		if errors.As(err, &cloud) {
+			d.warnf(f.at, "environment variable %s is not set: %s", f.key, cloud.err.Text)
+			delete(env, f.key)
+			continue
+		}
+		if function, _ := call(f.val); err != nil && function == "" && val.node != nil {
+			return f.at.errorf("environment variable %s: want text", f.key)
+		}
 		if err != nil {
 			at := (*Error)(nil)
 			if function, _ := call(f.val); function != "" && errors.As(err, &at) {
@@ -253,12 +360,13 @@ func (d *document) environment(env map[string]string, v value) error {
 			delete(env, f.key)
 			continue
 		}
-		s, err := d.text(val)
-		if err != nil {
-			return f.at.errorf("environment variable %s: want text; a reference to something in the cloud can't be followed here", f.key)
+		if strings.Contains(s, "{{resolve:") { // a dynamic reference of CloudFormation
+			d.warnf(f.at, "environment variable %s is not set: {{resolve:…}} asks for something that is only in a cloud", f.key)
+			delete(env, f.key)
+			continue
 		}
-		if strings.Contains(s, "\x00") {
-			return f.at.errorf("environment variable %s contains the character U+0000", f.key)
+		if err := checkVariable(f.at, f.key, s); err != nil {
+			return err
 		}
 		env[f.key] = s
 	}
@@ -320,14 +428,24 @@ func oneSlip(a, b string) bool {
 }
 
 // missing says which entry is not in the project, and what is.
-func missing(at value, key string, have []string) *Error {
+func missing(at value, key string, have []string) *missingError {
 	if len(have) == 0 {
-		return at.problem("there is no function %s", key)
+		return &missingError{err: at.problem("there is no function %s", key)}
 	}
 	slices.Sort(have)
 	list := strings.Join(have[:min(len(have), 12)], ", ")
-	return at.problem("there is no function %s; there is %.400s", key, list)
+	return &missingError{err: at.problem("there is no function %s; there is %.400s", key, list)}
 }
+
+// A missingError is that a file does not describe a function; empty says that it describes none at all.
+type missingError struct {
+	err   *Error
+	empty bool
+}
+
+func (e *missingError) Error() string { return e.err.Error() }
+
+func (e *missingError) Unwrap() error { return e.err }
 
 // insideName cleans a path that a project file gives, and refuses one that leads out of the project.
 func insideName(name string) (string, error) {
@@ -339,6 +457,18 @@ func insideName(name string) (string, error) {
 		return "", fmt.Errorf("%.200q leads out of the project", name)
 	}
 	return clean, nil
+}
+
+// checkNames refuses two of the entries that have one name: who calls it would get one or the other.
+func (p *Project) checkNames() error {
+	seen := make(map[string]bool)
+	for _, e := range p.Entries() {
+		if seen[e.Name] {
+			return e.Errorf("two functions are named %.80q", e.Name)
+		}
+		seen[e.Name] = true
+	}
+	return nil
 }
 
 func mergedEnv(base map[string]string) map[string]string {

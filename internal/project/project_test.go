@@ -108,7 +108,8 @@ func TestPythonProjectFromTheCloud(t *testing.T) {
 	hasWarning(t, p.Warnings, "serverless.yml:23: vpc is ignored: a function has no network")
 	hasWarning(t, p.Warnings, "serverless.yml:5: nothing is installed from requirements.txt")
 	hasWarning(t, p.Warnings, "serverless.yml:45: a run is limited to 300 s")
-	if len(p.Warnings) != 3 {
+	hasWarning(t, p.Warnings, "serverless.yml:39: event http is ignored")
+	if len(p.Warnings) != 6 {
 		t.Errorf("warnings: %q", p.Warnings)
 	}
 }
@@ -135,7 +136,6 @@ func TestNodeProjectWithVariables(t *testing.T) {
 		if !maps.Equal(p.Configuration.Env, env) {
 			t.Errorf("%s: environment %v", c.stage, p.Configuration.Env)
 		}
-		hasWarning(t, p.Warnings, "useDotenv is ignored")
 		hasWarning(t, p.Warnings, "plugin serverless-webpack is not run")
 		hasWarning(t, p.Warnings, "${env:…} is not taken from this machine")
 	}
@@ -248,7 +248,7 @@ func TestVariablesThatFail(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"'${env:HOME}'", "serverless.yml:3: ${env:…} is not taken"}, {"'${self:custom.loop}'", "refers to itself"},
 		{"'${self:provider.environment.V}'", "serverless.yml:3: the variable refers to itself"},
-		{"'${self:custom.none}'", "no value and no fallback"}, {"'${ssm:/x}'", "needs a service"}, {"'${opt:region}'", "no value"},
+		{"'${self:custom.none}'", "no value and no fallback"}, {"'${opt:region}'", "no value"},
 		{"'${nonsense:x}'", "not known"}, {"'${x}'", "not understood"}, {"'${opt:x'", "not closed"},
 		{"'${}'", "not understood"}, {"'${opt:x,}'", "not understood"}, {"'${file(../x.yml)}'", "leads out"}, {"'${file(/etc/passwd)}'", "leads out"},
 		{"'${file(~/x.yml)}'", "leads out"}, {"'${file(a.js)}'", "programs are not run"}, {"'${file(bad.yml):a}'", "bad.yml:1: not YAML"},
@@ -327,7 +327,7 @@ func TestProjectsThatFail(t *testing.T) {
 		{"no time", change("h.f", "h.f, timeout: 0"), "serverless.yml:4: a timeout is at least 1 second"},
 		{"wrong stage", change("h.f", "h.f, stages: [prod]"), "serverless.yml:4: function f is not for stage dev"},
 		{"image", change("h.f", "h.f, image: x"), "container images"},
-		{"layer", change("h.f", "h.f, layers: ['arn:x']"), "no layers"},
+		{"layer", change("h.f", "h.f, layers: ['arn:x']"), "serverless.yml:4: layer \"arn:x\" is not in this project"},
 		{"reserved variable", change("h.f", "h.f, environment: {AWS_REGION: x}"), "reserved"},
 		{"another one", change("h.f", "h.f, environment: {AWS_LAMBDA_RUNTIME_API: x}"), "reserved"},
 		{"a wrapper", change("h.f", "h.f, environment: {AWS_LAMBDA_EXEC_WRAPPER: x}"), "scripts that start the runtime"},
@@ -392,14 +392,14 @@ func TestSAMThatFails(t *testing.T) {
 		{"entry missing", change("FBundle", "GBundle"), "there is no function f-bundle; there is F, FConfigurationFunction, GBundle"},
 		{"two that fit", smallSAM + "  FFunction: {Type: AWS::Serverless::Function, Properties: {}}", "could both be function f"},
 		{"cloud reference", change("h.f", "h.f, Environment: {Variables: {T: !Ref Table}}"), "template.yaml:4: environment variable T: \"Table\" is no parameter"},
-		{"GetAtt", change("Handler: h.f", "Handler: !GetAtt a.b"), "template.yaml:4: Fn::GetAtt asks for something that is only in a cloud"},
+		{"GetAtt", change("Handler: h.f", "Handler: !GetAtt a.b"), "template.yaml:4: \"a\" is no resource"},
 		{"If", change("Handler: h.f", "Handler: {Fn::If: [a, b, c]}"), "\"a\" is no condition of this template"},
 		{"no default", change("h.f", "h.f, MemorySize: !Ref M") + "Parameters: {M: {Type: Number}}", "parameter \"M\" has no Default"},
 		{"code in the cloud", change("h.f", "h.f, CodeUri: s3://bucket/x.zip"), "can't be fetched"},
 		{"code outside", change("h.f", "h.f, CodeUri: ../x"), "leads out"},
 		{"inline", change("h.f", "h.f, InlineCode: x"), "InlineCode is not read"},
 		{"image", change("h.f", "h.f, PackageType: Image"), "only Zip"},
-		{"layer", change("Runtime:", "Layers: [x], Runtime:"), "no layers"},
+		{"layer", change("Runtime:", "Layers: [x], Runtime:"), "layer \"x\" is not in this template"},
 		{"open Sub", change("Handler: h.f", "Handler: !Sub '${a'"), "not closed"},
 	} {
 		_, err := read(tree(t, map[string]string{"template.yaml": c.text}), "", id(t, "f"), nil)
@@ -422,7 +422,7 @@ func FuzzProject(f *testing.F) {
 	f.Add(smallSAM)
 	src := dir("testdata/node-stages")
 	f.Fuzz(func(t *testing.T, text string) {
-		in := reader{file: "serverless.yml", text: []byte(text), id: id(t, "f"), src: src}
+		in := reader{Options: Options{ID: id(t, "f")}, file: "serverless.yml", text: []byte(text), src: src}
 		_, _ = readServerless(in)
 		in.file = "template.yaml"
 		_, _ = readSAM(in)

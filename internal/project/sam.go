@@ -16,6 +16,8 @@ import (
 const (
 	samFunction   = "AWS::Serverless::Function"
 	plainFunction = "AWS::Lambda::Function"
+	samLayer      = "AWS::Serverless::LayerVersion"
+	plainLayer    = "AWS::Lambda::LayerVersion"
 	samTransform  = "AWS::Serverless-2016-10-31"
 	forEach       = "Fn::ForEach"
 )
@@ -59,6 +61,7 @@ type sam struct {
 	isSAM   bool
 	loops   bool // Fn::ForEach makes resources, which are not read
 	globals map[string]value
+	layers  map[string]samResource // by logical id
 }
 
 func readSAM(in reader) (*Project, error) {
@@ -66,12 +69,12 @@ func readSAM(in reader) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sam{in: in, stage: in.stage}
+	s := &sam{in: in, stage: in.Stage}
 	if s.stage == "" {
 		s.stage = "dev"
 	}
-	s.cloud = newCloudFormation(&s.document, in.id.String()+"-"+s.stage)
-	s.eval, s.dialect = s.cloud.evaluate, samText
+	s.cloud = newCloudFormation(&s.document, in.stackName()+"-"+s.stage)
+	s.eval, s.dialect, s.cloud.given = s.cloud.evaluate, samText, in.Params
 	fields, err := s.fields(root)
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func readSAM(in reader) (*Project, error) {
 	if err := s.readTransform(top["Transform"]); err != nil {
 		return nil, err
 	}
-	if err := s.cloud.readParameters(top["Parameters"], in.stage); err != nil {
+	if err := s.cloud.readParameters(top["Parameters"], in.Stage); err != nil {
 		return nil, err
 	}
 	s.cloud.mappings = top["Mappings"]
@@ -93,7 +96,8 @@ func readSAM(in reader) (*Project, error) {
 	if err := s.readGlobals(top["Globals"]); err != nil {
 		return nil, err
 	}
-	p := &Project{File: in.file, Stage: s.stage}
+	p := in.project()
+	p.Stage = s.stage
 	if err := s.readResources(root, top["Resources"], p); err != nil {
 		return nil, err
 	}
@@ -132,7 +136,8 @@ func (s *sam) readGlobals(v value) error {
 // samResource is one function of the template.
 type samResource struct {
 	logical    string
-	plain      bool   // AWS::Lambda::Function
+	construct  string // its name in a CDK program, "" if there is none
+	plain      bool   // AWS::Lambda::Function or LayerVersion
 	name       string // FunctionName, "" if not given
 	at         value
 	properties value
@@ -148,28 +153,40 @@ func (s *sam) readResources(root, v value, p *Project) error {
 	if err != nil {
 		return err
 	}
+	s.layers = make(map[string]samResource)
+	for _, f := range all {
+		s.cloud.resources[f.key] = ""
+	}
 	var functions []samResource
+	named := make(map[string]string)
 	for _, f := range all {
 		r, ok, err := s.resource(f)
 		if err != nil {
 			return err
 		}
-		if ok {
-			functions = append(functions, r)
+		if !ok {
+			continue
 		}
+		if other, twice := named[r.name]; twice && r.name != "" {
+			return f.at.errorf("functions %.80q and %.80q are both named %.80q", other, f.key, r.name)
+		}
+		named[r.name] = f.key
+		functions = append(functions, r)
+		p.Keys = append(p.Keys, r.key())
+		s.cloud.resources[f.key] = cmp.Or(r.name, f.key)
 	}
 	if !s.isSAM && !slices.ContainsFunc(functions, func(r samResource) bool { return r.plain }) {
-		return root.errorf("this is no SAM template: want Transform: %s", samTransform)
+		return &missingError{err: root.problem("this is no SAM template: want Transform: %s", samTransform), empty: true}
 	}
 	if s.in.each != nil {
 		for _, r := range functions {
 			var e Entry
 			err := s.readFunction(r, &e)
-			s.in.each(cmp.Or(r.name, r.logical), e, err)
+			s.in.each(r.key(), e, err)
 		}
 		return nil
 	}
-	for i, key := range entryKeys(s.in.id) {
+	for i, key := range s.in.wanted() {
 		r, err := s.entryFor(v, key, functions)
 		if err != nil {
 			return err
@@ -178,8 +195,11 @@ func (s *sam) readResources(root, v value, p *Project) error {
 			return err
 		}
 	}
-	return nil
+	return p.checkNames()
 }
+
+// key is what a person calls the function by.
+func (r samResource) key() string { return cmp.Or(r.name, r.construct, r.logical) }
 
 // resource reads what is needed to know which function a resource is; ok is false if it is none.
 func (s *sam) resource(f field) (r samResource, ok bool, err error) {
@@ -210,13 +230,21 @@ func (s *sam) resource(f field) (r samResource, ok bool, err error) {
 			case "Condition":
 				r.condition = g.val
 			case "Metadata":
-				if r.asset, err = s.cloud.member(g.val, "aws:asset:path"); err != nil {
+				if r.asset, err = s.member(g.val, "aws:asset:path"); err != nil {
+					return r, false, err
+				}
+				if r.construct, err = s.constructOf(g.val); err != nil {
 					return r, false, err
 				}
 			}
 		}
 	}
-	if r.plain = kind == plainFunction; kind != samFunction && !r.plain {
+	r.plain = kind == plainFunction || kind == plainLayer
+	if kind == samLayer || kind == plainLayer {
+		s.layers[f.key] = r
+		return r, false, nil
+	}
+	if kind != samFunction && !r.plain {
 		s.warnf(f.at, "%.80s is not a function: nothing is created in a cloud", f.key)
 		return r, false, nil
 	}
@@ -237,6 +265,19 @@ func (s *sam) resource(f field) (r samResource, ok bool, err error) {
 	return r, err == nil, err
 }
 
+// constructOf is a resource's name in the CDK program that wrote the template: "Stack/BusyHours/Resource" is BusyHours.
+func (s *sam) constructOf(metadata value) (string, error) {
+	v, err := s.member(metadata, "aws:cdk:path")
+	if err != nil || v.node == nil {
+		return "", err
+	}
+	at, err := s.text(v)
+	if err != nil {
+		return "", err
+	}
+	return path.Base(strings.TrimSuffix(at, "/Resource")), nil
+}
+
 func (s *sam) functionName(properties value) (string, error) {
 	fields, err := s.fields(properties)
 	if err != nil {
@@ -253,12 +294,16 @@ func (s *sam) functionName(properties value) (string, error) {
 // entryFor finds the function of a key by the mapping that Read describes. Two that fit are an error.
 func (s *sam) entryFor(at value, key string, functions []samResource) (samResource, error) {
 	fits := []func(samResource) bool{
-		func(r samResource) bool { return r.name == key },
+		func(r samResource) bool { return r.name == key || key == r.logical },
 		func(r samResource) bool { return strings.HasSuffix(r.name, "-"+key) },
 		func(r samResource) bool {
-			logical := strings.ToLower(r.logical)
-			plain := strings.ReplaceAll(key, "-", "")
-			return logical == plain || logical == plain+"function"
+			plain := strings.ToLower(strings.ReplaceAll(key, "-", ""))
+			for _, own := range []string{r.logical, r.construct} {
+				if own = strings.ToLower(strings.ReplaceAll(own, "-", "")); own == plain || own == plain+"function" {
+					return true
+				}
+			}
+			return false
 		},
 	}
 	for _, fit := range fits {
@@ -286,7 +331,7 @@ func (s *sam) entryFor(at value, key string, functions []samResource) (samResour
 	}
 	err := missing(at, key, have)
 	if s.loops {
-		err.Text += "; what " + forEach + " makes is not read: write that function out"
+		err.err.Text += "; what " + forEach + " makes is not read: write that function out"
 	}
 	return samResource{}, err
 }
@@ -330,19 +375,12 @@ func (s *sam) readFunction(r samResource, e *Entry) error {
 	if v := get("InlineCode"); v.node != nil {
 		return v.errorf("InlineCode is not read; put the code into a file and give its folder as CodeUri")
 	}
-	for _, v := range []value{own["Layers"], globals["Layers"]} { // SAM joins the two lists
-		if v.node == nil {
-			continue
-		}
-		items, err := s.items(v)
-		if err != nil {
+	for _, v := range []value{globals["Layers"], own["Layers"]} { // SAM joins the two lists
+		if err := s.useLayers(e, v); err != nil {
 			return err
 		}
-		if len(items) > 0 {
-			return items[0].errorf("there are no layers: put what the layer holds into the package")
-		}
 	}
-	if err := s.warnOfSchedules(own["Events"]); err != nil {
+	if err := s.warnOfEvents(own["Events"]); err != nil {
 		return err
 	}
 	e.at = r.at
@@ -375,10 +413,77 @@ func (s *sam) readFunction(r samResource, e *Entry) error {
 	if e.Packing, err = s.packing(r, code); err != nil {
 		return err
 	}
+	if r.asset.node == nil { // a CDK program's assets are built
+		s.warnOfPackages(s.in.src, e)
+	}
 	return s.checkEntry(e, r.at, get("MemorySize"), get("Timeout"))
 }
 
-func (s *sam) warnOfSchedules(events value) error {
+// useLayers adds the layers that a function names. One in a cloud can't be fetched.
+func (s *sam) useLayers(e *Entry, v value) error {
+	if v.node == nil {
+		return nil
+	}
+	items, err := s.items(v)
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		ref := ""
+		if name, argument := call(item); name == "Ref" {
+			ref, err = s.text(argument)
+		} else if item, err = s.resolved(item); err == nil && !item.isNoValue() {
+			ref, err = s.text(item)
+		}
+		if err != nil {
+			return err
+		}
+		if ref == "" {
+			continue
+		}
+		r, ok := s.layers[ref]
+		if !ok {
+			return item.errorf("layer %.120q is not in this template, and nothing is fetched from a cloud: unpack it into a folder, "+
+				"and name that as the ContentUri of an %s", ref, samLayer)
+		}
+		if len(e.Layers) == maxLayers {
+			return item.errorf("a function has at most %d layers", maxLayers)
+		}
+		packing, err := s.layerPacking(r)
+		if err != nil {
+			return err
+		}
+		e.Layers = append(e.Layers, Layer{Name: ref, Packing: packing, at: item})
+	}
+	return nil
+}
+
+func (s *sam) layerPacking(r samResource) (Packing, error) {
+	key := "ContentUri"
+	if r.plain {
+		key = "Content"
+	}
+	content := r.asset
+	if content.node == nil {
+		var err error
+		if content, err = s.member(r.properties, key); err != nil {
+			return Packing{}, err
+		}
+	}
+	if content.node == nil {
+		return Packing{}, r.at.errorf("layer %.80q has no %s", r.logical, key)
+	}
+	v, err := s.resolved(content)
+	if err != nil {
+		return Packing{}, err
+	}
+	if v.node.Kind != yaml.ScalarNode {
+		return Packing{}, content.errorf("%s: what lies in a bucket can't be fetched; give a folder or a .zip of the project", key)
+	}
+	return s.place(v, key)
+}
+
+func (s *sam) warnOfEvents(events value) error {
 	if events.node == nil {
 		return nil
 	}
@@ -387,12 +492,16 @@ func (s *sam) warnOfSchedules(events value) error {
 		return err
 	}
 	for _, event := range all {
-		kind, err := s.cloud.member(event.val, "Type")
+		kind, err := s.member(event.val, "Type")
 		if err != nil || kind.node == nil {
 			return err
 		}
-		if text, err := s.text(kind); err == nil && (text == "Schedule" || text == "ScheduleV2") {
+		switch text, err := s.text(kind); {
+		case err != nil:
+		case text == "Schedule" || text == "ScheduleV2":
 			s.warnf(event.at, "%s", ignoredSchedule)
+		default:
+			s.warnf(event.at, "event %.40s is ignored: %s", text, ignoredEvent)
 		}
 	}
 	return nil
@@ -434,32 +543,52 @@ func (s *sam) readEnvironment(env map[string]string, v value) error {
 }
 
 func (s *sam) packing(r samResource, uri value) (Packing, error) {
-	folder := "." // SAM's own default
+	p := s.folder(path.Dir(s.in.file)) // SAM's own default
 	if uri.node != nil {
-		text, err := s.text(uri)
-		if err != nil {
-			return Packing{}, err
-		}
-		if strings.Contains(text, "://") {
-			return Packing{}, uri.errorf("CodeUri: code in a cloud can't be fetched; give a folder or a .zip of the project")
-		}
-		if folder, err = insideName(text); err != nil {
-			return Packing{}, uri.errorf("CodeUri: %v", err)
+		var err error
+		if p, err = s.place(uri, "CodeUri"); err != nil || p.Artifact != "" {
+			return p, err
 		}
 	}
-	if ext := strings.ToLower(path.Ext(folder)); ext == ".zip" || ext == ".jar" {
-		return Packing{Artifact: folder}, nil
-	}
-	// sam build would install what these name; nothing is installed here.
-	for _, name := range []string{"requirements.txt", "pom.xml", "build.gradle", "go.mod"} {
-		if s.in.src.Has(path.Join(folder, name)) {
-			s.warnf(r.at, "%s: nothing is built or installed; publish .aws-sam/build after sam build if the function needs it", name)
-			break
+	if r.asset.node == nil {
+		// sam build would install what these name; nothing is installed here.
+		for _, name := range []string{"pom.xml", "build.gradle", "go.mod"} {
+			if s.in.src.Has(path.Join(p.Folder, name)) {
+				s.warnf(r.at, "%s: nothing is built or installed; publish .aws-sam/build after sam build if the function needs it", name)
+				break
+			}
 		}
 	}
-	p := Packing{Folder: folder, DevDependencies: true}
+	return p, nil
+}
+
+// place is a folder or an archive of the project, named from where the template is.
+func (s *sam) place(at value, key string) (Packing, error) {
+	text, err := s.text(at)
+	if err != nil {
+		return Packing{}, err
+	}
+	if strings.Contains(text, "://") {
+		return Packing{}, at.errorf("%s: code in a cloud can't be fetched; give a folder or a .zip of the project", key)
+	}
+	name, err := insideName(text)
+	if err != nil {
+		return Packing{}, at.errorf("%s: %v", key, err)
+	}
+	if name, err = insideName(path.Join(path.Dir(s.in.file), name)); err != nil {
+		return Packing{}, at.errorf("%s: %v", key, err)
+	}
+	if ext := strings.ToLower(path.Ext(name)); ext == ".zip" || ext == ".jar" {
+		return Packing{Artifact: name}, nil
+	}
+	return s.folder(name), nil
+}
+
+// folder packs all of a folder but what tools leave behind.
+func (s *sam) folder(name string) Packing {
+	p := Packing{Folder: name, DevDependencies: true}
 	for _, pattern := range append(slices.Clone(defaultExcludes), path.Base(s.in.file)) {
 		p.Rules = append(p.Rules, Rule{Pattern: pattern})
 	}
-	return p, nil
+	return p
 }

@@ -1,8 +1,7 @@
 package project
 
 import (
-	"bufio"
-	"bytes"
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -19,20 +18,18 @@ var (
 		"unresolvedVariablesNotificationMode": "", "enableLocalInstallationFallback": "", "outputs": "",
 		"custom": "", "params": "", "stages": "", "licenseKey": "",
 		"resources":  "nothing is created in a cloud",
-		"layers":     "there are no layers",
-		"useDotenv":  ".env files are not read",
 		"build":      "nothing is built; give the built files",
 		"constructs": "nothing is created in a cloud",
 	}
 	ignoredProvider = map[string]string{
 		"stage": "", "region": "", "stackName": "", "stackTags": "", "tags": "", "versionFunctions": "", "profile": "",
 		"logRetentionInDays": "", "logDataProtectionPolicy": "", "endpointType": "", "apiGateway": "", "httpApi": "",
-		"tracing": "", "deploymentBucket": "", "deploymentPrefix": "", "deploymentMethod": "", "lambdaHashingVersion": "",
+		"tracing": "there is no tracing service", "deploymentBucket": "", "deploymentPrefix": "", "deploymentMethod": "", "lambdaHashingVersion": "",
 		"logs": "", "apiName": "", "apiKeys": "", "usagePlan": "", "cfLogs": "", "notificationArns": "",
 		"rollbackConfiguration": "", "disableRollback": "", "resourcePolicy": "", "stackPolicy": "", "stackParameters": "",
 		"websocketsApiName": "", "websocketsApiRouteSelectionExpression": "", "eventBridge": "", "ecr": "", "s3": "",
 		"alb": "", "kmsKeyArn": "", "kinesis": "", "cloudFront": "", "architecture": "", "disableDefaultOutputExportNames": "",
-		"snapStart": "", "reservedConcurrency": "", "provisionedConcurrency": "", "runtimeManagement": "",
+		"snapStart": "", "reservedConcurrency": "the engine decides how many instances run", "provisionedConcurrency": "the engine decides how many instances wait", "runtimeManagement": "",
 		"vpc":                     "a function has no network",
 		"iam":                     "a function has no rights in a cloud",
 		"iamRoleStatements":       "a function has no rights in a cloud",
@@ -42,10 +39,10 @@ var (
 		"cfnRole":                 "a function has no rights in a cloud",
 	}
 	ignoredFunction = map[string]string{
-		"description": "", "tags": "", "versionFunction": "", "logRetentionInDays": "", "tracing": "",
-		"reservedConcurrency": "", "provisionedConcurrency": "", "awsKmsKeyArn": "", "kmsKeyArn": "", "architecture": "",
-		"snapStart": "", "disableLogs": "", "logs": "", "maximumRetryAttempts": "", "maximumEventAge": "", "url": "",
-		"dependsOn": "", "condition": "", "regions": "", "runtimeManagement": "", "ephemeralStorageSize": "", "warmup": "",
+		"description": "", "tags": "", "versionFunction": "", "logRetentionInDays": "", "tracing": "there is no tracing service",
+		"reservedConcurrency": "the engine decides how many instances run", "provisionedConcurrency": "the engine decides how many instances wait", "awsKmsKeyArn": "", "kmsKeyArn": "", "architecture": "",
+		"snapStart": "", "disableLogs": "what a function prints is kept with its run, for the owner", "logs": "", "maximumRetryAttempts": "the engine retries a failed run by rules of its own", "maximumEventAge": "data waits until the function has run", "url": "a function has no address of its own",
+		"dependsOn": "", "condition": "nothing is created in a cloud", "regions": "", "runtimeManagement": "", "ephemeralStorageSize": "", "warmup": "",
 		"vpc":                       "a function has no network",
 		"role":                      "a function has no rights in a cloud",
 		"iamRoleStatements":         "a function has no rights in a cloud",
@@ -61,11 +58,16 @@ var (
 type serverless struct {
 	document
 	in      reader
+	cloud   *cloudFormation
 	service string
 	stage   string
 	pack    packageConfig
 	base    map[string]value // provider
 	env     map[string]string
+
+	layers       map[string]declaredLayer // by the name in a Ref
+	layerFolders []string
+	dotenv       bool // .env files are read, and no part of a package
 }
 
 // packageConfig is a `package` section.
@@ -81,9 +83,9 @@ func readServerless(in reader) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &serverless{in: in, stage: in.stage}
+	s := &serverless{in: in, stage: in.Stage}
 	vars := &variables{
-		doc: &s.document, root: root, stage: "dev", opt: map[string]string{}, env: in.env,
+		doc: &s.document, root: root, stage: "dev", opt: map[string]string{}, env: in.Env,
 		read:  func(name string) ([]byte, error) { return in.src.Read(name, maxYAML) },
 		files: make(map[string]value), busy: make(map[*yaml.Node]bool),
 	}
@@ -96,11 +98,15 @@ func readServerless(in reader) (*Project, error) {
 		}
 		return cloud.evaluate(v)
 	}
-	if in.stage != "" {
-		vars.opt["stage"], vars.stage = in.stage, in.stage
+	vars.params = in.Params
+	if in.Stage != "" {
+		vars.opt["stage"], vars.stage = in.Stage, in.Stage
 	}
 	fields, err := s.fields(root)
 	if err != nil {
+		return nil, err
+	}
+	if vars.env, err = s.environmentOfMachine(root, fields); err != nil {
 		return nil, err
 	}
 	for _, f := range fields {
@@ -110,7 +116,7 @@ func readServerless(in reader) (*Project, error) {
 			}
 		}
 	}
-	top, err := s.checkKeys(in.file, fields, []string{"service", "provider", "functions", "package", "plugins"}, ignoredTop)
+	top, err := s.checkKeys(in.file, fields, []string{"service", "provider", "functions", "package", "plugins", "layers", "useDotenv"}, ignoredTop)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +127,8 @@ func readServerless(in reader) (*Project, error) {
 	if s.service, err = s.readService(root, top["service"]); err != nil {
 		return nil, err
 	}
-	cloud.stackName = s.service + "-" + s.stage
+	cloud.stackName, cloud.given = s.service+"-"+s.stage, in.Params
+	s.cloud = cloud
 	for _, f := range fields {
 		if f.key == "resources" {
 			cloud.readResources(f.val)
@@ -135,13 +142,51 @@ func readServerless(in reader) (*Project, error) {
 	if s.pack, err = s.readPackage(top["package"]); err != nil {
 		return nil, err
 	}
-	p := &Project{File: in.file, Service: s.service, Stage: s.stage}
+	if err := s.readLayers(top["layers"]); err != nil {
+		return nil, err
+	}
+	p := in.project()
+	p.Service, p.Stage = s.service, s.stage
 	if err := s.readFunctions(root, top["functions"], p); err != nil {
 		return nil, err
 	}
-	s.warnOfRequirements(p)
+	for _, e := range p.Entries() {
+		if !slices.Contains(s.plugins, "serverless-python-requirements") {
+			s.warnOfPackages(in.src, e)
+		}
+	}
 	p.Warnings = s.warnings
 	return p, nil
+}
+
+// environmentOfMachine is what ${env:…} sees: what was given, and a .env file if the project says so.
+func (s *serverless) environmentOfMachine(root value, fields []field) (map[string]string, error) {
+	asks := false
+	stage := s.in.Stage
+	for _, f := range fields {
+		switch f.key {
+		case "useDotenv":
+			on, err := s.boolean(f.val)
+			if err != nil {
+				return nil, err
+			}
+			asks = asks || on
+		case "frameworkVersion":
+			text, err := s.text(f.val)
+			asks = asks || err == nil && strings.HasPrefix(strings.TrimLeft(text, "^~>=v "), "4")
+		case "provider":
+			if v, err := s.member(f.val, "stage"); err == nil && v.node != nil && stage == "" {
+				if text, err := s.text(v); err == nil { // else the stage needs the environment itself
+					stage = text
+				}
+			}
+		}
+	}
+	s.dotenv = asks
+	if !asks {
+		return s.in.Env, nil
+	}
+	return loadDotenv(s.in.src, cmp.Or(stage, "dev"), s.in.Env)
 }
 
 func (s *serverless) readService(root, v value) (string, error) {
@@ -196,9 +241,6 @@ func (s *serverless) readProvider(root, v value) error {
 				}
 			}
 		}
-		if err := s.refuseLayers(s.base["layers"]); err != nil {
-			return err
-		}
 		name = s.base["name"]
 	}
 	if s.stage == "" {
@@ -215,18 +257,121 @@ func (s *serverless) readProvider(root, v value) error {
 	return nil
 }
 
-func (s *serverless) refuseLayers(v value) error {
+// A declaredLayer is one of the project's own layers; it is read where a function uses it.
+type declaredLayer struct {
+	field
+	folder string // "" if it can't be known without reading the layer
+}
+
+// readLayers lists the layers of the project, by the name that Ref knows them by.
+func (s *serverless) readLayers(v value) error {
+	s.layers = make(map[string]declaredLayer)
+	parts, err := s.items(v)
+	if err != nil || v.node == nil {
+		return err
+	}
+	for _, part := range parts {
+		fields, err := s.fields(part)
+		if err != nil {
+			return err
+		}
+		for _, f := range fields {
+			if f.key == "" {
+				return f.at.errorf("a layer has no name")
+			}
+			l := declaredLayer{field: f}
+			if at, err := s.member(f.val, "path"); err == nil && at.node != nil {
+				if name, err := s.text(at); err == nil {
+					l.folder, _ = insideName(name)
+				}
+			}
+			s.layers[layerReference(f.key)] = l
+			s.layerFolders = append(s.layerFolders, l.folder)
+		}
+	}
+	return nil
+}
+
+// layerReference is the name that the framework gives a layer in its CloudFormation template.
+func layerReference(name string) string {
+	name = strings.NewReplacer("-", "Dash", "_", "Underscore").Replace(name)
+	return strings.ToUpper(name[:1]) + name[1:] + "LambdaLayer"
+}
+
+// useLayers reads the layers that a function names. One in a cloud can't be fetched.
+func (s *serverless) useLayers(v value) ([]Layer, error) {
 	if v.node == nil {
-		return nil
+		return nil, nil
+	}
+	if v.node.Kind == yaml.MappingNode { // a single {Ref: …}
+		v = value{node: &yaml.Node{Kind: yaml.SequenceNode, Line: v.node.Line, Content: []*yaml.Node{v.node}}, file: v.file}
 	}
 	items, err := s.items(v)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(items) > 0 {
-		return items[0].errorf("there are no layers: put what the layer holds into the package")
+	if len(items) > maxLayers {
+		return nil, v.errorf("a function has at most %d layers", maxLayers)
 	}
-	return nil
+	var all []Layer
+	for _, item := range items {
+		name, argument := call(item)
+		var ref string
+		if name == "Ref" {
+			ref, err = s.text(argument)
+		} else if item, err = s.resolved(item); err == nil && item.node.Kind == yaml.ScalarNode {
+			ref, err = s.text(item)
+		}
+		if err != nil {
+			return nil, err
+		}
+		declared, ok := s.layers[ref]
+		if !ok {
+			return nil, item.errorf("layer %.120q is not in this project, and nothing is fetched from a cloud: "+
+				"unpack it into a folder, and name that under layers", ref)
+		}
+		layer, err := s.readLayer(declared)
+		if err != nil {
+			return nil, err
+		}
+		layer.at = item
+		all = append(all, layer)
+	}
+	return all, nil
+}
+
+func (s *serverless) readLayer(d declaredLayer) (Layer, error) {
+	fields, err := s.fields(d.val)
+	if err != nil {
+		return Layer{}, err
+	}
+	got, err := s.checkKeys("layer "+d.key, fields, []string{"path", "package"}, map[string]string{
+		"name": "", "description": "", "compatibleRuntimes": "", "compatibleArchitectures": "", "licenseInfo": "",
+		"allowedAccounts": "", "retain": "",
+	})
+	if err != nil {
+		return Layer{}, err
+	}
+	own, err := s.readPackage(got["package"])
+	if err != nil {
+		return Layer{}, err
+	}
+	if own.artifact != "" {
+		return Layer{Name: d.key, Packing: Packing{Artifact: own.artifact}}, nil
+	}
+	if got["path"].node == nil {
+		return Layer{}, d.at.errorf("layer %.80q has no path", d.key)
+	}
+	folder, err := s.text(got["path"])
+	if err != nil {
+		return Layer{}, err
+	}
+	if folder, err = insideName(folder); err != nil {
+		return Layer{}, got["path"].errorf("path: %v", err)
+	}
+	p := s.rules(Packing{Folder: folder, DevDependencies: true},
+		slices.Concat(s.pack.exclude, own.exclude), slices.Concat(s.pack.include, own.include))
+	return Layer{Name: d.key, Packing: p}, nil
 }
 
 // readPackage reads a package section; the framework applies exclude first, then include and patterns.
@@ -325,7 +470,7 @@ func (s *serverless) readPlugins(v value) error {
 		switch {
 		case slices.Contains(harmlessPlugins, name):
 		case name == "serverless-python-requirements":
-			if s.needsRequirements() > 0 {
+			if lacksRequirement(s.in.src, ".") > 0 {
 				s.warnf(at[i], "nothing is installed from requirements.txt: vendor it into the project (pip install -r requirements.txt -t .) or give a built package.artifact")
 			}
 		default:
@@ -333,32 +478,6 @@ func (s *serverless) readPlugins(v value) error {
 		}
 	}
 	return nil
-}
-
-// needsRequirements is the first line of requirements.txt that asks for anything; 0 if there is none.
-func (s *serverless) needsRequirements() int {
-	text, err := s.in.src.Read("requirements.txt", maxYAML)
-	if err != nil {
-		return 0
-	}
-	line := 0
-	for sc := bufio.NewScanner(bytes.NewReader(text)); sc.Scan(); {
-		line++
-		if text := strings.TrimSpace(sc.Text()); text != "" && text[0] != '#' {
-			return line
-		}
-	}
-	return 0
-}
-
-// warnOfRequirements: the framework alone installs nothing either, but whoever lists packages may count on them.
-func (s *serverless) warnOfRequirements(p *Project) {
-	line := s.needsRequirements()
-	if line == 0 || slices.Contains(s.plugins, "serverless-python-requirements") || !strings.HasPrefix(p.Process.Runtime, "python") {
-		return
-	}
-	s.warnings = append(s.warnings, (&Error{"requirements.txt", line, "nothing is installed from requirements.txt: " +
-		"vendor it into the project (pip install -r requirements.txt -t .)"}).Error())
 }
 
 // readFunctions finds the three entries. functions is a mapping or a list of mappings, from one file or several.
@@ -385,6 +504,10 @@ func (s *serverless) readFunctions(root, v value, p *Project) error {
 			have = append(have, f.key)
 		}
 	}
+	p.Keys = have
+	if err := s.nameFunctions(found, have); err != nil {
+		return err
+	}
 	if s.in.each != nil {
 		for _, key := range have {
 			var e Entry
@@ -393,13 +516,35 @@ func (s *serverless) readFunctions(root, v value, p *Project) error {
 		}
 		return nil
 	}
-	for i, key := range entryKeys(s.in.id) {
+	for i, key := range s.in.wanted() {
 		f, ok := found[key]
 		if !ok {
-			return missing(v, key, have)
+			return missing(v, key, slices.Clone(have))
 		}
 		if err := s.readFunction(f, p.Entries()[i]); err != nil {
 			return err
+		}
+	}
+	return p.checkNames()
+}
+
+// nameFunctions tells what Ref and GetAtt give for a function, and refuses two of one name. A name that can't be worked
+// out is left to the moment the function is used.
+func (s *serverless) nameFunctions(found map[string]field, keys []string) error {
+	named := make(map[string]string)
+	for _, key := range keys {
+		name := fmt.Sprintf("%s-%s-%s", s.service, s.stage, key)
+		if v, err := s.member(found[key].val, "name"); err == nil && v.node != nil {
+			if name, err = s.text(v); err != nil {
+				continue
+			}
+		}
+		if other, twice := named[name]; twice {
+			return found[key].at.errorf("functions %.80q and %.80q are both named %.80q", other, key, name)
+		}
+		named[name] = key
+		if key != "" {
+			s.cloud.resources[strings.TrimSuffix(layerReference(key), "LambdaLayer")+"LambdaFunction"] = name
 		}
 	}
 	return nil
@@ -427,10 +572,10 @@ func (s *serverless) readFunction(f field, e *Entry) error {
 			return got["stages"].errorf("function %s is not for stage %s", f.key, s.stage)
 		}
 	}
-	if err := s.refuseLayers(got["layers"]); err != nil {
+	if e.Layers, err = s.useLayers(s.inherited(got, "layers")); err != nil {
 		return err
 	}
-	if err := s.warnOfSchedules(got["events"]); err != nil {
+	if err := s.warnOfEvents(got["events"]); err != nil {
 		return err
 	}
 	e.at = f.at
@@ -463,8 +608,10 @@ func (s *serverless) readFunction(f field, e *Entry) error {
 // ignoredSchedule says what becomes of an author's own schedule.
 const ignoredSchedule = "schedule is ignored: the trigger in the function's configuration says when it runs"
 
-// warnOfSchedules: of all events a schedule is the one that an author would miss, for functions here run by a trigger.
-func (s *serverless) warnOfSchedules(events value) error {
+const ignoredEvent = "a function here is called by its trigger alone"
+
+// warnOfEvents names what would call the function elsewhere: functions here run by their trigger alone.
+func (s *serverless) warnOfEvents(events value) error {
 	if events.node == nil {
 		return nil
 	}
@@ -476,8 +623,14 @@ func (s *serverless) warnOfSchedules(events value) error {
 		if item, err = s.resolved(item); err != nil {
 			return err
 		}
-		if item.isNull() || item.node.Kind != yaml.MappingNode {
-			continue // "- sns", and what else may stand there
+		if item.isNull() {
+			continue
+		}
+		if item.node.Kind != yaml.MappingNode { // "- sns"
+			if text, err := s.text(item); err == nil {
+				s.warnf(item, "event %.40s is ignored: %s", text, ignoredEvent)
+			}
+			continue
 		}
 		fields, err := s.fields(item)
 		if err != nil {
@@ -486,6 +639,8 @@ func (s *serverless) warnOfSchedules(events value) error {
 		for _, f := range fields {
 			if f.key == "schedule" {
 				s.warnf(f.at, "%s", ignoredSchedule)
+			} else {
+				s.warnf(f.at, "event %.40s is ignored: %s", f.key, ignoredEvent)
 			}
 		}
 	}
@@ -535,9 +690,23 @@ func (s *serverless) packing(v value) (Packing, error) {
 	case len(own.exclude)+len(own.include) > 0:
 		s.warnf(own.at, "patterns of one function count only with package.individually")
 	}
-	p := Packing{Folder: ".", DevDependencies: s.pack.devDeps}
+	// The folders of layers are no part of a function's package.
+	var layers []string
+	for _, folder := range s.layerFolders {
+		if folder != "" && folder != "." {
+			layers = append(layers, quoteGlob(folder)+"/**")
+		}
+	}
+	return s.rules(Packing{Folder: ".", DevDependencies: s.pack.devDeps}, append(slices.Clip(s.pack.exclude), slices.Concat(layers, exclude[len(s.pack.exclude):])...), include), nil
+}
+
+// rules completes a packing: what is always left out, then exclude, then include.
+func (s *serverless) rules(p Packing, exclude, include []string) Packing {
 	for _, pattern := range append(slices.Clone(defaultExcludes), path.Base(s.in.file)) {
 		p.Rules = append(p.Rules, Rule{Pattern: pattern})
+	}
+	if s.dotenv {
+		exclude = append(slices.Clip(exclude), ".env*")
 	}
 	for _, pattern := range exclude {
 		rest, again := strings.CutPrefix(pattern, "!")
@@ -547,5 +716,5 @@ func (s *serverless) packing(v value) (Packing, error) {
 		rest, out := strings.CutPrefix(pattern, "!")
 		p.Rules = append(p.Rules, Rule{Include: !out, Pattern: rest})
 	}
-	return p, nil
+	return p
 }

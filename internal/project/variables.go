@@ -20,14 +20,15 @@ const (
 )
 
 type variables struct {
-	doc   *document
-	root  value
-	stage string            // what is deployed
-	opt   map[string]string // options of the command line: the stage, if one was chosen
-	env   map[string]string // the only environment there is
-	read  func(name string) ([]byte, error)
-	files map[string]value
-	busy  map[*yaml.Node]bool // being evaluated: meeting one again is a cycle
+	doc    *document
+	root   value
+	stage  string            // what is deployed
+	opt    map[string]string // options of the command line: the stage, if one was chosen
+	env    map[string]string // the only environment there is
+	params map[string]string // given beside the file
+	read   func(name string) ([]byte, error)
+	files  map[string]value
+	busy   map[*yaml.Node]bool // being evaluated: meeting one again is a cycle
 }
 
 // errNothing means that a source has no value, so that the next alternative is asked.
@@ -108,9 +109,9 @@ func (vs *variables) variable(at value, p part) (value, error) {
 	first := p.alternatives[0].source
 	switch first {
 	case "env":
-		return value{}, at.errorf("${env:…} is not taken from this machine: write a fallback, as in ${env:NAME, 'value'}")
+		return value{}, at.errorf("${env:…} is not taken from this machine: write a fallback, as in ${env:NAME, 'value'}, or a .env file with useDotenv: true")
 	case "ssm", "s3", "cf", "aws", "git", "http", "https", "terraform", "vault", "doppler", "output":
-		return value{}, at.errorf("${%s:…} needs a service that is not here: write a fallback, as in ${%s:NAME, 'value'}", first, first)
+		return value{}, at.cloudf("${%s:…} needs a service that is not here: write a fallback, as in ${%s:NAME, 'value'}", first, first)
 	}
 	return value{}, at.errorf("${%s:…} has no value and no fallback", first)
 }
@@ -136,14 +137,17 @@ func (vs *variables) alternative(at value, a alternative) (value, error) {
 	case "env":
 		return lookup(at, vs.env, address)
 	case "sls":
-		if address == "stage" {
+		switch address {
+		case "stage":
 			return at.scalar("!!str", vs.stage), nil
+		case "instanceId": // one for each run of the framework's command; there is none, and packages stay the same
+			return at.scalar("!!str", "she"), nil
 		}
 		return value{}, errNothing
 	case "self":
 		return vs.self(at, address)
 	case "param":
-		return vs.param(address)
+		return vs.param(at, address)
 	case "file":
 		return vs.file(at, params, address)
 	case "strToBool":
@@ -157,8 +161,14 @@ func (vs *variables) alternative(at value, a alternative) (value, error) {
 	case "ssm", "s3", "cf", "git", "http", "https", "terraform", "vault", "doppler", "output":
 		return value{}, errNothing
 	case "aws":
-		if address == "region" {
-			return vs.self(at, "provider.region")
+		switch address {
+		case "region":
+			if v, err := vs.self(at, "provider.region"); !errors.Is(err, errNothing) {
+				return v, err
+			}
+			return at.scalar("!!str", pseudoParameters["AWS::Region"]), nil
+		case "accountId":
+			return at.scalar("!!str", pseudoParameters["AWS::AccountId"]), nil
 		}
 		return value{}, errNothing
 	}
@@ -200,8 +210,11 @@ func (vs *variables) self(at value, address string) (value, error) {
 	return vs.descend(vs.root, address)
 }
 
-// param looks where version 3 of the framework keeps parameters, then where version 4 does.
-func (vs *variables) param(name string) (value, error) {
+// param is what was given beside the file; else it looks where version 3 of the framework keeps parameters, then where version 4 does.
+func (vs *variables) param(at value, name string) (value, error) {
+	if v, err := lookup(at, vs.params, name); err == nil {
+		return v, nil
+	}
 	for _, address := range []string{
 		"params." + vs.stage + "." + name, "stages." + vs.stage + ".params." + name,
 		"params.default." + name, "stages.default.params." + name,
@@ -272,7 +285,7 @@ func (vs *variables) file(at value, name, address string) (value, error) {
 			return value{}, at.errorf("file(…): %v", err)
 		}
 		switch path.Ext(clean) {
-		case ".yml", ".yaml", ".json":
+		case ".yml", ".yaml", ".json", ".tfstate":
 			if content, err = parseYAML(clean, text); err != nil {
 				return value{}, err
 			}

@@ -14,16 +14,31 @@ import (
 // A Error says at which line a project file can't be used, and why. It names keys, never values: an
 // environment may hold secrets.
 type Error struct {
-	File string // as in the project: "serverless.yml"
+	File string // as in the project: "serverless.yml"; "" for no file
 	Line int    // from 1; 0 for the file as a whole
 	Text string
 }
 
 func (e *Error) Error() string {
+	if e.File == "" {
+		return e.Text
+	}
 	if e.Line == 0 {
 		return e.File + ": " + e.Text
 	}
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
+}
+
+// A cloudError is that a value is only in a cloud. A variable of the environment that needs one is left out, with a
+// warning; anything else can't be read without it.
+type cloudError struct{ err *Error }
+
+func (e cloudError) Error() string { return e.err.Error() }
+
+func (e cloudError) Unwrap() error { return e.err }
+
+func (v value) cloudf(format string, args ...any) error {
+	return cloudError{v.problem(format, args...)}
 }
 
 const (
@@ -36,13 +51,14 @@ const (
 type value struct {
 	node  *yaml.Node
 	file  string
+	line  int  // where there is no node
 	final bool // made by an evaluation: a "${" in it is text
 }
 
 func (v value) errorf(format string, args ...any) error { return v.problem(format, args...) }
 
 func (v value) problem(format string, args ...any) *Error {
-	line := 0
+	line := v.line
 	if v.node != nil {
 		line = v.node.Line
 	}
@@ -58,7 +74,7 @@ func (v value) at(n *yaml.Node) value { return value{node: n, file: v.file, fina
 
 // scalar makes a value that stands where v stood.
 func (v value) scalar(tag, text string) value {
-	return value{&yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text, Line: v.node.Line}, v.file, true}
+	return value{node: &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text, Line: v.node.Line}, file: v.file, final: true}
 }
 
 // sequence makes a list of texts that stands where v stood.
@@ -67,7 +83,7 @@ func (v value) sequence(texts []string) value {
 	for _, text := range texts {
 		list.Content = append(list.Content, v.scalar("!!str", text).node)
 	}
-	return value{list, v.file, true}
+	return value{node: list, file: v.file, final: true}
 }
 
 // parseYAML reads the one document of a file.
@@ -137,6 +153,23 @@ func (d *document) resolved(v value) (value, error) {
 		v.node = v.node.Alias
 	}
 	return d.eval(v)
+}
+
+// member is a key of a mapping; its node is nil if there is none.
+func (d *document) member(v value, key string) (value, error) {
+	if v.node == nil {
+		return value{}, nil
+	}
+	fields, err := d.fields(v)
+	if err != nil {
+		return value{}, err
+	}
+	for _, f := range fields {
+		if f.key == key {
+			return f.val, nil
+		}
+	}
+	return value{}, nil
 }
 
 type field struct {

@@ -354,7 +354,7 @@ func (f Finder) node() (Runtime, error) {
 			Name:    "nodejs" + m[1] + ".x",
 			Command: command,
 			Paths:   append(paths, links...),
-			Env:     []string{"NODE_PATH=/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
+			Env:     []string{"NODE_PATH=/opt/nodejs/node" + m[1] + "/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/task"},
 			Version: stamp(lines[0], executable),
 			Copies:  copies,
 			Entries: true,

@@ -38,6 +38,9 @@ const (
 // A Bind shows a host file or directory inside, read-only.
 type Bind struct{ Source, Target string }
 
+// Layers is where a Bind shows what programs see as /opt: it is of a program's own, as all below /var.
+const Layers = "/var/opt"
+
 // A Program is what runs in an Instance: a runtime, and an author's package it loads.
 type Program struct {
 	Dir     string   // the unpacked package on the host, shown as /var/task; it must not be changed any more

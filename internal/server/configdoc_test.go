@@ -191,7 +191,7 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := c.Functions[0]
-	if want := (catalog.Registered{ID: f.ID, Version: f.Version, Package: "/p", Output: f.Output, Stage: f.Stage}); f != want || f.Mode == hat.ReplaceOutput {
+	if want := (catalog.Registered{ID: f.ID, Version: f.Version, Package: "/p", Output: f.Output, Stage: f.Stage}); !reflect.DeepEqual(f, want) || f.Mode == hat.ReplaceOutput {
 		t.Errorf("a function with what is required only: %+v", f)
 	}
 	for _, key := range []string{"id", "version", "package", "namespace", "endpoint"} {

@@ -64,6 +64,7 @@ func request(f catalog.Function, e catalog.Entry, event []byte) invoke.Request {
 	return invoke.Request{
 		Code: invoke.Code{
 			Name: e.Name, Version: version(f), Package: e.Package.Digest, Dir: e.Package.Dir,
+			Layers: e.Layers.Digest, LayersDir: e.Layers.Dir,
 			Runtime: e.Runtime, Handler: e.Handler, MemoryMB: e.Memory, Timeout: e.Timeout, Env: e.Env,
 		},
 		ID: hat.NewRunID().String(), Event: event,

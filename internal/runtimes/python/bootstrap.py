@@ -441,9 +441,18 @@ def decode(body):
     return value
 
 
+def layers():
+    """Where modules of layers are, in the order in which Lambda looks. Which version a layer is for is its author's choice."""
+    try:
+        versions = sorted(name for name in os.listdir("/opt/python/lib") if name.startswith("python"))
+    except OSError:
+        versions = []
+    return [*(f"/opt/python/lib/{name}/site-packages" for name in versions), "/opt/python"]
+
+
 def main():
     global connection
-    sys.path.insert(0, TASK)
+    sys.path[:0] = [TASK, *layers()]
     sys.stdout.reconfigure(line_buffering=True)
     forward_logging()
     connection = connect()  # before a function can close a standard stream and have its number taken

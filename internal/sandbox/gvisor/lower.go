@@ -102,7 +102,11 @@ func (im images) there() bool { return im.own != "" }
 // own, as in a checkout below /tmp, can be in neither.
 func (l *lower) trees(p sandbox.Program) (machine, program tree, ok bool) {
 	machine = tree{l.skeleton}
-	for _, b := range shown(p) {
+	binds := shown(p)
+	if !slices.ContainsFunc(binds, func(b sandbox.Bind) bool { return b.Target == sandbox.Layers }) {
+		program = append(program, part{Source: filepath.Join(l.skeleton.Source, sandbox.Layers), At: strings.TrimPrefix(sandbox.Layers, own), Content: "empty"})
+	}
+	for _, b := range binds {
 		for _, private := range []string{"/proc/", "/sys/", "/dev/", "/tmp/"} {
 			if strings.HasPrefix(b.Target, private) {
 				return nil, nil, false

@@ -48,7 +48,7 @@ func newRootfs(dir, init string) (*rootfs, error) {
 		return nil, err
 	}
 	r := &rootfs{dir: dir, has: map[string]bool{}}
-	for _, d := range []string{"etc", "proc", "sys", "dev", "tmp", "var/task", "var/runtime", "opt", "usr"} {
+	for _, d := range []string{"etc", "proc", "sys", "dev", "tmp", "var/task", "var/runtime", "var/opt", "usr"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, err
 		}
@@ -60,6 +60,9 @@ func newRootfs(dir, init string) (*rootfs, error) {
 		}
 		return os.Chmod(p, 0o755)
 	}); err != nil {
+		return nil, err
+	}
+	if err := os.Symlink(strings.TrimPrefix(sandbox.Layers, "/"), filepath.Join(dir, "opt")); err != nil {
 		return nil, err
 	}
 	for name, content := range etc {

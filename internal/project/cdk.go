@@ -1,0 +1,90 @@
+package project
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+)
+
+// A synthesised program of the AWS CDK: a folder, cdk.out as a rule, with a manifest.json that names the templates of its
+// stacks, and further manifests of its stages. Form: "Cloud assembly", package cloud-assembly-schema.
+
+const (
+	cdkFolder    = "cdk.out"
+	cdkManifest  = "manifest.json"
+	maxStacks    = 64
+	maxCDKStages = 8
+)
+
+type assembly struct {
+	Version   string
+	Artifacts map[string]struct {
+		Type       string
+		Properties struct{ TemplateFile, DirectoryName string }
+	}
+}
+
+// projectFiles lists the files that may describe the project, in order of preference.
+func projectFiles(src Files) ([]string, error) {
+	if slices.ContainsFunc(Names, src.Has) {
+		return Names, nil
+	}
+	for _, folder := range []string{cdkFolder, "."} {
+		stacks, err := cdkStacks(src, folder, 0)
+		if err != nil || stacks != nil {
+			return stacks, err
+		}
+	}
+	return nil, nil
+}
+
+// cdkStacks lists the templates of a cloud assembly. It is nil where there is none.
+func cdkStacks(src Files, folder string, depth int) (stacks []string, err error) {
+	name := path.Join(folder, cdkManifest)
+	text, err := src.Read(name, maxYAML)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &Error{name, 0, err.Error()}
+	}
+	var a assembly
+	if json.Unmarshal(text, &a) != nil || a.Version == "" || a.Artifacts == nil {
+		if folder == "." {
+			return nil, nil // another kind of manifest
+		}
+		return nil, &Error{name, 0, "it is no manifest of a cloud assembly"}
+	}
+	if depth > maxCDKStages {
+		return nil, &Error{name, 0, "stages nest too deeply"}
+	}
+	stacks = []string{}
+	for _, key := range slices.Sorted(maps.Keys(a.Artifacts)) {
+		artifact := a.Artifacts[key]
+		switch artifact.Type {
+		case "aws:cloudformation:stack":
+			template, err := insideName(artifact.Properties.TemplateFile)
+			if err != nil {
+				return nil, &Error{name, 0, "templateFile: " + err.Error()}
+			}
+			stacks = append(stacks, path.Join(folder, template))
+		case "cdk:cloud-assembly":
+			stage, err := insideName(artifact.Properties.DirectoryName)
+			if err != nil {
+				return nil, &Error{name, 0, "directoryName: " + err.Error()}
+			}
+			more, err := cdkStacks(src, path.Join(folder, stage), depth+1)
+			if err != nil {
+				return nil, err
+			}
+			stacks = append(stacks, more...)
+		}
+		if len(stacks) > maxStacks {
+			return nil, &Error{name, 0, "the assembly has more stacks than are looked at"}
+		}
+	}
+	return stacks, nil
+}
