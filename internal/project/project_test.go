@@ -230,7 +230,7 @@ func TestVariables(t *testing.T) {
 		{"'${self:custom.a.2}'", "two"}, {"'${self:provider.stage}'", "prod"}, {"'${self:service}'", "s"},
 		{"'<${self:custom.text}>'", "<a-prod>"}, {"'${env:SEEN}'", "seen"}, {"'${env:X, ''no''}'", "no"},
 		{"'${param:p}${param:q}'", "prodd"}, {"'${file(a.yml):k.deep.1.z}'", "v"}, {"'${file(./a.yml):back}'", "7"},
-		{"'${file(b.txt)}'", "plain ${env:X}"}, {"'${file(dir/c.json):k}'", "json"}, {"'${file(none.yml):k, ''f''}'", "f"},
+		{"'${file(b.txt)}'", " plain ${env:X} \n"}, {"'${file(dir/c.json):k}'", "json"}, {"'${file(none.yml):k, ''f''}'", "f"},
 		{"'${file(./${opt:none, ''a''}.yml):k.deep.0}'", "1"}, {"'${ssm:/x, ''f''}'", "f"}, {"'${strToBool(true)}'", "true"},
 		{`'\${kept}'`, "${kept}"}, {`"${opt:x, ${opt:stage}}"`, "prod"}, {`"${ self:custom.a.n , 1 }"`, "7"},
 		{"'${self:custom.${opt:none, ''a''}.n}'", "7"}, {"'${opt:x, ''a, b)}''}'", "a, b)}"}, {"'$ {x} $x }'", "$ {x} $x }"},

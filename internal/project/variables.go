@@ -292,7 +292,7 @@ func (vs *variables) file(at value, name, address string) (value, error) {
 		case ".js", ".cjs", ".mjs", ".ts":
 			return value{}, at.errorf("file(…): %.80q is a program; programs are not run to read a project", clean)
 		default:
-			content = at.scalar("!!str", strings.TrimSpace(string(text)))
+			content = at.scalar("!!str", string(text)) // as it is, from version 3 on
 			content.file = clean
 		}
 		vs.files[clean] = content
