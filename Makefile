@@ -61,6 +61,7 @@ gvisor-diff: bin/runsc ## print what we change in gVisor as a patch
 
 include functions/Makefile
 include internal/shetest/Makefile
+include internal/lambdaapi/Makefile
 
 demo: build examples ## store invented data, run three functions over it, show what they found (ONCE=1 ends by itself)
 	@bin/she demo --functions functions $(if $(DATA),--data $(DATA)) $(if $(ONCE),--once)

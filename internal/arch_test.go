@@ -54,11 +54,12 @@ var table = map[string][]string{
 
 	// State: words and decisions; one kind of state never reads another.
 	"vault":           concat(words, decisions),
-	"vault/ledger":    concat(words, decisions, []string{"vault"}),  // what the rows mean, on any store of rows
-	"vault/sqlite":    {"durable", "plan", "vault", "vault/ledger"}, // rows of SQLite: no word of what they mean
-	"vault/dialect":   {},                                           // texts of statements alone
+	"vault/ledger":    concat(words, decisions, []string{"vault"}),         // what the rows mean, on any store of rows
+	"vault/sqlite":    {"durable", "hat", "plan", "vault", "vault/ledger"}, // rows of SQLite: no word of what they mean, but the id that names a file
+	"vault/dialect":   {},                                                  // texts of statements alone
 	"vault/vaulttest": concat(words, decisions, []string{"vault", "vault/ledger", "backlog/backlogtest"}),
 	"directory":       concat(words, []string{"durable"}),
+	"accesskey":       concat(words, []string{"durable"}),
 	"catalog":         concat(words, []string{"contract", "bundle", "durable", "project"}),
 
 	// The wall: what runs beside function code can't even name a Record. Bytes and an opaque token.
@@ -88,12 +89,13 @@ var table = map[string][]string{
 	"metrics": concat(words, decisions, []string{"vault", "invoke", "engine"}),
 
 	// Edges.
-	"gate":    {}, // before them: connections, and the bounds of requests
-	"logins":  concat(words, []string{"access", "vault", "directory"}),
-	"edge":    concat(words, decisions, state, []string{"engine", "agreement", "logins"}),
-	"hatapi":  concat(words, decisions, state, []string{"engine", "agreement", "logins", "edge"}),
-	"ownapi":  concat(words, decisions, state, []string{"engine", "verdict", "edge"}),
-	"httpapi": {"hat", "access", "vault", "directory", "engine", "verdict", "agreement", "logins", "edge", "hatapi", "ownapi"},
+	"gate":      {}, // before them: connections, and the bounds of requests
+	"logins":    concat(words, []string{"access", "vault", "directory"}),
+	"edge":      concat(words, decisions, state, []string{"engine", "agreement", "logins"}),
+	"hatapi":    concat(words, decisions, state, []string{"engine", "agreement", "logins", "edge"}),
+	"ownapi":    concat(words, decisions, state, []string{"engine", "verdict", "edge"}),
+	"lambdaapi": concat(words, decisions, state, []string{"engine", "accesskey", "durable"}),
+	"httpapi":   {"hat", "access", "vault", "directory", "engine", "verdict", "agreement", "logins", "edge", "hatapi", "ownapi"},
 
 	// What people were shown before they agree, while the server runs.
 	"agreement": concat(words, []string{"access"}),

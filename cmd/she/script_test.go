@@ -72,6 +72,12 @@ func TestStories(t *testing.T) {
 			env.Setenv("SHE", filepath.Join(bin, "she"))
 			env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("CANARY", shetest.Canary())
+			free, err := net.Listen("tcp", "127.0.0.1:0") // an address that she.yaml names
+			if err != nil {
+				return err
+			}
+			env.Setenv("CALLS", free.Addr().String())
+			free.Close()
 			temp := filepath.Join(env.WorkDir, "temp-of-she")
 			if err := os.Mkdir(temp, 0o700); err != nil {
 				return err

@@ -73,6 +73,9 @@ type Config struct {
 	// OTLP is a collector, key `otlp`, that is sent the same figures every 30 seconds over HTTP, in protobuf:
 	// "http://127.0.0.1:4318". Without a path it is /v1/metrics. "": nothing is sent.
 	OTLP string
+	// Lambda is a further address, key `lambda`, where functions can be called as AWS Lambda's are, with access keys
+	// (she access-key): "127.0.0.1:9001". "": nowhere.
+	Lambda string
 	// ReserveMB is what functions must leave free on the disk of the data directory, in megabytes, key
 	// `limits.reserveMB`, 1 to 1048576; 0 is 1024. A function that would run with less, its whole /tmp counted, fails as
 	// the operator's fault and is tried again later, so that the vaults always have room to commit.
@@ -328,6 +331,7 @@ func (r *reader) config(text []byte) (c Config) {
 		"log":          func(n *yaml.Node) { r.level(n, &c.Log) },
 		"metrics":      func(n *yaml.Node) { r.address(n, &c.Metrics) },
 		"otlp":         func(n *yaml.Node) { r.collector(n, &c.OTLP) },
+		"lambda":       func(n *yaml.Node) { r.address(n, &c.Lambda) },
 		"limits": func(n *yaml.Node) {
 			r.section(n, "limits", map[string]func(*yaml.Node){
 				"runs":                  func(n *yaml.Node) { r.count(n, &c.Runs, maxConcurrent) },

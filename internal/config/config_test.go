@@ -111,7 +111,7 @@ func TestConfigThatIsWrong(t *testing.T) {
 		{"listen: x\ndata: [\n", "she.yaml:"},
 		{"- a\n", "she.yaml:1: the configuration: want keys and values"},
 		{"listen: a\n---\nlisten: b\n", "a second document"},
-		{wholeConfig + "lisen: x\n", `she.yaml:21: the configuration has no key "lisen"; there are applications, data, functions, instances, limits, listen, log, metrics, otlp, trustProxy`},
+		{wholeConfig + "lisen: x\n", `she.yaml:21: the configuration has no key "lisen"; there are applications, data, functions, instances, lambda, limits, listen, log, metrics, otlp, trustProxy`},
 		{wholeConfig + "listen: x\n", "she.yaml:21: the configuration: key listen is given twice"},
 		{change("    version: 1.0.0", "    verion: 1.0.0"), `she.yaml:10: a function has no key "verion"`},
 		{change("runs: 3", "run: 3"), `she.yaml:7: limits has no key "run"; there are connections, connectionsPerAddress, debitKB, debitTerms, debits, debitsMB, hatMB, hatRecords, memoryMB, partnerDebits, partnerDebitsMB, reserveMB, runs, runsPerDay, secondsPerDay, vaults`},

@@ -118,6 +118,9 @@ func (n management) handler() http.Handler {
 	handle("GET /hats/{domain}", n.showHAT)
 	handle("POST /hats/{domain}/platforms", n.putPlatform)
 	handle("GET /functions", n.listFunctions)
+	handle("GET /access-keys", n.listKeys)
+	handle("POST /access-keys", n.createKey)
+	handle("DELETE /access-keys/{id}", n.deleteKey)
 	mux.Handle(edge.OperatorPrefix+"{domain}/api/", n.own)
 	if n.metrics != nil {
 		mux.Handle("GET /metrics", n.metrics.Handler())

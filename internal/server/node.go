@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"she/internal/accesskey"
 	"she/internal/catalog"
 	"she/internal/config"
 	"she/internal/directory"
@@ -28,6 +29,7 @@ import (
 type node struct {
 	hats   *directory.Directory
 	vaults *sqlite.Store
+	keys   *accesskey.Keys
 	logins *logins.Logins // for the public address and the operator's commands together
 }
 
@@ -45,10 +47,10 @@ func openNode(dir string, config config.Config, o sqlite.Options) (*node, error)
 	case err != nil:
 		return nil, err
 	}
-	return newNode(hats, config, o)
+	return newNode(dir, hats, config, o)
 }
 
-func newNode(hats *directory.Directory, config config.Config, o sqlite.Options) (*node, error) {
+func newNode(dir string, hats *directory.Directory, config config.Config, o sqlite.Options) (*node, error) {
 	o.MaxOpen = places(config)
 	o.Storage = func(hat.ID) plan.Storage { return config.Storage() } // of each HAT the same, until one can have its own
 	o.Spare = Reserve(config)
@@ -56,7 +58,11 @@ func newNode(hats *directory.Directory, config config.Config, o sqlite.Options) 
 	if err != nil {
 		return nil, errors.Join(err, hats.Close())
 	}
-	return &node{hats: hats, vaults: vaults, logins: logins.New(logins.Options{Now: o.Now})}, nil
+	keys, err := accesskey.Open(dir)
+	if err != nil {
+		return nil, errors.Join(err, vaults.Close(), hats.Close())
+	}
+	return &node{hats: hats, vaults: vaults, keys: keys, logins: logins.New(logins.Options{Now: o.Now})}, nil
 }
 
 // readNode opens the data directory for a command that only reads. Without one there is still what config registers.
@@ -71,7 +77,7 @@ func readNode(dir string, config config.Config) (*node, error) {
 	if err != nil {
 		return nil, Missing(err)
 	}
-	return newNode(hats, config, sqlite.Options{ReadOnly: true})
+	return newNode(dir, hats, config, sqlite.Options{ReadOnly: true})
 }
 
 // installed are the functions of a data directory.

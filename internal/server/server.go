@@ -30,6 +30,7 @@ import (
 	"she/internal/hatapi"
 	"she/internal/httpapi"
 	"she/internal/invoke"
+	"she/internal/lambdaapi"
 	"she/internal/local"
 	"she/internal/metrics"
 	"she/internal/runtimes"
@@ -64,6 +65,9 @@ type Server struct {
 	front              *gate.Gate   // of public
 	scraped            *http.Server // nil: metrics are on the socket only
 	scrapes            net.Listener // of scraped
+	lambda             *http.Server // nil: functions are called for HATs alone
+	calls              net.Listener // of lambda
+	events             *lambdaapi.Queue
 	socket             net.Listener
 	stopEngine         context.CancelFunc
 	parts              sync.WaitGroup // the engine, the HTTP servers, the exporter of metrics
@@ -97,6 +101,7 @@ type Options struct {
 // Time a connection may idle. Bodies have their own limit in httpapi.
 const (
 	idleTimeout  = 2 * time.Minute
+	bodyTimeout  = time.Minute // of a call of Lambda's API, with its header
 	drainTimeout = graceTime
 	exportEvery  = 30 * time.Second
 )
@@ -146,6 +151,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	if err := s.listenToOperator(); err != nil {
+		return nil, err
+	}
+	if err := s.listenToCallers(); err != nil {
 		return nil, err
 	}
 	functions, err := s.install(ctx)
@@ -256,6 +264,19 @@ func (s *Server) listenToOperator() (err error) {
 	return nil
 }
 
+// listenToCallers takes the address of Lambda's API, if there is to be one, and the events that wait for their functions.
+func (s *Server) listenToCallers() (err error) {
+	if s.options.Config.Lambda == "" {
+		return nil
+	}
+	if s.calls, err = net.Listen("tcp", hat.Loopback(s.options.Config.Lambda)); err != nil {
+		return fmt.Errorf("lambda: %w", err)
+	}
+	s.opened = append(s.opened, s.calls.Close)
+	s.events, err = lambdaapi.OpenQueue(s.options.Data, s.log, s.options.Now)
+	return err
+}
+
 // install publishes what the configuration registers, and removes packages that nobody uses: nothing runs yet, so nothing
 // runs from those of functions that are registered no more.
 func (s *Server) install(ctx context.Context) (installed, error) {
@@ -343,6 +364,22 @@ func (s *Server) makeHandlers(applications []hatapi.Application) {
 		ReadHeaderTimeout: gate.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
 	}
+	if s.calls != nil {
+		s.lambda = &http.Server{
+			Handler: lambdaapi.New(lambdaapi.Options{
+				Functions: s.engine,
+				Keys:      s.node.keys,
+				Events:    s.events,
+				Memory:    s.memory,
+				Log:       s.log,
+				Now:       o.Now,
+			}),
+			ReadHeaderTimeout: gate.HeaderTimeout,
+			ReadTimeout:       bodyTimeout,
+			IdleTimeout:       idleTimeout,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		}
+	}
 	if s.scrapes != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.metrics.OpenHandler())
@@ -364,6 +401,11 @@ func (s *Server) run(ctx context.Context, functions installed) {
 	s.part("management", func() error { return gate.New(s.socket, fewConnections, 0).Serve(s.management) })
 	if s.scraped != nil {
 		s.part("metrics", func() error { return gate.New(s.scrapes, fewConnections, 0).Serve(s.scraped) })
+	}
+	if s.lambda != nil {
+		connections, ofOne := connectionBounds(s.options.Config)
+		s.part("lambda", func() error { return gate.New(s.calls, connections, ofOne).Serve(s.lambda) })
+		s.part("events", func() error { return s.events.Run(ctx, s.engine, s.node.keys) })
 	}
 	if s.options.Config.OTLP != "" {
 		exporter := s.metrics.Exporter(s.options.Config.OTLP, rand.Text(), local.Transport())
@@ -469,7 +511,7 @@ func (s *Server) Stop() error {
 	// Runs first: a request may be waiting for one.
 	s.stopEngine()
 	var err error
-	for _, front := range []*http.Server{s.public, s.management, s.scraped} {
+	for _, front := range []*http.Server{s.public, s.management, s.scraped, s.lambda} {
 		if front == nil {
 			continue
 		}

@@ -1,0 +1,163 @@
+// Package accesskey keeps the keys by which programs call functions as they would call AWS Lambda's: an id, which anybody may
+// see, and a secret, which signs requests. A key reaches the functions it names and no HAT.
+//
+// It knows neither HTTP nor signatures: package lambdaapi does.
+package accesskey
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"she/internal/durable"
+	"she/internal/hat"
+)
+
+// Errors callers may branch on.
+var (
+	ErrNotFound = errors.New("there is no such access key")
+	ErrTooMany  = fmt.Errorf("there are %d access keys already; delete one first", mostKeys)
+)
+
+const (
+	mostKeys      = 1000
+	mostFunctions = 1000
+	mostNote      = 200 // bytes
+	maxFile       = 64 << 20
+)
+
+// A Key is one access key.
+type Key struct {
+	ID        string           `json:"id"` // 20 upper-case letters and digits, as AWS's are
+	Secret    string           `json:"secret"`
+	Functions []hat.FunctionID `json:"functions"` // by id; nil: all, also those that are registered later
+	Note      string           `json:"note,omitempty"`
+	Created   time.Time        `json:"created"`
+}
+
+// Reaches says whether the key may call the function, by all its entries.
+func (k Key) Reaches(f hat.FunctionID) bool {
+	return k.Functions == nil || slices.Contains(k.Functions, f)
+}
+
+// Keys are those of one data directory. The methods may be called concurrently.
+type Keys struct {
+	path string
+	mu   sync.RWMutex
+	all  map[string]Key
+}
+
+// idPattern is what AWS's clients take for the id of a key.
+var idPattern = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
+
+// Open reads the keys of a data directory; a directory without any has none. Only who holds the directory's lock may change
+// them.
+func Open(dir string) (*Keys, error) {
+	k := &Keys{path: filepath.Join(dir, "access-keys.json"), all: map[string]Key{}}
+	f, err := os.Open(k.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("access keys: %w", err)
+	}
+	defer f.Close()
+	var list []Key
+	if err := json.NewDecoder(io.LimitReader(f, maxFile)).Decode(&list); err != nil {
+		return nil, fmt.Errorf("access keys: %s can't be read: %w; put a backup of it in its place, or remove it and create the keys anew", k.path, err)
+	}
+	for _, key := range list {
+		if !idPattern.MatchString(key.ID) || key.Secret == "" {
+			return nil, fmt.Errorf("access keys: %s holds a key without an id or a secret; put a backup of it in its place", k.path)
+		}
+		k.all[key.ID] = key
+	}
+	return k, nil
+}
+
+// Create makes a key for these functions, nil for all, and is durable when it returns. The secret is shown nowhere again.
+func (k *Keys) Create(functions []hat.FunctionID, note string, now time.Time) (Key, error) {
+	if len(functions) > mostFunctions {
+		return Key{}, fmt.Errorf("an access key names at most %d functions", mostFunctions)
+	}
+	if len(note) > mostNote {
+		return Key{}, fmt.Errorf("a note has at most %d bytes", mostNote)
+	}
+	key := Key{
+		ID: "SHE" + rand.Text()[:17], Secret: strings.ToLower(rand.Text() + rand.Text()[:14]),
+		Functions: functions, Note: note, Created: now.UTC().Truncate(time.Second),
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.all) >= mostKeys {
+		return Key{}, ErrTooMany
+	}
+	return key, k.changeLocked(func(all map[string]Key) { all[key.ID] = key })
+}
+
+// Delete ends a key: from now on what it signs is refused. ErrNotFound.
+func (k *Keys) Delete(id string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, there := k.all[id]; !there {
+		return fmt.Errorf("%w: %.40q", ErrNotFound, id)
+	}
+	return k.changeLocked(func(all map[string]Key) { delete(all, id) })
+}
+
+// Find is the key of that id.
+func (k *Keys) Find(id string) (Key, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	key, found := k.all[id]
+	return key, found
+}
+
+// List is all keys, the oldest first, without their secrets.
+func (k *Keys) List() []Key {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	list := inOrder(k.all)
+	for i := range list {
+		list[i].Secret = ""
+	}
+	return list
+}
+
+// changeLocked stores the keys as change leaves them, or none of the change.
+func (k *Keys) changeLocked(change func(map[string]Key)) error {
+	changed := make(map[string]Key, len(k.all)+1)
+	for id, key := range k.all {
+		changed[id] = key
+	}
+	change(changed)
+	err := durable.Write(k.path, func(w io.Writer) error { return json.NewEncoder(w).Encode(inOrder(changed)) })
+	if err != nil {
+		return fmt.Errorf("access keys: %w", err)
+	}
+	k.all = changed
+	return nil
+}
+
+func inOrder(all map[string]Key) []Key {
+	list := make([]Key, 0, len(all))
+	for _, key := range all {
+		list = append(list, key)
+	}
+	slices.SortFunc(list, func(a, b Key) int {
+		if c := a.Created.Compare(b.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return list
+}

@@ -1,0 +1,309 @@
+// Package lambdaapi is AWS Lambda's API, so that what already speaks it can call functions here: the AWS CLI, the SDKs, an
+// original HAT server. A request is signed with an access key, which reaches the functions it names and no HAT.
+//
+//	POST /2015-03-31/functions/NAME/invocations                         RequestResponse, Event, DryRun
+//	POST /2021-11-15/functions/NAME/response-streaming-invocations
+//	GET  /2015-03-31/functions/ …/NAME …/NAME/configuration
+//
+// NAME is that of an entry: <service>-<stage>-<id>, with -bundle or -configuration behind it.
+//
+// Payloads may be people's data: they are in no log, no metric and no error; an event that waits is encrypted, and erased when it
+// is done. It knows no HAT and no record. Each call runs in a copy of its own, with the walls and limits of a run.
+package lambdaapi
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"she/internal/accesskey"
+	"she/internal/catalog"
+	"she/internal/engine"
+	"she/internal/hat"
+)
+
+// Bounds of Lambda, in bytes.
+const (
+	maxPayload = 6 << 20 // of a call that is answered, and of its answer
+	maxEvent   = 1 << 20 // of one that waits
+	maxTail    = 4 << 10 // of the log that the caller is shown
+	tmpMB      = 512
+)
+
+// architecture is what this machine is, in Lambda's words.
+const architecture = "x86_64"
+
+// callsAtOnce is how many calls of one key may be under way: as many as may wait for a place beside those of HATs.
+const callsAtOnce = 64
+
+// Keys finds an access key. *accesskey.Keys is one.
+type Keys interface {
+	Find(id string) (accesskey.Key, bool)
+}
+
+// Functions are the engine, as far as callers reach it; *engine.Engine says what each method promises.
+type Functions interface {
+	Functions() []catalog.Function
+	Direct(ctx context.Context, d engine.Direct) (engine.Reply, error)
+}
+
+// Options are what a Server needs.
+type Options struct {
+	Functions Functions
+	Keys      Keys
+	Events    *Queue           // nil: events are refused
+	Memory    *engine.Budget   // what calls may hold at once; nil: no bound
+	Log       *slog.Logger     // never sees a payload; nil discards
+	Now       func() time.Time // nil: time.Now
+}
+
+// A Server answers calls.
+type Server struct {
+	Options
+	mu   sync.Mutex
+	busy map[string]int // calls under way, by key
+}
+
+// New is the handler of all paths.
+func New(o Options) http.Handler {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{Options: o, busy: map[string]int{}}
+	mux := http.NewServeMux()
+	at := func(pattern string, do func(w http.ResponseWriter, r *http.Request, key accesskey.Key) *failure) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			s.answer(w, r, func(key accesskey.Key, _ []byte) *failure { return do(w, r, key) })
+		})
+	}
+	at("GET /2015-03-31/functions", s.list)
+	at("GET /2015-03-31/functions/{$}", s.list)
+	at("GET /2015-03-31/functions/{name}", s.get)
+	at("GET /2015-03-31/functions/{name}/configuration", s.getConfiguration)
+	mux.HandleFunc("POST /2015-03-31/functions/{name}/invocations", func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, r, func(key accesskey.Key, body []byte) *failure { return s.invoke(w, r, key, body) })
+	})
+	mux.HandleFunc("POST /2021-11-15/functions/{name}/response-streaming-invocations", func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, r, func(key accesskey.Key, body []byte) *failure { return s.stream(w, r, key, body) })
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, r, func(accesskey.Key, []byte) *failure {
+			return fail(http.StatusNotFound, "UnknownOperationException", "This server does not have the operation "+r.Method+" "+clip(r.URL.EscapedPath()))
+		})
+	})
+	return mux
+}
+
+// answer does something for whoever signed the request. The header is looked at before a byte of the body is read.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, do func(key accesskey.Key, body []byte) *failure) {
+	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
+	w.Header().Set("Cache-Control", "no-store")
+	if f := s.signed(w, r, do); f != nil {
+		f.write(w)
+	}
+}
+
+func (s *Server) signed(w http.ResponseWriter, r *http.Request, do func(key accesskey.Key, body []byte) *failure) *failure {
+	signature, f := parseSignature(r, s.Now())
+	if f != nil {
+		return f
+	}
+	key, found := s.Keys.Find(signature.keyID)
+	if !found {
+		return fail(http.StatusForbidden, "UnrecognizedClientException", "The security token included in the request is invalid.")
+	}
+	if r.ContentLength > maxPayload {
+		return tooLarge(maxPayload)
+	}
+	most := r.ContentLength
+	if most < 0 {
+		most = maxPayload
+	}
+	held, err := s.Memory.Acquire(r.Context(), "access key "+key.ID, 3*most)
+	switch {
+	case errors.Is(err, engine.ErrBeyondShare):
+		return tooLarge(int(most))
+	case err != nil:
+		return throttled("CallerRateLimitExceeded", "The server has no memory free for this call; try again")
+	}
+	defer held.Release()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
+	if err != nil {
+		if tooMuch := (*http.MaxBytesError)(nil); errors.As(err, &tooMuch) {
+			return tooLarge(maxPayload)
+		}
+		return fail(http.StatusBadRequest, "InvalidRequestContentException", "The body of the request ended too early")
+	}
+	if f := signature.check(r, body, key); f != nil {
+		return f
+	}
+	return do(key, body)
+}
+
+func tooLarge(most int) *failure {
+	return fail(http.StatusRequestEntityTooLarge, "RequestTooLargeException", fmt.Sprintf("Request must be smaller than %d bytes for the InvokeFunction operation", most))
+}
+
+// payload is the event of a call: JSON, an empty object if there is none.
+func payload(body []byte) ([]byte, *failure) {
+	if len(body) == 0 {
+		return []byte("{}"), nil
+	}
+	if !json.Valid(body) {
+		return nil, fail(http.StatusBadRequest, "InvalidRequestContentException", "Could not parse request body into json: the payload is not JSON")
+	}
+	return body, nil
+}
+
+// invoke: POST /2015-03-31/functions/{name}/invocations.
+func (s *Server) invoke(w http.ResponseWriter, r *http.Request, key accesskey.Key, body []byte) *failure {
+	d, f := s.named(r, key, "InvokeFunction")
+	if f != nil {
+		return f
+	}
+	event, f := payload(body)
+	if f != nil {
+		return f
+	}
+	h := w.Header()
+	h.Set("X-Amz-Executed-Version", latest)
+	switch kind := r.Header.Get("X-Amz-Invocation-Type"); kind {
+	case "DryRun":
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	case "Event":
+		if len(event) > maxEvent {
+			return tooLarge(maxEvent)
+		}
+		if s.Events == nil {
+			return fail(http.StatusBadRequest, "InvalidParameterValueException", "This server keeps no events")
+		}
+		if err := s.Events.Add(key.ID, d.entry.Name, h.Get("X-Amzn-Requestid"), event); errors.Is(err, ErrQueueFull) {
+			return throttled("CallerRateLimitExceeded", "Too many events of this key wait")
+		} else if err != nil {
+			s.Log.ErrorContext(r.Context(), "an event can't be kept", "function", d.entry.Name, "error", err)
+			return fail(http.StatusInternalServerError, "ServiceException", "The event could not be kept; send it again")
+		}
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	case "", "RequestResponse":
+	default:
+		return fail(http.StatusBadRequest, "InvalidParameterValueException", "Invocation type must be RequestResponse, Event or DryRun")
+	}
+	reply, f := s.call(r.Context(), key, d, h.Get("X-Amzn-Requestid"), event)
+	if f != nil {
+		return f
+	}
+	if r.Header.Get("X-Amz-Log-Type") == "Tail" {
+		h.Set("X-Amz-Log-Result", base64.StdEncoding.EncodeToString(tail(reply, d, h.Get("X-Amzn-Requestid"))))
+	}
+	answer := reply.Payload
+	if reply.Fault != nil {
+		h.Set("X-Amz-Function-Error", "Unhandled")
+		answer = document(reply, d, h.Get("X-Amzn-Requestid"))
+	}
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(answer)
+	return nil
+}
+
+// call has the function answer, or fail by its own fault. What is another's is a failure.
+func (s *Server) call(ctx context.Context, key accesskey.Key, d deployed, id string, event []byte) (engine.Reply, *failure) {
+	leave, ok := s.enter(key.ID)
+	if !ok {
+		return engine.Reply{}, throttled("ReservedFunctionConcurrentInvocationLimitExceeded", "Rate Exceeded.")
+	}
+	defer leave()
+	held, err := s.Memory.Acquire(ctx, "access key "+key.ID, maxPayload)
+	if err != nil {
+		return engine.Reply{}, throttled("CallerRateLimitExceeded", "The server has no memory free for this call; try again")
+	}
+	defer held.Release()
+	reply, err := s.Functions.Direct(ctx, engine.Direct{Function: d.function, Entry: d.entry, Caller: key.ID, ID: id, Event: event})
+	switch {
+	case err != nil: // the caller hung up, or the server stops
+		return reply, fail(http.StatusServiceUnavailable, "ServiceException", "The call was ended before there was an answer")
+	case reply.Fault != nil && reply.Fault.Who != hat.Author:
+		return reply, fail(http.StatusInternalServerError, "ServiceException", "The function could not be run: "+reply.Fault.Code)
+	}
+	return reply, nil
+}
+
+// enter counts a call of the key; leave must follow if it may go on.
+func (s *Server) enter(key string) (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[key] >= callsAtOnce {
+		return nil, false
+	}
+	s.busy[key]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.busy[key]--; s.busy[key] == 0 {
+			delete(s.busy, key)
+		}
+	}, true
+}
+
+// document is the error document of a call that failed: the function's own, or Lambda's words for how it ended.
+func document(r engine.Reply, d deployed, id string) []byte {
+	if len(r.Payload) > 0 && json.Valid(r.Payload) {
+		return r.Payload
+	}
+	said := r.Fault.Text
+	if r.Fault.Code == timedOut {
+		said = fmt.Sprintf("Task timed out after %.2f seconds", d.entry.Timeout.Seconds())
+	}
+	text, _ := json.Marshal(struct { // texts always encode
+		Type    string `json:"errorType"`
+		Message string `json:"errorMessage"`
+	}{r.Fault.Code, "RequestId: " + id + " Error: " + said})
+	return text
+}
+
+// timedOut is the code of a fault of a function that took longer than it may.
+const timedOut = "Sandbox.Timedout"
+
+// tail is the end of the log of a call, between the lines that Lambda writes.
+func tail(r engine.Reply, d deployed, id string) []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "START RequestId: %s Version: %s\n", id, latest)
+	b.Write(r.Log)
+	if n := len(r.Log); n > 0 && r.Log[n-1] != '\n' {
+		b.WriteByte('\n')
+	}
+	millis := float64(r.Ran) / float64(time.Millisecond)
+	fmt.Fprintf(&b, "END RequestId: %s\nREPORT RequestId: %s\tDuration: %.2f ms\tBilled Duration: %d ms\tMemory Size: %d MB\tMax Memory Used: %d MB\t",
+		id, id, millis, int64(millis)+1, d.entry.Memory, r.Memory>>20)
+	if r.Init > 0 {
+		fmt.Fprintf(&b, "Init Duration: %.2f ms\t", float64(r.Init)/float64(time.Millisecond))
+	}
+	b.WriteByte('\n')
+	text := b.String()
+	return []byte(text[max(0, len(text)-maxTail):])
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	text, err := json.Marshal(v)
+	if err != nil { // values of our own types always encode
+		status, text = http.StatusInternalServerError, []byte(`{"message":"Internal Server error"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+}

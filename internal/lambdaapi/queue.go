@@ -1,0 +1,399 @@
+package lambdaapi
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"she/internal/durable"
+	"she/internal/engine"
+	"she/internal/hat"
+)
+
+// What waits of one key at most, and how long. Lambda gives an event up after six hours, and after two tries more if the
+// function failed.
+const (
+	mostEvents    = 1000
+	mostEventByte = 64 << 20
+	mostAge       = 6 * time.Hour
+	mostTries     = 3
+	eventsAtOnce  = 4
+)
+
+// pauses are those before the second and the third try of a function that failed, as Lambda has them.
+var pauses = []time.Duration{time.Minute, 2 * time.Minute}
+
+// elsewhere is the pause before the next try where the function is not to blame.
+const elsewhere = 30 * time.Second
+
+// ErrQueueFull is that of an event too many of one key.
+var ErrQueueFull = errors.New("too many events of this key wait")
+
+// A Queue keeps events that were accepted until their function has been called. Each has a file of its own, encrypted under a
+// key of its own, which lies in another folder: once the key is gone, a copy of the file says nothing. What was accepted is
+// called at least once, whatever the server dies of.
+type Queue struct {
+	dir  string
+	now  func() time.Time
+	log  *slog.Logger
+	bell chan struct{}
+
+	mu    sync.Mutex
+	all   map[string]*waiting // by id
+	count map[string]int      // by key
+	bytes map[string]int64
+}
+
+// A waiting is one event. Its payload is on the disk alone.
+type waiting struct {
+	ID       string    `json:"id"`
+	Key      string    `json:"key"` // of whoever sent it
+	Function string    `json:"function"`
+	Accepted time.Time `json:"accepted"`
+	Tries    int       `json:"tries"` // of a function that failed
+	Due      time.Time `json:"due"`
+
+	size  int64
+	under bool // being called
+}
+
+// OpenQueue opens the events of a data directory. Only who holds the directory's lock may.
+func OpenQueue(dir string, log *slog.Logger, now func() time.Time) (*Queue, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	q := &Queue{dir: filepath.Join(dir, "lambda"), now: now, log: log, bell: make(chan struct{}, 1), all: map[string]*waiting{}, count: map[string]int{}, bytes: map[string]int64{}}
+	for _, sub := range []string{"events", "keys"} {
+		if err := os.MkdirAll(filepath.Join(q.dir, sub), 0o700); err != nil {
+			return nil, fmt.Errorf("events: %w", err)
+		}
+	}
+	entries, err := os.ReadDir(filepath.Join(q.dir, "events"))
+	if err != nil {
+		return nil, fmt.Errorf("events: %w", err)
+	}
+	for _, e := range entries {
+		id, ok := strings.CutSuffix(e.Name(), ".json")
+		if !ok || strings.Contains(e.Name(), durable.Unfinished) {
+			if strings.Contains(e.Name(), durable.Unfinished) {
+				_ = os.Remove(filepath.Join(q.dir, "events", e.Name()))
+			}
+			continue
+		}
+		w, err := q.read(id)
+		if err != nil {
+			log.Warn("an event that waited can't be read; it is left where it is", "event", id, "error", err)
+			continue
+		}
+		q.take(w)
+	}
+	q.sweep()
+	return q, nil
+}
+
+// sweep removes the parts of events that were never accepted, or are done.
+func (q *Queue) sweep() {
+	for _, part := range []struct{ sub, suffix string }{{"events", ".sealed"}, {"keys", ".key"}} {
+		entries, _ := os.ReadDir(filepath.Join(q.dir, part.sub))
+		for _, e := range entries {
+			if id, ok := strings.CutSuffix(e.Name(), part.suffix); !ok || q.all[id] == nil {
+				if ok || strings.Contains(e.Name(), durable.Unfinished) {
+					_ = os.Remove(filepath.Join(q.dir, part.sub, e.Name()))
+				}
+			}
+		}
+	}
+}
+
+func (q *Queue) take(w *waiting) {
+	q.all[w.ID] = w
+	q.count[w.Key]++
+	q.bytes[w.Key] += w.size
+}
+
+func (q *Queue) path(id, what string) string {
+	if what == "key" {
+		return filepath.Join(q.dir, "keys", id+".key")
+	}
+	return filepath.Join(q.dir, "events", id+"."+what)
+}
+
+// Add keeps an event for the function of that name, and is durable when it returns. ErrQueueFull.
+func (q *Queue) Add(key, function, id string, event []byte) error {
+	if _, err := uuid.Parse(id); err != nil {
+		return fmt.Errorf("an event's id: %w", err)
+	}
+	w := &waiting{ID: id, Key: key, Function: function, Accepted: q.now().UTC(), size: int64(len(event))}
+	w.Due = w.Accepted
+	q.mu.Lock()
+	if q.count[key] >= mostEvents || q.bytes[key]+w.size > mostEventByte {
+		q.mu.Unlock()
+		return ErrQueueFull
+	}
+	w.under = true // nobody calls it before it is durable
+	q.take(w)
+	q.mu.Unlock()
+	if err := q.store(w, event); err != nil {
+		q.done(w)
+		return err
+	}
+	q.mu.Lock()
+	w.under = false
+	q.mu.Unlock()
+	q.ring()
+	return nil
+}
+
+// store writes key, payload and, last, what makes it an event.
+func (q *Queue) store(w *waiting, event []byte) error {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	sealed, err := seal(secret, w.ID, event)
+	if err != nil {
+		return err
+	}
+	bytesOf := func(b []byte) func(io.Writer) error {
+		return func(to io.Writer) error { _, err := to.Write(b); return err }
+	}
+	if err := durable.Write(q.path(w.ID, "key"), bytesOf(secret)); err != nil {
+		return err
+	}
+	if err := durable.Write(q.path(w.ID, "sealed"), bytesOf(sealed)); err != nil {
+		return err
+	}
+	return q.note(w)
+}
+
+// note writes what is known of an event but its payload.
+func (q *Queue) note(w *waiting) error {
+	return durable.Write(q.path(w.ID, "json"), func(to io.Writer) error { return json.NewEncoder(to).Encode(w) })
+}
+
+func (q *Queue) read(id string) (*waiting, error) {
+	text, err := os.ReadFile(q.path(id, "json"))
+	if err != nil {
+		return nil, err
+	}
+	w := &waiting{}
+	if err := json.Unmarshal(text, w); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(q.path(id, "sealed"))
+	if err != nil {
+		return nil, err
+	}
+	w.ID, w.size = id, info.Size()
+	return w, nil
+}
+
+// payload is what a waiting event says.
+func (q *Queue) payload(w *waiting) ([]byte, error) {
+	secret, err := os.ReadFile(q.path(w.ID, "key"))
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := os.ReadFile(q.path(w.ID, "sealed"))
+	if err != nil {
+		return nil, err
+	}
+	return unseal(secret, w.ID, sealed)
+}
+
+// done forgets an event, its key first.
+func (q *Queue) done(w *waiting) {
+	for _, what := range []string{"key", "sealed", "json"} {
+		if err := os.Remove(q.path(w.ID, what)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			q.log.Error("an event that is done can't be erased", "event", w.ID, "error", err)
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.all, w.ID)
+	q.bytes[w.Key] -= w.size
+	if q.count[w.Key]--; q.count[w.Key] == 0 {
+		delete(q.count, w.Key)
+		delete(q.bytes, w.Key)
+	}
+}
+
+// Waiting is how many events wait.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.all)
+}
+
+func (q *Queue) ring() {
+	select {
+	case q.bell <- struct{}{}:
+	default:
+	}
+}
+
+// next is what is due, and when something will be.
+func (q *Queue) next() (due *waiting, at time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var first *waiting
+	for _, w := range q.all {
+		if !w.under && (first == nil || w.Due.Before(first.Due) || w.Due.Equal(first.Due) && w.ID < first.ID) {
+			first = w
+		}
+	}
+	switch {
+	case first == nil:
+		return nil, time.Time{}
+	case first.Due.After(q.now()):
+		return nil, first.Due
+	}
+	first.under = true
+	return first, time.Time{}
+}
+
+// Run calls the functions of what waits until ctx ends.
+func (q *Queue) Run(ctx context.Context, functions Functions, keys Keys) error {
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	places := make(chan struct{}, eventsAtOnce)
+	for {
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		w, at := q.next()
+		if w != nil {
+			calls.Go(func() {
+				q.call(ctx, functions, keys, w)
+				<-places
+				q.ring()
+			})
+			continue
+		}
+		<-places
+		var wake <-chan time.Time
+		var timer *time.Timer
+		if !at.IsZero() {
+			timer = time.NewTimer(min(max(at.Sub(q.now()), 0), time.Minute)) // the clock may be set
+			wake = timer.C
+		}
+		select {
+		case <-q.bell:
+		case <-wake:
+		case <-ctx.Done():
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// call tries one event once.
+func (q *Queue) call(ctx context.Context, functions Functions, keys Keys, w *waiting) {
+	giveUp := func(why string) {
+		q.log.WarnContext(ctx, "an event is given up", "event", w.ID, "function", w.Function, "key", w.Key, "why", why)
+		q.done(w)
+	}
+	s := &Server{Options: Options{Functions: functions}}
+	key, found := keys.Find(w.Key)
+	if !found {
+		giveUp("its access key was deleted")
+		return
+	}
+	if q.now().Sub(w.Accepted) > mostAge {
+		giveUp("it has waited for six hours")
+		return
+	}
+	d, missing := s.find(key, "InvokeFunction", w.Function)
+	if missing != nil {
+		q.later(w, elsewhere)
+		return
+	}
+	event, err := q.payload(w)
+	if err != nil {
+		giveUp("it can't be read: " + err.Error())
+		return
+	}
+	reply, err := functions.Direct(ctx, engine.Direct{Function: d.function, Entry: d.entry, Caller: w.Key, ID: w.ID, Event: event})
+	switch {
+	case err != nil: // the server stops; the next life calls it
+		q.mu.Lock()
+		w.under = false
+		q.mu.Unlock()
+	case reply.Fault == nil:
+		q.done(w)
+	case reply.Fault.Who != hat.Author:
+		q.later(w, elsewhere)
+	default:
+		if w.Tries++; w.Tries >= mostTries {
+			giveUp("the function failed " + fmt.Sprint(mostTries) + " times: " + reply.Fault.Code)
+			return
+		}
+		q.later(w, pauses[w.Tries-1])
+	}
+}
+
+// later puts an event off.
+func (q *Queue) later(w *waiting, pause time.Duration) {
+	q.mu.Lock()
+	w.Due = q.now().UTC().Add(pause)
+	copied := *w
+	q.mu.Unlock()
+	if err := q.note(&copied); err != nil {
+		q.log.Warn("how often an event was tried can't be kept", "event", w.ID, "error", err)
+	}
+	q.mu.Lock()
+	w.under = false
+	q.mu.Unlock()
+	q.ring()
+}
+
+// seal encrypts with AES-256-GCM; the id is authenticated with it, so that no file stands for another.
+func seal(secret []byte, id string, plain []byte) ([]byte, error) {
+	box, err := boxOf(secret)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, box.NonceSize())
+	_, _ = rand.Read(nonce) // never fails
+	return box.Seal(nonce, nonce, plain, []byte(id)), nil
+}
+
+func unseal(secret []byte, id string, sealed []byte) ([]byte, error) {
+	box, err := boxOf(secret)
+	if err != nil {
+		return nil, err
+	}
+	if len(sealed) < box.NonceSize() {
+		return nil, errors.New("it is cut short")
+	}
+	return box.Open(nil, sealed[:box.NonceSize()], sealed[box.NonceSize():], []byte(id))
+}
+
+func boxOf(secret []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(secret)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}

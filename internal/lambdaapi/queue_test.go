@@ -1,0 +1,177 @@
+package lambdaapi_test
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/google/uuid"
+
+	"she/internal/accesskey"
+	"she/internal/engine"
+	"she/internal/hat"
+	"she/internal/lambdaapi"
+)
+
+// files are those below a directory, with what is in them.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			all[path] = string(must(os.ReadFile(path)))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// run calls what waits until stop.
+func run(q *lambdaapi.Queue, w *world) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = q.Run(ctx, w, w.keys) }()
+	return func() { cancel(); <-done }
+}
+
+// An event is accepted, lies encrypted in a file while it waits, outlives the server, is called once, and is gone.
+func TestAnEventIsKeptUntilItIsDone(t *testing.T) {
+	w := newWorld(t)
+	out, err := w.client(w.key).Invoke(t.Context(), &lambda.InvokeInput{
+		FunctionName: aws.String(counter), InvocationType: types.InvocationTypeEvent, Payload: []byte(`{"text":"` + canary + `"}`),
+	})
+	if err != nil || out.StatusCode != 202 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	waiting := files(t, filepath.Join(w.dir, "lambda"))
+	if len(waiting) != 3 {
+		t.Errorf("%d files of one event", len(waiting))
+	}
+	for path, text := range waiting {
+		if strings.Contains(text, canary) || strings.Contains(path, canary) {
+			t.Errorf("%s holds the payload in clear", path)
+		}
+	}
+	// The next life of the server finds it.
+	called := make(chan engine.Direct, 2)
+	w.answers(func(d engine.Direct) engine.Reply { called <- d; return engine.Reply{Payload: []byte("1")} })
+	again := must(lambdaapi.OpenQueue(w.dir, nil, w.clock))
+	stop := run(again, w)
+	d := <-called
+	if string(d.Event) != `{"text":"`+canary+`"}` || d.Entry.Name != counter {
+		t.Errorf("called with %s", d.Entry.Name)
+	}
+	for tick := time.NewTicker(time.Millisecond); again.Waiting() > 0; <-tick.C {
+	}
+	stop()
+	if left := files(t, filepath.Join(w.dir, "lambda")); len(left) > 0 {
+		t.Errorf("left behind: %d files", len(left))
+	}
+	if len(called) > 0 {
+		t.Error("called twice")
+	}
+}
+
+// A function that fails is called three times, at once, after a minute and after two more; then the event is given up. One
+// that can't be run for another's reason waits for it, six hours at most.
+func TestEventsAreTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault *hat.Fault
+		calls int32
+		ends  time.Duration
+	}{
+		"its own fault":   {hat.NewFault(hat.Author, "KeyError", "it failed"), 3, 3 * time.Minute},
+		"the operator's":  {hat.NewFault(hat.Operator, "Sandbox.Failed", "no room"), 6*60*2 + 1, 6*time.Hour + 30*time.Second},
+		"nobody's, it is": {nil, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			keys := must(accesskey.Open(dir))
+			key := must(keys.Create(nil, "", time.Now()))
+			synctest.Test(t, func(t *testing.T) {
+				var calls atomic.Int32
+				w := &world{t: t, keys: keys}
+				w.answers(func(engine.Direct) engine.Reply { calls.Add(1); return engine.Reply{Fault: c.fault} })
+				q := must(lambdaapi.OpenQueue(dir, nil, nil))
+				stop := run(q, w)
+				began := time.Now()
+				if err := q.Add(key.ID, counter, uuid.NewString(), []byte(`{}`)); err != nil {
+					t.Fatal(err)
+				}
+				for q.Waiting() > 0 {
+					time.Sleep(time.Second) // of the bubble
+				}
+				if took := time.Since(began); calls.Load() != c.calls || took < c.ends || took > c.ends+2*time.Second {
+					t.Errorf("%d calls, given up after %s; want %d, %s", calls.Load(), took, c.calls, c.ends)
+				}
+				stop()
+			})
+		})
+	}
+}
+
+// What one key may have waiting is bounded, and counts no other's.
+func TestEventsOfOneKeyAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	q := must(lambdaapi.OpenQueue(dir, nil, nil))
+	event := []byte(`"` + strings.Repeat("x", 1<<20-2) + `"`)
+	added := 0
+	for ; added < 100; added++ {
+		if err := q.Add("one", counter, uuid.NewString(), event); err != nil {
+			if err != lambdaapi.ErrQueueFull {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if added != 64 {
+		t.Errorf("%d MB of events wait", added)
+	}
+	if err := q.Add("another", counter, uuid.NewString(), event); err != nil {
+		t.Error(err)
+	}
+	if again := must(lambdaapi.OpenQueue(dir, nil, nil)); again.Waiting() != 65 {
+		t.Errorf("%d wait after a restart", again.Waiting())
+	}
+}
+
+// A part of an event that was never accepted is swept; a file that was altered is nobody's event.
+func TestHalfAnEvent(t *testing.T) {
+	w := newWorld(t)
+	id := uuid.NewString()
+	if err := w.queue.Add(w.key.ID, counter, id, []byte(`{}`)); err != nil {
+		t.Fatal(err)
+	}
+	at := func(sub, name string) string { return filepath.Join(w.dir, "lambda", sub, name) }
+	for _, path := range []string{at("keys", "half.key"), at("events", "half.sealed")} {
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sealed := []byte(files(t, w.dir)[at("events", id+".sealed")])
+	sealed[len(sealed)-1] ^= 1
+	if err := os.WriteFile(at("events", id+".sealed"), sealed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.answers(func(engine.Direct) engine.Reply { t.Error("called with what was altered"); return engine.Reply{} })
+	q := must(lambdaapi.OpenQueue(w.dir, nil, w.clock))
+	stop := run(q, w)
+	for tick := time.NewTicker(time.Millisecond); q.Waiting() > 0; <-tick.C {
+	}
+	stop()
+	if left := files(t, filepath.Join(w.dir, "lambda")); len(left) > 0 {
+		t.Errorf("%d files are left", len(left))
+	}
+}
