@@ -33,7 +33,7 @@ build: bin/runsc $(SERIALIZATION) ## build bin/she, its helpers bin/she-init, bi
 # gVisor is large: it is built again only when its module list changes, or what we put around it.
 RUNSC_SOURCES := $(wildcard cmd/runsc/*.*) $(wildcard cmd/runsc/*/*.go) $(shell find cmd/runsc/_gvisor -type f) $(wildcard internal/sandbox/gvisor/launch/*)
 # gVisor as we change it (cmd/runsc/edit), which takes a copy of its module.
-EDITED := -modfile=$(CURDIR)/.cache/gvisor.mod
+EDITED := -modfile=$(CURDIR)/.cache/gvisor.mod -tags=edited
 
 bin/runsc: .cache/gvisor-version
 	@echo "building runsc from the gVisor module (once, about two minutes on two cores)"

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -30,13 +31,22 @@ import (
 // reads and writes it four times, and hands on its own standard streams, so that sandboxes could only be made one after the other.
 // TestKernelsAreMadeAsGVisorMakesThem compares what comes of the two.
 func (l *launcher) kernel(conf *config.Config, job launch.Job, files []*os.File) (<-chan launch.End, error) {
-	cmd, up, err := l.startKernel(job, files)
+	snapshot, release, err := l.snapshot(job)
 	if err != nil {
+		return nil, err
+	}
+	cmd, up, err := l.startKernel(job, files, snapshot)
+	if err != nil {
+		release()
 		return nil, err
 	}
 	defer up.Close()
 	ended := make(chan launch.End, 1)
-	go func() { ended <- endOf(cmd) }()
+	go func() {
+		end := endOf(cmd)
+		release()
+		ended <- end
+	}()
 	var ready [1]byte
 	if n, err := up.Read(ready[:]); err != nil || n != 1 {
 		return nil, fmt.Errorf("waiting for sandbox to start: %w", err)
@@ -62,9 +72,20 @@ func save(job launch.Job) (err error) {
 	return running(job).Checkpoint(&config.Config{}, job.ID, job.Save, gvisor.CheckpointOpts{Compression: statefile.CompressionLevelDefault, ExcludeCommittedZeroPages: true})
 }
 
-// startKernel starts the process. up becomes readable when it listens.
-func (l *launcher) startKernel(job launch.Job, stdio []*os.File) (cmd *exec.Cmd, up *os.File, err error) {
+// snapshot is what a copy shares with others of the same snapshot, nil if it shares nothing.
+func (l *launcher) snapshot(job launch.Job) (_ *os.File, release func(), err error) {
+	if job.Image == "" || !sharing {
+		return nil, func() {}, nil
+	}
+	return l.shared.open(job.Image)
+}
+
+// startKernel starts the process, and closes snapshot. up becomes readable when it listens.
+func (l *launcher) startKernel(job launch.Job, stdio []*os.File, snapshot *os.File) (cmd *exec.Cmd, up *os.File, err error) {
 	var ours []*os.File // the process has its own copies
+	if snapshot != nil {
+		ours = append(ours, snapshot)
+	}
 	defer func() {
 		for _, f := range ours {
 			_ = f.Close()
@@ -140,6 +161,11 @@ func (l *launcher) startKernel(job launch.Job, stdio []*os.File) (cmd *exec.Cmd,
 	give("controller-fd", control)
 	give("spec-fd", spec)
 	give("stdio-fds", stdio...)
+	if snapshot != nil { // the last: gVisor's filter of system calls knows the number of the control socket
+		const first = 3 // behind both programs and the name
+		cmd.Args = slices.Insert(cmd.Args, first+len(features()), fmt.Sprintf("%s%d", snapshotFlag, firstExtra+len(cmd.ExtraFiles)))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, snapshot)
+	}
 	cmd.Args = append(cmd.Args, job.ID)
 	cmd.Env = []string{}
 	if cmd.SysProcAttr, err = asNobody(); err != nil {

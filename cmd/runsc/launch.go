@@ -28,6 +28,7 @@ type launcher struct {
 	socket int
 	send   sync.Mutex
 	confs  configs
+	shared *sharedPages
 	// moving is held alone while gVisor makes the processes of a sandbox with a file server: it hands them the standard
 	// streams of this process, and they are born where this process is, which is in the sandbox's cgroup then. Whoever
 	// starts one kernel from one thread (kernel.go) holds it together with others, and no longer than that.
@@ -52,7 +53,7 @@ func serve(socket int) error {
 		return err
 	}
 	lockPages()
-	l := &launcher{socket: socket, tidy: time.AfterFunc(idle, debug.FreeOSMemory)}
+	l := &launcher{socket: socket, shared: newSharedPages(), tidy: time.AfterFunc(idle, debug.FreeOSMemory)}
 	for {
 		var job launch.Job
 		files, err := launch.Receive(socket, &job)

@@ -41,6 +41,9 @@ func main() {
 	kernel.CgroupCtrls = []kernel.CgroupControllerType{kernel.CgroupControllerPIDs}
 	keepProcessors()
 	args, err := takeFeatures(os.Args)
+	if err == nil {
+		args, err = takeSnapshot(args)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "runsc:", err)
 		os.Exit(1)

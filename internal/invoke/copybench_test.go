@@ -32,6 +32,17 @@ def handler(event, context):
     return len(event["data"]["notes"])
 `})
 	slow.WarmUp = []byte(benchEvent)
+	for _, megabytes := range []int{20, 200} {
+		c := function(b, "python3.11", "app.handler", map[string]string{"app.py": fmt.Sprintf(`
+import os
+model = os.urandom(%d << 20)
+def handler(event, context):
+    return sum(model[n * 100003 %% len(model)] for n in range(100)) and len(event["data"]["notes"])
+`, megabytes)})
+		c.WarmUp, c.MemoryMB = []byte(benchEvent), 1024
+		b.Run(fmt.Sprintf("python/nothing warm, a model of %d MB", megabytes), func(b *testing.B) { benchCopy(b, c, invoke.Restored, -1) })
+		b.Run(fmt.Sprintf("python/warm, a model of %d MB", megabytes), func(b *testing.B) { benchCopy(b, c, invoke.Warm, 0) })
+	}
 	b.Run("python/nothing warm, INIT 2 s", func(b *testing.B) { benchCopy(b, slow, invoke.Restored, -1) })
 }
 

@@ -14,3 +14,8 @@ func (m *Mechanism) StartOn(ctx context.Context, p sandbox.Program, root, own st
 	}
 	return i, nil
 }
+
+// Save is what Checkpoint does once an instance is ready.
+func Save(ctx context.Context, i sandbox.Instance, dir string) error {
+	return i.(*instance).save(ctx, dir)
+}

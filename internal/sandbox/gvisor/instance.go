@@ -204,16 +204,43 @@ func (m *Mechanism) Checkpoint(ctx context.Context, p sandbox.Program, rehearse 
 			}
 		}
 	}
+	written, result, err := i.written(ctx, rehearse)
+	if err != nil {
+		return result, err
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return result, fmt.Errorf("make an image: %w", err)
 	}
 	if err := i.save(ctx, dir); err != nil {
 		return result, errors.Join(fmt.Errorf("make an image: %w", err), os.RemoveAll(dir))
 	}
+	if written != nil {
+		if err := writeWritten(dir, written); err != nil {
+			return result, errors.Join(fmt.Errorf("make an image: %w", err), os.RemoveAll(dir))
+		}
+	}
 	if err := files.writeNames(dir); err != nil {
 		return result, errors.Join(fmt.Errorf("make an image: %w", err), os.RemoveAll(dir))
 	}
 	return result, nil
+}
+
+// written tries each event once more, and sees which memory that changes. It is nil if nobody can tell.
+func (i *instance) written(ctx context.Context, events []sandbox.Call) ([]launch.Stretch, sandbox.Result, error) {
+	if len(events) == 0 {
+		return nil, sandbox.Result{}, nil
+	}
+	before, unknown := i.memory()
+	for _, c := range events {
+		if result, err := i.rehearse(ctx, c); err != nil {
+			return nil, result, err
+		}
+	}
+	after, err := i.memory()
+	if err != nil || unknown != nil {
+		return nil, sandbox.Result{}, nil // it is a hint
+	}
+	return before.changed(after), sandbox.Result{}, nil
 }
 
 // Stamp implements sandbox.Copier.

@@ -88,34 +88,36 @@ func TestSandboxesAreMadeSideBySide(t *testing.T) {
 	}
 }
 
+// launcherMemory is what the launcher of a state directory is charged for.
+func launcherMemory(t *testing.T, state string) int64 {
+	t.Helper()
+	lists := memberLists(t, state, "launcher-*")
+	if len(lists) != 1 {
+		t.Fatalf("the launchers are %v", lists)
+	}
+	name := filepath.Base(filepath.Dir(lists[0]))
+	groups := strings.Fields(string(content(t, filepath.Join(state, "cgroups"))))
+	for _, group := range groups {
+		for _, file := range []string{"memory.usage_in_bytes", "memory.current"} {
+			if b, err := os.ReadFile(filepath.Join(group, name, file)); err == nil {
+				n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+	}
+	t.Fatal("no cgroup tells the launcher's memory")
+	return 0
+}
+
 // TestSandboxesAreChargedForThemselves: what the processes of sandboxes use is theirs from the first page on. Charged to
 // the launcher, some dozens at once are more than it may have.
 func TestSandboxesAreChargedForThemselves(t *testing.T) {
 	p, state := sleeper(t), t.TempDir()
 	m, image := onImages(t, state, p)
-	charged := func() (bytes int64) {
-		t.Helper()
-		lists := memberLists(t, state, "launcher-*")
-		if len(lists) != 1 {
-			t.Fatalf("the launchers are %v", lists)
-		}
-		name := filepath.Base(filepath.Dir(lists[0]))
-		groups := strings.Fields(string(content(t, filepath.Join(state, "cgroups"))))
-		for _, group := range groups {
-			for _, file := range []string{"memory.usage_in_bytes", "memory.current"} {
-				if b, err := os.ReadFile(filepath.Join(group, name, file)); err == nil {
-					n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-					if err != nil {
-						t.Fatal(err)
-					}
-					return n
-				}
-			}
-		}
-		t.Fatal("no cgroup tells the launcher's memory")
-		return 0
-	}
-	before := charged()
+	before := launcherMemory(t, state)
 	const copies, each = 8, 4 << 20 // of the 10 MB at least that a kernel has used when it is up
 	for range copies {
 		i, err := m.Restore(t.Context(), p, image)
@@ -131,7 +133,7 @@ func TestSandboxesAreChargedForThemselves(t *testing.T) {
 			t.Errorf("a sandbox is charged for %d bytes", i.Memory())
 		}
 	}
-	if more := charged() - before; more > copies*each {
+	if more := launcherMemory(t, state) - before; more > copies*each {
 		t.Errorf("%d sandboxes had the launcher charged for %d bytes", copies, more)
 	}
 }

@@ -45,7 +45,7 @@ type job struct {
 
 var errLauncherGone = errors.New("gVisor's launcher ended; is bin/runsc of this version? (make build)")
 
-// What a launcher may take; the sandboxes it makes are in cgroups of their own.
+// What a launcher may take, beside the pages of snapshots; the sandboxes it makes are in cgroups of their own.
 const (
 	launcherMemory    = 512 << 20
 	launcherProcesses = 4096
@@ -116,7 +116,7 @@ func (l *launchers) send(sandbox launch.Job, files []*os.File) (j job, p *launch
 
 // start starts a launcher. The lock is held.
 func (l *launchers) start() (_ *launcher, err error) {
-	group, err := l.m.cg.Create("launcher-"+l.m.newName(), launcherMemory, launcherProcesses)
+	group, err := l.m.cg.Create("launcher-"+l.m.newName(), launcherMemory+launch.MostShared(), launcherProcesses)
 	if err != nil {
 		return nil, err
 	}

@@ -67,9 +67,10 @@ func TestKernelsAreMadeAsGVisorMakesThem(t *testing.T) {
 	}
 }
 
-// ofImages are the descriptors a kernel has instead of its file server's: two images, and the pages of /tmp; and for a
-// moment those of the image of memory it is a copy of, and the ring that gVisor is given to release descriptors by.
-var ofImages = regexp.MustCompile(`^descriptor ([-0-9a-fN]+\.erofs|N \(deleted\)|(checkpoint|pages|pages_meta)\.img|anon_inode:\[io_uring\])$`)
+// ofImages are the descriptors a kernel has instead of its file server's: two images, and the pages of /tmp; if it is a copy, the
+// pages of the snapshot it shares with others, for a moment the snapshot's files, and the ring that gVisor is given to release
+// descriptors by.
+var ofImages = regexp.MustCompile(`^descriptor ([-0-9a-fN]+\.erofs|N \(deleted\)|memfd:snapshot \(deleted\)|(checkpoint|pages|pages_meta)\.img|anon_inode:\[io_uring\])$`)
 
 // How kernelSeen comes by a sandbox.
 const (

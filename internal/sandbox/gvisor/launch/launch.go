@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,39 @@ const (
 	Command = "she-launch"
 	Socket  = 3
 )
+
+// MostShared is how many bytes of snapshots the launcher has in memory for all sandboxes, beside its own.
+func MostShared() int64 {
+	const least = 256 << 20
+	var machine unix.Sysinfo_t
+	if unix.Sysinfo(&machine) != nil {
+		return least
+	}
+	return max(least, int64(machine.Totalram)*int64(machine.Unit)/8)
+}
+
+// WrittenFile is beside the pages of a snapshot. It lists, as JSON, the stretches of memory that an event writes: a copy has them to
+// itself from the start. Without it any page may be written.
+const WrittenFile = "written.json"
+
+// A Stretch of a sandbox's memory, in bytes from its beginning, with the end after the last.
+type Stretch struct {
+	Start uint64 `json:"start"`
+	End   uint64 `json:"end"`
+}
+
+// Stretches puts pages together that follow each other.
+func Stretches(pages []uint64, size uint64) (all []Stretch) {
+	slices.Sort(pages)
+	for _, at := range pages {
+		if n := len(all); n > 0 && all[n-1].End == at {
+			all[n-1].End += size
+		} else {
+			all = append(all, Stretch{at, at + size})
+		}
+	}
+	return all
+}
 
 // Version behind Command makes gVisor's program print Stamp and end.
 const Version = "version"
