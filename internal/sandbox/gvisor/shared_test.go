@@ -22,8 +22,8 @@ func holder(t *testing.T) sandbox.Program {
 	return p
 }
 
-// TestCopiesAreNotSaved: a copy that shares memory with others can't be saved, and says so; its snapshot goes on to be used.
-func TestCopiesAreNotSaved(t *testing.T) {
+// TestSharedMemoryIsNotSaved: a copy that shares memory with others can't be saved, and says so; its snapshot goes on to be used.
+func TestSharedMemoryIsNotSaved(t *testing.T) {
 	p := holder(t)
 	m, snapshot := onImages(t, t.TempDir(), p)
 	i, err := m.Restore(t.Context(), p, snapshot)
@@ -48,8 +48,8 @@ func TestCopiesAreNotSaved(t *testing.T) {
 	}
 }
 
-// TestCopiesAreChargedForWhatTheyWrite: what copies share is the launcher's to pay for, once.
-func TestCopiesAreChargedForWhatTheyWrite(t *testing.T) {
+// TestSharedMemoryIsChargedOnce: what copies share is the launcher's to pay for, once.
+func TestSharedMemoryIsChargedOnce(t *testing.T) {
 	p, state := holder(t), t.TempDir()
 	m, snapshot := onImages(t, state, p)
 	fresh, _, err := m.Start(t.Context(), p)
