@@ -245,6 +245,7 @@ func TestFunctionsAreShownAsLastKnown(t *testing.T) {
 		if err := <-triggered; !errors.Is(err, ErrNotAvailable) {
 			t.Errorf("it broke meanwhile: %v", err)
 		}
+		w.settle()
 		if len(kept) != 1 || kept[0].Problem == nil {
 			t.Errorf("kept %+v", kept)
 		}
