@@ -55,7 +55,7 @@ var table = map[string][]string{
 	// State: words and decisions; one kind of state never reads another.
 	"vault":           concat(words, decisions),
 	"vault/ledger":    concat(words, decisions, []string{"vault"}),         // what the rows mean, on any store of rows
-	"vault/sqlite":    {"durable", "hat", "plan", "vault", "vault/ledger"}, // rows of SQLite: no word of what they mean, but the id that names a file
+	"vault/sqlite":    {"durable", "plan", "vault", "vault/ledger"}, // rows of SQLite: no word of what they mean
 	"vault/dialect":   {},                                                  // texts of statements alone
 	"vault/vaulttest": concat(words, decisions, []string{"vault", "vault/ledger", "backlog/backlogtest"}),
 	"directory":       concat(words, []string{"durable"}),
