@@ -63,7 +63,7 @@ func (b Backlog) leave(upto hat.Seq, now time.Time) Step {
 	return b.stored(front.Most, now)
 }
 
-// stored builds the front from what is stored behind the cursor.
+// stored builds the front from what is stored after the cursor.
 func (b Backlog) stored(most int, now time.Time) Step {
 	return b.ask(b.Cursor, 0, plan.Part{}, func(b *Backlog, stored []Stored) Step {
 		if v, oldest := b.judge(stored, now); v.Raised() {

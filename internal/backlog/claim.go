@@ -156,8 +156,8 @@ func (b Backlog) Abandon(ran plan.Plan) Step {
 	return Step{Backlog: b, Ended: end}
 }
 
-// Lapse ends a run whose lease has lapsed, and counts the attempt. A function that crashes the server must
-// not be retried without end. random in [0, 1) spreads the pause.
+// Lapse ends a run whose lease has lapsed. Its work is due at once, and the attempt counts: a function that
+// crashes the server must not be retried without end. random in [0, 1) spreads the pause.
 func (b Backlog) Lapse(now time.Time, random float64) Step {
 	fault := hat.NewFault(hat.Engine, CodeInterrupted, "the run was interrupted")
 	planned := b.Lease.Plan

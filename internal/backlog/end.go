@@ -91,7 +91,7 @@ func (b Backlog) failed(planned, ran plan.Plan, f *hat.Fault, now time.Time, ran
 	i.Parked = park && tried && (!onlyAsked || plan.Oversize(f))
 	switch {
 	case f.Code == CodeInterrupted && !park && !i.NotBefore.IsZero():
-		i.NotBefore = now // it is no failure: the server stopped
+		i.NotBefore = now // no pause: the server stopped, which says little about the function
 	case onlyAsked:
 		i.NotBefore = time.Time{}
 	default:

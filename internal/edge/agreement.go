@@ -14,7 +14,7 @@ func (q *Request) login() agreement.Login {
 	return agreement.Login{HAT: q.HAT.ID, ID: q.Claims.ID}
 }
 
-// named reads the digest that a call of the HAT API may carry: ?terms=sha256:….
+// Named reads the digest that a call of the HAT API may carry: ?terms=sha256:….
 func (q *Request) Named() (hat.TermsDigest, error) {
 	values, err := q.Query()
 	if err != nil {
@@ -31,12 +31,12 @@ func (q *Request) Named() (hat.TermsDigest, error) {
 	return named, nil
 }
 
-// agrees says whether the call agrees to the present terms. access.ErrTermsChanged.
+// Agrees says whether the call agrees to the present terms. access.ErrTermsChanged.
 func (s *Server) Agrees(q *Request, kind agreement.Kind, id string, named, present hat.TermsDigest, changed bool) error {
 	return s.Terms.Agree(q.login(), kind, id, named, present, changed)
 }
 
-// didShow notes what is in an answer that has been sent.
+// DidShow notes what is in an answer that has been sent.
 func (s *Server) DidShow(q *Request, kind agreement.Kind, id string, terms hat.TermsDigest, changed bool) {
 	if q.atSocket || q.Caller.May(agreement.Permission(kind, id)) {
 		s.Terms.DidShow(q.login(), kind, id, terms, changed)
@@ -48,7 +48,7 @@ func (s *Server) DidShowFunction(q *Request, asked access.Grant) {
 	s.DidShow(q, agreement.Function, id, terms, s.Terms.Changed(agreement.Function, id, terms))
 }
 
-// agreesToFunction says whether the call agrees to what the function asks for at present.
+// AgreesToFunction says whether the call agrees to what the function asks for at present.
 func (s *Server) AgreesToFunction(q *Request, named hat.TermsDigest, asked access.Grant) error {
 	id, terms := asked.Function.String(), access.TermsOf(asked).Digest
 	return s.Agrees(q, agreement.Function, id, named, terms, s.Terms.Changed(agreement.Function, id, terms))

@@ -16,15 +16,15 @@ import (
 // Bounds on the bodies of requests, in bytes. A route that stores records takes maxBody.
 const (
 	MaxBody = 10 << 20
-	// maxOpenBody is for whoever has no token.
+	// MaxOpenBody is for whoever has no token.
 	MaxOpenBody = 4 << 10
-	// maxFormBody is for what has a handful of fields, or the ids of many runs.
+	// MaxFormBody is for what has a handful of fields, or the ids of many runs.
 	MaxFormBody = 64 << 10
-	// maxQueryBody is for a bundle, which has a bound of its own below this.
+	// MaxQueryBody is for a bundle, which has a bound of its own below this.
 	MaxQueryBody = bundle.MaxDocument + 256<<10
-	// maxTermsBody is for the two bundles of a data debit.
+	// MaxTermsBody is for the two bundles of a data debit.
 	MaxTermsBody = 2*bundle.MaxDocument + 256<<10
-	// maxRecords of one request, links included: ten megabytes of "[0,0,0,…]" would be five million.
+	// MaxRecords of one request, links included: ten megabytes of "[0,0,0,…]" would be five million.
 	MaxRecords = 50_000
 )
 
@@ -48,7 +48,7 @@ func tooLarge(most int64) *Error {
 		fmt.Sprintf("Request body exceeds the maximum size of %d KB", most>>10))
 }
 
-// json reads a JSON request's bytes.
+// JSON reads a JSON request's bytes.
 func (q *Request) JSON(w *Recorder) ([]byte, error) {
 	kind, _, err := mime.ParseMediaType(q.Header.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || kind != "application/json" && kind != "text/json" {
@@ -105,7 +105,7 @@ const (
 	formFactor   = 20 // of bundles, debits and forms
 )
 
-// hold makes what the request holds at least so many bytes.
+// Hold makes what the request holds at least so many bytes.
 func (q *Request) Hold(bytes int64) error { return q.Memory.Grow(q.Context(), bytes-q.Memory.Bytes()) }
 
 const firstPiece = 64 << 10 // of a body; each further piece is as large as all before it
@@ -140,10 +140,10 @@ func (q *Request) readBody(from io.Reader, had func(int)) ([]byte, error) {
 	}
 }
 
-// ask begins a question, which takes its turns with those of other HATs.
+// Ask begins a question, which takes its turns with those of other HATs.
 func (q *Request) Ask(properties map[string]bundle.PropertyQuery) *bundle.Question {
 	return bundle.Ask(properties, q.turns)
 }
 
-// grow is bundle.Within.Grow.
+// Grow is bundle.Within.Grow.
 func (q *Request) Grow(bytes int64) error { return q.Memory.Grow(q.Context(), bytes) }

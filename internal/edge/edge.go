@@ -86,7 +86,7 @@ type Options struct {
 	Known func(ctx context.Context)
 }
 
-// A server is the edge: it serves the calls of its APIs to whoever may have them.
+// A Server is the edge: it serves the calls of its APIs to whoever may have them.
 type Server struct {
 	Options
 	calls    []*Calls
@@ -94,7 +94,7 @@ type Server struct {
 	seenHeld seenHeld // keeps services from timing runs
 }
 
-// newServer makes one that serves no calls yet. It starts no goroutine.
+// New makes one that serves no calls yet. It starts no goroutine.
 func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -114,7 +114,7 @@ func New(o Options) *Server {
 	return &Server{Options: o, Tokens: NewTokens()}
 }
 
-// serveCalls adds an API. Of those whose prefix a path has, the one that was added last is asked. It is not to be called once
+// Serve adds an API. Of those whose prefix a path has, the one that was added last is asked. It is not to be called once
 // requests come.
 func (s *Server) Serve(c *Calls) {
 	for _, r := range c.Routes {
@@ -123,7 +123,7 @@ func (s *Server) Serve(c *Calls) {
 	s.calls = append(s.calls, c)
 }
 
-// routes are those of all APIs.
+// Routes are those of all APIs.
 func (s *Server) Routes() (all []*Route) {
 	for _, c := range s.calls {
 		all = append(all, c.Routes...)
@@ -131,7 +131,7 @@ func (s *Server) Routes() (all []*Route) {
 	return all
 }
 
-// find gives the route of a call, of whatever API, and what its pattern's names stand for, or nil.
+// Find gives the route of a call, of whatever API, and what its pattern's names stand for, or nil.
 func (s *Server) Find(method, path string) (*Route, map[string]string) {
 	return s.callsAt(path).Find(method, path)
 }
@@ -146,19 +146,19 @@ func (s *Server) callsAt(path string) *Calls {
 	return &Calls{Write: func(w http.ResponseWriter, e *Error) { w.WriteHeader(e.Status) }}
 }
 
-// A request is one HTTP request with what is known about it by the time a handler runs.
+// A Request is one HTTP request with what is known about it by the time a handler runs.
 type Request struct {
 	*http.Request
 	HAT   directory.HAT
 	route *Route
 	Vault Vault
-	// release gives the vault back before the handler returns: for one that waits long and no longer needs it.
+	// Release gives the vault back before the handler returns: for one that waits long and no longer needs it.
 	Release func()
 	turns   *engine.Turns // at the processor, for evaluations
 	Memory  *engine.Held  // what the request holds of Options.Memory
 	held    bool          // the vault was not given back yet
 	Caller  access.Caller
-	// agreed says whether what the answer shows may still be shown; nil: that is a question of the caller's rights alone. moved
+	// Agreed says whether what the answer shows may still be shown; nil: that is a question of the caller's rights alone. moved
 	// is false if no right has changed since it was asked last.
 	Agreed func(v Vault, moved bool) error
 	User   vault.User // whose token it is

@@ -99,7 +99,7 @@ var byCause = []struct {
 	{hat.ErrEndpointInvalid, BadRequest(hat.ErrEndpointInvalid.Error())},
 }
 
-// answerTo finds the answer; what it has no name for is a 500 that says nothing but an id.
+// AnswerTo finds the answer; what it has no name for is a 500 that says nothing but an id.
 func AnswerTo(err error) (answer *Error, known bool) {
 	if errors.As(err, &answer) {
 		return answer, true
@@ -169,7 +169,7 @@ func (s *Server) fail(w *Recorder, r *http.Request, err error) {
 	calls.Write(w, answer)
 }
 
-// jsonHeaders: what the API says is personal, so nobody on the way may keep it or take it for a page.
+// JSONHeaders: what the API says is personal, so nobody on the way may keep it or take it for a page.
 func JSONHeaders(h http.Header) {
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")

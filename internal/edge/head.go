@@ -4,7 +4,7 @@ package edge
 // written anew.
 const HeadHeader = "She-Receipts"
 
-// tellHead puts the head into an answer that has not begun. It is read after what the answer says, so that this lies in the
+// TellHead puts the head into an answer that has not begun. It is read after what the answer says, so that this lies in the
 // chain up to it. An answer without it is as good: nobody is left without what they asked for.
 func TellHead(w *Recorder, q *Request) {
 	if w.Started || !q.held || w.Header().Get(HeadHeader) != "" {

@@ -30,7 +30,7 @@ func (s *Server) authenticate(w *Recorder, q *Request) error {
 	return nil
 }
 
-// recognise makes the caller of an identified token's user, as the vault knows them at this moment.
+// Recognise makes the caller of an identified token's user, as the vault knows them at this moment.
 func (s *Server) Recognise(q *Request) (err error) {
 	credential, err := s.credential(q.Claims)
 	if err != nil {

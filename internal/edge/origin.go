@@ -7,7 +7,7 @@ import (
 	"she/internal/logins"
 )
 
-// origin of a request; behind a trusted proxy what its last hop added to X-Forwarded-For.
+// Origin of a request; behind a trusted proxy what its last hop added to X-Forwarded-For.
 func (s *Server) Origin(r *http.Request) logins.Origin {
 	text := r.RemoteAddr
 	if list := r.Header.Values("X-Forwarded-For"); s.TrustProxy && len(list) > 0 {

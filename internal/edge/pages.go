@@ -9,7 +9,7 @@ import (
 // TotalHeader says how many elements a list has on all its pages together.
 const TotalHeader = "X-Total-Count"
 
-// cut says in the headers how many elements there are in all and, if more follow, where the next page is (RFC 8288): the same
+// Cut says in the headers how many elements there are in all and, if more follow, where the next page is (RFC 8288): the same
 // request with the parameter in place of its former value.
 func (q *Request) Cut(w *Recorder, total int, values url.Values, parameter, next string) {
 	h := w.Header()

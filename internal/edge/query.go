@@ -10,7 +10,7 @@ import (
 	"she/internal/hat"
 )
 
-// query reads the request's query string; what can't be read is refused, where net/url would drop it.
+// Query reads the request's query string; what can't be read is refused, where net/url would drop it.
 func (q *Request) Query() (url.Values, error) {
 	if len(q.URL.RawQuery) > maxQuery {
 		return nil, BadRequest("Query string too long")
@@ -28,7 +28,7 @@ func CannotParse(name, kind, why string) error {
 	return BadRequest(fmt.Sprintf("Cannot parse parameter %s as %s: %s", name, kind, why))
 }
 
-// intParam reads a number of records: not negative, at most what 32 bits hold. Absent is fallback.
+// IntParam reads a number of records: not negative, at most what 32 bits hold. Absent is fallback.
 func IntParam(values url.Values, name string, fallback int) (int, error) {
 	text, found := First(values, name)
 	if !found {
@@ -44,7 +44,7 @@ func IntParam(values url.Values, name string, fallback int) (int, error) {
 	return int(n), nil
 }
 
-// secondsParam reads Unix seconds.
+// SecondsParam reads Unix seconds.
 func SecondsParam(values url.Values, name string, fallback int64) (int64, error) {
 	text, found := First(values, name)
 	if !found {
@@ -57,7 +57,7 @@ func SecondsParam(values url.Values, name string, fallback int64) (int64, error)
 	return n, nil
 }
 
-// boolParam reads true, false, 1 or 0; found says whether it was there.
+// BoolParam reads true, false, 1 or 0; found says whether it was there.
 func BoolParam(values url.Values, name string) (value, found bool, err error) {
 	switch text, found := First(values, name); {
 	case !found:
@@ -70,7 +70,7 @@ func BoolParam(values url.Values, name string) (value, found bool, err error) {
 	return false, true, CannotParse(name, "Boolean", "should be true, false, 0 or 1")
 }
 
-// stringParam is one that must be there.
+// StringParam is one that must be there.
 func StringParam(values url.Values, name string) (string, error) {
 	text, found := First(values, name)
 	if !found {
@@ -81,7 +81,7 @@ func StringParam(values url.Values, name string) (string, error) {
 
 func MissingParameter(name string) error { return BadRequest("Missing parameter: " + name) }
 
-// recordsParam reads record ids, in repeated parameters (iOS) or joined by commas (hat-js), each once.
+// RecordsParam reads record ids, in repeated parameters (iOS) or joined by commas (hat-js), each once.
 func RecordsParam(values url.Values) ([]hat.RecordID, error) {
 	var ids []hat.RecordID
 	seen := map[hat.RecordID]bool{}
@@ -103,7 +103,7 @@ func RecordsParam(values url.Values) ([]hat.RecordID, error) {
 	return ids, nil
 }
 
-// first is the first value of a parameter; an empty one counts as absent, as in the original.
+// First is the first value of a parameter; an empty one counts as absent, as in the original.
 func First(values url.Values, name string) (string, bool) {
 	if list := values[name]; len(list) > 0 && list[0] != "" {
 		return list[0], true

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A recorder is the way to the client. It knows whether an answer has begun, and it does not wait for ever: while a
+// A Recorder is the way to the client. It knows whether an answer has begun, and it does not wait for ever: while a
 // handler waits for a client, it holds on to a vault of which only so many are open, perhaps to a snapshot of it.
 type Recorder struct {
 	http.ResponseWriter
@@ -22,7 +22,7 @@ type Recorder struct {
 	begins func()
 	// waits is called before a piece is sent: the client may take its time. nil: nobody needs to know.
 	waits func()
-	// still says whether the client may have what is not sent yet; nil: nobody asks.
+	// Still says whether the client may have what is not sent yet; nil: nobody asks.
 	Still   func() error
 	refused bool // it said no
 

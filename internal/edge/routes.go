@@ -8,22 +8,22 @@ import (
 	"she/internal/hat"
 )
 
-// A route is one line of the table. The token, and the permission it needs, are checked before do runs, and so before
+// A Route is one line of the table. The token, and the permission it needs, are checked before do runs, and so before
 // a byte of the body is read.
 type Route struct {
 	Method  string
 	Pattern string // {name} is one segment, {name...} the rest of the path
 	In      prefixes
-	// needs is the permission; a nil function means that nobody has to say who they are, a nil permission that any
+	// Needs is the permission; a nil function means that nobody has to say who they are, a nil permission that any
 	// valid token will do.
 	Needs func(*Request) (*access.Permission, error)
-	// bodyMax is how many bytes the request's body may have; 0: few. Without a token it is maxOpenBody, whatever stands here.
+	// BodyMax is how many bytes the request's body may have; 0: few. Without a token it is maxOpenBody, whatever stands here.
 	BodyMax int64
 	Limited bool // takes a token sent by mail, or asks for one: counted for the client's address at this HAT
-	// vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
+	// Vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
 	Vaultless bool
 	Hatless   bool // about the server, whatever the Host
-	// agrees: by it somebody reads what they may agree to, or does. Its answers carry the head of the receipts, as all of
+	// Agrees: by it somebody reads what they may agree to, or does. Its answers carry the head of the receipts, as all of
 	// the own API do.
 	Agrees bool
 	Do     func(*Recorder, *Request) error
@@ -56,7 +56,7 @@ type Calls struct {
 	Write func(w http.ResponseWriter, e *Error)
 }
 
-// find gives the route and what its pattern's names stand for, or nil.
+// Find gives the route and what its pattern's names stand for, or nil.
 func (c *Calls) Find(method, path string) (*Route, map[string]string) {
 	at := AtRoot
 	for _, prefix := range apiVersions {
@@ -115,7 +115,7 @@ func match(pattern, segments []string) (map[string]string, bool) {
 	return params, len(pattern) == len(segments)
 }
 
-// allowed are the characters the original's routes admit; what has others is no such route.
+// Allowed are the characters the original's routes admit; what has others is no such route.
 func Allowed(param, value string) bool {
 	const lower, upper = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	const name = lower + "0123456789-"
@@ -141,17 +141,17 @@ func Allowed(param, value string) bool {
 // maxParam bounds a name in a path, in bytes; an endpoint has no more either.
 const maxParam = 512
 
-// functionID is the one the path names.
+// FunctionID is the one the path names.
 func (q *Request) FunctionID() (hat.FunctionID, error) {
 	return hat.ParseFunctionID(q.Params["function"])
 }
 
-// endpoint is the one the path names.
+// Endpoint is the one the path names.
 func (q *Request) Endpoint() (hat.Endpoint, error) {
 	return hat.ParseEndpoint(q.Params["namespace"] + "/" + q.Params["endpoint"])
 }
 
-// needs makes a route's requirement of a fixed permission.
+// Needs makes a route's requirement of a fixed permission.
 func Needs(p access.Permission) func(*Request) (*access.Permission, error) {
 	return func(*Request) (*access.Permission, error) { return &p, nil }
 }

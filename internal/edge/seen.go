@@ -10,7 +10,7 @@ import (
 
 const maxHeldHATs = 10_000
 
-// heldAsSeen is what a HAT holds as the caller sees it: services in whole MB and thousands, rounded up, and within a minute
+// HeldAsSeen is what a HAT holds as the caller sees it: services in whole MB and thousands, rounded up, and within a minute
 // always the same. What a run stores would else be known to the byte, and when it did.
 func (s *Server) HeldAsSeen(q *Request, held plan.Held) plan.Held {
 	if q.Caller.IsOwner() {

@@ -13,7 +13,7 @@ import (
 	"she/internal/jsonb"
 )
 
-// A spool is an answer of unknown length. Records come out of a snapshot of the vault, and a snapshot that is kept
+// A Spool is an answer of unknown length. Records come out of a snapshot of the vault, and a snapshot that is kept
 // open for as long as a slow client likes makes the vault's log grow. So the answer is first collected in memory; only
 // one beyond spoolSize goes out while it is still being read, and then a client has chunkTime to take each piece.
 type Spool struct {
@@ -33,7 +33,7 @@ const (
 
 func (q *Request) Spool(w *Recorder) *Spool { return &Spool{q: q, w: w, held: spoolFree} }
 
-// hold asks for the memory of the buffer, and of the record that is about to be written to it.
+// Hold asks for the memory of the buffer, and of the record that is about to be written to it.
 func (s *Spool) Hold(record int) error {
 	need := cap(s.buf)
 	if len(s.buf)+record > need {
@@ -55,7 +55,7 @@ func (s *Spool) Hold(record int) error {
 
 func (s *Spool) Text(t string) { s.buf = append(s.buf, t...) }
 
-// name writes the name of a property and its colon.
+// Name writes the name of a property and its colon.
 func (s *Spool) Name(n string) { s.buf = append(jsonb.AppendString(s.buf, n), ':') }
 
 func (s *Spool) row(r bundle.Row) error {
@@ -74,7 +74,7 @@ func (s *Spool) row(r bundle.Row) error {
 	return s.flush()
 }
 
-// list writes an array of the rows that evaluate yields.
+// List writes an array of the rows that evaluate yields.
 func (s *Spool) List(evaluate func(yield func(bundle.Row) error) error) error {
 	s.Text("[")
 	first := true
@@ -89,7 +89,7 @@ func (s *Spool) List(evaluate func(yield func(bundle.Row) error) error) error {
 	return err
 }
 
-// begin and finish are the brackets of an array of values.
+// Begin and finish are the brackets of an array of values.
 func (s *Spool) Begin() {
 	s.Text("[")
 	s.first = true
@@ -100,7 +100,7 @@ func (s *Spool) Finish() error {
 	return s.End()
 }
 
-// element writes the next value of an array, which takes about so many bytes.
+// Element writes the next value of an array, which takes about so many bytes.
 func (s *Spool) Element(v any, size int) error {
 	if err := s.Hold(size); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (s *Spool) ask() error {
 	return s.w.Still()
 }
 
-// end gives the vault back and sends what is left. An answer that was never flushed has its length in the header.
+// End gives the vault back and sends what is left. An answer that was never flushed has its length in the header.
 func (s *Spool) End() error {
 	if err := s.ask(); err != nil {
 		return err
@@ -164,7 +164,7 @@ func (s *Spool) End() error {
 	return nil
 }
 
-// shown is what of an answer the receipts do not have yet. Nothing goes out before they do.
+// Shown is what of an answer the receipts do not have yet. Nothing goes out before they do.
 type Shown struct {
 	Entry     func(records []hat.RecordID, endpoints []hat.Endpoint) error
 	entered   bool

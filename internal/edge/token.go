@@ -25,7 +25,7 @@ const (
 	clockSlack = time.Minute
 )
 
-// claims are what a token says. Third parties read them too: hat-js builds its base URL from iss.
+// Claims are what a token says. Third parties read them too: hat-js builds its base URL from iss.
 //
 //	{"iss":"alice.localhost:7777","sub":"<user id>","iat":1700000000,"exp":1702592000,"jti":"<hex>",
 //	 "resource":"alice.localhost:7777","accessScope":"owner"}
@@ -59,7 +59,7 @@ func numericDate(seconds int64) *jwt.NumericDate {
 	return jwt.NewNumericDate(time.Unix(seconds, 0))
 }
 
-// userClaims are those of a new user token. resource is the HAT's domain, or the service the token is for.
+// UserClaims are those of a new user token. resource is the HAT's domain, or the service the token is for.
 func UserClaims(h directory.HAT, u vault.User, resource, scope string, now time.Time) Claims {
 	return Claims{
 		Issuer:   h.Domain.String(),
@@ -82,7 +82,7 @@ func newTokenID() string {
 	return hex.EncodeToString(b)
 }
 
-// scopeOf is the title of the user's first role, in the order the original has. A user with none of these has no scope,
+// ScopeOf is the title of the user's first role, in the order the original has. A user with none of these has no scope,
 // and is measured by their other roles alone: a scope that names no role of theirs would take those away.
 func ScopeOf(roles []access.Role) string {
 	for _, title := range []string{
@@ -114,7 +114,7 @@ func check(h directory.HAT, text string, now time.Time) (Claims, error) {
 	return c, nil
 }
 
-// hold says whether claims whose signature is right are the HAT's, and what the clock says to them. It is asked for
+// Hold says whether claims whose signature is right are the HAT's, and what the clock says to them. It is asked for
 // every request: what was right a moment ago ends at some time.
 func (c Claims) Hold(h directory.HAT, now time.Time) error {
 	used := time.Unix(c.IssuedAt, 0)
@@ -129,7 +129,7 @@ func (c Claims) Hold(h directory.HAT, now time.Time) error {
 	return nil
 }
 
-// tokens signs and reads. A signature costs a millisecond of processor time and a client may send a hundred requests
+// Tokens signs and reads. A signature costs a millisecond of processor time and a client may send a hundred requests
 // in one second, so what was signed in this second is kept: RS256 signs equal claims to equal bytes. And a client
 // sends back what it was given last, so of each token that was made or checked here it is kept that its signature is
 // right; of nothing else is a check left out.

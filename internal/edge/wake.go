@@ -1,6 +1,6 @@
 package edge
 
-// committed tells the engine that something was committed, unless no function is there for it. It may be lost: the engine finds
+// Committed tells the engine that something was committed, unless no function is there for it. It may be lost: the engine finds
 // due work by itself, later.
 func (s *Server) Committed(q *Request) {
 	if s.Wake != nil && !q.Vault.Idle() {

@@ -23,7 +23,7 @@ const (
 )
 
 // A loop is the state of Run, touched by its goroutine alone. Work goes out to goroutines and comes back through the
-// two channels.
+// channels.
 type loop struct {
 	*Engine
 	queue   *queue

@@ -326,7 +326,7 @@ func noApplication(status int, id string) *edge.Error {
 		fmt.Sprintf("Application %s does not appear to be a valid application registered with the DEX", id))
 }
 
-// applicationToken: GET /applications/{application}/access-token.
+// issueApplicationToken: GET /applications/{application}/access-token.
 func (s *API) issueApplicationToken(w *edge.Recorder, q *edge.Request) error {
 	id := q.Params["application"]
 	a, known := s.application(id)

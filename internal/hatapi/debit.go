@@ -398,7 +398,7 @@ func (s *API) listDebits(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// debit is the one of the path; found is false if there is none.
+// debitOf is the one of the path; found is false if there is none.
 func debitOf(q *edge.Request) (d debit.Debit, found bool, err error) {
 	document, err := documentsOf(q).Document(q.Context(), q.Caller, vault.Debits, q.Params["debit"])
 	if errors.Is(err, vault.ErrNotFound) {

@@ -45,7 +45,7 @@ func objectAt(path, text string) (object, error) {
 	return o, nil
 }
 
-// maxFields bounds the fields of an object that says what a request wants; of data that is stored nothing does. The
+// MaxFields bounds the fields of an object that says what a request wants; of data that is stored nothing does. The
 // largest has a dozen.
 const MaxFields = 256
 

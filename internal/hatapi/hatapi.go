@@ -33,7 +33,7 @@ type Options struct {
 	OwnPath string
 }
 
-// hatAPI answers the calls. Applications may be replaced while no request is under way.
+// API answers the calls. Applications may be replaced while no request is under way.
 type API struct {
 	*edge.Server
 	Options
@@ -42,7 +42,7 @@ type API struct {
 	triggers serviceTriggers
 }
 
-// newHATAPI is the HAT API on an edge, which does not serve it yet.
+// New is the HAT API on an edge, which does not serve it yet.
 func New(on *edge.Server, o Options) *API {
 	s := &API{Server: on, Options: o}
 	s.Debits = s.Debits.OrDefault()
@@ -56,7 +56,7 @@ func New(on *edge.Server, o Options) *API {
 	return s
 }
 
-// hatCalls are its calls.
+// Calls are its calls.
 func (s *API) Calls() *edge.Calls {
 	return &edge.Calls{Routes: s.routes(), Explain: explain, Write: writeError}
 }

@@ -134,7 +134,7 @@ func (s *API) passwordHash(q *edge.Request, o object, pass string) ([]byte, erro
 // user exists. One that costs more than ours would make each login at the HAT cost as much.
 var bcryptHash = regexp.MustCompile(`^\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}$`)
 
-// maxRoles bounds the roles of one user: each is read at every login and in every list.
+// MaxRoles bounds the roles of one user: each is read at every login and in every list.
 const MaxRoles = 64
 
 func rolesOf(o object) ([]access.Role, error) {

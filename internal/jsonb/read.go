@@ -110,7 +110,7 @@ func ValueEnd(s string, i int) int {
 	return i
 }
 
-// members yields the keys, as they are written between the quotes, and the values of an object.
+// Members yields the keys, as they are written between the quotes, and the values of an object.
 func Members(object string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		for i := 1; i < len(object) && object[i] == '"'; i++ {
@@ -124,7 +124,7 @@ func Members(object string) iter.Seq2[string, string] {
 	}
 }
 
-// elements yields the values of an array.
+// Elements yields the values of an array.
 func Elements(array string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for i := 1; i < len(array) && array[i] != ']'; i++ {
@@ -137,7 +137,7 @@ func Elements(array string) iter.Seq[string] {
 	}
 }
 
-// count is the number of members or elements.
+// Count is the number of members or elements.
 func Count(container string) (n int) {
 	if KindOf(container) == Object {
 		for range Members(container) {

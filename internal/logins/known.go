@@ -19,14 +19,14 @@ import (
 	"she/internal/vault"
 )
 
-// An origin is where a request comes from. network is the address; of IPv6 its /64, because one customer has a whole
+// An Origin is where a request comes from. network is the address; of IPv6 its /64, because one customer has a whole
 // one. site is the same, but of IPv6 the /48: one customer may have 65,536 networks.
 type Origin struct{ Network, Site string }
 
-// nowhere is where a request comes from whose address can't be read. Nobody is known there.
+// Nowhere is where a request comes from whose address can't be read. Nobody is known there.
 var Nowhere = Origin{"unknown", "unknown"}
 
-// originOf is the origin of an address, with or without a port.
+// OriginOf is the origin of an address, with or without a port.
 func OriginOf(address string) Origin {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		address = host
@@ -57,11 +57,11 @@ const (
 	maxKnownOrigins = 64
 	// knownFor is how long a network stays known after the last login from it.
 	knownFor = 180 * 24 * time.Hour
-	// knownAgain is how old the time of the last login may be before it is written again.
+	// KnownAgain is how old the time of the last login may be before it is written again.
 	KnownAgain = 24 * time.Hour
 )
 
-// originDigest is keyed by the HAT's private key, which does not lie in the vault.
+// OriginDigest is keyed by the HAT's private key, which does not lie in the vault.
 func OriginDigest(h directory.HAT, u hat.UserID, network string) []byte {
 	secret := sha256.Sum256(append([]byte("she: known networks of a HAT's users\x00"), h.Key.D.Bytes()...))
 	m := hmac.New(sha256.New, secret[:])
@@ -69,7 +69,7 @@ func OriginDigest(h directory.HAT, u hat.UserID, network string) []byte {
 	return m.Sum(nil)[:16]
 }
 
-// find returns when the network was used last, if it is known. What is older than the user's tokens is known no more: a
+// Find returns when the network was used last, if it is known. What is older than the user's tokens is known no more: a
 // password was changed since, perhaps because others had it.
 func (k knownOrigins) Find(digest []byte, tokensFrom, now time.Time) (used time.Time, found bool) {
 	for _, o := range k.Origins {
@@ -103,7 +103,7 @@ func parseKnown(d vault.Document) (k knownOrigins) {
 	return k
 }
 
-// remember stores what a login leaves: that its network is known, and a hash at the present cost in place of old.
+// Remember stores what a login leaves: that its network is known, and a hash at the present cost in place of old.
 func Remember(ctx context.Context, v store, h directory.HAT, u vault.User, t Try, p Proof, now time.Time) error {
 	id, digest := u.ID.String(), OriginDigest(h, u.ID, t.From.Network)
 	return v.EditDocuments(ctx, access.User(u.ID, u.Roles, ""), func(e vault.Edit) error {
@@ -139,7 +139,7 @@ type store interface {
 	EditDocuments(ctx context.Context, c access.Caller, edit func(vault.Edit) error) error
 }
 
-// knownTo are the networks a user is known to log in from. For a name that nobody has, u is zero and the same is looked up in vain.
+// KnownTo are the networks a user is known to log in from. For a name that nobody has, u is zero and the same is looked up in vain.
 func KnownTo(ctx context.Context, v store, u vault.User) (knownOrigins, error) {
 	d, err := v.Document(ctx, access.User(u.ID, u.Roles, ""), vault.Logins, u.ID.String())
 	if errors.Is(err, vault.ErrNotFound) {

@@ -61,7 +61,7 @@ type Logins struct {
 	ofReset     *meter // address at a HAT
 }
 
-// LoginOptions are what Logins are made of.
+// Options are what Logins are made of.
 type Options struct {
 	Cost int              // of passwords that are set from now on; 0: 12, as in the original
 	Now  func() time.Time // nil: time.Now
@@ -69,7 +69,7 @@ type Options struct {
 	Compare func(hash, password []byte) error
 }
 
-// NewLogins makes one.
+// New makes one.
 func New(o Options) *Logins {
 	if o.Cost == 0 {
 		o.Cost = defaultCost
@@ -109,7 +109,7 @@ func (l *Logins) clock() time.Time {
 	return t
 }
 
-// A try is one of a password that proves who somebody is.
+// A Try is one of a password that proves who somebody is.
 type Try struct {
 	HAT   hat.ID
 	Name  string
@@ -126,10 +126,10 @@ func meterKey(words ...string) string {
 	return b.String()
 }
 
-// errTooOften is that of a try over its budget.
+// ErrTooOften is that of a try over its budget.
 var ErrTooOften = errors.New("too many tries of a password")
 
-// admit counts the try and says how it ranks, or errTooOften. What is refused costs nothing.
+// Admit counts the try and says how it ranks, or errTooOften. What is refused costs nothing.
 func (l *Logins) Admit(t Try) (rank, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +164,7 @@ func (l *Logins) Admit(t Try) (rank, error) {
 	return r, nil
 }
 
-// becomesKnown carries the tries of an address over to its own budget: the login that made it known is one of them.
+// BecomesKnown carries the tries of an address over to its own budget: the login that made it known is one of them.
 func (l *Logins) BecomesKnown(t Try) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,12 +173,12 @@ func (l *Logins) BecomesKnown(t Try) {
 	l.ofKnown.raise(pair, now, l.ofPair.until(pair, now))
 }
 
-// admitReset counts a try of a token sent by mail.
+// AdmitReset counts a try of a token sent by mail.
 func (l *Logins) AdmitReset(hatID hat.ID, from Origin) error {
 	return l.admitTo(l.ofReset, meterKey(string(hatID), from.Network))
 }
 
-// admitToken counts a try of the present password by somebody who is logged in, which strangers have no part in.
+// AdmitToken counts a try of the present password by somebody who is logged in, which strangers have no part in.
 func (l *Logins) AdmitToken(hatID hat.ID, u vault.User) error {
 	return l.admitTo(l.ofToken, meterKey("token", string(hatID), u.ID.String()))
 }
@@ -277,14 +277,14 @@ func (l *Logins) Hash(ctx context.Context, hatID hat.ID, password string) ([]byt
 	return bcrypt.GenerateFromPassword([]byte(password), l.cost)
 }
 
-// A proof is what a login found.
+// A Proof is what a login found.
 type Proof struct {
 	Right bool
-	// fresh is the password at the present cost, if the stored hash has another one.
+	// Fresh is the password at the present cost, if the stored hash has another one.
 	Fresh []byte
 }
 
-// login compares a stranger's password with the hash of the user they name, nil if there is none. highest is the
+// Login compares a stranger's password with the hash of the user they name, nil if there is none. highest is the
 // highest cost among the HAT's users.
 func (l *Logins) Login(ctx context.Context, t Try, r rank, hash []byte, highest int, password string) (p Proof, err error) {
 	leave, err := l.turns.take(ctx, r, t.HAT, t.From.Network)

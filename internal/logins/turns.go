@@ -55,7 +55,7 @@ const (
 	remembered      = 1024             // turns
 )
 
-// errCrowded is that of a try that found no room in the queue, made room for others, or waited too long.
+// ErrCrowded is that of a try that found no room in the queue, made room for others, or waited too long.
 var ErrCrowded = errors.New("too many passwords are being tried at once")
 
 func newTurns(places int) *turns {

@@ -1,5 +1,5 @@
 // Package ownapi is our own API, /api/she/v1: what the original does not have. The owner has it with their token, the operator
-// at the management socket, and the pages in process, from the same handlers; what is seen exists once, in one JSON form.
+// at the management socket, from the same handlers; what is seen exists once, in one JSON form.
 //
 // Its calls are described in openapi.yaml like all others. Its errors are problem details, RFC 9457.
 package ownapi
@@ -19,7 +19,7 @@ import (
 	"she/internal/verdict"
 )
 
-// OwnAPI is where the calls are.
+// Path is where the calls are.
 const Path = "/api/she/v1"
 
 // Functions is the engine, as far as owner and operator reach it; *engine.Engine says what each method promises.
@@ -49,14 +49,14 @@ type Options struct {
 	Heartbeat time.Duration
 }
 
-// ownAPI answers the calls.
+// API answers the calls.
 type API struct {
 	*edge.Server
 	Options
 	streams streams
 }
 
-// newOwnAPI is our own API on an edge, which does not serve it yet.
+// New is our own API on an edge, which does not serve it yet.
 func New(on *edge.Server, o Options) *API {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = heartbeat
@@ -64,7 +64,7 @@ func New(on *edge.Server, o Options) *API {
 	return &API{Server: on, Options: o}
 }
 
-// ownCalls are its calls.
+// Calls are its calls.
 func (s *API) Calls() *edge.Calls {
 	return &edge.Calls{Prefix: Path + "/", Routes: s.routes(), Write: writeProblem}
 }

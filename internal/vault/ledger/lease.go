@@ -93,7 +93,7 @@ func leaseOf(ctx context.Context, c Reader, known map[access.GrantID]access.Gran
 }
 
 // Recover ends the runs that were in flight when the server stopped. They can't come back, so their work is
-// due at once.
+// due at once, unless it runs only when somebody asks.
 func (v *Vault) Recover(ctx context.Context) error {
 	return v.write(ctx, "recover", func(t *tx) error {
 		all, err := functions(t.ctx, t.Tx, t.v.grants, "WHERE f.n IN (SELECT function FROM leases WHERE life <> ?)", v.boot)
