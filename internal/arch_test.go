@@ -54,9 +54,9 @@ var table = map[string][]string{
 
 	// State: words and decisions; one kind of state never reads another.
 	"vault":           concat(words, decisions),
-	"vault/ledger":    concat(words, decisions, []string{"vault"}),         // what the rows mean, on any store of rows
+	"vault/ledger":    concat(words, decisions, []string{"vault"}),  // what the rows mean, on any store of rows
 	"vault/sqlite":    {"durable", "plan", "vault", "vault/ledger"}, // rows of SQLite: no word of what they mean
-	"vault/dialect":   {},                                                  // texts of statements alone
+	"vault/dialect":   {},                                           // texts of statements alone
 	"vault/vaulttest": concat(words, decisions, []string{"vault", "vault/ledger", "backlog/backlogtest"}),
 	"directory":       concat(words, []string{"durable"}),
 	"accesskey":       concat(words, []string{"durable"}),
