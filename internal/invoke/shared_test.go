@@ -9,10 +9,11 @@ import (
 	"testing"
 
 	"she/internal/invoke"
+	"she/internal/sandbox/gvisor/launch"
 )
 
-// modelled holds so many MB of what no event is expected to write, and does to it what programs do to memory. Each event tells
-// whether it found all as INIT left it, and whether it then held what was to be there.
+// modelled holds so many MB of what no event is expected to write, and does to it what programs do to memory. Each
+// event tells whether it found all as INIT left it, and whether it then held what was to be there.
 const modelled = `
 import ctypes, hashlib, mmap, os, random, threading
 size = %d << 20
@@ -90,8 +91,8 @@ def handler(event, context):
     return {"found": found, "held": held}
 `
 
-// TestWhatIsSharedStaysAsItWas: copies of a function have the memory of its INIT in common, each finds it as INIT left it whatever
-// others do to theirs, and none is charged for what it does not write.
+// TestWhatIsSharedStaysAsItWas: copies of a function have the memory of its INIT in common, each finds it as INIT
+// left it whatever others do to theirs, and none is charged for what it does not write.
 func TestWhatIsSharedStaysAsItWas(t *testing.T) {
 	slow(t)
 	t.Parallel()
@@ -113,6 +114,9 @@ func TestWhatIsSharedStaysAsItWas(t *testing.T) {
 			}
 			if each := s.WaitingBytes / int64(s.Waiting); each > megabytes<<20 { // a copy of nothing has 16 MB
 				t.Errorf("one that waits has %d MB of its own", each>>20)
+			}
+			if bytes, known := noted(t, dir); known != (warmUp != nil) || known && (bytes == 0 || bytes > 8<<20) {
+				t.Errorf("noted (%t): an event writes %d bytes", known, bytes)
 			}
 			var wg sync.WaitGroup
 			for range 4 {
@@ -167,4 +171,25 @@ func TestWhatIsSharedStaysAsItWas(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noted is how much memory an event writes, as the only snapshot in a directory tells.
+func noted(t *testing.T, dir string) (bytes uint64, known bool) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*", launch.WrittenFile))
+	if err != nil || len(files) == 0 {
+		return 0, false
+	}
+	var written []launch.Stretch
+	b, err := os.ReadFile(files[0])
+	if err == nil {
+		err = json.Unmarshal(b, &written)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range written {
+		bytes += s.End - s.Start
+	}
+	return bytes, true
 }

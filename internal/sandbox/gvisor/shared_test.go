@@ -22,7 +22,8 @@ func holder(t *testing.T) sandbox.Program {
 	return p
 }
 
-// TestSharedMemoryIsNotSaved: a copy that shares memory with others can't be saved, and says so; its snapshot goes on to be used.
+// TestSharedMemoryIsNotSaved: a copy that shares memory with others can't be saved, and says so; its snapshot goes
+// on to be used.
 func TestSharedMemoryIsNotSaved(t *testing.T) {
 	p := holder(t)
 	m, snapshot := onImages(t, t.TempDir(), p)

@@ -13,8 +13,8 @@ import (
 	"she/internal/sandbox/gvisor/launch"
 )
 
-// memory is what a sandbox's memory holds at one time: a sum of each page that has content, by its place in the file that gVisor
-// keeps it in.
+// memory is what a sandbox's memory holds at one time: a sum of each page that has content, by its place in the
+// file that gVisor keeps it in.
 type memory map[uint64]uint64
 
 // pageSize is the unit in which memory is shared and copied.
