@@ -89,7 +89,7 @@ type prepared struct {
 }
 
 func (i *invocation) run(cmd *cobra.Command) error {
-	if os.Geteuid() != 0 && !rootless.Inside() {
+	if rootless.Needed() {
 		status, err := rootless.Again()
 		if err == nil && status != 0 {
 			err = statusError(status)
@@ -167,7 +167,7 @@ func (i *invocation) place() (p workbench.Place, err error) {
 		return p, err
 	}
 	p.Files = filepath.Join(p.Cache, "files")
-	if os.Geteuid() == 0 {
+	if !rootless.Inside() {
 		p.Files = gvisor.Files
 	}
 	return p, nil

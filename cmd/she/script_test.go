@@ -30,7 +30,7 @@ import (
 // The stories run the real binaries, as root, with real sandboxes. Each story may write the word in $CANARY as owner
 // data; at its end the harness looks for it everywhere but in the vaults.
 //
-// A condition of ours: [built:PATH] if that is below functions/.
+// Conditions of ours: [built:PATH] if that is below functions/; [unprivileged] if somebody without root may make namespaces.
 //
 // Commands of ours, beside testscript's own:
 //
@@ -50,6 +50,10 @@ import (
 //	nobody-called         nothing reached the catcher
 //	wrong-usage ARG...    she ARG... must end with 2
 //	as-nobody CMD ARG...  run a program without root; it must end with 1
+//	unprivileged CMD ARG...      run a program without root, with a cache directory of its own
+//	no-namespaces CMD ARG...     the same where nobody may make user namespaces; it must end with 1
+//	killed-in-flight CMD ARG...  SIGKILL it when its sandbox runs, and see that nothing of it is left
+//	large-event FILE SIZE        write JSON of so many bytes
 //	newer-data            make $DATA look as if a later version had written it
 //	setenv-from NAME FILE the variable NAME is what FILE says
 //	for-package PATH...   call each; no answer has a word of the package of packages.txtar
@@ -89,6 +93,9 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
+			if cond == "unprivileged" {
+				return peopleMakeNamespaces(filepath.Join(bin, "she")), nil
+			}
 			path, ok := strings.CutPrefix(cond, "built:")
 			if !ok {
 				return false, fmt.Errorf("unknown condition %q", cond)
@@ -118,6 +125,11 @@ func TestStories(t *testing.T) {
 			"tamper":        command((*story).tamper),
 			"for-package":   command((*story).forPackage),
 			"setenv-from":   command((*story).setenvFrom),
+
+			"unprivileged":     command((*story).unprivileged),
+			"no-namespaces":    command((*story).noNamespaces),
+			"killed-in-flight": command((*story).killedInFlight),
+			"large-event":      command((*story).largeEvent),
 		},
 	})
 }
@@ -430,16 +442,9 @@ func (s *story) asNobody(ts *testscript.TestScript, args []string) error {
 		return err
 	}
 	defer program.Close()
-	for dir := filepath.Dir(program.Name()); dir != "/"; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err == nil && info.Mode()&0o005 != 0o005 { // /tmp keeps its own mode
-			err = os.Chmod(dir, info.Mode()|0o055)
-		}
-		if err != nil {
-			return err
-		}
+	if err := opened(filepath.Dir(program.Name())); err != nil {
+		return err
 	}
-	const nobody = 65534
 	cmd := exec.Command(program.Name(), args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	return s.exits(ts, exitFailed, cmd)

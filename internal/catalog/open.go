@@ -1,7 +1,9 @@
 package catalog
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,13 +46,39 @@ func openProject(name string, bare bool) (o opened, err error) {
 		}
 		o.archive = filepath.Base(name)
 	case info.Mode().IsRegular() && bare:
+		if name, err = filepath.EvalSymlinks(name); err != nil {
+			return o, err
+		}
 		o.single = filepath.Base(name)
 	default:
 		o.source, err = openFolder(name)
 		return o, err
 	}
-	o.source, err = openFolder(filepath.Dir(name))
+	if o.source, err = openFolder(filepath.Dir(name)); err == nil && o.single != "" {
+		o.source = loneFile{o.source, o.single, info}
+	}
 	return o, err
+}
+
+// A loneFile is one file of a folder, of which nothing else is looked at: it may be somebody's home.
+type loneFile struct {
+	source
+	name string
+	info fs.FileInfo
+}
+
+func (l loneFile) files(context.Context, string) ([]file, error) {
+	f, ok := l.source.(folder)
+	if !ok {
+		return nil, errors.New("a lone file is in a folder")
+	}
+	return []file{{
+		name: l.name, mode: l.info.Mode(), size: l.info.Size(),
+		open: func() (io.ReadCloser, error) {
+			r, _, err := f.open(l.name)
+			return r, err
+		},
+	}}, nil
 }
 
 // CodeBare is of the operator: a package without a project file, of which is not said how it is run.

@@ -78,7 +78,11 @@ func openWanted(f *Function, w Wanted) (src source, p *project.Project, err erro
 	if w.Handler != "" {
 		return openBare(f, w)
 	}
-	if info, err := os.Stat(w.Path); err == nil && info.Mode().IsRegular() && !project.IsArchive(w.Path) {
+	info, err := os.Stat(w.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nothingAt(w.Path)
+	}
+	if err == nil && info.Mode().IsRegular() && !project.IsArchive(w.Path) {
 		return nil, nil, hat.NewFault(hat.Author, CodeProject,
 			fmt.Sprintf("%.200q is no project: name its handler with --handler, such as --handler handler.main", filepath.Base(w.Path)))
 	}
@@ -99,6 +103,9 @@ func openBare(f *Function, w Wanted) (source, *project.Project, error) {
 		return nil, nil, err
 	}
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nothingAt(w.Path)
+	}
 	if err != nil {
 		return nil, nil, openFault(err)
 	}
@@ -118,6 +125,10 @@ func openBare(f *Function, w Wanted) (source, *project.Project, error) {
 		f.ID = id
 	}
 	return src, p, nil
+}
+
+func nothingAt(path string) error {
+	return hat.NewFault(hat.Operator, CodeMissing, fmt.Sprintf("there is nothing at %.200q", path))
 }
 
 // runtimeOf guesses the runtime of a path from the files there; "" if they don't say.

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -164,13 +165,50 @@ func (b *Bench) Close() error {
 	return errors.Join(b.invoker.Close(), os.RemoveAll(b.temp()), b.lock.Close())
 }
 
-// keepPackages is how many packages of former tries are kept unpacked.
+// Project reads a project and unpacks the packages of the function wanted. Errors are those of catalog.Prepare.
+func (b *Bench) Project(ctx context.Context, w catalog.Wanted) (catalog.Function, error) {
+	f, err := b.catalog.Prepare(ctx, w)
+	if err != nil {
+		return f, err
+	}
+	now := time.Now()
+	for _, e := range []catalog.Entry{f.Configuration, f.Bundle, f.Process} {
+		if e.Package.Dir != "" {
+			_ = os.Chtimes(filepath.Dir(e.Package.Dir), now, now) // its time is that of its last use
+		}
+	}
+	return f, b.prune()
+}
+
+// keepPackages is how many packages are kept unpacked: each saved change of a project is another one.
 const keepPackages = 16
 
-// Project reads a project and unpacks the packages of the function wanted. Errors are those of
-// catalog.Prepare.
-func (b *Bench) Project(ctx context.Context, w catalog.Wanted) (catalog.Function, error) {
-	return b.catalog.Prepare(ctx, w)
+// prune removes the packages that were not used for longest, with the images of them.
+func (b *Bench) prune() error {
+	entries, err := os.ReadDir(filepath.Join(b.dir, "packages"))
+	if err != nil {
+		return err
+	}
+	type kept struct {
+		digest string
+		used   time.Time
+	}
+	var all []kept
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && e.IsDir() {
+			all = append(all, kept{"sha256:" + e.Name(), info.ModTime()})
+		}
+	}
+	if len(all) <= keepPackages {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b kept) int { return b.used.Compare(a.used) })
+	var keep []catalog.Function
+	for _, k := range all[:keepPackages] {
+		keep = append(keep, catalog.Function{Package: catalog.Package{Digest: k.digest}})
+	}
+	_, err = b.catalog.Prune(keep)
+	return err
 }
 
 // requestSlack is what a call may take beside the function's own time: starting its sandbox, and the first

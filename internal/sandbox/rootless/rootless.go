@@ -36,6 +36,18 @@ func Inside() bool {
 	return err == nil && len(f) == 3 && f[0] == "65534" && f[2] == "1"
 }
 
+// Needed says whether this process lacks what making a sandbox takes: it is not root, or only the root of a user
+// namespace that somebody else made, as in a container without root.
+func Needed() bool {
+	if Inside() {
+		return false
+	}
+	b, err := os.ReadFile("/proc/self/uid_map")
+	f := strings.Fields(string(b))
+	whole := err != nil || len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295"
+	return os.Geteuid() != 0 || !whole
+}
+
 // ErrNoNamespaces says that the kernel lets this person make none; the text says what to do.
 var ErrNoNamespaces = errors.New("sandboxes need root, or a kernel that lets you make user namespaces")
 

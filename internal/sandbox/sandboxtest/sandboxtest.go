@@ -18,7 +18,12 @@ import (
 
 // Mechanism runs the suite against mechanisms that open makes; each is closed by the suite.
 func Mechanism(t *testing.T, open func(t *testing.T) sandbox.Mechanism) {
-	s := &suite{dir: build(t), file: "bootstrap"}
+	MechanismOf(t, build(t), open)
+}
+
+// MechanismOf is Mechanism with the package that BuildHostile made, for tests that can't compile where they run.
+func MechanismOf(t *testing.T, hostile string, open func(t *testing.T) sandbox.Mechanism) {
+	s := &suite{dir: hostile, file: "bootstrap"}
 	s.each(t, open, []test{
 		{"Answers", answers}, {"Surroundings", surroundings}, {"Limits", limits}, {"Endings", processEndings}, {"RuntimeAPI", runtimeAPI},
 		{"Log", logs}, {"INIT", initFailures}, {"Between", between}, {"Cancel", cancel},
@@ -68,10 +73,15 @@ func build(t testing.TB) string {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := GoBuild("", filepath.Join(dir, "bootstrap"), "she/cmd/she-probe"); err != nil {
+	if err := BuildHostile(dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// BuildHostile puts the package of the hostile function into a directory.
+func BuildHostile(dir string) error {
+	return GoBuild("", filepath.Join(dir, "bootstrap"), "she/cmd/she-probe")
 }
 
 func (s *suite) program(env ...string) sandbox.Program {
