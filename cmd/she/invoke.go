@@ -104,6 +104,9 @@ func (i *invocation) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if rootless.Inside() && place.New() {
+		terminal.Printf(cmd.ErrOrStderr(), "the first start copies this machine's programs to %s: about a GB, once\n", place.Files)
+	}
 	ctx := cmd.Context()
 	bench, err := workbench.Open(ctx, place)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"she/internal/hat"
 	"she/internal/invoke"
 	"she/internal/plan"
+	"she/internal/sandbox"
 	"she/internal/vault"
 	"she/internal/vault/ledger"
 	"she/internal/vault/sqlite"
@@ -83,7 +85,7 @@ func (b *Bench) Data(ctx context.Context, f catalog.Function, t Try) (r Report, 
 	}
 	r.noteMissing(f)
 
-	calls := &recorder{invoker: b.invoker, function: f}
+	calls := &recorder{bench: b, function: f}
 	run, fault, err := v.run(ctx, f, calls)
 	if err != nil {
 		return r, err
@@ -113,7 +115,7 @@ func (b *Bench) manifest(ctx context.Context, f catalog.Function, r *Report, err
 	ctx, cancel := context.WithTimeout(ctx, f.Configuration.Timeout+requestSlack)
 	defer cancel()
 	answer, failed := b.invoker.Invoke(ctx, request(f, f.Configuration, event))
-	step, fault, other := stepOf(f, Configuration, f.Configuration, len(event), answer, failed)
+	step, fault, other := b.stepOf(Configuration, f.Configuration, len(event), answer, failed)
 	if *err = other; other != nil {
 		return nil
 	}
@@ -123,10 +125,26 @@ func (b *Bench) manifest(ctx context.Context, f catalog.Function, r *Report, err
 		return nil
 	}
 	m, faults := contract.CheckConfiguration(answer.Payload)
+	if len(faults) == 0 {
+		faults = unfit(f, m)
+	}
 	if r.refuse(Configuration, faults...); len(faults) > 0 {
 		return nil
 	}
 	return &m
+}
+
+// unfit tells why a server would not run a function with that manifest.
+func unfit(f catalog.Function, m contract.Manifest) (faults []*hat.Fault) {
+	key, id := f.ID.String(), m.ID.String()
+	if !f.ID.IsZero() && key != id && !strings.HasSuffix(key, "-"+id) {
+		faults = append(faults, hat.NewFault(hat.Author, engine.CodeWrongID,
+			"its configuration says it is "+id+", and the project has it under "+key+": both must be its id"))
+	}
+	if !m.Available {
+		faults = append(faults, hat.NewFault(hat.Author, engine.CodeWithdrawn, "its own configuration says that it is not available"))
+	}
+	return faults
 }
 
 // noteMissing names endpoints that the function reads and the data has nothing at.
@@ -172,7 +190,7 @@ func (r *Report) tell(run vault.Run, fault *hat.Fault, f catalog.Function, calls
 
 // recorder is the engine's invoker for one run, and keeps what each entry answered.
 type recorder struct {
-	invoker  *invoke.Invoker
+	bench    *Bench
 	function catalog.Function
 
 	mu      sync.Mutex
@@ -207,8 +225,8 @@ func (c *recorder) Invoke(ctx context.Context, q invoke.Request) (invoke.Answer,
 		answer.Session = nil
 		return answer, nil
 	}
-	answer, err := c.invoker.Invoke(ctx, q)
-	step, fault, other := stepOf(c.function, e, entry, len(q.Event), answer, err)
+	answer, err := c.bench.invoker.Invoke(ctx, q)
+	step, fault, other := c.bench.stepOf(e, entry, len(q.Event), answer, err)
 	if other != nil {
 		return answer, err
 	}
@@ -218,6 +236,9 @@ func (c *recorder) Invoke(ctx context.Context, q invoke.Request) (invoke.Answer,
 	c.steps = append(c.steps, step)
 	c.answers[q.Code.Name], c.faults[q.Code.Name] = answer, fault
 	c.over = c.over || err != nil
+	if err == nil && fault != nil && fault.Code == sandbox.Timedout {
+		err = sandbox.Failed(sandbox.Author, fault.Code, "%s", fault.Text) // as a server would have it
+	}
 	return answer, err
 }
 

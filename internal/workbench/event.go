@@ -11,6 +11,7 @@ import (
 	"she/internal/contract"
 	"she/internal/hat"
 	"she/internal/invoke"
+	"she/internal/sandbox"
 )
 
 // An Expectation is what an answer is held against beside the contract.
@@ -29,7 +30,7 @@ func (b *Bench) Event(ctx context.Context, f catalog.Function, e Entry, event []
 	ctx, cancel := context.WithTimeout(ctx, entry.Timeout+requestSlack)
 	defer cancel()
 	answer, err := b.invoker.Invoke(ctx, request(f, entry, event))
-	step, fault, err := stepOf(f, e, entry, len(event), answer, err)
+	step, fault, err := b.stepOf(e, entry, len(event), answer, err)
 	if err != nil {
 		return r, err
 	}
@@ -79,14 +80,20 @@ func version(f catalog.Function) string {
 }
 
 // stepOf tells an invocation, and the fault it ended with. err is what is no fault of an invocation.
-func stepOf(f catalog.Function, e Entry, entry catalog.Entry, event int, a invoke.Answer, failed error) (s Step, fault *hat.Fault, err error) {
+func (b *Bench) stepOf(e Entry, entry catalog.Entry, event int, a invoke.Answer, failed error) (s Step, fault *hat.Fault, err error) {
 	s = Step{
 		Entry: e, Name: entry.Name, Handler: entry.Handler, Runtime: entry.Runtime, Event: event, Log: string(a.Log),
 		Timing: Timing{Sandbox: inMS(a.Timing.Sandbox), Init: inMS(a.Timing.Init), Run: inMS(a.Timing.Run)},
 	}
-	s.Limits = limits(entry, s, a.Timing.Run, a.Usage.MaxMemory, len(a.Payload))
+	s.Limits = limits(entry, s, a, b.unheld)
 	var failure *invoke.Failure
 	switch {
+	case failed == nil && b.unheld && a.Usage.CPU > share(entry):
+		fault = hat.NewFault(hat.Author, sandbox.Timedout, fmt.Sprintf(
+			"it took %d ms of a processor; with %d MB it has a share on a server with which that takes longer than its %s",
+			a.Usage.CPU.Milliseconds(), entry.Memory, entry.Timeout))
+		s.Fault = &Fault{Who: string(fault.Who), Code: fault.Code, Text: fault.Text}
+		return s, fault, nil
 	case failed == nil && !contract.IsErrorMessage(a.Payload):
 		if json.Valid(a.Payload) {
 			s.Answer = a.Payload

@@ -7,6 +7,7 @@ import (
 
 	"she/internal/catalog"
 	"she/internal/hat"
+	"she/internal/invoke"
 	"she/internal/sandbox"
 )
 
@@ -116,14 +117,24 @@ func newReport(f catalog.Function) Report {
 	return Report{Function: f.Process.Name, Warnings: f.Warnings, Verdict: Verdict{Accepted: true}}
 }
 
-// limits are those a step came near to, or not.
-func limits(e catalog.Entry, s Step, took time.Duration, memory int64, payload int) []Limit {
-	return []Limit{
-		{"time", took.Milliseconds(), e.Timeout.Milliseconds(), "ms"},
-		{"memory", memory, int64(e.Memory) << 20, "bytes"},
+// limits are those a step came near to, or not. CPU is among them where it is counted and not held.
+func limits(e catalog.Entry, s Step, a invoke.Answer, unheld bool) []Limit {
+	all := []Limit{
+		{"time", a.Timing.Run.Milliseconds(), e.Timeout.Milliseconds(), "ms"},
+		{"memory", a.Usage.MaxMemory, int64(e.Memory) << 20, "bytes"},
 		{"event", int64(s.Event), sandbox.MaxEvent, "bytes"},
-		{"answer", int64(payload), sandbox.MaxAnswer, "bytes"},
+		{"answer", int64(len(a.Payload)), sandbox.MaxAnswer, "bytes"},
 	}
+	if unheld {
+		all = append(all, Limit{"cpu", a.Usage.CPU.Milliseconds(), share(e).Milliseconds(), "ms"})
+	}
+	return all
+}
+
+// share is how much of a processor an entry has on a server until its time is over: in proportion to its
+// memory, 1769 MB are one, and a second's worth at once.
+func share(e catalog.Entry) time.Duration {
+	return time.Duration(float64(e.Timeout+time.Second) * float64(e.Memory) / 1769)
 }
 
 func inMS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -37,12 +37,20 @@ type Place struct {
 	Files             string // images of the machine's programs: gvisor.Config.Files
 }
 
+// New says whether the machine's programs have no image yet: the first sandbox waits for one where it needs
+// one.
+func (p Place) New() bool {
+	images, err := filepath.Glob(filepath.Join(p.Files, "*.erofs"))
+	return err == nil && len(images) == 0
+}
+
 // A Bench has what it takes to try functions. One try at a time.
 type Bench struct {
 	dir     string // this Bench's part of the cache
 	lock    *os.File
 	invoker *invoke.Invoker
 	catalog *catalog.Catalog
+	unheld  bool // no cgroups: CPU is counted, and compared with the share
 }
 
 // mostBenches bounds how many may be open at once over one cache.
@@ -69,6 +77,7 @@ func Open(ctx context.Context, p Place) (_ *Bench, err error) {
 	if err != nil {
 		return nil, errors.Join(err, b.invoker.Close())
 	}
+	b.unheld = rootless.Inside()
 	b.catalog.Supports, b.catalog.Gone = b.invoker.Supports, b.invoker.Forget
 	return b, nil
 }
@@ -165,7 +174,8 @@ func (b *Bench) Close() error {
 	return errors.Join(b.invoker.Close(), os.RemoveAll(b.temp()), b.lock.Close())
 }
 
-// Project reads a project and unpacks the packages of the function wanted. Errors are those of catalog.Prepare.
+// Project reads a project and unpacks the packages of the function wanted. Errors are those of
+// catalog.Prepare.
 func (b *Bench) Project(ctx context.Context, w catalog.Wanted) (catalog.Function, error) {
 	f, err := b.catalog.Prepare(ctx, w)
 	if err != nil {

@@ -120,7 +120,7 @@ func TestMechanismWithoutRoot(t *testing.T) {
 		t.Skip("it is run without root")
 	}
 	dir := os.Getenv(dirEnv)
-	sandboxtest.MechanismOf(t, filepath.Join(dir, "hostile"), func(t *testing.T) sandbox.Mechanism {
+	sandboxtest.WithoutCgroups(t, filepath.Join(dir, "hostile"), func(t *testing.T) sandbox.Mechanism {
 		m, err := gvisor.New(gvisor.Config{
 			Runsc: filepath.Join(dir, "runsc"), Init: filepath.Join(dir, "she-init"), Files: filepath.Join(dir, "state", "files"),
 			State: filepath.Join(dir, "state", strings.ReplaceAll(t.Name(), "/", "-")), Rootless: true, Run: rootless.RunDir,

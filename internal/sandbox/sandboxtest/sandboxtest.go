@@ -18,12 +18,16 @@ import (
 
 // Mechanism runs the suite against mechanisms that open makes; each is closed by the suite.
 func Mechanism(t *testing.T, open func(t *testing.T) sandbox.Mechanism) {
-	MechanismOf(t, build(t), open)
+	mechanism(t, &suite{dir: build(t), file: "bootstrap"}, open)
 }
 
-// MechanismOf is Mechanism with the package that BuildHostile made, for tests that can't compile where they run.
-func MechanismOf(t *testing.T, hostile string, open func(t *testing.T) sandbox.Mechanism) {
-	s := &suite{dir: hostile, file: "bootstrap"}
+// WithoutCgroups is Mechanism for one that counts CPU and does not hold it, and for tests that can't compile where they
+// run: hostile is the package that BuildHostile made.
+func WithoutCgroups(t *testing.T, hostile string, open func(t *testing.T) sandbox.Mechanism) {
+	mechanism(t, &suite{dir: hostile, file: "bootstrap", unheld: true}, open)
+}
+
+func mechanism(t *testing.T, s *suite, open func(t *testing.T) sandbox.Mechanism) {
 	s.each(t, open, []test{
 		{"Answers", answers}, {"Surroundings", surroundings}, {"Limits", limits}, {"Endings", processEndings}, {"RuntimeAPI", runtimeAPI},
 		{"Log", logs}, {"INIT", initFailures}, {"Between", between}, {"Cancel", cancel},
@@ -64,6 +68,8 @@ type suite struct {
 	m    sandbox.Mechanism
 	dir  string // the hostile package
 	file string // its program
+
+	unheld bool // CPU is counted, not held
 }
 
 // build compiles the hostile function: a static program, so that it needs nothing of the host.
