@@ -108,6 +108,9 @@ var table = map[string][]string{
 
 	"local": {"hat"},
 
+	// For authors: it runs a project's own tools, which no server does.
+	"build": {"project"},
+
 	// Beside the server: what commands are made of.
 	"terminal": {"hat", "vault"},
 	"client":   {"hat", "local", "config", "directory", "edge", "ownapi", "server"},

@@ -49,7 +49,7 @@ type described struct {
 }
 
 // withoutDirectory are commands for which there is no data directory; she invoke calls its records --data.
-var withoutDirectory = []string{"she data sample", "she invoke", "she help"}
+var withoutDirectory = []string{"she data sample", "she invoke", "she build", "she help"}
 
 func leaves(c *cobra.Command) (all []described) {
 	if c.HasSubCommands() {

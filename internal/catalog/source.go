@@ -164,7 +164,7 @@ func (f folder) artifact(_ context.Context, name string) (source, error) {
 }
 
 // Folders that never belong to a package and can be huge.
-var skippedFolders = map[string]bool{".git": true, ".serverless": true, ".aws-sam": true, "node_modules/.cache": true}
+var skippedFolders = map[string]bool{".git": true, ".serverless": true, ".aws-sam": true, ".she": true, "node_modules/.cache": true}
 
 func (f folder) files(ctx context.Context, under string) ([]file, error) {
 	root, err := f.root.OpenRoot(filepath.FromSlash(under))

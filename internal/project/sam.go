@@ -554,7 +554,7 @@ func (s *sam) packing(r samResource, uri value) (Packing, error) {
 		// sam build would install what these name; nothing is installed here.
 		for _, name := range []string{"pom.xml", "build.gradle", "go.mod"} {
 			if s.in.src.Has(path.Join(p.Folder, name)) {
-				s.warnf(r.at, "%s: nothing is built or installed; publish .aws-sam/build after sam build if the function needs it", name)
+				s.warnf(r.at, "%s: nothing is built or installed; publish what she build makes", name)
 				break
 			}
 		}

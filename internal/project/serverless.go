@@ -666,7 +666,7 @@ func (s *serverless) own(got map[string]value, key string) (string, error) {
 // change a package.
 var defaultExcludes = []string{
 	".git/**", ".gitignore", ".DS_Store", "npm-debug.log", "yarn-*.log", ".serverless/**", ".serverless_plugins/**",
-	".aws-sam/**", "node_modules/.cache/**", "**/__pycache__/**",
+	".aws-sam/**", ".she/**", ".she-build", "node_modules/.cache/**", "**/__pycache__/**",
 }
 
 // packing works out a function's package as the framework does: an artifact of its own, else one for the service

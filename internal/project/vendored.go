@@ -92,12 +92,12 @@ func (d *document) warnOfPackages(src Files, e *Entry) {
 	case strings.HasPrefix(e.Runtime, "python"):
 		if line := lacksRequirement(src, folder); line > 0 {
 			warn("requirements.txt", line, "nothing is installed from requirements.txt: vendor it into the project "+
-				"(pip install -r requirements.txt -t .)")
+				"(pip install -r requirements.txt -t .), or publish what she build makes")
 		}
 	case strings.HasPrefix(e.Runtime, "nodejs"):
 		if name, line := lacksDependency(src, folder); name != "" {
 			warn("package.json", line, "nothing is installed from package.json, and node_modules has no "+name+
-				": run npm ci --omit=dev")
+				": run npm ci --omit=dev, or publish what she build makes")
 		}
 	}
 }
