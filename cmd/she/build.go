@@ -17,6 +17,7 @@ import (
 
 func buildCommand() *cobra.Command {
 	var out, stage string
+	var params map[string]string
 	var only []string
 	c := &cobra.Command{
 		Use:   "build PROJECT",
@@ -31,11 +32,12 @@ func buildCommand() *cobra.Command {
 			if out == "" {
 				out = filepath.Join(args[0], ".she", "build")
 			}
-			return buildProject(cmd, args[0], out, stage, only)
+			return buildProject(cmd, catalog.Registered{Package: args[0], Stage: stage, Params: params}, out, only)
 		},
 	}
 	c.Flags().StringVar(&out, "out", "", "folder to make; PROJECT/.she/build if it is not given")
-	c.Flags().StringVar(&stage, "stage", "dev", "the stage that the project file is read for")
+	c.Flags().StringVar(&stage, "stage", "", "stage of the project file (default: the file's own, else dev)")
+	c.Flags().StringToStringVar(&params, "param", nil, "NAME=VALUE of ${param:NAME} or of a template's Parameters")
 	c.Flags().StringSliceVar(&only, "function", nil, "keys of the functions to build; all if none is given")
 	return c
 }
@@ -49,8 +51,8 @@ type built struct {
 	Layers   string `json:"layers,omitempty"`
 }
 
-func buildProject(cmd *cobra.Command, dir, out, stage string, only []string) error {
-	registered := catalog.Registered{Package: dir, Stage: stage}
+func buildProject(cmd *cobra.Command, registered catalog.Registered, out string, only []string) error {
+	dir := registered.Package
 	keys, entries, err := describeAll(registered, only)
 	if err != nil {
 		return inWords(err)
@@ -75,6 +77,7 @@ func buildProject(cmd *cobra.Command, dir, out, stage string, only []string) err
 		return err
 	}
 	var all []built
+	told := make(map[string]bool)
 	look := catalog.Look()
 	registered.Package = out
 	for _, key := range keys {
@@ -83,6 +86,10 @@ func buildProject(cmd *cobra.Command, dir, out, stage string, only []string) err
 			return fmt.Errorf("what was built can't be run: %w", inWords(err))
 		}
 		for _, w := range warnings {
+			if told[w] {
+				continue
+			}
+			told[w] = true
 			terminal.Printf(cmd.ErrOrStderr(), "%s\n", w)
 		}
 		all = append(all, built{Function: key, Runtime: e.Runtime, Handler: e.Handler, Package: e.Package.Digest, Layers: e.Layers.Digest})

@@ -65,6 +65,7 @@ func invokeCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&i.wanted.Function, "function", "", "which function of the project, by its key (default: the only one)")
+	c.Flags().StringToStringVar(&i.wanted.Params, "param", nil, "NAME=VALUE of ${param:NAME} or of a template's Parameters")
 	c.Flags().StringVar(&i.wanted.Stage, "stage", "", "stage of the project file (default: the file's own, else dev)")
 	c.Flags().StringVar(&i.entry, "entry", string(workbench.Process), "which entry is given the event: process, bundle or configuration")
 	c.Flags().StringVar(&i.event, "event", "", "file with the event, as sam local invoke --event takes it; - is standard input")

@@ -228,7 +228,7 @@ func TestFolderTricks(t *testing.T) {
 	try("leads out", func(dir string) error { return os.Symlink("../../x", filepath.Join(dir, "sub/l")) })
 	try("it is absolute", func(dir string) error { return os.Symlink(filepath.Join(dir, "h.py"), filepath.Join(dir, "l")) })
 	try("(a fifo)", func(dir string) error { return mkfifo(filepath.Join(dir, "pipe")) })
-	try("larger than 250 MB", func(dir string) error { return os.Truncate(filepath.Join(dir, "sub/x"), 1<<40) })
+	try("serverless.yml:6: the package is larger than 250 MB", func(dir string) error { return os.Truncate(filepath.Join(dir, "sub/x"), 1<<40) })
 	try("differ only by case", func(dir string) error { return os.WriteFile(filepath.Join(dir, "H.py"), nil, 0o600) })
 	try("control character", func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\nb"), nil, 0o600) })
 	try("no files", func(dir string) error {

@@ -158,7 +158,17 @@ func (k *packer) warn(text string) {
 	}
 }
 
+// entry packs one entry. What is refused says where the project file describes it.
 func (k *packer) entry(ctx context.Context, e *project.Entry) (Entry, error) {
+	one, err := k.pack(ctx, e)
+	var unsafe *unsafeError
+	if errors.As(err, &unsafe) {
+		err = hat.NewFault(hat.Author, CodeRefused, e.Errorf("%s", unsafe.text).Error())
+	}
+	return one, err
+}
+
+func (k *packer) pack(ctx context.Context, e *project.Entry) (Entry, error) {
 	m, err := k.packing(ctx, e.Packing)
 	if err != nil {
 		return Entry{}, err

@@ -6,7 +6,11 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // A synthesised program of the AWS CDK: a folder, cdk.out as a rule, with a manifest.json that names the templates of its
@@ -25,6 +29,55 @@ type assembly struct {
 		Type       string
 		Properties struct{ TemplateFile, DirectoryName string }
 	}
+}
+
+// synthesised says whether the file is a template of a CDK program.
+func (r reader) synthesised() bool { return !slices.Contains(Names, r.file) }
+
+// hashed is a logical id: a construct's path without separators, and eight digits.
+var hashed = regexp.MustCompile(`^(.+)[0-9A-F]{8}$`)
+
+// constructOfID is a construct's name where the template has no metadata.
+func constructOfID(logical string) string {
+	if m := hashed.FindStringSubmatch(logical); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// assetOf finds what lies in a bucket, {S3Bucket, S3Key}, among the assets that the program wrote beside the template. Form:
+// {"files":{id:{"source":{"path":…},"destinations":{id:{"objectKey":…}}}}}.
+func (s *sam) assetOf(content value) (value, bool) {
+	if !s.in.synthesised() || content.node.Kind != yaml.MappingNode {
+		return value{}, false
+	}
+	if s.assets == nil {
+		s.assets = make(map[string]string)
+		var list struct {
+			Files map[string]struct {
+				Source       struct{ Path string }
+				Destinations map[string]struct{ ObjectKey string }
+			}
+		}
+		name := strings.TrimSuffix(s.in.file, ".template.json") + ".assets.json"
+		if text, err := s.in.src.Read(name, maxYAML); err == nil && json.Unmarshal(text, &list) == nil {
+			for _, f := range list.Files {
+				for _, d := range f.Destinations {
+					s.assets[d.ObjectKey] = f.Source.Path
+				}
+			}
+		}
+	}
+	key, err := s.member(content, "S3Key")
+	if err != nil || key.node == nil {
+		return value{}, false
+	}
+	text, err := s.text(key)
+	at, ok := s.assets[text]
+	if err != nil || !ok {
+		return value{}, false
+	}
+	return key.scalar("!!str", at), true
 }
 
 // projectFiles lists the files that may describe the project, in order of preference.

@@ -94,3 +94,21 @@ func FuzzAssembly(f *testing.F) {
 		}
 	})
 }
+
+// FuzzVendored: no list of packages crashes the reader, and none that is not there is at a line the list has not.
+func FuzzVendored(f *testing.F) {
+	f.Add("# x\nnumpy==1.2 ; python_version < '3'\n-r other.txt\n", true)
+	f.Add(`{"dependencies": {"a": "1", "../b": "2"}}`, false)
+	f.Fuzz(func(t *testing.T, text string, python bool) {
+		lines := 1 + strings.Count(text, "\n")
+		if python {
+			if line := lacksRequirement(oneFile{"requirements.txt", text}, "."); line < 0 || line > lines {
+				t.Errorf("line %d of %d", line, lines)
+			}
+			return
+		}
+		if name, line := lacksDependency(oneFile{"package.json", text}, "."); name != "" && (line < 1 || line > lines) {
+			t.Errorf("%q: line %d of %d", name, line, lines)
+		}
+	})
+}

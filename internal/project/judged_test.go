@@ -108,3 +108,24 @@ func TestSAMReadsTheSame(t *testing.T) {
 		}
 	}
 }
+
+// testdata/judged-cdk is what aws-cdk-lib 2.276.0 synthesised of the program beside it: a stage with a layer and three
+// functions, without the metadata that only the CDK's command line adds.
+func TestCDKProgramIsRead(t *testing.T) {
+	const fn, layer = "cdk.out/asset.463eea280f50358a3ffa4f2e7f1d84048dcc6be378f5a9016244e419feec6cae", "cdk.out/asset.e8cd279485f6da47967c87b895d751c7c330b41c7df84ef07f3be134c50c43b1"
+	p := mustRead(t, "testdata/judged-cdk", "", "busy-hours")
+	if p.File != "cdk.out/assembly-Prod/ProdWork50AF616D.template.json" || p.Bundle.Name != "own-busy-hours-bundle" {
+		t.Errorf("%+v", p)
+	}
+	for _, e := range p.Entries() {
+		if e.Handler != "h.f" || e.Runtime != "python3.12" || e.Memory != 512 || e.Timeout != 20*time.Second || e.Packing.Folder != fn {
+			t.Errorf("%+v", e)
+		}
+	}
+	if got := folders(p.Process); len(got) != 1 || got[0] != "Tools14E15C69 "+layer {
+		t.Errorf("layers %q", got)
+	}
+	if want := map[string]string{"WHERE": "s3://eu-west-1/Prod-Work", "SELF": "aws"}; !maps.Equal(p.Process.Env, want) {
+		t.Errorf("environment %q", p.Process.Env)
+	}
+}

@@ -62,6 +62,7 @@ type sam struct {
 	loops   bool // Fn::ForEach makes resources, which are not read
 	globals map[string]value
 	layers  map[string]samResource // by logical id
+	assets  map[string]string      // of a CDK program, by their key in a bucket; nil before they are read
 }
 
 func readSAM(in reader) (*Project, error) {
@@ -240,6 +241,9 @@ func (s *sam) resource(f field) (r samResource, ok bool, err error) {
 		}
 	}
 	r.plain = kind == plainFunction || kind == plainLayer
+	if r.construct == "" && s.in.synthesised() {
+		r.construct = constructOfID(f.key)
+	}
 	if kind == samLayer || kind == plainLayer {
 		s.layers[f.key] = r
 		return r, false, nil
@@ -413,7 +417,7 @@ func (s *sam) readFunction(r samResource, e *Entry) error {
 	if e.Packing, err = s.packing(r, code); err != nil {
 		return err
 	}
-	if r.asset.node == nil { // a CDK program's assets are built
+	if !s.in.synthesised() {
 		s.warnOfPackages(s.in.src, e)
 	}
 	return s.checkEntry(e, r.at, get("MemorySize"), get("Timeout"))
@@ -477,6 +481,9 @@ func (s *sam) layerPacking(r samResource) (Packing, error) {
 	if err != nil {
 		return Packing{}, err
 	}
+	if asset, ok := s.assetOf(v); ok {
+		v = asset
+	}
 	if v.node.Kind != yaml.ScalarNode {
 		return Packing{}, content.errorf("%s: what lies in a bucket can't be fetched; give a folder or a .zip of the project", key)
 	}
@@ -520,6 +527,9 @@ func (s *sam) plainCode(r samResource, code value) (value, error) {
 	if err != nil {
 		return value{}, err
 	}
+	if asset, ok := s.assetOf(v); ok {
+		return asset, nil
+	}
 	if v.node.Kind != yaml.ScalarNode {
 		return value{}, code.errorf("Code: code in a bucket, an image or the template can't be fetched; give the folder as Code: ./folder, "+
 			"or write an %s with CodeUri", samFunction)
@@ -550,7 +560,7 @@ func (s *sam) packing(r samResource, uri value) (Packing, error) {
 			return p, err
 		}
 	}
-	if r.asset.node == nil {
+	if !s.in.synthesised() { // a CDK program's assets are built
 		// sam build would install what these name; nothing is installed here.
 		for _, name := range []string{"pom.xml", "build.gradle", "go.mod"} {
 			if s.in.src.Has(path.Join(p.Folder, name)) {
@@ -571,11 +581,11 @@ func (s *sam) place(at value, key string) (Packing, error) {
 	if strings.Contains(text, "://") {
 		return Packing{}, at.errorf("%s: code in a cloud can't be fetched; give a folder or a .zip of the project", key)
 	}
-	name, err := insideName(text)
-	if err != nil {
-		return Packing{}, at.errorf("%s: %v", key, err)
+	name := text
+	if !path.IsAbs(name) { // a stage of a CDK program has its assets beside it
+		name = path.Join(path.Dir(s.in.file), name)
 	}
-	if name, err = insideName(path.Join(path.Dir(s.in.file), name)); err != nil {
+	if name, err = insideName(name); err != nil {
 		return Packing{}, at.errorf("%s: %v", key, err)
 	}
 	if ext := strings.ToLower(path.Ext(name)); ext == ".zip" || ext == ".jar" {

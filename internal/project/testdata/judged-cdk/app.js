@@ -1,0 +1,12 @@
+const { App, Stack, Duration, CfnParameter, Fn, Stage } = require("aws-cdk-lib");
+const lambda = require("aws-cdk-lib/aws-lambda"), s3 = require("aws-cdk-lib/aws-s3");
+const app = new App({ outdir: "cdk.out", analyticsReporting: false });
+new s3.Bucket(new Stack(app, "Store"), "Bucket");
+const stage = new Stage(app, "Prod");
+const stack = new Stack(stage, "Work");
+const layer = new lambda.LayerVersion(stack, "Tools", { code: lambda.Code.fromAsset("layer") });
+const common = { runtime: lambda.Runtime.PYTHON_3_12, code: lambda.Code.fromAsset("fn"), memorySize: 512, timeout: Duration.seconds(20) };
+new lambda.Function(stack, "BusyHours", { ...common, handler: "h.f", layers: [layer], environment: { WHERE: Fn.join("", ["s3://", stack.region, "/", stack.stackName]), SELF: stack.partition } });
+new lambda.Function(stack, "BusyHoursBundle", { ...common, handler: "h.f", functionName: "own-busy-hours-bundle" });
+new lambda.Function(stack, "BusyHoursConfiguration", { ...common, handler: "h.f" });
+app.synth();
