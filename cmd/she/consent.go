@@ -18,9 +18,10 @@ func consentCommand(data *string) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "consent FUNCTION",
 		Short: "Show what a function asks for, what it was granted at a HAT, and the difference",
-		Long: "Shows what the owner of a HAT would agree to: who says to have made it and what for, its version, what is read, where the function writes and what its results do to " +
-			"former ones. Where it was granted something else, what was added and removed. What it asks for is known to a running " +
-			"server only.",
+		Long: "Shows what the owner of a HAT would agree to: the author and the purpose that the function claims, its " +
+			"version, what it reads, where it writes, and whether its results replace former ones. If it was granted " +
+			"something else before, shows what was added and removed. Only a running server knows what a function " +
+			"asks for.",
 		Example: "  she function consent busy-hours --hat alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the function's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,7 +43,7 @@ func printConsent(w io.Writer, c access.Consent) {
 		state = "on"
 	}
 	if c.Needed {
-		state += "; what it asks for waits for the owner"
+		state += "; what the new version asks for waits for the owner"
 	}
 	terminal.Printf(w, "%s  %s\n", c.Function, state)
 	if c.Asks != nil {
@@ -71,7 +72,7 @@ func printConsent(w io.Writer, c access.Consent) {
 }
 
 func printTerms(w io.Writer, t access.Terms) {
-	// In quotes, as these are the author's words.
+	// In quotes, because the author chose the words.
 	said := func(what, text string) {
 		if strings.TrimSpace(text) == "" {
 			terminal.Printf(w, "  %-8s not said\n", what)

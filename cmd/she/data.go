@@ -22,9 +22,10 @@ func dataCommand() *cobra.Command {
 	var passwordStdin bool
 	c := &cobra.Command{
 		Use:   "sample",
-		Short: "Invent some months of one person's data",
-		Long: "Prints invented personal data (tweets, calendar events, locations, notes), one JSON record a line, oldest first; the " +
-			"same seed gives the same life. With --to it stores them in a HAT through its API instead.",
+		Short: "Generate months of invented personal data",
+		Long: "Prints invented personal data (tweets, calendar events, locations, notes), one JSON record a line, " +
+			"oldest first. The same seed gives the same data. With --to it stores the data in a HAT through its API " +
+			"instead.",
 		Example: "  she data sample --months 4 --seed 1 > life.jsonl\n" +
 			"  she data sample --to alice.localhost:7777 --username alice --password-stdin < password",
 		Args: exactArgs(0, "no arguments"),
@@ -33,7 +34,7 @@ func dataCommand() *cobra.Command {
 			if until != "" {
 				var err error
 				if end, err = time.Parse(time.DateOnly, until); err != nil {
-					return usageError{fmt.Errorf("--until %q: want a date as in 2026-01-31", until)}
+					return usageError{fmt.Errorf("--until %q: want a date such as 2026-01-31", until)}
 				}
 			}
 			if months < 1 || months > 120 {
@@ -59,11 +60,11 @@ func dataCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().Uint64Var(&seed, "seed", 1, "which life")
-	c.Flags().IntVar(&months, "months", 4, "how many months of it")
-	c.Flags().StringVar(&until, "until", "", "its last day, as in 2026-01-31 (default: today)")
-	c.Flags().StringVar(&to, "to", "", "store it in the HAT of this domain")
-	c.Flags().StringVar(&address, "address", "", "connect here instead of looking the domain up, as in 127.0.0.1:7777")
+	c.Flags().Uint64Var(&seed, "seed", 1, "seed of the invented data")
+	c.Flags().IntVar(&months, "months", 4, "number of months")
+	c.Flags().StringVar(&until, "until", "", "last day, such as 2026-01-31 (default: today)")
+	c.Flags().StringVar(&to, "to", "", "store the data in the HAT with this domain")
+	c.Flags().StringVar(&address, "address", "", "address to connect to, such as 127.0.0.1:7777, instead of looking up the domain")
 	c.Flags().StringVar(&username, "username", "", "login at that HAT")
 	c.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the password from standard input")
 	return group("data", "Make data", c)

@@ -11,9 +11,10 @@ func demoCommand() *cobra.Command {
 	var once bool
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Show the whole walk: invented data, three functions, what they found",
-		Long: "Creates a HAT, starts the server, stores four months of invented data through the HTTP API, switches on the example " +
-			"functions, and shows which ran, why, how long each step took, and what they found. Needs root, for the sandboxes.",
+		Short: "Run a demo: invented data, three functions and their results",
+		Long: "Creates a HAT, starts the server, stores four months of invented data through the HTTP API and enables " +
+			"the example functions. Then shows which functions ran, why, how long each step took, and what they " +
+			"found. Needs root for the sandboxes.",
 		Example: "  she demo --functions functions --once",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -22,9 +23,9 @@ func demoCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&data, "data", "", "data directory to make and keep (default: a temporary one, removed at the end)")
-	c.Flags().StringVar(&functions, "functions", "functions", "where the example projects are")
+	c.Flags().StringVar(&data, "data", "", "data directory to create and keep (default: a temporary one, removed at the end)")
+	c.Flags().StringVar(&functions, "functions", "functions", "directory of the example projects")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "address to listen on")
-	c.Flags().BoolVar(&once, "once", false, "end after showing; exit 0 only if every derived record is right")
+	c.Flags().BoolVar(&once, "once", false, "exit after the results, with 0 only if every derived record is right")
 	return c
 }

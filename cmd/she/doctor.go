@@ -30,13 +30,13 @@ func doctorCommand() *cobra.Command {
 	var seal bool
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check this machine, and prove that the walls hold on it",
-		Long: "Looks at what she needs of this machine and says what to do about what is missing. It changes nothing and works " +
-			"beside a running server, without one, and as far as possible without root.\n\n" +
-			"With --seal it lets hostile functions try every known channel, in real sandboxes and WebAssembly workers and, to show that " +
-			"each attempt would be noticed, without walls: as plain processes that aim only at observers of the test's own. Takes some minutes; the " +
-			"verdict is kept in the data directory and shown by GET /api/she/v1/seal.\n\n" +
-			"Ends with 1 if there is a problem, or a probe came through.",
+		Short: "Check this machine, and test the sandboxes with hostile functions",
+		Long: "Checks what the server needs on this machine and says how to fix what is missing. It changes nothing. It " +
+			"works beside a running server or without one, and as far as possible without root.\n\nWith --seal, " +
+			"hostile functions try every known way out of real sandboxes and WebAssembly workers. To show that each " +
+			"attempt would be noticed, they also run without a sandbox, as plain processes that attack only observers " +
+			"of the test. This takes some minutes. The verdict is kept in the data directory and shown by GET " +
+			"/api/she/v1/seal.\n\nExits with 1 if there is a problem or an attempt succeeds.",
 		Example: "  she doctor --data /var/lib/she\n  she doctor --data /var/lib/she --seal",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,7 +51,7 @@ func doctorCommand() *cobra.Command {
 				}
 			}
 			if seal && data == "" {
-				return usageError{errors.New("--data is missing: where shall the verdict be kept?")}
+				return usageError{errors.New("--data is missing: the data directory in which to keep the verdict")}
 			}
 			r := report{Findings: doctor.Examine(doctor.Machine{
 				Data: data, Listen: hat.Loopback(cmp.Or(listen, config.Listen, server.DefaultListen)), Vaults: config.Vaults,
@@ -72,10 +72,10 @@ func doctorCommand() *cobra.Command {
 			return r.verdict(seal)
 		},
 	}
-	c.Flags().StringVar(&data, "data", "", "data directory: its disk is measured, and the verdict kept there")
-	c.Flags().StringVar(&listen, "listen", "", "address the server is to listen on (default "+server.DefaultListen+")")
+	c.Flags().StringVar(&data, "data", "", "data directory, whose disk is checked and where the verdict is kept")
+	c.Flags().StringVar(&listen, "listen", "", "address that the server will listen on (default "+server.DefaultListen+")")
 	c.Flags().StringVar(&configFile, "config", "", "she.yaml")
-	c.Flags().BoolVar(&seal, "seal", false, "prove the walls with hostile functions (root; some minutes)")
+	c.Flags().BoolVar(&seal, "seal", false, "test the sandboxes with hostile functions (needs root, takes some minutes)")
 	return c
 }
 
@@ -91,7 +91,7 @@ func (r report) text(w io.Writer) {
 		}
 	}
 	if r.Seal == nil {
-		terminal.Printf(w, "\nThe walls were not tested on this machine: she doctor --seal\n")
+		terminal.Printf(w, "\nThe sandboxes were not tested on this machine; run she doctor --seal\n")
 		return
 	}
 	terminal.Printf(w, "\nThe walls: %s\n", r.Seal.Text)
@@ -105,7 +105,7 @@ func (r report) text(w io.Writer) {
 	}
 }
 
-// verdict is the error the command ends with.
+// verdict returns the error of the command.
 func (r report) verdict(sealed bool) error {
 	problems := 0
 	for _, f := range r.Findings {
@@ -123,7 +123,7 @@ func (r report) verdict(sealed bool) error {
 	return err
 }
 
-// testSeal proves the walls here and keeps the verdict, durably, before it returns.
+// testSeal tests the sandboxes and stores the verdict durably before it returns.
 func testSeal(ctx context.Context, data string, progressTo io.Writer) (v verdict.Verdict, err error) {
 	h, err := server.FindHelpers()
 	if err != nil {

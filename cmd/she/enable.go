@@ -22,11 +22,12 @@ func enableCommand(data *string) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "enable FUNCTION",
-		Short: "Agree, as the owner of a HAT, to what a function asks for, and switch it on",
-		Long: "Stores what the function asks for at this moment, see she function consent, and switches it on. Only the owner " +
-			"can agree: the terms are shown and their password is asked for. With --password-stdin it is agreed to what --terms names; " +
-			"without it, to what she function consent showed last, or to terms that never changed. --window says from when on records are shown: new ones only, those of the " +
-			"last months, or everything; without it that stays as it was granted before, or else is everything.",
+		Short: "Agree to what a function asks for, as the owner of a HAT, and enable it",
+		Long: "Grants what the function asks for now (see she function consent) and enables it. Only the owner can " +
+			"agree: the command shows the terms and asks for the owner's password. With --password-stdin it agrees to " +
+			"the terms that --terms names. Without --terms it agrees to the terms that she function consent showed " +
+			"last, or to terms that have never changed. --window says which records the function sees: new ones only, " +
+			"those of the last months, or everything. Without it the former choice stays; the default is everything.",
 		Example: "  she function enable busy-hours --window \"6 months\" --hat alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the function's id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,7 +48,7 @@ func enableCommand(data *string) *cobra.Command {
 					return usageError{err}
 				}
 			} else if !passwordStdin {
-				// Who types the password has read what it is for.
+				// Show the terms before asking for the password.
 				var c access.Consent
 				if err := m.Call(cmd.Context(), http.MethodGet, path+"/consent", nil, &c); err != nil {
 					return ofFunction(args[0], err)
@@ -74,9 +75,9 @@ func enableCommand(data *string) *cobra.Command {
 	}
 	c.Flags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	wantsHAT(c, &hatName)
-	c.Flags().StringVar(&window, "window", "", `new, everything, or months, as in "6 months"`)
-	c.Flags().StringVar(&pkg, "package", "", "only if this is the digest of what is installed")
-	c.Flags().StringVar(&terms, "terms", "", "only if this is the digest of what the function asks for, as she function consent shows it")
+	c.Flags().StringVar(&window, "window", "", `new, everything, or a number of months such as "6 months"`)
+	c.Flags().StringVar(&pkg, "package", "", "agree only if the installed package has this digest")
+	c.Flags().StringVar(&terms, "terms", "", "agree only if the terms have this digest, which she function consent shows")
 	c.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the owner's password from standard input")
 	return c
 }
@@ -84,6 +85,6 @@ func enableCommand(data *string) *cobra.Command {
 type enableRequest struct {
 	Window  string `json:"window,omitempty"`
 	Package string `json:"package,omitempty"`
-	// Terms are those the owner has read; zero: those this socket showed last.
+	// Terms are those that the owner has read; zero: those shown last over this socket.
 	Terms hat.TermsDigest `json:"terms,omitzero"`
 }

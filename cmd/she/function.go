@@ -19,9 +19,10 @@ func functionCommand() *cobra.Command {
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List the registered functions: available or not, and why not",
-		Long: "Lists the functions of the running server or, if none runs, those of --config. Whether a function is available " +
-			"is known to a server that has asked it for its configuration; until it has answered, what the server before knew last is " +
-			"shown, with the time. RUNS and FAILED count the runs of this package, of all HATs.",
+		Long: "Lists the functions of the running server or, if none runs, those of --config. A function is available " +
+			"once it has answered the server's question for its configuration. Until then the list shows what the " +
+			"former server process knew last, with the time. RUNS and FAILED count the runs of this package in all " +
+			"HATs.",
 		Example: "  she function list --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,8 +39,8 @@ func functionCommand() *cobra.Command {
 			return nil
 		},
 	}
-	list.Flags().StringVar(&config, "config", "", "she.yaml, for when no server is running")
-	c := group("function", "See the registered functions, and agree to them", list, consentCommand(&data), with(changing, enableCommand(&data)))
+	list.Flags().StringVar(&config, "config", "", "she.yaml, used if no server is running")
+	c := group("function", "List the registered functions, and agree to them", list, consentCommand(&data), with(changing, enableCommand(&data)))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	return c
 }
@@ -55,7 +56,7 @@ func printFunctions(w io.Writer, functions []server.Function) {
 			}
 		}
 		if !f.AsOf.IsZero() {
-			available += ", as last known at " + f.AsOf.Format(time.DateTime) + "; not asked again yet"
+			available += ", as of " + f.AsOf.Format(time.DateTime) + "; not asked again yet"
 		}
 		last := ""
 		if !f.Runs.Last.IsZero() {
@@ -77,7 +78,7 @@ func printFunctions(w io.Writer, functions []server.Function) {
 			terminal.Printf(w, "%s said: %s\n", f.ID, strings.TrimRight(line, "\r\n"))
 		}
 		if f.NoCopies != "" {
-			terminal.Printf(w, "%s: its instances are started anew, not copied: %s\n", f.ID, f.NoCopies)
+			terminal.Printf(w, "%s: every instance is a cold start, because %s\n", f.ID, f.NoCopies)
 		}
 	}
 }

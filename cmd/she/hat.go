@@ -17,14 +17,15 @@ func hatCommand() *cobra.Command {
 	var data, domain string
 	var passwordStdin bool
 	create := &cobra.Command{
-		Use:     "create NAME",
-		Short:   "Create a HAT: one person's data server",
-		Long:    "Creates a HAT with its keys and its empty vault. NAME is also the owner's login. Works beside a running server.",
+		Use:   "create NAME",
+		Short: "Create a HAT: one person's data server",
+		Long: "Creates a HAT with its keys and an empty vault. NAME is also the owner's login. Works while the server " +
+			"runs.",
 		Example: "  she hat create alice --domain alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the HAT's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if domain == "" {
-				return usageError{errors.New("--domain is missing: by which host name (and port) is the HAT reached?")}
+				return usageError{errors.New("--domain is missing: the host name of the HAT, with its port")}
 			}
 			password, err := choosePassword(cmd, passwordStdin)
 			if err != nil {
@@ -66,8 +67,9 @@ func hatCommand() *cobra.Command {
 	showOne := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show how much a HAT holds and may hold",
-		Long: "Shows how much of its vault's file a HAT uses, how many records it has, and what it may have at most (limits.hatMB and " +
-			"limits.hatRecords). A HAT that is full takes no more records and runs no functions until something is erased.",
+		Long: "Shows how many bytes of its vault file and how many records a HAT uses, and how many it may use " +
+			"(limits.hatMB and limits.hatRecords). A full HAT accepts no records and runs no functions until " +
+			"something is erased.",
 		Example: "  she hat show alice.localhost:7777 --data /var/lib/she",
 		Args:    exactArgs(1, "the HAT's domain, or its name if only one has it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -91,7 +93,7 @@ func hatCommand() *cobra.Command {
 			})
 		},
 	}
-	showOne.Flags().StringVar(&configFile, "config", "", "she.yaml, for its limits; a running server has its own")
+	showOne.Flags().StringVar(&configFile, "config", "", "she.yaml, whose limits count if no server is running")
 	c := group("hat", "Create, list and show HATs, and who serves them", with(creating, create), with(changing, platform), list, showOne)
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	return c

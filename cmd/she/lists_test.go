@@ -88,7 +88,7 @@ func TestListsAfterWork(t *testing.T) {
 			out, _ := sheSays(t, args...)
 			lines := strings.Split(strings.TrimSpace(out), "\n")
 			last := lines[len(lines)-1]
-			_, before, more = strings.Cut(last, " of 5; go on with --before ")
+			_, before, more = strings.Cut(last, " of 5; next page: --before ")
 			if more != strings.HasPrefix(last, "2 of 5;") || !more && !strings.HasPrefix(last, "the last 1 of 5") {
 				t.Errorf("%s: it ends with %q", when, last)
 			}
@@ -102,7 +102,7 @@ func TestListsAfterWork(t *testing.T) {
 		// For programs the array is as it was, and the remark is beside it.
 		out, said := sheSays(t, "runs", "ls", "--hat", "alice", "--limit", "2", "--data", s.Data, "-o", "json")
 		var all []ownapi.Run
-		if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 2 || !strings.HasPrefix(said, "2 of 5; go on with --before "+all[1].ID) {
+		if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 2 || !strings.HasPrefix(said, "2 of 5; next page: --before "+all[1].ID) {
 			t.Errorf("%s: %v, %d runs, %q", when, err, len(all), said)
 		}
 		if out, _ := sheSays(t, "runs", "ls", "--hat", "alice", "--data", s.Data); strings.Contains(out, " of 5") {
@@ -115,7 +115,7 @@ func TestListsAfterWork(t *testing.T) {
 	}
 	must(t, s.Stop())
 	check("without a server")
-	if out := list(); !regexp.MustCompile(`asked .*manual +in/a in/b .* 5 +0 +\d{4}-.* committed +yes +yes, as last known at \d{4}-`).MatchString(out) {
+	if out := list(); !regexp.MustCompile(`asked .*manual +in/a in/b .* 5 +0 +\d{4}-.* committed +yes +yes, as of \d{4}-`).MatchString(out) {
 		t.Errorf("without a server: %s", out)
 	}
 	must(t, s.Start())

@@ -28,8 +28,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	if err := sandbox.LeaveNoCore(); err != nil { // vaults are in this process's memory, and its children hold events
-		terminal.Printf(os.Stderr, "she: %v; if this program crashes, what it knows may be written to the disk\n", err)
+	if err := sandbox.LeaveNoCore(); err != nil { // a core dump would contain data of vaults and events
+		terminal.Printf(os.Stderr, "she: %v; if this program crashes, its memory may be written to the disk\n", err)
 	}
 	code := run(ctx, os.Stdin, os.Stdout, os.Stderr, os.Args[1:])
 	stop()
@@ -82,11 +82,11 @@ func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []
 	return exitFailed
 }
 
-// rootCommand is she with all its commands.
+// rootCommand returns the command `she` with all its subcommands.
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "she",
-		Short:         "The Smart HAT Engine: runs other people's algorithms over one person's data, sealed",
+		Short:         "The Smart HAT Engine: runs other people's algorithms over one person's data, in sandboxes",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -96,7 +96,7 @@ func rootCommand() *cobra.Command {
 	return root
 }
 
-// exactArgs is cobra's, with the exit code of a wrong command line.
+// exactArgs is like cobra.ExactArgs, but with the exit code of a wrong command line.
 func exactArgs(n int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
@@ -129,7 +129,7 @@ func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 // manage reaches the management API of a data directory that a command was told.
 func manage(ctx context.Context, dir, configFile string, does server.Effect) (*client.Management, error) {
 	if dir == "" {
-		return nil, usageError{errors.New("--data is missing: which data directory?")}
+		return nil, usageError{errors.New("--data is missing: the data directory")}
 	}
 	return client.Reach(ctx, dir, configFile, does)
 }
@@ -158,7 +158,7 @@ func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
 	do := c.RunE
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if *hatName == "" && !slices.ContainsFunc(unless, func(s *string) bool { return *s != "" }) {
-			return usageError{errors.New("--hat is missing: which HAT? See she hat list")}
+			return usageError{errors.New("--hat is missing: the HAT's domain or name; she hat list shows them")}
 		}
 		return do(cmd, args)
 	}
@@ -167,7 +167,7 @@ func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
 // ofFunction names the function that nobody knows.
 func ofFunction(id string, err error) error {
 	if p := (&client.Problem{}); errors.As(err, &p) && p.Title == ownapi.FunctionNotFound {
-		return fmt.Errorf("no function %s is installed here or was ever switched on; see she function list", id)
+		return fmt.Errorf("no function %s is installed or was ever enabled; she function list shows the installed ones", id)
 	}
 	return err
 }

@@ -19,9 +19,10 @@ func platformCommand(data *string, passwordStdin *bool) *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use:   "platform NAME",
-		Short: "Let a service list and trigger functions, and manage users, of a HAT",
-		Long: "Makes a user with the role platform, or gives the one of that name a new password; then tokens of before are " +
-			"refused. With --off it can't log in any more. It never reads the owner's records.",
+		Short: "Allow a service to list and trigger a HAT's functions and to manage its users",
+		Long: "Creates a user with the role platform, or gives an existing one a new password, which makes its former " +
+			"tokens invalid. With --off the user can no longer log in. A platform user can never read the owner's " +
+			"records.",
 		Example: "  she hat platform hpp --hat alice.localhost:7777 --data /var/lib/she\n" +
 			"  she hat platform hpp --off --hat alice.localhost:7777 --data /var/lib/she",
 		Args: exactArgs(1, "the name it logs in with"),

@@ -20,17 +20,17 @@ func receiptsCommand() *cobra.Command {
 	var data, hatName, file, keyFile, against, head string
 	verify := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove that nobody has changed what is said to have been done",
-		Long: "Proves that the chain of receipts is unbroken and agrees with every head that was signed with the HAT's key " +
-			"before, or names the first entry that was changed, removed or moved. A chain that is whole is signed again. " +
-			"Then all records that are stored are compared with what the receipts commit to; what differs is named by its id.\n\n" +
-			"With --file and --key it proves an exported chain: no data directory is needed, only the HAT's public key, " +
-			"which the HAT answers at /publickey.\n\n" +
-			"With --against it is compared with a former export: all that was exported then must still be there, unchanged. " +
-			"This finds a chain that was written and signed anew. The former export is checked for its signature with --file alone. " +
-			"Of a chain or an export that is broken, what can be read is compared.\n\n" +
-			"With --head it is said whether a head that was kept, an entry's number and hash as consents, exports and answers have it, lies " +
-			"in the chain.",
+		Short: "Verify that nobody has changed the receipts or the records",
+		Long: "Verifies that the chain of receipts is unbroken and contains every head that was signed before, or names " +
+			"the first entry that was changed, removed or moved. If the chain is whole, its head is signed and kept. " +
+			"Then every stored record is compared with its receipt; records that differ are listed by id.\n\nWith " +
+			"--file and --key it verifies an exported chain. That needs no data directory, only the HAT's public key, " +
+			"which the HAT serves at /publickey.\n\nWith --against it also compares the chain with an earlier export: " +
+			"every entry of the export must still be there, unchanged. This finds a chain that was rewritten and " +
+			"signed again. To check the signature of the earlier export, pass it as --file. If the chain or the " +
+			"export is broken, what can be read is compared.\n\nWith --head it also says whether a head that you kept " +
+			"(the number and hash of an entry, as consents, exports and answers show it) lies in the chain, and what " +
+			"it means if not.",
 		Example: "  she receipts verify --hat alice.localhost:7777 --data /var/lib/she\n" +
 			"  she receipts verify --file receipts.jsonl --key alice.pem\n" +
 			"  she receipts verify --hat alice.localhost:7777 --data /var/lib/she --against january.jsonl\n" +
@@ -51,7 +51,7 @@ func receiptsCommand() *cobra.Command {
 			}
 			switch {
 			case (file == "") != (keyFile == ""):
-				return usageError{errors.New("--file and --key go together")}
+				return usageError{errors.New("--file needs --key, and --key needs --file")}
 			case file != "":
 				found, err = proof.OfFile(file, keyFile, against, kept)
 			default:
@@ -70,14 +70,14 @@ func receiptsCommand() *cobra.Command {
 	verify.Flags().StringVar(&keyFile, "key", "", "the HAT's public key in PEM, for --file")
 
 	verify.Flags().StringVar(&against, "against", "", "a former export to compare with")
-	verify.Flags().StringVar(&head, "head", "", "a head that was kept, NUMBER:HASH: does it lie in the chain?")
+	verify.Flags().StringVar(&head, "head", "", "a head that you kept, NUMBER:HASH, to look for in the chain")
 
 	var after int64
 	export := &cobra.Command{
 		Use:   "export",
-		Short: "Write the receipts as one JSON line each, with a signed checkpoint at the end",
-		Long: "Writes one JSON line for each receipt and, last, the signed head of the chain. Kept elsewhere, the file proves " +
-			"what was done even against somebody who can write to the server's disk.",
+		Short: "Export the receipts, one JSON line each, with a signed checkpoint at the end",
+		Long: "Writes one JSON line for each receipt and, as the last line, the signed head of the chain. If you keep " +
+			"the file elsewhere, it proves what was done even if somebody changes the server's disk.",
 		Example: "  she receipts export --hat alice.localhost:7777 --data /var/lib/she > receipts.jsonl",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -89,11 +89,11 @@ func receiptsCommand() *cobra.Command {
 			return m.Lines(cmd.Context(), client.OwnPath(hatName)+"/receipts?after="+strconv.FormatInt(after, 10), cmd.OutOrStdout())
 		},
 	}
-	export.Flags().Int64Var(&after, "after", 0, "only entries behind this number")
+	export.Flags().Int64Var(&after, "after", 0, "only entries after this number")
 
 	wantsHAT(verify, &hatName, &file, &keyFile)
 	wantsHAT(export, &hatName)
-	c := group("receipts", "Prove and export what was done with a HAT's data", with(changing, verify), with(changing, export)) // both keep a signed head
+	c := group("receipts", "Verify and export the receipts of what was done with a HAT's data", with(changing, verify), with(changing, export)) // both keep a signed head
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	return c

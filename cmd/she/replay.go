@@ -17,10 +17,12 @@ import (
 
 // replayCommand is she runs replay: of one run, or of many of a function.
 func replayCommand(data, hatName *string) *cobra.Command {
-	c := steerCommand("replay", "due", "Do again what a run was to do, or did",
-		"Makes the work of a run due now, under the grant of today, also if it is parked. If the run committed, its ground is "+
-			"covered once more, and what comes out takes the place of what it wrote: equal records stay, the others are superseded. "+
-			"Of several runs each is taken by itself, and what became of it is said. Without a run, but with --function, it is many: those that --failed and still wait, or those that committed --since.",
+	c := steerCommand("replay", "due", "Run the work of a run again",
+		"Makes the work of a run due now under the present grant, even if it is parked. If the run committed, its "+
+			"positions are covered again and the result replaces its output: equal records stay, the others are "+
+			"superseded. Several runs are replayed one by one, and the result of each is shown. With --function "+
+			"instead of a run it replays many: failed work that still waits (--failed), or runs that committed since "+
+			"a time (--since).",
 		data, hatName)
 	one := c.RunE
 	var (
@@ -45,7 +47,7 @@ func replayCommand(data, hatName *string) *cobra.Command {
 			return err
 		}
 		if function == "" || !failed && since == "" {
-			return usageError{errors.New("--function needs --failed or --since, and they need --function")}
+			return usageError{errors.New("--function needs --failed or --since, and these need --function")}
 		}
 		request := replayRequest{Failed: failed}
 		if since != "" {
@@ -67,8 +69,8 @@ func replayCommand(data, hatName *string) *cobra.Command {
 		})
 	}
 	c.Flags().StringVar(&function, "function", "", "replay runs of this function")
-	c.Flags().BoolVar(&failed, "failed", false, "what failed and still waits")
-	c.Flags().StringVar(&since, "since", "", "what committed since this day or time, 2024-03-01 or 2024-03-01T12:00:00Z")
+	c.Flags().BoolVar(&failed, "failed", false, "replay failed work that still waits")
+	c.Flags().StringVar(&since, "since", "", "replay runs that committed since this day or time, 2024-03-01 or 2024-03-01T12:00:00Z")
 	return c
 }
 
@@ -130,5 +132,5 @@ func parseMoment(s string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%.40q is no day or time such as 2024-03-01 or 2024-03-01T12:00:00Z", s)
+	return time.Time{}, fmt.Errorf("%.40q is not a day or time such as 2024-03-01 or 2024-03-01T12:00:00Z", s)
 }

@@ -54,19 +54,19 @@ func runsCommand() *cobra.Command {
 		},
 	}
 	ls.Flags().StringVar(&function, "function", "", "only runs of this function")
-	ls.Flags().IntVar(&limit, "limit", 50, "at most so many")
-	ls.Flags().StringVar(&before, "before", "", "only runs older than this one: the next page")
+	ls.Flags().IntVar(&limit, "limit", 50, "list at most this many")
+	ls.Flags().StringVar(&before, "before", "", "only runs older than this one, for the next page")
 
 	var withLog, passwordStdin bool
 	showOne := &cobra.Command{
 		Use:   "show RUN",
-		Short: "Show one run: why, how long each step took, what it read and wrote",
-		Long: "Shows one run. What the function printed belongs to the owner, because functions print what they are given: " +
-			"--log asks for the owner's password.",
+		Short: "Show one run: its cause, how long each step took, what it read and wrote",
+		Long: "Shows one run. What the function printed belongs to the owner, because functions may print their data. " +
+			"--log shows it and asks for the owner's password.",
 		Example: "  she runs show 0190b0a2-… --hat alice.localhost:7777 --data /var/lib/she --log",
 		Args:    exactArgs(1, "the run's id, see she runs ls"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// Reached before the password is asked for: nobody types one for a directory that isn't there.
+			// Before asking for the password, so that nobody types it for a directory that does not exist.
 			m, err := manage(cmd.Context(), data, "", server.Reads)
 			if err != nil {
 				return err
@@ -78,7 +78,7 @@ func runsCommand() *cobra.Command {
 					return err
 				}
 				if password == "" {
-					return errors.New("--log is for the owner, and their password was not given")
+					return errors.New("--log needs the owner's password, and it was empty")
 				}
 				m = m.As(password)
 			}
@@ -98,11 +98,12 @@ func runsCommand() *cobra.Command {
 
 	c := group("runs", "See what functions did", ls, showOne, whyCommand(&data, &hatName),
 		with(changing, replayCommand(&data, &hatName)),
-		with(changing, steerCommand("cancel", "cancelled", "End a run in flight; its work is kept, parked",
-			"Ends a run: nothing of it is saved. Its work waits until somebody replays or skips the run.", &data, &hatName)),
+		with(changing, steerCommand("cancel", "cancelled", "End a run in flight and park its work",
+			"Ends a run in flight. Nothing of it is saved. Its work is parked until somebody replays or skips the "+
+				"run.", &data, &hatName)),
 		with(changing, steerCommand("skip", "skipped", "Give up the work of a run that did not commit",
-			"Gives up what a run that failed, was refused or was cancelled was to do: the function is not given that data any more, "+
-				"and what waits behind it is due.", &data, &hatName)))
+			"Gives up the work of a run that failed, was refused or was cancelled: the function does not get that "+
+				"data any more. Work that waited for it is due.", &data, &hatName)))
 	c.PersistentFlags().StringVar(&data, "data", "", "data directory")
 	c.PersistentFlags().StringVar(&hatName, "hat", "", "domain or name of the HAT")
 	for _, sub := range c.Commands() {

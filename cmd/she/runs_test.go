@@ -22,7 +22,7 @@ func TestCommandsWantAHAT(t *testing.T) {
 			args := exampleOf(before+after, t.TempDir(), "", "f", "01900000-0000-7000-8000-000000000000", "")
 			var out, said strings.Builder
 			code := run(context.Background(), strings.NewReader(""), &out, &said, args)
-			if code != exitUsage || !strings.Contains(said.String(), "--hat is missing: which HAT? See she hat list") {
+			if code != exitUsage || !strings.Contains(said.String(), "--hat is missing: the HAT's domain or name; she hat list shows them") {
 				t.Errorf("%v: exit %d, %q", args, code, said.String())
 			}
 		}

@@ -19,8 +19,9 @@ func serveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server in the foreground",
-		Long: "Serves the HATs of a data directory and runs their functions. Prints where it listens, answers GET /healthz when it is " +
-			"ready, and stops cleanly on SIGTERM or Ctrl-C: runs in flight end or are given back, nothing is lost.",
+		Long: "Serves the HATs of a data directory and runs their functions. Prints the address it listens on, and " +
+			"answers GET /healthz when it is ready. Stops cleanly on SIGTERM or Ctrl-C: runs in flight end or are " +
+			"given back, and nothing is lost.",
 		Example: "  she serve --data /var/lib/she --listen 127.0.0.1:7777 --config she.yaml",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -32,7 +33,7 @@ func serveCommand() *cobra.Command {
 			}
 			data, listen = cmp.Or(data, config.Data), cmp.Or(listen, config.Listen, server.DefaultListen)
 			if data == "" {
-				return usageError{errors.New("--data is missing: which data directory?")}
+				return usageError{errors.New("--data is missing: the data directory")}
 			}
 			if data, err = filepath.Abs(data); err != nil {
 				return err
@@ -47,13 +48,13 @@ func serveCommand() *cobra.Command {
 			return s.UntilStopped(cmd.Context(), lateTo(cmd.ErrOrStderr()), hangUps)
 		},
 	}
-	c.Flags().StringVar(&data, "data", "", "data directory; made if it isn't there")
+	c.Flags().StringVar(&data, "data", "", "data directory; created if it does not exist")
 	c.Flags().StringVar(&listen, "listen", "", "address to listen on (default "+server.DefaultListen+")")
-	c.Flags().StringVar(&configFile, "config", "", "she.yaml: which functions are registered, and limits")
+	c.Flags().StringVar(&configFile, "config", "", "she.yaml, with the registered functions and limits")
 	return c
 }
 
-// lateTo tells that stopping takes too long.
+// lateTo returns a function that reports that stopping takes too long.
 func lateTo(w io.Writer) func(string) {
 	return func(text string) { terminal.Printf(w, "she: %s\n", text) }
 }

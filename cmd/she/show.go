@@ -41,7 +41,7 @@ func showListed[T any](cmd *cobra.Command, l client.Listed[T], flag string, text
 	cut := func(w io.Writer) {
 		switch {
 		case l.Next != "":
-			terminal.Printf(w, "%s of %s; go on with %s %s\n", terminal.Thousands(len(l.Items)), terminal.Thousands(l.Total), flag, l.Next)
+			terminal.Printf(w, "%s of %s; next page: %s %s\n", terminal.Thousands(len(l.Items)), terminal.Thousands(l.Total), flag, l.Next)
 		case len(l.Items) < l.Total:
 			terminal.Printf(w, "the last %s of %s\n", terminal.Thousands(len(l.Items)), terminal.Thousands(l.Total))
 		}

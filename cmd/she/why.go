@@ -18,7 +18,7 @@ func whyCommand(data, hatName *string) *cobra.Command {
 	var function string
 	c := &cobra.Command{
 		Use:     "why",
-		Short:   "Say why functions do not run at this moment",
+		Short:   "Say why functions do not run now",
 		Example: "  she runs why --hat alice.localhost:7777 --function busy-hours --data /var/lib/she",
 		Args:    exactArgs(0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {

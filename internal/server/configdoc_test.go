@@ -206,7 +206,7 @@ func TestConfigurationDocumentsDefaults(t *testing.T) {
 		{"The file", "log", "`" + strings.ToLower(none.Log.String()) + "`"},
 		{"The file", "trustProxy", fmt.Sprintf("`%t`", none.TrustProxy)},
 		{"limits", "runs", "as many as `instances`"},
-		{"limits", "vaults", fmt.Sprintf("what descriptors and memory allow, from %d to 4096", sqlite.PlacesIn(0))},
+		{"limits", "vaults", fmt.Sprintf("what descriptors and memory allow, from %d to 4096", sqlite.MaxVaultsIn(0))},
 		{"limits", "reserveMB", fmt.Sprintf("`%d`", Reserve(none)>>20)},
 		{"limits", "memoryMB", fmt.Sprintf("half of the machine's memory or of the least limit of the cgroups, at least %d", sizesFor(none, 0, 0, 1).heap>>20)},
 		{"limits", "connections", fmt.Sprintf("one for each 512 KB of memory, at most a quarter of the descriptors, from %d to %d", least, most)},

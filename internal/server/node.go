@@ -125,7 +125,7 @@ func keepKnown(data string, now func() time.Time) func([]catalog.Function) error
 
 // places is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
 func places(config config.Config) int {
-	return max(cmp.Or(config.Vaults, sqlite.PlacesIn(machineMemory())), 2*config.InstancesAtOnce())
+	return max(cmp.Or(config.Vaults, sqlite.MaxVaultsIn(machineMemory())), 2*config.InstancesAtOnce())
 }
 
 func (n *node) close() error { return errors.Join(n.vaults.Close(), n.hats.Close()) }

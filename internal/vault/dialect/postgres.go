@@ -1,6 +1,7 @@
-// Package dialect derives from a statement of a vault's logic, which is text in SQLite's dialect about the rows of one HAT,
-// the statement of PostgreSQL that does the same in tables that all HATs share (schema.sql). It knows the constructs that
-// mean the same in both or have a rule. Any other is an error: nothing is guessed.
+// Package dialect derives PostgreSQL statements from those of a vault's logic. The input is text in SQLite's
+// dialect about the rows of one HAT. The output does the same in tables that all HATs share (schema.sql). It
+// handles constructs that mean the same in both dialects, or that have a rule. Any other construct is an
+// error; nothing is guessed.
 package dialect
 
 import (
@@ -10,14 +11,15 @@ import (
 	"strings"
 )
 
-// keywords mean the same in both dialects. Some more have a rule of their own in rewrite.
+// keywords mean the same in both dialects. Further keywords have rules of their own in rewrite.
 var keywords = wordSet(`ALL AND AS ASC BETWEEN BY CASE CONFLICT DELETE DESC DO ELSE END EXISTS FALSE GROUP IN INSERT INTO
 	DISTINCT LEFT NOT NOTHING NULL OFFSET ON OR RETURNING SELECT SET THEN TRUE UNION UPDATE VALUES WHEN WHERE`)
 
-// functions give the same in both dialects. substr does from position 1 on; before it SQLite counts from the end.
+// functions have the same result in both dialects; substr only from position 1 on, because below that SQLite
+// counts from the end.
 var functions = wordSet(`COALESCE COUNT LENGTH MAX MIN OCTET_LENGTH SUBSTR SUM`)
 
-// types are those that CAST knows.
+// types maps the types of CAST.
 var types = map[string]string{"INTEGER": "bigint", "TEXT": "text", "BLOB": "bytea"}
 
 func wordSet(words string) map[string]bool {
@@ -28,8 +30,8 @@ func wordSet(words string) map[string]bool {
 	return set
 }
 
-// Postgres is the statement in PostgreSQL's dialect. Its $1 is the number of the HAT; the arguments of the statement follow
-// as $2, $3, … in the order of their numbers.
+// Postgres returns the statement in PostgreSQL's dialect. $1 is the number of the HAT. The statement's
+// arguments follow as $2, $3, … in the order of their numbers.
 func Postgres(statement string) (string, error) {
 	ts, err := tokens(statement)
 	if err != nil {
@@ -47,11 +49,12 @@ func Postgres(statement string) (string, error) {
 	return strings.TrimSpace(r.out.String()), nil
 }
 
-// A source is what rows of a statement come from. Parts of a statement may use one name for different tables.
+// A source is what the rows of a statement come from. One name may stand for different tables in different
+// parts of a statement.
 type source struct {
 	tables []*table
-	query  bool // a query in parentheses has the name
-	outer  bool // NULL where it has no row
+	query  bool // the name stands for a query in parentheses
+	outer  bool // joined by LEFT JOIN, so its columns may be NULL
 }
 
 // A rewriter derives one statement.
@@ -60,8 +63,8 @@ type rewriter struct {
 	out     strings.Builder
 	last    int                // the highest argument so far
 	given   map[int]bool       // arguments by number
-	sources map[string]*source // by the name they have in the statement
-	outputs map[string]bool    // columns that got a name by AS; whether they may be NULL
+	sources map[string]*source // by their name in the statement
+	outputs map[string]bool    // columns named with AS, and whether they may be NULL
 }
 
 func (r *rewriter) statement() error {
@@ -82,11 +85,11 @@ func (r *rewriter) statement() error {
 	case first.is("DELETE"):
 		return r.delete(end)
 	default:
-		return fmt.Errorf("a statement begins with SELECT, INSERT, UPDATE or DELETE, not with %s; REPLACE is INSERT … ON CONFLICT … DO UPDATE", first.text)
+		return fmt.Errorf("want a statement that begins with SELECT, INSERT, UPDATE or DELETE, not with %s; write INSERT … ON CONFLICT … DO UPDATE for REPLACE", first.text)
 	}
 }
 
-// at is the token there, or one that is nothing behind the end.
+// at returns the token at i, or an empty token after the end.
 func (r *rewriter) at(i int) token {
 	if i < 0 || i >= len(r.ts) {
 		return token{kind: sign}
@@ -94,14 +97,14 @@ func (r *rewriter) at(i int) token {
 	return r.ts[i]
 }
 
-// tight writes the token there without the white space before it.
+// tight writes the token at i without the white space before it.
 func (r *rewriter) tight(i int) {
 	if i < len(r.ts) {
 		r.ts[i].spaced = false
 	}
 }
 
-// names collects the tables with their names in the statement, and the names that columns get.
+// names collects the tables by their names in the statement, and the names of columns.
 func (r *rewriter) names() error {
 	for i, t := range r.ts {
 		switch {
@@ -132,13 +135,13 @@ func (r *rewriter) names() error {
 	return nil
 }
 
-// named takes note of what a FROM, JOIN, INTO or UPDATE names at i, and returns what is behind it.
+// named notes the table or query that FROM, JOIN, INTO or UPDATE names at i, and returns the index after it.
 func (r *rewriter) named(i int, outer bool) (next int, err error) {
-	var from *table // nil: a query
+	var from *table // nil for a query
 	name := r.at(i).text
 	if r.at(i).is("(") {
 		if next = past(r.ts, i, len(r.ts)); !r.at(i + 1).is("SELECT") {
-			return 0, fmt.Errorf("what a row comes from is a table, or a SELECT in parentheses")
+			return 0, fmt.Errorf("want a table, or a SELECT in parentheses, after FROM or JOIN")
 		}
 		name = ""
 	} else {
@@ -156,7 +159,7 @@ func (r *rewriter) named(i int, outer bool) (next int, err error) {
 		next++
 	}
 	if name == "" {
-		return 0, fmt.Errorf("a SELECT that rows come from needs a name: PostgreSQL 15 wants one")
+		return 0, fmt.Errorf("a SELECT after FROM or JOIN needs a name in PostgreSQL 15")
 	}
 	s := r.sources[name]
 	if s == nil {
@@ -170,7 +173,8 @@ func (r *rewriter) named(i int, outer bool) (next int, err error) {
 	return next, nil
 }
 
-// before is where the expression that ends before i begins: a column with or without its table, or a call.
+// before returns the start of the expression that ends before i: a column with or without its table, or a
+// call.
 func (r *rewriter) before(i int) int {
 	from := i - 1
 	if r.at(from).is(")") {
@@ -191,8 +195,8 @@ func (r *rewriter) before(i int) int {
 	return from
 }
 
-// nullable says whether an expression that rows are sorted by may be NULL. True is always right, and keeps PostgreSQL from
-// reading by an index.
+// nullable reports whether a sorted expression may be NULL. Answering true is always correct, but stops
+// PostgreSQL from using an index.
 func (r *rewriter) nullable(from, to int) (bool, error) {
 	one := r.ts[max(from, 0):to]
 	switch {
@@ -212,7 +216,7 @@ func (r *rewriter) nullable(from, to int) (bool, error) {
 	return true, nil
 }
 
-// columnNull says whether a column may be NULL. Without a table it is the column of any.
+// columnNull reports whether a column may be NULL. Without a table it looks in all tables of the statement.
 func (r *rewriter) columnNull(of, name string) (null bool, err error) {
 	found := false
 	for alias, s := range r.sources {
@@ -223,7 +227,7 @@ func (r *rewriter) columnNull(of, name string) (null bool, err error) {
 			if n, ok := r.outputs[name]; ok {
 				found, null = true, null || n
 			} else if of != "" {
-				return r.columnNull("", name) // as the query has it of a table
+				return r.columnNull("", name) // the query has the column from a table
 			}
 		}
 		for _, t := range s.tables {
@@ -238,7 +242,7 @@ func (r *rewriter) columnNull(of, name string) (null bool, err error) {
 	return null, nil
 }
 
-// write adds text as it stands in the statement, where t was.
+// write adds text in the place of token t.
 func (r *rewriter) write(t token, text string) {
 	if t.spaced {
 		r.out.WriteByte(' ')
@@ -246,7 +250,7 @@ func (r *rewriter) write(t token, text string) {
 	r.out.WriteString(text)
 }
 
-// rewrite derives the tokens from i to end, which are part of a query.
+// rewrite derives the tokens from i to end, a part of a query.
 func (r *rewriter) rewrite(i, end int) (err error) {
 	for i < end && err == nil {
 		t := r.ts[i]
@@ -281,7 +285,7 @@ func (r *rewriter) rewrite(i, end int) (err error) {
 				next++
 			}
 			if !r.at(next).is("NULL") && !r.at(next).is("DISTINCT") {
-				return fmt.Errorf("IS compares with NULL alone; IS NOT DISTINCT FROM compares values and NULL")
+				return fmt.Errorf("want NULL after IS; write IS NOT DISTINCT FROM to compare values that may be NULL")
 			}
 			r.write(t, t.text)
 			i++
@@ -304,13 +308,13 @@ func (r *rewriter) rewrite(i, end int) (err error) {
 	return err
 }
 
-// param numbers an argument as SQLite does: ? is one above the highest so far.
+// param numbers an argument as SQLite does: ? is one above the highest number so far.
 func (r *rewriter) param(t token) error {
 	n := r.last + 1
 	if t.text != "?" {
 		var err error
 		if n, err = strconv.Atoi(t.text[1:]); err != nil || n < 1 {
-			return fmt.Errorf("%s is no argument", t.text)
+			return fmt.Errorf("%s is not an argument", t.text)
 		}
 	}
 	r.last, r.given[n] = max(r.last, n), true
@@ -318,7 +322,7 @@ func (r *rewriter) param(t token) error {
 	return nil
 }
 
-// from limits a table to the rows of the HAT. PostgreSQL pulls the inner SELECT up.
+// from limits a table to the rows of the HAT. PostgreSQL flattens the inner SELECT.
 func (r *rewriter) from(i, end int) (int, error) {
 	r.write(r.ts[i], r.ts[i].text)
 	i++
@@ -336,15 +340,15 @@ func (r *rewriter) from(i, end int) (int, error) {
 		r.write(r.ts[i], "(SELECT * FROM "+tables()[r.ts[i].text].name+" WHERE hat = $1) "+quote(r.ts[next-1].text))
 	}
 	if r.at(next).is(",") && next < end {
-		return 0, fmt.Errorf("rows come from one table and those joined to it, not from a list")
+		return 0, fmt.Errorf("want JOIN, not a list of tables")
 	}
 	return next, nil
 }
 
-// cross is a join whose order is fixed in SQLite. PostgreSQL has no CROSS JOIN with a condition.
+// cross rewrites a join whose order SQLite must keep. PostgreSQL has no CROSS JOIN with a condition.
 func (r *rewriter) cross(i, end int) (int, error) {
 	if !r.at(i + 1).is("JOIN") {
-		return 0, fmt.Errorf("CROSS stands before JOIN")
+		return 0, fmt.Errorf("want JOIN after CROSS")
 	}
 	next, err := r.named(i+2, false)
 	if err != nil {
@@ -359,7 +363,7 @@ func (r *rewriter) cross(i, end int) (int, error) {
 // order sorts NULL before all values, as SQLite does.
 func (r *rewriter) order(i, end int) (int, error) {
 	if !r.at(i + 1).is("BY") {
-		return 0, fmt.Errorf("ORDER stands before BY")
+		return 0, fmt.Errorf("want BY after ORDER")
 	}
 	r.write(r.ts[i], r.ts[i].text)
 	r.write(r.ts[i+1], r.ts[i+1].text)
@@ -394,7 +398,7 @@ func (r *rewriter) cast(i, end int) (int, error) {
 	behind := past(r.ts, i+1, end)
 	to := types[strings.ToUpper(r.at(behind-2).text)]
 	if !r.at(i+1).is("(") || to == "" || !r.at(behind-3).is("AS") {
-		return 0, fmt.Errorf("CAST is to INTEGER, TEXT or BLOB")
+		return 0, fmt.Errorf("want CAST to INTEGER, TEXT or BLOB")
 	}
 	r.write(r.ts[i], "CAST(")
 	if err := r.rewrite(i+2, behind-3); err != nil {
@@ -404,8 +408,8 @@ func (r *rewriter) cast(i, end int) (int, error) {
 	return behind, nil
 }
 
-// json takes a value out of a JSON text, as a text. A number has to be CAST. A flag is 1 in SQLite and 'true' in PostgreSQL:
-// nothing asks for one.
+// json extracts a value from a JSON text, as text; a number needs a CAST. Flags differ (1 in SQLite, 'true'
+// in PostgreSQL), but no statement extracts one.
 func (r *rewriter) json(i, end int) (int, error) {
 	behind := past(r.ts, i+1, end)
 	comma := find(r.ts, i+2, behind-1, ",")
@@ -413,7 +417,7 @@ func (r *rewriter) json(i, end int) (int, error) {
 	names, ok := strings.CutPrefix(strings.Trim(path.text, "'"), "$.")
 	if !r.at(i+1).is("(") || comma+3 != behind || path.kind != text || !ok ||
 		strings.ContainsFunc(names, func(c rune) bool { return c != '.' && (c >= 0x80 || !isWord(byte(c))) }) {
-		return 0, fmt.Errorf("json_extract takes a text and a path such as '$.a.b'")
+		return 0, fmt.Errorf("want json_extract with a text and a path such as '$.a.b'")
 	}
 	r.write(r.ts[i], "(CAST(")
 	if err := r.rewrite(i+2, comma); err != nil {
@@ -423,7 +427,7 @@ func (r *rewriter) json(i, end int) (int, error) {
 	return behind, nil
 }
 
-// name is a column, with or without its table, or what is called like one.
+// name rewrites a column, with or without its table, or another name.
 func (r *rewriter) name(i int) (int, error) {
 	t := r.ts[i]
 	if !r.at(i + 1).is(".") {

@@ -10,7 +10,7 @@ import (
 func (r *rewriter) update(end int) error {
 	name := r.at(1).text
 	if !r.at(2).is("SET") {
-		return fmt.Errorf("UPDATE is followed by a table and SET")
+		return fmt.Errorf("want a table and SET after UPDATE")
 	}
 	if find(r.ts, 3, end, "FROM") < end {
 		return fmt.Errorf("UPDATE … FROM differs between the dialects")
@@ -26,13 +26,13 @@ func (r *rewriter) update(end int) error {
 // delete limits a DELETE to the rows of the HAT.
 func (r *rewriter) delete(end int) error {
 	if !r.at(1).is("FROM") || end > 3 && !r.at(3).is("WHERE") && !r.at(3).is("RETURNING") {
-		return fmt.Errorf("DELETE is followed by FROM, a table and WHERE or RETURNING")
+		return fmt.Errorf("want FROM, a table, and WHERE or RETURNING after DELETE")
 	}
 	r.out.WriteString("DELETE FROM " + target(r.at(2).text))
 	return r.where(3, end)
 }
 
-// target is a table that is written to, by the name that the statement has for it.
+// target returns the table that is written to, with its name in the statement.
 func target(name string) string {
 	t := tables()[name]
 	if t.name != name {
@@ -41,7 +41,7 @@ func target(name string) string {
 	return name
 }
 
-// where is the rest of an UPDATE or DELETE.
+// where derives the rest of an UPDATE or DELETE.
 func (r *rewriter) where(i, end int) error {
 	r.out.WriteString(" WHERE hat = $1")
 	if r.at(i).is("WHERE") {
@@ -60,10 +60,10 @@ func (r *rewriter) where(i, end int) error {
 	return r.rewrite(i, end)
 }
 
-// insert gives each row its HAT, and its number where SQLite would.
+// insert gives each row its HAT and, where SQLite would, its number.
 func (r *rewriter) insert(end int) error {
 	if !r.at(1).is("INTO") {
-		return fmt.Errorf("INSERT is followed by INTO; INSERT OR IGNORE is INSERT … ON CONFLICT DO NOTHING")
+		return fmt.Errorf("want INTO after INSERT; write INSERT … ON CONFLICT DO NOTHING for INSERT OR IGNORE")
 	}
 	t := tables()[r.at(2).text]
 	i, named := 3, map[string]bool{}
@@ -98,7 +98,7 @@ func (r *rewriter) insert(end int) error {
 	case r.at(i).is("SELECT") && len(named) > 0:
 		i, err = r.selected(i, end, t, numbered)
 	default:
-		err = fmt.Errorf("INSERT names its columns, and VALUES or SELECT follows")
+		err = fmt.Errorf("want column names, and VALUES or SELECT, after INSERT INTO")
 	}
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (r *rewriter) insert(end int) error {
 	return r.rewrite(i, end)
 }
 
-// next is the number of the k-th row, behind a comma.
+// next returns the number of the k-th row, after a comma.
 func next(t *table, numbered bool, k int) string {
 	switch {
 	case !numbered:
@@ -126,7 +126,7 @@ func highest(t *table) string {
 	return "(SELECT coalesce(max(n), 0) FROM " + t.name + " WHERE hat = $1)"
 }
 
-// rows are those of VALUES.
+// rows derives the rows of VALUES.
 func (r *rewriter) rows(i, end int, t *table, numbered bool) (int, error) {
 	r.out.WriteString("VALUES")
 	i++
@@ -150,7 +150,7 @@ func (r *rewriter) rows(i, end int, t *table, numbered bool) (int, error) {
 	return i, nil
 }
 
-// selected are the rows of a SELECT.
+// selected derives the rows of a SELECT.
 func (r *rewriter) selected(i, end int, t *table, numbered bool) (int, error) {
 	behind := end
 	for j := i; j < end; j++ {

@@ -8,38 +8,38 @@ import (
 	"sync"
 )
 
-// Schema makes the tables of PostgreSQL, in a schema that has none of their names.
+// Schema creates the tables of PostgreSQL in an empty schema.
 //
 //go:embed schema.sql
 var Schema string
 
-// A table as far as derivation needs to know it.
+// A table holds what the derivation needs to know about one.
 type table struct {
 	name    string          // in PostgreSQL
-	columns map[string]bool // whether it may be NULL; without hat
-	// numbered: a row whose INSERT doesn't name n has the next number of its HAT.
+	columns map[string]bool // by name, whether they may be NULL; without hat
+	// numbered: a row whose INSERT does not set n gets the next number of its HAT.
 	numbered bool
-	// counter is the column of table hats that counts the rows there ever were; empty: the next number is one above the
-	// highest that there is.
+	// counter is the column of table hats that counts all rows there ever were; "": the next number is one
+	// above the highest present one.
 	counter string
 }
 
-// renamed are tables that have another name in SQLite.
+// renamed maps tables that have another name in SQLite.
 var renamed = map[string]string{"hats": "hat"}
 
-// counters are the tables whose numbers are never used again, AUTOINCREMENT in SQLite.
+// counters are the tables whose numbers are never reused: AUTOINCREMENT in SQLite.
 var counters = map[string]string{"ranges": "last_range"}
 
-// tables are those of Schema by the names that statements have for them.
+// tables are the tables of Schema, by their names in statements.
 var tables = sync.OnceValue(func() map[string]*table {
 	all, err := parseSchema(Schema)
 	if err != nil {
-		panic("schema.sql: " + err.Error()) // it is part of the program, and tested
+		panic("schema.sql: " + err.Error()) // schema.sql is part of the program, and tested
 	}
 	return all
 })
 
-// parseSchema reads the tables' names and columns. It knows the form that schema.sql has, and no other.
+// parseSchema reads the names of tables and columns. It understands only the form of schema.sql.
 func parseSchema(schema string) (map[string]*table, error) {
 	ts, err := tokens(schema)
 	if err != nil {
@@ -78,7 +78,7 @@ func parseSchema(schema string) (map[string]*table, error) {
 	return all, nil
 }
 
-// reserved are the columns whose name means something else in PostgreSQL unless it is quoted.
+// reserved are column names that must be quoted in PostgreSQL.
 var reserved = map[string]bool{"user": true, "only": true}
 
 func quote(name string) string {

@@ -19,16 +19,16 @@ const (
 
 type token struct {
 	kind   kind
-	text   string // as it is written
-	spaced bool   // white space or a comment stands before it
+	text   string // as written
+	spaced bool   // white space or a comment comes before it
 }
 
-// is says that the token is a keyword or sign, whatever its case.
+// is reports whether the token is that keyword or sign, in any case.
 func (t token) is(what string) bool {
 	return (t.kind == word || t.kind == sign) && strings.EqualFold(t.text, what)
 }
 
-// signs are those whose meaning is the same in both dialects, longest first.
+// signs mean the same in both dialects; the longest come first.
 var signs = []string{"<>", "<=", ">=", "||", "(", ")", ",", ".", ";", "=", "<", ">", "+", "-", "*"}
 
 // tokens splits a statement.
@@ -69,7 +69,7 @@ func tokens(s string) (all []token, err error) {
 			n := run(s[i:], isWord)
 			t = token{kind: number, text: s[i : i+n]}
 			if run(s[i:], isDigit) != n || strings.HasPrefix(s[i+n:], ".") {
-				return nil, fmt.Errorf("%q is no whole number", t.text)
+				return nil, fmt.Errorf("%q is not a whole number", t.text)
 			}
 		case isWord(c):
 			t = token{kind: word, text: s[i : i+run(s[i:], isWord)]}
@@ -81,7 +81,7 @@ func tokens(s string) (all []token, err error) {
 					break
 				}
 			}
-			// Signs that follow each other may be one that is not known.
+			// Adjacent signs may form an unknown one.
 			if t.text == "" || strings.ContainsAny(t.text, "=<>|") && strings.IndexAny(s[i+len(t.text):], "=<>|!&%~") == 0 {
 				return nil, fmt.Errorf("unknown sign at %.20q", s[i:])
 			}
@@ -104,7 +104,7 @@ func tokens(s string) (all []token, err error) {
 	return all, nil
 }
 
-// closing is the length of what s begins with, up to the quote that closes it. A quote that is doubled closes nothing.
+// closing returns the length of what s begins with, up to the closing quote. A doubled quote does not close.
 func closing(s string, quote byte) int {
 	for i := 1; i < len(s); i++ {
 		switch {
@@ -131,7 +131,7 @@ func isWord(c byte) bool {
 	return c == '_' || isDigit(c) || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// past is the index behind the parenthesis that closes the one at i, or end if none does.
+// past returns the index after the parenthesis that closes the one at i, or end.
 func past(all []token, i, end int) int {
 	depth := 0
 	for ; i < end; i++ {
@@ -147,7 +147,7 @@ func past(all []token, i, end int) int {
 	return end
 }
 
-// find is the index of the first of the keywords between i and end that stands in no parentheses, or end.
+// find returns the index of the first of the keywords between i and end outside of parentheses, or end.
 func find(all []token, i, end int, words ...string) int {
 	for i < end {
 		if all[i].is("(") {

@@ -10,14 +10,14 @@ import (
 	"she/internal/vault"
 )
 
-// A file is checked as a whole once in each life of the server. That takes up to some 30 ms, longer than somebody who
-// wants one record should wait, so it is done beside the first requests, for one vault at a time. What it finds closes
-// the vault, and the file is set aside: nobody opens it again until it is another.
+// A file is checked as a whole once after each start of the server. That takes up to about 30 ms, too long
+// for somebody who wants one record, so it runs beside the first requests, for one vault at a time. If it
+// finds damage, the vault closes, and the file is not opened again until it is replaced.
 
-// maxCheck is the size up to which a file is checked. Of larger ones SQLite notices damage where it reads.
+// maxCheck is the largest file that is checked. In larger ones SQLite notices damage when it reads it.
 const maxCheck = 8 << 20
 
-// A damage is what was found, and in which file.
+// A damage is what was found, and in which version of the file.
 type damage struct {
 	err  error
 	size int64
@@ -32,7 +32,7 @@ func damaged(path string, err error) damage {
 	return d
 }
 
-// is says that the file is still the one that was found damaged.
+// is reports whether the file is still the damaged one.
 func (d damage) is(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Size() == d.size && info.ModTime().Equal(d.at)
@@ -43,7 +43,7 @@ func small(path string) bool {
 	return err == nil && info.Size() <= maxCheck
 }
 
-// check has the file checked when there is a place in turns, and tells done of the result unless the vault is closed
+// check checks the file when turns has a slot. It calls done with the result, unless the vault is closed
 // before.
 func (f *file) check(turns chan struct{}, done func(error)) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -58,7 +58,7 @@ func (f *file) check(turns chan struct{}, done func(error)) {
 		}
 		var verdict string
 		err := f.readOne(ctx, func(c *conn) error {
-			// Once, so it is not kept; and neither is the whole file in memory.
+			// It runs once, so neither the statement nor the pages of the file are cached.
 			err := c.c.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict)
 			_, _ = c.c.ExecContext(context.WithoutCancel(ctx), "PRAGMA shrink_memory")
 			return err
@@ -76,12 +76,12 @@ func (f *file) check(turns chan struct{}, done func(error)) {
 func (f *file) setAside() error {
 	err := fmt.Errorf("vault %s: %w, and set aside until it is replaced: %s", f.id, vault.ErrDamaged, f.path)
 	select {
-	case f.turn <- struct{}{}:
+	case f.writerLock <- struct{}{}:
 		if f.usable() {
 			f.closeItself(err)
 		}
-		<-f.turn
-	case <-f.closed: // somebody else has closed it, and keeps the turn
+		<-f.writerLock
+	case <-f.closed: // it is closed already, with the writer lock held
 	}
 	return err
 }

@@ -17,13 +17,14 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// busyTimeout is how long a connection waits for another program to let go of the file, in milliseconds.
+// busyTimeout is how long a connection waits for another program that has locked the file, in milliseconds.
 const busyTimeout = 10_000
 
-// dsn names the file with the settings every connection needs. synchronous=full makes COMMIT wait for the disk;
-// secure_delete overwrites what is erased.
+// dsn returns the file's name with the settings of every connection. synchronous=full makes COMMIT wait for
+// the disk; secure_delete overwrites erased data.
 //
-// A file that is only read is immutable: without that, SQLite would make an index of its write-ahead log beside it.
+// A read-only file is opened as immutable. Otherwise SQLite would create an index of its write-ahead log
+// beside it.
 func dsn(path string, maxBytes int64, readOnly bool) string {
 	pragmas := []string{
 		"synchronous(full)", "foreign_keys(on)", "secure_delete(on)", "trusted_schema(off)",
@@ -47,12 +48,12 @@ func dsn(path string, maxBytes int64, readOnly bool) string {
 type conn struct {
 	c     *sql.Conn
 	stmts map[string]*sql.Stmt
-	// reading: a reader has it, and nothing may be written.
+	// reading: a reader uses it, and nothing may be written.
 	reading  bool
 	prepared func(statement string) // Options.AtPrepare
 }
 
-var errReading = errors.New("a statement that writes, among those of a reader")
+var errReading = errors.New("a reader used a statement that writes")
 
 func newConn(ctx context.Context, db *sql.DB) (*conn, error) {
 	c, err := db.Conn(ctx)
@@ -103,7 +104,8 @@ func (c *conn) Exec(ctx context.Context, query string, args ...any) (changed int
 	return result.RowsAffected()
 }
 
-// Get: see ledger.Reader. To watch ctx meanwhile costs more than most of these.
+// Get: see ledger.Reader. It does not watch ctx meanwhile, because that would cost more than most of these
+// statements.
 func (c *conn) Get(ctx context.Context, query string, args []any, into ...any) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -116,7 +118,8 @@ func (c *conn) Get(ctx context.Context, query string, args []any, into ...any) e
 	return s.QueryRowContext(ctx, args...).Scan(into...)
 }
 
-// Each: see ledger.Reader. A statement that is begun again before its rows are read to the end has another one for it.
+// Each: see ledger.Reader. If the same statement runs again before its rows are read to the end, it is
+// prepared a second time.
 func (c *conn) Each(ctx context.Context, query string, args []any, f func(scan func(...any) error) error) (err error) {
 	s, err := c.prepare(ctx, query)
 	if err != nil {
@@ -143,31 +146,31 @@ func (c *conn) Each(ctx context.Context, query string, args []any, f func(scan f
 	return rows.Err()
 }
 
-// conns are the connections to one file: one for whoever writes, and as many as there are readers, up to a bound. To
-// open one costs more than most of what is done with it, so that as long as nobody needs two at a time there is one,
-// which readers and writers have by turns.
+// conns are the connections to one file: one writer, and readers up to a bound. Opening a connection costs
+// more than most of the work done with it. So as long as nobody needs two at a time there is one, used by
+// readers and the writer in turn.
 type conns struct {
 	db    *sql.DB
-	slots chan struct{} // full while maxReaders have one
+	slots chan struct{} // full while maxReaders connections are in use
 
 	prepared func(statement string) // Options.AtPrepare
 
 	mu      sync.Mutex
 	idle    []*conn
-	written *conn // the one that wrote last: the others have to read anew what it changed
+	written *conn // the connection that wrote last; the others must read the changes again
 	closed  bool
 }
 
 const (
 	maxReaders = 16
-	maxIdle    = 2 // for one who reads beside one who writes
+	maxIdle    = 2 // for a reader beside the writer
 )
 
 func newConns(db *sql.DB, prepared func(statement string)) *conns {
 	return &conns{db: db, slots: make(chan struct{}, maxReaders), prepared: prepared}
 }
 
-// reader is a connection to read with, until give.
+// reader returns a connection for reading, until give.
 func (p *conns) reader(ctx context.Context) (*conn, error) {
 	select {
 	case p.slots <- struct{}{}:
@@ -183,14 +186,15 @@ func (p *conns) reader(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// give takes back a reader's connection.
+// give takes a reader's connection back.
 func (p *conns) give(c *conn, broken bool) {
 	defer func() { <-p.slots }()
 	c.reading = false
 	p.put(c, broken)
 }
 
-// writer is a connection to write with, until put. It waits for nobody. One goroutine at a time may have one.
+// writer returns a connection for writing, until put. It never waits. Only one goroutine at a time may have
+// it.
 func (p *conns) writer(ctx context.Context) (*conn, error) {
 	c, err := p.take(ctx, true)
 	if err == nil {
@@ -215,7 +219,7 @@ func (p *conns) take(ctx context.Context, written bool) (*conn, error) {
 		return c, nil
 	}
 	p.mu.Unlock()
-	// A connection outlives the request that happens to need it first.
+	// A connection outlives the request that opens it.
 	c, err := newConn(context.WithoutCancel(ctx), p.db)
 	if err == nil {
 		c.prepared = p.prepared
@@ -237,7 +241,7 @@ func (p *conns) put(c *conn, broken bool) {
 	}
 }
 
-// close closes those nobody has; the others go when they are given back.
+// close closes idle connections. The others are closed when they are given back.
 func (p *conns) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -250,7 +254,8 @@ func (p *conns) close() error {
 	return err
 }
 
-// named gives SQLite's errors the names callers may branch on. SQLite's texts name tables and columns, never values.
+// named turns SQLite's errors into those that callers may branch on. SQLite's texts name tables and columns,
+// never values.
 func named(path string, err error) error {
 	var lite *modernc.Error
 	if !errors.As(err, &lite) {
@@ -269,7 +274,7 @@ func named(path string, err error) error {
 	return err
 }
 
-// isUnique says that err is a violated UNIQUE or PRIMARY KEY.
+// isUnique reports whether err is a violated UNIQUE or PRIMARY KEY.
 func isUnique(err error) bool {
 	var lite *modernc.Error
 	return errors.As(err, &lite) &&

@@ -1,7 +1,7 @@
 package sqlite
 
-// debitSchema is a migration. It reads what is stored by SQLite's own functions: a text they can't read takes its room and has no
-// names.
+// debitSchema is a migration. It reads stored debits with SQLite's own functions. A text that they can't read
+// counts its bytes and has no names.
 const debitSchema = `
 -- What each data debit takes, and who proposed it: counted, so that a proposal reads none of the others.
 CREATE TABLE debits (

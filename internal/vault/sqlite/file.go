@@ -1,7 +1,8 @@
-// Package sqlite keeps the rows of vaults in SQLite files, one for each HAT: a pool of open files, commits that several
-// transactions share, snapshots, the schema, and what a damaged or full file needs. What the rows mean is package ledger's.
+// Package sqlite stores the rows of vaults in SQLite files, one for each HAT. It has the pool of open files,
+// commits that several transactions share, snapshots, the schema, and the handling of damaged files and full
+// disks. Package ledger knows what the rows mean.
 //
-// DESIGN.md beside package vault explains the schema, the transactions and what a crash leaves at each step.
+// DESIGN.md beside package vault explains the schema, the transactions, and what a crash leaves at each step.
 package sqlite
 
 import (
@@ -21,8 +22,8 @@ import (
 
 // A file is one open file. Only Store opens them.
 type file struct {
-	vault   *ledger.Vault // whose rows these are
-	keeper  ledger.Keeper // the same, for us
+	vault   *ledger.Vault // the vault whose rows these are
+	keeper  ledger.Keeper // the vault's keeper
 	id      vault.HAT
 	path    string
 	hook    func(ops []string, persisted bool) error
@@ -33,36 +34,36 @@ type file struct {
 	db    *sql.DB
 	conns *conns
 
-	// Of whoever has the turn, once serve runs.
-	turn      chan struct{} // full while somebody has it
-	w         *conn         // while it works
-	hasUpkeep bool          // there may be some
-	// upkeepWaits: there are some that a full disk stopped.
+	// The fields below belong to the holder of the writer lock, once serve runs.
+	writerLock chan struct{} // the writer lock: full while it is held
+	w          *conn         // nil when nothing is written
+	hasUpkeep  bool          // there may be upkeep to do
+	// upkeepWaits: a full disk stopped the upkeep.
 	upkeepWaits bool
-	// logHolds: the write-ahead log still holds what was erased or replaced.
+	// logHolds: the write-ahead log still contains erased or replaced data.
 	logHolds bool
-	// shrinks: the file was made so that free pages can be given back; shrinking: they are.
+	// shrinks: the file can give free pages back (auto_vacuum); shrinking: it is doing so.
 	shrinks, shrinking bool
-	chunk              int // rows in the next piece
-	// pages bounds how many the file has.
+	chunk              int // rows in the next piece of upkeep
+	// pages is an upper bound of the file's pages.
 	pages   int64
-	crowded bool // several shared the last commit
+	crowded bool // several transactions shared the last commit
 
 	jobs   chan job
-	look   chan struct{} // tells serve that there are upkeep
+	look   chan struct{} // tells serve that there is upkeep
 	served chan struct{} // closed when serve has stopped
-	closed chan struct{} // closed when the file is of no more use
+	closed chan struct{} // closed when the vault is closed
 
 	checks    sync.WaitGroup
 	stopCheck context.CancelFunc
 
 	mu    sync.Mutex
-	cause error // why closed
+	cause error // why it is closed
 }
 
 var _ ledger.Rows = (*file)(nil)
 
-// open opens the file and ends what a former life of the server left unfinished.
+// open opens the file and ends runs that were in flight when the server stopped.
 func open(ctx context.Context, id vault.HAT, path string, o Options, spare *reserve) (*file, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("vault %s: %w", id, vault.ErrNotFound)
@@ -73,17 +74,17 @@ func open(ctx context.Context, id vault.HAT, path string, o Options, spare *rese
 	}
 	f := &file{
 		id: id, path: path, hook: o.AtCommit, reserve: spare, readOnly: o.ReadOnly,
-		db:        sql.OpenDB(connector),
-		chunk:     minUpkeep,
-		pages:     unknownPages,
-		stopCheck: func() {},
-		turn:      make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
+		db:         sql.OpenDB(connector),
+		chunk:      minUpkeep,
+		pages:      unknownPages,
+		stopCheck:  func() {},
+		writerLock: make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
 	}
 	f.vault = ledger.New(f, ledger.Setup{ID: id, Boot: o.Boot, Now: o.Now, Held: o.Storage, Observe: o.Observe})
 	f.keeper = f.vault.Keeper()
 	f.db.SetMaxIdleConns(-1)
 	f.conns = newConns(f.db, o.AtPrepare)
-	// The opening is not one caller's: another may be waiting for the same vault.
+	// Opening is not for one caller only: others may wait for the same vault.
 	ctx = context.WithoutCancel(ctx)
 	interrupted, err := f.begin(ctx)
 	if err != nil {
@@ -101,7 +102,7 @@ func open(ctx context.Context, id vault.HAT, path string, o Options, spare *rese
 	return f, nil
 }
 
-// begin brings the file to the current schema and reads what is to be known of it.
+// begin brings the file to the current schema and reads its state.
 func (f *file) begin(ctx context.Context) (interrupted bool, err error) {
 	w, err := f.conns.writer(ctx)
 	if err != nil {
@@ -120,7 +121,8 @@ func (f *file) begin(ctx context.Context) (interrupted bool, err error) {
 	return interrupted, f.beginSpace(ctx, w)
 }
 
-// beginToRead is begin of a file that stays as it is: runs that a former life left in flight are shown so.
+// beginToRead is begin for a read-only file. Runs that were in flight when the server stopped are shown as
+// such.
 func (f *file) beginToRead(ctx context.Context, c *conn) error {
 	version, err := schemaOf(ctx, c)
 	if err != nil {
@@ -134,8 +136,8 @@ func (f *file) beginToRead(ctx context.Context, c *conn) error {
 }
 
 var (
-	errEarlier  = errors.New("an earlier version wrote the vault, and who only reads does not bring it up to date: start the server once")
-	errReadOnly = errors.New("the vault is open to be read only")
+	errEarlier  = errors.New("the vault was written by an earlier version and is open for reading only; start the server once to migrate it")
+	errReadOnly = errors.New("the vault is open for reading only")
 )
 
 func (f *file) atCommit(ops []string, persisted bool) error {
@@ -145,7 +147,7 @@ func (f *file) atCommit(ops []string, persisted bool) error {
 	return f.hook(ops, persisted)
 }
 
-// close stops the writer after what it is at, and lets go of the file when the last reader is done.
+// close stops the writer after its present work, and closes the file when the last reader is done.
 func (f *file) close() error {
 	f.mu.Lock()
 	if f.cause == nil {
@@ -159,7 +161,7 @@ func (f *file) close() error {
 	return errors.Join(f.conns.close(), f.db.Close())
 }
 
-// usable says that the vault has not closed itself.
+// usable reports whether the vault has not closed itself.
 func (f *file) usable() bool {
 	select {
 	case <-f.closed:
@@ -172,7 +174,7 @@ func (f *file) usable() bool {
 // Read: see ledger.Rows.
 func (f *file) Read(ctx context.Context, do func(ledger.Reader) error) error {
 	return f.readOne(ctx, func(c *conn) (err error) {
-		// Not with ctx: an ended request must not leave its snapshot open.
+		// Not with ctx: the snapshot must be closed even if the request has ended.
 		always := context.WithoutCancel(ctx)
 		c.reading = false
 		if _, err := c.Exec(always, "BEGIN"); err != nil {
@@ -189,7 +191,7 @@ func (f *file) Read(ctx context.Context, do func(ledger.Reader) error) error {
 	})
 }
 
-var errOpenSnapshot = errors.New("a snapshot can't be given back")
+var errOpenSnapshot = errors.New("a snapshot can't be closed")
 
 // ReadOne: see ledger.Rows. A statement is a snapshot by itself.
 func (f *file) ReadOne(ctx context.Context, do func(ledger.Reader) error) error {
@@ -207,7 +209,7 @@ func (f *file) readOne(ctx context.Context, do func(*conn) error) error {
 	broken := true
 	defer func() { f.conns.give(c, broken) }()
 	err = do(c)
-	// A statement that was interrupted is no harm to the connection, but who writes next had better not depend on it.
+	// After an interrupted statement the connection may be fine, but the next writer should not depend on it.
 	broken = errors.Is(err, errOpenSnapshot) || ctx.Err() != nil
 	return named(f.path, err)
 }

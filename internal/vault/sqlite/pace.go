@@ -8,21 +8,21 @@ import (
 	"she/internal/vault"
 )
 
-// The time a piece should take, so that nobody who writes waits long; the number of rows in it follows.
+// The time that a piece should take, so that writers don't wait long. The number of rows follows from it.
 const (
 	shortUpkeep, longUpkeep = 10 * time.Millisecond, 30 * time.Millisecond
 	minUpkeep, maxUpkeep    = 32, 4096
 )
 
-// always is ready to be received from.
+// always can be received from at any time.
 var always = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// upkeep is the next piece as a transaction. One that fails is not tried again before something changes: all is
-// answered without the index, only slower.
+// upkeep returns the next piece as a transaction. A failed piece is tried again only after something changes:
+// without it queries are correct but slower.
 func (f *file) upkeep() job {
 	return job{op: "upkeep", grew: new(bool), ctx: context.Background(), done: make(chan error, 1), do: func(t *transaction) error {
 		f.hasUpkeep = false
@@ -35,28 +35,29 @@ func (f *file) upkeep() job {
 	}}
 }
 
-// doUpkeep does the next piece, when it is its turn.
+// doUpkeep does the next piece when it gets the writer lock.
 func (f *file) doUpkeep() {
-	f.turn <- struct{}{}
+	f.writerLock <- struct{}{}
 	if !f.hasUpkeep {
-		<-f.turn
+		<-f.writerLock
 		return
 	}
 	began := time.Now()
 	jobs := f.work(f.upkeep())
-	f.turn <- struct{}{}
-	defer func() { <-f.turn }()
+	f.writerLock <- struct{}{}
+	defer func() { <-f.writerLock }()
 	f.pace(time.Since(began))
 	if len(jobs) == 1 && errors.Is(named(f.path, jobs[0].err), vault.ErrFull) && !*jobs[0].grew {
-		// It makes room: at once with the reserve, else when the log was emptied and there may be some.
+		// This upkeep frees room. On a full disk it uses the reserve at once, else it waits until the log was
+		// emptied.
 		f.hasUpkeep = f.reserve.use()
 		f.upkeepWaits, f.logHolds = !f.hasUpkeep, true
 	} else if len(jobs) == 1 && jobs[0].err != nil {
-		f.hasUpkeep = false // it may not even have begun: to try at once again would do nothing else
+		f.hasUpkeep = false // it may not even have begun; trying again at once would loop
 	}
 }
 
-// pace fits the size of the next piece to what the last one took, its commit included.
+// pace adapts the size of the next piece to how long the last one took with its commit.
 func (f *file) pace(took time.Duration) {
 	switch {
 	case took < shortUpkeep:

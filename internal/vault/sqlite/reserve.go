@@ -12,15 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A reserve is room on the disk that only erasing, disabling and the ends of runs may use: a file that is there for its
-// size alone. Who of these finds the disk full gives it up; from then on nothing that makes a HAT hold more is let
-// through, so that nobody else takes the room. As soon as there is enough again, the file is made again.
+// A reserve is room on the disk that only erasing, disabling and the ends of runs may use. It is a file that
+// exists only for its size. If one of these finds the disk full, the file is removed. From then on nothing is
+// allowed that makes a HAT hold more, so that nobody else takes the room. The file is created again when
+// there is enough room.
 //
-// A file, and not only a look at what is free: other programs fill disks too.
+// Checking the free space alone would not do, because other programs fill disks too.
 type reserve struct {
 	path string
 	size int64
-	gone atomic.Bool // nothing is in reserve
+	gone atomic.Bool // the reserve is used up
 
 	mu     sync.Mutex
 	again  *time.Timer
@@ -29,8 +30,8 @@ type reserve struct {
 
 const (
 	reserveName  = "reserve"
-	reserveShare = 4 // at most this share of the disk is in reserve
-	// tryAgain is how long the reserve waits before it looks whether there is room for it.
+	reserveShare = 4 // the reserve is at most this share of the disk
+	// tryAgain is how long the reserve waits between checks for room.
 	tryAgain = time.Second
 )
 
@@ -50,10 +51,10 @@ func newReserve(dir string, size int64) (*reserve, error) {
 	return r, nil
 }
 
-// givenUp says that nothing is in reserve: what is left of the disk is for those the reserve is for.
+// givenUp reports whether the reserve is used up. The rest of the disk then belongs to those it is for.
 func (r *reserve) givenUp() bool { return r != nil && r.gone.Load() }
 
-// use gives the reserve up; false: there is none.
+// use removes the reserve; false: there is none.
 func (r *reserve) use() bool {
 	if r == nil {
 		return false
@@ -82,7 +83,7 @@ func (r *reserve) laterLocked() {
 	})
 }
 
-// makeLocked makes the file if so much would be left besides it, or says that it is to be tried later.
+// makeLocked creates the file if left bytes remain free beside it; else it is tried again later.
 func (r *reserve) makeLocked(left int64) {
 	if err := r.make(left); err != nil {
 		_ = os.Truncate(r.path, 0)

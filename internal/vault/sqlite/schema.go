@@ -220,10 +220,10 @@ ALTER TABLE records ADD COLUMN salt BLOB;
 ALTER TABLE superseded ADD COLUMN salt BLOB;
 `}
 
-// applicationID marks the files as ours: "SHE1".
+// applicationID marks the files as vaults: "SHE1".
 const applicationID = 0x53484531
 
-// schemaOf is the version of a file's schema. vault.ErrNewer.
+// schemaOf returns the version of a file's schema. vault.ErrNewer.
 func schemaOf(ctx context.Context, c *conn) (version int, err error) {
 	if err := c.Get(ctx, "PRAGMA user_version", nil, &version); err != nil {
 		return 0, err
@@ -234,7 +234,8 @@ func schemaOf(ctx context.Context, c *conn) (version int, err error) {
 	return version, nil
 }
 
-// migrate brings the file to the current schema in one transaction, or leaves it as it is. vault.ErrNewer.
+// migrate brings the file to the current schema in one transaction. After an error the file is unchanged.
+// vault.ErrNewer.
 func migrate(ctx context.Context, c *conn) error {
 	var application int
 	version, err := schemaOf(ctx, c)
@@ -245,7 +246,7 @@ func migrate(ctx context.Context, c *conn) error {
 		return err
 	}
 	if version > 0 && application != applicationID {
-		return fmt.Errorf("%w: it is another program's", vault.ErrDamaged)
+		return fmt.Errorf("%w: it belongs to another program", vault.ErrDamaged)
 	}
 	text := "BEGIN IMMEDIATE;"
 	if version == 0 {
@@ -257,7 +258,7 @@ func migrate(ctx context.Context, c *conn) error {
 	}
 	text += fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", applicationID, version)
 	if _, err := c.c.ExecContext(ctx, text); err != nil {
-		// If we stop here, the transaction never was.
+		// If we stop here, the transaction is undone.
 		_, _ = c.c.ExecContext(ctx, "ROLLBACK")
 		return fmt.Errorf("migrate to schema %d: %w", version, err)
 	}

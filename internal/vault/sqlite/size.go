@@ -6,20 +6,20 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// SQLite parses a PRAGMA again each time it is asked, which takes longer than to insert a record. So file.pages bounds
-// the size of the file from the last time it was asked, by what statements may have added since. Only transactions whose
-// rows come from arguments are counted this way; after any other the file is asked.
+// Asking SQLite for the size costs more than inserting a record, because it parses the PRAGMA each time. So
+// file.pages is an upper bound: the last known size plus what statements may have added. Only transactions
+// whose rows consist of their arguments are estimated this way. After any other the size is read.
 const (
 	unknownPages = 1 << 40
-	// mostTrees is how many a row is in: its table's, and one for each index.
+	// mostTrees is how many trees a row is in: that of its table, and one for each index.
 	mostTrees = 8
-	// rowPages bounds the pages one row adds, without its texts. A tree grows by two pages at each of its levels, of which
-	// SQLite allows 20, by a new root, and by a page that a text begins; twice, because a changed row is taken out and put
-	// in. The rest is for the pages that auto_vacuum keeps.
+	// rowPages bounds the pages that one row adds, without its texts. A tree grows by two pages at each of
+	// its levels (SQLite allows 20), a new root, and a page where a text begins. Twice, because a changed row
+	// is removed and inserted. The rest is for the pages of auto_vacuum.
 	rowPages = mostTrees*2*(2*20+1+1) + 8
 )
 
-// mostPages bounds by how many pages a statement that changed so many rows has made the file larger.
+// mostPages bounds how many pages a statement that changed that many rows adds to the file.
 func mostPages(rows int64, args []any) int64 {
 	bytes := 0
 	for _, arg := range args {
@@ -36,7 +36,7 @@ func mostPages(rows int64, args []any) int64 {
 	return rows*rowPages + int64(mostTrees*bytes/(pageSize/2))
 }
 
-// grew counts a statement.
+// grew adds a statement to the estimate.
 func (f *file) grew(rows int64, args []any) {
 	f.pages = min(f.pages+mostPages(rows, args), unknownPages)
 }
@@ -82,16 +82,16 @@ func (c *conn) Size(ctx context.Context, _ int64) (int64, error) {
 	return n - free, err
 }
 
-// pageSize of all vaults; SQLite's own default, which no version of the schema has changed.
+// pageSize of all vaults: SQLite's default, which no schema has changed.
 const pageSize = 4096
 
-// fileBytes is the size of the file as a transaction or snapshot sees it; its log is beside it.
+// fileBytes returns the size of the file as a transaction or snapshot sees it, without the log.
 func fileBytes(ctx context.Context, c ledger.Reader) (n int64, err error) {
 	err = c.Get(ctx, "PRAGMA page_count", nil, &n)
 	return n * pageSize, err
 }
 
-// freeBytes are those of the file that nothing is in.
+// freeBytes returns the bytes of free pages.
 func freeBytes(ctx context.Context, c ledger.Reader) (n int64, err error) {
 	err = c.Get(ctx, "PRAGMA freelist_count", nil, &n)
 	return n * pageSize, err

@@ -47,8 +47,8 @@ func TestTextsCountAsPages(t *testing.T) {
 // sizes are the bound of the file's pages and their number.
 func sizes(t testing.TB, f *file) (bound, pages int64) {
 	t.Helper()
-	f.turn <- struct{}{}
-	defer func() { <-f.turn }()
+	f.writerLock <- struct{}{}
+	defer func() { <-f.writerLock }()
 	err := f.Read(context.Background(), func(c ledger.Reader) error { return c.Get(context.Background(), "PRAGMA page_count", nil, &pages) })
 	return vaulttest.Must(t, f.pages, err), pages
 }

@@ -15,18 +15,18 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// What is erased leaves free pages in the file. They are given back to the disk a piece at a time, as a upkeep: pages from
-// the end of the file take their places, and the file is cut. Only files made with auto_vacuum can do that; older ones
-// are copied once while nobody uses them.
+// Erasing leaves free pages in the file. Upkeep gives them back to the disk piece by piece: pages from the
+// end of the file move into them, and the file is truncated. This works only for files made with auto_vacuum.
+// Older ones are copied once while nobody uses them.
 
 const (
-	mostFree    = 256 // pages that may be free before they are given back, 1 MB
-	leastFree   = 64  // pages that are left, for what is written next
-	freeShare   = 32  // as long as free pages are less than this share of the file, they are kept as well
+	mostFree    = 256 // free pages that are kept without shrinking, 1 MB
+	leastFree   = 64  // free pages that remain for new data
+	freeShare   = 32  // free pages below this share of the file are kept too
 	incremental = 2   // the value of auto_vacuum
 )
 
-// beginSpace reads whether the file can give back free pages, and whether it has many.
+// beginSpace reads whether the file can give free pages back, and whether it has many.
 func (f *file) beginSpace(ctx context.Context, c *conn) error {
 	var mode int
 	if err := c.Get(ctx, "PRAGMA auto_vacuum", nil, &mode); err != nil {
@@ -38,7 +38,7 @@ func (f *file) beginSpace(ctx context.Context, c *conn) error {
 	return err
 }
 
-// mayShrink says that enough pages are free to give some back.
+// mayShrink reports whether enough pages are free to give some back.
 func (f *file) mayShrink(ctx context.Context, c *conn) (bool, error) {
 	if !f.shrinks {
 		return false, nil
@@ -54,7 +54,7 @@ func (f *file) mayShrink(ctx context.Context, c *conn) (bool, error) {
 	return free > mostFree*pageSize && free > all/freeShare, err
 }
 
-// shrink gives back at most so many pages.
+// shrink gives back at most that many pages.
 func (t *transaction) shrink(pages int) (more bool, err error) {
 	t.f.shrinking, err = t.f.mayShrink(context.Background(), t.conn)
 	if err != nil || !t.f.shrinking {
@@ -65,7 +65,7 @@ func (t *transaction) shrink(pages int) (more bool, err error) {
 		return false, err
 	}
 	pages = min(pages, int(free/pageSize)-leastFree)
-	// A row comes of each page, and a page is moved for each row that is asked for.
+	// SQLite returns a row for each page, and moves a page for each row that is read.
 	rows, err := t.c.QueryContext(context.Background(), fmt.Sprintf("PRAGMA incremental_vacuum(%d)", pages))
 	if err != nil {
 		return false, err
@@ -75,7 +75,7 @@ func (t *transaction) shrink(pages int) (more bool, err error) {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return false, err
 	}
-	// Where a page was, its content stays until the file is cut: when the log is emptied.
+	// The old content of a moved page stays until the file is truncated, when the log is emptied.
 	t.noted |= ledger.Replacing
 	if t.f.shrinking, err = t.f.mayShrink(context.Background(), t.conn); err == nil && !t.f.shrinking {
 		t.noted |= ledger.Erasing
@@ -83,8 +83,9 @@ func (t *transaction) shrink(pages int) (more bool, err error) {
 	return true, err
 }
 
-// compactLocked copies the file of a closed vault to one that can give back free pages, and puts that in its place. It
-// gives way at once to whoever wants the vault: then it is done another time. The caller holds s.mu; it is free meanwhile.
+// compactLocked copies the file of a closed vault to one that can give free pages back, and puts that in its
+// place. If somebody wants the vault, it stops at once and is done another time. The caller holds s.mu, which
+// is released meanwhile.
 func (s *Store) compactLocked(sl *slot) {
 	if s.closed || sl.wanted || s.slots[sl.id] != sl {
 		return
@@ -93,13 +94,13 @@ func (s *Store) compactLocked(sl *slot) {
 	case s.compacts <- struct{}{}:
 		defer func() { <-s.compacts }()
 	default:
-		return // one at a time; it is this one's turn when it is closed again
+		return // one at a time; this one follows when it is closed again
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	sl.compact = stop
 	s.mu.Unlock()
-	err := compact(ctx, s.path(sl.id), sl.id, s.o.Spare) // if it fails, the file is as it was
+	err := compact(ctx, s.path(sl.id), sl.id, s.o.Spare) // after an error the file is unchanged
 	s.mu.Lock()
 	sl.compact = nil
 	switch {
@@ -109,7 +110,7 @@ func (s *Store) compactLocked(sl *slot) {
 	default:
 		_, known := s.uncompacted[sl.id]
 		s.uncompacted[sl.id] = struct{}{}
-		// It is tried again each time the file is closed: told once it is enough.
+		// It is tried each time the file is closed, but reported once.
 		if report := s.o.NotCompacted; report != nil && !known {
 			s.mu.Unlock()
 			report(sl.id, err)
@@ -118,19 +119,19 @@ func (s *Store) compactLocked(sl *slot) {
 	}
 }
 
-// Uncompacted is how many vaults could not be compacted when that was tried last: what is erased there leaves its room in the
-// file.
+// Uncompacted returns how many vaults could not be compacted at the last attempt. Their files do not shrink
+// when data is erased.
 func (s *Store) Uncompacted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.uncompacted)
 }
 
-// errNoSpare: a copy would leave too little of the disk.
-var errNoSpare = errors.New("not enough of the disk is free for a copy")
+// errNoSpare: a copy would leave too little free space.
+var errNoSpare = errors.New("not enough free disk space for a copy")
 
-// compact replaces a file that nobody has open by a copy of it with auto_vacuum. Until the last step the file is not
-// touched; what a crash leaves of the copy is removed by the next NewStore.
+// compact replaces a closed file by a copy with auto_vacuum. Until the last step the file is not touched.
+// After a crash the next NewStore removes the copy.
 func compact(ctx context.Context, path string, id vault.HAT, spare int64) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -149,7 +150,7 @@ func compact(ctx context.Context, path string, id vault.HAT, spare int64) error 
 			_ = os.Remove(temporary + suffix)
 		}
 	}()
-	// Made here, because SQLite would let others read it.
+	// Created here, because SQLite would let other users read it.
 	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -189,9 +190,9 @@ func compact(ctx context.Context, path string, id vault.HAT, spare int64) error 
 	case err != nil:
 		return err
 	case before != after:
-		return errors.New("the copy says something else than the file")
+		return errors.New("the copy differs from the file")
 	}
-	// A log beside the file belongs to it alone.
+	// The log belongs to this file only.
 	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.New("the file has a log that could not be emptied")
 	}
@@ -201,14 +202,14 @@ func compact(ctx context.Context, path string, id vault.HAT, spare int64) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	// If we stop before this, the file is as it was; after it, it is the copy.
+	// If we stop before this, the file is unchanged; after it, it is the copy.
 	if err := os.Rename(temporary, path); err != nil {
 		return err
 	}
 	return durable.Sync(filepath.Dir(path))
 }
 
-// stateOfFile is what a copy of a file must say too.
+// stateOfFile returns what must be the same in a copy.
 func stateOfFile(ctx context.Context, c *conn) (string, error) {
 	var (
 		id, head                             string

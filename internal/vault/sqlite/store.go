@@ -27,25 +27,27 @@ import (
 
 // Options of a Store.
 type Options struct {
-	MaxOpen  int           // vaults open at a time; default Places
-	IdleFor  time.Duration // how long a vault stays open that nobody uses; default 1 minute
+	MaxOpen  int           // how many vaults may be open at a time; default MaxVaults
+	IdleFor  time.Duration // how long an unused vault stays open; default 1 minute
 	MaxBytes int64         // of one vault's file; 0: as the disk allows. Over it: vault.ErrFull
-	// Reserve is how much of the disk is kept for what must be possible when it is full, in bytes; 0: nothing is. See reserve.
+	// Reserve is how many bytes of the disk are reserved for what must work when it is full; 0: none. See
+	// reserve.
 	Reserve int64
-	Spare   int64 // what must stay free of the disk when a file is copied to compact it
-	// NotCompacted is told of a vault's file that could not be compacted, once until it could be; nil: nobody is.
+	Spare   int64 // how many bytes must stay free on the disk when a file is copied to compact it
+	// NotCompacted is called once for each file that can't be compacted; nil: not called.
 	NotCompacted func(id vault.HAT, err error)
-	// Storage says how much a HAT may hold, each time it is asked, so that it may differ between HATs and change; nil:
-	// nothing is bounded. Unlike MaxBytes it leaves what erases and ends free.
+	// Storage returns how much a HAT may hold; nil: no bound. It is called each time, so the bound may differ
+	// between HATs and change. Unlike with MaxBytes, erasing and ending still work at the bound.
 	Storage func(id vault.HAT) plan.Storage
-	// ReadOnly: no file is made or changed, and a vault that would have to be is not opened. Nobody else may write meanwhile,
-	// and no vault may have a write-ahead log.
+	// ReadOnly: no file is created or changed, and a vault that would need it is not opened. Nobody else may
+	// write meanwhile, and no vault may have a write-ahead log.
 	ReadOnly bool
 	Now      func() time.Time // default time.Now
-	// Life names this life of the server, so that leases of another are known to have lapsed; default random.
+	// Boot names this start of the server, so that leases of earlier starts are known to have lapsed; default
+	// random.
 	Boot string
-	// AtCommit, for tests, is called before and after each commit with the names of the transactions in it ("append",
-	// "claim", …) and whether they are on disk. Its error is taken for one of the disk.
+	// AtCommit, for tests, is called before and after each commit with the names of its transactions
+	// ("append", "claim", …) and whether they are on disk. Its error counts as one of the disk.
 	AtCommit func(ops []string, persisted bool) error
 	// Observe: see ledger.Setup.
 	Observe func(op string, took time.Duration, err error)
@@ -53,8 +55,8 @@ type Options struct {
 	AtPrepare func(statement string)
 }
 
-// A Store is a folder of vaults, of which a bounded number is open. One process at a time may use the folder: package
-// directory's lock sees to that.
+// A Store is a folder of vaults, of which a bounded number is open. The lock of package directory makes sure
+// that one process at a time uses the folder.
 type Store struct {
 	dir      string
 	o        Options
@@ -62,24 +64,24 @@ type Store struct {
 
 	mu      sync.Mutex
 	slots   map[vault.HAT]*slot
-	files   map[*slot]struct{}   // those that are not gone: also of files that closed themselves, which are not in slots
-	idle    *list.List           // slots nobody uses, least recently used first
-	tidier  *time.Timer          // closes those that are idle for long; nil: none is idle
+	files   map[*slot]struct{}   // all slots that are not gone, even if their file has closed itself and they are no longer in slots
+	idle    *list.List           // slots that nobody uses, least recently used first
+	tidier  *time.Timer          // closes slots that are idle for long; nil: none is idle
 	open    int                  // files open, also those of slots no longer in the map
-	changed chan struct{}        // closed and replaced when somebody who waits should look again
-	checked map[vault.HAT]bool   // in this life
-	damaged map[vault.HAT]damage // and so set aside
+	changed chan struct{}        // closed and replaced when waiting callers should look again
+	checked map[vault.HAT]bool   // since the start
+	damaged map[vault.HAT]damage // not opened until the file is replaced
 	checks  chan struct{}        // full while a file is checked
 
 	reserve  *reserve
 	compacts chan struct{}  // full while a file is compacted
-	work     sync.WaitGroup // opens and closes files; begun under mu before the store is closed, which waits for it
-	// uncompacted are vaults whose file could not be compacted when it was tried last.
+	work     sync.WaitGroup // goroutines that open and close files; started under mu while the store is open; Close waits for them
+	// uncompacted are the vaults whose file could not be compacted at the last attempt.
 	uncompacted map[vault.HAT]struct{}
 	closed      bool
 }
 
-// A slot is one open vault, or one being opened or closed.
+// A slot is a vault that is open, or is being opened or closed.
 type slot struct {
 	id    vault.HAT
 	ready chan struct{} // closed when f or err is set
@@ -91,18 +93,18 @@ type slot struct {
 	idle    *list.Element
 	since   time.Time // when it became idle
 	closing bool
-	wanted  bool   // somebody waits for it to be closed, to open it again
-	compact func() // while the closed file is compacted, stops that; nil: it is not
+	wanted  bool   // somebody waits to open it again
+	compact func() // stops the compaction of the closed file; nil: none is in progress
 }
 
 const suffix, unfinished = ".vault", ".unfinished"
 
 var idPattern = regexp.MustCompile(`^[0-9a-z-]{1,64}$`)
 
-// NewStore opens the folder and removes what an interrupted Create left in it.
+// NewStore opens the folder and removes files that a crash left unfinished.
 func NewStore(dir string, o Options) (*Store, error) {
 	if o.MaxOpen <= 0 {
-		o.MaxOpen = Places()
+		o.MaxOpen = MaxVaults()
 	}
 	if o.IdleFor <= 0 {
 		o.IdleFor = time.Minute
@@ -157,7 +159,7 @@ func escapeGlob(s string) string {
 	return regexp.MustCompile(`[*?\[\\]`).ReplaceAllString(s, `\$0`)
 }
 
-// onceMade calls f until it has succeeded. On a full disk nothing can be made, and all else must go on.
+// onceMade calls f until it succeeds once. On a full disk it fails, but everything else must go on.
 func onceMade(f func() ([]byte, error)) func() ([]byte, error) {
 	var mu sync.Mutex
 	var made []byte
@@ -171,7 +173,7 @@ func onceMade(f func() ([]byte, error)) func() ([]byte, error) {
 	}
 }
 
-// makeTemplate is the content of a vault's file with the schema and nothing else: copying it is several times
+// makeTemplate returns the content of a vault's file with an empty schema. Copying it is several times
 // cheaper than creating the tables.
 func makeTemplate(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -194,7 +196,7 @@ func makeTemplate(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// withFile has f work on a file nobody else has open.
+// withFile runs f on a file that nobody else has open.
 func withFile(ctx context.Context, path string, f func(context.Context, *conn) error) error {
 	connector, err := modernc.NewConnector(dsn(path, 0, false))
 	if err != nil {
@@ -212,8 +214,8 @@ func withFile(ctx context.Context, path string, f func(context.Context, *conn) e
 
 func (s *Store) path(id vault.HAT) string { return filepath.Join(s.dir, string(id)+suffix) }
 
-// Create makes the vault of a new HAT with its Owner. It is there, whole and durable, when Create returns; if it
-// stops earlier there is none. vault.ErrExists.
+// Create creates the vault of a new HAT with its Owner. When it returns, the vault is complete and durable.
+// If it stops earlier, there is none. vault.ErrExists.
 func (s *Store) Create(ctx context.Context, id vault.HAT, owner vault.User) (err error) {
 	if !idPattern.MatchString(string(id)) {
 		return fmt.Errorf("create vault: %.80q is no id of a HAT", id)
@@ -238,23 +240,23 @@ func (s *Store) Create(ctx context.Context, id vault.HAT, owner vault.User) (err
 	if err := s.addOwner(ctx, temporary, id, owner); err != nil {
 		return named(temporary, err)
 	}
-	// If we stop here, an unfinished file is left, which the next NewStore removes.
+	// If we stop here, the next NewStore removes the unfinished file.
 	if err := durable.Sync(temporary); err != nil {
 		return err
 	}
-	// Link, unlike Rename, never replaces a vault.
+	// Link, unlike Rename, never replaces a file.
 	if err := os.Link(temporary, s.path(id)); errors.Is(err, fs.ErrExist) {
 		return vault.ErrExists
 	} else if err != nil {
 		return err
 	}
-	// If we stop here, the vault is whole under its name, or not there at all.
+	// If we stop here, the vault is either complete under its name or not there.
 	return durable.Sync(s.dir)
 }
 
 func (s *Store) addOwner(ctx context.Context, path string, id vault.HAT, owner vault.User) error {
 	return withFile(ctx, path, func(ctx context.Context, c *conn) error {
-		if _, err := c.Exec(ctx, "PRAGMA synchronous = off"); err != nil { // the whole file is synced once
+		if _, err := c.Exec(ctx, "PRAGMA synchronous = off"); err != nil { // the whole file is synced once at the end
 			return err
 		}
 		if _, err := c.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
@@ -269,8 +271,8 @@ func (s *Store) addOwner(ctx context.Context, path string, id vault.HAT, owner v
 	})
 }
 
-// Open gives the vault of a HAT and a function to give it back with. Where MaxOpen vaults are in use it waits until
-// one is given back. vault.ErrNotFound, ErrDamaged, ErrNewer concern this HAT alone.
+// Open returns the vault of a HAT, and a function to give it back. If MaxOpen vaults are in use, it waits.
+// vault.ErrNotFound, ErrDamaged and ErrNewer concern this HAT only.
 func (s *Store) Open(ctx context.Context, id vault.HAT) (*ledger.Vault, func(), error) {
 	for {
 		sl, wait, err := s.take(ctx, id)
@@ -294,7 +296,7 @@ func (s *Store) Open(ctx context.Context, id vault.HAT) (*ledger.Vault, func(), 
 	}
 }
 
-// take refers to the vault's slot once more, opening it if need be, or says what to wait for.
+// take adds a reference to the vault's slot, opening it if needed, or returns what to wait for.
 func (s *Store) take(ctx context.Context, id vault.HAT) (*slot, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -310,7 +312,7 @@ func (s *Store) take(ctx context.Context, id vault.HAT) (*slot, <-chan struct{},
 			}
 			return nil, sl.gone, nil
 		case sl.f != nil && !sl.f.usable():
-			// It closed itself: its writer is gone, so that the file may be opened again beside its last readers.
+			// It closed itself. Its writer is gone, so the file can be opened again beside its last readers.
 			delete(s.slots, id)
 			if sl.refs == 0 {
 				s.closeLocked(sl)
@@ -321,7 +323,7 @@ func (s *Store) take(ctx context.Context, id vault.HAT) (*slot, <-chan struct{},
 			return sl, nil, nil
 		}
 	}
-	if !idPattern.MatchString(string(id)) { // only those that match are in slots
+	if !idPattern.MatchString(string(id)) { // ids of slots always match
 		return nil, nil, fmt.Errorf("open vault: %.80q is no id of a HAT: %w", id, vault.ErrNotFound)
 	}
 	if s.open >= s.o.MaxOpen {
@@ -347,7 +349,7 @@ func (s *Store) take(ctx context.Context, id vault.HAT) (*slot, <-chan struct{},
 func (s *Store) openSlot(ctx context.Context, sl *slot, check bool) {
 	f, err := open(ctx, sl.id, s.path(sl.id), s.o, s.reserve)
 	if (errors.Is(err, vault.ErrFull) || errors.Is(err, vault.ErrMachine)) && s.reserve.use() {
-		f, err = open(ctx, sl.id, s.path(sl.id), s.o, s.reserve) // the index of its log takes room
+		f, err = open(ctx, sl.id, s.path(sl.id), s.o, s.reserve) // the index of the write-ahead log takes room
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -365,7 +367,7 @@ func (s *Store) openSlot(ctx context.Context, sl *slot, check bool) {
 	close(sl.ready)
 }
 
-// checkedLocked keeps that a file was found whole, or damaged.
+// checkedLocked remembers that a file was found whole, or damaged.
 func (s *Store) checkedLocked(id vault.HAT, err error) {
 	switch {
 	case err == nil:
@@ -383,7 +385,7 @@ func (s *Store) useLocked(sl *slot) {
 	}
 }
 
-// give takes back one reference.
+// give removes one reference.
 func (s *Store) give(sl *slot) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -407,7 +409,7 @@ func (s *Store) give(sl *slot) {
 	s.wakeLocked()
 }
 
-// tidy closes the vaults nobody has used for long: a person who is away costs no memory and no descriptors.
+// tidy closes vaults that were not used for long, to free memory and descriptors.
 func (s *Store) tidy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -435,8 +437,8 @@ func (s *Store) goneLocked(sl *slot) {
 	close(sl.gone)
 }
 
-// closeLocked begins to close a slot nobody uses, while the store is open. Until its gone is closed, nobody opens the file
-// again.
+// closeLocked starts to close an unused slot, while the store is open. Nobody opens the file again until its gone is
+// closed.
 func (s *Store) closeLocked(sl *slot) {
 	sl.closing = true
 	if sl.idle != nil {
@@ -444,7 +446,7 @@ func (s *Store) closeLocked(sl *slot) {
 		sl.idle = nil
 	}
 	s.work.Go(func() {
-		err := sl.f.close() // what was committed is on disk already
+		err := sl.f.close() // everything committed is on disk already
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.open--
@@ -462,7 +464,7 @@ func (s *Store) wakeLocked() {
 	s.changed = make(chan struct{})
 }
 
-// Close closes all vaults, also those in use: whoever uses one is told vault.ErrClosed. It returns when the files are
+// Close closes all vaults, those in use too; their users get vault.ErrClosed. It returns when the files are
 // closed.
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -498,14 +500,15 @@ func (s *Store) Close() error {
 	return err
 }
 
-// OpenVaults is how many files are open, those included that are being opened or closed.
+// OpenVaults returns how many files are open, including those that are being opened or closed.
 func (s *Store) OpenVaults() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open
 }
 
-// FileSize is how much of the disk a HAT's vault takes, its write-ahead log included; 0 if there is none.
+// FileSize returns how many bytes of the disk a HAT's vault takes, with its write-ahead log; 0 if there is
+// none.
 func (s *Store) FileSize(id vault.HAT) (n int64) {
 	if !idPattern.MatchString(string(id)) {
 		return 0
@@ -518,7 +521,7 @@ func (s *Store) FileSize(id vault.HAT) (n int64) {
 	return n
 }
 
-// List is the ids of all vaults in the folder.
+// List returns the ids of all vaults in the folder.
 func (s *Store) List() ([]vault.HAT, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {

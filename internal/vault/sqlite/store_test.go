@@ -314,7 +314,7 @@ func TestOpenWaitsForAPlace(t *testing.T) {
 	releaseAgain()
 }
 
-func TestManyHATsThroughFewPlaces(t *testing.T) {
+func TestManyHATsFewOpenVaults(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxOpen: 3})
 	const hats, rounds = 8, 20
 	var wg sync.WaitGroup
@@ -346,7 +346,7 @@ func TestManyHATsThroughFewPlaces(t *testing.T) {
 }
 
 // Open files follow the places, however many HATs there are.
-func TestOpenFilesFollowThePlaces(t *testing.T) {
+func TestOpenFilesStayWithinMaxOpen(t *testing.T) {
 	const places, hats, visitors = 8, 200, 4
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{MaxOpen: places})

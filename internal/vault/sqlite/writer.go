@@ -13,17 +13,17 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// maxBatch bounds how many transactions share one COMMIT, so that the first of a flood is not kept waiting.
+// maxBatch bounds how many transactions share one COMMIT, so that the first of many does not wait too long.
 const maxBatch = 64
 
-// A job is one transaction somebody waits for.
+// A job is one transaction that a caller waits for.
 type job struct {
 	op   string
-	ctx  context.Context // only asked whether anybody still waits, before the job begins
+	ctx  context.Context // checked only before the job begins
 	do   func(*transaction) error
-	grew *bool      // do was to make the HAT hold more
-	err  error      // what do answered
-	done chan error // takes one answer
+	grew *bool      // whether do makes the HAT hold more
+	err  error      // the result of do
+	done chan error // receives one error
 }
 
 // A transaction is one transaction within a batch.
@@ -31,7 +31,7 @@ type transaction struct {
 	*conn
 	f       *file
 	noted   ledger.Effect
-	counted bool // file.pages counts what it adds
+	counted bool // file.pages includes what it adds
 }
 
 // Note: see ledger.Tx.
@@ -63,9 +63,11 @@ func (t *transaction) Apart(ctx context.Context, do func() error, refused func(e
 	return err, fatal
 }
 
-// Write: see ledger.Rows. Where nobody else is writing the caller does it itself, and saves the way to serve and back.
+// Write: see ledger.Rows. If nobody else is writing, the caller does it itself, which saves a handover to
+// serve and back.
 //
-// On a full disk, what makes the HAT hold no more is tried once more with the reserve given up.
+// On a full disk, a transaction that does not make the HAT hold more is tried once more with the reserve
+// given up.
 func (f *file) Write(ctx context.Context, op string, do func(ledger.Tx) error) error {
 	if f.readOnly {
 		return errReadOnly
@@ -81,7 +83,7 @@ func (f *file) Write(ctx context.Context, op string, do func(ledger.Tx) error) e
 func (f *file) writeOnce(ctx context.Context, op string, grew *bool, do func(ledger.Tx) error) error {
 	j := job{op: op, grew: grew, ctx: ctx, do: func(t *transaction) error { return do(t) }, done: make(chan error, 1)}
 	select {
-	case f.turn <- struct{}{}:
+	case f.writerLock <- struct{}{}:
 		f.work(j)
 	default:
 		select {
@@ -92,7 +94,7 @@ func (f *file) writeOnce(ctx context.Context, op string, grew *bool, do func(led
 			return f.closedError()
 		}
 	}
-	// The answer is certain to come, and soon: to walk away would leave it open what happened.
+	// The answer comes soon in any case. Leaving now would not tell whether the job was done.
 	err := <-j.done
 	var p *panicError
 	if errors.As(err, &p) {
@@ -101,10 +103,10 @@ func (f *file) writeOnce(ctx context.Context, op string, grew *bool, do func(led
 	return named(f.path, err)
 }
 
-// work does a batch, beginning with the job, and answers all that are in it. The caller has the turn, and has given it
-// back afterwards.
+// work does a batch that begins with the job, and answers all of it. The caller holds the writer lock; work
+// releases it.
 func (f *file) work(first job) (jobs []job) {
-	defer func() { <-f.turn }()
+	defer func() { <-f.writerLock }()
 	if !f.usable() {
 		first.done <- f.closedError()
 		return nil
@@ -140,57 +142,58 @@ func (f *file) work(first job) (jobs []job) {
 	return jobs
 }
 
-// serve writes for those who came while somebody else was writing, and does the upkeep.
+// serve writes jobs that came while somebody else was writing, and does the upkeep.
 func (f *file) serve() {
 	defer close(f.served)
 	for {
 		var (
-			upkeep <-chan struct{}  // nil, and never chosen, while there are none
+			upkeep <-chan struct{}  // nil while there is none, so it is never chosen
 			again  <-chan time.Time // the same, for emptying the log
 		)
-		f.turn <- struct{}{}
+		f.writerLock <- struct{}{}
 		if f.hasUpkeep {
 			upkeep = always
 		}
 		if f.logHolds {
 			again = time.After(emptyAgain)
 		}
-		<-f.turn
+		<-f.writerLock
 		select {
 		case j := <-f.jobs:
-			f.turn <- struct{}{}
+			f.writerLock <- struct{}{}
 			f.work(j)
 		case <-upkeep:
 			f.doUpkeep()
 		case <-again:
-			f.turn <- struct{}{}
+			f.writerLock <- struct{}{}
 			if w, err := f.conns.writer(context.Background()); err == nil && f.usable() {
 				f.emptyLog(w)
 				f.conns.put(w, false)
 				f.hasUpkeep, f.upkeepWaits = f.hasUpkeep || f.upkeepWaits, false
 			}
-			<-f.turn
+			<-f.writerLock
 		case <-f.look:
 		case <-f.closed:
-			f.turn <- struct{}{} // for ever
+			f.writerLock <- struct{}{} // it is never released
 			return
 		}
 	}
 }
 
-// batch runs the job, and what else is waiting, all in one commit, and gives them back to be answered. Those after the
-// first have a savepoint each; if the first fails, there is nothing else to keep. Jobs that failed wait for the commit
-// too: what they failed on, such as a record that is there already, may be an earlier job's. An error means that the
-// file's state is in doubt; nobody may hear of it, and try again, before the vault is closed.
+// batch runs the job and all others that wait, in one commit, and returns them to be answered. Each after the
+// first has a savepoint. If the first fails, nothing else has to be kept. Failed jobs are answered after the
+// commit too, because the reason, such as a record that exists already, may be an earlier job of the batch.
+// An error means that the state of the file is in doubt. Nobody may be answered, and try again, before the
+// vault is closed.
 func (f *file) batch(first job) (jobs []job, _ error) {
 	ctx := context.Background() // see tx.ctx
 	if _, err := f.w.Exec(ctx, "BEGIN IMMEDIATE"); err != nil {
-		// Nothing began, so nothing is in doubt: another program may hold the file for a moment.
+		// Nothing has begun, so nothing is in doubt: another program may have locked the file.
 		first.err = fmt.Errorf("begin: %w", err)
 		return []job{first}, nil
 	}
 	var (
-		good   []string // names of those that did not fail
+		good   []string // names of the jobs that succeeded
 		erased bool
 	)
 	for j, more := first, true; more; j, more = f.next(len(jobs)) {
@@ -222,15 +225,15 @@ func (f *file) batch(first job) (jobs []job, _ error) {
 	if err := f.keeper.Finish(ctx, &transaction{conn: f.w, f: f}); err != nil {
 		return f.noRoom(jobs, fmt.Errorf("commit: %w", err))
 	}
-	// If we stop before the COMMIT below is on disk, none of the batch ever was, and nobody was told it had been.
+	// If we stop before this COMMIT is on disk, the batch is undone, and nobody was told otherwise.
 	if err := f.atCommit(good, false); err != nil {
 		return jobs, fmt.Errorf("commit: %w", err)
 	}
 	if _, err := f.w.Exec(ctx, "COMMIT"); err != nil {
 		return f.noRoom(jobs, fmt.Errorf("commit: %w", err))
 	}
-	// If we stop here, all of the batch is there and nobody was told: who asks again finds it done. A write is then a
-	// duplicate, a claim's lease is of a former life, a run is committed already.
+	// If we stop here, the batch is stored but nobody was told. A caller who tries again finds it done: the
+	// write is a duplicate, the lease has lapsed, the run is committed.
 	f.keeper.Committed()
 	if err := f.atCommit(good, true); err != nil {
 		return jobs, fmt.Errorf("after commit: %w", err)
@@ -242,9 +245,9 @@ func (f *file) batch(first job) (jobs []job, _ error) {
 	return jobs, nil
 }
 
-// noRoom fails all jobs of a batch for which there was no room on the disk: SQLite has undone the whole transaction, or
-// does so now. The last thing written would have been the frame that commits, so nothing is in doubt. Any other error is
-// given back as one that leaves the file in doubt.
+// noRoom fails all jobs of a batch for which the disk had no room. SQLite has undone the transaction, or does
+// so now. The frame that commits is written last, so nothing is in doubt. It returns any other error, after
+// which the file is in doubt.
 func (f *file) noRoom(jobs []job, err error) ([]job, error) {
 	if !errors.Is(named(f.path, err), vault.ErrFull) {
 		return jobs, err
@@ -257,8 +260,8 @@ func (f *file) noRoom(jobs []job, err error) ([]job, error) {
 	return jobs, nil
 }
 
-// emptyLog takes what was erased or replaced out of the write-ahead log, where it would stay readable for a while. A
-// reader may be in the way: nobody waits for it, serve tries again a little later.
+// emptyLog removes erased and replaced data from the write-ahead log, where it would stay readable for a
+// while. If a reader is in the way, nobody waits; serve tries again later.
 func (f *file) emptyLog(w *conn) {
 	ctx := context.Background()
 	var busy, pages, moved int
@@ -271,13 +274,13 @@ func (f *file) emptyLog(w *conn) {
 // emptyAgain is how long emptyLog waits before it tries again.
 const emptyAgain = time.Second
 
-// next is another job if one is waiting already.
+// next returns another job if one is waiting.
 func (f *file) next(have int) (job, bool) {
 	if have >= maxBatch {
 		return job{}, false
 	}
-	// Where several shared the last commit, they are on their way with the next job; to let them run first costs less
-	// than a commit.
+	// If several shared the last commit, their callers are about to send the next jobs. Yielding to them once
+	// costs less than another commit.
 	for yielded := !f.crowded; ; yielded = true {
 		select {
 		case j := <-f.jobs:
@@ -291,8 +294,8 @@ func (f *file) next(have int) (job, bool) {
 	}
 }
 
-// undo ends the transaction of a job that failed for that reason, and of no other. Where there was no room SQLite has
-// done so itself; after any other error that it can't be done the file's state is in doubt.
+// undo ends the transaction of a failed job. On a full disk SQLite has done so already. After any other error
+// of the rollback the file is in doubt.
 func (f *file) undo(reason error) error {
 	f.keeper.Undone(true)
 	if _, err := f.w.Exec(context.Background(), "ROLLBACK"); err != nil && !errors.Is(named(f.path, reason), vault.ErrFull) {
@@ -301,7 +304,7 @@ func (f *file) undo(reason error) error {
 	return nil
 }
 
-// run does the job in a savepoint. fatal means that not even undoing it worked.
+// run does the job in a savepoint. fatal: it could not even be undone.
 func (t *transaction) run(ctx context.Context, j job) (err, fatal error) {
 	if _, err := t.Exec(ctx, "SAVEPOINT job"); err != nil {
 		return nil, err
@@ -312,14 +315,14 @@ func (t *transaction) run(ctx context.Context, j job) (err, fatal error) {
 	}
 	t.f.keeper.Undone(false)
 	if _, undo := t.Exec(ctx, "ROLLBACK TO job"); undo != nil {
-		return nil, err // the reason that there is no savepoint any more
+		return nil, err // the reason why there is no savepoint any more
 	}
 	_, fatal = t.Exec(ctx, "RELEASE job")
 	return err, fatal
 }
 
-// do runs the job, unless nobody waits for it any more. It keeps a caller's panic from taking the writer down with it:
-// the job is undone, and write panics in its stead.
+// do runs the job, unless its caller has gone. If it panics, the job is undone, and Write panics in the
+// caller instead of the writer.
 func (t *transaction) do(j job) (err error) {
 	if err := j.ctx.Err(); err != nil {
 		return err
@@ -338,8 +341,9 @@ type panicError struct{ value any }
 
 func (*panicError) Error() string { return "panic in a transaction" }
 
-// closeItself is called by who has the turn, after an error in doubt. The writer's connection goes first, and with it the
-// transaction: somebody may open the file again as soon as the vault counts as closed.
+// closeItself closes the vault after an error in doubt. The caller holds the writer lock. It closes the
+// writer's connection first, which undoes the transaction, because others may open the file as soon as the
+// vault counts as closed.
 func (f *file) closeItself(err error) {
 	if f.w != nil {
 		_, _ = f.w.c.ExecContext(context.Background(), "ROLLBACK")

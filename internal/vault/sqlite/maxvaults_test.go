@@ -27,7 +27,7 @@ func TestPlacesFollowTheMachine(t *testing.T) {
 			t.Errorf("%s: %d places, want %d", c.what, got, c.want)
 		}
 	}
-	if n := Places(); n < leastPlaces || n > mostPlaces {
+	if n := MaxVaults(); n < minVaults || n > maxVaults {
 		t.Errorf("%d places on this machine", n)
 	}
 }
