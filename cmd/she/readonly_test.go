@@ -177,7 +177,7 @@ func TestCommandsThatOnlyRead(t *testing.T) {
 		}
 		data := treeOf(t, s.Data)
 		out, _ = sheSays(t, "function", "list", "--data", s.Data, "--config", config)
-		if after := treeOf(t, s.Data); after != data || !strings.Contains(out, "as last known") {
+		if after := treeOf(t, s.Data); after != data || !strings.Contains(out, "yes, as of 20") {
 			t.Errorf("%s\nbefore\n%safter\n%s", out, data, after)
 		}
 	})
