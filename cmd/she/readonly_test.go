@@ -146,7 +146,7 @@ func TestCommandsThatOnlyRead(t *testing.T) {
 					if after := treeOf(t, above); after != before {
 						t.Fatalf("%s\nbefore\n%safter\n%s", said, before, after)
 					}
-					if c.path != "she doctor" && (code != exitFailed || !strings.Contains(said, "no data directory is there") && !strings.Contains(said, "terminal")) && code != exitUsage {
+					if c.path != "she doctor" && (code != exitFailed || !strings.Contains(said, "there is no data directory") && !strings.Contains(said, "terminal")) && code != exitUsage {
 						t.Errorf("exit %d, %s", code, said)
 					}
 				}

@@ -1,4 +1,5 @@
-// Package agreement holds calls that agree to what was shown: to terms they name, or to those their login was shown last.
+// Package agreement makes sure that a call agrees only to terms that it names or that its login was shown
+// last.
 package agreement
 
 import (
@@ -9,7 +10,7 @@ import (
 	"she/internal/hat"
 )
 
-// A Kind is one of what is agreed to.
+// A Kind is a kind of thing that can be agreed to.
 type Kind = string
 
 const (
@@ -18,21 +19,23 @@ const (
 	Application Kind = "application"
 )
 
-// A Login is who is shown terms and agrees to them: at which HAT, and the id that their token keeps when it is renewed.
+// A Login is who is shown terms and agrees to them: the HAT, and the id that the token keeps when it is
+// renewed.
 type Login struct {
 	HAT hat.ID
 	ID  string
 }
 
-// Terms are those that were proposed first, and those that each login was shown. All methods may be called concurrently.
+// Terms remembers which terms were proposed first and which each login was shown. All methods may be called
+// concurrently.
 type Terms struct {
 	proposals Proposals
 	shown     Shown
-	// failed is told that what was proposed first can't be told.
+	// failed is called if the first proposal can't be read or stored.
 	failed func(kind Kind, id string, err error)
 }
 
-// New has the proposals remembered by p; nil: for as long as the Terms are.
+// New returns Terms whose proposals p remembers; nil: only in memory.
 func New(p Proposals, failed func(kind Kind, id string, err error)) *Terms {
 	if p == nil {
 		p = Held()
@@ -40,8 +43,8 @@ func New(p Proposals, failed func(kind Kind, id string, err error)) *Terms {
 	return &Terms{proposals: p, failed: failed}
 }
 
-// Changed says whether these terms of a function or an application are others than those that were proposed first. If that can't be
-// told, they count as changed.
+// Changed reports whether the terms of a function or an application differ from the first proposal. If that
+// is not known, they count as changed.
 func (t *Terms) Changed(kind Kind, id string, terms hat.TermsDigest) bool {
 	changed, err := t.proposals.Propose(kind, id, terms)
 	if err != nil && t.failed != nil {
@@ -50,20 +53,20 @@ func (t *Terms) Changed(kind Kind, id string, terms hat.TermsDigest) bool {
 	return changed || err != nil
 }
 
-// Agree says whether a call agrees to the present terms: those it names, if it names any. changed is Changed of them.
-// access.ErrTermsChanged.
+// Agree returns nil if a call agrees to the present terms: those it names, else those it was shown. changed
+// is the result of Changed. access.ErrTermsChanged.
 func (t *Terms) Agree(l Login, kind Kind, id string, named, present hat.TermsDigest, changed bool) error {
 	return access.Agreement{Named: named, Shown: t.shown.Last(l.HAT, l.ID, kind, id), Changed: changed}.To(present)
 }
 
-// DidShow notes what is in an answer that was sent. Terms that have never changed need no memory.
+// DidShow notes the terms in an answer that was sent. Terms that have never changed need not be remembered.
 func (t *Terms) DidShow(l Login, kind Kind, id string, terms hat.TermsDigest, changed bool) {
 	if changed && !terms.IsZero() {
 		t.shown.Show(l.HAT, l.ID, kind, id, terms)
 	}
 }
 
-// Permission is that to agree. Who has it not is shown much, and need not be remembered.
+// Permission returns the permission to agree. What callers without it were shown need not be remembered.
 func Permission(kind Kind, id string) access.Permission {
 	switch kind {
 	case Debit:
@@ -74,18 +77,18 @@ func Permission(kind Kind, id string) access.Permission {
 	return access.SwitchFunctions()
 }
 
-// Proposals remembers which terms of a function or an application this node proposed first, for good.
+// Proposals remembers durably which terms of a function or an application this server proposed first.
 type Proposals interface {
-	// Propose says whether the terms have ever been others; they are proposed from now on.
+	// Propose notes the terms, and reports whether they have ever been different.
 	Propose(kind Kind, id string, terms hat.TermsDigest) (changed bool, err error)
 }
 
-// Held are proposals in memory: they end with it.
+// Held returns proposals in memory.
 func Held() Proposals { return &heldProposals{first: map[[2]string]hat.TermsDigest{}} }
 
 type heldProposals struct {
 	mu    sync.Mutex
-	first map[[2]string]hat.TermsDigest // the zero digest: they have changed
+	first map[[2]string]hat.TermsDigest // the zero digest if they have changed
 }
 
 func (p *heldProposals) Propose(kind Kind, id string, terms hat.TermsDigest) (bool, error) {
@@ -104,9 +107,9 @@ func (p *heldProposals) Propose(kind Kind, id string, terms hat.TermsDigest) (bo
 	return false, nil
 }
 
-// Shown remembers which terms each login was shown last, as far as that matters: terms that have never changed need no
-// memory. What is forgotten counts as never shown, and then a call that agrees is refused until the terms are read again. So it
-// lives in memory, is bounded for each HAT and in all, and forgets the oldest first.
+// Shown remembers which terms each login was shown last. Terms that have never changed need not be
+// remembered. Forgotten terms count as never shown: a call that agrees is refused until they are read again.
+// So it can live in memory, bounded for each HAT and in all, and forget the oldest first.
 type Shown struct {
 	mu    sync.Mutex
 	hats  map[hat.ID]*list.Element // of a *shownAtHAT
@@ -120,7 +123,7 @@ type shownAtHAT struct {
 	order list.List
 }
 
-// A shownKey is a login, by the id its token keeps when it is renewed, and what it was shown the terms of.
+// A shownKey is a login and what the terms are about.
 type shownKey struct{ login, kind, id string }
 
 type shownTerms struct {
@@ -170,7 +173,7 @@ func (t *Shown) Show(hatID hat.ID, login string, kind Kind, id string, terms hat
 	}
 }
 
-// Last is what the login was shown last; the zero digest if nothing is remembered.
+// Last returns the terms that the login was shown last, or the zero digest.
 func (t *Shown) Last(hatID hat.ID, login string, kind Kind, id string) hat.TermsDigest {
 	t.mu.Lock()
 	defer t.mu.Unlock()

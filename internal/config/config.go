@@ -1,4 +1,4 @@
-// Package config is she.yaml: read strictly, with all that is wrong with it told at once.
+// Package config reads she.yaml strictly and reports all its faults at once.
 package config
 
 import (
@@ -129,8 +129,8 @@ const (
 	defaultHATMB, defaultHATRecords = 1024, 5_000_000
 )
 
-// Load reads she.yaml strictly: whatever is not understood is in one *Error, each fault with its line. No file
-// name is no file. A file that is a pipe is read when somebody writes to it, or ctx ends.
+// Load reads she.yaml strictly. Everything that it does not understand is in one *Error, each fault with its
+// line. Without a file name it returns the defaults.
 func Load(ctx context.Context, file string) (Config, error) {
 	c, r, err := read(ctx, file)
 	if err != nil {
@@ -139,8 +139,8 @@ func Load(ctx context.Context, file string) (Config, error) {
 	return r.result(c)
 }
 
-// LoadServed is Load for a server: the files that she.yaml names must be there too, and the catalogue of
-// applications must be one.
+// LoadServed is Load for a server: it also checks that the files named in she.yaml exist and that the
+// catalogue of applications is valid.
 func LoadServed(ctx context.Context, file string) (Config, error) {
 	c, r, err := read(ctx, file)
 	if err != nil {
@@ -230,20 +230,20 @@ func Parse(file, dir string, text []byte) (Config, error) {
 	return r.result(r.config(text))
 }
 
-// maxFaults bounds how many faults of a configuration are told.
+// maxFaults is how many faults an error lists.
 const maxFaults = 50
 
-// A Error is everything that is wrong with a configuration, in the order of the files.
+// An Error holds everything that is wrong with a configuration, in the order of the files.
 type Error struct{ faults []fault }
 
-// A fault is one of these: where, what, and what to write instead. Line 0 is unknown.
+// A fault says where it is, what is wrong, and what to write instead. Line 0 means unknown.
 type fault struct {
 	file string
 	line int
 	text string
 }
 
-// Error has one line for each of the first faults, and then how many more there are.
+// Error lists the first faults, one a line, and then the number of the others.
 func (e *Error) Error() string {
 	var lines []string
 	for _, f := range e.faults[:min(len(e.faults), maxFaults)] {
@@ -259,15 +259,15 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// A reader reads she.yaml node by node and notes what is wrong. Decoding into structs would be shorter, but yaml
-// names Go's types in its errors, can't say which keys there are, and knows no line once a value is read.
+// A reader reads she.yaml node by node and collects faults. Decoding into structs would be shorter, but then
+// errors name Go types, don't list the known keys, and have no line once a value is decoded.
 type reader struct {
 	file, dir    string
 	faults       []fault // of she.yaml
-	elsewhere    []fault // of the files it names
+	elsewhere    []fault // faults of the files it names
 	packages     []placedPath
-	applications int    // the line that names the catalogue
-	key          string // whose value is being read
+	applications int    // the line with key applications
+	key          string // the key whose value is being read
 }
 
 type placedPath struct {
@@ -284,12 +284,12 @@ func (r *reader) fault(n *yaml.Node, format string, args ...any) {
 	r.add(n.Line, format, args...)
 }
 
-// value notes what is wrong with the value of the key being read: several may be on one line.
+// value notes a fault of the value of the current key. A line may have several.
 func (r *reader) value(n *yaml.Node, format string, args ...any) {
 	r.fault(n, "%s: "+format, append([]any{r.key}, args...)...)
 }
 
-// result is the configuration, or all that is wrong with it.
+// result returns the configuration, or all faults.
 func (r *reader) result(c Config) (Config, error) {
 	if len(r.faults)+len(r.elsewhere) == 0 {
 		return c, nil
@@ -364,10 +364,10 @@ func (r *reader) config(text []byte) (c Config) {
 	return c
 }
 
-// InstancesAtOnce is how many instances of functions may be at work.
+// InstancesAtOnce returns how many instances may be busy at once.
 func (c Config) InstancesAtOnce() int { return cmp.Or(c.Instances, 2*runtime.NumCPU()) }
 
-// Storage is what one HAT may hold.
+// Storage returns what one HAT may hold.
 func (c Config) Storage() plan.Storage {
 	or := func(v *int, otherwise int64) int64 {
 		if v == nil {
@@ -378,8 +378,8 @@ func (c Config) Storage() plan.Storage {
 	return plan.Storage{Bytes: or(c.HATMB, defaultHATMB) << 20, Records: or(c.HATRecords, defaultHATRecords)}
 }
 
-// unreadable finds the first byte that is no UTF-8, or the first control character that YAML has no place for: the parser
-// refuses both without a line. UTF-16 with a byte order mark is the parser's.
+// unreadable finds the first byte that is not UTF-8, or the first control character that YAML does not allow.
+// The parser would refuse both without a line. It reads UTF-16 with a byte order mark itself.
 func unreadable(text []byte) (line int, wrong string, found bool) {
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
 		return 0, "", false
@@ -397,8 +397,8 @@ func unreadable(text []byte) (line int, wrong string, found bool) {
 	return 0, "", false
 }
 
-// syntax brings the parser's "yaml: line 3: …" into our form. It names no line for what it finds in the first one. A text
-// that is no YAML is one fault: nothing behind it can be told.
+// syntax turns the parser's "yaml: line 3: …" into a fault. The parser gives no line for an error in the
+// first one. A syntax error is the only fault: what follows can't be read.
 func (r *reader) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
@@ -412,8 +412,8 @@ func (r *reader) syntax(err error) {
 	r.add(1, "%s", text)
 }
 
-// section reads a mapping, each key at most once and each by its own function. Aliases are refused: nobody needs
-// them here, and they are how small files become large. It returns whether n is a mapping.
+// section reads a mapping: each key at most once, each by its own function. Aliases are refused, because they
+// let a small file grow large. It reports whether n is a mapping.
 func (r *reader) section(n *yaml.Node, what string, keys map[string]func(*yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
 		r.fault(n, "%s: want keys and values", what)
@@ -500,7 +500,7 @@ func (r *reader) collector(n *yaml.Node, into *string) {
 	*into = u.String()
 }
 
-// bytes reads a whole number of units, up to most, as bytes.
+// bytes reads a number of units, up to most, as bytes.
 func (r *reader) bytes(n *yaml.Node, into *int64, unit int64, most int) {
 	var count int
 	r.count(n, &count, most)
@@ -518,7 +518,7 @@ func (r *reader) from(n *yaml.Node, into *int, least, most int) {
 	*into = v
 }
 
-// orNone reads a bound, or 0 for none.
+// orNone reads a bound; 0 means none.
 func (r *reader) orNone(n *yaml.Node, into **int, most int) {
 	v, err := strconv.Atoi(n.Value)
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil || v < 0 || v > most {
@@ -576,12 +576,12 @@ func (r *reader) functions(n *yaml.Node, into *[]catalog.Registered) {
 	}
 }
 
-// function reads one registration; what of it is wrong is zero.
+// function reads one registration. Faulty fields stay zero.
 func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 	f.Stage = "dev"
 	var namespace, endpoint string
-	at := make(map[string]*yaml.Node) // keys that are there
-	// parsed reads text and has it checked.
+	at := make(map[string]*yaml.Node) // keys that are present
+	// parsed reads text and checks it with parse.
 	parsed := func(key string, parse func(string) error) func(*yaml.Node) {
 		return func(n *yaml.Node) {
 			at[key] = n
@@ -659,7 +659,7 @@ func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 		}
 	}
 	if endpoint != "" {
-		// A namespace that is missing or wrong is told already: the endpoint is judged beside one that is right.
+		// A missing or wrong namespace is reported already, so check the endpoint in a valid one.
 		var err error
 		if f.Output, err = hat.ParseEndpoint(cmp.Or(namespace, "namespace") + "/" + endpoint); err != nil {
 			r.fault(at["endpoint"], "endpoint %.80q: want lower-case letters, digits and hyphens between single slashes", endpoint)
@@ -668,7 +668,7 @@ func (r *reader) function(n *yaml.Node) (f catalog.Registered) {
 	return f
 }
 
-// wanted says what the required keys of a function are.
+// wanted describes the required keys of a function.
 var wanted = map[string]string{
 	"id":        "the id that it answers itself",
 	"version":   "the version that it answers itself, such as 1.0.0",
@@ -729,7 +729,7 @@ func (r *reader) warmUp(n *yaml.Node, f *catalog.Registered) {
 	}
 }
 
-// Applications reads the catalogue of applications; no file is an empty catalogue.
+// Applications reads the catalogue of applications; without a file name it is empty.
 func Applications(file string) ([]hatapi.Application, error) {
 	if file == "" {
 		return nil, nil

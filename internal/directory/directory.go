@@ -37,10 +37,10 @@ import (
 
 var (
 	ErrNotFound = errors.New("no such HAT")
-	ErrExists   = errors.New("a HAT with this domain exists")
+	ErrExists   = errors.New("a HAT with this domain exists already")
 	ErrInUse    = errors.New("another process is using the data directory")
 	ErrNewer    = errors.New("the data directory was written by a newer version")
-	ErrMissing  = errors.New("no data directory is there")
+	ErrMissing  = errors.New("there is no data directory")
 )
 
 // format is the version of the layout and of node.db, kept as its user_version and in the file format.
@@ -56,7 +56,7 @@ CREATE TABLE hats (
 	created INTEGER NOT NULL  -- microseconds since 1970
 ) STRICT, WITHOUT ROWID`
 
-// proposed is made beside the tables of the format: an earlier she that opens the directory misses nothing.
+// proposedSchema adds to the tables of the format. An earlier version that opens the directory ignores it.
 const proposedSchema = `
 CREATE TABLE IF NOT EXISTS proposed (
 	kind    TEXT NOT NULL,
@@ -74,7 +74,7 @@ type HAT struct {
 	Created time.Time
 }
 
-// A Directory is an open data directory. Its methods may be called concurrently.
+// A Directory is an open data directory. All methods may be called concurrently.
 type Directory struct {
 	dir  string
 	lock *os.File
@@ -86,7 +86,7 @@ type Directory struct {
 	proposed map[proposedKey]proposal
 }
 
-// A proposedKey names what can be agreed to: a function, an application.
+// A proposedKey names a function or an application.
 type proposedKey struct{ kind, id string }
 
 type proposal struct {
@@ -94,16 +94,16 @@ type proposal struct {
 	changed bool
 }
 
-// An entry's HAT gets its key on first use, once.
+// An entry parses its HAT's key once, on first use.
 type entry struct {
 	HAT
 	once sync.Once
 	err  error
 }
 
-// Open takes the data directory for this process, and makes it if it isn't there. ErrInUse, ErrNewer.
+// Open locks the data directory for this process, and creates it if it does not exist. ErrInUse, ErrNewer.
 func Open(dir string) (*Directory, error) {
-	// The lock comes first: two processes must not both make the layout.
+	// Take the lock first, so that two processes can't both create the layout.
 	if err := os.MkdirAll(filepath.Join(dir, "vaults"), 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -126,7 +126,7 @@ func Open(dir string) (*Directory, error) {
 }
 
 func (d *Directory) open() error {
-	// Before anything of the directory is looked at: what it means to a newer version nobody here knows.
+	// Check the format before reading anything else, because a newer version may have changed its meaning.
 	written, err := readFormat(d.dir)
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func (d *Directory) open() error {
 		return fmt.Errorf("open node.db: %w", err)
 	}
 	if written != format {
-		// On a full disk the next start tries again: this one must be able to erase.
+		// On a full disk the next start tries again, because this one must still be able to erase.
 		if err := writeFormat(d.dir); err != nil && !errors.Is(err, unix.ENOSPC) {
 			return fmt.Errorf("write the format of the data directory: %w", err)
 		}
@@ -168,7 +168,7 @@ func (d *Directory) migrate() error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
+	defer tx.Rollback() //nolint:errcheck // does nothing after Commit
 	var version int
 	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (d *Directory) load() error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	var there bool // an earlier she made none, and who only reads makes none
+	var there bool // missing in a directory of an earlier version that is open for reading
 	if err := d.db.QueryRow("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'proposed')").Scan(&there); err != nil || !there {
 		return err
 	}
@@ -232,15 +232,15 @@ func (d *Directory) loadProposed() error {
 			return err
 		}
 		if p.terms, err = hat.ParseTermsDigest(terms); err != nil {
-			p.changed = true // whatever they were, nobody can tell any more
+			p.changed = true // the former terms are not known, so they count as changed
 		}
 		d.proposed[key] = p
 	}
 	return rows.Err()
 }
 
-// Propose notes which terms of something can be agreed to from now on, and says whether they have ever been others. What it
-// answers is durable.
+// Propose stores which terms of something can be agreed to from now on, durably, and reports whether they
+// have ever been different.
 func (d *Directory) Propose(kind, id string, terms hat.TermsDigest) (changed bool, err error) {
 	key := proposedKey{kind, id}
 	d.mu.RLock()
@@ -265,7 +265,7 @@ func (d *Directory) add(e *entry) {
 	d.byID[e.ID], d.byDomain[e.Domain] = e, e
 }
 
-// Close gives the data directory back.
+// Close releases the data directory.
 func (d *Directory) Close() error {
 	var err error
 	if d.db != nil {
@@ -281,10 +281,10 @@ func escapeGlob(s string) string {
 	return regexp.MustCompile(`[*?\[\\]`).ReplaceAllString(s, `\$0`)
 }
 
-// Vaults is the folder the vaults' files lie in.
+// Vaults returns the folder with the vaults' files.
 func (d *Directory) Vaults() string { return filepath.Join(d.dir, "vaults") }
 
-// Create makes a HAT with a fresh id and key. It is durable on return; its vault is still to be made. ErrExists.
+// Create adds a HAT with a new id and key. It is durable on return; the caller creates the vault. ErrExists.
 func (d *Directory) Create(ctx context.Context, domain hat.Domain) (HAT, error) {
 	if domain == (hat.Domain{}) {
 		return HAT{}, fmt.Errorf("create HAT: %s", domain)
@@ -318,7 +318,7 @@ func (d *Directory) Create(ctx context.Context, domain hat.Domain) (HAT, error) 
 	return e.HAT, nil
 }
 
-// ByDomain is the HAT that is reached under the domain. ErrNotFound.
+// ByDomain returns the HAT with that domain. ErrNotFound.
 func (d *Directory) ByDomain(domain hat.Domain) (HAT, error) {
 	d.mu.RLock()
 	e := d.byDomain[domain]
@@ -326,7 +326,7 @@ func (d *Directory) ByDomain(domain hat.Domain) (HAT, error) {
 	return d.withKey(e)
 }
 
-// ByID is the HAT of that id. ErrNotFound.
+// ByID returns the HAT with that id. ErrNotFound.
 func (d *Directory) ByID(id hat.ID) (HAT, error) {
 	d.mu.RLock()
 	e := d.byID[id]
@@ -334,7 +334,7 @@ func (d *Directory) ByID(id hat.ID) (HAT, error) {
 	return d.withKey(e)
 }
 
-// List is all HATs by domain, without their keys.
+// List returns all HATs by domain, without their keys.
 func (d *Directory) List() []HAT {
 	d.mu.RLock()
 	defer d.mu.RUnlock()

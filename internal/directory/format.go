@@ -15,8 +15,8 @@ import (
 
 const formatFile = "format"
 
-// readFormat is the version of the layout that the file says; 0 if there is no file, as in a new directory and in one
-// from before the file was written. ErrNewer.
+// readFormat returns the version of the layout in the file format. It returns 0 if there is no file, as in a
+// new directory or one made before the file existed. ErrNewer.
 func readFormat(dir string) (int, error) {
 	f, err := os.Open(filepath.Join(dir, formatFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -32,14 +32,14 @@ func readFormat(dir string) (int, error) {
 	version, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil || version < 1:
-		return 0, fmt.Errorf("the file %s says %.20q, which is no version of the layout; if the directory is intact, remove the file", formatFile, text)
+		return 0, fmt.Errorf("the file %s contains %.20q, which is not a version of the layout; if the directory is intact, remove the file", formatFile, text)
 	case version > format:
 		return 0, fmt.Errorf("%w: format %d, known up to %d", ErrNewer, version, format)
 	}
 	return version, nil
 }
 
-// writeFormat puts the file in place.
+// writeFormat writes the file.
 func writeFormat(dir string) error {
 	return durable.Write(filepath.Join(dir, formatFile), func(w io.Writer) error { _, err := fmt.Fprintf(w, "%d\n", format); return err })
 }

@@ -14,8 +14,9 @@ import (
 	"she/internal/hat"
 )
 
-// OpenToRead takes the data directory for reading, beside others that read: no process that writes may have it meanwhile.
-// Nothing is made or changed. Methods that write fail. ErrMissing, ErrInUse, ErrNewer; ErrUnfinished, and only Open helps.
+// OpenToRead locks the data directory for reading, together with other readers; no writer may hold it. It
+// creates and changes nothing, and methods that write fail. ErrMissing, ErrInUse, ErrNewer, or ErrUnfinished,
+// after which only Open helps.
 func OpenToRead(dir string) (*Directory, error) {
 	if err := IsThere(dir); err != nil {
 		return nil, err
@@ -25,7 +26,7 @@ func OpenToRead(dir string) (*Directory, error) {
 	d.dir = dir
 	lock, err := os.Open(filepath.Join(dir, lockFile))
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // a copy of a directory, say
+	case errors.Is(err, fs.ErrNotExist): // for example a copy of a directory
 	case err != nil:
 		return nil, err
 	default:
@@ -43,7 +44,7 @@ func OpenToRead(dir string) (*Directory, error) {
 	return d, nil
 }
 
-// IsThere says whether there is a data directory: nil, or ErrMissing, or why that can't be told.
+// IsThere returns nil if there is a data directory, ErrMissing if not, or why it can't be checked.
 func IsThere(dir string) error {
 	info, err := os.Stat(filepath.Join(dir, nodeFile))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
@@ -52,8 +53,9 @@ func IsThere(dir string) error {
 	return err
 }
 
-// ErrUnfinished: a process that was killed left commits in write-ahead logs, which have to be read back first.
-var ErrUnfinished = errors.New("the data directory was left unfinished")
+// ErrUnfinished says that a process was killed and left commits in write-ahead logs, which a writer must read
+// back first.
+var ErrUnfinished = errors.New("the data directory has unfinished commits")
 
 func (d *Directory) openToRead(path string) error {
 	if _, err := readFormat(d.dir); err != nil {
@@ -68,7 +70,7 @@ func (d *Directory) openToRead(path string) error {
 			return ErrUnfinished
 		}
 	}
-	// Nobody writes while the lock is held, so that SQLite needs neither a lock nor an index of its log.
+	// Nobody writes while the lock is held, so SQLite needs neither a lock nor an index of its log.
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: url.Values{
 		"mode": {"ro"}, "immutable": {"1"}, "_pragma": {"trusted_schema(off)"},
 	}.Encode()}
@@ -89,7 +91,7 @@ func (d *Directory) openToRead(path string) error {
 	return d.load()
 }
 
-// Nowhere is a directory without HATs and without a place on the disk.
+// Nowhere returns a directory without HATs that is not on the disk.
 func Nowhere() *Directory {
 	return &Directory{byDomain: map[hat.Domain]*entry{}, byID: map[hat.ID]*entry{}, proposed: map[proposedKey]proposal{}}
 }

@@ -1,4 +1,5 @@
-// Package doctor looks at what the engine needs of a machine and says what to do about what is missing. It changes nothing.
+// Package doctor checks what the engine needs on a machine and says how to fix what is missing. It changes
+// nothing.
 package doctor
 
 import (
@@ -25,7 +26,7 @@ import (
 	"she/internal/sandbox/gvisor"
 )
 
-// A Finding is one thing the doctor looked at.
+// A Finding is the result of one check.
 type Finding struct {
 	What  string `json:"what"`
 	Level Level  `json:"level"`
@@ -38,27 +39,28 @@ type Level string
 
 const (
 	Good    Level = "ok"
-	Hint    Level = "hint"    // she works; it could be better
-	Problem Level = "problem" // she does not work, or not safely
+	Hint    Level = "hint"    // the server works, but could work better
+	Problem Level = "problem" // the server does not work, or not safely
 )
 
 func ok(what, format string, args ...any) Finding {
 	return Finding{What: what, Level: Good, Found: fmt.Sprintf(format, args...)}
 }
 
-// or makes a finding worse, with what mends it.
+// or makes a finding worse, and adds how to fix it.
 func (f Finding) or(l Level, fix string) Finding { f.Level, f.Fix = l, fix; return f }
 
-// A Machine is what is examined: this one, for a server with that data directory.
+// A Machine is what is checked: this machine, for a server with these settings.
 type Machine struct {
 	Data    string // directory; may be empty
-	Listen  string // address
-	Vaults  int    // how many may be open; 0: as many as the machine allows
-	Reserve int64  // what functions must leave free of the disk, in bytes
-	Serving bool   // a server holds the data directory and answers
+	Listen  string // address that the server will listen on
+	Vaults  int    // how many vaults may be open; 0: as many as the machine allows
+	Reserve int64  // bytes of the disk that functions must leave free
+	Serving bool   // a server uses the data directory and answers
 }
 
-// Examine looks at everything; it changes nothing but a file it writes to measure the disk, and removes.
+// Examine does all checks. It changes nothing except for a file that it writes to measure the disk, and
+// removes.
 func Examine(m Machine) (all []Finding) {
 	for _, look := range []func(Machine) []Finding{
 		examineKernel, examineRights, examineCgroups, examineHelpers, examineRuntimes, examineFiles, examineDisk, examineClock, examineMemory, examinePort,
@@ -68,14 +70,14 @@ func Examine(m Machine) (all []Finding) {
 	return all
 }
 
-// A release is a version of the kernel, major and minor.
+// A release is a kernel version, major and minor.
 type release [2]int
 
 func (r release) String() string { return fmt.Sprintf("%d.%d", r[0], r[1]) }
 
 func (r release) before(other release) bool { return slices.Compare(r[:], other[:]) < 0 }
 
-// The oldest kernel gVisor's systrap runs on, as gVisor says, and the first that kills a cgroup at once.
+// The oldest kernel that gVisor's systrap supports, and the first one that can kill a whole cgroup.
 var oldestKernel, killingKernel = release{4, 14}, release{5, 14}
 
 func examineKernel(Machine) (all []Finding) {
@@ -220,7 +222,7 @@ func examineHelpers(Machine) (all []Finding) {
 	return all
 }
 
-// revision is what she was built from; empty where the build does not say.
+// revision returns the revision of the source; "" if the build does not know it.
 func revision() string {
 	info, is := debug.ReadBuildInfo()
 	if !is {
@@ -262,7 +264,7 @@ func examineRuntimes(m Machine) (all []Finding) {
 	return all
 }
 
-// examineFiles looks whether there is room for images of what sandboxes see of this machine.
+// examineFiles checks the room for file images.
 func examineFiles(Machine) []Finding {
 	system, _, err := runtimes.Finder{}.Find("provided.al2023")
 	if err != nil {
@@ -284,7 +286,7 @@ func examineFiles(Machine) []Finding {
 	return []Finding{f}
 }
 
-// networks are file systems where SQLite's locks and syncs don't hold, by their number in statfs(2).
+// networks are the types, as in statfs(2), of file systems on which SQLite's locks and syncs don't work.
 var networks = map[int64]string{
 	0x6969: "NFS", 0xff534d42: "CIFS", 0xfe534d42: "SMB", 0x517b: "SMB", 0x01021997: "9P", 0x00c36400: "Ceph", 0x5346414f: "AFS", 0x6b414653: "AFS", 0x7461636f: "OCFS2", 0x01161970: "GFS2",
 }
@@ -299,7 +301,7 @@ func examineDisk(m Machine) (all []Finding) {
 		return []Finding{ok("data directory", "not given").or(Hint, "say which one with --data, and its disk is examined too")}
 	}
 	dir := m.Data
-	for { // it may not be made yet: then the disk is that of its parent
+	for { // it may not exist yet: then look at its parent
 		if _, err := os.Stat(dir); err == nil || dir == "/" {
 			break
 		}
@@ -349,9 +351,9 @@ func examineDisk(m Machine) (all []Finding) {
 	return all
 }
 
-// syncLatency measures fdatasync after small writes, sorted.
+// syncLatency measures fdatasync after small writes. The result is sorted.
 func syncLatency(dir string) (took []time.Duration, err error) {
-	// A file without a name: whoever looks at the directory meanwhile, or after a kill, finds nothing.
+	// A file without a name, so that nothing is left in the directory even after a kill.
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, &fs.PathError{Op: "make a file without a name in", Path: dir, Err: err}
@@ -393,7 +395,8 @@ func examineClock(Machine) []Finding {
 	return []Finding{ok("clock", "%s, kept right within %d ms", now.UTC().Format(time.RFC3339), t.Maxerror/1000)}
 }
 
-// examineShortage says who goes when the machine is out of memory: sandboxes, but two settings of the kernel choose others.
+// examineShortage checks which processes the kernel kills when the machine is out of memory. It should be
+// sandboxes, but two settings choose others.
 func examineShortage() Finding {
 	for _, setting := range [][2]string{
 		{"panic_on_oom", "the whole machine stops"},
@@ -423,7 +426,7 @@ func examineMemory(m Machine) (all []Finding) {
 	all = append(all, f, examineShortage())
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		want := uint64(5*m.Vaults + 1024) // the default follows from the limit itself
+		want := uint64(5*m.Vaults + 1024) // the default depends on the limit itself
 		f := ok("open files", "%d", limit.Max)
 		if limit.Max < want {
 			f = f.or(Problem, fmt.Sprintf("vaults, connections and sandboxes may need %d: LimitNOFILE=%d in the service, or ulimit -n", want, 2*want))

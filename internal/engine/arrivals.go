@@ -7,7 +7,7 @@ import (
 	"she/internal/hat"
 )
 
-// Arrivals are HATs in order of arrival, each once.
+// arrivals holds HATs in order of arrival, each once.
 type arrivals struct {
 	order []hat.ID
 	in    map[hat.ID]bool
@@ -34,27 +34,27 @@ func (b *arrivals) take() (hat.ID, bool) {
 	return id, true
 }
 
-// A clockWatch tells a clock that was set back from time that passes.
+// A clockWatch notices when the clock is set back.
 type clockWatch struct {
-	clock   time.Time // what the clock said
-	process time.Time // the process's own, with its monotonic reading
+	clock   time.Time // wall clock at the last call
+	process time.Time // the process's monotonic clock at the last call
 }
 
-// mostBack is how far a clock may be set back, or go slower than time, without anybody having to look again.
+// mostBack is how far a clock may be set back, or run slow, before all HATs are scanned again.
 const mostBack = time.Minute
 
-// setBack says whether the clock was set back since it was asked before.
+// setBack reports whether the clock was set back since the last call.
 func (w *clockWatch) setBack(clock, process time.Time) bool {
-	clock = clock.Round(0) // what it says, not what has passed
+	clock = clock.Round(0) // the wall clock, without the monotonic reading
 	back := !w.clock.IsZero() && clock.Sub(w.clock) < process.Sub(w.process)-mostBack
 	w.clock, w.process = clock, process
 	return back
 }
 
-// timers say when to look at which HAT again: for each HAT the earliest time that was set.
+// timers hold when to scan which HAT again: for each HAT the earliest time that was set.
 type timers struct {
 	at   map[hat.ID]time.Time
-	heap timerHeap // may hold times that an earlier one has replaced; at knows
+	heap timerHeap // may contain replaced times; at has the valid ones
 }
 
 type timer struct {
@@ -72,7 +72,7 @@ func (t *timers) set(id hat.ID, at time.Time) {
 	heap.Push(&t.heap, timer{at, id})
 }
 
-// next is when something is due.
+// next returns the time of the next timer.
 func (t *timers) next() (at time.Time, ok bool) {
 	for len(t.heap) > 0 {
 		if first := t.heap[0]; t.at[first.hat].Equal(first.at) {
@@ -83,7 +83,7 @@ func (t *timers) next() (at time.Time, ok bool) {
 	return time.Time{}, false
 }
 
-// due takes out every HAT whose time has come.
+// due removes and returns every HAT whose time has come.
 func (t *timers) due(now time.Time) (ids []hat.ID) {
 	for {
 		at, ok := t.next()

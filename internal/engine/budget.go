@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// A Budget is the memory that requests and runs may hold at once, in bytes. Whatever somebody else sizes is acquired from
-// it first: bodies, what is parsed from them, what is sorted, answers that wait for their client. Nobody has more than
-// their share of it: a tenant (a HAT), or all strangers together, whose tenant is "". Who finds none waits for a moment
-// and is then refused.
+// A Budget is the memory that requests and runs may hold at once, in bytes. Everything whose size others
+// choose is acquired from it first: bodies, parsed data, sorts, answers that wait for their client. Each
+// tenant has a share that it can't exceed: a HAT, or all strangers together, whose tenant is "". If there is
+// no room, a caller waits for a moment and is then refused.
 //
-// What is held is an estimate: the bytes there are, times what they become. The rest of the process's memory is room for
-// errors of the estimate and for garbage.
+// The amounts are estimates: the number of bytes times what they grow to. The rest of the process's memory is
+// for errors of the estimate and for garbage.
 //
 // A nil Budget has no bound.
 type Budget struct {
@@ -23,31 +23,32 @@ type Budget struct {
 	mu      sync.Mutex
 	used    int64
 	of      map[string]int64
-	waiting list.List // of *memoryWaiter, in the order in which they are served
+	waiting list.List // *memoryWaiter, in the order in which they are served
 	refused int64
 }
 
-// ErrNoMemory says that others hold the memory; it is worth trying again. ErrBeyondShare says that no tenant is ever given
-// that much.
+// ErrNoMemory says that others hold the memory, so trying again helps. ErrBeyondShare says that no tenant may
+// ever have that much.
 var (
 	ErrNoMemory    = errors.New("no memory is free for this; try again")
-	ErrBeyondShare = errors.New("this takes more memory than one HAT is given")
+	ErrBeyondShare = errors.New("this takes more memory than one HAT may have")
 )
 
 const (
-	// smallHold is what a request without much data holds. The last eighth of the budget is for such requests, so that they
-	// go on beside large ones.
+	// smallHold is what a small request holds. The last eighth of the budget is for such requests, so that
+	// they work beside large ones.
 	smallHold = 256 << 10
-	// patience is for who holds nothing yet; growPatience for who holds memory that others wait for.
+	// patience is how long a caller waits that holds nothing; growPatience, one that holds memory others wait
+	// for.
 	patience     = 5 * time.Second
 	growPatience = time.Second
-	// mostWaiting of one tenant; the next is refused at once.
+	// mostWaiting is how many callers of one tenant may wait. The next is refused at once.
 	mostWaiting = 100
-	// leastShare is enough for the largest request there is.
+	// leastShare is enough for the largest request.
 	leastShare = 96 << 20
 )
 
-// NewBudget has total bytes, of which reserved are held from the beginning.
+// NewBudget returns a budget of total bytes, of which reserved are held from the beginning.
 func NewBudget(total, reserved int64) *Budget {
 	b := &Budget{total: total, used: min(reserved, total), of: map[string]int64{}}
 	free := total - b.used
@@ -59,17 +60,17 @@ func NewBudget(total, reserved int64) *Budget {
 type memoryWaiter struct {
 	tenant string
 	bytes  int64
-	ready  chan struct{} // closed when it has what it waits for
+	ready  chan struct{} // closed when the memory is granted
 }
 
-// Held is what one request or run has of the budget. One goroutine at a time uses it. A nil Held belongs to no budget.
+// Held is the memory of one request or run, for one goroutine at a time. A nil Held belongs to no budget.
 type Held struct {
 	budget *Budget
 	tenant string
 	bytes  int64
 }
 
-// Acquire waits, for a short time, until so many bytes are free for the tenant.
+// Acquire waits for a short time until that many bytes are free for the tenant.
 func (b *Budget) Acquire(ctx context.Context, tenant string, bytes int64) (*Held, error) {
 	if b == nil {
 		return nil, nil
@@ -80,7 +81,8 @@ func (b *Budget) Acquire(ctx context.Context, tenant string, bytes int64) (*Held
 	return &Held{b, tenant, bytes}, nil
 }
 
-// Grow is Acquire for who holds some already, and goes before all who hold nothing. A negative number is given back.
+// Grow is Acquire for a caller that holds memory already; it goes before callers that hold none. A negative
+// number gives memory back.
 func (h *Held) Grow(ctx context.Context, bytes int64) error {
 	if bytes < 0 {
 		h.Shrink(max(0, h.Bytes()+bytes))
@@ -95,7 +97,7 @@ func (h *Held) Grow(ctx context.Context, bytes int64) error {
 	return nil
 }
 
-// Shrink gives back what is held beyond so many bytes.
+// Shrink gives back all but that many bytes.
 func (h *Held) Shrink(bytes int64) {
 	if h != nil && h.bytes > bytes {
 		h.budget.give(h.tenant, h.bytes-bytes)
@@ -103,7 +105,7 @@ func (h *Held) Shrink(bytes int64) {
 	}
 }
 
-// Bytes is what is held.
+// Bytes returns how much is held.
 func (h *Held) Bytes() int64 {
 	if h == nil {
 		return 0
@@ -114,9 +116,10 @@ func (h *Held) Bytes() int64 {
 // Release gives everything back. It may be called again.
 func (h *Held) Release() { h.Shrink(0) }
 
-// Headers is the tenant of headers that nobody has read yet. They have a part as large as that of strangers' requests, and
-// not the same: else whoever sends large headers slowly keeps everybody from logging in. KnownHeaders is that of headers on
-// connections that showed a valid token: strangers can't use up their part.
+// Headers is the tenant of large headers of connections that showed no valid token. Their part is as large as
+// that of strangers' requests but separate, because otherwise somebody who sends large headers slowly could
+// keep everybody from logging in. KnownHeaders is for connections that showed a valid token, whose part
+// strangers can't use up.
 const (
 	Headers      = "\x00headers"
 	KnownHeaders = "\x00headers of known"
@@ -129,7 +132,7 @@ func (b *Budget) most(tenant string) int64 {
 	return b.share
 }
 
-// roomLocked says whether the budget, all tenants together, has room.
+// roomLocked reports whether the budget as a whole has room.
 func (b *Budget) roomLocked(bytes int64) bool {
 	total := b.total
 	if bytes > smallHold {
@@ -186,12 +189,12 @@ func (b *Budget) take(ctx context.Context, tenant string, bytes int64, patience 
 	defer b.mu.Unlock()
 	select {
 	case <-w.ready:
-		return nil // in the last moment
+		return nil // granted in the last moment
 	default:
 	}
 	b.waiting.Remove(place)
 	b.refused++
-	b.serveLocked() // it may have kept others from what was free
+	b.serveLocked() // it may have kept others from memory that is free
 	return err
 }
 
@@ -214,8 +217,8 @@ func (b *Budget) give(tenant string, bytes int64) {
 	b.serveLocked()
 }
 
-// serveLocked gives to those that wait, in order. A tenant at its share holds up nobody else, and a large request that
-// has no room no small one.
+// serveLocked serves waiting callers in order. A tenant at its share delays nobody else, and a large request
+// without room delays no small one.
 func (b *Budget) serveLocked() {
 	var atShare map[string]bool
 	large := true
@@ -242,7 +245,7 @@ func (b *Budget) serveLocked() {
 	}
 }
 
-// BudgetStats is what a Budget is doing.
+// BudgetStats are the figures of a Budget.
 type BudgetStats struct {
 	Total, Used int64 // bytes
 	Waiting     int

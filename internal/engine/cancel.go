@@ -10,16 +10,16 @@ import (
 	"she/internal/vault"
 )
 
-// errCancelled is why a run's context ended when somebody cancelled the run.
+// errCancelled is the cause of a run's context that Cancel ended.
 var errCancelled = errors.New("the run was cancelled")
 
-// flights are the runs of this engine, each with the way to end it.
+// flights holds the runs in flight, with the way to end each.
 type flights struct {
 	mu sync.Mutex
 	of map[hat.RunID]context.CancelCauseFunc
 }
 
-// begin gives a run a context that Cancel can end.
+// begin returns a context for a run that Cancel can end.
 func (f *flights) begin(ctx context.Context, id hat.RunID) (_ context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	f.mu.Lock()
@@ -53,19 +53,19 @@ type Steered interface {
 	Skip(ctx context.Context, c access.Caller, id hat.RunID) error
 }
 
-// Cancel ends a run in flight: when it returns nothing of the run will be saved, and its sandbox is on its way out. Its
-// work is kept, parked. The errors are those of vault.Runs.
+// Cancel ends a run in flight. When it returns, nothing of the run will be saved, its sandbox is being
+// removed, and its work is parked. Errors as in ledger.Vault.
 func (e *Engine) Cancel(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, id hat.RunID) error {
 	if err := v.Cancel(ctx, c, id); err != nil {
 		return err
 	}
-	// If we stop here, the sandbox goes with the server, and the end is stored.
+	// If we stop here, the end is stored, and the sandbox ends with the server.
 	e.flights.end(id)
 	e.watchers.ring(hatID)
 	return nil
 }
 
-// Replay makes the work of a run due now, and looks for it. The errors are those of vault.Runs.
+// Replay makes the work of a run due now, and wakes the engine. Errors as in ledger.Vault.
 func (e *Engine) Replay(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, id hat.RunID) error {
 	if err := v.Replay(ctx, c, id); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (e *Engine) Replay(ctx context.Context, hatID hat.ID, v Steered, c access.C
 	return nil
 }
 
-// ReplayEach is Replay of each run by itself, and says what became of each. The errors are those of vault.Runs.
+// ReplayEach replays each run by itself and returns the result of each. Errors as in ledger.Vault.
 func (e *Engine) ReplayEach(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, ids []hat.RunID) (outcomes []error, err error) {
 	if outcomes, err = v.ReplayEach(ctx, c, ids); err == nil {
 		e.Wake(hatID)
@@ -82,7 +82,7 @@ func (e *Engine) ReplayEach(ctx context.Context, hatID hat.ID, v Steered, c acce
 	return outcomes, err
 }
 
-// ReplayMany makes the work of many runs of a function due, and looks for it. The errors are those of vault.Runs.
+// ReplayMany makes the work of many runs of a function due, and wakes the engine. Errors as in ledger.Vault.
 func (e *Engine) ReplayMany(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, f hat.FunctionID, w vault.ReplayFilter) (due int, err error) {
 	if due, err = v.ReplayMany(ctx, c, f, w); err == nil {
 		e.Wake(hatID)
@@ -90,7 +90,7 @@ func (e *Engine) ReplayMany(ctx context.Context, hatID hat.ID, v Steered, c acce
 	return due, err
 }
 
-// Skip gives up the work of a run; what waited behind it may be due then. The errors are those of vault.Runs.
+// Skip gives up the work of a run; work that waited for it may be due then. Errors as in ledger.Vault.
 func (e *Engine) Skip(ctx context.Context, hatID hat.ID, v Steered, c access.Caller, id hat.RunID) error {
 	if err := v.Skip(ctx, c, id); err != nil {
 		return err

@@ -1,10 +1,10 @@
-// Package engine is the one loop: what is due is planned, asked, queried, run, checked and committed. It sequences
-// and decides nothing: who may run is access's and the vault's word, what a run covers plan's, what was asked and
-// answered contract's and bundle's, what is stored the vault's.
+// Package engine is the loop that plans, asks, queries, runs, checks and commits what is due. It sequences
+// and decides nothing. access and the vault decide who may run; plan, what a run covers; contract and bundle,
+// what was asked and answered; the vault, what is stored.
 //
-// It promises that every HAT with work that is due is looked at, at start and whenever somebody calls Wake, that one
-// HAT's work does not hold up another's, and that a run's outcome is in the vault before anybody hears of it. It does
-// not promise that a function runs only once for an event; that its records land once is the vault's promise.
+// It promises that every HAT with due work is scanned, at start and after each Wake; that one HAT's work does
+// not delay another's; and that a run's outcome is in the vault before anybody learns it. It does not promise
+// that a function runs only once for an event. That its records are stored once is the vault's promise.
 //
 // DESIGN.md beside this file says how, and what happens if we stop at any point.
 package engine
@@ -37,17 +37,17 @@ import (
 type Vaults interface {
 	// HATs lists the ids of all HATs.
 	HATs(ctx context.Context) ([]hat.ID, error)
-	// Open gives one HAT's vault, usable until release is called; waiting for room among the open ones is fine.
+	// Open returns one HAT's vault, usable until release is called. It may wait for a free slot.
 	Open(ctx context.Context, hatID hat.ID) (v Vault, release func(), err error)
 }
 
-// A Vault is what the engine needs of a HAT's: package vault says what each method promises.
+// A Vault is what the engine needs of a HAT's vault. Package ledger documents the methods.
 type Vault interface {
 	Waiting
 	Work
 }
 
-// Waiting says what waits at a HAT.
+// Waiting says what is pending at a HAT.
 type Waiting interface {
 	Due(ctx context.Context) ([]vault.Due, error)
 	EndPauses(ctx context.Context, would func(access.Grant) (hat.Version, string, bool)) (some bool, err error)
@@ -55,7 +55,7 @@ type Waiting interface {
 	Function(ctx context.Context, c access.Caller, f hat.FunctionID) (vault.FunctionState, error)
 }
 
-// Work is one run, from its claim to its end.
+// Work is one run, from claim to end.
 type Work interface {
 	Claim(ctx context.Context, c vault.Claim) (plan.Plan, error)
 	Owner(ctx context.Context) (vault.User, error)
@@ -65,15 +65,16 @@ type Work interface {
 	Abandon(ctx context.Context, p plan.Plan) error
 }
 
-// An Invoker carries bytes to a fresh instance of a function and back, and leaves nothing behind. An error is an
-// *invoke.Failure, or ctx's own when it ended first. The answer's log and timing hold even beside an error.
+// An Invoker passes bytes to a fresh instance of a function and back, and leaves nothing behind. An error is
+// an *invoke.Failure, or ctx's own if that ended first. The answer's log and timing are valid even with an
+// error.
 type Invoker interface {
 	Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, error)
-	// Init is an instance's way to its first event, without one.
+	// Init starts an instance up to its first event, without an event.
 	Init(ctx context.Context, r invoke.Request) (invoke.Answer, error)
 }
 
-// Errors of Trigger and GrantFor that callers may branch on; besides these, a *FailedError.
+// Errors of Trigger and GrantFor that callers may branch on. A *FailedError is another.
 var (
 	ErrFunctionNotFound = errors.New("no such function")
 	ErrNotAvailable     = errors.New("function is not available")
@@ -82,7 +83,7 @@ var (
 	ErrStopped          = errors.New("engine has stopped")
 )
 
-// A FailedError says that a run was made and did not commit. The run is kept in the vault with its fault and log.
+// A FailedError says that a run did not commit. The vault keeps the run with its fault and log.
 type FailedError struct {
 	Run   hat.RunID // zero if it failed before it could be claimed
 	Fault *hat.Fault
@@ -91,33 +92,34 @@ type FailedError struct {
 func (e *FailedError) Error() string { return fmt.Sprintf("run %s: %s", e.Run, e.Fault) }
 func (e *FailedError) Unwrap() error { return e.Fault }
 
-// Options of an Engine. Zero values of the last group mean the defaults named there.
+// Options of an Engine. Zero values have the defaults named in the comments.
 type Options struct {
 	Vaults  Vaults
 	Invoker Invoker
-	// Functions that are installed here. If an id comes more than once, the last is the current version; the others
-	// keep running for Owners who have granted them and not yet agreed to the current one. A function with a Manifest
-	// is available at once; others are asked for their configuration by Run.
+	// Functions are the installed functions. If an id comes more than once, the last is the current version;
+	// the others still run for Owners who have granted them and not yet agreed to the current one. A function
+	// with a Manifest is available at once. Run asks the others for their configuration.
 	Functions []catalog.Function
-	Keep      func([]catalog.Function) error // what is known of all versions, for the next life of the server; nil: nobody does
-	Waits     Waits                          // of the HATs, from a former life of the server; nil: none are kept
-	Log       *slog.Logger                   // gets ids, codes, counts and durations, nothing that a function said or was shown
+	Keep      func([]catalog.Function) error // stores what is known of all versions for the next start; nil: not stored
+	Waits     Waits                          // which HATs waited before the last stop; nil: not stored
+	Log       *slog.Logger                   // gets ids, codes, counts and durations, never the words or data of a function
 
 	Now      func() time.Time // time.Now
-	Parallel int              // runs at once on this node, best as many as the Invoker has places: 8
+	Parallel int              // runs at once, at best as many as the Invoker has slots: 8
 	PerHAT   int              // of these, for one HAT: 4
-	Tick     time.Duration    // between looks at every HAT, for wake-ups that were lost: 5 minutes
+	Tick     time.Duration    // time between scans of every HAT, for lost wake-ups: 5 minutes
 	Grace    time.Duration    // how long runs in flight may go on after a stop: 10 seconds
-	// Quota bounds what a function may do at a HAT in a day; zero: nothing does.
+	// Quota bounds what a function may do at a HAT in a day; zero: no bound.
 	Quota plan.Quota
-	// Proposed, if not nil, is told what the current version of a function asks for, before anybody can be shown it or agree to it.
+	// Proposed, if not nil, is called with what the current version of a function asks for, before anybody
+	// can see it or agree to it.
 	Proposed func(access.Grant)
-	// Shares of the processor, for evaluations of bundles; nil: the engine has its own.
+	// Shares are the slots for long evaluations; nil: the engine makes its own.
 	Shares *Shares
-	// Memory is what runs may hold beside what they are given anyway, RunHold; nil: no bound.
+	// Memory is what runs may hold beyond RunHold; nil: no bound.
 	Memory *Budget
-	// Slack is what a run may take besides the time limits of its function: waiting for a sandbox, starting it,
-	// reading and saving. Past it the lease lapses and the run is given up: 2 minutes.
+	// Slack is what a run may take beyond the time limits of its function: to wait for a sandbox, start it,
+	// read and save. After that the lease lapses and the run is given up: 2 minutes.
 	Slack time.Duration
 }
 
@@ -137,33 +139,33 @@ type Engine struct {
 	memory   *Budget
 	kept     Waits
 	keep     func([]catalog.Function) error
-	keeping  sync.Mutex  // held while keep is called
-	unkept   atomic.Bool // a run has ended since it was called
+	keeping  sync.Mutex  // held while Keep is called
+	unkept   atomic.Bool // a run has ended since the last Keep
 	proposed func(access.Grant)
 	shares   *Shares
-	tenant   [32]byte // makes tenant tokens: random, so that they mean nothing outside this process
+	tenant   [32]byte // key of tenant tokens: random, so that they mean nothing outside this process
 
 	mu    sync.Mutex
-	woken map[hat.ID]bool // HATs to look at
-	bell  chan struct{}   // one slot: something is in woken
+	woken map[hat.ID]bool // HATs to scan
+	bell  chan struct{}   // one-slot channel: woken is not empty
 
 	requests chan *request
 	asked    chan chan Stats
 	watchers watchers
 	flights  flights
 	unended  unended
-	atWork   atomic.Bool   // Run has begun and was not told to stop
+	atWork   atomic.Bool   // Run is working and was not told to stop
 	ended    chan struct{} // closed when Run has returned
 }
 
-// A request is somebody waiting for a run.
+// A request is a caller that waits for a run.
 type request struct {
 	hat      hat.ID
 	function hat.FunctionID
 	by       access.Caller
 	useAll   bool
 	asked    time.Time
-	outcome  chan error // one slot, so that nobody waits for a client that went away
+	outcome  chan error // one-slot channel, so that nobody waits for a client that has gone
 }
 
 // New makes an Engine; Run starts it.
@@ -182,7 +184,7 @@ func New(o Options) *Engine {
 	if e.shares == nil {
 		e.shares = NewShares(0)
 	}
-	_, _ = rand.Read(e.tenant[:]) // never fails
+	_, _ = rand.Read(e.tenant[:]) // can't fail
 	for _, f := range e.Functions() {
 		if f.Available() {
 			e.propose(f)
@@ -198,16 +200,16 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 	return v
 }
 
-// Wake says that the HAT may have work that is due. It returns at once and says nothing about the data. Losing it, as
-// a crash right before it does, delays the work until the next tick or start.
+// Wake says that the HAT may have due work. It returns at once and passes no data. If it is lost, for example
+// in a crash, the work waits until the next tick or start.
 func (e *Engine) Wake(hatID hat.ID) {
 	e.mu.Lock()
 	e.woken[hatID] = true
 	e.mu.Unlock()
-	e.watchers.ring(hatID) // a chain that was stopped is a run that was refused
+	e.watchers.ring(hatID) // a stopped chain is stored as a refused run
 	select {
 	case e.bell <- struct{}{}:
-	default: // it rings already
+	default: // it is signalled already
 	}
 }
 
@@ -219,9 +221,9 @@ func (e *Engine) takeWoken() map[hat.ID]bool {
 	return woken
 }
 
-// Trigger runs one function of a HAT now and returns when the run has ended: nil says that its records are durable.
-// With useAll it is shown everything, not only what is new. If ctx ends first, Trigger returns its error and the run
-// goes on. ErrFunctionNotFound, ErrNotAvailable, ErrNotEnabled, ErrBusy, ErrStopped,
+// Trigger runs one function of a HAT now and returns when the run has ended; nil means that its records are
+// durable. With useAll it runs over all data, not only new data. If ctx ends first, Trigger returns its error
+// and the run goes on. ErrFunctionNotFound, ErrNotAvailable, ErrNotEnabled, ErrBusy, ErrStopped,
 // access.ErrDenied, ErrWithdrawn and ErrRevoked, *FailedError.
 func (e *Engine) Trigger(ctx context.Context, hatID hat.ID, c access.Caller, f hat.FunctionID, useAll bool) error {
 	if err := c.Check(access.TriggerFunction(f)); err != nil {
@@ -249,8 +251,8 @@ func (e *Engine) Trigger(ctx context.Context, hatID hat.ID, c access.Caller, f h
 	}
 }
 
-// untilAnswered waits for a function that could run when it was last known, and is shown so, to answer in this life of the
-// server.
+// untilAnswered waits until a function has answered since the start, if it could run before the last stop and
+// is shown as such.
 func (e *Engine) untilAnswered(ctx context.Context, f hat.FunctionID) error {
 	for e.atWork.Load() {
 		moved, waits := e.registry.lastRan(f)
@@ -268,8 +270,8 @@ func (e *Engine) untilAnswered(ctx context.Context, f hat.FunctionID) error {
 	return nil
 }
 
-// whyNot tells a function that can't run from one that is not there: not there is what is neither loaded nor was ever
-// enabled at this HAT.
+// whyNot distinguishes a function that can't run from one that does not exist, which is one that is neither
+// installed nor was ever enabled at this HAT.
 func (e *Engine) whyNot(ctx context.Context, hatID hat.ID, c access.Caller, f hat.FunctionID) error {
 	if known, ok := e.registry.function(f); ok && known.Manifest != nil {
 		return ErrNotAvailable
@@ -288,8 +290,8 @@ func (e *Engine) whyNot(ctx context.Context, hatID hat.ID, c access.Caller, f ha
 	return fmt.Errorf("read function %s: %w", f, err)
 }
 
-// Functions lists the current version of every installed function, by id, with what has become known of it: until it has
-// answered in this life of the server, what was last known.
+// Functions lists the current version of every installed function, by id, with what is known of it. Before it
+// has answered since the start, that is what was last known.
 func (e *Engine) Functions() []catalog.Function {
 	all := e.registry.current()
 	for i := range all {
@@ -298,15 +300,15 @@ func (e *Engine) Functions() []catalog.Function {
 	return all
 }
 
-// Function is one of Functions.
+// Function returns one of Functions.
 func (e *Engine) Function(id hat.FunctionID) (catalog.Function, bool) {
 	f, ok := e.registry.function(id)
 	return f.Seen(), ok
 }
 
-// GrantFor is what switching the function on would grant, for the Owner to read and then to give: what the default
-// bundle of its manifest reads, the endpoint the operator registered, this version, this package, all data since
-// ever. ErrFunctionNotFound, ErrNotAvailable.
+// GrantFor returns what enabling the function would grant, for the Owner to read and to give: the default
+// bundle of its manifest, the registered endpoint, this version and package, all data. ErrFunctionNotFound,
+// ErrNotAvailable.
 func (e *Engine) GrantFor(id hat.FunctionID) (access.Grant, error) {
 	f, ok := e.Function(id)
 	switch {
@@ -318,7 +320,7 @@ func (e *Engine) GrantFor(id hat.FunctionID) (access.Grant, error) {
 	return e.GrantOf(f), nil
 }
 
-// GrantOf is what switching this function on would grant. It has to have a manifest.
+// GrantOf returns what enabling this function would grant. It must have a manifest.
 func (e *Engine) GrantOf(f catalog.Function) access.Grant {
 	return access.Grant{
 		Function: f.ID, Version: f.Version, Digest: f.Digest(),
@@ -328,7 +330,7 @@ func (e *Engine) GrantOf(f catalog.Function) access.Grant {
 	}
 }
 
-// tenantOf is the token by which the other side of the wall tells HATs apart without knowing any.
+// tenantOf returns the token by which the sandbox side tells HATs apart without knowing them.
 func (e *Engine) tenantOf(hatID hat.ID) string {
 	sum := sha256.Sum256(append(e.tenant[:len(e.tenant):len(e.tenant)], hatID...))
 	return hex.EncodeToString(sum[:16])
@@ -346,20 +348,20 @@ func invocation(f catalog.Function, entry catalog.Entry, tenant, id string, even
 	}
 }
 
-// outages are errors of the machine that no run is to blame for.
+// outages are errors of the machine. No run is the cause.
 var outages = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN,
 }
 
-// faultOf says who must act on an error of a run. What has no name is the engine's own; its text is for the server's
-// log, not for the fault.
+// faultOf says who must act on an error of a run. An unknown error is the engine's; its text goes to the
+// server's log, not into the fault.
 func faultOf(err error) *hat.Fault {
 	var (
 		fault   *hat.Fault
 		failure *invoke.Failure
 	)
 	switch {
-	case errors.As(err, &fault): // a *vault.QuotaError has its own, too
+	case errors.As(err, &fault): // a *vault.QuotaError contains one too
 		return fault
 	case errors.As(err, &failure):
 		who := hat.Engine
@@ -380,7 +382,7 @@ func faultOf(err error) *hat.Fault {
 	case errors.Is(err, access.ErrDenied):
 		return hat.NewFault(hat.Owner, "Grant.Denied", "the grant does not allow it")
 	case slices.ContainsFunc(outages, func(e error) bool { return errors.Is(err, e) }):
-		return hat.NewFault(hat.Operator, "Machine.Trouble", "the machine lacks room, memory or descriptors, or its disk fails; see the server's log")
+		return hat.NewFault(hat.Operator, "Machine.Trouble", "the machine has no room, memory or descriptors left, or its disk fails; see the server's log")
 	case errors.Is(err, context.DeadlineExceeded):
 		return hat.NewFault(hat.Operator, "Run.OutOfTime", "the lease ran out before the run ended; the machine may be overloaded")
 	}

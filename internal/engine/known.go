@@ -7,7 +7,7 @@ import (
 	"she/internal/hat"
 )
 
-// keepKnown has kept what is known of all functions, for the next life of the server to show. What can't be kept is done
+// keepKnown stores what is known of all functions, for the next start. If that fails, the engine goes on
 // without.
 func (e *Engine) keepKnown(ctx context.Context) {
 	if e.keep == nil {
@@ -17,14 +17,14 @@ func (e *Engine) keepKnown(ctx context.Context) {
 	defer e.keeping.Unlock()
 	e.unkept.Store(false)
 	if err := e.keep(e.registry.all()); err != nil && ctx.Err() == nil {
-		e.log.Warn("what is known of the functions can't be kept; after the next start they are shown as not asked yet", "error", err)
+		e.log.Warn("the state of the functions can't be stored; after the next start they are shown as not asked yet", "error", err)
 	}
 }
 
-// counted counts a run that has ended, with a fault or without.
+// counted counts a run that has ended, with or without a fault.
 func (a *attempt) counted(fault *hat.Fault) {
 	if a.function.ID.IsZero() {
-		return // nothing was found to run
+		return // there was nothing to run
 	}
 	state := backlog.Committed
 	if fault != nil {

@@ -13,30 +13,32 @@ import (
 )
 
 const (
-	// looksAtOnce bounds how many vaults are opened at once only to see whether something is due.
+	// looksAtOnce bounds how many vaults are scanned at once.
 	looksAtOnce = 4
-	// enough is how many HATs may wait with work that could start before a sweep goes on only as fast as runs end. So what
-	// it has opened to look at is still open when its run begins, and nobody is passed over for ever.
+	// enough is how many HATs with work that could start may wait before a sweep slows down to the speed at
+	// which runs end. So a vault that was opened for its scan is still open when its run begins, and no HAT
+	// is left out.
 	enough = 64
-	// lookAgain is the pause after a vault could not be looked at.
+	// lookAgain is the pause after a scan that failed.
 	lookAgain = 30 * time.Second
 )
 
-// A loop is the state of Run, touched by its goroutine alone. Work goes out to goroutines and comes back through the
+// A loop is the state of Run, used by its goroutine only. Work goes out to goroutines and comes back through
 // channels.
 type loop struct {
 	*Engine
 	queue   *queue
 	running int
 
-	// looks that wait, those somebody woke before those of a sweep; a HAT waits at most once in each.
+	// HATs that wait for a scan: urgent ones after a wake-up, background ones of a sweep. A HAT is in each at
+	// most once.
 	urgent, background arrivals
-	looking            map[hat.ID]bool // in flight; true: and to be looked at once more
+	looking            map[hat.ID]bool // scans in flight; true: scan again afterwards
 	timers             timers
 	clockWatch         clockWatch
 	tally              tally
 	waits              waits
-	freed              int // runs that ended since the sweep last looked at a HAT
+	freed              int // runs that ended since the last scan of the sweep
 
 	ends  chan end
 	looks chan look
@@ -44,35 +46,36 @@ type loop struct {
 	wg    sync.WaitGroup
 }
 
-// A look is what one vault has to do.
+// A look is the result of a scan: what one vault has to do.
 type look struct {
 	hat   hat.ID
 	ready []task
-	later time.Time // when the next of the rest is due; zero: nothing waits for time
+	later time.Time // when other work becomes due; zero: none waits for a time
 	err   error
 
-	blocked time.Time // the oldest event that is due for a function that can't run now; zero: none
-	counted bool      // parked is known
+	blocked time.Time // the oldest due event of a function that is not available; zero: none
+	counted bool      // parked and stalled are valid
 	parked  int
 	stalled int
 }
 
-// An end is a run that has ended, with a fresh look at its HAT: what it wrote may have made other functions due.
+// An end is the end of a run, with a new scan of its HAT, because what the run wrote may have made other
+// functions due.
 type end struct {
 	task task
 	look look
-	err  error // for whoever asked
+	err  error // for the caller of Trigger
 }
 
-// answer tells whoever waits for the run how it ended.
+// answer tells the caller of Trigger how the run ended.
 func (e end) answer() {
 	if e.task.request != nil {
 		e.task.request.outcome <- e.err
 	}
 }
 
-// Run is the engine at work, until ctx ends: then it starts nothing more, lets runs in flight end within the grace
-// time, gives back the claims of the rest, and returns nil with no goroutine left.
+// Run works until ctx ends. Then it starts nothing new, lets runs in flight end within the grace time, gives
+// back the claims of the others, and returns nil with no goroutine left.
 func (e *Engine) Run(ctx context.Context) error {
 	defer close(e.ended)
 	e.atWork.Store(true)
@@ -101,8 +104,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	for {
 		if now := l.now(); l.clockWatch.setBack(now, time.Now()) {
-			// What waits here for its time waits too long. The vaults mend what they have when they are looked at.
-			l.log.Warn("the clock was set back; every HAT is looked at")
+			// Times in the loop's timers are too late now. The vaults correct their own when they are
+			// scanned.
+			l.log.Warn("the clock was set back; every HAT is scanned")
 			l.timers = newTimers()
 			l.queue.setBack(now)
 			l.startSweep(ctx)
@@ -138,11 +142,11 @@ func (e *Engine) Run(ctx context.Context) error {
 			l.running--
 			l.freed++
 			l.tally.done(end.task)
-			// First what is due now, then the end: the queue forgets a HAT that has neither, and with it that it was
-			// just served.
+			// Add new tasks before the end of this one: the queue forgets a HAT that has neither, and with it
+			// when the HAT was last served.
 			l.take(end.look)
 			l.queue.done(end.task)
-			// Last: who asks again at once must not find the run still there.
+			// Answer last: a caller who asks again at once must not find the run still in flight.
 			end.answer()
 		case ids := <-l.lists:
 			for _, id := range l.inOrder(ids) {
@@ -163,7 +167,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// stop ends the loop: looks stop by themselves, runs get the grace time.
+// stop ends the loop. Scans stop by themselves; runs get the grace time.
 func (l *loop) stop(giveUp func()) {
 	l.keepWaits(context.Background(), true)
 	for _, r := range l.queue.drain() {
@@ -201,7 +205,7 @@ func (l *loop) stop(giveUp func()) {
 func (l *loop) startLoading(ctx context.Context) {
 	for _, f := range l.registry.all() {
 		if f.Problem != nil {
-			l.tellProblem(f) // found while its package was read
+			l.tellProblem(f) // found when its package was read
 		}
 		if loading(f) {
 			l.wg.Go(func() { l.load(ctx, f, func() { l.list(ctx) }) })
@@ -209,7 +213,7 @@ func (l *loop) startLoading(ctx context.Context) {
 	}
 }
 
-// startSweep looks at every HAT, for work whose wake-up was lost and for what an earlier life of the server left.
+// startSweep scans every HAT, for lost wake-ups and for work from before the start.
 func (l *loop) startSweep(ctx context.Context) {
 	l.wg.Go(func() { l.list(ctx) })
 }
@@ -225,7 +229,7 @@ func (l *loop) list(ctx context.Context) {
 	l.lists <- ids
 }
 
-// startLooks opens vaults, within bounds.
+// startLooks starts scans, up to a bound.
 func (l *loop) startLooks(ctx context.Context) {
 	for len(l.looking) < looksAtOnce {
 		id, urgent := l.urgent.take()
@@ -249,7 +253,7 @@ func (l *loop) startLooks(ctx context.Context) {
 	}
 }
 
-// lookAt looks into the HAT's vault; with count it also counts what is parked.
+// lookAt scans the HAT's vault. With count it also counts parked and stalled work.
 func (e *Engine) lookAt(ctx context.Context, id hat.ID, count bool) look {
 	v, release, err := e.vaults.Open(ctx, id)
 	if err != nil {
@@ -267,8 +271,8 @@ func (e *Engine) lookAt(ctx context.Context, id hat.ID, count bool) look {
 	return l
 }
 
-// lookInto ends what could not be ended before, and asks the vault what is due. Functions that can't run now are left out; when one becomes available, every
-// HAT is looked at again.
+// lookInto ends runs whose end could not be stored before, and asks the vault what is due. It leaves out
+// functions that are not available; when one becomes available, every HAT is scanned again.
 func (e *Engine) lookInto(ctx context.Context, id hat.ID, v Vault) look {
 	settled := e.unended.settle(ctx, id, v)
 	due, err := v.Due(ctx)
@@ -277,7 +281,7 @@ func (e *Engine) lookInto(ctx context.Context, id hat.ID, v Vault) look {
 	}
 	l, now := look{hat: id}, e.now()
 	if slices.ContainsFunc(due, func(d vault.Due) bool { return d.At.After(now) }) {
-		// Work of a HAT may have failed with a package that was replaced since.
+		// Work may have failed with a package that was replaced since.
 		if some, err := v.EndPauses(ctx, e.wouldRun); err != nil {
 			return look{hat: id, err: err}
 		} else if some {
@@ -305,7 +309,8 @@ func (e *Engine) lookInto(ctx context.Context, id hat.ID, v Vault) look {
 	return l
 }
 
-// wouldRun is the version and the package that would run under a grant now; not ok while that is not known.
+// wouldRun returns the version and package that would run under a grant now; ok is false while that is not
+// known.
 func (e *Engine) wouldRun(g access.Grant) (hat.Version, string, bool) {
 	if _, runnable := e.registry.runnable(g.Function); !runnable {
 		return hat.Version{}, "", false
@@ -314,7 +319,7 @@ func (e *Engine) wouldRun(g access.Grant) (hat.Version, string, bool) {
 	return f.Version, f.Digest(), fault == nil
 }
 
-// take puts what a look has found where it waits for its turn, or its time.
+// take adds the result of a scan to the queue and the timers.
 func (l *loop) take(look look) {
 	l.tally.see(look)
 	if look.err == nil || errors.Is(look.err, vault.ErrNotFound) {
@@ -326,10 +331,10 @@ func (l *loop) take(look look) {
 			l.queue.add(t)
 		}
 	case errors.Is(look.err, vault.ErrNotFound):
-		return // erased, with all its work
+		return // the HAT was erased
 	default:
 		if !errors.Is(look.err, context.Canceled) {
-			l.log.Error("vault can't be worked with", "hat", look.hat, "error", look.err)
+			l.log.Error("a vault can't be used", "hat", look.hat, "error", look.err)
 		}
 		look.later = l.now().Add(lookAgain)
 	}
@@ -338,7 +343,7 @@ func (l *loop) take(look look) {
 	}
 }
 
-// startRuns starts what may start.
+// startRuns starts the runs that may start.
 func (l *loop) startRuns(ctx context.Context) {
 	for l.running < l.parallel {
 		t, ok := l.queue.next(l.now())
@@ -354,7 +359,7 @@ func (l *loop) startRuns(ctx context.Context) {
 	}
 }
 
-// set makes the alarm ring when the next timer is due.
+// set sets the alarm to the next timer.
 func (l *loop) set(alarm *time.Timer) {
 	wait := time.Hour
 	if at, ok := l.timers.next(); ok {

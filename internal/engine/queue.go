@@ -8,21 +8,22 @@ import (
 	"she/internal/hat"
 )
 
-// A task is one run that could start now.
+// A task is a run that could start now.
 type task struct {
 	hat      hat.ID
 	function hat.FunctionID
-	since    time.Time // when the oldest event it would cover was committed, or somebody asked
-	request  *request  // nil: because of data
+	since    time.Time // when the oldest event was committed, or the request came
+	request  *request  // nil: the run is because of data
 }
 
-// A queue decides which task is next. It is a value of the loop's goroutine and starts nothing itself.
+// A queue decides which task is next. It belongs to the loop's goroutine and starts nothing itself.
 //
-// Between HATs it is fair: whose oldest event is oldest goes first, and having just been served makes a HAT as young
-// as that moment. So at start work is taken in order of age, and one HAT with endless old work takes turns with the
-// others. Within a HAT requests come before data, then the oldest event; no function has two tasks at a time.
+// It is fair between HATs: the HAT with the oldest event goes first, and being served makes a HAT as young as
+// that moment. So after a start work is done in order of age, and a HAT with a lot of old work takes turns
+// with the others. Within a HAT requests come first, then the oldest event. A function never has two tasks at
+// a time.
 type queue struct {
-	perHAT int // tasks of one HAT in flight at most
+	perHAT int // how many tasks of one HAT may be in flight
 	lanes  map[hat.ID]*lane
 	ready  laneHeap // lanes with a task that may start
 }
@@ -31,17 +32,17 @@ type queue struct {
 type lane struct {
 	hat      hat.ID
 	tasks    []task                  // in order
-	inFlight map[hat.FunctionID]bool // true: because somebody asked
+	inFlight map[hat.FunctionID]bool // true: because of a request
 	served   time.Time
-	place    int // in the heap; -1: not there
+	place    int // index in the heap; -1: not in it
 }
 
 func newQueue(perHAT int) *queue {
 	return &queue{perHAT: perHAT, lanes: make(map[hat.ID]*lane)}
 }
 
-// add puts a task in. What data makes due is there once for each function, however often somebody has looked: looks
-// may overtake each other, and one that is out of date costs a claim that finds nothing to do.
+// add adds a task. A function has at most one task because of data, however often it was scanned. Scans can
+// overtake each other; an outdated one costs a claim that finds nothing to do.
 func (q *queue) add(t task) {
 	l := q.lane(t.hat)
 	if t.request == nil && slices.ContainsFunc(l.tasks, func(o task) bool { return o.request == nil && o.function == t.function }) {
@@ -51,14 +52,14 @@ func (q *queue) add(t task) {
 	q.settle(l)
 }
 
-// requested says whether somebody already waits for a run of the function. A second one at the same time is busy; one
-// that comes while data is being run waits for its end.
+// requested reports whether a request for the function waits or runs. A second one is refused as busy. A
+// request during a run because of data waits for its end.
 func (q *queue) requested(id hat.ID, f hat.FunctionID) bool {
 	l := q.lanes[id]
 	return l != nil && (l.inFlight[f] || slices.ContainsFunc(l.tasks, func(t task) bool { return t.request != nil && t.function == f }))
 }
 
-// next takes the next task and counts it as in flight at now; false: nothing can start.
+// next removes the next task and counts it as in flight; false: nothing can start.
 func (q *queue) next(now time.Time) (task, bool) {
 	if len(q.ready) == 0 {
 		return task{}, false
@@ -73,15 +74,15 @@ func (q *queue) next(now time.Time) (task, bool) {
 	return t, true
 }
 
-// done says that a task taken with next has ended.
+// done ends a task that next returned.
 func (q *queue) done(t task) {
 	l := q.lane(t.hat)
 	delete(l.inFlight, t.function)
 	q.settle(l)
 }
 
-// setBack makes nothing younger than now, when the clock was set back: a lane that was served in what lies ahead now would
-// wait for all others until then.
+// setBack makes nothing younger than now after the clock was set back. Otherwise a lane that was served at a
+// time that lies ahead now would wait for all others until then.
 func (q *queue) setBack(now time.Time) {
 	for _, l := range q.lanes {
 		if l.served.After(now) {
@@ -96,7 +97,7 @@ func (q *queue) setBack(now time.Time) {
 	heap.Init(&q.ready)
 }
 
-// drain takes out every request, for the end.
+// drain removes and returns every request, for the stop.
 func (q *queue) drain() (requests []*request) {
 	for _, l := range q.lanes {
 		for _, t := range l.tasks {
@@ -118,7 +119,7 @@ func (q *queue) lane(id hat.ID) *lane {
 	return l
 }
 
-// settle puts the lane where it belongs after a change: in the heap, out of it, or out of memory.
+// settle moves the lane after a change: into the heap, out of it, or out of memory.
 func (q *queue) settle(l *lane) {
 	slices.SortStableFunc(l.tasks, func(a, b task) int {
 		if (a.request == nil) != (b.request == nil) {
@@ -142,7 +143,7 @@ func (q *queue) settle(l *lane) {
 	}
 }
 
-// startable is the index of the first task that may start, or -1.
+// startable returns the index of the first task that may start, or -1.
 func (l *lane) startable(perHAT int) int {
 	if len(l.inFlight) >= perHAT {
 		return -1
@@ -153,7 +154,7 @@ func (l *lane) startable(perHAT int) int {
 	})
 }
 
-// age orders lanes: the oldest event it could serve now, but not older than when it was last served.
+// age orders lanes: by the oldest event that could be served now, but not before the lane was last served.
 func (l *lane) age() time.Time {
 	oldest := l.tasks[0].since
 	for _, t := range l.tasks[1:] {

@@ -16,7 +16,7 @@ import (
 	"she/internal/invoke"
 )
 
-// Codes of the problems that keep a registered function from being available.
+// Codes of faults that keep a registered function from being available.
 const (
 	CodeWrongID      = "Configuration.WrongID"
 	CodeWrongVersion = "Configuration.WrongVersion"
@@ -25,8 +25,8 @@ const (
 	CodeNotLoaded    = "Configuration.NotLoaded"
 )
 
-// final says that a version will not become available in this life of the server: which id and version a package answers
-// with does not change by asking again. Any other problem may pass.
+// final reports whether a version can't become available until the next start: the id and version that a
+// package answers with don't change. Other problems may pass.
 func final(problem *hat.Fault) bool {
 	if problem == nil {
 		return false
@@ -34,15 +34,15 @@ func final(problem *hat.Fault) bool {
 	return problem.Code == CodeWrongID || problem.Code == CodeWrongVersion || problem.Code == CodeWithdrawn
 }
 
-// loading says that a version has not answered yet: nobody knows whether it may run.
+// loading reports whether a version has not answered yet, so that it is not known whether it may run.
 func loading(f catalog.Function) bool { return f.Manifest == nil && f.Problem == nil }
 
-// A registry is the functions this node can run, and what their authors say of them. Of one id there may be several
-// versions: the current one, and older ones that keep running for Owners who have not agreed to the current one.
+// A registry holds the functions that this server can run, and their configurations. An id may have several
+// versions: the current one, and older ones that run for Owners who have not agreed to the current one.
 type registry struct {
 	mu       sync.RWMutex
-	versions map[hat.FunctionID][]catalog.Function // the last is current; each slice is replaced, never changed
-	moved    chan struct{}                         // closed and replaced at each change of what is known of a version
+	versions map[hat.FunctionID][]catalog.Function // the last one is current; slices are replaced, never changed
+	moved    chan struct{}                         // closed and replaced when a version's state changes
 }
 
 func newRegistry(functions []catalog.Function) *registry {
@@ -53,7 +53,7 @@ func newRegistry(functions []catalog.Function) *registry {
 	return r
 }
 
-// all is every version of every function.
+// all returns every version of every function.
 func (r *registry) all() (all []catalog.Function) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -63,7 +63,7 @@ func (r *registry) all() (all []catalog.Function) {
 	return all
 }
 
-// current is the current version of every function, by id.
+// current returns the current version of every function, by id.
 func (r *registry) current() []catalog.Function {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -85,8 +85,9 @@ func (r *registry) function(id hat.FunctionID) (catalog.Function, bool) {
 	return versions[len(versions)-1], true
 }
 
-// runnable says whether any version of the function is available, and the longest that a run of one may take. While a version
-// is still loading none is: the one that was granted may be the one that is missing, and work must not be refused for that.
+// runnable reports whether any version of the function is available, and the longest that a run of one may
+// take. While one is loading, none counts as available: the missing one may be the granted one, and work must
+// not be refused for that.
 func (r *registry) runnable(id hat.FunctionID) (longest time.Duration, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -101,17 +102,17 @@ func (r *registry) runnable(id hat.FunctionID) (longest time.Duration, ok bool) 
 	return longest, ok
 }
 
-// isLoading says whether any version of the function is.
+// isLoading reports whether a version of the function is loading.
 func (r *registry) isLoading(id hat.FunctionID) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return slices.ContainsFunc(r.versions[id], loading)
 }
 
-// fit finds the version to run under a grant: the current one if it asks for nothing beyond the grant, else the one
-// the Owner agreed to. The answer to the bundle entry is checked against the grant again at each run; this only
-// keeps a version that is known to ask for more from being tried. If one of the two can't run now but may yet, the fault is
-// the operator's: the Owner has nothing to agree to, and the work waits for as long as it takes.
+// fit returns the version to run under a grant: the current one if it asks for nothing beyond the grant, else
+// the one that the Owner agreed to. Each run compares the bundle with the grant again; this only avoids runs
+// that are known to be refused. If one of the two can't run now but may later, the fault is the operator's
+// and the work waits, because the Owner has nothing to agree to.
 func (r *registry) fit(g access.Grant) (catalog.Function, *hat.Fault) {
 	r.mu.RLock()
 	versions := r.versions[g.Function]
@@ -138,7 +139,8 @@ func (r *registry) fit(g access.Grant) (catalog.Function, *hat.Fault) {
 		"the installed version asks for more than was granted; it runs again when the owner agrees to it")
 }
 
-// wider is the current version if it can't run under the grant; zero if it can, or is the one that was granted.
+// wider returns the current version if it can't run under the grant; zero if it can, or if it is the granted
+// one.
 func (r *registry) wider(g access.Grant) hat.Version {
 	f, ok := r.function(g.Function)
 	if !ok || !f.Available() || f.Digest() == g.Digest && f.Output == g.Output {
@@ -150,7 +152,7 @@ func (r *registry) wider(g access.Grant) hat.Version {
 	return f.Version
 }
 
-// set keeps what has become known of one version.
+// set stores the state of one version.
 func (r *registry) set(f catalog.Function) {
 	r.change(f, func(was catalog.Function) catalog.Function {
 		f.Runs = was.Runs
@@ -185,8 +187,8 @@ func (r *registry) change(f catalog.Function, to func(was catalog.Function) cata
 	r.moved = make(chan struct{})
 }
 
-// lastRan says whether the current version could run when it was last known, and has not answered since; moved is closed when
-// that changes.
+// lastRan reports whether the current version could run before the last stop and has not answered since the
+// start. moved is closed when that changes.
 func (r *registry) lastRan(id hat.FunctionID) (moved <-chan struct{}, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -198,7 +200,8 @@ func (r *registry) lastRan(id hat.FunctionID) (moved <-chan struct{}, ok bool) {
 	return r.moved, waits && versions[len(versions)-1].Seen().Available()
 }
 
-// sameRelease compares what a catalog tells releases by: the same code registered for another endpoint is another one.
+// sameRelease reports whether two are the same release: the same code registered for another endpoint is
+// another release.
 func sameRelease(a, b catalog.Function) bool {
 	return a.ID == b.ID && a.Version == b.Version && a.Output == b.Output && a.Digest() == b.Digest()
 }
@@ -208,9 +211,9 @@ const (
 	longestReload = 5 * time.Minute
 )
 
-// load asks a function for its configuration until it has a manifest, with growing pauses, for as long as ctx lives.
-// A function that can't answer is no reason for anything else to stop: it is shown as not available. changed is called when it
-// is known for the first time whether the version can run, and when it can: HATs may have waited for either.
+// load asks a function for its configuration until it has a manifest, with growing pauses, until ctx ends. A
+// function that can't answer stops nothing else; it is shown as not available. changed is called when it is
+// first known whether the version can run, and when it can, because HATs may have waited for either.
 func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
 	first := true
 	var told *hat.Fault
@@ -248,13 +251,13 @@ func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
 	}
 }
 
-// tellProblem logs that a function can't run, why, and what to do. Nobody's data was near it.
+// tellProblem logs that a function can't run, why, and what to do. No data was involved yet.
 func (e *Engine) tellProblem(f catalog.Function) {
 	e.log.Warn("function not available", "function", f.ID, "version", f.Version,
 		"who", f.Problem.Who, "code", f.Problem.Code, "text", f.Problem.Text, "do", toDo(f.Problem))
 }
 
-// toDo says what ends the problem of a function that is registered and can't run.
+// toDo says how to fix the problem of a function that can't run.
 func toDo(problem *hat.Fault) string {
 	const restart = ", then restart the server"
 	switch problem.Code {
@@ -283,7 +286,7 @@ func toDo(problem *hat.Fault) string {
 	return "a bug of the engine: report it with this line; it is tried again by itself"
 }
 
-// propose tells of what the current version asks for, before anybody can be shown it.
+// propose reports what the current version asks for, before anybody can see it.
 func (e *Engine) propose(f catalog.Function) {
 	current, _ := e.registry.function(f.ID)
 	if e.proposed != nil && sameRelease(current, f) {
@@ -291,11 +294,11 @@ func (e *Engine) propose(f catalog.Function) {
 	}
 }
 
-// maxSaid bounds what is kept of what a function said instead of its configuration, in bytes.
+// maxSaid bounds the bytes kept of what a function printed instead of its configuration.
 const maxSaid = 2 << 10
 
-// askConfiguration is the first of the three questions. No HAT and no data is involved, so that what the function says if it
-// can't answer is the author's and the operator's to read.
+// askConfiguration is the first of the three questions. No HAT and no data is involved, so the author and the
+// operator may read what the function prints.
 func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *contract.Manifest, said []byte, fault *hat.Fault) {
 	defer notOurEnd(&fault)
 	ctx, cancel := context.WithTimeout(ctx, f.Configuration.Timeout+e.slack)
@@ -319,14 +322,15 @@ func (e *Engine) askConfiguration(ctx context.Context, f catalog.Function) (_ *c
 	return &m, nil, nil
 }
 
-// notOurEnd turns a panic into a fault: one package that meets a bug of ours must not end the server at every start.
+// notOurEnd turns a panic into a fault: a package that triggers a bug of the engine must not stop the server
+// at every start.
 func notOurEnd(fault **hat.Fault) {
 	if recover() != nil {
 		*fault = hat.NewFault(hat.Engine, CodePanic, "the engine failed while it started the function to see whether it can run")
 	}
 }
 
-// saidBefore is what a function printed and reported before there was data.
+// saidBefore returns what a function printed and reported before there was data.
 func saidBefore(answer invoke.Answer) []byte {
 	var words transcript
 	words.add("printed", answer.Log)
@@ -334,8 +338,8 @@ func saidBefore(answer invoke.Answer) []byte {
 	return middleDropped(words.bytes(), maxSaid)
 }
 
-// tryInit starts the entries that were not asked yet, without an event: one that can't be loaded is seen here, by its author,
-// and not at the first person's data.
+// tryInit starts the entries that were not asked yet, without an event. So the author sees that an entry
+// can't be loaded before it gets anybody's data.
 func (e *Engine) tryInit(ctx context.Context, f catalog.Function) (said []byte, fault *hat.Fault) {
 	defer notOurEnd(&fault)
 	for _, entry := range []catalog.Entry{f.Bundle, f.Process} {
@@ -355,7 +359,7 @@ func (e *Engine) initOf(ctx context.Context, f catalog.Function, entry catalog.E
 	return e.invoker.Init(ctx, invocation(f, entry, "", hat.NewRunID().String(), nil))
 }
 
-// sleep waits, and says whether it did so to the end.
+// sleep waits, and reports whether ctx lasted.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -23,7 +23,7 @@ import (
 	"she/internal/vault"
 )
 
-// Codes of faults that the engine finds itself.
+// Codes of faults that the engine finds.
 const (
 	CodeWider    = "Bundle.WiderThanGranted"
 	CodeTooLarge = plan.CodeRequestTooLarge
@@ -35,10 +35,10 @@ const (
 	CodePanic    = "Engine.Panic"
 )
 
-// reserve is what is left of the lease when a run is given up, so that its end can still be stored under it.
+// reserve is how much of the lease is kept for storing the end of a run.
 const reserve = 10 * time.Second
 
-// run makes one attempt, and looks at the HAT afterwards: what the run wrote may have made other functions due.
+// run makes one attempt and then scans the HAT, because what the run wrote may have made other functions due.
 func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	v, release, err := e.vaults.Open(ctx, t.hat)
 	if err != nil {
@@ -49,7 +49,7 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	var over *vault.QuotaError
 	switch {
 	case errors.As(err, &over):
-		// Its work waits as it did, and is looked at when the day is over, or when the HAT may have room.
+		// The work waits. It is scanned when the day is over, or when the HAT may have room.
 		return look{hat: t.hat, later: over.Until}, &FailedError{Fault: over.Fault}
 	case errors.Is(err, vault.ErrNothingDue):
 		return look{hat: t.hat}, nil
@@ -60,7 +60,7 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	case t.request != nil && slices.ContainsFunc(refusals, func(refusal error) bool { return errors.Is(err, refusal) }):
 		return look{hat: t.hat}, err
 	case err != nil:
-		// Not looked at now: what is due still is, and would be tried again at once and for ever.
+		// No scan now: the work is still due and would be tried again at once, without end.
 		return look{hat: t.hat, err: err}, unclaimed(ctx, err)
 	}
 	e.watchers.ring(t.hat)
@@ -79,10 +79,11 @@ func (e *Engine) run(ctx context.Context, t task) (look, error) {
 	return l, err
 }
 
-// refusals are what whoever asks for a run may be told of their rights, which may have changed while they waited.
+// refusals are errors that a caller of Trigger may see about their rights, which may have changed while they
+// waited.
 var refusals = []error{access.ErrDenied, access.ErrWithdrawn, access.ErrRevoked}
 
-// unclaimed is the error of a run that did not come about.
+// unclaimed returns the error of a run that could not be claimed.
 func unclaimed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ErrStopped
@@ -90,7 +91,7 @@ func unclaimed(ctx context.Context, err error) error {
 	return &FailedError{Fault: faultOf(err)}
 }
 
-// claim takes the right to do the work, T2.
+// claim claims the work: T2.
 func (e *Engine) claim(ctx context.Context, t task, v Vault) (*attempt, error) {
 	longest, _ := e.registry.runnable(t.function)
 	now := e.now().UTC()
@@ -113,7 +114,7 @@ func (e *Engine) claim(ctx context.Context, t task, v Vault) (*attempt, error) {
 	return a, nil
 }
 
-// An attempt is one run on its way: planned, asking, running. Nothing of it is stored before its end.
+// An attempt is a run in progress: planned, asking, running. Nothing of it is stored before its end.
 type attempt struct {
 	*Engine
 	hat    hat.ID
@@ -124,25 +125,25 @@ type attempt struct {
 
 	held     *Held
 	function catalog.Function
-	session  *invoke.Session // the instance that told the bundle, if it takes the data too
+	session  *invoke.Session // the instance that answered the bundle entry, if it also takes the data
 	stats    vault.Stats
 	said     transcript
 	shown    map[hat.RecordID]struct{}
-	// positions is how many records at most a request can be split into.
+	// positions is into how many parts a request can be split at most.
 	positions int
 }
 
-// perform is steps 5 to 8 of the walk of one record.
+// perform does steps 5 to 8 of the walk.
 func (a *attempt) perform(ctx context.Context) (responses []contract.Response, err error) {
-	// A hostile bundle or answer that finds a bug of ours must cost its own run only. The value that was panicked with
-	// may hold data, so it is dropped.
+	// If a hostile bundle or answer triggers a bug of the engine, only this run must fail. The panic's value
+	// may contain data, so it is dropped.
 	defer func() {
 		if recover() != nil {
 			a.log.Error("panic in a run", "stack", string(debug.Stack()))
 			err = hat.NewFault(hat.Engine, CodePanic, "a bug of the engine; see the server's log")
 		}
 	}()
-	// A span, not until a time: the clock may be set during the run.
+	// A duration, not a time, because the clock may be set during the run.
 	ctx, cancel := context.WithTimeout(ctx, a.plan.Expires.Sub(a.plan.Claimed)-reserve)
 	defer cancel()
 	if a.held, err = a.memory.Acquire(ctx, string(a.hat), 0); err != nil {
@@ -153,7 +154,7 @@ func (a *attempt) perform(ctx context.Context) (responses []contract.Response, e
 	if fault != nil {
 		return nil, fault
 	}
-	// The receipt names what really runs: the current version, if it asks for nothing new.
+	// The receipt names the version that really runs: the current one, if it asks for nothing new.
 	a.function, a.plan.Grant.Version, a.plan.Grant.Digest = function, function.Version, function.Digest()
 
 	defer func() { a.session.End() }()
@@ -168,7 +169,7 @@ func (a *attempt) perform(ctx context.Context) (responses []contract.Response, e
 	return a.askProcess(ctx, event)
 }
 
-// askBundle asks what the function wants to see this time, and refuses what was not granted.
+// askBundle asks what the function wants to read, and refuses what was not granted.
 func (a *attempt) askBundle(ctx context.Context) (bundle.Bundle, error) {
 	r := a.invocation(a.function.Bundle, hat.NewRunID(), contract.BundleEvent(a.plan.Window))
 	then := a.invocation(a.function.Process, a.plan.Run, nil).Code
@@ -203,9 +204,9 @@ func listed(beyond []bundle.Difference) string {
 	return strings.Join(texts, ", ")
 }
 
-// query reads what the question asks for, out of one snapshot, as the function and within the plan.
+// query evaluates the bundle over one snapshot, as the function and within the plan.
 func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []byte, err error) {
-	// Waiting for other HATs is nothing that the function used.
+	// Time spent waiting for other HATs does not count for the function.
 	turns := limited{a.shares.Of(a.hat), time.Now(), a.function.Process.Timeout}
 	defer turns.Rest()
 	defer func() {
@@ -272,10 +273,10 @@ func (a *attempt) query(ctx context.Context, question bundle.Bundle) (event []by
 	return event, err
 }
 
-// limited are the turns of an evaluation that may not take longer than a run of its function may.
+// limited is the Pace of an evaluation that may take no longer than its function may run.
 type limited struct {
 	*Turns
-	began time.Time // by the process's own clock, which nobody sets
+	began time.Time // from the monotonic clock
 	most  time.Duration
 }
 
@@ -293,12 +294,12 @@ func (l limited) Turn(ctx context.Context, units int64) error {
 	return nil
 }
 
-// An answered question: the event for the process entry, or only its size.
+// answered is the result of a question: the event for the process entry, or only its size.
 type answered struct {
-	text   []byte // nil: too large
+	text   []byte // nil: larger than MaxPayload
 	size   int
-	ids    []hat.RecordID // shown, links included, in order
-	hidden int            // new, but beyond the function's own limit
+	ids    []hat.RecordID // ids of the records in it, links included, in order
+	hidden int            // new records beyond the bundle's own limit
 	rows   []rowSize
 }
 
@@ -310,7 +311,7 @@ type rowSize struct {
 func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question *bundle.Question, configuration []byte) (answered, error) {
 	var out answered
 	event := contract.NewEvent(configuration, question.Names())
-	if a.plan.Upto > 0 { // else the HAT was empty when the run was planned, and 0 means no bound to an evaluation
+	if a.plan.Upto > 0 { // else the HAT was empty at the claim, and 0 would mean no bound
 		within := bundle.Within{After: a.plan.After, Upto: a.plan.Upto, NotBy: a.plan.Grant.Function}
 		within.Grow = func(bytes int64) error { return a.held.Grow(ctx, bytes) }
 		counts, err := question.EvaluateAll(ctx, src, within, func(property string, r bundle.Row) error {
@@ -318,7 +319,7 @@ func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question *bun
 			question.Spend(size)
 			out.rows = append(out.rows, rowSize{r.Seq, size})
 			if event.TooLarge() {
-				out.ids = nil // nobody will be shown them
+				out.ids = nil // the function does not get them
 				return nil
 			}
 			out.ids = append(out.ids, r.ID)
@@ -338,7 +339,7 @@ func (a *attempt) evaluate(ctx context.Context, src bundle.Source, question *bun
 	return out, nil
 }
 
-// since is a source without what was created before a grant begins, links included.
+// since is a source without records from before the grant begins, links included.
 type since struct {
 	bundle.Source
 	grant access.Grant
@@ -364,7 +365,7 @@ func (s since) keep(records iter.Seq2[hat.Record, error]) iter.Seq2[hat.Record, 
 	}
 }
 
-// part is a source with nothing but a part of what is granted to begin with; links are shown as ever.
+// part is a source with only the part of the records that the run covers; links are not restricted.
 type part struct {
 	bundle.Source
 	is    plan.Part
@@ -387,10 +388,10 @@ func (p part) Scan(ctx context.Context, e hat.Endpoint, want bundle.Want) bundle
 	return stream
 }
 
-// shorten makes the plan of an individual function end where the oldest records that fit end; the rest stays pending.
-// It says no if not even the oldest fits, or if the function does not take its records a few at a time. A question
-// with a limit may bring other records when the newest are out of the way, so the caller asks again, and a try that
-// comes to nothing is followed by one that covers at most half the ground.
+// shorten ends the plan of an individual function after the oldest records that fit into a request; the rest
+// stays pending. It returns false if not even the oldest fits, or if the function must take all records at
+// once. With a limit in the bundle the next evaluation may return other records, so the caller evaluates
+// again, and each failed try at least halves the positions.
 func (a *attempt) shorten(answer answered, try int) bool {
 	if a.plan.Grant.Trigger.Kind != hat.Individual || a.useAll {
 		return false
@@ -399,7 +400,7 @@ func (a *attempt) shorten(answer answered, try int) bool {
 	size := answer.size
 	for i := len(answer.rows) - 1; i > 0; i-- {
 		size -= answer.rows[i].size
-		// A record that answers two properties leaves both or none.
+		// A record in two properties leaves both or none.
 		if upto := answer.rows[i-1].seq; size <= contract.MaxPayload && upto < answer.rows[i].seq {
 			if half := a.plan.After + (a.plan.Upto-a.plan.After)/2; try > 0 && half > a.plan.After {
 				upto = min(upto, half)
@@ -409,18 +410,18 @@ func (a *attempt) shorten(answer answered, try int) bool {
 		}
 	}
 	if len(answer.rows) > 0 {
-		a.plan.Upto = answer.rows[0].seq // the oldest alone is what can't be asked about
+		a.plan.Upto = answer.rows[0].seq // only the oldest is too large
 	}
 	return false
 }
 
-// inOrder puts the rows in the order of their positions.
+// inOrder sorts the rows by position.
 func (answer *answered) inOrder() {
 	slices.SortFunc(answer.rows, func(a, b rowSize) int { return cmp.Compare(a.seq, b.seq) })
 }
 
-// fewer makes the plan end where it covers as many records as it may at once; no if it covers no more than that. Then the
-// rows are one for each position, in order.
+// fewer ends the plan after as many records as the run may take at once; false if it covers no more than
+// that. The rows are then one for each position, in order.
 func (a *attempt) fewer(answer *answered) bool {
 	answer.inOrder()
 	answer.rows = slices.CompactFunc(answer.rows, func(a, b rowSize) bool { return a.seq == b.seq })
@@ -431,8 +432,8 @@ func (a *attempt) fewer(answer *answered) bool {
 	return true
 }
 
-// halve makes what is left to the next attempt of an answer that was too large half as many records, or the one that it
-// was.
+// halve lowers plan.Most for the next attempt after a response exceeded the size limit: half the records of
+// this attempt, down to one.
 func (a *attempt) halve(f *hat.Fault) {
 	if a.useAll || a.positions == 0 {
 		return
@@ -451,7 +452,7 @@ func digest(ids []hat.RecordID) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// askProcess gives the data to the function and checks what comes back.
+// askProcess gives the data to the function and checks the answer.
 func (a *attempt) askProcess(ctx context.Context, event []byte) ([]contract.Response, error) {
 	r := a.invocation(a.function.Process, a.plan.Run, event)
 	r.Session = a.session
@@ -480,24 +481,24 @@ func (a *attempt) askProcess(ctx context.Context, event []byte) ([]contract.Resp
 	return responses, nil
 }
 
-// RunHold is what a run holds beside the budget's other uses: a request and an answer of the largest size, as they are and
-// on their way through the sandbox's pipes, and what the function said.
+// RunHold is what a run holds apart from other uses of the budget: an event and an answer of the largest
+// size, twice because they pass through the sandbox's pipes, and what the function prints.
 const RunHold = 24 << 20
 
-// What an answer becomes while it is read, for each byte and each record.
+// What an answer grows to while it is parsed, for each byte and each record.
 const (
 	answerFactor = 4
 	answerRecord = 640
 )
 
-// memoryFault is the fault of a run that found no memory: the operator's, and tried again, or the author's if no run could
-// have so much.
+// memoryFault returns the fault of a run that got no memory: the operator's, and tried again, or the author's
+// if no run may have that much.
 func memoryFault(err error) error {
 	switch {
 	case errors.Is(err, ErrNoMemory):
 		return hat.NewFault(hat.Operator, CodeNoMemory, "the server had no memory free for this run")
 	case errors.Is(err, ErrBeyondShare):
-		return hat.NewFault(hat.Author, CodeTooMuch, "it needs more memory than one HAT is given; its bundle needs a limit")
+		return hat.NewFault(hat.Author, CodeTooMuch, "it needs more memory than one HAT may have; its bundle needs a limit")
 	}
 	return err
 }
@@ -506,8 +507,8 @@ func (a *attempt) invocation(entry catalog.Entry, id hat.RunID, event []byte) in
 	return invocation(a.function, entry, a.tenantOf(a.hat), id.String(), event)
 }
 
-// ask is one event and one answer, of a fresh instance or of the run's own. What the function said beside its answer goes
-// to the run's log.
+// ask sends one event and receives one answer, from a fresh instance or the run's own. What the function
+// prints goes to the run's log.
 func (a *attempt) ask(ctx context.Context, what string, r invoke.Request) (payload []byte, spent time.Duration, err error) {
 	answer, err := a.invoker.Invoke(ctx, r)
 	a.session = answer.Session
@@ -526,8 +527,8 @@ func (a *attempt) ask(ctx context.Context, what string, r invoke.Request) (paylo
 	return answer.Payload, answer.Timing.Run, nil
 }
 
-// end stores how the attempt ended, also when the server is stopping. Until it returns nothing is stored: if we stop
-// before, the claim's lease ends and the work is done again.
+// end stores how the attempt ended, even if the server is stopping. If we stop before it returns, the lease
+// lapses and the work is done again.
 func (a *attempt) end(ctx context.Context, responses []contract.Response, err error) error {
 	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), reserve)
 	defer cancel()
@@ -545,12 +546,12 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 		out.Responses = nil
 	}
 	if errors.Is(context.Cause(ctx), errCancelled) && err != nil {
-		a.log.Info("run cancelled", a.timings()) // its end is stored
+		a.log.Info("run cancelled", a.timings()) // its end is stored already
 		return &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, vault.CodeCancelled, errCancelled.Error())}
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.Is(err, invoke.ErrClosed) {
 		if err := a.vault.Abandon(save, a.plan); err != nil {
-			a.log.Warn("claim can't be given back; it will lapse", "error", err)
+			a.log.Warn("the claim can't be given back; its lease will lapse", "error", err)
 		}
 		return ErrStopped
 	}
@@ -568,11 +569,11 @@ func (a *attempt) end(ctx context.Context, responses []contract.Response, err er
 		}
 	}
 	if errors.Is(err, vault.ErrStale) {
-		// The owner has switched the function off, or the lease lapsed and somebody else has the work.
-		a.log.Info("run came too late", a.timings())
+		// The function was disabled, or the lease lapsed and another run has the work.
+		a.log.Info("run lost its lease or its grant", a.timings())
 		return &FailedError{Run: a.plan.Run, Fault: hat.NewFault(hat.Owner, CodeRevoked, "the grant was withdrawn during the run")}
 	}
-	a.log.Error("end of a run can't be stored", "error", err)
+	a.log.Error("the end of a run can't be stored", "error", err)
 	a.unended.add(a.hat, ending{a.plan, fault})
 	return &FailedError{Run: a.plan.Run, Fault: faultOf(err)}
 }
@@ -582,7 +583,7 @@ func (a *attempt) timings() slog.Attr {
 	return slog.Group("timing", "queue", t.Queue, "sandbox", t.Sandbox, "bundle", t.Bundle, "query", t.Query, "process", t.Process)
 }
 
-// unnamed is an error that has no fault of its own, for the server's log: nobody else will hear of it.
+// unnamed returns an error that has no fault of its own, for the server's log.
 func unnamed(err error) error {
 	if faultOf(err).Code == hat.FaultOf(nil).Code {
 		return err

@@ -10,29 +10,29 @@ import (
 	"she/internal/hat"
 )
 
-// Shares divides the processor among the HATs whose evaluations take long. Only so many of those go on at once; the others
-// wait, and the next place goes to the HAT that has used least. An evaluation is asked every few milliseconds, so that one
-// which has just begun to take long waits for no other one's end. What is over within its first turn never comes here.
+// Shares are slots for long evaluations, so that the processor is divided among HATs. Others wait, and the
+// next slot goes to the HAT that has used least. An evaluation is asked every few milliseconds, so that a new
+// one does not wait for the end of another. Evaluations that end within their first turn never ask.
 type Shares struct {
 	mu      sync.Mutex
-	free    int   // places
-	now     int64 // what the HAT had used that got a place last: no HAT that comes anew has used less
+	free    int   // free slots
+	now     int64 // what the HAT that last got a slot had used; a new HAT starts with this
 	tenants map[hat.ID]*tenant
 }
 
-// A tenant is a HAT with evaluations that take long.
+// A tenant is a HAT with long evaluations.
 type tenant struct {
 	used    int64 // units of fuel, counted from Shares.now when it came
-	holds   int   // places
+	holds   int   // slots
 	waiting []*waiter
 }
 
 type waiter struct {
 	tenant *tenant
-	ready  chan struct{} // closed with a place
+	ready  chan struct{} // closed when it has a slot
 }
 
-// NewShares has so many places; 0: one processor less than there are, and at least one.
+// NewShares returns Shares with that many slots; 0: one less than the number of processors, at least one.
 func NewShares(places int) *Shares {
 	if places <= 0 {
 		places = max(1, runtime.NumCPU()-1)
@@ -40,10 +40,10 @@ func NewShares(places int) *Shares {
 	return &Shares{free: places, tenants: make(map[hat.ID]*tenant)}
 }
 
-// Of begins an evaluation for a HAT. Rest must be called when it has ended.
+// Of returns the Turns of an evaluation for a HAT. Call Rest when it has ended.
 func (s *Shares) Of(id hat.ID) *Turns { return &Turns{shares: s, hat: id} }
 
-// Turns are one evaluation's, a bundle.Pace. One goroutine at a time uses them.
+// Turns is the bundle.Pace of one evaluation, for one goroutine at a time.
 type Turns struct {
 	shares *Shares
 	hat    hat.ID
@@ -51,7 +51,7 @@ type Turns struct {
 	waited time.Duration
 }
 
-// Turn takes or keeps a place, or waits for one. The error is ctx's.
+// Turn takes or keeps a slot, or waits for one. The error is ctx's.
 func (t *Turns) Turn(ctx context.Context, units int64) error {
 	s := t.shares
 	s.mu.Lock()
@@ -88,7 +88,7 @@ func (t *Turns) Turn(ctx context.Context, units int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
-	case <-w.ready: // at the same time
+	case <-w.ready: // the slot came at the same time
 		me.holds--
 		s.free++
 		s.grant()
@@ -98,8 +98,8 @@ func (t *Turns) Turn(ctx context.Context, units int64) error {
 	return ctx.Err()
 }
 
-// Rest gives the place back: at the end of the evaluation, and before it waits for something else than the processor. The
-// next Turn takes one again.
+// Rest gives the slot back, at the end of the evaluation and before it waits for something other than the
+// processor. The next Turn takes one again.
 func (t *Turns) Rest() {
 	if t == nil || !t.holds {
 		return
@@ -113,7 +113,7 @@ func (t *Turns) Rest() {
 	s.grant()
 }
 
-// Waiting is how many evaluations wait for a place.
+// Waiting returns how many evaluations wait for a slot.
 func (s *Shares) Waiting() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,10 +123,11 @@ func (s *Shares) Waiting() (n int) {
 	return n
 }
 
-// Waited is how long the evaluation has waited for others.
+// Waited returns how long the evaluation has waited for others.
 func (t *Turns) Waited() time.Duration { return t.waited }
 
-// tenant is the HAT's, which is forgotten when nothing of it is under way and it has used no more than others.
+// tenant returns the HAT's tenant. It is forgotten when it has no evaluation and has used no more than
+// others.
 func (s *Shares) tenant(id hat.ID) *tenant {
 	t := s.tenants[id]
 	if t == nil {
@@ -147,7 +148,7 @@ func (s *Shares) tenant(id hat.ID) *tenant {
 	return t
 }
 
-// next is the waiting HAT that has used least; nil: none waits.
+// next returns the waiting HAT that has used least, or nil.
 func (s *Shares) next() (least *tenant) {
 	for _, t := range s.tenants {
 		if len(t.waiting) > 0 && (least == nil || t.used < least.used) {
@@ -157,7 +158,7 @@ func (s *Shares) next() (least *tenant) {
 	return least
 }
 
-// least is what the HAT with a place has used that has used least.
+// least returns the least that a HAT with a slot has used.
 func (s *Shares) least() int64 {
 	least := int64(-1)
 	for _, t := range s.tenants {
@@ -168,7 +169,7 @@ func (s *Shares) least() int64 {
 	return max(least, 0)
 }
 
-// grant gives free places away.
+// grant gives free slots to waiting HATs.
 func (s *Shares) grant() {
 	for s.free > 0 {
 		t := s.next()

@@ -8,20 +8,21 @@ import (
 	"she/internal/vault"
 )
 
-// Stats say how much work there is, as far as HATs have been looked at: no vault is opened for them.
+// Stats says how much work there is, as of the last scan of each HAT. It opens no vault.
 type Stats struct {
-	// Oldest is when the oldest event was committed that is due and not parked, whether its run has begun or its function
-	// can't run now; zero: there is none. What waits for a period, a pause or a person is not due.
-	Oldest   time.Time
-	Due      int // functions at HATs that could start now, requests included
-	Blocked  int // HATs with work that is due for a function that can't run now
-	InFlight int // runs
-	Parked   int // pieces of work that wait for a person, as of the last look at each HAT
-	Stalled  int // pieces of work that failed for a reason of the operator's and are tried again, as of the same look
-	Unseen   int // HATs that wait to be looked at
+	// Oldest is when the oldest event was committed that is due and not parked, even if its run is in flight
+	// or its function is not available; zero: none. Work that waits for a period, a pause or a person is not
+	// due.
+	Oldest    time.Time
+	Due       int // functions at HATs that could start now, requests included
+	Blocked   int // HATs with due work for functions that are not available
+	InFlight  int // runs in flight
+	Parked    int // work items that wait for a person
+	Stalled   int // work items that failed for a reason that the operator must mend; they are tried again
+	Unscanned int // HATs that wait to be scanned
 }
 
-// Stats of this moment; false: the engine is not at work.
+// Stats returns the present figures; false: the engine is stopped.
 func (e *Engine) Stats() (Stats, bool) {
 	if !e.atWork.Load() {
 		return Stats{}, false
@@ -35,14 +36,14 @@ func (e *Engine) Stats() (Stats, bool) {
 	}
 }
 
-// A tally is what the loop remembers of HATs for Stats alone. Nothing is decided by it.
+// A tally is what the loop remembers of HATs for Stats. No decision uses it.
 type tally struct {
-	flying  map[workAt]time.Time // runs because of data: the oldest event each may cover
-	blocked map[hat.ID]time.Time // HATs with work for functions that can't run: its oldest event
-	held    map[hat.ID]heldWork  // HATs with work that is parked or stalled
+	flying  map[workAt]time.Time // runs because of data, with the oldest event that each may cover
+	blocked map[hat.ID]time.Time // HATs with due work for functions that are not available, with its oldest event
+	held    map[hat.ID]heldWork  // HATs with parked or stalled work
 }
 
-// heldWork counts pieces of work of one HAT: see vault.Work.
+// heldWork counts work items of one HAT; see ledger.Vault.Parked.
 type heldWork struct{ parked, stalled int }
 
 type workAt struct {
@@ -66,7 +67,7 @@ func (y *tally) done(t task) {
 	}
 }
 
-// see keeps what a look has found.
+// see stores the result of a scan.
 func (y *tally) see(l look) {
 	if errors.Is(l.err, vault.ErrNotFound) {
 		delete(y.blocked, l.hat)
@@ -89,9 +90,9 @@ func keep[K comparable, V any](m map[K]V, key K, v V, there bool) {
 	}
 }
 
-// stats makes the sum.
+// stats adds everything up.
 func (l *loop) stats() Stats {
-	s := Stats{InFlight: l.running, Blocked: len(l.tally.blocked), Unseen: len(l.background.order)}
+	s := Stats{InFlight: l.running, Blocked: len(l.tally.blocked), Unscanned: len(l.background.order)}
 	older := func(t time.Time) {
 		if s.Oldest.IsZero() || t.Before(s.Oldest) {
 			s.Oldest = t

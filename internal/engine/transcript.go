@@ -4,12 +4,12 @@ import (
 	"fmt"
 )
 
-// MaxLog bounds the log kept of one run, in bytes. Of a longer one the head and the tail are kept: the head says what
-// the function started with, the tail why it ended.
+// MaxLog bounds the log of one run, in bytes. Of a longer one the head and the tail are kept: the head says
+// what the function started with, the tail why it ended.
 const MaxLog = 256 << 10
 
-// A transcript is what a function said in one run: what it printed in both calls, and an error it answered with. It
-// may hold anything the function was shown, so it goes to the owner's vault and nowhere else.
+// A transcript is what a function printed in one run, in both calls, and an error it answered. It may contain
+// everything the function was shown, so it goes to the owner's vault and nowhere else.
 type transcript struct {
 	parts []section
 }
@@ -19,15 +19,15 @@ type section struct {
 	text  []byte
 }
 
-// add keeps one section; an empty one leaves no trace.
+// add adds a section, unless it is empty.
 func (t *transcript) add(title string, text []byte) {
 	if len(text) > 0 {
 		t.parts = append(t.parts, section{title, text})
 	}
 }
 
-// bytes is the log, at most MaxLog bytes. The room is shared so that a chatty bundle entry can't push out what the
-// process entry said.
+// bytes returns the log, at most MaxLog bytes. The sections share the room, so that a bundle entry that
+// prints a lot can't push out the output of the process entry.
 func (t *transcript) bytes() []byte {
 	if len(t.parts) == 0 {
 		return nil
@@ -52,8 +52,8 @@ func (t *transcript) bytes() []byte {
 	return log
 }
 
-// middleDropped is text if it fits into limit bytes, else its head and its tail with a line between that says what is
-// missing.
+// middleDropped returns text if it fits into limit bytes, else its head and its tail with a line between them
+// that says how much is missing.
 func middleDropped(text []byte, limit int) []byte {
 	if len(text) <= limit {
 		return text

@@ -11,15 +11,15 @@ import (
 	"she/internal/vault"
 )
 
-// unended are runs whose end could not be stored, because the disk was full, say. Their leases hold up the functions, and
-// would for minutes after there is room again; so each look at their HAT tries once more. If we stop here, the next life of
-// the server finds the leases of this one.
+// unended holds runs whose end could not be stored, for example because the disk was full. Their leases block
+// the functions and would do so for minutes after there is room again. So each scan of their HAT tries to
+// store the end once more. If we stop here, the leases lapse at the next start.
 type unended struct {
 	mu sync.Mutex
 	of map[hat.ID][]ending // by HAT
 }
 
-// An ending is how a run ended: its fault, without what it had to say.
+// An ending is how a run ended: its fault, without output.
 type ending struct {
 	plan  plan.Plan
 	fault *hat.Fault
@@ -34,7 +34,7 @@ func (u *unended) add(hatID hat.ID, e ending) {
 	u.of[hatID] = append(u.of[hatID], e)
 }
 
-// settle stores the ends it can, and says whether none is left.
+// settle stores the ends that it can, and reports whether none is left.
 func (u *unended) settle(ctx context.Context, hatID hat.ID, v Work) bool {
 	u.mu.Lock()
 	ends := u.of[hatID]

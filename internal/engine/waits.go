@@ -10,29 +10,31 @@ import (
 	"she/internal/hat"
 )
 
-// Wait is a HAT with work that is due, and when its oldest event was committed.
+// Wait is a HAT with due work, and when its oldest event was committed.
 type Wait struct {
 	HAT   hat.ID
 	Since time.Time
 }
 
-// Waits keeps, from one life of the server to the next, which HATs have waited for how long. It is a hint about the order
-// in which to look at them: one that is lost, old or wrong costs order, never work.
+// Waits stores over a restart which HATs have waited for how long. It is a hint about the order of scans: if
+// it is lost, old or wrong, the order suffers, but no work is lost.
 type Waits interface {
-	// Waits is what was kept last; nil if that can't be read.
+	// Waits returns what was stored last; nil if it can't be read.
 	Waits() []Wait
 	// KeepWaits is called by one goroutine at a time.
 	KeepWaits(all []Wait) error
 }
 
-// keepEvery is the time between two keepings. What came due after the last one before a kill is found by the sweep.
+// keepEvery is the time between two stores. The sweep finds work that became due between the last one and a
+// kill.
 const keepEvery = 5 * time.Second
 
-// waits is what the loop knows of the order of age before it has looked: what was kept, less what has been seen since.
+// waits is what the loop knows of the order of age before it has scanned: what was stored, less the HATs
+// scanned since.
 type waits struct {
-	kept   Waits // nil: nobody keeps anything
+	kept   Waits // nil: not stored
 	before map[hat.ID]time.Time
-	empty  bool // so is what was kept last
+	empty  bool // what was stored last is empty too
 	one    sync.Mutex
 }
 
@@ -46,8 +48,8 @@ func (l *loop) startWaits() {
 	}
 }
 
-// inOrder puts HATs whose age is known first, the oldest at the front. They are all HATs there are: what was kept of
-// others is forgotten.
+// inOrder puts HATs with a known age first, the oldest at the front. ids are all HATs, so ages of others are
+// forgotten.
 func (l *loop) inOrder(ids []hat.ID) []hat.ID {
 	if len(l.waits.before) > 0 {
 		before := make(map[hat.ID]time.Time, len(l.waits.before))
@@ -81,7 +83,7 @@ func (l *loop) inOrder(ids []hat.ID) []hat.ID {
 	return append(all, rest...)
 }
 
-// aged is every HAT that is known to have waiting work, or was when it was last looked at, the oldest first.
+// aged returns every HAT that has pending work, as far as known, the oldest first.
 func (l *loop) aged() []Wait {
 	oldest := make(map[hat.ID]time.Time, len(l.waits.before)+len(l.queue.lanes))
 	see := func(id hat.ID, since time.Time) {
@@ -113,8 +115,8 @@ func (l *loop) aged() []Wait {
 	return all
 }
 
-// keepWaits has them kept, in the background; what can't be kept is done without. Nothing waits for it before the end, and
-// one that is still under way makes the next unneeded unless it is the last.
+// keepWaits stores the waits in the background. If that fails, the engine goes on without. Only the last one,
+// at the stop, is waited for; another is skipped while one is in progress.
 func (l *loop) keepWaits(ctx context.Context, last bool) {
 	if l.waits.kept == nil {
 		return
@@ -132,7 +134,7 @@ func (l *loop) keepWaits(ctx context.Context, last bool) {
 		}
 		defer l.waits.one.Unlock()
 		if err := l.waits.kept.KeepWaits(all); err != nil && ctx.Err() == nil {
-			l.log.Warn("the order of age can't be kept", "error", err)
+			l.log.Warn("the order of waiting HATs can't be stored", "error", err)
 		}
 	})
 }

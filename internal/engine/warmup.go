@@ -8,11 +8,11 @@ import (
 	"she/internal/hat"
 )
 
-// warmUp is the event on which one entry of a function rehearses before copies of it are made, so that they answer
-// sooner: the copies keep what the function left in its memory. It is made of the installed function alone, before and
-// apart from any run, so there is nothing of a person it could hold: the question for the configuration; the question
-// for the bundle of a day long ago; the author's sample, which came with the package, or else their own configuration with no
-// records. nil if the operator wants none.
+// warmUp returns the warm-up event for one entry of a function: warm instances and snapshots then have in
+// memory what the first event would load. It is made of the installed function alone, before any run, so it
+// contains no person's data. It is the question for the configuration, the question for the bundle of a day
+// long ago or, for process, the author's sample from the package, else the function's own configuration
+// without records. nil: the operator wants no warm-up.
 func warmUp(f catalog.Function, entry catalog.Entry) []byte {
 	switch {
 	case f.NoWarmUp:

@@ -6,16 +6,16 @@ import (
 	"she/internal/hat"
 )
 
-// watchers are those who want to hear that runs of a HAT may have changed their state.
+// watchers are callers that want to know when runs of a HAT may have changed their state.
 type watchers struct {
 	mu     sync.Mutex
 	of     map[hat.ID]map[chan struct{}]bool
 	closed bool
 }
 
-// Watch gives a bell of one slot that rings when the state of a run of the HAT may have changed: what it is now, the
-// vault says. A ring may be lost to a crash, so look from time to time. The channel is closed when the engine is told to
-// stop. stop must be called when nobody listens any more.
+// Watch returns a one-slot channel that gets a signal when the state of a run of the HAT may have changed;
+// read the state from the vault. A signal may be lost in a crash, so look from time to time. The channel is
+// closed when the engine stops. Call stop when nobody listens any more.
 func (e *Engine) Watch(hatID hat.ID) (bell <-chan struct{}, stop func()) {
 	w := &e.watchers
 	ch := make(chan struct{}, 1)
@@ -48,7 +48,7 @@ func (w *watchers) ring(hatID hat.ID) {
 	for ch := range w.of[hatID] {
 		select {
 		case ch <- struct{}{}:
-		default: // it rings already
+		default: // it has a signal already
 		}
 	}
 }

@@ -19,7 +19,7 @@ type Reason struct {
 	backlog.Answer
 }
 
-// lastRuns is how far back the last run that committed is looked for.
+// lastRuns is in how many runs the last committed one is looked for.
 const lastRuns = 20
 
 // Facts are what Why needs of a vault.
@@ -30,8 +30,8 @@ type Facts interface {
 	Storage(ctx context.Context, c access.Caller) (plan.Held, plan.Storage, error)
 }
 
-// Why answers for every function that is installed here or was ever switched on at the HAT, by id; or for f alone, if it
-// is not zero: then ErrFunctionNotFound. access.ErrDenied.
+// Why returns the reasons of every function that is installed or was ever enabled at the HAT, by id. If f is
+// not zero, only of f; then ErrFunctionNotFound. access.ErrDenied.
 func (e *Engine) Why(ctx context.Context, v Facts, c access.Caller, f hat.FunctionID) ([]Reason, error) {
 	states, err := v.FunctionStates(ctx, c)
 	if err != nil {
@@ -74,7 +74,7 @@ func (e *Engine) situation(ctx context.Context, v Facts, c access.Caller, id hat
 		return s, nil
 	}
 	if state.Enabled && e.registry.isLoading(id) {
-		s.Problem = nil // of one version; another may be the one that was granted
+		s.Problem = nil // it is about one version, and another may be the granted one
 	}
 	s.Enabled, s.Trigger, s.InOrder, s.Running = state.Enabled, state.Grant.Trigger, state.Grant.InOrder, state.Started
 	if runnable {

@@ -100,7 +100,7 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 			gauge(inFlight, float64(e.InFlight))
 			gauge(parked, float64(e.Parked))
 			gauge(stalled, float64(e.Stalled))
-			gauge(unscanned, float64(e.Unseen))
+			gauge(unscanned, float64(e.Unscanned))
 		}
 	}
 	if s.OpenVaults != nil {
