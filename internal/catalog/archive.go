@@ -19,7 +19,7 @@ import (
 )
 
 // An archive is a .zip or .jar whose directory has been checked: safe names, no duplicates, no overlapping
-// entries, sizes within the limits. What the entries hold is checked while it is read.
+// entries, sizes within the limits. The content of entries is checked when it is read.
 type archive struct {
 	byName map[string]*zip.File
 	order  []string // files and links, not folders
@@ -55,8 +55,8 @@ func readArchive(r io.ReaderAt, size int64, jar bool) (*archive, error) {
 	metered := &meteredReaderAt{r: r, left: maxDirectory}
 	z, err := zip.NewReader(metered, size)
 	metered.left = math.MaxInt64
-	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // checkName has more to say on that
-		return nil, refuse("the archive can't be read: it is no zip file or it is damaged")
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // checkName reports such names in more detail
+		return nil, refuse("the archive can't be read: it is not a zip file, or it is damaged")
 	}
 	if len(z.File) > maxVisited {
 		return nil, refuse("the archive has more than %d entries", maxVisited)
@@ -102,7 +102,7 @@ func readArchive(r io.ReaderAt, size int64, jar bool) (*archive, error) {
 	if total > freeRatio && total/maxRatio > uint64(size) {
 		return nil, refuse("the archive unpacks to more than %d times its size", maxRatio)
 	}
-	// Entries that share bytes are how a small file becomes a huge tree.
+	// Overlapping entries let a small file unpack to a huge tree.
 	slices.SortFunc(spans, func(x, y span) int { return cmp.Compare(x.from, y.from) })
 	for i := 1; i < len(spans); i++ {
 		if spans[i].from < spans[i-1].to {
@@ -149,7 +149,7 @@ func (a *archive) Read(name string, max int64) ([]byte, error) {
 	return readBounded(r, max)
 }
 
-// artifact unpacks an archive within the archive to a nameless temporary file.
+// artifact unpacks an archive within the archive to a temporary file without a name.
 func (a *archive) artifact(ctx context.Context, name string) (source, error) {
 	f := a.byName[name]
 	if f == nil {
@@ -224,7 +224,7 @@ func (a *archive) readLink(f *zip.File) (string, error) {
 	return string(target), nil
 }
 
-// A boundedReader stops at the end of ctx, and refuses content beyond what was claimed.
+// A boundedReader stops when ctx ends, and refuses more content than the entry claims.
 type boundedReader struct {
 	ctx  context.Context
 	r    io.Reader

@@ -93,8 +93,8 @@ func TestArchives(t *testing.T) {
 		t.Errorf("an archive in an archive: %q", stored(t, g.Package))
 	}
 	refused(t, c, zipFile(t, "f.zip", makeZip(t, entry{name: "h.py"})), "f", hat.Author, CodeProject, "in the archive or beside it")
-	refused(t, c, zipFile(t, "f.zip", []byte("no archive")), "f", hat.Author, CodeRefused, "no zip file")
-	refused(t, c, zipFile(t, "f.zip", nil), "f", hat.Author, CodeRefused, "no zip file")
+	refused(t, c, zipFile(t, "f.zip", []byte("no archive")), "f", hat.Author, CodeRefused, "not a zip file")
+	refused(t, c, zipFile(t, "f.zip", nil), "f", hat.Author, CodeRefused, "not a zip file")
 }
 
 func TestPackageTricks(t *testing.T) {
@@ -210,7 +210,7 @@ func TestArchiveDirectoryIsBounded(t *testing.T) {
 	binary.LittleEndian.PutUint16(tail[10:], uint16(count))
 	binary.LittleEndian.PutUint32(tail[12:], uint32(count*len(header)))
 	many = append(many, tail...)
-	if _, err := readArchive(bytes.NewReader(many), int64(len(many)), false); err == nil || !strings.Contains(err.Error(), "no zip file") {
+	if _, err := readArchive(bytes.NewReader(many), int64(len(many)), false); err == nil || !strings.Contains(err.Error(), "not a zip file") {
 		t.Errorf("got %v", err)
 	}
 }

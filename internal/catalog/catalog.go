@@ -15,20 +15,20 @@ import (
 	"she/internal/project"
 )
 
-// A Catalog is the store of packages in a data directory, and the way functions get into it. It is safe for
-// concurrent use, by several processes too.
+// A Catalog is the store of packages in a data directory. It is safe for concurrent use, also by several
+// processes.
 type Catalog struct {
-	// Supports asks the wall whether a runtime of a project file can run here. resolved is what runs it, warning what
-	// a person should know of that ("python3.7 is run by python3.11"), err why it can't be run. An Entry keeps the
-	// runtime as written, because the wall looks it up itself. Where Supports is nil nothing is asked.
+	// Supports asks whether a runtime of a project file can run here. resolved is what runs it; warning is
+	// for people ("python3.7 is run by python3.11"); err says why it can't run. An Entry keeps the runtime as
+	// written, because the sandbox side resolves it itself. nil: not asked.
 	Supports func(runtime string) (resolved, warning string, err error)
-	// Gone, if not nil, is told of each package that leaves the catalog, before its files do.
+	// Gone, if not nil, is called with each package before its files are removed.
 	Gone func(digest string)
 	// Patience bounds the reading and copying of one function's packages.
 	Patience time.Duration
 
 	store    *store
-	releases string // folder of what was published: see release
+	releases string // folder of published versions: see release
 }
 
 // Codes of the Faults that Publish gives.
@@ -36,7 +36,7 @@ const (
 	CodeProject     = "Package.Project"     // author: the project file is not understood, or lacks an entry
 	CodeRefused     = "Package.Refused"     // author: unsafe, too large, incomplete, changed while read
 	CodeHandler     = "Package.Handler"     // author: the package does not hold what a handler names
-	CodeSample      = "Package.Sample"      // author: the sample event is none; operator: there is no such file
+	CodeSample      = "Package.Sample"      // author: the sample event is invalid; operator: the file does not exist
 	CodeMissing     = "Package.Missing"     // operator: there is nothing at the configured path
 	CodeSlow        = "Package.Slow"        // operator: not read in time, or the server is stopping
 	CodeStore       = "Package.Store"       // operator: the store can't be read or written
@@ -45,8 +45,8 @@ const (
 	defaultPatience = 5 * time.Minute
 )
 
-// Open opens the catalog of a data directory and makes it if need be. Leftovers of an interrupted publish are
-// removed.
+// Open opens the catalog of a data directory, creates it if needed, and removes what an interrupted publish
+// left.
 func Open(dir string) (*Catalog, error) {
 	s, err := openStore(dir)
 	if err != nil {
@@ -59,7 +59,7 @@ func Open(dir string) (*Catalog, error) {
 	return &Catalog{Patience: defaultPatience, store: s, releases: releases}, nil
 }
 
-// Look is a catalog without a place on the disk: it reads projects, checks them and knows their digests, and stores nothing.
+// Look returns a catalog without a store: it reads projects, checks them and computes their digests.
 func Look() *Catalog { return &Catalog{Patience: defaultPatience} }
 
 // Publish reads the project of one registered function and stores its packages. When it returns without error the
@@ -148,7 +148,7 @@ type made struct {
 
 func (k *packer) close() {
 	for _, m := range k.done {
-		_ = m.close() // only read
+		_ = m.close() // nothing was written
 	}
 }
 
@@ -181,7 +181,7 @@ func (k *packer) pack(ctx context.Context, e *project.Entry) (Entry, error) {
 		}
 		layers = opt.layers
 	}
-	// Before storing: what can't run has no place in the store.
+	// Check before storing, so that the store has no package that can't run.
 	warning, err := checkWithLayers(e, m.contents, layers)
 	if err != nil {
 		var unsafe *unsafeError
@@ -267,9 +267,9 @@ func (c *Catalog) askRuntime(warnings *[]string, e *project.Entry) error {
 	return nil
 }
 
-// Load publishes every registered function, in order. One that fails is in the result with its Problem set and stops
-// nobody; so is the second of two that claim one version of an id, or a deployed name that belongs to another id.
-// Several versions of one id may be registered: they share their names.
+// Load publishes every registered function, in order. A function that fails is in the result with its
+// Problem, and the others go on. A second registration of the same version fails, and so does a deployed name
+// that belongs to another id. Several versions of one id share their names.
 func (c *Catalog) Load(ctx context.Context, registered []Registered) []Function {
 	type release struct {
 		id      hat.FunctionID
@@ -301,7 +301,7 @@ func (c *Catalog) Load(ctx context.Context, registered []Registered) []Function 
 	return all
 }
 
-// claim takes the names of a function, or none of them if one belongs to another.
+// claim takes the names of a function, or none of them if one belongs to another function.
 func claim(owner map[string]hat.FunctionID, f Function) *hat.Fault {
 	entries := []Entry{f.Configuration, f.Bundle, f.Process}
 	for _, e := range entries {
@@ -315,8 +315,8 @@ func claim(owner map[string]hat.FunctionID, f Function) *hat.Fault {
 	return nil
 }
 
-// Prune removes the packages that none of keep uses and returns their digests. The caller sees to it that nothing
-// runs from them.
+// Prune removes the packages that no function in keep uses and returns their digests. The caller makes sure
+// that nothing runs from them.
 func (c *Catalog) Prune(keep []Function) (removed []string, err error) {
 	digests := make(map[string]bool)
 	for _, f := range keep {
@@ -334,7 +334,7 @@ func (c *Catalog) Prune(keep []Function) (removed []string, err error) {
 	return removed, nil
 }
 
-// openFault tells a configured path that is wrong from an archive that is.
+// openFault distinguishes a wrong path in the configuration from a faulty archive.
 func openFault(err error) error {
 	var unsafe *unsafeError
 	var at *fs.PathError

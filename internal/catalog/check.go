@@ -15,8 +15,8 @@ import (
 	"she/internal/project"
 )
 
-// checkHandler says whether the package holds what an entry names, so that a missing file is a clear word at
-// publishing instead of a failed run. Only names are looked at, and the first bytes of a bootstrap.
+// checkHandler checks that the package has what an entry names, so that a missing file shows at publishing
+// and not in a run. It looks only at names, and at the first bytes of a bootstrap.
 func checkHandler(e *project.Entry, c *contents) error {
 	switch family := e.Runtime; {
 	case strings.HasPrefix(family, "python"):
@@ -35,7 +35,7 @@ func checkHandler(e *project.Entry, c *contents) error {
 	return nil
 }
 
-// checkPython wants module.function; the module may be a file, a folder, or compiled.
+// checkPython checks module.function; the module may be a file, a folder, or compiled.
 func checkPython(handler string, c *contents) error {
 	dot := strings.LastIndexByte(handler, '.')
 	if dot <= 0 || dot == len(handler)-1 {
@@ -55,8 +55,8 @@ func checkPython(handler string, c *contents) error {
 	return refuse("handler %q: the package has no file %s.py", handler, module)
 }
 
-// checkNode wants file.export; the file may be a folder with an index, as for require. Where it is not there, Lambda has
-// require look for its last part: in node_modules there and above, and at the root.
+// checkNode checks file.export; the file may be a folder with an index, as for require. If it is not there,
+// Lambda lets require look for its last part: in node_modules there and above, and at the root.
 func checkNode(handler string, c *contents) error {
 	dir, base := path.Split(handler)
 	stem, export, ok := strings.Cut(base, ".")
@@ -92,7 +92,7 @@ func checkNode(handler string, c *contents) error {
 
 const maxInnerJar = 64 << 20
 
-// checkJava looks for the class at the root, in classes/, and in lib/*.jar, where Lambda looks too.
+// checkJava looks for the class where Lambda does: at the root, in classes/, and in lib/*.jar.
 func checkJava(handler string, c *contents) error {
 	class, _, _ := strings.Cut(handler, "::")
 	file := strings.ReplaceAll(class, ".", "/") + ".class"
@@ -125,7 +125,7 @@ func checkJava(handler string, c *contents) error {
 
 func (f *file) jarHas(name string) (bool, error) {
 	if f.size > maxInnerJar {
-		return true, nil // not worth the memory; the run will tell
+		return true, nil // too large to check here; the run will show it
 	}
 	r, err := f.open()
 	if err != nil {
@@ -138,7 +138,7 @@ func (f *file) jarHas(name string) (bool, error) {
 	}
 	z, err := zip.NewReader(&meteredReaderAt{r: bytes.NewReader(text), left: maxDirectory}, int64(len(text)))
 	if err != nil {
-		return false, nil // damaged, or not a jar at all: then the class is not in it
+		return false, nil // not a jar, or a damaged one, so the class is not in it
 	}
 	return slices.ContainsFunc(z.File, func(e *zip.File) bool { return e.Name == name }), nil
 }
@@ -151,7 +151,8 @@ func checkDotnet(handler string, c *contents) error {
 	return nil
 }
 
-// checkNative wants an executable for this machine, or a script that says what runs it.
+// checkNative checks that the bootstrap is an executable for this machine, or a script whose first line names
+// what runs it.
 func checkNative(name string, c *contents) error {
 	f := c.byName[name]
 	if f != nil && f.mode&fs.ModeSymlink != 0 {
@@ -188,7 +189,7 @@ func checkNative(name string, c *contents) error {
 	return nil
 }
 
-// checkScript looks at the first line, up to what kernels read of it. One that was saved with line ends of Windows names a
+// checkScript checks the first line, as far as kernels read it. With Windows line ends it would name a
 // program that ends in a carriage return.
 func checkScript(name string, r io.Reader) error {
 	first := make([]byte, 256)
@@ -215,13 +216,13 @@ func machineName(class byte, machine uint16) string {
 	return "another one"
 }
 
-// isFile says whether the package holds a file of that name, itself or by a link. Links in contents are known to
-// lead to something in the package.
+// isFile reports whether the package has a file with that name, directly or by a link. Links in contents are
+// known to have a target in the package.
 func (c *contents) isFile(name string) bool {
 	if _, ok := c.byName[name]; ok {
 		return true
 	}
-	// A folder on the way may be a link.
+	// A folder in the path may be a link.
 	if !c.hasLinks() {
 		return false
 	}

@@ -16,13 +16,13 @@ import (
 	"she/internal/project"
 )
 
-// Contents of one package: what was chosen, proven safe, sorted by name. Only regular files and relative links
-// that stay inside are left; permission bits are down to "may be executed".
+// contents are the chosen files of one package, checked and sorted by name. Only regular files and relative
+// links within the package are left. Of the permission bits only "executable" is kept.
 type contents struct {
 	files   []file
 	byName  map[string]*file
 	folders map[string]bool
-	dropped int // links that lead to nothing in the package
+	dropped int // links without a target in the package
 	steps   int // taken while following links
 }
 
@@ -78,7 +78,7 @@ func artifactError(name string, err error) error {
 	return err
 }
 
-// choose keeps the files that the rules take in.
+// choose returns the files that the rules include.
 func choose(all []file, rules []project.Rule) ([]file, error) {
 	compiled := make([]*regexp.Regexp, len(rules))
 	for i, r := range rules {
@@ -109,8 +109,8 @@ const maxLinkSteps = 1_000_000
 
 const maxLockFile = 32 << 20
 
-// withoutDevelopment leaves out what npm's lock file marks as needed for development only, as the framework does.
-// Form: package-lock.json of npm 7 and later, {"packages":{"node_modules/x":{"dev":true}}}.
+// withoutDevelopment leaves out packages that npm's lock file marks as needed for development only, as the
+// framework does. Form: package-lock.json of npm 7 and later, {"packages":{"node_modules/x":{"dev":true}}}.
 func withoutDevelopment(src source, folder string, all []file) ([]file, error) {
 	text, err := src.Read(path.Join(folder, "package-lock.json"), maxLockFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -161,7 +161,7 @@ func developmentIn(src source, folder string, c *contents) string {
 		"%.200s is packed, and %d packages in all that only development needs: run npm ci --omit=dev", first, count)}).Error()
 }
 
-// check refuses what must not come into the store; see the limits in source.go.
+// check refuses packages that must not be stored; see the limits in source.go.
 func check(all []file, jar bool) (*contents, error) {
 	c := &contents{byName: make(map[string]*file), folders: map[string]bool{".": true}}
 	if len(all) == 0 {
@@ -220,9 +220,9 @@ func kindName(kind fs.FileMode) string {
 	return "something else"
 }
 
-// refuseCaseTwins refuses names that are one name where case does not matter. In a jar such twins are ordinary,
-// META-INF/LICENSE beside META-INF/license/ and classes a and A, and the JVM tells them apart; the store's file
-// system does too, or creating the second one fails.
+// refuseCaseTwins refuses names that differ only by case. Jars are excepted: there such names are common
+// (META-INF/LICENSE beside META-INF/license/, classes a and A), and the JVM distinguishes them. If the
+// store's file system does not, creating the second one fails.
 func (c *contents) refuseCaseTwins(jar bool) error {
 	if jar {
 		return nil
@@ -250,8 +250,8 @@ func (c *contents) refuseCaseTwins(jar bool) error {
 	return nil
 }
 
-// keepLinksInside refuses links that lead out, drops those that lead to nothing in the package (a project's
-// node_modules/.bin after excludes), and sorts what is left.
+// keepLinksInside refuses links that lead out of the package, drops links without a target in it (a project's
+// node_modules/.bin after excludes), and sorts the rest.
 func (c *contents) keepLinksInside(all []file) error {
 	for i := range all {
 		f := &all[i]
@@ -291,11 +291,11 @@ func checkLink(f *file) error {
 	return nil
 }
 
-// resolves follows name through the links of the package, as the kernel would: every ".." counts from where a
+// resolves follows name through the links of the package, as the kernel would: each ".." starts from where a
 // link really is. It refuses to leave the root at any step.
 func (c *contents) resolves(name string) (bool, error) {
-	at := "."                        // resolved so far
-	todo := strings.Split(name, "/") // still to walk
+	at := "."                        // the resolved part
+	todo := strings.Split(name, "/") // the rest
 	for hops := 0; len(todo) > 0; {
 		if c.steps++; c.steps > maxLinkSteps {
 			return false, refuse("the package's links are too complicated")
@@ -325,14 +325,14 @@ func (c *contents) resolves(name string) (bool, error) {
 			todo = append(strings.Split(f.link, "/"), todo...)
 		case f != nil:
 			if len(todo) > 0 {
-				// Steps behind a file lead nowhere, but a ".." among them must not be mistaken for a way out.
+				// A path through a file has no target, but a ".." in the rest must not lead out.
 				return false, nil
 			}
 			return true, nil
 		case c.folders[next]:
 			at = next
 		default:
-			// Nothing there. What remains could still climb out if it came to exist; judge it by its text.
+			// Nothing is there. Check the rest as text, because it could lead out if the target existed.
 			if escapes(at, step, todo) {
 				return false, refuse("link %.200q leads out of the package", name)
 			}
@@ -342,7 +342,7 @@ func (c *contents) resolves(name string) (bool, error) {
 	return true, nil
 }
 
-// escapes says whether the rest of a path climbs above the root, read as plain text.
+// escapes reports whether the rest of a path, read as text, climbs above the root.
 func escapes(at, step string, rest []string) bool {
 	depth := 0
 	if at != "." {

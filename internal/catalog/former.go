@@ -19,22 +19,22 @@ import (
 	"she/internal/hat"
 )
 
-// A release is what a data directory remembers of a function that was published, so that grants of a package that was
-// replaced meanwhile go on with that package:
+// A release is what a data directory stores about a published function, so that grants of a package keep
+// working after it was replaced:
 //
-//	DIR/releases/<sha256>.json    named after the function's digest, its id, version and output
+//	DIR/releases/<sha256>.json    named after the function's digest, id, version and output
 //
-// Files are written whole and never changed. One that can't be read is as if it was not there.
+// Files are written as a whole and never changed. An unreadable file is ignored.
 type release struct {
 	Registered
-	First         time.Time // when it was published first
+	First         time.Time // when it was first published
 	Configuration Entry
 	Bundle        Entry
 	Process       Entry
 	SampleEvent   []byte `json:",omitempty"`
 }
 
-// maxRelease bounds a release's file: names, an environment for each entry, and a sample.
+// maxRelease bounds a release's file: names, the environment of each entry, and a sample.
 const maxRelease = 1 << 20
 
 func (r release) function() Function {
@@ -44,7 +44,8 @@ func (r release) function() Function {
 	}
 }
 
-// releaseKey tells releases apart: the same code registered for another address is another one, for a grant names both.
+// releaseKey identifies a release. The same code registered for another endpoint is another release, because
+// a grant names both.
 func releaseKey(f Function) string {
 	return fmt.Sprintf("%s %s %s %s", f.ID, f.Version, f.Output, f.Digest())
 }
@@ -53,7 +54,7 @@ func (c *Catalog) releaseFile(f Function) string {
 	return filepath.Join(c.releases, fmt.Sprintf("%x.json", sha256.Sum256([]byte(releaseKey(f)))))
 }
 
-// remember writes the release of a published function, unless that was done before.
+// remember stores the release of a published function, unless it is stored already.
 func (c *Catalog) remember(f Function, now time.Time) error {
 	file := c.releaseFile(f)
 	if _, err := os.Stat(file); err == nil {
@@ -73,9 +74,9 @@ func (c *Catalog) remember(f Function, now time.Time) error {
 	return durable.Write(file, func(w io.Writer) error { _, err := w.Write(text); return err })
 }
 
-// Former lists what was published before in place of the functions that are loaded, oldest first. Releases whose packages are
-// damaged or gone are left out. What is remembered of ids that are not loaded is forgotten: the operator took these
-// functions out.
+// Former lists what was published before, apart from the loaded functions, oldest first. Releases with
+// damaged or missing packages are left out. Releases of ids that are not loaded are removed, because the
+// operator has removed these functions.
 func (c *Catalog) Former(ctx context.Context, loaded []Function) ([]Function, error) {
 	current := make(map[string]bool)
 	ids := make(map[hat.FunctionID]bool)
@@ -91,7 +92,7 @@ func (c *Catalog) Former(ctx context.Context, loaded []Function) ([]Function, er
 	for _, e := range entries {
 		file := filepath.Join(c.releases, e.Name())
 		if strings.HasPrefix(e.Name(), "new-") || strings.Contains(e.Name(), durable.Unfinished) {
-			_ = os.Remove(file) // of a process that was cut short
+			_ = os.Remove(file) // left by a process that was killed
 			continue
 		}
 		r, err := readRelease(file)
@@ -127,7 +128,7 @@ func readRelease(file string) (r release, err error) {
 	return r, json.Unmarshal(text, &r)
 }
 
-// holds says whether the store has all packages of a release, undamaged, and tells the release where.
+// holds reports whether the store has all packages of a release, undamaged, and sets their paths.
 func (c *Catalog) holds(ctx context.Context, r *release) bool {
 	for _, e := range []*Entry{&r.Configuration, &r.Bundle, &r.Process} {
 		for _, p := range []*Package{&e.Package, &e.Layers} {
@@ -143,8 +144,8 @@ func (c *Catalog) holds(ctx context.Context, r *release) bool {
 	return true
 }
 
-// Forget removes what is remembered of a former function that nobody needs any more. Its packages go at the next Prune
-// without it.
+// Forget removes the release of a former function that nobody needs any more. The next Prune without it
+// removes its packages.
 func (c *Catalog) Forget(f Function) error {
 	err := os.Remove(c.releaseFile(f))
 	if errors.Is(err, fs.ErrNotExist) {

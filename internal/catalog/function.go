@@ -1,6 +1,6 @@
-// Package catalog holds the installed functions: what the operator registered, the package of each, and what the
-// author's manifest says. It checks and stores packages by digest, keeps them read-only, and never shows their
-// content to anybody but the sandbox.
+// Package catalog holds the installed functions: the operator's registration, the package, and the author's
+// manifest of each. It checks packages, stores them by digest and read-only, and shows their content only to
+// sandboxes.
 package catalog
 
 import (
@@ -13,7 +13,7 @@ import (
 	"she/internal/project"
 )
 
-// Registered is what the operator's configuration says of one function.
+// Registered is the operator's registration of one function.
 type Registered struct {
 	ID           hat.FunctionID
 	Version      hat.Version
@@ -21,14 +21,14 @@ type Registered struct {
 	Stage        string
 	Params       map[string]string // given to the project file: ${param:…}, Parameters of a template
 	Bare         project.Bare      // how a package without a project file is run
-	Output       hat.Endpoint      // namespace/endpoint: the only place it may write to
+	Output       hat.Endpoint      // namespace/endpoint: the only endpoint it may write to
 	Mode         hat.OutputMode
 	Equal        hat.EqualMode
-	InOrder      bool // newer data waits for what failed
+	InOrder      bool // failed data delays newer data
 	Experimental bool
-	NoWarmUp     bool // its copies are made without an event having been tried before
-	NoCopies     bool // each of its instances is started, with an INIT and hash seeds of its own
-	// Sample is the file of the package of Process that holds the event which is tried then: slash path, "" for none.
+	NoWarmUp     bool // no warm-up before snapshots are taken or instances wait
+	NoCopies     bool // every instance is a cold start, with an INIT and hash seeds of its own
+	// Sample is the path of the sample event in the package of Process, for the warm-up; "" for none.
 	Sample string
 }
 
@@ -40,14 +40,14 @@ type Entry struct {
 	Memory  int    // MB
 	Timeout time.Duration
 	Env     map[string]string
-	Package Package // where Handler is: Function.Package too, unless the project packs its functions individually
+	Package Package // the package with Handler: Function.Package too, unless the project packs its functions individually
 	Layers  Package // its layers, laid over each other: what a function sees as /opt; zero for none
 }
 
 // A Package is an unpacked function package in the catalog's store.
 type Package struct {
 	Digest string // "sha256:…" over names, modes and content
-	Dir    string // absolute, read-only; what a function sees as /var/task
+	Dir    string // absolute and read-only; the function sees it as /var/task
 }
 
 // A Function is one registered function as the engine sees it.
@@ -57,22 +57,23 @@ type Function struct {
 	Configuration Entry
 	Bundle        Entry
 	Process       Entry
-	Warnings      []string // of reading the project: ignored keys, retired runtimes
-	SampleEvent   []byte   // what Sample holds: an event as Process is given, the author's and nobody's data; nil if there is none
-	// Manifest is what the configuration entry answered; nil until it has. Problem says why not, for people.
+	Warnings      []string // from reading the project: ignored keys, retired runtimes
+	SampleEvent   []byte   // content of Sample: an event as Process gets it, invented by the author; nil if there is none
+	// Manifest is the answer of the configuration entry; nil until it has answered. Problem says why there is
+	// none.
 	Manifest *contract.Manifest
 	Problem  *hat.Fault
-	// Said is what the function printed and reported when it was asked for its configuration and could not answer: no data of
-	// anybody is near it then. It is foreign text of any bytes, and short.
+	// Said is what the function printed and reported when it could not answer the question for its
+	// configuration. No data was involved then. It is short, and may be any bytes.
 	Said []byte
-	// Last is what a former life of the server knew last; nil: nothing. AsOf is when that was, in what Seen answers; zero: it
-	// has answered in this life.
+	// Last is what was known before the last stop; nil: nothing. AsOf, in the result of Seen, is when that
+	// was; zero: the function has answered since the start.
 	Last *Known
 	AsOf time.Time
 	Runs Runs
 }
 
-// Available says whether the function can run: its manifest is known and fits what is registered.
+// Available reports whether the function can run: its manifest is known and fits its registration.
 func (f Function) Available() bool { return f.Manifest != nil && f.Problem == nil }
 
 // code identifies the code of one entry: its package's digest, or one over package and layers.
@@ -83,8 +84,8 @@ func (e Entry) code() string {
 	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(e.Package.Digest+"\n"+e.Layers.Digest+"\n")))
 }
 
-// Digest identifies all code of the function: the package's digest, or one over three where the entries have
-// packages of their own.
+// Digest identifies all code of the function: the digest of its package, or a digest over those of its
+// entries if they have packages of their own.
 func (f Function) Digest() string {
 	c, b, p := f.Configuration.code(), f.Bundle.code(), f.Process.code()
 	if c == p && b == p {

@@ -12,10 +12,10 @@ import (
 	"she/internal/hat"
 )
 
-// Known is what a server knew last of one release: a server that starts has it to show until the function has answered
-// again. It is a hint; nothing runs because of it.
+// Known is the last known state of one release. After a start it is shown until the function has answered. It
+// is only shown; no decision uses it.
 //
-//	DIR/known.json    one file, written whole
+//	DIR/known.json    one file, written as a whole
 type Known struct {
 	At       time.Time
 	Manifest *contract.Manifest
@@ -24,7 +24,7 @@ type Known struct {
 	Runs     Runs
 }
 
-// Runs counts the runs of one release on this server, of all HATs together.
+// Runs counts the runs of one release on this server, in all HATs.
 type Runs struct {
 	Committed int       `json:"committed"`
 	Failed    int       `json:"failed"` // or refused
@@ -32,7 +32,7 @@ type Runs struct {
 	LastState string    `json:"lastState,omitempty"`
 }
 
-// Seen is the function as it can be shown: while it has not answered in this life of the server, as it was last known.
+// Seen returns the function as it is shown: with its last known state if it has not answered since the start.
 func (f Function) Seen() Function {
 	if f.Last != nil && f.Manifest == nil && f.Problem == nil {
 		f.Manifest, f.Problem, f.Said, f.AsOf = f.Last.Manifest, f.Last.Problem, f.Last.Said, f.Last.At
@@ -54,7 +54,7 @@ type knownText struct {
 	Runs     Runs            `json:"runs"`
 }
 
-// Recall gives functions what was last known of each. What can't be read of it is not known.
+// Recall adds the last known state to functions. Unreadable entries are ignored.
 func Recall(dir string, all []Function) []Function {
 	f, err := os.Open(filepath.Join(dir, knownName))
 	if err != nil {
@@ -83,7 +83,7 @@ func Recall(dir string, all []Function) []Function {
 	return recalled
 }
 
-// Keep replaces what is known of all functions. If we stop at any point the file is the old one or the new.
+// Keep stores the state of all functions. If we stop at any point, the file is the old one or the new one.
 func Keep(dir string, all []Function, now time.Time) error {
 	kept := make(map[string]knownText, len(all))
 	for _, f := range all {

@@ -57,7 +57,7 @@ func (c *Catalog) prepare(ctx context.Context, f *Function, w Wanted) error {
 		if e.Name == "" {
 			continue
 		}
-		if w.Handler != "" && w.Runtime == "" && c.Supports != nil { // a guess: what is here will do
+		if w.Handler != "" && w.Runtime == "" && c.Supports != nil { // a guess: any version that is installed will do
 			if resolved, _, err := c.Supports(e.Runtime); err == nil {
 				e.Runtime = resolved
 			}

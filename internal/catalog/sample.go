@@ -16,8 +16,8 @@ import (
 
 const maxSample = 64 << 10 // bytes of a sample event
 
-// readSample reads the file with the author's sample event out of a stored package, so that its digest is over the
-// sample too and a link in it leads to nothing outside.
+// readSample reads the author's sample event from a stored package, so that the digest covers the sample and
+// no link leads out of the package.
 func readSample(p Package, name string) ([]byte, error) {
 	text, err := readStored(p, name)
 	switch {
@@ -63,11 +63,11 @@ func readStored(p Package, name string) ([]byte, error) {
 	return text, err
 }
 
-// checkSample wants what the process entry is given, whole:
+// checkSample checks that the text is a whole event of the process entry:
 //
 //	{"request":{"data":{property:[record…]}}}
 //
-// What else is in it is the author's business. An error is a *project.Error.
+// Other keys are the author's business. An error is a *project.Error.
 func checkSample(name string, text []byte) error {
 	at := func(offset int64, what string) error {
 		return &project.Error{File: name, Line: 1 + bytes.Count(text[:max(0, offset-1)], []byte("\n")), Text: what}
@@ -94,7 +94,7 @@ func checkSample(name string, text []byte) error {
 	case err != nil:
 		return &project.Error{File: name, Text: shape}
 	}
-	// That takes null for anything, and "Data" for "data"; the function would not.
+	// The first decoding accepts null everywhere, and "Data" for "data"; the function would not.
 	var exact struct{ event, request map[string]json.RawMessage }
 	if json.Unmarshal(text, &exact.event) != nil || json.Unmarshal(exact.event["request"], &exact.request) != nil || exact.request["data"] == nil || event.Request.Data == nil {
 		return &project.Error{File: name, Text: shape}

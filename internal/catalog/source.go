@@ -30,18 +30,19 @@ const (
 	freeRatio    = 10 << 20
 )
 
-// An unsafeError is a package that is refused: the author must change it. It names files, nothing of their content.
+// An unsafeError refuses a package; its author must change it. It names files and quotes nothing of their
+// content.
 type unsafeError struct{ text string }
 
 func (e *unsafeError) Error() string { return e.text }
 
 func refuse(format string, args ...any) error { return &unsafeError{fmt.Sprintf(format, args...)} }
 
-// A source is where a project is: a folder or an archive. Names are slash paths from its root.
+// A source is a folder or an archive with a project. Names are slash paths from its root.
 type source interface {
 	project.Files
-	// files lists all below folder, names relative to it, hostile names and kinds included as they are; check
-	// decides about them.
+	// files lists everything below folder, with names relative to it. It also returns hostile names and
+	// kinds, which check refuses.
 	files(ctx context.Context, folder string) ([]file, error)
 	// artifact opens an archive that is in the source.
 	artifact(ctx context.Context, name string) (source, error)
@@ -57,7 +58,7 @@ type file struct {
 	open func() (io.ReadCloser, error)
 }
 
-// checkName refuses names that mean something else to another program than they seem to.
+// checkName refuses names that another program could understand differently.
 func checkName(name string) error {
 	switch {
 	case name == "":
@@ -92,7 +93,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// A folder is a project directory. os.Root keeps every access within it, whatever links there are.
+// A folder is a project directory. os.Root keeps every access inside it, despite links.
 type folder struct{ root *os.Root }
 
 func openFolder(name string) (source, error) {
@@ -117,7 +118,7 @@ func (f folder) Has(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// open opens a regular file; without O_NONBLOCK a fifo of that name would hold us for ever.
+// open opens a regular file. Without O_NONBLOCK it would block on a fifo of that name.
 func (f folder) open(name string) (*os.File, int64, error) {
 	file, err := f.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -60,7 +60,7 @@ func openStore(dir string) (*store, error) {
 		return nil, err
 	}
 	s := &store{dir: dir, sound: make(map[string]bool)}
-	// Leftovers of a publish that was cut short. Where somebody publishes right now, the next start cleans up.
+	// Left by an interrupted publish. If another process is publishing, the next start removes it.
 	unlock, err := s.lock(unix.LOCK_EX | unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return s, nil
@@ -109,8 +109,8 @@ func (s *store) pkg(digest string) Package {
 	return Package{Digest: digest, Dir: filepath.Join(s.path(digest), "files")}
 }
 
-// put makes sure that the store holds the package and that it is durable, then gives it. It reads everything
-// twice where the package is new: once to know its digest, once to copy.
+// put makes sure that the store has the package durably, and returns it. A new package is read twice: for its
+// digest, and to copy it.
 func (s *store) put(ctx context.Context, c *contents) (Package, error) {
 	unlock, err := s.lock(unix.LOCK_SH)
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *store) put(ctx context.Context, c *contents) (Package, error) {
 	return s.pkg(digest), nil
 }
 
-// digestOf is the package without a place: what put would call it.
+// digestOf returns the package that put would store, without a path.
 func digestOf(ctx context.Context, c *contents) (Package, error) {
 	all, err := sums(ctx, c)
 	return Package{Digest: digestOfList(formatList(all))}, err
@@ -257,7 +257,7 @@ func parseList(text []byte) ([]listed, error) {
 	return all, nil
 }
 
-// write builds a package in folder fresh, not durably. If we stop here, fresh is garbage for the next openStore.
+// write creates a package in folder fresh, not durably. If we stop here, the next openStore removes fresh.
 func write(ctx context.Context, fresh string, c *contents, all []listed, list []byte) error {
 	files := filepath.Join(fresh, "files")
 	if err := os.MkdirAll(files, 0o700); err != nil {
@@ -290,8 +290,8 @@ func write(ctx context.Context, fresh string, c *contents, all []listed, list []
 	return os.WriteFile(filepath.Join(fresh, "list"), list, 0o444)
 }
 
-// flush makes all that was written to a folder durable: one flush of the file system instead of one for each of
-// thousands of files.
+// flush makes everything written to a folder durable, with one flush of the file system instead of one for
+// each of thousands of files.
 func flush(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -300,7 +300,7 @@ func flush(dir string) error {
 	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
 }
 
-// writeFile copies one file. O_EXCL makes a file system that folds case fail instead of overwriting.
+// writeFile copies one file. With O_EXCL a file system that ignores case fails instead of overwriting.
 func writeFile(ctx context.Context, root *os.Root, f *file, l listed) error {
 	if l.kind == 'l' {
 		return root.Symlink(l.link, f.name)
@@ -327,16 +327,17 @@ func (l listed) mode() fs.FileMode {
 	return 0o444
 }
 
-// install gives the finished package its name. Before the rename nothing is visible, after it everything is; the
-// flush of the parent makes the name itself durable.
+// install gives the finished package its name. Nothing is visible before the rename, everything after it.
+// Flushing the parent makes the name durable.
 func (s *store) install(ctx context.Context, fresh, digest string) error {
 	final := s.path(digest)
 	err := os.Rename(fresh, final)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
-		if s.verify(ctx, digest) == nil { // somebody else was quicker
+		if s.verify(ctx, digest) == nil { // another process has installed it meanwhile
 			return removeTree(fresh)
 		}
-		// Damaged. Out of the way first: a sandbox that has it mounted keeps its files until they are removed.
+		// It is damaged. Rename it first: a sandbox that has it mounted keeps its files until they are
+		// removed.
 		old := filepath.Join(s.dir, "new-"+rand.Text())
 		if err := os.Rename(final, old); err != nil {
 			return err
@@ -356,8 +357,8 @@ func (s *store) install(ctx context.Context, fresh, digest string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// verify compares a stored package with its list: every byte the first time this process meets it, then names,
-// kinds, modes and sizes only.
+// verify compares a stored package with its list. The first time in this process it reads every byte, later
+// only names, kinds, modes and sizes.
 func (s *store) verify(ctx context.Context, digest string) error {
 	s.mu.Lock()
 	quick := s.sound[digest]
@@ -475,7 +476,7 @@ func (s *store) prune(keep map[string]bool, gone func(string)) (removed []string
 		if gone != nil {
 			gone(digest)
 		}
-		// Renamed first: if we stop half-way, what is left is garbage and no damaged package.
+		// Rename first: if we stop half-way, the rest is garbage and not a damaged package.
 		old := filepath.Join(s.dir, "new-"+rand.Text())
 		if err := os.Rename(filepath.Join(s.dir, e.Name()), old); err != nil {
 			return removed, err

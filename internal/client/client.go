@@ -1,5 +1,5 @@
-// Package client speaks to HATs: as an owner's application does, over the HAT API, and as the operator's commands do, over the
-// management API of a data directory.
+// Package client speaks to HATs: over the HAT API, like an owner's application, and over the management API
+// of a data directory, like the operator's commands.
 package client
 
 import (
@@ -25,8 +25,8 @@ type HAT struct {
 	token  string
 }
 
-// New speaks to the HAT of that domain, which may come as a URL. address, if not empty, is where to connect instead of
-// looking the domain up.
+// New returns a client of the HAT with that domain, which may be given as a URL. address, if not "", is where
+// to connect instead of looking up the domain.
 func New(domain, address string) *HAT {
 	domain, address = local.HostOf(domain), local.HostOf(address)
 	if address == "" {
@@ -38,7 +38,8 @@ func New(domain, address string) *HAT {
 	return &HAT{http: &http.Client{Timeout: 6 * time.Minute, Transport: local.Transport()}, base: "http://" + address, domain: domain}
 }
 
-// send makes one request and returns the answer's body; any status but 2xx is an error with the server's message.
+// send makes one request and returns the body of the answer. Any status but 2xx is an error with the server's
+// message.
 func (c *HAT) send(ctx context.Context, method, path string, body []byte, header http.Header) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
@@ -89,7 +90,7 @@ func (c *HAT) Login(ctx context.Context, username, password string) error {
 // API is where the HAT API begins.
 const API = "/api/v2.6"
 
-// Store posts data that all goes to one endpoint, in one request. What is there already is left out.
+// Store posts data to one endpoint in one request. Data that is stored already is left out.
 func (c *HAT) Store(ctx context.Context, e hat.Endpoint, data []hat.Data) error {
 	body := []byte{'['}
 	for i, d := range data {

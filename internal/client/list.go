@@ -10,7 +10,7 @@ import (
 	"she/internal/edge"
 )
 
-// A Listed is a page of a list that may be cut. Total counts all there are.
+// A Listed is a part of a list. Total counts the whole list.
 type Listed[T any] struct {
 	Items []T
 	Total int
@@ -21,7 +21,8 @@ type Listed[T any] struct {
 // MostListed is how many elements a command lists at once.
 const MostListed = 10_000
 
-// List reads at most so many elements of a list of our own API, page by page. parameter is what a page begins behind.
+// List reads up to most elements of a list of /api/she/v1, page by page. parameter names the query parameter
+// after which a page starts.
 func List[T any](ctx context.Context, m *Management, path string, query url.Values, parameter string, limit int) (l Listed[T], err error) {
 	const page = 1000 // the most the API gives at once
 	l.Items = []T{}
@@ -45,7 +46,7 @@ func List[T any](ctx context.Context, m *Management, path string, query url.Valu
 	}
 }
 
-// nextOf is the parameter of the next page, as RFC 8288 and package httpapi have it; "" if there is none.
+// nextOf returns the parameter of the next page from a Link header (RFC 8288); "" if there is none.
 func nextOf(link, parameter string) string {
 	target, ok := strings.CutSuffix(link, `>; rel="next"`)
 	if !ok {

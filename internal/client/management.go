@@ -21,22 +21,22 @@ import (
 	"she/internal/server"
 )
 
-// A Management is the way to the management API of a data directory.
+// A Management is a client of the management API of a data directory.
 type Management struct {
 	Client   *http.Client
 	close    func()
-	password string // the owner's; "": the operator asks
+	password string // the owner's; "": the caller is the operator
 	Head     string // of the receipts of the HAT that the last call was about
 }
 
-// As asks with the owner's password.
+// As returns a client with the owner's password.
 func (m *Management) As(password string) *Management {
 	owner := *m
 	owner.password = password
 	return &owner
 }
 
-// Reach reaches the running server of dir or, if there is none, opens dir itself.
+// Reach connects to the running server of dir or, if there is none, opens dir in this process.
 func Reach(ctx context.Context, dir, configFile string, does server.Effect) (*Management, error) {
 	socket := server.Socket(dir)
 	if conn, err := net.Dial("unix", socket); err == nil {
@@ -60,7 +60,7 @@ func Reach(ctx context.Context, dir, configFile string, does server.Effect) (*Ma
 	return &Management{Client: &http.Client{Transport: inProcess{management}}, close: func() { _ = end() }}, nil
 }
 
-// Answers says whether a server holds the data directory and is up.
+// Answers reports whether a server holds the data directory and is up.
 func Answers(dir string) bool {
 	conn, err := net.DialTimeout("unix", server.Socket(dir), time.Second)
 	if err != nil {
@@ -70,12 +70,12 @@ func Answers(dir string) bool {
 	return true
 }
 
-// In is the management API of a server in this process.
+// In returns a client of the management API of a server in this process.
 func In(management http.Handler) *Management {
 	return &Management{Client: &http.Client{Transport: inProcess{management}}, close: func() {}}
 }
 
-// Close ends the connections to a server or, if there is none, lets go of the data directory.
+// Close closes the connections to the server or, without one, the data directory.
 func (m *Management) Close() { m.close() }
 
 // inProcess answers requests from a handler, without a network.
@@ -84,7 +84,7 @@ type inProcess struct{ handler http.Handler }
 func (p inProcess) RoundTrip(r *http.Request) (_ *http.Response, err error) {
 	w := &memoryResponse{header: http.Header{}, status: http.StatusOK}
 	defer func() {
-		// Half an answer is out: over a network the connection would be cut.
+		// The answer is incomplete: over a network the connection would be cut.
 		if cut := recover(); cut == http.ErrAbortHandler {
 			err = io.ErrUnexpectedEOF
 		} else if cut != nil {
@@ -108,7 +108,7 @@ func (w *memoryResponse) Header() http.Header         { return w.header }
 func (w *memoryResponse) WriteHeader(status int)      { w.status = status }
 func (w *memoryResponse) Write(b []byte) (int, error) { return w.body.Write(b) }
 
-// Call sends in (unless nil) and decodes the answer into out; an error is the server's own line.
+// Call sends in (unless nil) and decodes the answer into out. An error has the server's message.
 func (m *Management) Call(ctx context.Context, method, path string, in, out any) error {
 	_, err := m.exchange(ctx, method, path, in, out)
 	return err

@@ -6,10 +6,10 @@ import (
 	"she/internal/hat"
 )
 
-// login is whose reading counts when the call agrees.
+// login returns the login whose reading of terms counts for this call.
 func (q *Request) login() agreement.Login {
 	if q.atSocket {
-		return agreement.Login{HAT: q.HAT.ID, ID: "socket"} // whoever may reach it
+		return agreement.Login{HAT: q.HAT.ID, ID: "socket"} // anybody who can reach the socket
 	}
 	return agreement.Login{HAT: q.HAT.ID, ID: q.Claims.ID}
 }

@@ -58,10 +58,10 @@ func (q *Request) JSON(w *Recorder) ([]byte, error) {
 	if q.ContentLength > most {
 		return nil, tooLarge(most)
 	}
-	// Not every ResponseWriter has a connection; without one there is nobody to wait for.
+	// Without a connection, as in some tests, there is nobody to wait for.
 	began := time.Now()
 	timed := w.Conn.SetReadDeadline(began.Add(bodyGrace)) == nil
-	// The reader underneath closes the connection of a client that sends on; it must be the server's own writer.
+	// MaxBytesReader closes the connection of a client that sends more; it needs the server's own writer.
 	text, err := q.readBody(http.MaxBytesReader(w.ResponseWriter, q.Body, most), func(had int) {
 		if timed {
 			_ = w.Conn.SetReadDeadline(began.Add(min(bodyTime, bodyGrace+time.Duration(had)*time.Second/bodyRate)))
@@ -82,7 +82,8 @@ func (q *Request) JSON(w *Recorder) ([]byte, error) {
 	if timed {
 		_ = w.Conn.SetReadDeadline(time.Time{})
 	}
-	// A body may take a minute, and the token ends meanwhile. What else was revoked the vault finds, when it writes.
+	// A body may take a minute, in which the token may expire. Other revocations are found by the vault when
+	// it writes.
 	if q.clock != nil && q.Claims != (Claims{}) {
 		if err := q.Claims.Hold(q.HAT, q.clock()); err != nil {
 			return nil, ErrNotAuthenticated
@@ -105,13 +106,14 @@ const (
 	formFactor   = 20 // of bundles, debits and forms
 )
 
-// Hold makes what the request holds at least so many bytes.
+// Hold raises what the request holds to at least that many bytes.
 func (q *Request) Hold(bytes int64) error { return q.Memory.Grow(q.Context(), bytes-q.Memory.Bytes()) }
 
 const firstPiece = 64 << 10 // of a body; each further piece is as large as all before it
 
-// readBody reads to the end. Room is made as the body comes, so that one that is only announced takes none, and a body
-// of known length is copied twice at most. had is told how much has come before each read that may have to wait.
+// readBody reads to the end. It acquires memory as the body arrives, so that a body that is only announced
+// holds none, and a body of known length is copied at most twice. had is called with the bytes so far before
+// each read that may wait.
 func (q *Request) readBody(from io.Reader, had func(int)) ([]byte, error) {
 	room := firstPiece
 	if q.ContentLength >= 0 {

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Browsers of any origin may call: a request is worth as much as the token somebody put into its header, and no
-// cookie rides along.
+// Browsers of any origin may call, because only the token in the header counts and there are no cookies.
 func allowOrigins(h http.Header) {
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set(exposed, TokenHeader)
@@ -15,7 +14,7 @@ func allowOrigins(h http.Header) {
 
 const exposed = "Access-Control-Expose-Headers"
 
-// expose lets pages of other origins read these headers too.
+// expose allows pages of other origins to read these headers too.
 func expose(h http.Header, names ...string) {
 	list := strings.Split(h.Get(exposed), ", ")
 	for _, name := range names {

@@ -1,12 +1,12 @@
-// Package edge is where requests come in: it finds the HAT that a request is about and who calls, opens the vault, keeps
-// the budgets of memory, time and processor, and has the route of an API answer. Step 1 of the walk begins here, and
-// everything comes out again here.
+// Package edge receives requests: it finds the HAT and the caller, opens the vault, keeps the budgets of
+// memory, time and processor, and calls the route of an API. Step 1 of the walk begins here, and answers
+// leave here.
 //
-// It guarantees that a token is checked before anything else of a request is read, that rights which end are asked for
-// anew while a long answer goes out, and that neither an error nor a log line contains what an Owner stored.
+// It guarantees that a token is checked before anything else of a request is read, that rights are checked
+// again while a long answer is sent, and that no error or log line contains what an Owner stored.
 //
-// It knows no call: hatapi and ownapi bring theirs. It decides nothing about rights (access does), keeps no state of a
-// person (vault does) and runs no function (engine does).
+// It defines no calls: hatapi and ownapi do. It decides nothing about rights (access does), keeps no state of
+// a person (vault does) and runs no function (engine does).
 package edge
 
 import (
@@ -40,13 +40,13 @@ type HATs interface {
 	List() []directory.HAT // without keys
 }
 
-// Vaults opens the vault of a HAT. release gives it back; the vault must not be used after.
+// Vaults opens the vault of a HAT. release gives it back; do not use the vault after that.
 type Vaults interface {
 	Open(ctx context.Context, hatID hat.ID) (v Vault, release func(), err error)
 }
 
-// A Vault is an open one, as far as the edge itself asks it: who calls, and what the receipts say. Each API names what it asks
-// beside, and what is opened must be able to answer all of it.
+// A Vault is an open vault, as far as the edge itself needs it: for the caller, and the head of receipts.
+// Each API declares what else it needs, and the opened vault must offer all of it.
 type Vault interface {
 	Recognise(ctx context.Context, c access.Credential) (access.Caller, vault.User, error)
 	Renew(ctx context.Context, c access.Caller) (fresh access.Caller, moved bool, err error)
@@ -55,15 +55,15 @@ type Vault interface {
 	Idle() bool
 }
 
-// Options are what a server is made of.
+// Options of a Server.
 type Options struct {
 	HATs HATs
-	// Named is the HAT that the operator means by a text; only Operator asks.
+	// Named finds the HAT that the operator names; only Operator uses it.
 	Named  func(text string) (directory.HAT, error)
 	Vaults Vaults
-	// Terms tells terms that have changed from those that never did, and what each login was shown; nil: the server has its own.
+	// Terms remembers changed terms and what each login was shown; nil: the server makes its own.
 	Terms *agreement.Terms
-	// Application is what the catalogue grants an application, and its version; nil: there is none.
+	// Application returns what the catalogue grants an application, and its version; "": there is none.
 	Application func(id string) (granted []access.Role, version string)
 	// Wake tells the engine that something was committed at the HAT.
 	Wake func(hatID hat.ID)
@@ -72,21 +72,21 @@ type Options struct {
 	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of
 	// X-Forwarded-For. Set it only if every request passes a proxy that writes both.
 	TrustProxy bool
-	// Logins compares passwords, for the operator's commands too; nil: NewLogins(0, Now).
+	// Logins compares passwords, also for the operator's commands; nil: NewLogins(0, Now).
 	Logins *logins.Logins
-	// Observe, if set, is told of each request when it is over: its method, the pattern of its route ("" if there is
-	// none), the status (0: the connection was cut), and how long it took. Nothing of it is anybody's data.
+	// Observe, if set, is called after each request: its method, the pattern of its route ("" if none), the
+	// status (0: the connection was cut), and its duration. None of this is Owner data.
 	Observe func(method, route string, status int, took time.Duration)
 
-	// Shares of the processor, for evaluations; nil: the server has its own.
+	// Shares are the slots for long evaluations; nil: the server makes its own.
 	Shares *engine.Shares
 	// Memory is what requests may hold at once; nil: no bound.
 	Memory *engine.Budget
-	// Known, if set, is told that the request with this context has a valid token.
+	// Known, if set, is called when the request with this context has shown a valid token.
 	Known func(ctx context.Context)
 }
 
-// A Server is the edge: it serves the calls of its APIs to whoever may have them.
+// A Server is the edge: it serves the calls of its APIs.
 type Server struct {
 	Options
 	calls    []*Calls
@@ -114,7 +114,7 @@ func New(o Options) *Server {
 	return &Server{Options: o, Tokens: NewTokens()}
 }
 
-// Serve adds an API. Of those whose prefix a path has, the one that was added last is asked. It is not to be called once
+// Serve adds an API. Of several APIs whose prefix a path has, the one added last is used. Call it before
 // requests come.
 func (s *Server) Serve(c *Calls) {
 	for _, r := range c.Routes {
@@ -131,7 +131,7 @@ func (s *Server) Routes() (all []*Route) {
 	return all
 }
 
-// Find gives the route of a call, of whatever API, and what its pattern's names stand for, or nil.
+// Find returns the route of a call and the values of its path parameters, or nil.
 func (s *Server) Find(method, path string) (*Route, map[string]string) {
 	return s.callsAt(path).Find(method, path)
 }
@@ -146,27 +146,28 @@ func (s *Server) callsAt(path string) *Calls {
 	return &Calls{Write: func(w http.ResponseWriter, e *Error) { w.WriteHeader(e.Status) }}
 }
 
-// A Request is one HTTP request with what is known about it by the time a handler runs.
+// A Request is an HTTP request with what is known about it when a handler runs.
 type Request struct {
 	*http.Request
 	HAT   directory.HAT
 	route *Route
 	Vault Vault
-	// Release gives the vault back before the handler returns: for one that waits long and no longer needs it.
+	// Release gives the vault back before the handler returns, for a handler that waits long and no longer
+	// needs it.
 	Release func()
 	turns   *engine.Turns // at the processor, for evaluations
 	Memory  *engine.Held  // what the request holds of Options.Memory
 	held    bool          // the vault was not given back yet
 	Caller  access.Caller
-	// Agreed says whether what the answer shows may still be shown; nil: that is a question of the caller's rights alone. moved
-	// is false if no right has changed since it was asked last.
+	// Agreed checks whether what the answer shows may still be shown; nil: this depends on the caller's
+	// rights only. moved is false if no right has changed since the last check.
 	Agreed func(v Vault, moved bool) error
 	User   vault.User // whose token it is
 	Claims Claims
 	Params map[string]string // from the path
 	Now    time.Time
 	clock  func() time.Time // now is when the request came
-	// atSocket: the operator's, or their owner's beside them.
+	// atSocket: the request came over the management socket, from the operator or with the owner's password.
 	atSocket bool
 }
 
@@ -184,7 +185,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.answer(out, r, func(out *Recorder) error { return s.serve(out, r) })
 }
 
-// answer has serve answer, and answers itself what it fails with.
+// answer calls serve, and answers with its error.
 func (s *Server) answer(out *Recorder, r *http.Request, serve func(*Recorder) error) {
 	defer out.done()
 	defer func() {
@@ -193,7 +194,7 @@ func (s *Server) answer(out *Recorder, r *http.Request, serve func(*Recorder) er
 		case http.ErrAbortHandler:
 			panic(p)
 		default:
-			// What it panicked with may be something an Owner stored; only its type and place go to the log.
+			// The value of the panic may be Owner data; only its type and place are logged.
 			s.fail(out, r, fmt.Errorf("panic with a %T at %s", p, panicSite()))
 		}
 	}()
@@ -225,7 +226,7 @@ func (s *Server) serve(w *Recorder, r *http.Request) error {
 			return err
 		}
 	}
-	// Before the vault: strangers shall not be able to have it opened.
+	// Check before opening the vault, so that strangers can't make the server open it.
 	if route.Needs != nil {
 		if err := s.identify(q); err != nil {
 			return err
@@ -268,7 +269,7 @@ func (s *Server) serve(w *Recorder, r *http.Request) error {
 	return s.do(w, q)
 }
 
-// do has the route answer a caller who may have it.
+// do calls the route's handler for a caller who is permitted.
 func (s *Server) do(w *Recorder, q *Request) error {
 	if q.route.Agrees && q.held && q.Caller.May(access.SeeRuns()) {
 		w.begins = func() { TellHead(w, q) }
@@ -287,7 +288,7 @@ func (s *Server) do(w *Recorder, q *Request) error {
 	return nil
 }
 
-// hatOf picks the HAT by the Host header.
+// hatOf finds the HAT by the Host header.
 func (s *Server) hatOf(r *http.Request) (directory.HAT, error) {
 	host := r.Host
 	if forwarded := r.Header.Get("X-Forwarded-Host"); s.TrustProxy && forwarded != "" {
@@ -302,7 +303,7 @@ func (s *Server) hatOf(r *http.Request) (directory.HAT, error) {
 	if !isLoopback(host) {
 		return directory.HAT{}, directory.ErrNotFound
 	}
-	// At home, with one HAT only, there is no doubt which is meant.
+	// If there is only one HAT, it is meant.
 	all := s.HATs.List()
 	if len(all) != 1 {
 		return directory.HAT{}, directory.ErrNotFound
@@ -321,7 +322,7 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// panicSite is the innermost place of ours on the stack of a panic.
+// panicSite returns the innermost place in our code on the stack of a panic.
 func panicSite() string {
 	var pcs [64]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])

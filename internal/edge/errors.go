@@ -21,7 +21,7 @@ import (
 	"she/internal/vault"
 )
 
-// An Error is what a client is told of what went wrong. Each API has a form for it.
+// An Error is what a client is told about an error. Each API has its own form for it.
 type Error struct {
 	Status        int
 	Title, Detail string
@@ -45,7 +45,7 @@ func noHandler(r *http.Request) *Error {
 		fmt.Sprintf("Request handler at %s:%s does not exist", r.Method, r.URL.EscapedPath()))
 }
 
-// TermsChanged is the title of the answer to who agrees to other terms than they were shown.
+// TermsChanged is the title of the answer to a call that agrees to other terms than were shown.
 const TermsChanged = "Terms Changed"
 
 var (
@@ -74,8 +74,8 @@ var (
 	errNoRoom = NewError(http.StatusInsufficientStorage, "Insufficient Storage", "No room left to store data")
 )
 
-// byCause is the one table from what went wrong to what the client is told. Handlers whose clients expect a text of
-// their own answer an *Error before it comes to this.
+// byCause is the one table from errors to answers. Handlers whose clients expect a special text return an
+// *Error instead.
 var byCause = []struct {
 	cause  error
 	answer *Error
@@ -99,7 +99,7 @@ var byCause = []struct {
 	{hat.ErrEndpointInvalid, BadRequest(hat.ErrEndpointInvalid.Error())},
 }
 
-// AnswerTo finds the answer; what it has no name for is a 500 that says nothing but an id.
+// AnswerTo returns the answer. For an unknown error it is a 500 that contains only an id.
 func AnswerTo(err error) (answer *Error, known bool) {
 	if errors.As(err, &answer) {
 		return answer, true
@@ -128,7 +128,7 @@ func AnswerTo(err error) (answer *Error, known bool) {
 	return NewError(http.StatusInternalServerError, "Internal Server error", "Server error occurred: "+id), false
 }
 
-// sentence is a text with a capital letter.
+// sentence returns the text with a capital letter.
 func sentence(text string) string {
 	if text == "" {
 		return text

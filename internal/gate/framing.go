@@ -7,28 +7,28 @@ import (
 	"strings"
 )
 
-// A framing follows the bytes of a connection from one HTTP/1.1 request to the next, and refuses what a proxy before
-// this server could take for other requests than net/http does: a length given twice or in two ways, lines that end
-// without CR, folded lines, bare CR, chunks written otherwise than every client writes them. What it lets pass means the
-// same to both. The zero framing waits for the first request.
+// A framing follows the bytes of a connection from one HTTP/1.1 request to the next. It refuses everything
+// that a proxy before this server could read as other requests than net/http does: a length that is given
+// twice or in two ways, lines that end without CR, folded lines, bare CR, unusual chunks. Both read what it
+// accepts in the same way. The zero framing waits for the first request.
 type framing struct {
 	part    framePart
-	after   bool  // a POST was the last request: an empty line after it is forgiven, as net/http does
+	after   bool  // the last request was a POST: an empty line after it is accepted, as in net/http
 	header  int   // bytes of the request's line and headers so far
-	lines   int   // of them
-	left    int64 // bytes of the body, or of its chunk, that are still to come
+	lines   int   // lines of the header so far
+	left    int64 // bytes of the body, or of its chunk, that are not read yet
 	length  int64 // Content-Length; -1: none
 	chunked bool
 	old     bool // HTTP/1.0
 
-	// The line that is being read: its beginning, its last bytes, and whether a CR has come that needs its LF.
+	// The current line: its beginning, its last bytes, and whether a CR has come that needs its LF.
 	line  []byte
 	tail  [len(newest)]byte
 	size  int
 	ended bool
 }
 
-// framePart is what the next byte belongs to.
+// framePart says what the next byte belongs to.
 type framePart int
 
 const (
@@ -44,19 +44,19 @@ const (
 const (
 	newest = "HTTP/1.1"
 	oldest = "HTTP/1.0"
-	// keptOfLine is how much of a line is looked at. Names, lengths and sizes are shorter.
+	// keptOfLine is how many bytes of a line are kept. Names, lengths and sizes are shorter.
 	keptOfLine = 256
 )
 
 var (
-	errFraming   = errors.New("the bounds of a request can be read in two ways")
+	errFraming   = errors.New("the end of the request is ambiguous")
 	errManyLines = errors.New("too many headers")
 )
 
-// reading says whether the line or the headers of a request have begun and are not over.
+// reading reports whether the line or the headers of a request have begun but not ended.
 func (f *framing) reading() bool { return f.part <= headerLine && f.header > 0 }
 
-// follow takes the next bytes. On an error, the request that has it begins at b[from]; 0 also if it began earlier.
+// follow takes the next bytes. On an error, the faulty request begins at b[from], or earlier if from is 0.
 func (f *framing) follow(b []byte) (from int, err error) {
 	for i := 0; i < len(b); {
 		if f.part == requestLine && f.header == 0 && f.size == 0 {
@@ -100,7 +100,7 @@ func (f *framing) follow(b []byte) (from int, err error) {
 	return 0, nil
 }
 
-// add takes more of the line. A CR may only be its last byte.
+// add appends to the line. Only its last byte may be a CR.
 func (f *framing) add(text []byte) bool {
 	if len(text) == 0 {
 		return true
@@ -137,7 +137,7 @@ func (f *framing) requestOver() {
 	*f = framing{after: f.after, line: f.line[:0]}
 }
 
-// lineOver reads the line that has just ended.
+// lineOver evaluates the line that has ended.
 func (f *framing) lineOver() error {
 	switch f.part {
 	case requestLine:
@@ -156,7 +156,7 @@ func (f *framing) lineOver() error {
 		f.part = chunkSize
 	case trailerLine:
 		return f.readTrailer()
-	case body, chunkData: // no lines
+	case body, chunkData: // these parts have no lines
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ var (
 	transferEncoding = []byte("Transfer-Encoding")
 )
 
-// field splits a header line. net/http checks what is in it; here it must be plain which header it is.
+// field splits a header line. net/http checks its content; here only the name must be unambiguous.
 func (f *framing) field() (name, value []byte, ok bool) {
 	colon := bytes.IndexByte(f.line, ':')
 	if colon <= 0 {
@@ -268,7 +268,7 @@ func (f *framing) readTrailer() error {
 
 func blanksOff(value []byte) string { return strings.Trim(string(value), " \t") }
 
-// digits reads a number that is nothing but digits.
+// digits reads a number that consists only of digits.
 func digits(text string, base int) (int64, bool) {
 	if text == "" || len(text) > 18 || strings.ContainsAny(text, "+-_") {
 		return 0, false

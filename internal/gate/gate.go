@@ -1,5 +1,5 @@
-// Package gate bounds what clients may cost before anybody knows who they are: open connections, in all and of one address,
-// headers, and requests whose end can be read in two ways.
+// Package gate bounds what clients may cost before they are authenticated: open connections, in all and from
+// one address, and headers. It refuses requests whose end is ambiguous.
 package gate
 
 import (
@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// Bounds on what a client may send before anybody knows who it is.
+// Bounds of what a client may send before it is authenticated.
 const (
-	// maxHeader is bytes of a request's line and headers: the longest query the HAT API takes, and 8 KB.
+	// maxHeader bounds the bytes of a request's line and headers: the longest query of the HAT API, and 8 KB.
 	maxHeader = 72 << 10
-	// maxHeaderLines bounds their number: a map of ten thousand headers takes ten times their bytes.
+	// maxHeaderLines bounds the number of headers: a map of ten thousand takes ten times their bytes.
 	maxHeaderLines = 128
-	// freeHeader is what every connection may send; more than that takes heavyHeader of the budget.
+	// freeHeader is what every connection may send; more needs heavyHeader from the budget.
 	freeHeader  = 8 << 10
 	heavyHeader = 4 * maxHeader
 )
 
-// HeaderTimeout is how long a client may take for the headers of a request.
+// HeaderTimeout is how long the headers of a request may take.
 const HeaderTimeout = 10 * time.Second
 
-// Raw answers to whoever never becomes a request.
+// Raw answers to connections that never became a request.
 const (
 	rawBusy = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Type: application/json\r\nContent-Length: 73\r\nConnection: close\r\n\r\n" +
 		`{"error":"Service Unavailable","message":"Too many connections are open"}`
@@ -38,34 +38,35 @@ const (
 	rawHeaders = "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
 
-// A Gate is a listener that bounds how many connections are open, in all and from one address. When there are as many as
-// may be, a new one takes the place of the one that has waited longest for a request, or in the headers of one: of those
-// that never showed a valid token, if there are any. A connection whose request is being answered is not closed for
-// another, unless nobody waits and a stranger does not take the answer. So neither open connections nor slow ones keep anybody out.
+// A Gate is a listener that bounds how many connections are open, in all and from one address. At the bound a
+// new connection replaces the one that has waited longest for a request or its headers; first those that
+// never showed a valid token. A connection whose request is being answered is not closed for another, unless
+// none is idle and a stranger does not read its answer. So neither idle nor slow connections keep others out.
 type Gate struct {
 	net.Listener
 	most, perAddress int // perAddress 0: no bound
-	// Heavy acquires memory for headers beyond freeHeader, of a stranger's connection or of one that showed a valid token;
-	// nil: there is enough.
+	// Heavy acquires memory for headers beyond freeHeader; known: the connection has shown a valid token;
+	// nil: no bound.
 	Heavy func(ctx context.Context, known bool, bytes int64) (release func(), err error)
 
 	mu        sync.Mutex
 	open      int
 	waiting   waiters
-	writing   list.List // connections of strangers to which a piece of an answer goes, the oldest first
+	writing   list.List // connections of strangers that an answer is being written to, the oldest first
 	addresses map[netip.Prefix]*address
 	refused   int64
 	evicted   int64
 }
 
-// An address is a client's, as far as connections are counted for it.
+// An address is the address of clients, or for IPv6 their network.
 type address struct {
 	open    int
-	heavy   int // connections of strangers with large headers
+	heavy   int // how many connections of strangers have large headers
 	waiting waiters
 }
 
-// waiters are connections without a request, the oldest first: first those of strangers, then those that showed a token.
+// waiters are connections without a request, the oldest first: [0] of strangers, [1] of those that showed a
+// token.
 type waiters [2]list.List
 
 func (w *waiters) oldest() *connection {
@@ -77,33 +78,34 @@ func (w *waiters) oldest() *connection {
 	return nil
 }
 
-// New is a gate before a listener, for at most so many connections, in all and from one address; 0: no bound on the latter.
+// New returns a gate before a listener, for at most so many connections, in all and from one address;
+// perAddress 0: no bound.
 func New(l net.Listener, most, perAddress int) *Gate {
 	return &Gate{Listener: l, most: most, perAddress: perAddress, addresses: map[netip.Prefix]*address{}}
 }
 
-// A connection is one that the gate let in.
+// A connection is one that was admitted.
 type connection struct {
 	net.Conn
 	gate *Gate
 	from netip.Prefix
 
-	// Of the goroutine that serves it.
+	// Used by the goroutine that serves the connection.
 	header  bool    // net/http waits for a request, or for the rest of its headers
-	frame   framing // where in its requests the connection is
-	bad     string  // the answer to what came last and is no request; nothing is read any more
+	frame   framing // the state of its requests
+	bad     string  // the answer to bytes that are not a request; nothing more is read
 	release func()  // memory of large headers; nil: none
 
 	known atomic.Bool // showed a valid token
 
 	// Guarded by the gate's mutex.
 	closed     bool
-	began      time.Time // when the piece began to be sent that is being sent
+	began      time.Time // since when the current piece of an answer is being written
 	all, local *list.Element
-	group      int // index of the waiters it is among
+	group      int // index in waiters
 }
 
-// Accept answers the next connection for which there is room.
+// Accept returns the next connection for which there is room.
 func (g *Gate) Accept() (net.Conn, error) {
 	for {
 		inner, err := g.Listener.Accept()
@@ -116,7 +118,7 @@ func (g *Gate) Accept() (net.Conn, error) {
 	}
 }
 
-// admit makes room, or turns the connection away.
+// admit makes room, or refuses the connection.
 func (g *Gate) admit(inner net.Conn) *connection {
 	c := &connection{Conn: inner, gate: g, from: clientOf(inner), header: true}
 	g.mu.Lock()
@@ -153,13 +155,13 @@ func (g *Gate) admit(inner net.Conn) *connection {
 		g.evicted++
 		g.forgetLocked(victim)
 	}
-	g.addresses[c.from] = a // the victim may have been its only one
+	g.addresses[c.from] = a // the closed one may have been its only one
 	a.open++
 	g.open++
 	g.waitLocked(c)
 	g.mu.Unlock()
 	if victim != nil {
-		_ = victim.Conn.Close() // its goroutine notices, and closes it again
+		_ = victim.Conn.Close() // its goroutine notices and closes it again
 	}
 	return c
 }
@@ -222,11 +224,11 @@ func (g *Gate) state(conn net.Conn, state http.ConnState) {
 
 type connectionKey struct{}
 
-// slowWrite is how long a stranger may take for a piece of an answer when others find no room.
+// slowWrite is how long a stranger may take to read a piece of an answer when others find no room.
 const slowWrite = time.Second
 
-// slowestLocked is the stranger, from that address only or from any, who takes an answer slowest; nil: none is slow. What needs no
-// token is short, so who reads has it at once.
+// slowestLocked returns the stranger, from that address or from any, that has been reading an answer longest;
+// nil: none is slow. Answers without a token are short, so a client that reads has them at once.
 func (g *Gate) slowestLocked(from netip.Prefix, here bool) *connection {
 	for e := g.writing.Front(); e != nil; e = e.Next() {
 		c := e.Value.(*connection)
@@ -240,7 +242,7 @@ func (g *Gate) slowestLocked(from netip.Prefix, here bool) *connection {
 	return nil
 }
 
-// Write notes since when a stranger has not taken what is sent.
+// Write notes since when a stranger has not read its answer.
 func (c *connection) Write(b []byte) (int, error) {
 	if c.known.Load() {
 		return c.Conn.Write(b)
@@ -276,7 +278,7 @@ func (g *Gate) Known(ctx context.Context) {
 // Stats are the figures of a Gate.
 type Stats struct {
 	Open             int
-	Refused, Evicted int64 // since the start: not let in; closed for a newer one
+	Refused, Evicted int64 // since the start; Evicted: closed for a newer one
 }
 
 func (g *Gate) Stats() Stats {
@@ -285,7 +287,7 @@ func (g *Gate) Stats() Stats {
 	return Stats{Open: g.open, Refused: g.refused, Evicted: g.evicted}
 }
 
-// Serve makes an HTTP server's connections the gate's.
+// Serve runs an HTTP server on the gate's connections.
 func (g *Gate) Serve(s *http.Server) error {
 	s.ConnState, s.ConnContext = g.state, g.context
 	s.MaxHeaderBytes = maxHeader
@@ -299,7 +301,7 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite lets net/http end an answer before the connection.
+// CloseWrite allows net/http to end an answer before the connection.
 func (c *connection) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -309,8 +311,8 @@ func (c *connection) CloseWrite() error {
 
 var errHeaders = errors.New("too many headers, no memory for them, or no request that all read alike")
 
-// Read follows the requests, and ends the connection of a client that sends too many headers or what could be read as
-// other requests by a proxy before this server.
+// Read follows the requests. It ends the connection of a client that sends too many headers, or bytes that a
+// proxy could read as other requests.
 func (c *connection) Read(b []byte) (int, error) {
 	if c.bad != "" {
 		return 0, c.refuse()
@@ -337,15 +339,15 @@ func (c *connection) Read(b []byte) (int, error) {
 	switch {
 	case c.bad == "":
 		return n, err
-	case from > 0: // requests before it, that are whole
+	case from > 0: // after complete requests
 		return from, nil
 	}
 	return 0, c.refuse()
 }
 
-// heavyPerAddress bounds the connections of one address that have large headers at once and never showed a token: so one
-// client does not have all the memory there is for those of strangers. Where one address may have any number of
-// connections, it is a proxy's.
+// heavyPerAddress bounds how many connections of one address may have large headers at once without a token,
+// so that one client can't use all memory for strangers. If connections of one address are not bounded, the
+// address is a proxy's.
 const heavyPerAddress = 4
 
 var errHeavy = errors.New("other connections of this address have large headers")
@@ -377,8 +379,8 @@ func (c *connection) heavy(ctx context.Context) (release func(), err error) {
 	return func() { inner(); done() }, nil
 }
 
-// refuse says that the client is gone. It answers outside HTTP's own machinery, unless that is at work on a request that
-// came before: then the next Read will.
+// refuse ends the connection. It answers outside of net/http, unless that is still at work on an earlier
+// request: then the next Read does it.
 func (c *connection) refuse() error {
 	if c.header {
 		_ = c.Conn.SetWriteDeadline(time.Now().Add(time.Second))
@@ -395,8 +397,8 @@ func (c *connection) letGo() {
 	}
 }
 
-// clientOf is whose connection it is: an address, of IPv6 the network, because one customer has a whole one. Sockets
-// without addresses have one client.
+// clientOf returns whose connection it is: an address, or for IPv6 the network, because one customer has a
+// whole one. All sockets without addresses are one client.
 func clientOf(conn net.Conn) netip.Prefix {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {

@@ -1,4 +1,4 @@
-// Package local reaches names under .localhost on this machine, without a name server and past any proxy.
+// Package local reaches names under .localhost on this machine, without a name server or proxy.
 package local
 
 import (
@@ -10,7 +10,8 @@ import (
 	"she/internal/hat"
 )
 
-// HostOf is what of a URL names a HAT: bob.localhost:7777 of http://bob.localhost:7777/. Anything else stays.
+// HostOf returns the part of a URL that names a HAT: bob.localhost:7777 of http://bob.localhost:7777/. Other
+// text is returned unchanged.
 func HostOf(text string) string {
 	if u, err := url.Parse(text); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
 		return u.Host
@@ -18,7 +19,8 @@ func HostOf(text string) string {
 	return text
 }
 
-// Transport is for requests to HATs and collectors: those to names under .localhost stay on this machine, past any proxy.
+// Transport is for requests to HATs and collectors. Requests to names under .localhost stay on this machine
+// and use no proxy.
 func Transport() *http.Transport {
 	return &http.Transport{DialContext: dial, Proxy: func(r *http.Request) (*url.URL, error) {
 		if address := net.JoinHostPort(r.URL.Hostname(), "80"); hat.Loopback(address) != address {
@@ -28,7 +30,7 @@ func Transport() *http.Transport {
 	}}
 }
 
-// dial connects; to this machine for names under .localhost, whatever a resolver knows.
+// dial connects, for names under .localhost to this machine.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
 	local := hat.Loopback(address)

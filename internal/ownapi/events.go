@@ -21,9 +21,9 @@ const (
 	eventsAtAll  = 512      // and for all
 	eventsPage   = 16       // changes read at once: each run can name a hundred thousand records
 	eventKept    = 16 << 10 // bytes a silent stream keeps to write to
-	// eventsLife ends a stream, so that none is kept for somebody who is long gone; clients come back.
+	// eventsLife ends a stream, so that none is kept for a client that has gone; others reconnect.
 	eventsLife = 10 * time.Minute
-	// heartbeat is how often a silent stream says something, and looks for changes whose ring was lost.
+	// heartbeat is how often a silent stream sends a line, and looks for changes whose signal was lost.
 	heartbeat = 15 * time.Second
 )
 
@@ -34,7 +34,7 @@ type streams struct {
 	all int
 }
 
-// take is false if there are too many; else done must be called.
+// take returns false if there are too many streams; else done must be called.
 func (s *streams) take(hatID hat.ID) (done func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,11 +56,12 @@ func (s *streams) take(hatID hat.ID) (done func(), ok bool) {
 	}, true
 }
 
-// runEvents: GET /events, Server-Sent Events. Each has the number of a change as its id and the run as its data; a
-// client that comes back with Last-Event-ID hears of every run that changed meanwhile, once, as it is now. One that
-// comes without hears what happens from now on.
+// runEvents: GET /events, Server-Sent Events. Each event has the number of a change as its id and the run as
+// its data. A client that returns with Last-Event-ID gets every run that changed meanwhile, once, in its
+// present state. A client without it gets the changes from now on.
 //
-// The vault is the truth: the bell of the engine only says when to look, and between looks the vault is given back.
+// The state is read from the vault. The engine's signal only says when to look, and between looks the vault
+// is given back.
 func (s *API) runEvents(w *edge.Recorder, q *edge.Request) error {
 	var after int64
 	_, last, err := runsOf(q).RunChanges(q.Context(), q.Caller, 0, 0)
@@ -70,9 +71,9 @@ func (s *API) runEvents(w *edge.Recorder, q *edge.Request) error {
 	if text := q.Header.Get("Last-Event-ID"); text == "" {
 		after = last
 	} else if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
-		return problem(http.StatusBadRequest, "Bad Request", "Last-Event-ID is none of the ids of events")
+		return problem(http.StatusBadRequest, "Bad Request", "Last-Event-ID is not the id of an event")
 	}
-	after = min(after, last) // a vault that was restored counts anew
+	after = min(after, last) // a restored vault counts from an earlier number
 	done, ok := s.streams.take(q.HAT.ID)
 	if !ok {
 		tooMany := *problem(http.StatusTooManyRequests, "Too Many Requests", "too many streams of events are open")
@@ -111,13 +112,13 @@ func (s *API) runEvents(w *edge.Recorder, q *edge.Request) error {
 		for {
 			changes, err := s.changes(q, after)
 			if errors.Is(err, edge.ErrNotAuthenticated) || errors.Is(err, access.ErrWithdrawn) {
-				return nil // whoever comes back with this token is told so
+				return nil // a client that reconnects with this token gets the error
 			} else if err != nil {
 				return err
 			}
 			for i, c := range changes {
 				if q.Hold(edge.RequestHold+int64(runSize(c.Run))) != nil {
-					return nil // whoever comes back hears of it
+					return nil // a client that reconnects gets it
 				}
 				after = c.Number
 				text = appendEvent(text, c)
@@ -149,8 +150,8 @@ func (s *API) runEvents(w *edge.Recorder, q *edge.Request) error {
 	}
 }
 
-// changes looks once. A stream may be older than a password change or the end of its token, so each look asks anew who
-// the caller is.
+// changes looks once. The password may have changed, or the token expired, since the stream began, so each
+// look recognises the caller again.
 func (s *API) changes(q *edge.Request, after int64) ([]vault.RunChange, error) {
 	if err := q.Claims.Hold(q.HAT, s.Now()); err != nil {
 		return nil, edge.ErrNotAuthenticated

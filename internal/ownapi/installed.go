@@ -11,14 +11,14 @@ import (
 	"she/internal/vault"
 )
 
-// An installedView is a function as its owner sees it in a list: what is known of it, and what it did at this HAT.
+// An installedView is a function in the owner's list: what is known of it, and what it did at this HAT.
 type installedView struct {
 	ID        string     `json:"id"`
 	Version   string     `json:"version,omitempty"`
 	Package   string     `json:"package,omitempty"`
 	Installed bool       `json:"installed"`
 	Available bool       `json:"available"`
-	AsOf      string     `json:"asOf,omitempty"` // when all this was last known, if it has not answered since the server started
+	AsOf      string     `json:"asOf,omitempty"` // when this was last known, if it has not answered since the start
 	Problem   *hat.Fault `json:"problem,omitempty"`
 	Enabled   bool       `json:"enabled"`
 	Trigger   string     `json:"trigger,omitempty"`
@@ -37,7 +37,7 @@ type lastRun struct {
 	Fault   *hat.Fault `json:"fault,omitempty"`
 }
 
-// listInstalled: GET /functions: all that are installed here or were ever switched on, by id.
+// listInstalled: GET /functions: all functions that are installed or were ever enabled, by id.
 func (s *API) listInstalled(w *edge.Recorder, q *edge.Request) error {
 	states, err := consentsOf(q).FunctionStates(q.Context(), q.Caller)
 	if err != nil {
@@ -99,7 +99,7 @@ func (v *installedView) asks(t hat.Trigger, reads []hat.Endpoint) {
 	}
 }
 
-// addRuns tells how often the function ran at this HAT, and how its last run went.
+// addRuns adds how often the function ran at this HAT, and its last run.
 func (s *API) addRuns(q *edge.Request, v *installedView, f hat.FunctionID) error {
 	page, err := runsOf(q).RunsPage(q.Context(), q.Caller, f, hat.RunID{}, 1)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package ownapi is our own API, /api/she/v1: what the original does not have. The owner has it with their token, the operator
-// at the management socket, from the same handlers; what is seen exists once, in one JSON form.
+// Package ownapi is /api/she/v1, which the original does not have. The owner uses it with a token, the
+// operator at the management socket, both through the same handlers, so each view exists once, in one JSON form.
 //
-// Its calls are described in openapi.yaml like all others. Its errors are problem details, RFC 9457.
+// openapi.yaml describes its calls. Its errors are problem details, RFC 9457.
 package ownapi
 
 import (
@@ -22,7 +22,7 @@ import (
 // Path is where the calls are.
 const Path = "/api/she/v1"
 
-// Functions is the engine, as far as owner and operator reach it; *engine.Engine says what each method promises.
+// Functions is the part of the engine that owner and operator reach; *engine.Engine documents the methods.
 type Functions interface {
 	Functions() []catalog.Function
 	GrantFor(f hat.FunctionID) (access.Grant, error)
@@ -31,7 +31,7 @@ type Functions interface {
 	Steering
 }
 
-// Steering is what an owner may do to the runs of the engine.
+// Steering is how runs are replayed, skipped and cancelled.
 type Steering interface {
 	Cancel(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, id hat.RunID) error
 	Replay(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, id hat.RunID) error
@@ -40,12 +40,13 @@ type Steering interface {
 	Skip(ctx context.Context, hatID hat.ID, v engine.Steered, c access.Caller, id hat.RunID) error
 }
 
-// Options are what our own API needs beside the edge.
+// Options of the API.
 type Options struct {
 	Functions Functions
-	// Seal is what the last test of the walls found; verdict.ErrNone if there was none. nil: there never is.
+	// Seal returns the stored verdict on the sandboxes; verdict.ErrNone if there is none. nil: there never is
+	// one.
 	Seal func() (verdict.Verdict, error)
-	// Heartbeat is how often a silent stream of events says something; 0: each 15 seconds.
+	// Heartbeat is how often a silent stream of events sends a line; 0: every 15 seconds.
 	Heartbeat time.Duration
 }
 
@@ -56,7 +57,7 @@ type API struct {
 	streams streams
 }
 
-// New is our own API on an edge, which does not serve it yet.
+// New returns the API on an edge, which does not serve it yet.
 func New(on *edge.Server, o Options) *API {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = heartbeat
@@ -97,12 +98,12 @@ func (s *API) routes() []*edge.Route {
 	return all
 }
 
-// problem makes the error of one of our own calls.
+// problem makes an error of this API.
 func problem(status int, title, detail string) *edge.Error {
 	return &edge.Error{Status: status, Title: title, Detail: detail}
 }
 
-// writeProblem writes an error as problem details. The type is "about:blank": the title says it all.
+// writeProblem writes an error as problem details. The type is "about:blank", because the title says it all.
 func writeProblem(w http.ResponseWriter, e *edge.Error) {
 	p := struct {
 		Type   string `json:"type"`

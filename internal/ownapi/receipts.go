@@ -10,8 +10,8 @@ import (
 	"she/internal/vault"
 )
 
-// exportReceipts: GET /receipts?after=0. JSON lines, the last a signed checkpoint; with broken=true, of a chain that is not whole
-// what comes before the break, without one. With head it is holdsHead.
+// exportReceipts: GET /receipts?after=0. JSON lines, the last one a signed checkpoint. With broken=true, a
+// broken chain is exported up to the break, without a checkpoint. With head it is holdsHead.
 func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	values, err := q.Query()
 	if err != nil {
@@ -19,7 +19,7 @@ func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	}
 	if values.Has("head") {
 		if values.Has("after") {
-			return problem(http.StatusBadRequest, "Bad Request", "head and after don't go together")
+			return problem(http.StatusBadRequest, "Bad Request", "give head or after, not both")
 		}
 		return s.holdsHead(w, q, values.Get("head"))
 	}
@@ -31,7 +31,7 @@ func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	}
 	text, _ := edge.First(values, "broken")
 	asIs := text == "true"
-	edge.TellHead(w, q) // before there is a snapshot: so the export holds it
+	edge.TellHead(w, q) // before the snapshot begins, so that the export contains it
 	lines := &lineSpool{w: w}
 	if err := q.Memory.Grow(q.Context(), 2*edge.SpoolSize); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	var broken *receipt.BrokenError
 	switch {
 	case errors.As(err, &broken) && asIs:
-		// What comes before it, without a checkpoint: to be compared, not to be believed.
+		// The entries before the break, without a checkpoint, for comparison only.
 	case errors.As(err, &broken):
 		return problem(http.StatusInternalServerError, "Receipts Broken", broken.Error())
 	case err != nil:
@@ -49,8 +49,8 @@ func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	return lines.flush()
 }
 
-// holdsHead: GET /receipts?head=12:9f86…: whether a head that the owner kept lies in the chain, and the head of now, to be
-// kept in its place.
+// holdsHead: GET /receipts?head=12:9f86…: whether a kept head lies in the chain, and the present head, to
+// keep in its place.
 func (s *API) holdsHead(w *edge.Recorder, q *edge.Request, text string) error {
 	kept, err := receipt.ParseHead(text)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *API) holdsHead(w *edge.Recorder, q *edge.Request, text string) error {
 	return nil
 }
 
-// A Proof says whether a HAT's chain of receipts is whole, and its records what the chain says.
+// A Proof says whether a HAT's chain of receipts is whole, and whether its records match the chain.
 type Proof struct {
 	Whole      bool                `json:"whole"`
 	Broken     *Broken             `json:"broken,omitempty"`
@@ -76,20 +76,20 @@ type Proof struct {
 	Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
 }
 
-// A HeldHead says whether a head that somebody kept lies in the chain, and what the head is now.
+// A HeldHead says whether a kept head lies in the chain, and what the present head is.
 type HeldHead struct {
 	Holds  bool    `json:"holds"`
 	Head   string  `json:"head"`
 	Broken *Broken `json:"broken,omitempty"`
 }
 
-// A Broken is the first entry of a chain that is not what it was.
+// A Broken is the first entry of a chain that was changed.
 type Broken struct {
 	Number int64  `json:"number"`
 	What   string `json:"what"`
 }
 
-// A lineSpool keeps a vault's snapshot from waiting for a client, as spool does.
+// A lineSpool makes sure that the vault's snapshot does not wait for a slow client, as spool does.
 type lineSpool struct {
 	w   *edge.Recorder
 	buf []byte
@@ -116,7 +116,7 @@ func (l *lineSpool) flush() error {
 	return err
 }
 
-// verifyReceipts: POST /receipts/verify. That the chain is broken, or that records are not what it says, is an answer, not
+// verifyReceipts: POST /receipts/verify. A broken chain, or records that differ from it, is a result and not
 // an error.
 func (s *API) verifyReceipts(w *edge.Recorder, q *edge.Request) error {
 	last, compared, err := vault.VerifyReceipts(q.Context(), receiptsOf(q), q.Caller, q.HAT.Key, q.Now, q.Grow)

@@ -31,7 +31,7 @@ func (s *API) why(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// whyAll: GET /why, of every function that is installed or was ever switched on.
+// whyAll: GET /why, of every function that is installed or was ever enabled.
 func (s *API) whyAll(w *edge.Recorder, q *edge.Request) error {
 	reasons, err := s.Functions.Why(q.Context(), factsOf(q), q.Caller, hat.FunctionID{})
 	if err != nil {
@@ -64,7 +64,7 @@ func viewReason(r engine.Reason) Reason {
 	return v
 }
 
-// FunctionNotFound is the title of the answer about a function that nobody knows.
+// FunctionNotFound is the title of the answer about an unknown function.
 const FunctionNotFound = "Function Not Found"
 
 func noFunction() error {
@@ -92,11 +92,11 @@ type Run struct {
 	Kept       int         `json:"kept,omitempty"`
 	Superseded int         `json:"superseded,omitempty"`
 	Duplicates int         `json:"duplicates"`
-	// The run whose output this one's took the place of, and the newest that did so to this one.
+	// The run whose output this run replaced, and the newest run that replaced this one's.
 	Replaces     string  `json:"replaces,omitempty"`
 	SupersededBy string  `json:"supersededBy,omitempty"`
 	Log          *string `json:"log,omitempty"`
-	// Receipts is their head, where a command keeps one run; over HTTP it is a header.
+	// Receipts is their head, for a command that shows one run; over HTTP it is a header.
 	Receipts string `json:"receipts,omitempty"`
 }
 
@@ -135,12 +135,12 @@ func (s *API) listRuns(w *edge.Recorder, q *edge.Request) error {
 	)
 	if text, found := edge.First(values, "function"); found {
 		if f, err = hat.ParseFunctionID(text); err != nil {
-			return problem(http.StatusBadRequest, "Bad Request", "function is no id of a function")
+			return problem(http.StatusBadRequest, "Bad Request", "function is not the id of a function")
 		}
 	}
 	if text, found := edge.First(values, "before"); found {
 		if before, err = hat.ParseRunID(text); err != nil {
-			return problem(http.StatusBadRequest, "Bad Request", "before is no id of a run")
+			return problem(http.StatusBadRequest, "Bad Request", "before is not the id of a run")
 		}
 	}
 	limit, err := runLimit(values)
@@ -170,7 +170,7 @@ func (s *API) listRuns(w *edge.Recorder, q *edge.Request) error {
 	return out.Finish()
 }
 
-// runSize is about what a run takes as text and before it is that.
+// runSize is about the memory that a run takes, before and after it is encoded.
 func runSize(r vault.Run) int { return 4<<10 + 120*len(r.Written) + len(r.Log) }
 
 func runLimit(values url.Values) (int, error) {

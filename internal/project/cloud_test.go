@@ -27,7 +27,7 @@ Resources:
 `
 	for _, c := range []struct{ in, set, warning string }{
 		{"!Ref Secret", "", "environment variable V is not set: parameter \"Secret\" is in a parameter store"},
-		{"!ImportValue x", "", "environment variable V is not set: Fn::ImportValue asks for something that is only in a cloud"},
+		{"!ImportValue x", "", "environment variable V is not set: Fn::ImportValue needs a value that only a cloud has"},
 		{"!GetAtt Table.StreamArn", "", "environment variable V is not set: Table.StreamArn is only in a cloud"},
 		{"!Sub 'x-${Table.StreamArn}'", "", "environment variable V is not set: Table.StreamArn is only in a cloud"},
 		{"'{{resolve:ssm-secure:/a:1}}'", "", "environment variable V is not set: {{resolve:…}} asks"},

@@ -10,12 +10,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Functions of CloudFormation: everything that is in the file is worked out, in the short form (!Join) and the long one
-// (Fn::Join). What only a cloud knows (attributes of resources, exports, zones) is an error where a value is really
-// used. Form: "Intrinsic function reference", "Condition functions" and "Pseudo parameters reference" of the
-// CloudFormation user guide.
+// Functions of CloudFormation in the short form (!Join) and the long one (Fn::Join) are evaluated if
+// everything they need is in the file. What only a cloud knows (attributes of resources, exports, zones) is
+// an error where a value is really used. Form: "Intrinsic function reference", "Condition functions" and
+// "Pseudo parameters reference" of the CloudFormation user guide.
 
-// pseudoParameters are the values that a run sees elsewhere too: its region and the account in its ARN.
+// pseudoParameters are values that a run has elsewhere too: its region, and the account in its ARN.
 var pseudoParameters = map[string]string{
 	"AWS::Partition": "aws",
 	"AWS::URLSuffix": "amazonaws.com",
@@ -25,7 +25,7 @@ var pseudoParameters = map[string]string{
 
 const noValue = "AWS::NoValue"
 
-// isNoValue: v is what !Ref AWS::NoValue gives, so its property is as if it was not written.
+// isNoValue reports whether v is the result of !Ref AWS::NoValue, so that its property counts as missing.
 func (v value) isNoValue() bool { return v.final && v.isNull() && v.node.Value == noValue }
 
 type cloudFormation struct {
@@ -50,7 +50,7 @@ func newCloudFormation(doc *document, stackName string) *cloudFormation {
 	}
 }
 
-// readParameters keeps the defaults. A parameter named Stage is the stage that was asked for, if one was.
+// readParameters keeps the defaults. A parameter named Stage has the chosen stage, if one was chosen.
 func (c *cloudFormation) readParameters(v value, stage string) error {
 	if v.node == nil {
 		return nil
@@ -143,8 +143,8 @@ func (c *cloudFormation) readConditions(v value) error {
 	return nil
 }
 
-// readResources takes Parameters, Mappings and Conditions out of a template within another file. What can't be read is as
-// if it was not there: most of it describes a cloud, and a value that needs it says so.
+// readResources takes Parameters, Mappings and Conditions from a template in another file. Unreadable parts
+// are ignored: most describe a cloud, and a value that needs one reports it.
 func (c *cloudFormation) readResources(v value) {
 	if v, err := c.doc.resolved(v); err != nil || v.node == nil || v.node.Kind != yaml.MappingNode {
 		return
@@ -186,7 +186,7 @@ func call(v value) (name string, arguments value) {
 	return "", value{}
 }
 
-// evaluate works out the function that v calls; anything else is its own value.
+// evaluate evaluates the function that v calls. Anything else is its own value.
 func (c *cloudFormation) evaluate(v value) (value, error) {
 	if v.final {
 		return v, nil
@@ -233,9 +233,9 @@ func (c *cloudFormation) evaluate(v value) (value, error) {
 	case "Fn::GetAtt":
 		return c.getAtt(v, arguments)
 	case "Fn::ImportValue", "Fn::GetAZs", "Fn::Transform", "Fn::GetStackOutput":
-		return value{}, v.cloudf("%.40s asks for something that is only in a cloud: write the value", name)
+		return value{}, v.cloudf("%.40s needs a value that only a cloud has: write the value", name)
 	}
-	return value{}, v.errorf("%.40s is not worked out here: write the value", name)
+	return value{}, v.errorf("%.40s is not evaluated here: write the value", name)
 }
 
 // arguments lists what a function is called with.
@@ -285,7 +285,7 @@ func (c *cloudFormation) ref(at value, name string) (value, error) {
 		}
 		return at.scalar("!!str", cmp.Or(function, name)), nil
 	}
-	return value{}, at.errorf("%.80q is no parameter or resource of this template", name)
+	return value{}, at.errorf("%.80q is not a parameter or resource of this template", name)
 }
 
 // getAtt knows of a resource what a run sees too: the ARN of a function.
@@ -380,7 +380,7 @@ func (c *cloudFormation) holdsNamed(v value) (bool, error) {
 	return c.condition(v, name)
 }
 
-// condition works out a condition of the template, once.
+// condition evaluates a condition of the template, once.
 func (c *cloudFormation) condition(at value, name string) (bool, error) {
 	if holds, ok := c.decided[name]; ok {
 		return holds, nil
@@ -388,7 +388,7 @@ func (c *cloudFormation) condition(at value, name string) (bool, error) {
 	v, ok := c.conditions[name]
 	switch {
 	case !ok:
-		return false, at.errorf("%.80q is no condition of this template", name)
+		return false, at.errorf("%.80q is not a condition of this template", name)
 	case c.deciding[name]:
 		return false, at.errorf("condition %.80q depends on itself", name)
 	}
@@ -401,7 +401,7 @@ func (c *cloudFormation) condition(at value, name string) (bool, error) {
 	return holds, err
 }
 
-// holds works out one of the condition functions.
+// holds evaluates one of the condition functions.
 func (c *cloudFormation) holds(v value) (bool, error) {
 	if c.doc.steps++; c.doc.steps > maxSteps {
 		return false, v.errorf("the project is too complicated: more than %d values", maxSteps)
@@ -458,7 +458,7 @@ func (c *cloudFormation) holds(v value) (bool, error) {
 	return false, v.errorf("want a condition here: Equals, And, Or, Not or Condition")
 }
 
-// list is a list argument: written out, or what a function gives.
+// list returns a list argument, written out or returned by a function.
 func (c *cloudFormation) list(at, v value, name string) ([]value, error) {
 	v, err := c.doc.resolved(v)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestCloudFormationFunctions(t *testing.T) {
 		}
 		hasWarning(t, p.Warnings, "Fn::ForEach::Buckets is not read")
 		hasWarning(t, p.Warnings, "Included is not a function")
-		hasWarning(t, p.Warnings, "function FBundle is passed over: its condition IsTest is false")
+		hasWarning(t, p.Warnings, "function FBundle is ignored: its condition IsTest is false")
 	}
 }
 
@@ -95,8 +95,8 @@ func TestCloudFormationThatFails(t *testing.T) {
 	for in, want := range map[string]string{
 		"!GetAtt Role.Arn":                     "\"Role\" is no resource of this template",
 		"!GetAtt Role":                         "GetAtt: want a resource and an attribute",
-		"!Cidr [a, 1, 2]":                      "Fn::Cidr is not worked out here",
-		"!If [Nobody, a, b]":                   "\"Nobody\" is no condition",
+		"!Cidr [a, 1, 2]":                      "Fn::Cidr is not evaluated here",
+		"!If [Nobody, a, b]":                   "\"Nobody\" is not a condition",
 		"!If [Loop, a, b]":                     "depends on itself",
 		"!If [IsProd, a]":                      "If: want a list of 3 values",
 		"!Join [x]":                            "Join: want a list of 2 values",
@@ -105,7 +105,7 @@ func TestCloudFormationThatFails(t *testing.T) {
 		"!Split ['', a]":                       "the delimiter is empty",
 		"!FindInMap [Environments, none, Url]": "Mappings has no \"none\"",
 		"!FindInMap [Environments, prod]":      "FindInMap: want a list of 3 to 4 values",
-		"!Ref Nobody":                          "\"Nobody\" is no parameter or resource",
+		"!Ref Nobody":                          "\"Nobody\" is not a parameter or resource",
 		"!Ref Hosts":                           "want text",
 		"!Join ['', &a [x, !Join ['', *a]]]":   "nest deeper",
 		"&b !Equals [*b, x]":                   "nest deeper",

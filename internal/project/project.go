@@ -1,7 +1,7 @@
-// Package project reads the project files of others (the Serverless Framework, SAM, CloudFormation as the AWS CDK writes
-// it) into described functions: which program, with what limits and environment, of which files. It runs nothing of the
-// project, opens nothing itself, and bounds what any text can cost. Whatever it can't do is an error or a warning with
-// file and line.
+// Package project reads project files (of the Serverless Framework, SAM, or CloudFormation as the AWS CDK
+// writes it) into descriptions of functions: the program, its limits and environment, and its files. It runs
+// nothing of the project, opens no files itself, and bounds what any text can cost. Everything it can't do is
+// an error or a warning with file and line.
 package project
 
 import (
@@ -19,7 +19,7 @@ import (
 	"she/internal/hat"
 )
 
-// A Project is what a project file says of one function: its three entries and which files make their packages.
+// A Project describes one function: its three entries, and the files of their packages.
 type Project struct {
 	File                           string   // the project file that was read: "serverless.yml"; "" for none
 	Service, Stage                 string   // Service is empty for SAM, which names functions one by one
@@ -58,7 +58,7 @@ func (l *Layer) Errorf(format string, args ...any) error { return l.at.errorf(fo
 // maxLayers is Lambda's limit for one function.
 const maxLayers = 5
 
-// Errorf is an error at the place where the file describes the entry.
+// Errorf returns an error at the line that describes the entry.
 func (e *Entry) Errorf(format string, args ...any) error { return e.at.errorf(format, args...) }
 
 // Files is a folder or an archive that holds a project. Names are slash paths from its root.
@@ -69,8 +69,8 @@ type Files interface {
 	Has(name string) bool
 }
 
-// Packing says which files become a package: those of an archive in the project, or those below a folder of the
-// project that the rules leave.
+// Packing says which files become a package: an archive in the project, or the files below a folder that the
+// rules include.
 type Packing struct {
 	Artifact string // slash path within the project; "" if the package is made from a folder
 	Folder   string // slash path, "." for the whole project
@@ -79,7 +79,7 @@ type Packing struct {
 	DevDependencies bool
 }
 
-// A Rule takes files in or leaves them out by their name in the folder.
+// A Rule includes or excludes files by their name in the folder.
 type Rule struct {
 	Include bool
 	Pattern string // as in the Serverless Framework: *, **, ?, [a-z], {a,b}; "dir/**" for all in a folder
@@ -97,7 +97,7 @@ const (
 // Names are those of the project files that are read, in order of preference.
 var Names = []string{"serverless.yml", "serverless.yaml", "serverless.json", "template.yaml", "template.yml", "template.json"}
 
-// Options are what a project file can't know.
+// Options are what a project file does not say.
 type Options struct {
 	ID hat.FunctionID
 	// Key names the one function to read where there is no ID: its key, or in a template its logical id or FunctionName.
@@ -106,9 +106,9 @@ type Options struct {
 	// Params are parameters that were given beside the file: what ${param:NAME} is, and in place of the Default of a
 	// template's Parameters.
 	Params map[string]string
-	// Stage chooses what ${opt:stage} is; "" leaves it to the file, else "dev".
+	// Stage is the value of ${opt:stage}; "": as in the file, else "dev".
 	Stage string
-	// Env is all that ${env:NAME} can see.
+	// Env is the environment that ${env:NAME} sees.
 	Env map[string]string
 	// Archive is the name within the source of an archive that is the package of every entry, whatever the project file
 	// says; usually "".
@@ -245,7 +245,7 @@ func entryKeys(id hat.FunctionID) []string {
 
 var functionNamePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// checkEntry puts an entry within the limits.
+// checkEntry applies the limits to an entry.
 func (d *document) checkEntry(e *Entry, name, memory, timeout value) error {
 	at := e.at
 	if !functionNamePattern.MatchString(e.Name) {
@@ -302,7 +302,7 @@ func (d *document) checkEntry(e *Entry, name, memory, timeout value) error {
 
 var environmentPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// Lambda sets these itself and refuses functions that would.
+// Lambda sets these variables and refuses functions that set them.
 var reservedEnvironment = []string{
 	"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_ACCESS_KEY",
 	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
@@ -356,7 +356,7 @@ func (d *document) environment(env map[string]string, v value) error {
 			}
 			return err
 		}
-		if val.isNull() { // the framework's way to take a variable of the provider away
+		if val.isNull() { // null removes a variable of the provider, as in the framework
 			delete(env, f.key)
 			continue
 		}
@@ -373,8 +373,8 @@ func (d *document) environment(env map[string]string, v value) error {
 	return nil
 }
 
-// checkKeys sorts the keys of a section: those that are read, those that mean something elsewhere (with the reason
-// they don't here; "" is not worth a word), all others errors.
+// checkKeys sorts the keys of a section: those that are read; those that have a meaning elsewhere, which get
+// a warning with the reason ("" for none); all others are errors.
 func (d *document) checkKeys(where string, fields []field, read []string, ignored map[string]string) (map[string]value, error) {
 	got := make(map[string]value)
 	for _, f := range fields {
@@ -406,7 +406,7 @@ func (d *document) checkKeys(where string, fields []field, read []string, ignore
 	return got, nil
 }
 
-// similar finds the key that an unknown one is a slip of the pen for; "" if there is none.
+// similar returns the known key that an unknown one probably means; "" if none.
 func similar(key string, read []string, ignored map[string]string) string {
 	for _, known := range append(slices.Sorted(maps.Keys(ignored)), read...) {
 		if strings.EqualFold(key, known) || len(known) >= 5 && len(key) <= len(known)+1 && oneSlip(key, known) {
@@ -416,7 +416,7 @@ func similar(key string, read []string, ignored map[string]string) string {
 	return ""
 }
 
-// oneSlip says whether one letter added, left out or changed, or two exchanged, makes a to b.
+// oneSlip reports whether a becomes b by adding, removing or changing one letter, or by swapping two.
 func oneSlip(a, b string) bool {
 	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
 		a, b = a[1:], b[1:]
@@ -427,7 +427,7 @@ func oneSlip(a, b string) bool {
 	return len(a) <= 1 && len(b) <= 1 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
 }
 
-// missing says which entry is not in the project, and what is.
+// missing returns an error that names the missing entry and the entries of the project.
 func missing(at value, key string, have []string) *missingError {
 	if len(have) == 0 {
 		return &missingError{err: at.problem("there is no function %s", key)}
@@ -447,7 +447,7 @@ func (e *missingError) Error() string { return e.err.Error() }
 
 func (e *missingError) Unwrap() error { return e.err }
 
-// insideName cleans a path that a project file gives, and refuses one that leads out of the project.
+// insideName cleans a path in a project file, and refuses one that leads out of the project.
 func insideName(name string) (string, error) {
 	clean := path.Clean(name)
 	switch {

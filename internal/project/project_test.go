@@ -253,7 +253,7 @@ func TestVariablesThatFail(t *testing.T) {
 		{"'${}'", "not understood"}, {"'${opt:x,}'", "not understood"}, {"'${file(../x.yml)}'", "leads out"}, {"'${file(/etc/passwd)}'", "leads out"},
 		{"'${file(~/x.yml)}'", "leads out"}, {"'${file(a.js)}'", "programs are not run"}, {"'${file(bad.yml):a}'", "bad.yml:1: not YAML"},
 		{"'${file(big.yml):v}'", "larger than"}, {"'${file(sub)}'", "not a regular file"}, {"'${self:custom.a}'", "environment variable V: want text"},
-		{"'x${self:custom.a}'", "gives no text"}, {"!Ref Table", "environment variable V: \"Table\" is no parameter"}, {"{Ref: Table}", "environment variable V: \"Table\""},
+		{"'x${self:custom.a}'", "gives no text"}, {"!Ref Table", "environment variable V: \"Table\" is not a parameter"}, {"{Ref: Table}", "environment variable V: \"Table\""},
 		{"'" + strings.Repeat("${opt:x, ", 80) + "1" + strings.Repeat("}", 80) + "'", "nest"},
 		{"'${file(link.yml)}'", "escape"},
 	} {
@@ -385,15 +385,15 @@ func TestSAMThatFails(t *testing.T) {
 		t.Errorf("%+v", p.Process)
 	}
 	for _, c := range []struct{ name, text, want string }{
-		{"plain CloudFormation", change("AWS::Serverless-2016-10-31", "Other"), "no SAM template"},
+		{"plain CloudFormation", change("AWS::Serverless-2016-10-31", "Other"), "not a SAM template"},
 		{"no resources", change("Resources", "Metadata"), "Resources is missing"},
 		{"unknown property", change("h.f", "h.f, Memory: 5"), "template.yaml:4: function F has no key \"Memory\""},
 		{"unknown section", smallSAM + "Resource: {}", "template.yaml:7: the template has no key"},
 		{"entry missing", change("FBundle", "GBundle"), "there is no function f-bundle; there is F, FConfigurationFunction, GBundle"},
 		{"two that fit", smallSAM + "  FFunction: {Type: AWS::Serverless::Function, Properties: {}}", "could both be function f"},
-		{"cloud reference", change("h.f", "h.f, Environment: {Variables: {T: !Ref Table}}"), "template.yaml:4: environment variable T: \"Table\" is no parameter"},
+		{"cloud reference", change("h.f", "h.f, Environment: {Variables: {T: !Ref Table}}"), "template.yaml:4: environment variable T: \"Table\" is not a parameter"},
 		{"GetAtt", change("Handler: h.f", "Handler: !GetAtt a.b"), "template.yaml:4: \"a\" is no resource"},
-		{"If", change("Handler: h.f", "Handler: {Fn::If: [a, b, c]}"), "\"a\" is no condition of this template"},
+		{"If", change("Handler: h.f", "Handler: {Fn::If: [a, b, c]}"), "\"a\" is not a condition of this template"},
 		{"no default", change("h.f", "h.f, MemorySize: !Ref M") + "Parameters: {M: {Type: Number}}", "parameter \"M\" has no Default"},
 		{"code in the cloud", change("h.f", "h.f, CodeUri: s3://bucket/x.zip"), "can't be fetched"},
 		{"code outside", change("h.f", "h.f, CodeUri: ../x"), "leads out"},

@@ -59,7 +59,7 @@ type sam struct {
 	stage   string
 	cloud   *cloudFormation
 	isSAM   bool
-	loops   bool // Fn::ForEach makes resources, which are not read
+	loops   bool // Fn::ForEach creates resources, which are not read
 	globals map[string]value
 	layers  map[string]samResource // by logical id
 	assets  map[string]string      // of a CDK program, by their key in a bucket; nil before they are read
@@ -142,7 +142,7 @@ type samResource struct {
 	name       string // FunctionName, "" if not given
 	at         value
 	properties value
-	asset      value // where the AWS CDK put its code
+	asset      value // where the AWS CDK has put its code
 	condition  value // under which it exists; no node: always
 }
 
@@ -177,7 +177,7 @@ func (s *sam) readResources(root, v value, p *Project) error {
 		s.cloud.resources[f.key] = cmp.Or(r.name, f.key)
 	}
 	if !s.isSAM && !slices.ContainsFunc(functions, func(r samResource) bool { return r.plain }) {
-		return &missingError{err: root.problem("this is no SAM template: want Transform: %s", samTransform), empty: true}
+		return &missingError{err: root.problem("this is not a SAM template: want Transform: %s", samTransform), empty: true}
 	}
 	if s.in.each != nil {
 		for _, r := range functions {
@@ -202,12 +202,12 @@ func (s *sam) readResources(root, v value, p *Project) error {
 // key is what a person calls the function by.
 func (r samResource) key() string { return cmp.Or(r.name, r.construct, r.logical) }
 
-// resource reads what is needed to know which function a resource is; ok is false if it is none.
+// resource reads what identifies the function of a resource; ok is false if it is not a function.
 func (s *sam) resource(f field) (r samResource, ok bool, err error) {
 	r = samResource{logical: f.key, at: f.at}
 	if strings.HasPrefix(f.key, forEach) {
 		s.loops = true
-		s.warnf(f.at, "%.80s is not read: functions that it makes are passed over", f.key)
+		s.warnf(f.at, "%.80s is not read: functions that it creates are ignored", f.key)
 		return r, false, nil
 	}
 	node := f.val.node
@@ -256,15 +256,15 @@ func (s *sam) resource(f field) (r samResource, ok bool, err error) {
 		return r, false, f.at.errorf("function %.80q has no Properties", f.key)
 	}
 	if r.condition.node != nil {
-		// What can't be worked out is left to the moment the function is used.
+		// A condition that can't be evaluated matters only if the function is used.
 		if name, err := s.text(r.condition); err == nil {
 			if exists, err := s.cloud.condition(r.condition, name); err == nil && !exists {
-				s.warnf(f.at, "function %.80s is passed over: its condition %.80s is false", f.key, name)
+				s.warnf(f.at, "function %.80s is ignored: its condition %.80s is false", f.key, name)
 				return r, false, nil
 			}
 		}
 	}
-	// The names first: a function that is not ours may use what we don't understand.
+	// Read the names first: another function may use what is not supported.
 	r.name, err = s.functionName(r.properties)
 	return r, err == nil, err
 }
@@ -295,7 +295,7 @@ func (s *sam) functionName(properties value) (string, error) {
 	return "", nil
 }
 
-// entryFor finds the function of a key by the mapping that Read describes. Two that fit are an error.
+// entryFor finds the function of a key as Read describes. Two matches are an error.
 func (s *sam) entryFor(at value, key string, functions []samResource) (samResource, error) {
 	fits := []func(samResource) bool{
 		func(r samResource) bool { return r.name == key || key == r.logical },
@@ -514,8 +514,8 @@ func (s *sam) warnOfEvents(events value) error {
 	return nil
 }
 
-// plainCode is where the code of an AWS::Lambda::Function is: the folder that the AWS CDK names in the metadata, or a
-// path in place of the bucket, as before "aws cloudformation package".
+// plainCode returns where the code of an AWS::Lambda::Function is: the folder that the AWS CDK names in the
+// metadata, or a path in place of the bucket, as before "aws cloudformation package".
 func (s *sam) plainCode(r samResource, code value) (value, error) {
 	if r.asset.node != nil {
 		return r.asset, nil

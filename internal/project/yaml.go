@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A Error says at which line a project file can't be used, and why. It names keys, never values: an
-// environment may hold secrets.
+// An Error says at which line a project file can't be used, and why. It names keys but never values, because
+// an environment may hold secrets.
 type Error struct {
 	File string // as in the project: "serverless.yml"; "" for no file
 	Line int    // from 1; 0 for the file as a whole
@@ -47,7 +47,7 @@ const (
 	maxEvaluate = 64      // variables within variables
 )
 
-// A value is a YAML node that knows its file, so that every complaint can say where.
+// A value is a YAML node with its file, so that every error has a line.
 type value struct {
 	node  *yaml.Node
 	file  string
@@ -72,12 +72,12 @@ func (v value) isNull() bool {
 // at is a node of v's file.
 func (v value) at(n *yaml.Node) value { return value{node: n, file: v.file, final: v.final} }
 
-// scalar makes a value that stands where v stood.
+// scalar returns a value in the place of v.
 func (v value) scalar(tag, text string) value {
 	return value{node: &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text, Line: v.node.Line}, file: v.file, final: true}
 }
 
-// sequence makes a list of texts that stands where v stood.
+// sequence returns a list of texts in the place of v.
 func (v value) sequence(texts []string) value {
 	list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: v.node.Line}
 	for _, text := range texts {
@@ -121,8 +121,8 @@ func yamlError(file string, err error) error {
 	return &Error{file, 0, "not YAML: " + text}
 }
 
-// A document reads typed values out of YAML. The language above YAML, variables or CloudFormation functions, is
-// in eval: it is asked once for every value that is really used, so that what nobody needs may be beyond us.
+// A document reads typed values from YAML. eval evaluates variables or CloudFormation functions. It is called
+// once for every value that is really used, so unused parts may be unsupported.
 type document struct {
 	eval     func(value) (value, error)
 	dialect  dialect  // how plain scalars are read

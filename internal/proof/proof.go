@@ -1,5 +1,5 @@
-// Package proof holds a chain of receipts, of a HAT or of an export, against what else is known of it: signatures, the stored
-// records, a former export, a head that somebody kept.
+// Package proof verifies a chain of receipts, of a HAT or of an export: its signatures, the stored records, a
+// former export, and a head that somebody kept.
 package proof
 
 import (
@@ -21,7 +21,7 @@ import (
 	"she/internal/terminal"
 )
 
-// A Proof says up to where a chain of receipts was found whole.
+// A Proof says how far a chain of receipts is whole.
 type Proof struct {
 	From   int64          `json:"from"`
 	To     int64          `json:"to"`
@@ -29,20 +29,20 @@ type Proof struct {
 	Signed time.Time      `json:"signed,omitzero"`
 
 	Records *receipt.Comparison `json:"records,omitempty"` // of a HAT's own chain
-	Against *receipt.Against    `json:"against,omitempty"` // how it stands to a former export
-	Head    *Head               `json:"head,omitempty"`    // whether it holds a head that was kept
+	Against *receipt.Against    `json:"against,omitempty"` // the comparison with a former export
+	Head    *Head               `json:"head,omitempty"`    // whether the chain contains a kept head
 
-	// Why the chain, or the former export, is not whole. What can be read is compared all the same.
+	// Why the chain or the former export is not whole. What can be read is compared all the same.
 	Broken       string `json:"broken,omitempty"`
 	FormerBroken string `json:"formerBroken,omitempty"`
 }
 
-// A Head says whether a head that somebody kept lies in a chain.
+// A Head says whether a kept head lies in a chain.
 type Head struct {
 	Kept  string `json:"kept"`
 	Now   string `json:"now,omitempty"` // that of the chain
 	Holds bool   `json:"holds"`
-	// Broken is the first entry that is not what led to the head, or follows from it.
+	// Broken is the first entry that does not lead to the kept head, or does not follow from it.
 	Broken *receipt.BrokenError `json:"broken,omitempty"`
 }
 
@@ -53,7 +53,7 @@ func (h Head) String() string {
 	return h.Broken.Error()
 }
 
-// means is what an owner has to think of a head that does not lie in the chain.
+// means says what it means that a head does not lie in the chain.
 func (h Head) means(kept, now receipt.Head) string {
 	switch {
 	case now.Number < kept.Number:
@@ -64,7 +64,7 @@ func (h Head) means(kept, now receipt.Head) string {
 	return "what was done up to the head was written anew since it was kept, or the head is another HAT's"
 }
 
-// Err is the error that makes the exit code of a proof that failed.
+// Err returns the error for the exit code of a failed verification.
 func (p Proof) Err() error {
 	if p.Broken != "" {
 		return errors.New(p.Broken)
@@ -89,7 +89,7 @@ func (p Proof) Err() error {
 	return fmt.Errorf("what is stored is not what the receipts say: %s", terminal.Count(len(p.Records.Differs)+p.Records.More, "difference"))
 }
 
-// OfHAT proves the chain of a HAT.
+// OfHAT verifies the chain of a HAT.
 func OfHAT(ctx context.Context, m *client.Management, hatName, against string, kept *receipt.Head) (proof Proof, err error) {
 	var found ownapi.Proof
 	if err := m.Call(ctx, http.MethodPost, client.OwnPath(hatName)+"/receipts/verify", nil, &found); err != nil {
@@ -114,7 +114,7 @@ func OfHAT(ctx context.Context, m *client.Management, hatName, against string, k
 	if against == "" {
 		return proof, nil
 	}
-	// What is compared is what the HAT exports now. What is wrong with it has been said.
+	// Compare what the HAT exports now. Its faults have been reported already.
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(m.Lines(ctx, client.OwnPath(hatName)+"/receipts?after=0&broken=true", w)) }()
 	now, err := receipt.ReadExport(r, nil)
@@ -125,7 +125,7 @@ func OfHAT(ctx context.Context, m *client.Management, hatName, against string, k
 	return proof, proof.compare(now, against, nil)
 }
 
-// OfFile proves an exported chain with the public key of its HAT.
+// OfFile verifies an exported chain with the public key of its HAT.
 func OfFile(file, keyFile, against string, kept *receipt.Head) (proof Proof, err error) {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
@@ -157,7 +157,8 @@ func OfFile(file, keyFile, against string, kept *receipt.Head) (proof Proof, err
 	return proof, err
 }
 
-// readExport reads what can be read of an export; broken says why that is not all, err that there is nothing to read.
+// readExport reads as much of an export as possible. broken says why that is not all; err, that nothing could
+// be read.
 func readExport(file string, key *rsa.PublicKey) (x receipt.Exported, broken, err error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -174,7 +175,7 @@ func readExport(file string, key *rsa.PublicKey) (x receipt.Exported, broken, er
 	return x, nil, nil
 }
 
-// compare says how a chain stands to a former export.
+// compare compares the chain with a former export.
 func (p *Proof) compare(now receipt.Exported, former string, key *rsa.PublicKey) error {
 	before, broken, err := readExport(former, key)
 	if err != nil {

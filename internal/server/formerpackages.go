@@ -13,9 +13,9 @@ import (
 	"she/internal/vault"
 )
 
-// forgetFormer looks once which former versions of functions no grant names any more, nor the last run of work that waits, and has the catalog forget them; their
-// packages go at the next start. It is not urgent: after each HAT it rests for as long as the look took. If one vault can't
-// be read everything stays.
+// forgetFormer removes former versions that no grant and no pending work names from the catalog; their
+// packages are removed at the next start. It runs once. It is not urgent, so after each HAT it pauses as long
+// as that took. If a vault can't be read, it removes nothing.
 func (n *node) forgetFormer(ctx context.Context, functions installed, log *slog.Logger) {
 	former := make(map[named]catalog.Function)
 	for _, f := range functions.former {
@@ -51,20 +51,20 @@ func (n *node) forgetFormer(ctx context.Context, functions installed, log *slog.
 	}
 	for _, f := range former {
 		if err := functions.catalog.Forget(f); err != nil {
-			log.Warn("a former version of a function can't be forgotten", "function", f.ID, "version", f.Version, "error", err)
+			log.Warn("a former version of a function can't be removed", "function", f.ID, "version", f.Version, "error", err)
 			continue
 		}
-		log.Info("a former version of a function is forgotten: no grant and no run that waits names it", "function", f.ID, "version", f.Version, "digest", f.Digest())
+		log.Info("a former version of a function is forgotten: no grant and no pending work names it", "function", f.ID, "version", f.Version, "digest", f.Digest())
 	}
 }
 
-// named is what a grant says of the code it was given for.
+// named is the code that a grant or a run names.
 type named struct {
 	function hat.FunctionID
 	digest   string
 }
 
-// granted is which code the grants in force at a HAT name, and the last runs of work that waits there.
+// granted returns which code the grants in force at a HAT name, and the last runs of pending work.
 func (n *node) granted(ctx context.Context, id hat.ID) (all []named, err error) {
 	v, release, err := n.vaults.Open(ctx, id)
 	if err != nil {
@@ -79,7 +79,7 @@ func (n *node) granted(ctx context.Context, id hat.ID) (all []named, err error) 
 		if s.Enabled {
 			all = append(all, named{s.Grant.Function, s.Grant.Digest})
 		}
-		// What failed is told by the code it failed with for as long as it waits.
+		// Failed work needs the code that it failed with while it is pending.
 		waiting := s.Ranges
 		if s.Front != nil {
 			waiting = append(slices.Clip(waiting), *s.Front)

@@ -33,34 +33,35 @@ import (
 	"she/internal/vault/sqlite"
 )
 
-// Management is a small HTTP API over a socket in the data directory, for the operator's commands. It shows ids,
-// counts, times and faults; what a function printed is the Owner's and is shown for the Owner's password only.
+// Management is a small HTTP API on a socket in the data directory, for the operator's commands. It shows
+// ids, counts, times and faults. What a function printed belongs to the Owner and is shown only with the
+// Owner's password.
 //
-// A command speaks to it through the socket if a server runs, else to the same handler in its own process.
+// If a server runs, a command uses the socket, else the same handler in its own process.
 
-// Socket is where the management API of a running server is.
+// Socket returns the path of the management socket.
 func Socket(data string) string { return filepath.Join(data, "she.sock") }
 
-// A HAT is one as commands show it.
+// A HAT is a HAT as commands show it.
 type HAT struct {
 	Domain   string    `json:"domain"`
 	ID       hat.ID    `json:"id"`
 	Username string    `json:"username,omitempty"`
 	Created  time.Time `json:"created"`
-	// Storage is only of one HAT that is shown; File, what its vault takes of the disk, is in lists too.
+	// Storage is set only when one HAT is shown. Its File, the disk space of the vault, is in lists too.
 	Storage *Storage `json:"storage,omitempty"`
 	File    int64    `json:"file,omitempty"`
-	// Receipts is their head, of one that is shown.
+	// Receipts is the head of its receipts, when one HAT is shown.
 	Receipts string `json:"receipts,omitempty"`
 }
 
-// Storage is what a HAT holds and may hold. A limit of 0 is none.
+// Storage is what a HAT holds and may hold. A limit of 0 means none.
 type Storage struct {
 	Used  plan.Held `json:"used"`
 	Limit plan.Held `json:"limit"`
 }
 
-// A Function is one that is registered, as commands show it.
+// A Function is a registered function as commands show it.
 type Function struct {
 	ID        string   `json:"id"`
 	Version   string   `json:"version"`
@@ -68,28 +69,28 @@ type Function struct {
 	Runtime   string   `json:"runtime"`
 	Digest    string   `json:"digest"`
 	Available bool     `json:"available"`
-	WarmUp    bool     `json:"warmUp"`             // tried with an event without data before copies are made
-	Sample    string   `json:"sample,omitempty"`   // the file of its package with that event
-	NoCopies  string   `json:"noCopies,omitempty"` // why its instances are started anew rather than copied, once it was called
+	WarmUp    bool     `json:"warmUp"`             // whether it is warmed up
+	Sample    string   `json:"sample,omitempty"`   // the file in its package with the warm-up event
+	NoCopies  string   `json:"noCopies,omitempty"` // why each of its instances is a cold start, known after its first call
 	Trigger   string   `json:"trigger,omitempty"`
 	Reads     []string `json:"reads,omitempty"`
 	Problem   string   `json:"problem,omitempty"`
-	Said      string   `json:"said,omitempty"` // what it printed and reported instead of its configuration, before there was data
+	Said      string   `json:"said,omitempty"` // what it printed instead of its configuration, before there was data
 	Warnings  []string `json:"warnings,omitempty"`
-	// AsOf is when this was last known, if the running server has not asked it yet.
+	// AsOf is when the state was last known, if this server process has not asked the function yet.
 	AsOf time.Time    `json:"asOf,omitzero"`
-	Runs catalog.Runs `json:"runs"` // of all HATs
+	Runs catalog.Runs `json:"runs"` // in all HATs
 }
 
-// management is that API: of a server, or of a command that has the data directory to itself.
+// management is the API of a server, or of a command that has opened the data directory itself.
 type management struct {
 	*node
-	own       http.Handler // answers what is about one HAT, see httpapi.Both
+	own       http.Handler // answers requests about one HAT, see httpapi.Both
 	functions func() []catalog.Function
-	// Of a server only.
+	// Only in a server.
 	metrics   *metrics.Metrics
 	memory    *engine.Budget
-	instances func() invoke.Stats // of the functions that were called
+	instances func() invoke.Stats // figures of the functions that were called
 }
 
 // handler answers the operator's commands.
@@ -128,7 +129,7 @@ func (n management) handler() http.Handler {
 	return mux
 }
 
-// commandHold is of the share of memory that all commands have together, as a HAT has one.
+// commandHold is from the share that all commands have together, as large as a HAT's.
 const commandHold = 4 << 20
 
 func (n *node) listHATs(*http.Request) (any, error) {
@@ -156,7 +157,7 @@ func (n *node) showHAT(r *http.Request) (any, error) {
 	}, err
 }
 
-// NewHAT asks for a HAT.
+// NewHAT is the request to create a HAT.
 type NewHAT struct{ Name, Domain, Password string }
 
 func (n *node) createHAT(r *http.Request) (any, error) {
@@ -188,7 +189,7 @@ func (n *node) createHAT(r *http.Request) (any, error) {
 		ID: hat.NewUserID(), Username: name.String(), PasswordHash: hash,
 		Roles: []access.Role{{Title: access.TitleOwner}}, Enabled: true,
 	}
-	// If an earlier attempt stopped right here, the HAT has no vault yet, and this one finishes it.
+	// If an earlier attempt stopped here, the HAT has no vault yet, and this one creates it.
 	err = n.vaults.Create(r.Context(), h.ID, owner)
 	if there && errors.Is(err, vault.ErrExists) {
 		err = directory.ErrExists
@@ -206,7 +207,7 @@ func (n *node) hashOf(ctx context.Context, hatID hat.ID, password string) ([]byt
 	return n.logins.Hash(ctx, hatID, password)
 }
 
-// PlatformChange asks for a platform user, another password of theirs, or none.
+// PlatformChange is the request for a platform user, a new password, or its end.
 type PlatformChange struct {
 	Name, Password string
 	Off            bool
@@ -219,7 +220,7 @@ type Platform struct {
 	Enabled  bool   `json:"enabled"`
 }
 
-// putPlatform makes a platform user, gives them another password, or switches them off.
+// putPlatform creates a platform user, gives it a new password, or disables it.
 func (n *node) putPlatform(r *http.Request) (any, error) {
 	req, err := requestOf[PlatformChange](r)
 	if err != nil {
@@ -250,7 +251,7 @@ func (n *node) putPlatform(r *http.Request) (any, error) {
 			u.Roles = []access.Role{platform}
 		}
 		if u.Enabled = !req.Off; u.Enabled {
-			// To the next full second, as tokens count: none of this second survives.
+			// The next full second, because tokens have whole seconds: tokens of this second are refused too.
 			u.PasswordHash, u.TokensFrom = hash, time.Now().Truncate(time.Second).Add(time.Second)
 		}
 		return nil
@@ -300,7 +301,7 @@ func requestOf[T any](r *http.Request) (req T, err error) {
 	return req, nil
 }
 
-// open finds the HAT a request names and opens its vault.
+// open opens the vault of the HAT that a request names.
 func (n *node) open(r *http.Request) (h directory.HAT, v *ledger.Vault, release func(), err error) {
 	if h, err = n.named(r.PathValue("domain")); err != nil {
 		return h, nil, nil, err
@@ -309,12 +310,12 @@ func (n *node) open(r *http.Request) (h directory.HAT, v *ledger.Vault, release 
 	return h, v, release, err
 }
 
-// meant are the HATs that somebody can mean: the one of that domain, else those of that host whatever the port, else those of
-// that name.
+// meant returns the HATs that a name may mean: the one with that domain, else those with that host and any
+// port, else those with that name.
 func meant(all []directory.HAT, asked string) []directory.HAT {
 	asked = strings.ToLower(local.HostOf(asked))
 	host, port, _ := strings.Cut(asked, ":")
-	if host = strings.TrimSuffix(host, "."); port != "" { // a name with the dot of the root is the same name
+	if host = strings.TrimSuffix(host, "."); port != "" { // a final dot means the root of the DNS
 		host += ":" + port
 	}
 	asked = host
@@ -339,29 +340,29 @@ func meant(all []directory.HAT, asked string) []directory.HAT {
 	return nil
 }
 
-// named is the HAT of that domain, or of that host or name if only one has it; without its key.
+// named returns the HAT with that domain, or with that host or name if only one has it, without its key.
 func (n *node) named(asked string) (directory.HAT, error) {
 	found := meant(n.hats.List(), asked)
 	switch len(found) {
 	case 0:
-		return directory.HAT{}, fmt.Errorf("no HAT %.80q here; see she hat list", asked)
+		return directory.HAT{}, fmt.Errorf("there is no HAT %.80q; see she hat list", asked)
 	case 1:
 		return found[0], nil
 	}
 	return directory.HAT{}, fmt.Errorf("%d HATs have the name %s; give the whole domain with its port", len(found), asked)
 }
 
-// An Effect is what a command does to a data directory.
+// An Effect says what a command does to a data directory.
 type Effect int
 
 const (
-	Reads   Effect = iota // it makes and changes nothing
-	Changes               // what is in a directory that is there
-	Creates               // the directory too, if it is not there
+	Reads   Effect = iota // creates and changes nothing
+	Changes               // changes an existing directory
+	Creates               // creates the directory if it does not exist
 )
 
-// Command is the management API for a command, of a data directory that no server holds. end closes the directory.
-// directory.ErrInUse.
+// Command returns the management API for a command on a data directory that no server holds. end closes the
+// directory. directory.ErrInUse.
 func Command(ctx context.Context, dir string, c config.Config, does Effect) (handler http.Handler, end func() error, err error) {
 	n, err := openFor(dir, c, does)
 	if err != nil {
@@ -371,7 +372,7 @@ func Command(ctx context.Context, dir string, c config.Config, does Effect) (han
 		HATs:      n.hats,
 		Named:     n.named,
 		Vaults:    edgeNode{n},
-		Functions: engine.New(engine.Options{}), // which runs nothing
+		Functions: engine.New(engine.Options{}), // an engine that runs nothing
 		Terms:     agreement.New(n.hats, nil),
 		Logins:    n.logins,
 	})
@@ -380,8 +381,8 @@ func Command(ctx context.Context, dir string, c config.Config, does Effect) (han
 	return managed.handler(), n.close, nil
 }
 
-// openFor opens a data directory without a server, as far as a command needs it. What a process that was killed left
-// unfinished is finished first, as by any start.
+// openFor opens a data directory without a server, as far as a command needs it. Like a start, it finishes
+// what a killed process left unfinished.
 func openFor(dir string, config config.Config, does Effect) (*node, error) {
 	if does == Reads {
 		n, err := readNode(dir, config)
@@ -397,16 +398,16 @@ func openFor(dir string, config config.Config, does Effect) (*node, error) {
 	return openNode(dir, config, sqlite.Options{})
 }
 
-// Missing says what to do about a directory that is not there.
+// Missing adds what to do about a missing directory.
 func Missing(err error) error {
 	if errors.Is(err, directory.ErrMissing) {
-		return fmt.Errorf("%w; she serve or she hat create makes one", err)
+		return fmt.Errorf("%w; she serve or she hat create creates one", err)
 	}
 	return err
 }
 
-// listenManagement opens the socket. Only the holder of the data directory's lock gets here, so a socket that is
-// there already belongs to nobody.
+// listenManagement opens the socket. Only the holder of the directory's lock gets here, so an existing socket
+// is stale.
 func listenManagement(dir string) (net.Listener, error) {
 	socket := Socket(dir)
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -25,15 +25,16 @@ import (
 	"she/internal/vault/sqlite"
 )
 
-// A node is an open data directory: which HATs there are and their vaults.
+// A node is an open data directory: the HATs and their vaults.
 type node struct {
 	hats   *directory.Directory
 	vaults *sqlite.Store
 	keys   *accesskey.Keys
-	logins *logins.Logins // for the public address and the operator's commands together
+	logins *logins.Logins // used by the public address and the operator's commands
 }
 
-// openNode takes the data directory for this process. o is for tests: their clock, and what sees each commit of a vault.
+// openNode locks and opens the data directory. o is for tests: their clock, and a hook at each commit of a
+// vault.
 func openNode(dir string, config config.Config, o sqlite.Options) (*node, error) {
 	hats, err := directory.Open(dir)
 	switch {
@@ -52,7 +53,7 @@ func openNode(dir string, config config.Config, o sqlite.Options) (*node, error)
 
 func newNode(dir string, hats *directory.Directory, config config.Config, o sqlite.Options) (*node, error) {
 	o.MaxOpen = places(config)
-	o.Storage = func(hat.ID) plan.Storage { return config.Storage() } // of each HAT the same, until one can have its own
+	o.Storage = func(hat.ID) plan.Storage { return config.Storage() } // the same for each HAT
 	o.Spare = Reserve(config)
 	vaults, err := sqlite.NewStore(hats.Vaults(), o)
 	if err != nil {
@@ -65,7 +66,8 @@ func newNode(dir string, hats *directory.Directory, config config.Config, o sqli
 	return &node{hats: hats, vaults: vaults, keys: keys, logins: logins.New(logins.Options{Now: o.Now})}, nil
 }
 
-// readNode opens the data directory for a command that only reads. Without one there is still what config registers.
+// readNode opens the data directory for a command that only reads. If there is none, only the configuration
+// is known.
 func readNode(dir string, config config.Config) (*node, error) {
 	hats, err := directory.OpenToRead(dir)
 	if errors.Is(err, directory.ErrMissing) && len(config.Functions) > 0 {
@@ -83,12 +85,12 @@ func readNode(dir string, config config.Config) (*node, error) {
 // installed are the functions of a data directory.
 type installed struct {
 	catalog *catalog.Catalog
-	all     []catalog.Function // the last of an id is the current one
-	former  []catalog.Function // published once and replaced since; grants may name them
+	all     []catalog.Function // the last one of an id is current
+	former  []catalog.Function // published before and replaced since; grants may name them
 }
 
-// load publishes what the configuration registers. The wall is asked which runtimes can run here, and told of packages
-// that leave the catalog.
+// load publishes the registered functions. wall checks which runtimes can run here, and is told of removed
+// packages.
 func load(ctx context.Context, dir string, config config.Config, wall Invoker) (f installed, err error) {
 	if f.catalog, err = catalog.Open(dir); err != nil {
 		return f, err
@@ -102,8 +104,8 @@ func load(ctx context.Context, dir string, config config.Config, wall Invoker) (
 	return f, nil
 }
 
-// registered are the functions a command without a server knows: what is registered is read and checked, and nothing is
-// stored.
+// registered returns the functions that a command without a server knows. It reads and checks packages and
+// stores nothing.
 func registered(ctx context.Context, dir string, config config.Config) []catalog.Function {
 	if len(config.Functions) == 0 {
 		return nil
@@ -115,7 +117,8 @@ func registered(ctx context.Context, dir string, config config.Config) []catalog
 	return all
 }
 
-// keepKnown keeps what is known of functions in the data directory, for the next start; now may be nil.
+// keepKnown returns a function that stores the state of functions in the data directory, for the next start;
+// now may be nil.
 func keepKnown(data string, now func() time.Time) func([]catalog.Function) error {
 	if now == nil {
 		now = time.Now
@@ -123,7 +126,8 @@ func keepKnown(data string, now func() time.Time) func([]catalog.Function) error
 	return func(all []catalog.Function) error { return catalog.Keep(data, all, now()) }
 }
 
-// places is how many vaults may be open at once. Each run keeps one, and others must not wait for that.
+// places returns how many vaults may be open at once. Each run keeps one, and requests must not wait for
+// those.
 func places(config config.Config) int {
 	return max(cmp.Or(config.Vaults, sqlite.MaxVaultsIn(machineMemory())), 2*config.InstancesAtOnce())
 }

@@ -1,5 +1,5 @@
-// Package server is the engine around its parts: a data directory that answers HTTP and runs functions until it is stopped, and
-// the management API that the operator's commands speak to.
+// Package server assembles the engine: a data directory that answers HTTP and runs functions until it is
+// stopped, and the management API for the operator's commands.
 package server
 
 import (
@@ -42,7 +42,7 @@ import (
 	"she/internal/verdict"
 )
 
-// DefaultListen is where a server listens if nobody says.
+// DefaultListen is the default address.
 const DefaultListen = "127.0.0.1:7777"
 
 // A Server is a node that answers HTTP and runs functions.
@@ -53,17 +53,17 @@ type Server struct {
 	*node
 	engine     *engine.Engine
 	invoker    Invoker
-	runs       int // at once
+	runs       int // bound of runs at once
 	memory     *engine.Budget
 	shares     *engine.Shares
-	agreements *agreement.Terms // what was proposed, and shown
+	agreements *agreement.Terms // terms that were proposed and shown
 
 	metrics *metrics.Metrics
 	log     *slog.Logger
 
 	public, management *http.Server
-	front              *gate.Gate   // of public
-	scraped            *http.Server // nil: metrics are on the socket only
+	front              *gate.Gate   // of the public address
+	scraped            *http.Server // nil: metrics are only on the socket
 	scrapes            net.Listener // of scraped
 	lambda             *http.Server // nil: functions are called for HATs alone
 	calls              net.Listener // of lambda
@@ -71,7 +71,7 @@ type Server struct {
 	socket             net.Listener
 	stopEngine         context.CancelFunc
 	parts              sync.WaitGroup // the engine, the HTTP servers, the exporter of metrics
-	failed             chan error     // the first part that ended by itself
+	failed             chan error     // receives the first part that ends by itself
 }
 
 // An Invoker runs functions, and knows which runtimes there are: *invoke.Invoker says what each method promises.
@@ -86,19 +86,19 @@ type Invoker interface {
 type Options struct {
 	Data, Listen string
 	Config       config.Config
-	Log          io.Writer // takes lines for people
+	Log          io.Writer // receives lines for people
 
-	// For tests that end the server a thousand times: what runs functions instead of sandboxes, what the engine sees
-	// of the vaults, and what sees each commit of one.
+	// For tests that stop the server a thousand times: an Invoker instead of sandboxes, a wrapper of the
+	// engine's vaults, and a hook at each commit.
 	Invoker  Invoker
 	Vaults   func(engine.Vaults) engine.Vaults
 	AtCommit func(ops []string, persisted bool) error
-	// Now is the clock of whatever is stored, due or signed, for tests where days have to pass; nil: time.Now. Sandboxes
-	// have the host's.
+	// Now is the clock for everything that is stored, due or signed, for tests in which days pass; nil:
+	// time.Now. Sandboxes have the host's clock.
 	Now func() time.Time
 }
 
-// Time a connection may idle. Bodies have their own limit in httpapi.
+// How long a connection may be idle. Bodies have limits of their own.
 const (
 	idleTimeout  = 2 * time.Minute
 	bodyTimeout  = time.Minute // of a call of Lambda's API, with its header
@@ -107,20 +107,21 @@ const (
 )
 
 const (
-	// fewConnections is for the management socket and the address of metrics.
+	// fewConnections bounds those of the management socket and the metrics address.
 	fewConnections = 128
-	// maxManagementBody is bytes of a request of a command.
+	// maxManagementBody bounds the bytes of a command's request.
 	maxManagementBody = 1 << 20
 )
 
-// A server that is told to stop ends in the middle of what it does after hardStop. Before that, requests and runs in flight
-// have graceTime to end; after it they are cut off and given back, and what holds files is closed.
+// When a server is told to stop, requests and runs in flight have graceTime to end. Then they are cut off and
+// given back, and files are closed. After hardStop the process exits in any case.
 const (
 	hardStop  = 9 * time.Second
 	graceTime = 5 * time.Second
 )
 
-// Start opens the data directory, sweeps what an earlier life left, and listens. The server runs until Stop.
+// Start opens the data directory, removes what an earlier process left, and listens. The server runs until
+// Stop.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	helpers, err := helpersFor(o)
 	if err != nil {
@@ -166,7 +167,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	return s, nil
 }
 
-// helpersFor finds the programs that sandboxes need, unless a test brings its own way to run functions.
+// helpersFor finds the programs that sandboxes need, unless a test has its own Invoker.
 func helpersFor(o Options) (h Helpers, err error) {
 	if o.Invoker != nil {
 		return h, nil
@@ -177,7 +178,7 @@ func helpersFor(o Options) (h Helpers, err error) {
 	return FindHelpers()
 }
 
-// undo closes in reverse what the steps of a start have opened, when a later one fails.
+// undo closes what the steps of a start have opened, in reverse order, when a later step fails.
 func (s *Server) undo() (err error) {
 	for _, closeIt := range slices.Backward(s.opened) {
 		err = errors.Join(err, closeIt())
@@ -185,7 +186,7 @@ func (s *Server) undo() (err error) {
 	return err
 }
 
-// listen takes the public address. Nobody is answered before run.
+// listen opens the public address. Requests are answered only after run.
 func (s *Server) listen() error {
 	listener, err := net.Listen("tcp", hat.Loopback(s.options.Listen))
 	if err != nil {
@@ -198,7 +199,7 @@ func (s *Server) listen() error {
 	return nil
 }
 
-// openData takes the data directory for this process.
+// openData locks and opens the data directory.
 func (s *Server) openData() (err error) {
 	o := s.options
 	s.node, err = openNode(o.Data, o.Config, sqlite.Options{
@@ -207,7 +208,7 @@ func (s *Server) openData() (err error) {
 		Now:      o.Now,
 		Reserve:  eraseReserve,
 		NotCompacted: func(id hat.ID, err error) {
-			s.log.Warn("the file of a vault can't be compacted; what is erased leaves its room in it", "hat", id, "error", err)
+			s.log.Warn("the file of a vault can't be compacted; it does not shrink when data is erased", "hat", id, "error", err)
 		},
 	})
 	if err != nil {
@@ -215,15 +216,16 @@ func (s *Server) openData() (err error) {
 	}
 	s.opened = append(s.opened, s.node.close)
 	s.agreements = agreement.New(s.node.hats, func(kind agreement.Kind, id string, err error) {
-		s.log.Error("what was proposed first can't be told", "kind", kind, "id", id, "error", err)
+		s.log.Error("the first proposal of terms can't be read or stored", "kind", kind, "id", id, "error", err)
 	})
 	return nil
 }
 
-// openWalls makes what runs functions, shares out the memory, and sweeps what an earlier life left.
+// openWalls creates the invoker, divides the memory, and removes what an earlier process left.
 func (s *Server) openWalls(ctx context.Context, helpers Helpers) (err error) {
 	o := s.options
-	// A run holds one instance at a time, and waiting for one counts against its lease: as many runs as instances.
+	// A run holds one instance at a time, and waiting for one counts against its lease. So there are as many
+	// runs as instances.
 	instances := o.Config.InstancesAtOnce()
 	size := sizesFor(o.Config, machineMemory(), explicitLimit(), min(cmp.Or(o.Config.Runs, instances), instances))
 	s.runs, s.memory = size.runs, engine.NewBudget(size.budget, size.reserved)
@@ -241,14 +243,14 @@ func (s *Server) openWalls(ctx context.Context, helpers Helpers) (err error) {
 		}
 	}
 	s.opened = append(s.opened, s.invoker.Close)
-	// Only the holder of the directory's lock may sweep: another server's sandboxes are not leftovers.
+	// Only the holder of the directory's lock may sweep, because another server's sandboxes are in use.
 	if err := s.invoker.Sweep(ctx); err != nil {
-		return fmt.Errorf("sweep what an earlier server left: %w", err)
+		return fmt.Errorf("remove what an earlier server left: %w", err)
 	}
 	return nil
 }
 
-// listenToOperator takes the management socket and, if there is to be one, the address of metrics.
+// listenToOperator opens the management socket and, if configured, the metrics address.
 func (s *Server) listenToOperator() (err error) {
 	if s.socket, err = listenManagement(s.options.Data); err != nil {
 		return err
@@ -277,8 +279,8 @@ func (s *Server) listenToCallers() (err error) {
 	return err
 }
 
-// install publishes what the configuration registers, and removes packages that nobody uses: nothing runs yet, so nothing
-// runs from those of functions that are registered no more.
+// install publishes the registered functions and removes unused packages. Nothing runs yet, so no removed
+// package is in use.
 func (s *Server) install(ctx context.Context) (installed, error) {
 	functions, err := load(ctx, s.options.Data, s.options.Config, s.invoker)
 	if err != nil {
@@ -290,7 +292,7 @@ func (s *Server) install(ctx context.Context) (installed, error) {
 	return functions, nil
 }
 
-// makeEngine makes the engine over the vaults and the walls.
+// makeEngine creates the engine over the vaults and the invoker.
 func (s *Server) makeEngine(functions installed) {
 	o := s.options
 	var vaults engine.Vaults = engineNode{s.node, s.metrics}
@@ -309,7 +311,7 @@ func (s *Server) makeEngine(functions installed) {
 		Memory:    s.memory,
 		Waits:     waitsIn(o.Data),
 		Keep:      keepKnown(o.Data, o.Now),
-		Proposed: func(g access.Grant) { // noted before anybody is shown it
+		Proposed: func(g access.Grant) { // stored before anybody is shown the terms
 			s.agreements.Changed(agreement.Function, g.Function.String(), access.TermsOf(g).Digest)
 		},
 		Shares: s.shares,
@@ -317,7 +319,7 @@ func (s *Server) makeEngine(functions installed) {
 	})
 }
 
-// makeHandlers makes the HTTP servers, and tells the metrics what there is to see.
+// makeHandlers creates the HTTP servers and connects the metrics.
 func (s *Server) makeHandlers(applications []hatapi.Application) {
 	o := s.options
 	public, own := httpapi.Both(httpapi.Options{
@@ -392,7 +394,7 @@ func (s *Server) makeHandlers(applications []hatapi.Application) {
 	}
 }
 
-// run begins the server's parts, which go on when ctx has ended, until Stop.
+// run starts the server's parts. They go on after ctx has ended, until Stop.
 func (s *Server) run(ctx context.Context, functions installed) {
 	ctx, s.stopEngine = context.WithCancel(context.WithoutCancel(ctx))
 	s.part("engine", func() error { return s.engine.Run(ctx) })
@@ -412,7 +414,7 @@ func (s *Server) run(ctx context.Context, functions installed) {
 		s.part("otlp", func() error {
 			exporter.Run(ctx, exportEvery, func(err error) {
 				if err != nil {
-					s.log.Warn("metrics can't be sent", "error", err)
+					s.log.Warn("metrics can't be sent to the collector", "error", err)
 				} else {
 					s.log.Info("metrics are sent again")
 				}
@@ -422,8 +424,8 @@ func (s *Server) run(ctx context.Context, functions installed) {
 	}
 }
 
-// NewInvoker makes what runs functions in sandboxes, instances at once, with its files below run. Functions leave that
-// many bytes of its disk free.
+// NewInvoker returns an invoker with sandboxes, for that many instances at once, with its files below run.
+// Functions leave reserve bytes of its disk free.
 func NewInvoker(run string, h Helpers, instances int, reserve int64) (*invoke.Invoker, error) {
 	walls, err := gvisor.New(gvisor.Config{Runsc: h.Runsc, Init: h.Init, State: filepath.Join(run, "sandboxes"), Files: gvisor.Files})
 	if err != nil {
@@ -447,7 +449,8 @@ func NewInvoker(run string, h Helpers, instances int, reserve int64) (*invoke.In
 	return v, nil
 }
 
-// newWasm makes what runs WebAssembly modules; nil without she-wasm, and functions that need it then say so.
+// newWasm returns the mechanism for WebAssembly; nil without she-wasm, and functions that need it then say
+// so.
 func newWasm(h Helpers, state string) (sandbox.Mechanism, error) {
 	if h.Wasm == "" {
 		return nil, nil
@@ -455,7 +458,7 @@ func newWasm(h Helpers, state string) (sandbox.Mechanism, error) {
 	return wasm.New(wasm.Config{Worker: h.Wasm, State: state})
 }
 
-// part runs one of the server's endless loops; if it ends by itself the whole server must.
+// part runs one of the server's loops. If it ends by itself, the server ends too.
 func (s *Server) part(name string, run func() error) {
 	s.parts.Go(func() {
 		if err := run(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
@@ -467,16 +470,16 @@ func (s *Server) part(name string, run func() error) {
 	})
 }
 
-// CatchHangUps takes SIGHUP from now on until stop: a terminal that is closed, or somebody who expects the configuration to be
-// read again, ends no server, not while it starts either.
+// CatchHangUps catches SIGHUP from now until stop. So neither a closed terminal nor somebody who expects a
+// reload ends the server, not even while it starts.
 func CatchHangUps() (hangUps <-chan os.Signal, stop func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)
 	return c, func() { signal.Stop(c) }
 }
 
-// UntilStopped serves until ctx ends or a part of the server does, and stops. If stopping takes too long it tells late, and ends
-// the program.
+// UntilStopped serves until ctx ends or a part fails, and then stops. If stopping takes too long, it calls
+// late and ends the program.
 func (s *Server) UntilStopped(ctx context.Context, late func(text string), hangUps <-chan os.Signal) error {
 	var err error
 	for serving := true; serving; {
@@ -496,8 +499,8 @@ func (s *Server) UntilStopped(ctx context.Context, late func(text string), hangU
 	})
 }
 
-// endWithin stops, and calls exit if that takes too long: an evaluation, a disk or a sandbox may not return. What is
-// committed survives an end at any moment; leases and sandboxes of this life are taken back by the next one.
+// endWithin stops, and calls exit if that takes too long: an evaluation, a disk or a sandbox may hang. What
+// is committed survives, and the next start takes back leases and sandboxes.
 func endWithin(most time.Duration, stop func() error, exit func()) error {
 	late := time.AfterFunc(most, exit)
 	defer late.Stop()
@@ -508,14 +511,14 @@ func endWithin(most time.Duration, stop func() error, exit func()) error {
 func (s *Server) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	// Runs first: a request may be waiting for one.
+	// Stop runs first, because a request may wait for one.
 	s.stopEngine()
 	var err error
 	for _, front := range []*http.Server{s.public, s.management, s.scraped, s.lambda} {
 		if front == nil {
 			continue
 		}
-		// Who is still connected then is cut off: no handler may touch a vault after it is closed.
+		// Cut off clients that are still connected: no handler may use a vault after it is closed.
 		if front.Shutdown(ctx) != nil {
 			err = errors.Join(err, front.Close())
 		}
@@ -524,11 +527,11 @@ func (s *Server) Stop() error {
 	return errors.Join(err, s.invoker.Close(), s.node.close())
 }
 
-// Helpers are the programs beside this one. The probe is for the doctor only and may be missing; so may wasm, which is
-// empty then, on a server without functions that need it.
+// Helpers are the programs beside this one. Probe is only for the doctor and may be missing. Wasm is "" if no
+// function needs it.
 type Helpers struct{ Runsc, Init, Probe, Wasm string }
 
-// FindHelpers looks beside this program: all are built and installed together.
+// FindHelpers looks in the directory of this program, because all are installed together.
 func FindHelpers() (h Helpers, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -552,13 +555,14 @@ func isProgram(path string) bool {
 	return err == nil && !info.IsDir() && info.Mode()&0o111 != 0
 }
 
-// eraseReserve is what of the disk is kept for erasing, disabling and the ends of runs, in bytes; of a small disk a quarter.
+// eraseReserve is how many bytes of the disk are reserved for erasing, disabling and the ends of runs; on a
+// small disk a quarter.
 const eraseReserve = 64 << 20
 
-// defaultReserve is what functions must leave free on the disk of the data directory, in bytes.
+// defaultReserve is how many bytes of the data directory's disk functions must leave free.
 const defaultReserve = 1 << 30
 
-// Reserve is what functions must leave free on the disk of the data directory, in bytes.
+// Reserve returns how many bytes of the data directory's disk functions must leave free.
 func Reserve(c config.Config) int64 {
 	if c.ReserveMB != 0 {
 		return int64(c.ReserveMB) << 20
@@ -566,7 +570,7 @@ func Reserve(c config.Config) int64 {
 	return defaultReserve
 }
 
-// Verdict reads the verdict of a data directory, which may be none yet.
+// Verdict returns a function that reads the stored verdict, if there is one.
 func Verdict(data string) func() (verdict.Verdict, error) {
 	if data == "" {
 		return func() (v verdict.Verdict, err error) { return v, verdict.ErrNone }
@@ -577,13 +581,13 @@ func Verdict(data string) func() (verdict.Verdict, error) {
 	})
 }
 
-// Programs are those a test of the walls needs.
+// Programs returns the programs that a test of the sandboxes needs.
 func (h Helpers) Programs() prove.Programs {
 	return prove.Programs{Runsc: h.Runsc, Init: h.Init, Probe: h.Probe, Wasm: h.Wasm}
 }
 
-// ForCommands is the management API, for a command in this process.
+// ForCommands returns the management API, for a command in this process.
 func (s *Server) ForCommands() http.Handler { return s.management.Handler }
 
-// Functions are those that are registered, as they are known by now.
+// Functions returns the registered functions in their present state.
 func (s *Server) Functions() []catalog.Function { return s.engine.Functions() }

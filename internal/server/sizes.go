@@ -13,7 +13,7 @@ import (
 	"she/internal/sandbox/cgroup"
 )
 
-// connectionBounds is how many connections clients may have, in all and from one address (0: no bound).
+// connectionBounds returns how many connections clients may have, in all and from one address (0: no bound).
 func connectionBounds(c config.Config) (all, ofOne int) {
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
@@ -22,7 +22,7 @@ func connectionBounds(c config.Config) (all, ofOne int) {
 	return connectionsFor(c, files.Cur, machineMemory())
 }
 
-// connectionsFor is connectionBounds on a machine with so many descriptors and bytes.
+// connectionsFor is connectionBounds for a number of descriptors and bytes.
 func connectionsFor(c config.Config, files, memory uint64) (all, ofOne int) {
 	const each = 512 << 10
 	all = cmp.Or(c.Connections, int(min(max(min(files/4, memory/each), 256), 16384)))
@@ -32,7 +32,8 @@ func connectionsFor(c config.Config, files, memory uint64) (all, ofOne int) {
 	return all, c.ConnectionsPerAddress
 }
 
-// machineMemory is what this process and its sandboxes may have, in bytes: that of the machine, or of the cgroup it is in.
+// machineMemory returns the bytes that this process and its sandboxes may use: of the machine, or of its
+// cgroup.
 func machineMemory() uint64 {
 	var info syscall.Sysinfo_t
 	if err := syscall.Sysinfo(&info); err != nil {
@@ -45,9 +46,9 @@ func machineMemory() uint64 {
 	return total
 }
 
-// sizes are how the memory of a server is divided.
+// sizes says how the memory of a server is divided.
 type sizes struct {
-	heap     int64 // Go's own limit, above which it collects garbage as often as it must
+	heap     int64 // Go's memory limit
 	budget   int64 // what requests and runs may hold at once
 	reserved int64 // of the budget, for runs
 	runs     int   // at once
@@ -56,10 +57,10 @@ type sizes struct {
 // leastHeap is enough for the program and the largest request.
 const leastHeap = 256 << 20
 
-// sizesFor divides the memory of a machine (or of a container). Half of it is for the program; the rest is for SQLite's
-// pages (see Vaults), sandboxes, and the pages of files the kernel keeps. Half of the program's is the budget: what
-// requests hold is an estimate, and garbage waits for its collection. explicit is the limit the environment has set
-// already; 0: none.
+// sizesFor divides the memory of a machine or container. Half is for the program; the rest is for SQLite's
+// pages, sandboxes, and the kernel's page cache. Half of the program's memory is the budget, because amounts
+// in the budget are estimates and garbage is collected late. explicit is the limit that the environment has
+// set; 0: none.
 func sizesFor(c config.Config, machine uint64, explicit int64, runs int) sizes {
 	s := sizes{heap: max(int64(machine/2), leastHeap), runs: runs}
 	switch {
@@ -74,7 +75,7 @@ func sizesFor(c config.Config, machine uint64, explicit int64, runs int) sizes {
 	return s
 }
 
-// explicitLimit is what GOMEMLIMIT says; 0: nothing, or that there is no limit.
+// explicitLimit returns the value of GOMEMLIMIT; 0: not set, or no limit.
 func explicitLimit() int64 {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		return 0
@@ -85,16 +86,16 @@ func explicitLimit() int64 {
 	return 0
 }
 
-// LimitHeap sets Go's limit, unless the environment has one.
+// LimitHeap sets Go's memory limit, unless the environment does.
 func LimitHeap(c config.Config) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(sizesFor(c, machineMemory(), 0, 1).heap)
 	}
 }
 
-// MoreProcs lets more goroutines run at once than there are processors. SQLite waits for the disk in system calls, and
-// while one waits Go keeps its share of a processor idle for a while: on two processors thirty-two people who write
-// were served at half the rate. GOMAXPROCS in the environment has the last word.
+// MoreProcs allows more running goroutines than processors. SQLite waits for the disk in system calls, during
+// which Go leaves a processor idle for a while: on two processors, thirty-two writers got half the
+// throughput. GOMAXPROCS in the environment overrides it.
 func MoreProcs() {
 	const waiting = 8 // for the disk, at once
 	if os.Getenv("GOMAXPROCS") == "" {

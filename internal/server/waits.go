@@ -15,9 +15,9 @@ import (
 	"she/internal/hat"
 )
 
-// waitsFile is where the engine's order of age is kept between two lives of the server: a line for each HAT with work that
-// waits, "1700000000000000 ID", the time in microseconds since 1970. No person's data is in it. It is a hint, so it is not
-// synced, and whatever can't be read of it is left out.
+// waitsFile stores the engine's order of waiting HATs over a restart: one line for each HAT,
+// "1700000000000000 ID", with the time in microseconds since 1970. It contains no person's data. It is a
+// hint, so it is not synced, and unreadable lines are skipped.
 type waitsFile string
 
 const (
@@ -53,7 +53,7 @@ func parseWaits(text []byte) (all []engine.Wait) {
 	return all
 }
 
-// KeepWaits: see engine.Waits. The file is whole, the old one or the new, if we stop at any point.
+// KeepWaits: see engine.Waits. After a crash the file is either the old or the new one.
 func (f waitsFile) KeepWaits(all []engine.Wait) error {
 	err := durable.Replace(string(f), func(w io.Writer) (err error) {
 		for _, a := range all {
@@ -64,7 +64,7 @@ func (f waitsFile) KeepWaits(all []engine.Wait) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("keep waits: %w", err)
+		return fmt.Errorf("store the order of waiting HATs: %w", err)
 	}
 	return nil
 }

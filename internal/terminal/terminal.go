@@ -1,5 +1,5 @@
-// Package terminal prints for people: text whose words others have chosen, and how far long work is. Names, descriptions,
-// versions and messages come from authors and from packages; none of them may steer a terminal.
+// Package terminal prints for people: other people's text, and the progress of long work. Names,
+// descriptions, versions and messages come from authors and packages, and must not control a terminal.
 package terminal
 
 import (
@@ -19,14 +19,14 @@ import (
 // A Table has columns as wide as their widest cell.
 type Table struct{ w *tabwriter.Writer }
 
-// NewTable begins a table with its head.
+// NewTable begins a table with these headings.
 func NewTable(w io.Writer, head ...string) Table {
 	t := Table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 	t.Row(head...)
 	return t
 }
 
-// Row prints one line, whatever the cells hold: most of them are other people's words.
+// Row prints one line. Cells may contain other people's text.
 func (t Table) Row(cells ...string) {
 	plain := make([]string, len(cells))
 	for i, cell := range cells {
@@ -38,9 +38,9 @@ func (t Table) Row(cells ...string) {
 // Flush prints what Row was given.
 func (t Table) Flush() { _ = t.w.Flush() }
 
-// Printf is fmt.Fprintf for people to read. Each argument is printed as one line that steers no terminal:
-// names, descriptions, versions and messages come from authors and from packages. Line breaks are the
-// format's own.
+// Printf is fmt.Fprintf for people. Each argument is printed as one line without characters that control a
+// terminal, because names, descriptions, versions and messages come from authors and packages. Line breaks
+// come from the format only.
 func Printf(w io.Writer, format string, args ...any) {
 	if false {
 		_ = fmt.Sprintf(format, args...) // lets go vet check the calls
@@ -52,15 +52,15 @@ func Printf(w io.Writer, format string, args ...any) {
 	fmt.Fprintf(w, format, plain...)
 }
 
-// A printed argument is formatted as ever, then made plain.
+// A printed argument is formatted as usual and then made plain.
 type printed struct{ arg any }
 
 func (p printed) Format(f fmt.State, verb rune) {
 	_, _ = io.WriteString(f, hat.Line(fmt.Sprintf(fmt.FormatString(f, verb), p.arg)))
 }
 
-// Lines is a writer for lines that are made elsewhere, such as those of a log: what steers a terminal
-// becomes a dot. Each Write has whole characters.
+// Lines is a writer for lines made elsewhere, such as a log's. A character that controls a terminal becomes a
+// dot. Each Write must have whole characters.
 type Lines struct{ To io.Writer }
 
 func (p Lines) Write(b []byte) (int, error) {
@@ -76,9 +76,9 @@ func (p Lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// JSON is a writer of JSON whose strings steer no terminal: encoding/json leaves DEL, C1 and the
-// characters that change the direction of text as they are. The JSON stays equal. Each Write has whole
-// characters.
+// JSON is a writer of JSON whose strings don't control a terminal. encoding/json leaves DEL, C1 and
+// characters that change the direction of text unescaped. The JSON value stays the same. Each Write must have
+// whole characters.
 type JSON struct{ To io.Writer }
 
 func (e JSON) Write(b []byte) (int, error) {

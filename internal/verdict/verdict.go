@@ -1,5 +1,5 @@
-// Package verdict is what a test of the walls found on this machine: how it is kept in the data directory, read again, and known
-// to be out of date. The test itself is package sandbox/prove.
+// Package verdict is the result of a test of the sandboxes: how it is stored in the data directory, read
+// again, and found to be out of date. The test itself is package sandbox/prove.
 package verdict
 
 import (
@@ -23,33 +23,33 @@ import (
 // File holds the last verdict, in the data directory: a Verdict without Stale.
 const File = "seal.json"
 
-// A Verdict is what a test of the walls found: each thing hostile code tried, and whether it got through.
+// A Verdict is the result of a test: each attempt of hostile code, and whether it succeeded.
 type Verdict struct {
 	Text      string            `json:"text"`            // "63 of 63 probes blocked, 2026-11-23"
-	Stale     string            `json:"stale,omitempty"` // why it says nothing about the machine as it is now
+	Stale     string            `json:"stale,omitempty"` // why it does not hold for the machine in its present state
 	At        time.Time         `json:"at"`
 	Blocked   int               `json:"blocked"`
-	Provable  int               `json:"provable"`  // those that succeed here without the walls
-	Mechanism string            `json:"mechanism"` // those that were tested: "gvisor, wasm"
-	Versions  map[string]string `json:"versions"`  // of the kernel, and digests of the programs
+	Provable  int               `json:"provable"`  // probes that succeed without a sandbox
+	Mechanism string            `json:"mechanism"` // the mechanisms tested: "gvisor, wasm"
+	Versions  map[string]string `json:"versions"`  // version of the kernel, digests of the programs
 	Probes    []Finding         `json:"probes"`
 }
 
-// A Probe is one attempt, by its stable name.
+// A Probe is one attempt, with a stable name.
 type Probe struct {
 	Name     string `json:"name"`
 	Channel  string `json:"channel"`  // out, next, beside, host, share, worker
 	Tries    string `json:"tries"`    // what the function does
-	Observer string `json:"observer"` // who would notice that it worked
+	Observer string `json:"observer"` // who would notice a success
 }
 
-// Outcome says how a Probe ended.
+// Outcome is the result of a Probe.
 type Outcome string
 
 const (
-	Blocked    Outcome = "blocked"      // it works without the walls, and not with them
-	Open       Outcome = "open"         // it works with the walls: Evidence says what the observer saw
-	Unprovable Outcome = "not provable" // it does not work on this machine even without walls
+	Blocked    Outcome = "blocked"      // it works without a sandbox, and not inside one
+	Open       Outcome = "open"         // it works inside a sandbox; Evidence says what the observer saw
+	Unprovable Outcome = "not provable" // it does not work on this machine even without a sandbox
 	Broken     Outcome = "broken"       // it could not be tried
 )
 
@@ -60,13 +60,13 @@ type Finding struct {
 	Evidence string  `json:"evidence,omitempty"`
 }
 
-// ErrNone says that the walls were not tested here yet.
-var ErrNone = errors.New("the walls were not tested on this machine")
+// ErrNone says that there is no verdict yet.
+var ErrNone = errors.New("the sandboxes were not tested on this machine")
 
-// Programs are what a verdict is about besides the kernel, by name: paths of files, "" for one that is not there.
+// Programs are the files that a verdict is about, by name; "" for a missing one.
 type Programs map[string][]string
 
-// On counts findings, and puts it in words.
+// On counts findings and describes the result.
 func On(findings []Finding, now time.Time) Verdict {
 	v := Verdict{At: now.UTC().Truncate(time.Second), Probes: findings}
 	for _, p := range findings {
@@ -85,15 +85,15 @@ func On(findings []Finding, now time.Time) Verdict {
 	return v
 }
 
-// Err says that something came through the walls, or could not be tried.
+// Err returns an error if a probe succeeded or could not be tried.
 func (v Verdict) Err() error {
 	if v.Blocked == v.Provable {
 		return nil
 	}
-	return fmt.Errorf("%d probes came through the walls or could not be tried", v.Provable-v.Blocked)
+	return fmt.Errorf("%d probes got out of the sandbox or could not be tried", v.Provable-v.Blocked)
 }
 
-// Keep writes the verdict, durably, in place of the former one.
+// Keep stores the verdict durably in place of the former one.
 func Keep(data string, v Verdict) error {
 	return durable.Write(filepath.Join(data, File), func(w io.Writer) error {
 		enc := json.NewEncoder(w)
@@ -102,8 +102,8 @@ func Keep(data string, v Verdict) error {
 	})
 }
 
-// Reader reads the verdict of a data directory, and says why it no longer counts if something has changed since. Programs are
-// read again only when they have changed. ErrNone.
+// Reader returns a function that reads the stored verdict, and says if something has changed since. It hashes
+// programs again only if their files have changed. ErrNone.
 func Reader(data string, programs func() (Programs, error)) func() (Verdict, error) {
 	d := &digests{known: map[string]digest{}}
 	return func() (verdict Verdict, err error) {
@@ -118,7 +118,7 @@ func Reader(data string, programs func() (Programs, error)) func() (Verdict, err
 			err = json.Unmarshal(b, &verdict)
 		}
 		if err != nil {
-			return verdict, fmt.Errorf("read the verdict on the walls: %w", err)
+			return verdict, fmt.Errorf("read the verdict on the sandboxes: %w", err)
 		}
 		p, err := programs()
 		if err != nil {
@@ -133,7 +133,7 @@ func Reader(data string, programs func() (Programs, error)) func() (Verdict, err
 	}
 }
 
-// stale says what has changed since a test; empty if nothing has. A machine without she-wasm runs no modules.
+// stale says what has changed since a test; "" if nothing has. A machine without she-wasm runs no modules.
 func stale(tested, now map[string]string) string {
 	for _, what := range []string{"kernel", "runsc", "she-init", "she-probe", "she-wasm"} {
 		if tested[what] != now[what] || tested[what] == "" && what != "she-wasm" {
@@ -143,7 +143,7 @@ func stale(tested, now map[string]string) string {
 	return ""
 }
 
-// Versions are what a verdict is about: the kernel, and the programs by digest.
+// Versions returns what a verdict depends on: the kernel's version, and the digests of the programs.
 func Versions(p Programs) (map[string]string, error) {
 	return versions(&digests{known: map[string]digest{}}, p)
 }
@@ -169,7 +169,7 @@ func versions(d *digests, p Programs) (map[string]string, error) {
 	return versions, nil
 }
 
-// digests remembers the SHA-256 of files for as long as they look the same.
+// digests caches the SHA-256 of files while they look unchanged.
 type digests struct {
 	mu    sync.Mutex
 	known map[string]digest

@@ -74,7 +74,7 @@ func TestVerdictCounts(t *testing.T) {
 	if v.Blocked != 2 || v.Provable != 4 || v.Text != "2 of 4 probes blocked, 2026-11-24; 1 more can't be proved here" {
 		t.Errorf("%+v", v)
 	}
-	if err := v.Err(); err == nil || !strings.Contains(err.Error(), "2 probes came through") {
+	if err := v.Err(); err == nil || !strings.Contains(err.Error(), "2 probes got out of the sandbox") {
 		t.Errorf("it ends with %v", err)
 	}
 	if v = On([]Finding{{Outcome: "blocked"}}, at); v.Text != "1 of 1 probes blocked, 2026-11-24" || v.Err() != nil {

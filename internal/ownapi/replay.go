@@ -18,7 +18,7 @@ import (
 	"she/internal/vault"
 )
 
-// replayRun: POST /runs/{id}/replay. 202: the work is due, and the run that does it is another one.
+// replayRun: POST /runs/{id}/replay. 202: the work is due; another run will do it.
 func (s *API) replayRun(w *edge.Recorder, q *edge.Request) error {
 	return s.steer(w, q, s.Functions.Replay, http.StatusAccepted, "Due")
 }
@@ -28,12 +28,12 @@ func (s *API) cancelRun(w *edge.Recorder, q *edge.Request) error {
 	return s.steer(w, q, s.Functions.Cancel, http.StatusOK, "Cancelled")
 }
 
-// skipRun: POST /runs/{id}/skip. 200: what the run was to do is not done any more.
+// skipRun: POST /runs/{id}/skip. 200: the work of the run is given up.
 func (s *API) skipRun(w *edge.Recorder, q *edge.Request) error {
 	return s.steer(w, q, s.Functions.Skip, http.StatusOK, "Skipped")
 }
 
-// replayRuns: POST /functions/{id}/replay. 202: so many runs at least will come of it.
+// replayRuns: POST /functions/{id}/replay. 202: at least that many runs will follow.
 func (s *API) replayRuns(w *edge.Recorder, q *edge.Request) error {
 	var which struct {
 		Failed bool      `json:"failed"`
@@ -66,7 +66,7 @@ func (s *API) replayRuns(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// replayEach: POST /runs/replay. 200: what became of each of the runs, in their order; those that are due will be run.
+// replayEach: POST /runs/replay. 200: the result for each of the runs, in order; those that are due will run.
 func (s *API) replayEach(w *edge.Recorder, q *edge.Request) error {
 	var named struct {
 		Runs []string `json:"runs"`
@@ -108,7 +108,7 @@ func (s *API) replayEach(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// ownBody reads the JSON object of one of our own calls; a key that is not known is an error.
+// ownBody reads the JSON object of a call of this API; an unknown key is an error.
 func ownBody(q *edge.Request, w *edge.Recorder, into any) error {
 	text, err := q.JSON(w)
 	if err != nil {
@@ -117,15 +117,15 @@ func ownBody(q *edge.Request, w *edge.Recorder, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		return problem(http.StatusBadRequest, "Bad Request", "the body is not the JSON object that is described for this call")
+		return problem(http.StatusBadRequest, "Bad Request", "the body is not the JSON object that this call expects")
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return problem(http.StatusBadRequest, "Bad Request", "something follows the JSON object")
+		return problem(http.StatusBadRequest, "Bad Request", "there is text after the JSON object")
 	}
 	return nil
 }
 
-// A supersededView is a derived record whose place another's output has taken, as its owner sees it.
+// A supersededView is a derived record that another run replaced, as its owner sees it.
 type supersededView struct {
 	Number   int64           `json:"number"`
 	ID       string          `json:"id"`
@@ -199,7 +199,7 @@ func (s *API) superseded(w *edge.Recorder, q *edge.Request) error {
 	return out.Finish()
 }
 
-// supersededPage is how many records are in memory at once: each can have megabytes.
+// supersededPage is how many records are in memory at once; each can have megabytes.
 const supersededPage = 8
 
 func (s *API) steer(w *edge.Recorder, q *edge.Request,
@@ -216,7 +216,8 @@ func (s *API) steer(w *edge.Recorder, q *edge.Request,
 	return nil
 }
 
-// steeringProblem says why a run can't be steered so; what is no answer stays as it is.
+// steeringProblem says why a run can't be replayed, skipped or cancelled. Other errors are returned
+// unchanged.
 func steeringProblem(err error) error {
 	switch {
 	case errors.Is(err, vault.ErrNotFound):
