@@ -202,14 +202,14 @@ func partnerOf(c access.Caller) string { return c.UserID().String() + "/" + c.Ap
 // roomFor refuses a proposal that makes a debit larger than partners may pile up. before is what of it is stored already.
 func (l DebitLimits) roomFor(e vault.Edit, d debit.Debit, before []byte) error {
 	if len(d.Permissions) > l.Terms {
-		return malformed("Too many changes of one Data Debit")
+		return malformed(fmt.Sprintf("Too many changes of one Data Debit: it may have %d terms", l.Terms))
 	}
 	body, err := d.Store()
 	if err != nil {
 		return err
 	}
 	if len(body) > l.BytesOfDebit {
-		return malformed("Too large, with all its former terms")
+		return malformed(fmt.Sprintf("Too large, with all its former terms: one Data Debit may have %d bytes", l.BytesOfDebit))
 	}
 	of, all, err := e.DebitUse(d.Partner)
 	if err != nil {

@@ -350,7 +350,7 @@ func TestDebitsAreBounded(t *testing.T) {
 	for range (hatapi.DebitLimits{}).OrDefault().Terms - 1 {
 		w.put("bob", dd, debitBody()).want(200)
 	}
-	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too many changes of one Data Debit"}`)
+	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too many changes of one Data Debit: it may have 100 terms"}`)
 	w.post("bob", api+"/data-debit/large", debitBody("bundle", bundleNamed("large", "a/b"))).want(201)
 	wide := func(i int) string {
 		var queries []string
@@ -363,7 +363,7 @@ func TestDebitsAreBounded(t *testing.T) {
 	for i := 0; i < 10 && last.status == 200; i++ {
 		last = w.put("bob", api+"/data-debit/large", debitBody("bundle", wide(i)))
 	}
-	last.want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too large, with all its former terms"}`)
+	last.want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too large, with all its former terms: one Data Debit may have 262144 bytes"}`)
 }
 
 // wide is a bundle of about so many kilobytes.
@@ -418,7 +418,7 @@ func TestPartnersAreBounded(t *testing.T) {
 	change("ben", "d4", long).want(200)
 	change("bob", "d5", long).want(400, refused("Too large, with all Data Debits of the HAT: they may have 92160 bytes"))
 	change("ben", "d4", short).want(200)
-	change("ben", "d4", short).want(400, refused("Too many changes of one Data Debit"))
+	change("ben", "d4", short).want(400, refused(fmt.Sprintf("Too many changes of one Data Debit: it may have %d terms", limits.Terms)))
 	// What is there is decided about all the same.
 	w.get("bob", api+"/data-debit").want(200)
 	for _, id := range []string{"d1", "d2", "d4"} {
@@ -443,7 +443,7 @@ func TestALargeDebitIsDecidedAbout(t *testing.T) {
 	}
 	w.get("bob", dd+"/enable").want(200)
 	w.get("bob", dd+"/disable?atPeriodEnd=false").want(200)
-	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too large, with all its former terms"}`)
+	w.put("bob", dd, debitBody()).want(400, `{"message":"Bad Request","cause":"Data Debit request malformed: Too large, with all its former terms: one Data Debit may have 2048 bytes"}`)
 }
 
 // A proposal reads no other debit: not even one that can't be read stands in its way. Names are found all the same.

@@ -66,6 +66,9 @@ const (
 	MaxTimeout       = 300 * time.Second
 )
 
+// DefaultInstances is how many sandboxes may be busy at once if a Config does not say: two for each CPU.
+func DefaultInstances() int { return 2 * runtime.NumCPU() }
+
 // A Tenant stands for the person an invocation is for. It is compared, never shown.
 type Tenant string
 
@@ -199,7 +202,7 @@ func New(c Config) (*Invoker, error) {
 		return nil, err
 	}
 	if c.MaxInstances <= 0 {
-		c.MaxInstances = 2 * runtime.NumCPU()
+		c.MaxInstances = DefaultInstances()
 	}
 	if c.Init <= 0 {
 		c.Init = DefaultInit

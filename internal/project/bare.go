@@ -49,14 +49,14 @@ func (b Bare) Read(packing Packing, o Options) (*Project, error) {
 			return nil, err
 		}
 		if b.Memory != 0 {
-			if b.Memory < minMemory || b.Memory > maxMemory {
-				return nil, v.errorf("memory must be %d to %d MB", minMemory, maxMemory)
+			if b.Memory < MinMemoryMB || b.Memory > MaxMemoryMB {
+				return nil, v.errorf("memory must be %d to %d MB", MinMemoryMB, MaxMemoryMB)
 			}
 			e.Memory = b.Memory
 		}
 		if b.Timeout != 0 {
-			if b.Timeout < time.Second || b.Timeout > maxTimeout {
-				return nil, v.errorf("a timeout is 1 to %d seconds", int(maxTimeout/time.Second))
+			if b.Timeout < time.Second || b.Timeout > MaxTimeout {
+				return nil, v.errorf("a timeout is 1 to %d seconds", int(MaxTimeout/time.Second))
 			}
 			e.Timeout = b.Timeout
 		}

@@ -85,12 +85,14 @@ type Rule struct {
 	Pattern string // as in the Serverless Framework: *, **, ?, [a-z], {a,b}; "dir/**" for all in a folder
 }
 
+// What a project may ask for. Package invoke has the same bounds.
 const (
+	MinMemoryMB = 128
+	MaxMemoryMB = 3008
+	MaxTimeout  = 300 * time.Second
+
 	defaultMemory  = 256 // MB
-	minMemory      = 128
-	maxMemory      = 3008
 	defaultTimeout = 60 * time.Second
-	maxTimeout     = 300 * time.Second
 	maxEnvironment = 4 << 10 // bytes of names and values, as on Lambda
 )
 
@@ -269,11 +271,11 @@ func (d *document) checkEntry(e *Entry, name, memory, timeout value) error {
 		switch {
 		case err != nil:
 			return err
-		case n < minMemory:
-			return memory.errorf("a function has at least %d MB of memory", minMemory)
-		case n > maxMemory:
-			d.warnf(memory, "memory is limited to %d MB", maxMemory)
-			n = maxMemory
+		case n < MinMemoryMB:
+			return memory.errorf("a function has at least %d MB of memory", MinMemoryMB)
+		case n > MaxMemoryMB:
+			d.warnf(memory, "memory is limited to %d MB", MaxMemoryMB)
+			n = MaxMemoryMB
 		}
 		e.Memory = n
 	}
@@ -284,9 +286,9 @@ func (d *document) checkEntry(e *Entry, name, memory, timeout value) error {
 			return err
 		case n < 1:
 			return timeout.errorf("a timeout is at least 1 second")
-		case n > int(maxTimeout/time.Second):
-			d.warnf(timeout, "a run is limited to %d s", int(maxTimeout/time.Second))
-			n = int(maxTimeout / time.Second)
+		case n > int(MaxTimeout/time.Second):
+			d.warnf(timeout, "a run is limited to %d s", int(MaxTimeout/time.Second))
+			n = int(MaxTimeout / time.Second)
 		}
 		e.Timeout = time.Duration(n) * time.Second
 	}

@@ -70,6 +70,8 @@ type Change struct {
 }
 
 // FunctionState is what the vault knows about one function: its grant and what has happened since.
+// It repeats the fields of backlog.Backlog that readers may see. The lease and its epoch are left out: outside a transaction they are
+// old, and nobody may act on them.
 type FunctionState struct {
 	Grant         access.Grant
 	Enabled       bool
