@@ -32,7 +32,11 @@ func hatCommand() *cobra.Command {
 				return err
 			}
 			var made server.HAT
-			if _, err := ask(cmd.Context(), data, "", "POST", "/hats", server.NewHAT{Name: args[0], Domain: domain, Password: password}, &made); err != nil {
+			if _, err := ask(cmd.Context(), data, "", "POST", "/hats", server.NewHAT{
+				Name:     args[0],
+				Domain:   domain,
+				Password: password,
+			}, &made); err != nil {
 				return err
 			}
 			return show(cmd, made, func(w io.Writer) {

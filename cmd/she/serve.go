@@ -40,7 +40,12 @@ func serveCommand() *cobra.Command {
 			}
 			server.MoreProcs()
 			server.LimitHeap(config)
-			s, err := server.Start(cmd.Context(), server.Options{Data: data, Listen: listen, Config: config, Log: terminal.Lines{To: os.Stderr}})
+			s, err := server.Start(cmd.Context(), server.Options{
+				Data:   data,
+				Listen: listen,
+				Config: config,
+				Log:    terminal.Lines{To: os.Stderr},
+			})
 			if err != nil {
 				return err
 			}

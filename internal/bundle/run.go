@@ -40,7 +40,14 @@ type evaluation struct {
 const lookahead = 256
 
 func prepare(q PropertyQuery, within Within, m *meter) (*evaluation, error) {
-	e := &evaluation{within: within, attributes: newAttributes(within.Attributes), meter: m, sorted: q.OrderBy != "", descending: q.Descending(), end: -1}
+	e := &evaluation{
+		within:     within,
+		attributes: newAttributes(within.Attributes),
+		meter:      m,
+		sorted:     q.OrderBy != "",
+		descending: q.Descending(),
+		end:        -1,
+	}
 	if within.Skip < 0 || within.Take != nil && *within.Take < 0 || q.Limit != nil && *q.Limit < 0 {
 		return nil, errors.New("neither skip, take nor limit may be negative")
 	}

@@ -90,7 +90,12 @@ func openWanted(f *Function, w Wanted) (src source, p *project.Project, err erro
 	if err != nil {
 		return nil, nil, openFault(err)
 	}
-	if p, f.ID, err = project.Find(found, project.Options{Stage: w.Stage, Env: w.Env, Params: w.Params, Archive: found.archive}, w.Function); err != nil {
+	if p, f.ID, err = project.Find(found, project.Options{
+		Stage:   w.Stage,
+		Env:     w.Env,
+		Params:  w.Params,
+		Archive: found.archive,
+	}, w.Function); err != nil {
 		return nil, nil, errors.Join(err, found.Close())
 	}
 	return found, p, nil

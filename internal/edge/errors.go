@@ -59,8 +59,18 @@ var (
 	errTooSlow = NewError(http.StatusRequestTimeout, "Request Timeout", "The request body took too long")
 	ErrTooMany = NewError(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
 		fmt.Sprintf("More than %d records in one request", MaxRecords))
-	errClosed      = &Error{Status: http.StatusServiceUnavailable, RetryAfter: "1", Title: "Service Unavailable", Detail: "The HAT's storage is being opened anew"}
-	errNoMemory    = &Error{Status: http.StatusServiceUnavailable, RetryAfter: "2", Title: "Service Unavailable", Detail: "The server has no memory free for this request; try again"}
+	errClosed = &Error{
+		Status:     http.StatusServiceUnavailable,
+		RetryAfter: "1",
+		Title:      "Service Unavailable",
+		Detail:     "The HAT's storage is being opened anew",
+	}
+	errNoMemory = &Error{
+		Status:     http.StatusServiceUnavailable,
+		RetryAfter: "2",
+		Title:      "Service Unavailable",
+		Detail:     "The server has no memory free for this request; try again",
+	}
 	errBeyondShare = NewError(http.StatusRequestEntityTooLarge, "Request Entity Too Large",
 		"The request needs more memory than this server gives one HAT")
 	errTooMuch = NewError(http.StatusBadRequest, "Bad Request", bundle.ErrTooMuch.Error())

@@ -48,7 +48,10 @@ type standing struct {
 // standingOf reads what the applications ask for.
 func (s *API) standingOf(q *edge.Request, applications []Application) (standing, error) {
 	st := standing{
-		setups: map[string]access.Setup{}, functions: map[string]bool{}, shared: map[string]debit.Debit{}, recent: map[hat.Endpoint]time.Time{},
+		setups:    map[string]access.Setup{},
+		functions: map[string]bool{},
+		shared:    map[string]debit.Debit{},
+		recent:    map[hat.Endpoint]time.Time{},
 	}
 	for _, a := range applications {
 		for _, id := range append([]string{a.ID}, a.Plugs...) {

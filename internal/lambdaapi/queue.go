@@ -79,7 +79,15 @@ func OpenQueue(dir string, log *slog.Logger, now func() time.Time) (*Queue, erro
 	if now == nil {
 		now = time.Now
 	}
-	q := &Queue{dir: filepath.Join(dir, "lambda"), now: now, log: log, bell: make(chan struct{}, 1), all: map[string]*waiting{}, count: map[string]int{}, bytes: map[string]int64{}}
+	q := &Queue{
+		dir:   filepath.Join(dir, "lambda"),
+		now:   now,
+		log:   log,
+		bell:  make(chan struct{}, 1),
+		all:   map[string]*waiting{},
+		count: map[string]int{},
+		bytes: map[string]int64{},
+	}
 	for _, sub := range []string{"events", "keys"} {
 		if err := os.MkdirAll(filepath.Join(q.dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("events: %w", err)

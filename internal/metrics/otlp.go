@@ -161,7 +161,11 @@ func (e *Exporter) family(f *dto.MetricFamily, now uint64) *otlp.Metric {
 	}
 	switch f.GetType() {
 	case dto.MetricType_COUNTER:
-		out.Data = &otlp.Metric_Sum{Sum: &otlp.Sum{DataPoints: numbers, IsMonotonic: true, AggregationTemporality: otlp.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE}}
+		out.Data = &otlp.Metric_Sum{Sum: &otlp.Sum{
+			DataPoints:             numbers,
+			IsMonotonic:            true,
+			AggregationTemporality: otlp.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE,
+		}}
 	case dto.MetricType_GAUGE:
 		out.Data = &otlp.Metric_Gauge{Gauge: &otlp.Gauge{DataPoints: numbers}}
 	case dto.MetricType_HISTOGRAM:

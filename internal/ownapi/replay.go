@@ -182,8 +182,15 @@ func (s *API) superseded(w *edge.Recorder, q *edge.Request) error {
 		}
 		for _, r := range all {
 			view := supersededView{
-				Number: r.Number, ID: r.ID.String(), Endpoint: r.Endpoint.String(), Digest: hex.EncodeToString(r.Digest[:]), Run: r.Run.String(),
-				By: r.By.String(), At: hat.FormatTime(r.At), Created: hat.FormatTime(r.Created), Data: r.Data.Bytes(),
+				Number:   r.Number,
+				ID:       r.ID.String(),
+				Endpoint: r.Endpoint.String(),
+				Digest:   hex.EncodeToString(r.Digest[:]),
+				Run:      r.Run.String(),
+				By:       r.By.String(),
+				At:       hat.FormatTime(r.At),
+				Created:  hat.FormatTime(r.Created),
+				Data:     r.Data.Bytes(),
 			}
 			if err := out.Element(view, 1<<10+2*len(view.Data)); err != nil {
 				return err

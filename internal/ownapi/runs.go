@@ -103,11 +103,25 @@ type Run struct {
 func viewRun(r vault.Run) Run {
 	g := r.Plan.Grant
 	v := Run{
-		ID: r.Plan.Run.String(), Function: g.Function.String(), Version: g.Version.String(), Package: g.Digest,
-		State: string(r.State), Cause: string(r.Plan.Cause), Attempt: r.Plan.Attempt, Fault: r.Fault,
-		After: r.Plan.After, Upto: r.Plan.Upto, Due: hat.Time{Time: r.Plan.Due}, Claimed: hat.Time{Time: r.Plan.Claimed}, Ended: hat.Time{Time: r.Ended},
-		Stats: r.Stats, Output: g.Output.String(), Written: make([]string, len(r.Written)), Duplicates: r.Duplicates,
-		Kept: r.Kept, Superseded: r.Superseded,
+		ID:         r.Plan.Run.String(),
+		Function:   g.Function.String(),
+		Version:    g.Version.String(),
+		Package:    g.Digest,
+		State:      string(r.State),
+		Cause:      string(r.Plan.Cause),
+		Attempt:    r.Plan.Attempt,
+		Fault:      r.Fault,
+		After:      r.Plan.After,
+		Upto:       r.Plan.Upto,
+		Due:        hat.Time{Time: r.Plan.Due},
+		Claimed:    hat.Time{Time: r.Plan.Claimed},
+		Ended:      hat.Time{Time: r.Ended},
+		Stats:      r.Stats,
+		Output:     g.Output.String(),
+		Written:    make([]string, len(r.Written)),
+		Duplicates: r.Duplicates,
+		Kept:       r.Kept,
+		Superseded: r.Superseded,
 	}
 	if id := r.Plan.Replaces; !id.IsZero() {
 		v.Replaces = id.String()

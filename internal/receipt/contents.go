@@ -253,7 +253,11 @@ func CompareContents(texts iter.Seq2[[]byte, error], stored iter.Seq2[Stored, er
 		return Comparison{}, err
 	}
 	if c.last != upto {
-		c.result.add(Difference{Problem: Positions, Seq: c.last + 1, Detail: fmt.Sprintf("the receipts end at %d, the log at %d", c.last, upto)})
+		c.result.add(Difference{
+			Problem: Positions,
+			Seq:     c.last + 1,
+			Detail:  fmt.Sprintf("the receipts end at %d, the log at %d", c.last, upto),
+		})
 	}
 	for s, err := range stored {
 		if err != nil {

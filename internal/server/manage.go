@@ -272,9 +272,18 @@ func (n management) listFunctions(*http.Request) (any, error) {
 	}
 	for _, f := range n.functions() {
 		v := Function{
-			ID: f.ID.String(), Version: f.Registered.Version.String(), Output: f.Output.String(), Runtime: f.Process.Runtime,
-			Digest: f.Digest(), Available: f.Available(), WarmUp: !f.NoWarmUp, Sample: f.Sample, Warnings: f.Warnings, AsOf: f.AsOf, Runs: f.Runs,
-			NoCopies: noCopies[f.Process.Name+" "+f.Registered.Version.String()],
+			ID:        f.ID.String(),
+			Version:   f.Registered.Version.String(),
+			Output:    f.Output.String(),
+			Runtime:   f.Process.Runtime,
+			Digest:    f.Digest(),
+			Available: f.Available(),
+			WarmUp:    !f.NoWarmUp,
+			Sample:    f.Sample,
+			Warnings:  f.Warnings,
+			AsOf:      f.AsOf,
+			Runs:      f.Runs,
+			NoCopies:  noCopies[f.Process.Name+" "+f.Registered.Version.String()],
 		}
 		if f.Problem != nil {
 			v.Problem, v.Said = f.Problem.Error(), string(bytes.ToValidUTF8(f.Said, []byte("\uFFFD")))

@@ -436,9 +436,12 @@ func NewInvoker(run string, h Helpers, instances int, reserve int64) (*invoke.In
 		return nil, errors.Join(err, walls.Close())
 	}
 	v, err := invoke.New(invoke.Config{
-		Wasm:    modules,
-		Sandbox: sandbox.WithReserve(walls, run, reserve), Runtimes: filepath.Join(run, "runtimes"), Images: filepath.Join(run, "images"), MaxInstances: instances,
-		Find: runtimes.Finder{Compiled: filepath.Join(run, "compiled")},
+		Wasm:         modules,
+		Sandbox:      sandbox.WithReserve(walls, run, reserve),
+		Runtimes:     filepath.Join(run, "runtimes"),
+		Images:       filepath.Join(run, "images"),
+		MaxInstances: instances,
+		Find:         runtimes.Finder{Compiled: filepath.Join(run, "compiled")},
 	})
 	if err != nil {
 		if modules != nil {

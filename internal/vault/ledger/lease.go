@@ -58,10 +58,24 @@ func decodePlan(text string, run hat.RunID, g access.Grant) (plan.Plan, error) {
 	}
 	g.Version, g.Digest = p.Version, p.Package
 	return plan.Plan{
-		Run: run, Grant: g, Cause: p.Cause, Window: hat.Window{From: p.From, Until: p.Until}, After: p.After, Upto: p.Upto,
-		Attempt: p.Attempt, Epoch: p.Epoch, Expires: p.Expires, Due: p.Due, Claimed: p.Claimed,
-		LastExecution: p.LastExecution, Depth: len(p.Chain), Chain: p.Chain,
-		Range: p.Range, Part: plan.Part{Only: p.Only, Since: p.Since, Before: p.Before, Under: formersOf(p.Under), Beyond: formerOf(p.Beyond)}, Replaces: p.Replaces, Most: p.Most,
+		Run:           run,
+		Grant:         g,
+		Cause:         p.Cause,
+		Window:        hat.Window{From: p.From, Until: p.Until},
+		After:         p.After,
+		Upto:          p.Upto,
+		Attempt:       p.Attempt,
+		Epoch:         p.Epoch,
+		Expires:       p.Expires,
+		Due:           p.Due,
+		Claimed:       p.Claimed,
+		LastExecution: p.LastExecution,
+		Depth:         len(p.Chain),
+		Chain:         p.Chain,
+		Range:         p.Range,
+		Part:          plan.Part{Only: p.Only, Since: p.Since, Before: p.Before, Under: formersOf(p.Under), Beyond: formerOf(p.Beyond)},
+		Replaces:      p.Replaces,
+		Most:          p.Most,
 	}, nil
 }
 

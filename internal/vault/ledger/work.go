@@ -411,8 +411,17 @@ func (t *tx) stopped(f function, v trigger.Verdict) error {
 		fault = hat.NewFault(hat.Owner, codeVisited, "the data derives from this function's own output; running it again would never end")
 	}
 	p := plan.Plan{
-		Run: hat.NewRunID(), Grant: f.Grant, Cause: plan.ByData, Window: plan.Window(t.now, f.LastExecution, false),
-		After: f.Cursor, Upto: v.StoppedAt, Due: t.now, Claimed: t.now, Expires: t.now, LastExecution: f.LastExecution, Chain: v.StoppedChain,
+		Run:           hat.NewRunID(),
+		Grant:         f.Grant,
+		Cause:         plan.ByData,
+		Window:        plan.Window(t.now, f.LastExecution, false),
+		After:         f.Cursor,
+		Upto:          v.StoppedAt,
+		Due:           t.now,
+		Claimed:       t.now,
+		Expires:       t.now,
+		LastExecution: f.LastExecution,
+		Chain:         v.StoppedChain,
 	}
 	text, err := encodePlan(p)
 	if err != nil {

@@ -73,12 +73,20 @@ func open(ctx context.Context, id vault.HAT, path string, o Options, spare *rese
 		return nil, fmt.Errorf("vault %s: %w", id, err)
 	}
 	f := &file{
-		id: id, path: path, hook: o.AtCommit, reserve: spare, readOnly: o.ReadOnly,
+		id:         id,
+		path:       path,
+		hook:       o.AtCommit,
+		reserve:    spare,
+		readOnly:   o.ReadOnly,
 		db:         sql.OpenDB(connector),
 		chunk:      minUpkeep,
 		pages:      unknownPages,
 		stopCheck:  func() {},
-		writerLock: make(chan struct{}, 1), jobs: make(chan job), look: make(chan struct{}, 1), served: make(chan struct{}), closed: make(chan struct{}),
+		writerLock: make(chan struct{}, 1),
+		jobs:       make(chan job),
+		look:       make(chan struct{}, 1),
+		served:     make(chan struct{}),
+		closed:     make(chan struct{}),
 	}
 	f.vault = ledger.New(f, ledger.Setup{ID: id, Boot: o.Boot, Now: o.Now, Held: o.Storage, Observe: o.Observe})
 	f.keeper = f.vault.Keeper()

@@ -143,7 +143,11 @@ func testReceipts(t *testing.T, fresh func(testing.TB) Opener) {
 	p.enable(g)
 	r := p.write("a/x", `"`+canary+`"`)
 	p.runOnce(g.Function, `"`+canary+`"`)
-	p.must(p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{Debit: "d1", Records: []hat.RecordID{r[0].ID}, Endpoints: []hat.Endpoint{Endpoint(t, "a/x")}}))
+	p.must(p.v.Disclose(p.ctx(), p.owner, vault.Disclosure{
+		Debit:     "d1",
+		Records:   []hat.RecordID{r[0].ID},
+		Endpoints: []hat.Endpoint{Endpoint(t, "a/x")},
+	}))
 	p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{r[0].ID}))
 	entries := p.receipts()
 	var kinds []string

@@ -139,7 +139,12 @@ func testFunctionRights(t *testing.T, fresh func(testing.TB) Opener) {
 	p.must(err)
 	claim := func(by access.Caller) (plan.Plan, error) {
 		return p.v.Claim(p.ctx(), vault.Claim{
-			Function: g.Function, Run: hat.NewRunID(), Cause: plan.ByRequest, Now: p.clock.now(), Expires: p.clock.now().Add(time.Minute), By: by,
+			Function: g.Function,
+			Run:      hat.NewRunID(),
+			Cause:    plan.ByRequest,
+			Now:      p.clock.now(),
+			Expires:  p.clock.now().Add(time.Minute),
+			By:       by,
 		})
 	}
 	_, err = p.v.PutUser(p.ctx(), "hpp", func(u *vault.User, _ bool) error { u.Roles = nil; return nil })

@@ -70,7 +70,12 @@ func testStorageWhatGrowsIsRefusedInAHATThatIsFullAndLeavesNothing(t *testing.T,
 	linked.Links = []hat.Draft{draft(t, "a/y", big)}
 	_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{linked}, false)
 	refusedAsFull(t, "one with links", err, plan.CodeBytes)
-	writer := vault.User{ID: hat.NewUserID(), Username: "plug", Enabled: true, Roles: []access.Role{{Title: access.TitleNamespaceWrite, Detail: strings.Repeat("n", 8<<10)}}}
+	writer := vault.User{
+		ID:       hat.NewUserID(),
+		Username: "plug",
+		Enabled:  true,
+		Roles:    []access.Role{{Title: access.TitleNamespaceWrite, Detail: strings.Repeat("n", 8<<10)}},
+	}
 	refusedAsFull(t, "a user", p.v.CreateUser(p.ctx(), writer), plan.CodeBytes)
 	_, err = p.v.PutUser(p.ctx(), "plug", func(u *vault.User, _ bool) error { u.Roles = writer.Roles; return nil })
 	refusedAsFull(t, "a user that is put", err, plan.CodeBytes)
