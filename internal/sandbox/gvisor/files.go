@@ -457,6 +457,8 @@ func marksOf(directories []string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
+// writeDurably writes a file and makes it durable; the caller renames it. Package durable does both, but the wall imports
+// nothing of ours that is not about sandboxes, and an image is written through the file itself, not a stream.
 func writeDurably(path string, write func(*os.File) error) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
