@@ -92,7 +92,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringP("output", "o", "text", "how to print results: text or json")
-	root.AddCommand(with(creating, serveCommand()), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), accessKeyCommand(), buildCommand(), invokeCommand(), with(creating, demoCommand()), doctorCommand())
+	root.AddCommand(versionCommand(), with(creating, serveCommand()), hatCommand(), functionCommand(), runsCommand(), receiptsCommand(), dataCommand(), accessKeyCommand(), buildCommand(), invokeCommand(), with(creating, demoCommand()), doctorCommand())
 	return root
 }
 
