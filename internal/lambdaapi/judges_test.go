@@ -59,6 +59,13 @@ func TestSDKForJavaScript(t *testing.T) {
 		`answer {"n":1,"text":"ü"} 200 `+canary+" printed", "event 202", `stream "streamed"`, listed, "error ResourceNotFoundException 1")
 }
 
+func TestSDKForJava(t *testing.T) {
+	w := newWorld(t)
+	jars := must(filepath.Abs("../../.cache/aws-java"))
+	wants(t, w.judged(must(w.keys.Create(nil, "", w.now)), jars+"/.done", "java", "-XX:TieredStopAtLevel=1", "-cp", jars+"/*", "testdata/java/Judge.java", counter),
+		`answer {"n":1} 200 $LATEST`, "event 202", "dry 204", listed, "error ResourceNotFoundException 1")
+}
+
 func TestCommandLineOfAWS(t *testing.T) {
 	w := newWorld(t)
 	out := filepath.Join(t.TempDir(), "out.json")
