@@ -9,28 +9,28 @@ import (
 	"unsafe"
 )
 
-// A canonicaliser writes JSON text in canonical form while it reads it, in one pass and without a tree: text of ten
-// megabytes can be a tree of five million values, which take forty times as much. What is wrong it gives up on, and
-// encoding/json says what is the matter.
+// A canonicaliser writes JSON text in canonical form while it reads it, in one pass. It builds no tree: ten
+// megabytes of text can become a tree of five million values, which takes forty times as much memory. At
+// the first fault it stops, and encoding/json is then asked for the error.
 type canonicaliser struct {
 	in      []byte
 	at      int
 	out     []byte
 	depth   int
-	members []member // of the objects that are open
+	members []member // of the objects that are being read
 	sorting []byte
 	// asWritten keeps members in the order in which they were written.
 	asWritten bool
-	err       error // why it gave up, if that is no matter of syntax
+	err       error // why it stopped; nil if the syntax is wrong
 }
 
-// A member of an object: its key without escapes, and where it begins and ends in out.
+// A member is a member of an object: its key without escapes, and where it begins and ends in out.
 type member struct {
 	key      []byte
 	from, to int
 }
 
-// canonicalisers are kept for their buffers, but not those that grew large.
+// canonicalisers keeps canonicalisers to reuse their buffers, except those whose buffers grew large.
 var canonicalisers = sync.Pool{New: func() any { return new(canonicaliser) }}
 
 const maxKeptBuffer = 64 << 10
@@ -39,12 +39,12 @@ func newCanonicaliser(text []byte) *canonicaliser {
 	c := canonicalisers.Get().(*canonicaliser)
 	c.in = text
 	if len(text) > maxKeptBuffer && cap(c.out) < len(text) {
-		c.out = make([]byte, 0, len(text)) // not by doubling: what is canonical is mostly no longer
+		c.out = make([]byte, 0, len(text)) // at once, not by doubling: canonical text is rarely longer than the input
 	}
 	return c
 }
 
-// free lets the next one use the buffers.
+// free returns the canonicaliser to the pool.
 func (c *canonicaliser) free() {
 	if cap(c.out)+cap(c.sorting) <= maxKeptBuffer {
 		clear(c.members[:cap(c.members)])
@@ -53,14 +53,18 @@ func (c *canonicaliser) free() {
 	}
 }
 
-// Canonical reads one JSON value and puts it in canonical form, so that two texts of one value are equal bytes:
-// no white space; object keys in the order of PostgreSQL's jsonb (shorter first, then bytes); of a repeated key
-// the last; the character U+0000 removed from strings (in a key, where two could then be one, it is refused); numbers
-// exact, without exponent where that is short, without trailing zeros (1.50 is 1.5, 1e2 is 100, -0 is 0).
+// Canonical reads one JSON value and returns its canonical form. Two texts of the same value become equal
+// bytes:
+//   - no white space;
+//   - object keys in the order of PostgreSQL's jsonb: shorter first, then by bytes;
+//   - of a repeated key only the last member;
+//   - the character U+0000 removed from strings. In a key it is an error, because two keys could become one;
+//   - exact numbers, without an exponent where that is short, without trailing zeros: 1.50 is 1.5, 1e2 is 100,
+//     -0 is 0.
 func Canonical(text []byte) (string, error) { return read(text, false) }
 
-// Compact is Canonical for where the order of members matters: those of objects stay as they were written, repeated ones
-// included. What reads canonical text reads this too.
+// Compact is Canonical, but keeps the members of objects in the order in which they were written, repeated
+// ones included. Functions that read canonical text read this text too.
 func Compact(text []byte) (string, error) { return read(text, true) }
 
 func read(text []byte, asWritten bool) (string, error) {
@@ -76,9 +80,9 @@ func read(text []byte, asWritten bool) (string, error) {
 	return c.made(), nil
 }
 
-// CanonicalList reads an array of at most so many elements, each as Canonical reads it, in one pass. isArray is false if the
-// text begins as no array does: then nothing else was looked at. The elements share one string, which lives as long as any
-// of them.
+// CanonicalList reads an array of at most that many elements in one pass, each as Canonical reads it. If
+// the text does not begin as an array does, isArray is false and nothing else was checked. The elements
+// share one string, which stays in memory as long as any of them.
 func CanonicalList(text []byte, most int) (list []string, isArray bool, err error) {
 	c := newCanonicaliser(text)
 	defer c.free()
@@ -118,7 +122,7 @@ func CanonicalList(text []byte, most int) (list []string, isArray bool, err erro
 	return list, true, nil
 }
 
-// made is what was written. Large text is not copied: its buffer is not used again.
+// made returns the text that was written. Large text is not copied; its buffer is not used again.
 func (c *canonicaliser) made() string {
 	if large := cap(c.out) > maxKeptBuffer; large && len(c.out) > cap(c.out)/2 {
 		out := c.out
@@ -128,7 +132,7 @@ func (c *canonicaliser) made() string {
 	return string(c.out)
 }
 
-// wrong says why reading was given up.
+// wrong returns the reason why reading stopped.
 func (c *canonicaliser) wrong(deepest int) error {
 	if tooDeep(c.in, deepest) {
 		return ErrTooDeep
@@ -136,13 +140,13 @@ func (c *canonicaliser) wrong(deepest int) error {
 	return complaint(c.in, c.err)
 }
 
-// ended says that nothing follows.
+// ended reports whether nothing but white space follows.
 func (c *canonicaliser) ended() bool {
 	c.space()
 	return c.at == len(c.in)
 }
 
-// space moves to the next character that is none; 0 is the end.
+// space moves to the next character that is not white space, and returns it; 0 at the end.
 func (c *canonicaliser) space() byte {
 	for ; c.at < len(c.in); c.at++ {
 		switch ch := c.in[c.at]; ch {
@@ -181,7 +185,8 @@ func (c *canonicaliser) literal(word string) bool {
 	return true
 }
 
-// plain is what stands in the string that begins here, if it has no escapes, and moves behind it.
+// plain returns the content of the string that begins here and moves past it; ok is false if it has
+// escapes.
 func (c *canonicaliser) plain() (content []byte, ok bool) {
 	from := c.at + 1
 	for i := from; i < len(c.in); i++ {
@@ -219,7 +224,7 @@ func (c *canonicaliser) text() bool {
 			}
 			i += size - 1
 			switch {
-			case r == 0: // left out
+			case r == 0: // removed
 			case r < 0x20 || r == '"' || r == '\\':
 				c.out = appendEscaped(c.out, byte(r))
 			default:
@@ -230,7 +235,7 @@ func (c *canonicaliser) text() bool {
 	return false
 }
 
-// key reads the string that begins here, without escapes.
+// key reads the string that begins here and returns its content without escapes.
 func (c *canonicaliser) key() (key []byte, escaped, ok bool) {
 	if key, ok := c.plain(); ok {
 		return key, false, true
@@ -259,7 +264,8 @@ func (c *canonicaliser) key() (key []byte, escaped, ok bool) {
 	return nil, false, false
 }
 
-// unescape reads the escape that text begins with; -1 if there is none. Half of a pair of surrogates is U+FFFD.
+// unescape reads the escape that text begins with. r is -1 if there is none. An unpaired surrogate becomes
+// U+FFFD.
 func unescape(text []byte) (r rune, size int) {
 	if len(text) < 2 {
 		return -1, 0
@@ -289,7 +295,7 @@ func unescape(text []byte) (r rune, size int) {
 	return -1, 0
 }
 
-// hexRune reads \uXXXX; -1 if that is not what text begins with.
+// hexRune reads \uXXXX. It returns -1 if text does not begin with that.
 func hexRune(text []byte) rune {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1
@@ -311,7 +317,7 @@ func hexRune(text []byte) rune {
 	return r
 }
 
-// digits moves behind digits and says how many there were.
+// digits moves past digits and returns how many there were.
 func (c *canonicaliser) digits() int {
 	from := c.at
 	for c.at < len(c.in) && '0' <= c.in[c.at] && c.in[c.at] <= '9' {
@@ -320,7 +326,7 @@ func (c *canonicaliser) digits() int {
 	return c.at - from
 }
 
-// sees moves behind the character if it is next.
+// sees reports whether the character is next, and moves past it.
 func (c *canonicaliser) sees(ch byte) bool {
 	if c.at < len(c.in) && c.in[c.at] == ch {
 		c.at++
@@ -330,7 +336,7 @@ func (c *canonicaliser) sees(ch byte) bool {
 }
 
 func (c *canonicaliser) number() bool {
-	// A whole number of so many digits stays as it is.
+	// A whole number with at most this many digits stays as it is.
 	const short = 18
 	from := c.at
 	negative := c.sees('-')
@@ -440,7 +446,8 @@ func (c *canonicaliser) object() bool {
 	return true
 }
 
-// sort puts the members, which are all that out holds from begin on, into their order; of a repeated key the last stays.
+// sort puts the members into their order. From begin on, out holds only them. Of a repeated key the last
+// stays.
 func (c *canonicaliser) sort(members []member, begin int) {
 	slices.SortFunc(members, func(a, b member) int {
 		return cmp.Or(CompareKeys(string(a.key), string(b.key)), cmp.Compare(a.from, b.from))

@@ -70,11 +70,12 @@ func FuzzCanonical(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := Canonical(text)
 		if utf8.Valid(text) {
-			// One pass without a tree must be one with encoding/json's tree. Of several things that are wrong each may be named.
+			// The single pass must agree with the tree of encoding/json. If a text has several faults,
+			// either of them may be reported.
 			want, wantErr := parseTree(text)
 			bothWrong := errors.Is(err, ErrNumberTooLarge) || errors.Is(err, ErrNulInKey)
 			if bothWrong && wantErr == nil {
-				bothWrong = bytes.Count(text, []byte{'"'}) >= 4 // what is wrong is under a repeated key
+				bothWrong = bytes.Count(text, []byte{'"'}) >= 4 // the fault may be in a member that a repeated key replaces
 			}
 			if !bothWrong && (want != d || fmt.Sprint(wantErr) != fmt.Sprint(err)) {
 				t.Fatalf("%q became %q, %v; want %q, %v", text, d, err, want, wantErr)
@@ -93,7 +94,7 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
-// parseTree is Canonical by way of a tree.
+// parseTree is Canonical, implemented with a tree.
 func parseTree(text []byte) (string, error) {
 	if tooDeep(text, MaxDepth) {
 		return "", ErrTooDeep
@@ -160,7 +161,7 @@ func appendCanonical(b []byte, v any) ([]byte, error) {
 	return nil, fmt.Errorf("%w: unexpected value", ErrNotJSON)
 }
 
-// Text that is rare takes no more memory than its own size a few times, as plain text does.
+// Unusual text takes a few times its own size in memory, as plain text does, and no more.
 func TestParsingTakesNoTree(t *testing.T) {
 	const size = 1 << 20
 	for name, text := range map[string]string{
@@ -183,7 +184,8 @@ func TestParsingTakesNoTree(t *testing.T) {
 	}
 }
 
-// A list is its elements, read one by one: what is refused as a whole has an element that is, or is no list.
+// CanonicalList agrees with Canonical on each element. It refuses a text only if one element is refused or
+// the text is not an array.
 func FuzzCanonicalList(f *testing.F) {
 	for _, s := range []string{`[]`, ` [ 1 , {"b":[2],"a":{}} , "x" ] `, `[1,2,3,4,5]`, `[[[]]]`, `[1`, `[1,]`, `[1]]`, `{}`, `[{"a":1,"a":2}]`, "[\"\xff\"]", ``,
 		`[`, `[1,`, `[1 2]`, `[1]x`, `[1][2]`, `[bad]`, `[1}`, "\t[null]\n", `["\ud800"]`, `"[1]"`, `[{"\u0000":1}]`, `[1e999999]`,
@@ -235,7 +237,7 @@ func TestCanonicalList(t *testing.T) {
 	for text, want := range map[string]error{
 		`[1,2,3]`: nil, `[]`: nil, `[1,2,3,4]`: ErrTooMany, `[1,2,3,4`: ErrTooMany, `[1,2`: ErrNotJSON, `[1]]`: ErrNotJSON, "[\"\xff\"]": ErrNotJSON,
 		`[{"\u0000":1}]`: ErrNulInKey, `[1e999999]`: ErrNumberTooLarge,
-		strings.Repeat("[", MaxDepth+1) + strings.Repeat("]", MaxDepth+1): nil, // an element may nest as a value may
+		strings.Repeat("[", MaxDepth+1) + strings.Repeat("]", MaxDepth+1): nil, // an element may nest as deeply as a value
 		strings.Repeat("[", MaxDepth+2) + strings.Repeat("]", MaxDepth+2): ErrTooDeep,
 	} {
 		if list, isArray, err := CanonicalList([]byte(text), 3); !isArray || !errors.Is(err, want) {
@@ -244,7 +246,7 @@ func TestCanonicalList(t *testing.T) {
 	}
 }
 
-// The members of an object are found in the order in which encoding/json comes across them.
+// Compact keeps members in the order in which encoding/json reads them.
 func FuzzCompact(f *testing.F) {
 	for _, s := range []string{
 		`{}`, ` { } `, `{"a":1}`, `{"a" : [ {"b":"}"} , "]" ] , "\"\\":"\"" ,"c":{},"d":null , "a":-1.5e3}`, "{\"a\"\n:\ttrue\r\n}", `{"":""}`,

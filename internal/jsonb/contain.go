@@ -2,7 +2,8 @@ package jsonb
 
 import "she/internal/fuel"
 
-// A Constant is a JSON value of a query, taken apart once so that records can be held against it quickly.
+// A Constant is a JSON value of a query, prepared once so that it can be compared with many records
+// quickly.
 type Constant struct {
 	text    string
 	kind    Kind
@@ -33,8 +34,8 @@ func NewConstant(text string) *Constant {
 	return c
 }
 
-// In reports whether value contains the constant (value @> c). At the top, and only there, an array contains a scalar that
-// is one of its elements.
+// In reports whether value contains the constant (value @> c). At the top, and only there, an array
+// contains a scalar that is one of its elements.
 func (c *Constant) In(m *fuel.Meter, value string) bool {
 	if c.kind.Scalar() && KindOf(value) == Array {
 		m.Spend(len(value))

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The order is one, keys have it, containment is reflexive and its two directions agree, and a value at a path is canonical.
+// Compare is a total order, keys follow it, containment is reflexive and its two directions agree, and a
+// value at a path is canonical.
 func FuzzOperators(f *testing.F) {
 	f.Add(`{"a":[1,{"b":null}]}`, `[1]`, "a")
 	f.Add(`["x",[],{}]`, `"x"`, "0")
@@ -31,7 +32,7 @@ func FuzzOperators(f *testing.F) {
 	})
 }
 
-// What reads canonical text survives what is no JSON, as a damaged store may hold.
+// Functions that read canonical text survive text that is not JSON, as a damaged store may contain.
 func FuzzDamaged(f *testing.F) {
 	f.Add(`{"a":[1,{"b":"\"`)
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,8 +1,9 @@
-// Package jsonb is PostgreSQL's jsonb on text: one canonical text for each value, and what PostgreSQL's operators answer for
-// it. It knows nothing of HATs.
+// Package jsonb implements PostgreSQL's jsonb on text: one canonical text for each value, and the results
+// of PostgreSQL's operators. It knows nothing of HATs.
 //
-// It guarantees: two values are equal exactly when their canonical texts are equal bytes; reading takes no more memory than
-// a few times the text, however many values are in it; no text drives the recursion beyond MaxDepth.
+// It guarantees: two values are equal exactly when their canonical texts are equal bytes; reading takes at
+// most a few times the memory of the text, however many values it has; no text makes a function recurse
+// deeper than MaxDepth.
 package jsonb
 
 import (
@@ -14,27 +15,29 @@ import (
 	"io"
 )
 
-// MaxDepth bounds how deeply arrays and objects nest, so that no recursion of ours or of a function's runtime can
-// be driven to the end of its stack. PostgreSQL's own limit is in the thousands; real data stays below 20.
+// MaxDepth bounds how deeply arrays and objects nest, so that no recursion, here or in a function's
+// runtime, exhausts its stack. PostgreSQL's own limit is in the thousands; real data stays below 20.
 const MaxDepth = 256
 
 // Units of fuel.
 const (
-	costVisit   = 1 << 5 // to look at one value or one set of paths
-	costEscaped = 8      // a byte of a string whose escapes have to be read
+	costVisit   = 1 << 5 // visiting one value or one set of paths
+	costEscaped = 8      // one byte of a string with escapes
 )
 
 var (
-	// ErrNotJSON is wrapped when the text is no JSON value we can keep; ErrTooDeep when it nests beyond MaxDepth.
+	// ErrNotJSON is wrapped if the text is not a JSON value that can be stored, ErrTooDeep if it nests
+	// deeper than MaxDepth.
 	ErrNotJSON  = errors.New("not JSON")
 	ErrNulInKey = fmt.Errorf("%w: an object key contains the character U+0000", ErrNotJSON)
 	errUTF8     = fmt.Errorf("%w: invalid UTF-8", ErrNotJSON)
 	ErrTooDeep  = fmt.Errorf("JSON nests deeper than %d levels", MaxDepth)
-	// ErrTooMany is what CanonicalList answers to a longer array.
+	// ErrTooMany is the error of CanonicalList for an array with too many elements.
 	ErrTooMany = errors.New("the array has too many elements")
 )
 
-// complaint says where a text is no JSON, or else what is wrong with it.
+// complaint returns an error with the position where the text stops being JSON. If it is JSON, it returns
+// wrong.
 func complaint(text []byte, wrong error) error {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	var v json.RawMessage
@@ -50,7 +53,7 @@ func complaint(text []byte, wrong error) error {
 	return wrong
 }
 
-// position says where the text stops being JSON, without quoting any of it.
+// position returns where the text stops being JSON, without quoting any of it.
 func position(err error) string {
 	var syntax *json.SyntaxError
 	switch {
@@ -83,7 +86,7 @@ func tooDeep(text []byte, deepest int) bool {
 	return false
 }
 
-// CompareKeys is jsonb's order of object keys: by length in bytes, then by bytes.
+// CompareKeys compares object keys in jsonb's order: by length in bytes, then by bytes.
 func CompareKeys(a, b string) int {
 	if c := cmp.Compare(len(a), len(b)); c != 0 {
 		return c
@@ -106,7 +109,7 @@ func AppendString(b []byte, s string) []byte {
 	return append(append(b, s[from:]...), '"')
 }
 
-// appendEscaped writes a character that may not stand in a JSON string.
+// appendEscaped writes a character that must be escaped in a JSON string.
 func appendEscaped(b []byte, c byte) []byte {
 	const hex = "0123456789abcdef"
 	switch c {

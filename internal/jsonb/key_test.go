@@ -10,12 +10,12 @@ import (
 	"she/internal/pgtest"
 )
 
-// A key that is cut is the beginning of the whole one, whatever the value.
+// A cut key is a prefix of the whole key, whatever the value.
 func TestKeysUpto(t *testing.T) {
 	mk := pgtest.Random{Rand: rand.New(rand.NewPCG(8, 9))}
 	long := strings.Repeat(`,"0123456789"`, 2_000)
 	for range 400 {
-		// The large part comes behind, so that the key has to do with the small ones.
+		// The large part comes last, so that the first bytes of the key depend on the small parts.
 		for _, text := range []string{
 			`[` + mk.Value(3) + `,` + mk.Value(2) + long + `]`,
 			`{"a":` + mk.Value(3) + `,"b":[` + mk.Value(1) + `,{"c":` + mk.Value(2) + `}],"long":[0` + long + `]}`,
@@ -30,14 +30,14 @@ func TestKeysUpto(t *testing.T) {
 			}
 		}
 	}
-	// Nothing but JSON is promised a key, and everything is survived.
+	// Text that is not JSON has no defined key, but must not cause a panic.
 	for _, text := range []string{`[`, `{`, `{"`, `{"a"`, `{"a":`, `[,`, `[]]`, `{"a":1]`, `[[[}`, `"`, `{"a\`} {
 		AppendKeyUpto(nil, text+strings.Repeat(" ", 1<<14), 512)
 		AppendKeyUpto(nil, strings.Repeat(text, 1<<13), 512)
 	}
 }
 
-// Where a long path goes through nested arrays, each level is not passed over once more.
+// A long path through nested arrays does not read each level again.
 func TestDeepIndices(t *testing.T) {
 	inner := strings.Repeat("1,", 100_000) + "1"
 	d := canon(t, `{"v":`+strings.Repeat("[", 200)+inner+strings.Repeat("]", 200)+`}`)

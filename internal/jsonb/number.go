@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// ErrNumberTooLarge is what Canonical answers to a number whose exponent no decimal type of any client can hold.
+// ErrNumberTooLarge is Canonical's error for a number whose exponent no client's decimal type can hold.
 var ErrNumberTooLarge = errors.New("a number's exponent is beyond ±100000")
 
 const (
 	maxExponent = 100_000
-	// Numbers between 1e-10 and 1e20 are written without exponent, as the original does.
+	// Numbers between 1e-10 and 1e20 are written without an exponent, as the original HAT does.
 	plainAbove, plainBelow = -10, 20
 )
 
-// appendNumber writes a JSON number in its one canonical spelling without losing a digit. text is a valid JSON
-// number: sign, digits, perhaps a fraction, perhaps an exponent.
+// appendNumber writes a JSON number in its one canonical spelling without losing a digit. text is a valid
+// JSON number: sign, digits, perhaps a fraction, perhaps an exponent.
 func appendNumber(b []byte, text string) ([]byte, error) {
 	digits, exponent, negative, err := decompose(text)
 	if err != nil {
@@ -51,7 +51,8 @@ func appendNumber(b []byte, text string) ([]byte, error) {
 	}
 }
 
-// decompose gives value = ±digits × 10^exponent with neither leading nor trailing zeros; zero has no digits.
+// decompose returns value = ±digits × 10^exponent, with neither leading nor trailing zeros; zero has no
+// digits.
 func decompose(text string) (digits string, exponent int, negative bool, err error) {
 	if text, negative = strings.CutPrefix(text, "-"); text == "" {
 		return "", 0, false, ErrNotJSON

@@ -10,10 +10,10 @@ import (
 	"she/internal/fuel"
 )
 
-// Compare orders two JSON values as PostgreSQL orders jsonb, strings by code point: empty array < null < string < number
-// < boolean < array < object; shorter arrays and smaller objects first, then member by member. That an empty array comes
-// before everything holds at the top only; inside another value it is an array like any other. The answer is -1, 0 or 1,
-// and 0 exactly when the values are equal.
+// Compare orders two JSON values as PostgreSQL orders jsonb: empty array < null < string < number < boolean
+// < array < object. Strings are compared by code point. Shorter arrays and smaller objects come first;
+// equal ones are compared member by member. An empty array comes first only at the top; inside another
+// value it is an array like any other. The result is -1, 0 or 1, and 0 exactly when the values are equal.
 func Compare(m *fuel.Meter, a, b string) int {
 	if a == b {
 		return 0
@@ -44,7 +44,7 @@ func compare(m *fuel.Meter, a, b string) int {
 	case Bool:
 		return cmp.Compare(a, b) // "false" < "true"
 	case Array, Object:
-		m.Spend(2 * (len(a) + len(b))) // at each level once more
+		m.Spend(2 * (len(a) + len(b))) // each level reads its text once more
 		return compareContainers(m, ka, a, b)
 	}
 	return 0
@@ -54,8 +54,8 @@ func compareContainers(m *fuel.Meter, k Kind, a, b string) int {
 	if c := cmp.Compare(Count(a), Count(b)); c != 0 {
 		return c
 	}
-	// Both have as many members, so that walking one with the other's iterator beside it never runs out. An object's
-	// keys are compared as text although they are stored by length: that is what PostgreSQL does.
+	// Both have the same number of members, so the second iterator does not end before the first. Object
+	// keys are compared as text although they are stored by length, as PostgreSQL does.
 	i := 1
 	if k == Array {
 		for left := range Elements(a) {
@@ -81,7 +81,8 @@ func compareContainers(m *fuel.Meter, k Kind, a, b string) int {
 	return 0
 }
 
-// compareStrings takes the insides of two JSON strings. Where neither has an escape their bytes are their content.
+// compareStrings takes the content between the quotes of two JSON strings. Without escapes, the bytes are
+// compared.
 func compareStrings(m *fuel.Meter, a, b string) int {
 	m.Spend((len(a) + len(b)) / fuel.BytesPerUnit)
 	if strings.IndexByte(a, '\\') >= 0 || strings.IndexByte(b, '\\') >= 0 {
@@ -91,7 +92,8 @@ func compareStrings(m *fuel.Meter, a, b string) int {
 	return cmp.Compare(a, b)
 }
 
-// A decimal is ±0.DIGITS × 10^point; the digits stand in two pieces so that none have to be copied. Zero has none.
+// A decimal is ±0.DIGITS × 10^point. The digits are in two parts, so that none have to be copied. Zero has
+// none.
 type decimal struct {
 	negative bool
 	whole    string // digits before the text's decimal point
@@ -125,7 +127,7 @@ func (d *decimal) zero() bool { return d.whole == "" && d.fraction == "" }
 
 func (d *decimal) len() int { return len(d.whole) + len(d.fraction) }
 
-// digit is '0' behind the last.
+// digit returns the i-th digit, '0' after the last.
 func (d *decimal) digit(i int) byte {
 	if i < len(d.whole) {
 		return d.whole[i]
@@ -171,8 +173,8 @@ const (
 	keyObject = 0x08
 )
 
-// AppendKey appends bytes that compare as Compare orders the values, so that a store can keep an ordered index of the
-// values at a path. Keys are equal exactly when the values are.
+// AppendKey appends bytes that compare as Compare orders the values, so that a store can keep an ordered
+// index of the values at a path. Keys are equal exactly when the values are.
 //
 //	string  03 content 00                 (U+0000 is never in Data)
 //	number  04 sign [exponent digits 00]  sign 00 negative, 01 zero, 02 positive; all after it inverted if negative
@@ -184,15 +186,15 @@ func AppendKey(b []byte, canonical string) []byte {
 	return appendKey(b, canonical)
 }
 
-// AppendKeyUpto is AppendKey for a store that keeps only the first most bytes of a key: those are appended, and it may be
-// more. However deep a large value nests, it is passed over twice.
+// AppendKeyUpto is AppendKey for a store that keeps only the first most bytes of a key. It appends at least
+// those, perhaps more. However deep a large value nests, it is read at most twice.
 func AppendKeyUpto(b []byte, canonical string, most int) []byte {
 	const large = 1 << 14
 	if len(canonical) < large || KindOf(canonical).Scalar() {
 		return AppendKey(b, canonical)
 	}
 	k := keyWriter{s: canonical, end: len(b) + most}
-	// A container that is reached takes five bytes of the key.
+	// Each container that the key reaches takes five bytes of it.
 	k.count(most/5 + 1)
 	b, _ = k.append(b, 0)
 	return b
@@ -201,12 +203,12 @@ func AppendKeyUpto(b []byte, canonical string, most int) []byte {
 // A keyWriter writes the key of a value in the order of its text.
 type keyWriter struct {
 	s      string
-	sizes  []uint32 // of the first arrays and objects in the order in which they begin
-	opened int      // of them
-	end    int      // of what is kept
+	sizes  []uint32 // sizes of the first arrays and objects, in the order in which they begin
+	opened int      // how many of these have begun
+	end    int      // length at which the key may end
 }
 
-// count finds how many elements or members the first so many arrays and objects have.
+// count finds how many elements or members each of the first most arrays and objects has.
 func (k *keyWriter) count(most int) {
 	type open struct {
 		number int
@@ -246,7 +248,8 @@ func (k *keyWriter) count(most int) {
 	k.opened = 0
 }
 
-// append writes the key of the value that begins at i and answers where that ends, unless the key is long enough.
+// append writes the key of the value that begins at i and returns where the value ends. It may stop earlier
+// if the key is long enough.
 func (k *keyWriter) append(b []byte, i int) ([]byte, int) {
 	if i >= len(k.s) {
 		return b, len(k.s)
@@ -276,7 +279,7 @@ func (k *keyWriter) append(b []byte, i int) ([]byte, int) {
 		}
 		before := i
 		if b, i = k.append(b, i); i <= before {
-			return b, len(k.s) // no JSON
+			return b, len(k.s) // not JSON
 		}
 		if i < len(k.s) && k.s[i] == ',' {
 			i++

@@ -8,8 +8,8 @@ import (
 	"she/internal/fuel"
 )
 
-// A Step goes from a value to one inside it: by key from an object, by index from an array, or, in the paths of filters
-// and orderBy, by whichever fits.
+// A Step leads from a value to one inside it: by key from an object, by index from an array. In the paths
+// of filters and orderBy it is either, whichever fits the value.
 type Step struct {
 	Key     string // as written between the quotes of canonical JSON
 	Index   int    // negative counts from the end
@@ -17,8 +17,8 @@ type Step struct {
 	ByIndex bool
 }
 
-// Path reads the dotted path of filters and orderBy. A part is an object key or, where the value is an array, an
-// index; a part between two dots may be empty and is then the empty key.
+// Path reads the dotted path of a filter or of orderBy. A part is an object key or, if the value is an
+// array, an index. An empty part between two dots is the empty key.
 func Path(field string) []Step {
 	parts := strings.Split(field, ".")
 	path := make([]Step, len(parts))
@@ -29,7 +29,7 @@ func Path(field string) []Step {
 	return path
 }
 
-// arrayIndex reads an index as PostgreSQL does in a path: white space before it and a sign are fine.
+// arrayIndex reads an index as PostgreSQL does in a path: white space before it and a sign are allowed.
 func arrayIndex(part string) (int, bool) {
 	n, err := strconv.ParseInt(strings.TrimLeft(part, " \t\n\v\f\r"), 10, 32)
 	return int(n), err == nil
@@ -38,11 +38,11 @@ func arrayIndex(part string) (int, bool) {
 // A Trie finds the values at many paths in one pass. The zero Trie is empty.
 type Trie struct {
 	kids  []edge
-	byKey map[string]*Trie // the kids by key, if there are many
-	slots []int            // which results the value here is
+	byKey map[string]*Trie // the children by key, if there are many
+	slots []int            // the result slots of the value here
 }
 
-// manyKids is from how many on a map beats looking at each.
+// manyKids is the number of children from which a map is faster than comparing each.
 const manyKids = 12
 
 type edge struct {
@@ -50,7 +50,7 @@ type edge struct {
 	to *Trie
 }
 
-// Add makes the value at path result number slot.
+// Add makes Find store the value at path as result number slot.
 func (t *Trie) Add(path []Step, slot int) {
 	for _, s := range path {
 		next := (*Trie)(nil)
@@ -69,7 +69,7 @@ func (t *Trie) Add(path []Step, slot int) {
 	t.slots = append(t.slots, slot)
 }
 
-// index keeps byKey; the last kid is new.
+// index updates byKey; the last child is new.
 func (t *Trie) index() {
 	fresh := t.kids[len(t.kids)-1:]
 	switch {
@@ -85,7 +85,7 @@ func (t *Trie) index() {
 	}
 }
 
-// kid is where the key leads, nil for nowhere.
+// kid returns the child for the key, or nil.
 func (t *Trie) kid(key string) *Trie {
 	if t.byKey != nil {
 		return t.byKey[key]
@@ -98,7 +98,8 @@ func (t *Trie) kid(key string) *Trie {
 	return nil
 }
 
-// Find sets values[slot] to the text at each path, "" where there is nothing; values is long enough for all slots.
+// Find sets values[slot] to the text at each path, or to "" if there is none. values must have an element
+// for each slot.
 func (t *Trie) Find(m *fuel.Meter, text string, values []string) {
 	m.Spend(costVisit + len(text) + len(values)/4)
 	clear(values)
@@ -112,7 +113,8 @@ type finding struct {
 	left   int
 }
 
-// walk reads the value that starts at i and answers where it ends, or, when nothing is left to find, anything.
+// walk reads the value that starts at i and returns where it ends. If nothing is left to find, the result
+// is undefined.
 func (t *Trie) walk(s string, i int, f *finding) int {
 	end := -1
 	if len(t.slots) > 0 {
@@ -124,7 +126,7 @@ func (t *Trie) walk(s string, i int, f *finding) int {
 			return end
 		}
 		if len(t.kids) > 0 {
-			f.Spend(end - i) // it is passed over once more for what is inside
+			f.Spend(end - i) // its content is read once more
 		}
 	}
 	if i < len(s) && len(t.kids) > 0 {
@@ -208,8 +210,8 @@ func (t *Trie) walkArray(s string, i int, f *finding) int {
 	return min(i+1, len(s))
 }
 
-// ValueAt is the JSON text at a dotted field path of canonical JSON text, found as PostgreSQL's #> finds it: each part
-// is an object key or, where the value is an array, an index, from the end if negative.
+// ValueAt returns the JSON text at a dotted field path of canonical JSON text, as PostgreSQL's #> does.
+// Each part is an object key or, if the value is an array, an index, which counts from the end if negative.
 func ValueAt(canonical, field string) (text string, ok bool) {
 	var t Trie
 	var found [1]string

@@ -22,7 +22,7 @@ func canon(t testing.TB, text string) string {
 	return canonical
 }
 
-// The semantics promised here are PostgreSQL's, so that it is the one to ask.
+// This package promises PostgreSQL's semantics, so PostgreSQL is the reference.
 func TestAgainstPostgres(t *testing.T) {
 	conn := pgtest.Start(t)
 	m := pgtest.Random{Rand: rand.New(rand.NewPCG(1, 15))}
@@ -85,7 +85,7 @@ func testPaths(t *testing.T, conn *pgx.Conn, m pgtest.Random) {
 		}
 		values, paths = append(values, m.Value(4)), append(paths, strings.Join(parts, "."))
 	}
-	// string_to_array makes nothing of an empty text; a dotted path has at least one part.
+	// string_to_array returns an empty array for an empty text, but a dotted path has at least one part.
 	got := pgtest.Column(t, conn, `SELECT (v::jsonb #> CASE p WHEN '' THEN '{""}' ELSE string_to_array(p, '.') END)::text FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(v, p, i) ORDER BY i`, values, paths)
 	found := 0
 	for i := range n {
@@ -102,7 +102,7 @@ func testPaths(t *testing.T, conn *pgx.Conn, m pgtest.Random) {
 	}
 }
 
-// testText holds the text of canonical values against the operator #>> '{}'. PostgreSQL writes no number with an exponent.
+// testText compares Text with the operator #>> '{}'. PostgreSQL writes no number with an exponent.
 var exponent = regexp.MustCompile(`\de-?\d`)
 
 func testText(t *testing.T, conn *pgx.Conn, m pgtest.Random) {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// What follows reads canonical text in place, without building a tree. In canonical text equal values are equal bytes, keys included, so that a key
-// or a scalar is compared without being decoded. Text that is not JSON, which only a damaged store can hold, is read as
-// far as it makes sense and never past its end.
+// This file reads canonical text in place, without building a tree. In canonical text equal values are
+// equal bytes, keys included, so keys and scalars are compared without decoding them. Text that is not
+// JSON, which only a damaged store can contain, is read as far as it makes sense and never past its end.
 
 // A Kind is the type of a JSON value, in the order of jsonb.
 type Kind byte
@@ -46,9 +46,9 @@ func KindOf(text string) Kind {
 // Scalar reports whether the value is neither an array nor an object.
 func (k Kind) Scalar() bool { return k < Array }
 
-// StringEnd is the index behind the string whose opening quote is at i.
+// StringEnd returns the index after the string whose opening quote is at i.
 func StringEnd(s string, i int) int {
-	// Keys and most values are short: a loop finds their end sooner than the search for a byte has begun.
+	// Keys and most values are short. For these a loop is faster than a call of the byte search.
 	from := i + 1
 	for near := min(from+16, len(s)); from < near; from++ {
 		if s[from] == '"' {
@@ -78,7 +78,7 @@ func StringEnd(s string, i int) int {
 	}
 }
 
-// ValueEnd is the index behind the value that starts at i.
+// ValueEnd returns the index after the value that starts at i.
 func ValueEnd(s string, i int) int {
 	if i >= len(s) {
 		return len(s)
@@ -137,7 +137,7 @@ func Elements(array string) iter.Seq[string] {
 	}
 }
 
-// Count is the number of members or elements.
+// Count returns the number of members or elements.
 func Count(container string) (n int) {
 	if KindOf(container) == Object {
 		for range Members(container) {
@@ -151,13 +151,13 @@ func Count(container string) (n int) {
 	return n
 }
 
-// Quoted is s as it stands between the quotes of a canonical string.
+// Quoted returns s as it is written between the quotes of a canonical string.
 func Quoted(s string) string {
 	b := AppendString(nil, s)
 	return string(b[1 : len(b)-1])
 }
 
-// Unquoted is the content of a JSON string, given with its quotes.
+// Unquoted returns the content of a JSON string, given with its quotes.
 func Unquoted(text string) string {
 	if len(text) < 2 || text[0] != '"' {
 		return ""
@@ -165,7 +165,7 @@ func Unquoted(text string) string {
 	return Unescaped(text[1 : len(text)-1])
 }
 
-// Unescaped is the content of a JSON string, given without its quotes.
+// Unescaped returns the content of a JSON string, given without its quotes.
 func Unescaped(inner string) string {
 	if strings.IndexByte(inner, '\\') < 0 {
 		return inner
@@ -177,9 +177,9 @@ func Unescaped(inner string) string {
 	return s
 }
 
-// Text is the text of a value: of a string its content, of an array or object its JSON as PostgreSQL prints it,
-// keys included; null has none. It is what the operator #>> '{}' gives, but
-// that a number below 1e-10 or beyond 1e21 keeps its exponent.
+// Text returns the text of a value, as the operator #>> '{}' does: of a string its content; of an array or
+// object its JSON as PostgreSQL prints it, keys included; of null nothing. Unlike with #>>, a number below
+// 1e-10 or beyond 1e21 keeps its exponent.
 func Text(text string) string {
 	switch KindOf(text) {
 	case Null:
@@ -192,7 +192,7 @@ func Text(text string) string {
 	return text
 }
 
-// spaced puts a space behind each comma and colon outside strings.
+// spaced puts a space after each comma and colon outside strings.
 func spaced(text string) string {
 	var b strings.Builder
 	from := 0

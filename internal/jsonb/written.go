@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// This file reads JSON as it was written, value by value, without building a tree. Unlike Canonical it accepts values that can't be
-// stored: numbers of any size, keys with U+0000, deeper nesting. A caller skips the fields it does not know, and these may
-// hold such values.
+// This file reads JSON as it was written, value by value, without building a tree. Unlike Canonical it
+// accepts values that can't be stored: numbers of any size, keys with U+0000, deeper nesting. A caller
+// skips the fields it does not know, and these may hold such values.
 
-// maxSkipped bounds how deeply a value nests that is read as written. Nothing recurses over it.
+// maxSkipped bounds the nesting of a value that is read as written. No function recurses over such a value.
 const maxSkipped = 10_000
 
 // ErrFollows says that there is text after the value.
@@ -45,7 +45,8 @@ func (w Written) Kind() Kind {
 	return KindOf(string(w.text[:1]))
 }
 
-// Text returns the content of a string; ok is false for any other value. Half of a pair of surrogates becomes U+FFFD.
+// Text returns the content of a string; ok is false for any other value. Half of a pair of surrogates
+// becomes U+FFFD.
 func (w Written) Text() (content string, ok bool) {
 	if w.Kind() != String {
 		return "", false
@@ -53,7 +54,8 @@ func (w Written) Text() (content string, ok bool) {
 	return unquoted(w.text), true
 }
 
-// Read reads the one value of a text in valid UTF-8. It returns ErrFollows if there is more text, else a SyntaxError.
+// Read reads the one value of a text in valid UTF-8. It returns ErrFollows if there is more text, else a
+// SyntaxError.
 func Read(text []byte) (Written, error) {
 	r := reader{canonicaliser: canonicaliser{in: text}}
 	w, err := r.next()
@@ -71,8 +73,9 @@ func IsObject(text []byte) bool { return first(text) == '{' }
 
 func first(text []byte) byte { return (&canonicaliser{in: text}).space() }
 
-// ReadElements reads the elements of an array. If the text is not JSON, the elements before the fault come first, then the fault
-// as an error, and nothing after it. The text must be valid UTF-8 and begin as an array does.
+// ReadElements reads the elements of an array. If the text is not JSON, it yields the elements before the
+// fault, then the fault as an error, and then ends. The text must be valid UTF-8 and begin as an array
+// does.
 func ReadElements(text []byte) iter.Seq2[Written, error] {
 	return func(yield func(Written, error) bool) {
 		r := reader{canonicaliser: canonicaliser{in: text}}
@@ -99,8 +102,8 @@ func ReadElements(text []byte) iter.Seq2[Written, error] {
 	}
 }
 
-// ReadMembers reads the members of an object in the order in which they were written, repeated ones included. Keys come without
-// escapes.
+// ReadMembers reads the members of an object in the order in which they were written, repeated ones
+// included. It yields keys without escapes.
 func (w Written) ReadMembers() iter.Seq2[string, Written] {
 	return func(yield func(string, Written) bool) {
 		if w.Kind() != Object {
@@ -127,7 +130,7 @@ func (w Written) ReadMembers() iter.Seq2[string, Written] {
 // A reader moves over JSON text.
 type reader struct {
 	canonicaliser
-	open []byte // the closing brackets that are to come, innermost last
+	open []byte // the closing brackets that must follow, innermost last
 }
 
 // next returns the next value.
@@ -147,7 +150,7 @@ func (r *reader) wrongHere() error {
 	return &SyntaxError{r.at + 1}
 }
 
-// skip moves behind a value. If it returns false, at is the first wrong byte.
+// skip moves past a value. If it returns false, at is the first wrong byte.
 func (r *reader) skip() bool {
 	r.open = r.open[:0]
 	for {
@@ -182,8 +185,8 @@ func (r *reader) skip() bool {
 	}
 }
 
-// begin moves behind a scalar or an empty container. It moves into any other container, up to its first value, and then begun is
-// true.
+// begin moves past a scalar or an empty container. It moves into any other container, up to its first
+// value, and then begun is true.
 func (r *reader) begin() (begun, ok bool) {
 	switch ch := r.space(); ch {
 	case '{', '[':
@@ -238,7 +241,7 @@ func (r *reader) skipString() bool {
 	return false
 }
 
-// intoEscape moves to the byte that is wrong in the escape that begins here.
+// intoEscape moves to the wrong byte in the escape that begins here.
 func (r *reader) intoEscape() {
 	if r.at++; r.sees('u') {
 		for r.at < len(r.in) && strings.IndexByte("0123456789abcdefABCDEF", r.in[r.at]) >= 0 {

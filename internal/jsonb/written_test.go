@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// What is read as written is JSON exactly if encoding/json says so, and its parts are those encoding/json finds.
+// Read accepts a text exactly if encoding/json does, and finds the same parts.
 func FuzzWritten(f *testing.F) {
 	for _, seed := range []string{
 		"", " ", "null", "nul", "truefalse", "-", "-0", "01", "1.", "1.e1", "1e", "1E+5", `"`, `"\u12"`, `"\x"`, "\"\n\"", `"a\"b"`, "[1,2", "[1,]", "[,1]", "[]]", "{}", `{"a"}`, `{"a":}`, `{"a":1,}`, `{,}`,
@@ -81,8 +81,8 @@ func FuzzWritten(f *testing.F) {
 	})
 }
 
-// Of an array that is wrong, what comes before the fault is read, then the fault with the first byte that can't stand where it
-// does.
+// Of an array with a fault, the elements before it are read first. The error then names the first byte that
+// can't be part of JSON.
 func TestElementsBeforeAFault(t *testing.T) {
 	for text, want := range map[string]struct {
 		elements int
