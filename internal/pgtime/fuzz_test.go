@@ -2,7 +2,8 @@ package pgtime
 
 import "testing"
 
-// What is read is within the range, each of its parts is a number in canonical form, and whole seconds come back.
+// A parsed Instant is within the range, each of its parts is a number in canonical form, and whole seconds
+// survive the way back through Unix.
 func FuzzParse(f *testing.F) {
 	for _, text := range dateTexts {
 		f.Add(text)
@@ -25,7 +26,7 @@ func FuzzParse(f *testing.F) {
 		if back, ok := Parse(date(seconds + unixDays*86_400)); !ok || back != whole {
 			t.Errorf("%q is written as %s", text, date(seconds+unixDays*86_400))
 		}
-		// As a double, microseconds are exact for some centuries.
+		// A double holds microseconds exactly for some centuries.
 		if back, ok := Unix(float64(seconds + unixDays*86_400)); max(seconds, -seconds) < 1<<33 && (!ok || back != whole) {
 			t.Errorf("%q is not so many seconds: %d", text, seconds)
 		}

@@ -1,7 +1,8 @@
-// Package pgtime is PostgreSQL's timestamp with time zone in a session at UTC: what it reads, and what extract answers.
+// Package pgtime implements PostgreSQL's timestamp with time zone in a session at UTC: parsing, and
+// extract.
 //
-// It guarantees: an Instant is within PostgreSQL's range; reading takes time in proportion to the text, of which MaxText bytes
-// are the most.
+// It guarantees: an Instant is within PostgreSQL's range; parsing takes time in proportion to the text,
+// which may have at most MaxText bytes.
 package pgtime
 
 import (
@@ -10,13 +11,14 @@ import (
 	"strings"
 )
 
-// Parse reads a timestamp as PostgreSQL 15 does with DateStyle "ISO, MDY" in a session at UTC: ISO 8601 in all its
-// spellings, and the forms people and programs write: "Fri, 01 Mar 2024 09:15:00 GMT", "Fri Mar 01 09:15:00 +0000 2024",
-// "March 1, 2024 9:15 PM", "3/1/2024", "01-Mar-24", "20240301T091500Z", "2024.060", "44-03-15 BC".
+// Parse reads a timestamp as PostgreSQL 15 does with DateStyle "ISO, MDY" in a session at UTC. It reads all
+// spellings of ISO 8601, and the forms that people and programs write: "Fri, 01 Mar 2024 09:15:00 GMT",
+// "Fri Mar 01 09:15:00 +0000 2024", "March 1, 2024 9:15 PM", "3/1/2024", "01-Mar-24", "20240301T091500Z",
+// "2024.060", "44-03-15 BC".
 //
-// Not read, so that a filter on them doesn't match: names that need a time zone database ("Europe/London"), zones with
-// rules in them ("GMT+2"), the words "now", "today" and their like, which depend on the clock, "epoch", "infinity", Julian days, ISO texts with
-// letters for units ("y2001m02d04").
+// It does not read, so a filter does not match: names that need a time zone database ("Europe/London"),
+// zones with rules ("GMT+2"), words that depend on the clock ("now", "today" and similar), "epoch",
+// "infinity", Julian days, and ISO texts with letters for units ("y2001m02d04").
 func Parse(s string) (Instant, bool) {
 	if len(s) > MaxText {
 		return 0, false
@@ -38,10 +40,10 @@ func Parse(s string) (Instant, bool) {
 	return r.instant()
 }
 
-// MaxText is the longest text that can be a timestamp, in bytes.
+// MaxText is the length in bytes of the longest text that can be a timestamp.
 const MaxText = 128
 
-// What is known so far.
+// known is a set of the parts that were read so far.
 type known byte
 
 const (
@@ -68,7 +70,7 @@ type timeReader struct {
 	timeNext                     bool   // a "t" was read
 }
 
-// learn notes what a field told, and refuses what was told before.
+// learn adds what a field contained. It returns false if that was known before.
 func (r *timeReader) learn(what known) bool {
 	if r.have&what != 0 {
 		return false
@@ -81,7 +83,7 @@ func (r *timeReader) read(f, next timeField) bool {
 	switch f.kind {
 	case fieldDate:
 		if r.timeNext || r.have&(haveMonth|haveDay) == haveMonth|haveDay {
-			// With a date read already this is a time run together with its zone: 091500-05.
+			// If a date was read before, this is a time joined to its zone: 091500-05.
 			if !isDigit(f.text[0]) || r.have&haveTime != 0 {
 				return false
 			}
@@ -107,7 +109,7 @@ func (r *timeReader) read(f, next timeField) bool {
 	return false
 }
 
-// number reads a field of digits, perhaps with a fraction.
+// number reads a field of digits, with or without a fraction.
 func (r *timeReader) number(text string) bool {
 	whole, _, fraction := strings.Cut(text, ".")
 	switch {
@@ -122,7 +124,8 @@ func (r *timeReader) number(text string) bool {
 	return got != 0
 }
 
-// runTogether reads yyyymmdd, yymmdd, hhmmss, hhmm, the last two perhaps with a fraction; 0 for none of them.
+// runTogether reads yyyymmdd, yymmdd, hhmmss or hhmm, the last two with or without a fraction. It returns 0
+// for anything else.
 func (r *timeReader) runTogether(text string) known {
 	digits, fraction, fractional := strings.Cut(text, ".")
 	if fractional {
@@ -152,7 +155,8 @@ func (r *timeReader) runTogether(text string) known {
 	return haveTime
 }
 
-// dateNumber decides by what is missing whether a number is year, month or day; 0 if it fits nowhere.
+// dateNumber decides by what is missing whether a number is the year, month or day. It returns 0 if it fits
+// none.
 func (r *timeReader) dateNumber(text string, textMonth *bool) known {
 	whole, fraction, fractional := strings.Cut(text, ".")
 	if fractional {
@@ -218,7 +222,7 @@ func (r *timeReader) dateNumber(text string, textMonth *bool) known {
 // date reads a field of several parts: 2024-03-01, 1-mar-2024, 3/1/24, 2024.060.
 func (r *timeReader) date(text string) bool {
 	if r.have&haveDate != 0 {
-		// What was learned before may not be told again; PostgreSQL counts the whole field.
+		// PostgreSQL checks the field as a whole: a part of it may not have been given before.
 		before := r.have & haveDate
 		r.have &^= haveDate
 		ok := r.date(text)
@@ -248,7 +252,7 @@ func (r *timeReader) date(text string) bool {
 			continue
 		}
 		parts = append(parts, part{text: text[i:j]})
-		i = j + 1 // whatever ends a part is passed over, be it a letter
+		i = j + 1 // skip the byte that ends a part, even a letter
 	}
 	textMonth := false
 	for i := range parts {
@@ -271,7 +275,8 @@ func (r *timeReader) date(text string) bool {
 			return false
 		}
 	}
-	// A date of several parts comes first: only a zone may have been read before it, and nothing else inside it.
+	// A date in one field must come first, and give nothing but a date: only a zone may have been read
+	// before it.
 	return r.have&^haveZone == haveDate
 }
 
@@ -293,7 +298,7 @@ func (r *timeReader) clock(text string) bool {
 	var n [3]int64
 	for i, p := range parts {
 		if p == "" {
-			continue // 10::15 and 10:15:.5 pass for 0
+			continue // an empty number counts as 0: 10::15, 10:15:.5
 		}
 		if n[i] = number(p); n[i] < 0 {
 			return false
@@ -345,7 +350,7 @@ func (r *timeReader) word(text string, next timeField) bool {
 	case wordIgnored:
 		return true
 	case wordMonth:
-		// 1 March: the number before was the day.
+		// As in "1 March": the number before was the day.
 		if r.have&haveMonth != 0 && !r.textMonth && r.have&haveDay == 0 && r.month >= 1 && r.month <= 31 {
 			r.day = r.month
 			r.have = r.have&^haveMonth | haveDay
@@ -367,7 +372,7 @@ func (r *timeReader) word(text string, next timeField) bool {
 	return false
 }
 
-// Instant puts together what was read.
+// instant returns the Instant of everything that was read.
 func (r *timeReader) instant() (Instant, bool) {
 	if r.timeNext || r.have&haveDate != haveDate {
 		return 0, false
@@ -415,7 +420,7 @@ func (r *timeReader) instant() (Instant, bool) {
 	return t, t.valid()
 }
 
-// number reads digits; -1 if they are none or too many.
+// number reads digits. It returns -1 if there are none, other characters, or too many.
 func number(digits string) int64 {
 	n, err := strconv.ParseUint(digits, 10, 31)
 	if err != nil {
@@ -424,7 +429,8 @@ func number(digits string) int64 {
 	return int64(n)
 }
 
-// fractionMicros reads the digits behind a decimal point as microseconds, rounded. No digits are no fraction.
+// fractionMicros reads the digits after a decimal point as microseconds, rounded. Without digits it returns
+// 0.
 func fractionMicros(digits string) (int64, bool) {
 	if digits == "" {
 		return 0, true

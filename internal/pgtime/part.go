@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// Parts are the parts of a time that an Instant can be asked for.
+// Parts are the names that Part accepts.
 var Parts = []string{"century", "day", "decade", "dow", "doy", "epoch", "hour", "isodow", "isoyear", "microseconds",
 	"millennium", "milliseconds", "minute", "month", "quarter", "second", "week", "year"}
 
-// An Instant is a point in time as PostgreSQL keeps it: microseconds since 2000 in UTC, between 4714 BC and 294276 AD.
+// An Instant is a point in time as PostgreSQL keeps it: microseconds since 2000 in UTC, between 4714 BC and
+// 294276 AD.
 type Instant int64
 
 const (
@@ -20,8 +21,8 @@ const (
 	unixDays = 10_957 // from 1970 to 2000
 )
 
-// firstInstant is midnight of 24 November 4714 BC; endOfTime is the first Instant that PostgreSQL refuses, the begin of
-// the year 294277.
+// firstInstant is midnight of 24 November 4714 BC. endOfTime is the first Instant that PostgreSQL refuses,
+// the beginning of the year 294277.
 var (
 	firstInstant = Instant(daysFromCivil(-4713, 11, 24)-unixDays) * microsPerDay
 	endOfTime    = Instant(daysFromCivil(294277, 1, 1)-unixDays) * microsPerDay
@@ -29,8 +30,8 @@ var (
 
 func (t Instant) valid() bool { return t >= firstInstant && t < endOfTime }
 
-// Part is PostgreSQL's date_part of the Instant in UTC, as canonical JSON. Fractions are exact, as extract has them;
-// date_part itself goes through a double, which makes 27.640287999999998 of 27.640288.
+// Part returns a part of the Instant in UTC as canonical JSON, like PostgreSQL's extract. Fractions are
+// exact. date_part in PostgreSQL computes with a double, which turns 27.640288 into 27.640287999999998.
 func (t Instant) Part(name string) (json string, ok bool) {
 	days := floorDiv(int64(t), microsPerDay)
 	micros := int64(t) - days*microsPerDay
@@ -74,7 +75,7 @@ func (t Instant) Part(name string) (json string, ok bool) {
 		_, w := isoWeek(days)
 		return whole(w)
 	case "epoch":
-		// Both counts may not fit into one: seconds and what is left of them apart.
+		// The count in microseconds may overflow, so seconds and the rest are computed separately.
 		seconds := floorDiv(int64(t), microsPerSecond)
 		rest := int64(t) - seconds*microsPerSecond
 		sign := ""
@@ -92,7 +93,7 @@ func (t Instant) Part(name string) (json string, ok bool) {
 
 func whole(n int64) (string, bool) { return strconv.FormatInt(n, 10), true }
 
-// scaled is n / 10^digits as a decimal number.
+// scaled returns n / 10^digits as a decimal number.
 func scaled(n int64, digits int) (string, bool) {
 	sign := ""
 	if n < 0 {
@@ -118,7 +119,7 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
-// displayYear has no year 0: the year before 1 is -1.
+// displayYear converts to years without a year 0: the year before 1 is -1.
 func displayYear(year int64) int64 {
 	if year <= 0 {
 		return year - 1
@@ -126,7 +127,8 @@ func displayYear(year int64) int64 {
 	return year
 }
 
-// groupOfYears numbers centuries and millennia: the first begins with the year 1, the one before it is -1.
+// groupOfYears returns the number of a century or millennium. The first begins with the year 1; the one
+// before it is -1.
 func groupOfYears(year, size int64) int64 {
 	if year > 0 {
 		return (year + size - 1) / size
@@ -134,17 +136,18 @@ func groupOfYears(year, size int64) int64 {
 	return -((size - year) / size)
 }
 
-// weekday is 0 for Sunday; day 0, 1 January 1970, was a Thursday.
+// weekday returns the day of the week, 0 for Sunday. Day 0, 1 January 1970, was a Thursday.
 func weekday(days int64) int64 { return ((days+4)%7 + 7) % 7 }
 
-// isoWeek is the ISO 8601 year, counted like civil years, and week.
+// isoWeek returns the ISO 8601 week and its year, counted like civil years.
 func isoWeek(days int64) (year, week int64) {
 	thursday := days - (weekday(days)+6)%7 + 3
 	year, _, _ = civilFromDays(thursday)
 	return year, (thursday-daysFromCivil(year, 1, 1))/7 + 1
 }
 
-// daysFromCivil counts days since 1970 in the proleptic Gregorian calendar, whose year before 1 is 0.
+// daysFromCivil returns the days since 1970 in the proleptic Gregorian calendar, in which the year before 1
+// is 0.
 func daysFromCivil(year, month, day int64) int64 {
 	// Count from 1 March, so that the leap day comes last.
 	if month <= 2 {
@@ -179,8 +182,9 @@ func daysInMonth(year, month int64) int64 {
 	return daysFromCivil(year, month+1, 1) - daysFromCivil(year, month, 1)
 }
 
-// Unix is the instant so many seconds after the begin of 1970. PostgreSQL's to_timestamp takes a double too, which holds
-// microseconds well beyond the year 2200; rounding as it does is what makes the answers equal.
+// Unix returns the instant that many seconds after the beginning of 1970. PostgreSQL's to_timestamp takes a
+// double too, which holds microseconds until well after the year 2200. The rounding is the same, so the
+// results are equal.
 func Unix(seconds float64) (Instant, bool) {
 	if !(math.Abs(seconds) <= 1e14) {
 		return 0, false

@@ -32,7 +32,7 @@ func float(t testing.TB, number string) float64 {
 	return f
 }
 
-// The semantics promised here are PostgreSQL's, so that it is the one to ask.
+// This package promises PostgreSQL's semantics, so PostgreSQL is the reference.
 func TestAgainstPostgres(t *testing.T) {
 	conn := pgtest.Start(t)
 	m := pgtest.Random{Rand: rand.New(rand.NewPCG(1, 15))}
@@ -218,7 +218,7 @@ func testDates(t *testing.T, conn *pgx.Conn, m pgtest.Random) {
 		texts = append(texts, "2024-03-01 09:15:00 "+zone)
 	}
 	for range 3000 {
-		// Dates made of pieces, good and bad.
+		// Valid and invalid dates composed of pieces.
 		year, month, day := pgtest.Pick(m, "2024", "1999", "24", "0900", "12024"), pgtest.Pick(m, "3", "12", "02", "Feb", "november", "13"), pgtest.Pick(m, "1", "29", "31", "07")
 		sep := pgtest.Pick(m, "-", "/", " ", ".", "")
 		day = strings.Join(pgtest.Pick(m, []string{year, month, day}, []string{month, day, year}, []string{day, month, year}), sep)
@@ -260,7 +260,7 @@ func checkParts(t *testing.T, text string, at Instant, want string) {
 	}
 }
 
-// date writes seconds since 1970.
+// date formats seconds since 1970.
 func date(at int64) string {
 	days := floorDiv(at, 86_400)
 	y, mo, d := civilFromDays(days)

@@ -7,7 +7,7 @@ type fieldKind byte
 const (
 	fieldNone fieldKind = iota
 	fieldNumber
-	fieldDate // digits or a word with - / . inside
+	fieldDate // digits or a word, with - / . inside
 	fieldTime // digits with :
 	fieldZone // + or - and digits
 	fieldWord
@@ -21,7 +21,7 @@ type timeField struct {
 func isDigit(c byte) bool  { return c >= '0' && c <= '9' }
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' }
 
-// splitTime cuts the text, in lower case, into fields by the look of their characters alone.
+// splitTime splits lower-case text into fields by the kinds of its characters alone.
 func splitTime(s string) (fields []timeField, ok bool) {
 	i := 0
 	span := func(from int, in func(byte) bool) int {
@@ -91,7 +91,7 @@ func splitTime(s string) (fields []timeField, ok bool) {
 			fields = append(fields, timeField{fieldZone, s[i:i+1] + s[j:end]})
 			i = end
 		case c > ' ' && c < 0x7f:
-			i++ // other punctuation says nothing
+			i++ // other punctuation is ignored
 		default:
 			return nil, false
 		}

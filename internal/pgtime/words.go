@@ -18,7 +18,7 @@ type timeWord struct {
 	value int64
 }
 
-// cut shortens a word to what PostgreSQL compares of it.
+// cut shortens a word to the part that PostgreSQL compares.
 func cut(word string) string { return word[:min(len(word), 10)] }
 
 var timeWords = func() map[string]timeWord {
@@ -41,7 +41,7 @@ var timeWords = func() map[string]timeWord {
 	return words
 }()
 
-// timeZones are the abbreviations that stand for one offset in PostgreSQL's default set, in minutes east of UTC.
+// timeZones are the abbreviations with a fixed offset in PostgreSQL's default set, in minutes east of UTC.
 var timeZones = func() map[string]int64 {
 	zones := make(map[string]int64)
 	for offset, names := range map[int64]string{
