@@ -2,11 +2,11 @@ package textsearch
 
 import "strings"
 
-// maxHost is how far a host goes in bytes; names of the Internet end before.
+// maxHost bounds the length of a host in bytes. Real names on the Internet are shorter.
 const maxHost = 256
 
-// address looks for a host, a URL or an e-mail address that begins at i with the plain run up to end, and yields it; 0
-// if there is none.
+// address looks for a host, URL or e-mail address whose first run of plain characters is [i, end), and
+// yields it. It returns where it ends, or 0 if there is none.
 func (l *lexer) address(i, end int, yield func(token) bool) int {
 	var found site
 	switch c := l.at(end); {
@@ -31,7 +31,7 @@ func (l *lexer) address(i, end int, yield func(token) bool) int {
 	return found.end
 }
 
-// A site is where a host or address ends, 0 for none; of a URL also where its host does.
+// A site is where a host or address ends; 0 for none. Of a URL, host is where its host ends.
 type site struct{ end, host int }
 
 func (l *lexer) hostFirstDomain(i int) site {
@@ -45,7 +45,7 @@ func (l *lexer) hostFirstDomain(i int) site {
 	return site{}
 }
 
-// hostDomainSecond is behind the one letter of what may become a top domain, which needs two.
+// hostDomainSecond reads after the first letter of a possible top-level domain, which needs two letters.
 func (l *lexer) hostDomainSecond(i int) site {
 	switch c := l.at(i); {
 	case l.isLetter(i):
@@ -114,7 +114,7 @@ func (l *lexer) host(i int) site {
 	return site{}
 }
 
-// email is where the host behind an @ ends, 0 if there is none. There an @ is not looked at.
+// email returns where the host after an @ ends, or 0 if there is none. A second @ is not allowed in it.
 func (l *lexer) email(i int) int {
 	if l.inEmail {
 		return 0
@@ -128,8 +128,8 @@ func (l *lexer) email(i int) int {
 	return found.end
 }
 
-// url is where the path that begins with the slash at i ends. Behind an @ there is none, and looking for its end would be
-// for nothing.
+// url returns where the path ends that begins with the slash at i. After an @ there is no URL, so it does
+// not search for the end.
 func (l *lexer) url(i int) site {
 	if l.at(i) != '/' || l.inEmail {
 		return site{}
@@ -148,22 +148,22 @@ func urlByte(c byte) bool { return c > ' ' && c < 0x7f && strings.IndexByte("\"<
 
 func (l *lexer) fileNext(i int) bool { return l.isPlain(i) || l.at(i) == '_' }
 
-// maxRoot is within how many bytes of slashes, dots and tildes a file name has to begin.
+// maxRoot bounds the slashes, dots and tildes, in bytes, before the first name of a file path.
 const maxRoot = 32
 
-// Where in a file name one is.
+// inPath is a position within a file name.
 type inPath byte
 
 const (
 	inName     inPath = iota
-	behindRoot        // a slash
-	behindHome        // a tilde
-	behindDot         // a dot that may begin a name
-	atDot             // a dot with nothing before it, which must go on to .. or ./
-	behindDots        // two dots
+	behindRoot        // after a slash
+	behindHome        // after a tilde
+	behindDot         // after a dot that may begin a name
+	atDot             // after a dot at the very beginning; only .. or ./ may follow
+	behindDots        // after two dots
 )
 
-// path is where a file name ends of which i is inside, 0 if there is none yet.
+// path returns where the file name ends that i is inside of, or 0 if it is not a file name.
 func (l *lexer) path(i int, at inPath) (end int) {
 	for start := i; ; i++ {
 		if at != inName && end == 0 && i > start+maxRoot {

@@ -6,7 +6,7 @@ import (
 	"she/internal/fuel"
 )
 
-// The parser goes forward through any text, and what it does is in proportion to the text.
+// The parser moves forward in any text, and its work is in proportion to the text.
 func FuzzLexemes(f *testing.F) {
 	for _, word := range wordList {
 		f.Add(word)
@@ -20,7 +20,7 @@ func FuzzLexemes(f *testing.F) {
 				t.Fatalf("%d lexemes of %q, the last %q", n, text, lexeme)
 			}
 		}
-		// A token, its stem, and a host that is looked for to its end from each byte.
+		// For each byte at most: a token, its stem, and the search for the end of a host.
 		if used += m.Untold(); used > int64(len(text))*(costToken+3*costStem+4*maxHost) {
 			t.Errorf("%d units for %d bytes", used, len(text))
 		}

@@ -9,7 +9,7 @@ import (
 	"she/internal/fuel"
 )
 
-// hostile are texts, once repeated, that make a parser look ahead again and again.
+// hostile are texts that, when repeated, make a naive parser look ahead again and again.
 var hostile = []string{
 	"a_", "a@", "<!--", "<a ", "<a'", "/~", "~/", "a-1-", "1.", "a.", "a1.", "-1.", "&#", "&a", "a:/", "a/../", "../", "é-", "a-",
 	"12-a@", "\u0301",
@@ -17,7 +17,7 @@ var hostile = []string{
 
 func hostileText(part string, size int) string { return strings.Repeat(part, size/len(part)) }
 
-// Eight times as much text takes eight times as much fuel at most, give or take one more look to the end of a host.
+// Eight times as much text takes at most eight times as much fuel, plus the search for the end of one host.
 func TestHostileText(t *testing.T) {
 	read := func(part string, size int) (used int64) {
 		m := fuel.New(func(units int64) { used += units })
@@ -33,7 +33,8 @@ func TestHostileText(t *testing.T) {
 	}
 }
 
-// Fuel does not count all that the parser looks at. Time does: it must be in proportion to the text as well.
+// Fuel does not count every byte that the parser reads. So this measures time, which must be in proportion
+// too.
 func BenchmarkHostileText(b *testing.B) {
 	for _, part := range hostile {
 		b.Run(strings.NewReplacer("/", "slash", "\u0301", "accent").Replace(part), func(b *testing.B) {
@@ -55,7 +56,7 @@ func BenchmarkHostileText(b *testing.B) {
 	}
 }
 
-// cpu is the processor time this process has used, which other work on the machine does not change much.
+// cpu returns the processor time that this process has used. Other work on the machine hardly changes it.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)

@@ -1,6 +1,8 @@
-// Package textsearch is PostgreSQL's full text search in its configuration english: which words a text has.
+// Package textsearch implements PostgreSQL's full text search with its configuration english: it finds the
+// words of a text.
 //
-// It guarantees: no text makes the parser look at a byte more often than a fixed number of times; what it does is charged.
+// It guarantees: in no text does the parser read a byte more often than a fixed number of times; its work
+// is charged as fuel.
 package textsearch
 
 import (
@@ -15,14 +17,15 @@ import (
 
 // Units of fuel.
 const (
-	costToken = 1 << 5 // a token, and
-	costStem  = 1 << 7 // its basic form
+	costToken = 1 << 5 // one token
+	costStem  = 1 << 7 // stemming one token
 )
 
-// maxLexeme is the longest word, in bytes, that PostgreSQL indexes; longer ones are left out.
+// maxLexeme is the longest word, in bytes, that PostgreSQL indexes. Longer words are left out.
 const maxLexeme = 2046
 
-// Lexemes are the words of a text in their basic form, as to_tsvector('english', …) has them, repeated ones repeated.
+// Lexemes yields the words of a text in their basic form, as to_tsvector('english', …) has them. A repeated
+// word is yielded each time.
 func Lexemes(m *fuel.Meter, text string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for t := range tokens(m, text) {
@@ -41,7 +44,7 @@ func Lexemes(m *fuel.Meter, text string) iter.Seq[string] {
 	}
 }
 
-// stem is the Snowball stemmer for English. Words beyond 1000 bytes are no words and stay as they are.
+// stem is the Snowball stemmer for English. A word of more than 1000 bytes stays as it is.
 func stem(word string) string {
 	if len(word) > 1000 {
 		return word
@@ -51,7 +54,7 @@ func stem(word string) string {
 	return env.Current()
 }
 
-// stopWords are PostgreSQL's for English.
+// stopWords are PostgreSQL's stop words for English.
 var stopWords = func() map[string]bool {
 	words := make(map[string]bool)
 	for word := range strings.FieldsSeq(`a about above after again against all am an and any are as at be because been

@@ -12,7 +12,7 @@ import (
 	"she/internal/pgtest"
 )
 
-// The semantics promised here are PostgreSQL's, so that it is the one to ask.
+// This package promises PostgreSQL's semantics, so PostgreSQL is the reference.
 func TestAgainstPostgres(t *testing.T) {
 	conn := pgtest.Start(t)
 	testWords(t, conn, pgtest.Random{Rand: rand.New(rand.NewPCG(1, 15))})
@@ -34,8 +34,8 @@ func text(m pgtest.Random) string {
 	return strings.Join(words, pgtest.Pick(m, " ", " ", " ", ", ", "\n", ". ", "", "-", ".", "/"))
 }
 
-// testWords holds texts of words, numbers and hyphens to be cut exactly as PostgreSQL cuts them, and everything else
-// nearly always.
+// testWords checks that texts of words, numbers and hyphens are split exactly as PostgreSQL splits them,
+// and other texts nearly always.
 func testWords(t *testing.T, conn *pgx.Conn, m pgtest.Random) {
 	var plain, wild []string
 	letters := []string{"a", "b", "run", "ing", "1", "22", "-", "-", " ", " ", "é", "the", "S", "'", ",", "+"}

@@ -9,27 +9,29 @@ import (
 	"she/internal/fuel"
 )
 
-// A token is a piece of text that the search knows: a word of a natural language, which is stemmed and may be a stop
-// word, or anything else (a number, a host, a file name, a word with digits), which is only put in lower case.
+// A token is a piece of text that can be searched for. It is either a word of a natural language, which is
+// stemmed and may be a stop word, or anything else (a number, a host, a file name, a word with digits),
+// which is only put in lower case.
 type token struct {
 	text    string
 	natural bool
 }
 
-// tokens cuts a text as PostgreSQL's default parser does: words, words with digits, hyphenated words (the whole and
-// each part), integers, decimals, versions, e-mail addresses, hosts, URLs (the whole, the host and the path), file
-// names; tags, entities and the protocol of a URL are dropped. Of several readings the parser's preferences decide:
-// "and/or" is a file, "node.js" a host, "-5" a negative number.
+// tokens splits a text as PostgreSQL's default parser does: words, words with digits, hyphenated words (the
+// whole and each part), integers, decimals, versions, e-mail addresses, hosts, URLs (the whole, the host
+// and the path), file names. Tags, entities and the protocol of a URL are dropped. If a text can be read in
+// several ways, it follows the parser's preferences: "and/or" is a file, "node.js" a host, "-5" a negative
+// number.
 //
-// What differs: hosts and addresses end after 256 bytes, so that hostile text can't make the parser look ahead again
-// and again; what stands between <script> tags is read; which characters outside ASCII are letters follows Go's Unicode
-// tables, not the C library's.
+// Differences: hosts and addresses end after 256 bytes, so that hostile text can't make the parser look
+// ahead again and again. Text between <script> tags is read. Go's Unicode tables, not the C library's, say
+// which characters outside ASCII are letters.
 func tokens(m *fuel.Meter, text string) iter.Seq[token] {
 	return func(yield func(token) bool) {
 		l := lexer{s: text}
 		for i := 0; i < len(text); {
 			next := l.next(i, yield)
-			// What was looked at ahead counts as often as it was.
+			// Each byte that was read ahead is charged each time.
 			m.Spend(costToken + l.ahead)
 			l.ahead = 0
 			if next < 0 {
@@ -42,10 +44,11 @@ func tokens(m *fuel.Meter, text string) iter.Seq[token] {
 
 type lexer struct {
 	s       string
-	limit   int // no host goes beyond
+	limit   int // no host extends beyond this
 	inEmail bool
-	ahead   int // bytes looked at to find out that no host, address or file is there
-	// No comment ends behind the place that was looked at, so that a text full of "<!--" isn't searched for each.
+	ahead   int // bytes read ahead in vain, looking for a host, address or file
+	// No comment ends after the position that was searched, so a text full of "<!--" isn't searched for
+	// each.
 	endless bool
 }
 
@@ -53,7 +56,7 @@ func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 func asciiLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
-// A class is what a character is to the parser.
+// A class is the parser's classification of a character.
 type class byte
 
 const (
@@ -61,7 +64,7 @@ const (
 	letter
 	foreign // a letter outside ASCII
 	digit
-	mark // has no width: belongs to the word it is in
+	mark // has no width: part of the word that contains it
 )
 
 func (l *lexer) class(i int) (class, int) {
@@ -105,7 +108,7 @@ func (l *lexer) digits(i int) int {
 	return i
 }
 
-// next yields the tokens at i and answers where to go on, -1 for not at all.
+// next yields the tokens at i and returns where to continue, or -1 to stop.
 func (l *lexer) next(i int, yield func(token) bool) int {
 	l.limit = i + maxHost
 	simple := func(end int) int {
@@ -136,7 +139,7 @@ func (l *lexer) next(i int, yield func(token) bool) int {
 			if l.at(end) == '.' && l.isDigit(end+1) {
 				end = l.digits(end + 1)
 			}
-			if l.at(end) != '.' || !l.isDigit(end+1) { // else a version, which has no sign
+			if l.at(end) != '.' || !l.isDigit(end+1) { // otherwise it is a version, which has no sign
 				return simple(l.exponent(end))
 			}
 		}
@@ -153,7 +156,8 @@ func (l *lexer) next(i int, yield func(token) bool) int {
 			return simple(end)
 		}
 	}
-	// A blank runs on to what may begin something. A dot or tilde, which can do so, doesn't behind another blank.
+	// A blank extends up to a character that may begin a token. A dot or tilde may do so, but not after a
+	// blank.
 	for i += size; i < len(l.s); i += size {
 		if c, size = l.class(i); c != other && c != mark || strings.IndexByte("<-+&/", l.s[i]) >= 0 {
 			break
@@ -162,8 +166,8 @@ func (l *lexer) next(i int, yield func(token) bool) int {
 	return i
 }
 
-// word reads from a letter on: the longest run of letters, which digits make a word with digits, unless something
-// longer begins here.
+// word reads a word that begins with a letter. It is the longest run of letters; with digits in it, it is a
+// word with digits. Something longer that begins here, such as a host, is preferred.
 func (l *lexer) word(i int, yield func(token) bool) int {
 	end := i
 	for l.isLetter(end) {
@@ -218,7 +222,7 @@ func (l *lexer) word(i int, yield func(token) bool) int {
 	}
 }
 
-// numberWord reads a word that has digits in it; end is somewhere behind its start.
+// numberWord reads a word with digits that begins at i; end is a position after its start.
 func (l *lexer) numberWord(i, end int, yield func(token) bool) int {
 	for {
 		c, size := l.class(end)
@@ -251,7 +255,7 @@ func (l *lexer) numberWord(i, end int, yield func(token) bool) int {
 	return end
 }
 
-// unsigned reads from a digit on.
+// unsigned reads a token that begins with a digit.
 func (l *lexer) unsigned(i int, yield func(token) bool) int {
 	end := l.digits(i)
 	give := func(end int) int {
@@ -294,7 +298,7 @@ func (l *lexer) unsigned(i int, yield func(token) bool) int {
 	return give(end)
 }
 
-// exponent is where a number goes on to with e+5, or i.
+// exponent returns where a number ends that continues with an exponent such as e+5, or i if it does not.
 func (l *lexer) exponent(i int) int {
 	if c := l.at(i); c != 'e' && c != 'E' {
 		return i
@@ -309,8 +313,8 @@ func (l *lexer) exponent(i int) int {
 	return l.digits(j)
 }
 
-// hyphenated is where the compound ends whose first hyphen is at i, 0 if what follows is no word. A part that begins
-// with digits needs a letter.
+// hyphenated returns where the compound ends whose first hyphen is at i, or 0 if no word follows. A part
+// that begins with digits needs a letter.
 func (l *lexer) hyphenated(i int) (end int) {
 	for l.at(i) == '-' {
 		j, letters := i+1, false
@@ -345,7 +349,7 @@ func (l *lexer) compound(i, end int, yield func(token) bool) int {
 		}
 		i = part + 1
 	}
-	// A number behind a compound's hyphen is not negative.
+	// A number after a compound's hyphen is not negative.
 	if c, _ := l.class(end + 1); l.at(end) == '-' && c == digit {
 		return end + 1
 	}
@@ -354,7 +358,7 @@ func (l *lexer) compound(i, end int, yield func(token) bool) int {
 
 func (l *lexer) natural(i, end int) bool { return !strings.ContainsAny(l.s[i:end], "0123456789") }
 
-// tag is where the tag or comment ends whose < is before i, 0 if it is none.
+// tag returns where the tag or comment ends whose < is right before i, or 0 if it is not one.
 func (l *lexer) tag(i int) int {
 	switch l.at(i) {
 	case '/':
@@ -399,7 +403,7 @@ func (l *lexer) tag(i int) int {
 	return 0
 }
 
-// entity is where the entity ends whose & is before i, 0 if it is none.
+// entity returns where the entity ends whose & is right before i, or 0 if it is not one.
 func (l *lexer) entity(i int) int {
 	start := i
 	if l.at(i) == '#' {
