@@ -20,7 +20,7 @@ func TestMeter(t *testing.T) {
 	(*Meter)(nil).Spend(1) // counts nothing
 }
 
-// A meter whose owner ended the work by a panic goes on counting where it was.
+// After the owner of a Meter ended the work by a panic, the Meter continues to count from where it was.
 func TestMeterAfterPanic(t *testing.T) {
 	var total int64
 	m := New(func(units int64) { total += units; panic("over") })
