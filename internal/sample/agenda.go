@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// An appointment repeats in the weeks that `every` divides, on its weekdays.
+// An appointment takes place on its weekdays, in each week whose number `every` divides.
 type appointment struct {
 	summary  string
 	location string
@@ -13,10 +13,10 @@ type appointment struct {
 	every    int
 	from     float64 // minutes from midnight
 	length   float64
-	guests   []string // whom the person meets; none for time of her own
+	guests   []string // whom the person meets; nil: she is alone
 }
 
-// Tuesday is the fullest day and ten o'clock the fullest hour; the rest is scattered around.
+// Tuesday is the busiest day and ten o'clock the busiest hour; the rest is spread around.
 var routine = []appointment{
 	{"Stand-up", "Jacaranda room", []time.Weekday{1, 2, 3, 4, 5}, 1, 9*60 + 30, 15, []string{"ilka", "piet", "oduya"}},
 	{"Week planning", "Jacaranda room", []time.Weekday{time.Monday}, 1, 10 * 60, 60, []string{"ilka", "oduya"}},
@@ -59,7 +59,7 @@ func (g *generator) events(p plan) []moment {
 		}
 	}
 	if p.working() {
-		// The weeks slowly get fuller.
+		// Over time the weeks get busier.
 		for hour := 13.0; hour < 17; hour++ {
 			if p.date.Weekday() != time.Tuesday && chance(r, 0.06+0.016*float64(min(p.week, 26))) {
 				a := pick(r, scattered)
@@ -80,7 +80,7 @@ func (g *generator) events(p plan) []moment {
 	return found
 }
 
-// event is a timed entry of the calendar, in the shape of Google's API. Some are called off, some she declines.
+// event returns a timed calendar entry in the shape of Google's API. Some are cancelled, some she declines.
 func (g *generator) event(p plan, a appointment) moment {
 	from, until := p.at(a.from), p.at(a.from+a.length)
 	f := g.entry(p, a.summary)

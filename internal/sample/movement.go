@@ -8,7 +8,7 @@ import (
 type place struct {
 	name                string
 	latitude, longitude float64
-	spread              float64 // metres within which she moves about there
+	spread              float64 // metres within which she moves while she is there
 }
 
 var (
@@ -24,7 +24,7 @@ var (
 	}
 )
 
-// A stay is a time at one place, in minutes from midnight. Between two stays she is on her way.
+// A stay is the time at one place, in minutes from midnight. Between two stays she is travelling.
 type stay struct {
 	place       *place
 	from, until float64
@@ -35,8 +35,9 @@ const (
 	sleeps = 23 * 60
 )
 
-// locations follows her through the day. The phone saves its battery: about every half an hour while she is out, once
-// an hour at work, less at home, once in the night, and now and then with a poor fix.
+// locations returns her location records of a day. The phone saves its battery. It takes a point about
+// every half an hour while she is out, every hour at work, less often at home, and once in the night. Now
+// and then a point is inaccurate.
 func (g *generator) locations(p plan) []moment {
 	var found []moment
 	stays := g.itinerary(p)
@@ -69,7 +70,7 @@ func (g *generator) pause(at *place, minute float64) float64 {
 	return between(g.movement, 25, 35)
 }
 
-// way gives one or two points between two stays, more on a long journey.
+// way returns one or two points between two stays, more on a long journey.
 func (g *generator) way(p plan, from, to stay) []moment {
 	var found []moment
 	minutes := to.from - from.until
@@ -78,17 +79,17 @@ func (g *generator) way(p plan, from, to stay) []moment {
 		part := (float64(i) + between(g.movement, 0.2, 0.8)) / float64(n)
 		latitude := from.place.latitude + part*(to.place.latitude-from.place.latitude)
 		longitude := from.place.longitude + part*(to.place.longitude-from.place.longitude)
-		// No road is straight: off the line by a few hundred metres.
+		// No road is straight, so the point is up to a few hundred metres off the line.
 		east, north := g.movement.NormFloat64()*300, g.movement.NormFloat64()*300
 		found = append(found, g.fix(p, from.until+part*minutes, latitude, longitude, east, north, nil))
 	}
 	return found
 }
 
-// fix is one location record. at says which place it is a point of, nil for none.
+// fix returns one location record. at is the place that the point belongs to, or nil.
 func (g *generator) fix(p plan, minute, latitude, longitude, east, north float64, at *place) moment {
 	accuracy := between(g.movement, 5, 65)
-	if chance(g.movement, 0.03) { // from radio cells: far off, and it says so
+	if chance(g.movement, 0.03) { // located by radio cells: inaccurate, and the record says so
 		accuracy = between(g.movement, 400, 1500)
 		east += g.movement.NormFloat64() * accuracy / 2
 		north += g.movement.NormFloat64() * accuracy / 2
@@ -97,7 +98,7 @@ func (g *generator) fix(p plan, minute, latitude, longitude, east, north float64
 	const metresPerDegree = 111_195
 	latitude += north / metresPerDegree
 	longitude += east / (metresPerDegree * math.Cos(latitude*math.Pi/180))
-	speed := -1.0 // what the phone says when it does not know
+	speed := -1.0 // the phone's value for an unknown speed
 	if at == nil && accuracy < 100 {
 		speed = round(between(g.movement, 1, 14), 2)
 	}
@@ -117,7 +118,7 @@ func (g *generator) fix(p plan, minute, latitude, longitude, east, north float64
 	}}
 }
 
-// itinerary is where she is, from midnight to midnight.
+// itinerary returns where she is, from midnight to midnight.
 func (g *generator) itinerary(p plan) []stay {
 	r := g.movement
 	now, at := 0.0, &home
@@ -125,7 +126,7 @@ func (g *generator) itinerary(p plan) []stay {
 		at = p.trip
 	}
 	var stays []stay
-	// moveTo ends the stay here at about the minute given and begins the next, a journey later.
+	// moveTo ends the present stay at about the given minute and begins the next one after a journey.
 	moveTo := func(next *place, leave, journey float64) {
 		leave += between(r, -8, 8)
 		stays = append(stays, stay{at, now, leave})

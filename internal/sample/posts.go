@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A writer makes texts from the templates of words.go and seldom says the same thing twice.
+// A writer makes texts from the templates of words.go and rarely repeats one.
 type writer struct {
 	r    *rand.Rand
 	said map[string]bool
@@ -19,7 +19,7 @@ func newWriter(r *rand.Rand) *writer { return &writer{r, map[string]bool{}} }
 
 var slot = regexp.MustCompile(`\{([a-z ]+)\}`)
 
-// write fills one template of the kind, trying again a few times when it comes to something said before.
+// write fills one template of the kind. If the text was written before, it tries again a few times.
 func (w *writer) write(kind string) string {
 	var text string
 	for range 20 {
@@ -31,7 +31,8 @@ func (w *writer) write(kind string) string {
 	return text
 }
 
-// fill fills one template. used are the words the text has already: a shopping list names no thing twice.
+// fill fills one template. used holds the words already in the text, so that a shopping list names nothing
+// twice.
 func (w *writer) fill(kind string, used map[string]bool) string {
 	choices, ok := words[kind]
 	if !ok {
@@ -50,10 +51,11 @@ func (w *writer) fill(kind string, used map[string]bool) string {
 
 var beginning = regexp.MustCompile(`(^|[.!?] )\p{Ll}`)
 
-// sentences gives each its capital letter: a slot at the beginning may have been filled with "the budget paper".
+// sentences begins each sentence with a capital letter: a slot at its beginning may hold "the budget
+// paper".
 func sentences(text string) string { return beginning.ReplaceAllStringFunc(text, strings.ToUpper) }
 
-// feels draws a mood. Life has its ups and downs: some weeks are better, weekends are, Mondays are not.
+// feels draws a mood. Some weeks are better than others, weekends are better, and Mondays are worse.
 func (w *writer) feels(p plan) Mood {
 	good := 0.45 + 0.12*math.Sin(float64(p.date.YearDay())/9)
 	switch p.date.Weekday() {
@@ -89,7 +91,7 @@ func (g *generator) tweets(p plan) []moment {
 	return found
 }
 
-// tweet has the shape of Twitter's API, with lastUpdated as the plug adds it.
+// tweet returns a tweet in the shape of Twitter's API, with lastUpdated as the plug adds it.
 func (g *generator) tweet(at time.Time, lang, text string, retweet bool, mood Mood) moment {
 	r := g.tweeting.r
 	tags := []any{}
@@ -128,8 +130,8 @@ func (g *generator) tweet(at time.Time, lang, text string, retweet bool, mood Mo
 	}}
 }
 
-// tweetID is as large as real ones are, beyond what a float64 can hold: milliseconds since Twitter's epoch above 22
-// bits of chance.
+// tweetID returns an id as large as real ones, which a float64 can't hold exactly: milliseconds since
+// Twitter's epoch, above 22 random bits.
 func tweetID(r *rand.Rand, at time.Time) int64 {
 	const epoch = 1288834974657
 	return (at.UnixMilli()-epoch)<<22 | r.Int64N(1<<22)

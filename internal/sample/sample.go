@@ -1,9 +1,11 @@
-// Package sample invents one person's data: some months of tweets, calendar events, places and notes, the same for
-// the same seed. It is for demonstrations and tests that need data which looks lived, and it knows the Truth behind
-// it, so that what functions derive can be checked to be right and not only to be there.
+// Package sample invents one person's data: some months of tweets, calendar events, places and notes. The
+// same seed gives the same data. Demonstrations and tests use it when they need realistic data. It also
+// returns the Truth behind the data, so that a test can check that a function's results are right, not only
+// that there are some.
 //
-// The person, Mina Tallowfield of Brisbane, does not exist; her city does, in a zone (UTC+10) without daylight
-// saving time, so that hours and weekdays differ from UTC's and no check depends on zone data of the machine.
+// The person, Mina Tallowfield of Brisbane, does not exist; her city does, in a zone (UTC+10) without
+// daylight saving time, so that hours and weekdays differ from UTC's and no check depends on zone data of
+// the machine.
 package sample
 
 import (
@@ -15,7 +17,7 @@ import (
 	"she/internal/hat"
 )
 
-// Where the records of a Life go.
+// The endpoints of the records of a Life.
 var (
 	Tweets    = endpoint("twitter/tweets")
 	Events    = endpoint("calendar/google/events")
@@ -26,21 +28,21 @@ var (
 // Zone is the time zone of the Life.
 var Zone = time.FixedZone("Australia/Brisbane", 10*60*60)
 
-// A Life is all that was generated.
+// A Life is everything that was generated.
 type Life struct {
 	Days  []Day
 	Truth Truth
 }
 
-// A Day is one day's records in the order in which they came about, a calendar event at its start. Never more than
-// a hundred, so that a Day fits one request.
+// A Day is one day's records in the order in which they were created; a calendar event is created at its
+// start. There are at most a hundred, so that a Day fits into one request.
 type Day struct {
 	Date   time.Time // midnight in Zone
 	Drafts []hat.Draft
 }
 
-// Generate invents the days from months before until up to until, nothing later than until. Equal arguments give
-// equal lives. Roughly 700 records come of a month. Less than one month is an empty life.
+// Generate invents the days of the last months before until; nothing is later than until. Equal arguments
+// give equal lives. A month has about 700 records. For less than one month the life is empty.
 func Generate(seed uint64, until time.Time, months int) Life {
 	until = until.In(Zone)
 	first := midnight(until.AddDate(0, -months, 0))
@@ -76,7 +78,8 @@ func Generate(seed uint64, until time.Time, months int) Life {
 	return life
 }
 
-// generator holds one stream of chance for each kind of data, so that a change to one leaves the others as they are.
+// generator has a separate random stream for each kind of data, so that a change to one kind leaves the
+// others unchanged.
 type generator struct {
 	until            time.Time
 	movement, agenda *rand.Rand
@@ -84,7 +87,7 @@ type generator struct {
 	truth            *truthCount
 }
 
-// A moment is a record to be, when it comes about, and what it adds to the truth if it does.
+// A moment is a record that may be created, the time of its creation, and what it then adds to the Truth.
 type moment struct {
 	at       time.Time
 	endpoint hat.Endpoint
@@ -94,11 +97,11 @@ type moment struct {
 
 type fields = map[string]any
 
-// A plan is what kind of day it is; where she goes and what her calendar says both follow from it.
+// A plan is the kind of a day. Where she goes and what her calendar contains both follow from it.
 type plan struct {
 	date      time.Time
-	week      int    // since the first day
-	trip      *place // where the weekend is spent, nil at home
+	week      int    // number of the week, from 0 at the first day
+	trip      *place // where the weekend is spent; nil: at home
 	fromHome  bool   // a working day at home
 	gym       bool
 	withNadja bool // an evening at the sister's
@@ -108,13 +111,13 @@ func (p plan) working() bool {
 	return p.date.Weekday() != time.Saturday && p.date.Weekday() != time.Sunday
 }
 
-// at is a moment of the day in minutes from midnight; a day has 1440 of them in this zone.
+// at returns a time of the day, given in minutes from midnight. A day in this zone always has 1440 minutes.
 func (p plan) at(minutes float64) time.Time {
 	return p.date.Add(time.Duration(minutes * float64(time.Minute))).Truncate(time.Second)
 }
 
 func planFor(first, date time.Time) plan {
-	// Weeks begin on Monday, so that a weekend lies in one of them.
+	// Weeks begin on Monday, so that a weekend is in one week.
 	week := int(date.Sub(first).Hours()/24+float64((int(first.Weekday())+6)%7)) / 7
 	p := plan{date: date, week: week}
 	switch date.Weekday() {
@@ -139,10 +142,10 @@ func midnight(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, t.Location())
 }
 
-// chance is true in one of so many cases as p says.
+// chance returns true with probability p.
 func chance(r *rand.Rand, p float64) bool { return r.Float64() < p }
 
-// between is evenly spread in [low, high).
+// between returns a number that is evenly distributed in [low, high).
 func between(r *rand.Rand, low, high float64) float64 { return low + (high-low)*r.Float64() }
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
@@ -150,7 +153,7 @@ func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 func data(f fields) hat.Data {
 	text, err := json.Marshal(f)
 	if err != nil {
-		panic("sample: " + err.Error()) // the fields are ours: strings, numbers, lists
+		panic("sample: " + err.Error()) // can't happen: the fields are strings, numbers and lists of this package
 	}
 	d, err := hat.ParseData(text)
 	if err != nil {

@@ -40,7 +40,7 @@ func dump(l Life) string {
 	return b.String() + string(truth)
 }
 
-// record is what the tests read of any of the four kinds.
+// record has the fields that the tests read of all four kinds.
 type record struct {
 	endpoint            hat.Endpoint
 	ID                  json.RawMessage `json:"id"`
@@ -164,7 +164,7 @@ func TestNothingIsThereTwice(t *testing.T) {
 	}
 }
 
-// The truth was counted in passing; here it is found again from the records alone.
+// Generate counts the Truth while it creates records. This test computes it again from the records alone.
 func TestTheTruthIsInTheRecords(t *testing.T) {
 	for _, seed := range []uint64{1, 2, 3, 99} {
 		l := Generate(seed, until, 4)
@@ -236,7 +236,7 @@ func TestPlacesAreWhereTheTruthSays(t *testing.T) {
 		}
 		good++
 		for i, p := range l.Truth.Places {
-			// On this scale the earth is flat; 0.887 is the cosine of the latitude.
+			// At this scale the earth is flat; 0.887 is the cosine of the latitude.
 			if math.Hypot(r.Latitude-p.Latitude, (r.Longitude-p.Longitude)*0.887)*111_195 < 100 {
 				near[i]++
 			}

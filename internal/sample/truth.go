@@ -9,22 +9,23 @@ import (
 	"she/internal/hat"
 )
 
-// Truth is what is so in a Life, counted while it was made and not read back from its records.
+// Truth is what holds of a Life. It is counted during generation, not read back from the records.
 type Truth struct {
 	Records  map[hat.Endpoint]int
 	Calendar Calendar
-	// Places are those she spent at least a few location points at, the one with the most hours first.
+	// Places are the places with at least fewPoints location records, the one with the most hours first.
 	Places []Place
-	// Moods is how each note and each tweet of her own in English is meant, by its text. Texts that are hers to feel
-	// but in another language, and retweets, are not in it.
+	// Moods maps the text of each note, and of each of her own English tweets, to the mood it was written
+	// in. Retweets and tweets in other languages are left out.
 	Moods map[string]Mood
-	// Balance counts the records behind Moods; a text that was written twice counts twice.
+	// Balance counts the records behind Moods. A text that was written twice counts twice.
 	Balance map[Mood]int
 }
 
-// Calendar adds up the calendar. Times of day and weekdays are those of Zone; time that is booked twice counts once.
+// Calendar is the sum of the calendar. Times of day and weekdays are in Zone. Time that is booked twice
+// counts once.
 type Calendar struct {
-	Timed, AllDay, Skipped      int // Skipped were cancelled or declined
+	Timed, AllDay, Skipped      int // Skipped: cancelled or declined
 	BusyMinutes, MeetingMinutes int // a meeting has somebody else in it
 	MinutesByHour               [24]int
 	MinutesByWeekday            [7]int // from Sunday, as time.Weekday counts
@@ -32,7 +33,7 @@ type Calendar struct {
 	BusiestWeekday              time.Weekday
 }
 
-// A Place is where she has been.
+// A Place is a place that she visited.
 type Place struct {
 	Name                string
 	Latitude, Longitude float64
@@ -40,7 +41,7 @@ type Place struct {
 	Hours               float64 // spent there
 }
 
-// Mood is how a text is meant by who wrote it.
+// Mood is the mood in which a text was written.
 type Mood string
 
 const (
@@ -49,7 +50,7 @@ const (
 	Plain Mood = "plain"
 )
 
-// fewPoints is how many location records make a place rather than a pause on the way.
+// fewPoints is the least number of location records that make a place; fewer are a pause on the way.
 const fewPoints = 5
 
 type truthCount struct {

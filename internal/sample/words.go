@@ -1,6 +1,6 @@
 package sample
 
-// words are templates by kind; a word in braces is filled from the kind of that name.
+// words holds templates by kind. A word in braces stands for a template of the kind with that name.
 var words = map[string][]string{
 	"good tweet": {
 		"Coffee at {cafe} was perfect this morning {smile}",
