@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// If a clock that ran ahead is set back, the times stored before lie too far ahead: a pause of seconds would
-// last a day. Due finds such times and cuts them to the latest that they can be, counted from now. The result
-// is stored: a limit computed at each look would move with the clock and never be reached.
+// If a clock that ran ahead is set back, the times stored before lie too far ahead: a pause of seconds
+// would last a day. Due finds such times and cuts them to the latest that they can be, counted from now.
+// The result is stored: a limit computed at each scan would move with the clock and never be reached.
 
 // aheadQuery finds functions with a time ahead of the clock. Most of these are correct pauses and periods.
 const aheadQuery = `WHERE f.enabled AND (f.last_execution > ?1

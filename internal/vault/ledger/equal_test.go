@@ -20,7 +20,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// A grant that drops equal results is stored as grants were before there was a choice.
+// A grant that drops equal results is stored in the form that grants had before KeepEqual existed.
 func TestStoredGrantsOfBeforeDropEqualResults(t *testing.T) {
 	g := access.Grant{
 		Function: vaulttest.Parsed(hat.ParseFunctionID("f")), Version: vaulttest.Parsed(hat.ParseVersion("1.0.0")),
@@ -38,8 +38,8 @@ func TestStoredGrantsOfBeforeDropEqualResults(t *testing.T) {
 	}
 }
 
-// checkIdentities holds column digest to what it says: the digest of the data, or of it and the run. It
-// answers how many rows have the run in it.
+// checkIdentities checks that column digest is the digest of the data, or of the data and the run. It
+// returns how many rows include the run.
 func checkIdentities(t testing.TB, v *ledger.Vault) (withRun int) {
 	t.Helper()
 	vaulttest.Must(t, 0, v.Rows().Read(t.Context(), func(conn ledger.Reader) error {
@@ -64,8 +64,8 @@ func checkIdentities(t testing.TB, v *ledger.Vault) (withRun int) {
 	return withRun
 }
 
-// Whatever becomes of the runs, column digest says of each row what it is the same as, and the statements
-// that ask for it use its index.
+// After any history of the runs, column digest says of each row which records it equals, and the statements
+// that read it use its index.
 func TestColumnDigestSaysWhatARecordIsTheSameAs(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")

@@ -7,7 +7,7 @@ import (
 	"she/internal/hat"
 )
 
-// What tests look at that use a store, and so can't be in this package.
+// This file exports internals for tests that use a store. These tests can't be in this package.
 
 const (
 	TakeOver = takeOver
@@ -53,7 +53,7 @@ func (f Field) Covers(born int64) bool {
 	return field{f.N, f.Path, f.Built, f.Behind, f.Gone}.covers(born)
 }
 
-// WayOf is how a Scan would be read.
+// WayOf returns how a Scan would be read.
 func WayOf(ctx context.Context, src bundle.Source, e hat.Endpoint, want bundle.Want) (string, error) {
 	s := src.(*source)
 	w, err := s.choose(ctx, e, want)

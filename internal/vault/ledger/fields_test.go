@@ -25,7 +25,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// settle returns when there are no upkeep left.
+// settle waits until no upkeep is left.
 func settle(t testing.TB, v *ledger.Vault) {
 	t.Helper()
 	for {
@@ -37,7 +37,7 @@ func settle(t testing.TB, v *ledger.Vault) {
 	}
 }
 
-// busy waits for the upkeep that is being done, and says whether there is another.
+// busy waits for the present piece of upkeep and reports whether another follows.
 func busy(v *ledger.Vault) (busy bool, err error) {
 	err = v.Rows().Write(context.Background(), "wait", func(tx ledger.Tx) error {
 		return tx.Get(context.Background(), `SELECT EXISTS (SELECT 1 FROM erasures) OR EXISTS (SELECT 1 FROM undeclared)
@@ -46,7 +46,7 @@ func busy(v *ledger.Vault) (busy bool, err error) {
 	return busy, err
 }
 
-// texts are the rows of a query of one column.
+// texts returns the rows of a query of one column.
 func texts(t testing.TB, v *ledger.Vault, query string) (all []string) {
 	t.Helper()
 	err := v.Rows().Read(context.Background(), func(c ledger.Reader) (err error) {
@@ -56,14 +56,14 @@ func texts(t testing.TB, v *ledger.Vault, query string) (all []string) {
 	return vaulttest.Must(t, all, err)
 }
 
-// paths are the fields that have an index, as "endpoint path".
+// paths returns the fields that have an index, as "endpoint path".
 func paths(t testing.TB, v *ledger.Vault) []string {
 	t.Helper()
 	return texts(t, v, `SELECT e.name || ' ' || f.path FROM fields f JOIN endpoints e ON e.n = f.endpoint
 		WHERE NOT gone ORDER BY 1`)
 }
 
-// checkIndex proves that table field_keys holds the keys of all records that are there, and no others.
+// checkIndex checks that table field_keys holds exactly the keys of all stored records.
 func checkIndex(t testing.TB, v *ledger.Vault) {
 	t.Helper()
 	if err := v.Rows().Read(context.Background(), func(c ledger.Reader) error { return compareIndex(t, c) }); err != nil {
@@ -99,7 +99,7 @@ func compareIndex(t testing.TB, c ledger.Reader) error {
 			}
 			key, isCut := ledger.FieldKey(data, f.Path)
 			row := fmt.Sprintf("%d %d %X", f.N, born, key)
-			if !f.Gone && rows[row] != f.Covers(born) { // of one that is going a part is there
+			if !f.Gone && rows[row] != f.Covers(born) { // an index that is being removed has only some keys
 				t.Errorf("field %s: record %d: there %t, want %t", text, born, rows[row], f.Covers(born))
 			}
 			if isCut && f.Covers(born) {
@@ -121,7 +121,7 @@ func compareIndex(t testing.TB, c ledger.Reader) error {
 	return nil
 }
 
-// wayOf is how a Scan of rumpel/notes would be read.
+// wayOf returns how a Scan of rumpel/notes would be read.
 func wayOf(t testing.TB, v *ledger.Vault, c access.Caller, want bundle.Want) string {
 	t.Helper()
 	how := ""
@@ -158,7 +158,7 @@ func TestHowAScanIsRead(t *testing.T) {
 		t.Errorf("a few long values: %s", got)
 	}
 	ctx := t.Context()
-	err := v.Rows().Write(ctx, "more", func(tx ledger.Tx) error { // as if there were many more
+	err := v.Rows().Write(ctx, "more", func(tx ledger.Tx) error { // simulate many more keys
 		if _, err := tx.Exec(ctx, "UPDATE fields SET cut = cut + ? WHERE path = 'long'", ledger.MaxCut); err != nil {
 			return err
 		}
@@ -184,11 +184,11 @@ func TestHowAScanIsRead(t *testing.T) {
 	}{
 		{bundle.Want{}, "scan"},
 		{bundle.Want{Order: by("")}, "scan"},
-		{bundle.Want{Order: by("x")}, "scan"}, // nobody asked for it
+		{bundle.Want{Order: by("x")}, "scan"}, // no index was declared
 		{bundle.Want{Order: by("n")}, "in order of n"},
 		{bundle.Want{Order: down("n"), About: 100}, "in order of n"},
 		{bundle.Want{Order: down("n"), Upto: 500}, "in order of n"},
-		{bundle.Want{Order: by("long")}, "scan"}, // too much of it would have to be held
+		{bundle.Want{Order: by("long")}, "scan"}, // too many bytes would have to be held
 		{bundle.Want{Filters: filters(few)}, "picked by n"},
 		{bundle.Want{Filters: filters(one)}, "picked by n"},
 		{bundle.Want{Filters: filters(element)}, "picked by n"},
@@ -196,7 +196,7 @@ func TestHowAScanIsRead(t *testing.T) {
 		{bundle.Want{Filters: filters(part)}, "scan"},
 		{bundle.Want{Filters: filters(most)}, "picked by most"},
 		{bundle.Want{Filters: filters(most, few)}, "picked by n"},
-		{bundle.Want{Filters: filters(most), Order: by(""), About: 10}, "scan"}, // it will stop early
+		{bundle.Want{Filters: filters(most), Order: by(""), About: 10}, "scan"}, // the reader will stop early
 		{bundle.Want{Filters: filters(few), Order: by(""), About: 10}, "picked by n"},
 		{bundle.Want{Filters: filters(few), Order: by("most"), About: 10}, "picked by n"},
 		{bundle.Want{Filters: filters(most), Order: by("n"), About: 10}, "in order of n"},
@@ -212,7 +212,7 @@ func TestHowAScanIsRead(t *testing.T) {
 	}
 }
 
-// What the index adds reads and writes through its keys: never over a whole table, never through a sort of records.
+// Statements on the index use its keys: none reads a whole table, and none sorts whole records.
 func TestFieldsAreReadThroughTheirKeys(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	vaulttest.Create(t, s, "alice")
@@ -256,7 +256,8 @@ func goesThrough(t *testing.T, v *ledger.Vault, q string, args []any, uses ...st
 	}
 }
 
-// Whatever happens while an index is built, it holds what the records say, and answers don't depend on it.
+// Whatever is written while an index is built, the index matches the records, and answers don't depend on
+// it.
 func TestAnIndexIsBuiltWhileRecordsChange(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	s := newStore(t, t.TempDir(), sqlite.Options{})
@@ -288,7 +289,8 @@ func TestAnIndexIsBuiltWhileRecordsChange(t *testing.T) {
 	vaulttest.CheckHAT(t, v)
 }
 
-// Every other commit of the building fails, before it is on disk or after, and the vault is opened again.
+// Every second commit of building an index fails, before or after it is on disk, and the vault is opened
+// again.
 func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 	for _, persisted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("persisted %t", persisted), func(t *testing.T) {
@@ -317,7 +319,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 				var err error
 				more, err = busy(v)
 				if err == nil && !more && !steady.Load() {
-					// A last piece, that finds nothing to do, may fail as well.
+					// The last piece, which finds nothing to do, may fail as well.
 					steady.Store(true)
 					more = true
 				}
@@ -330,7 +332,7 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 					release()
 					opened, release = vaulttest.Open(t, s, "alice")
 					err := opened.Rows().Read(t.Context(), func(c ledger.Reader) error { return compareIndex(t, c) })
-					if err != nil && !errors.Is(err, vault.ErrClosed) { // the next piece may have failed already
+					if err != nil && !errors.Is(err, vault.ErrClosed) { // the next piece may have closed the vault already
 						t.Error(err)
 					}
 				}
@@ -349,7 +351,8 @@ func TestCrashesWhileAnIndexIsBuilt(t *testing.T) {
 	}
 }
 
-// Equal values are turned round, few of them in memory, many of them by reading again.
+// Records with equal values are reversed: a few in memory, many by reading them again in the other
+// direction.
 func TestManyEqualValuesInDescendingOrder(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	alice := vaulttest.Create(t, s, "alice")
@@ -507,7 +510,7 @@ func TestFieldsAreBounded(t *testing.T) {
 	checkIndex(t, v)
 }
 
-// What is erased is gone from the index too, and from the file: also from an index that is half built, or half gone.
+// Erased data is removed from the index and from the file, even if the index is half built or half removed.
 func TestErasedValuesAreGoneFromTheIndex(t *testing.T) {
 	const canary = "canary-5b2e"
 	dir := t.TempDir()
@@ -521,7 +524,7 @@ func TestErasedValuesAreGoneFromTheIndex(t *testing.T) {
 	}
 	vaulttest.Append(t, v, alice, drafts)
 	settle(t, v)
-	vaulttest.SortBy(t, v, alice, "b", "whole", "late") // "going" goes, "late" is built
+	vaulttest.SortBy(t, v, alice, "b", "whole", "late") // index "going" is removed, index "late" is built
 	if err := v.EraseEndpoint(t.Context(), alice, drafts[0].Endpoint); err != nil {
 		t.Fatal(err)
 	}

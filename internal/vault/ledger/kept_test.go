@@ -7,7 +7,7 @@ import (
 	"she/internal/vault"
 )
 
-// What was read before a commit may be told of after it, and must not be kept then.
+// A value that was read before a commit may still be returned after it, but must not be cached then.
 func TestWhatWasReadBeforeACommitIsNotKeptAfterIt(t *testing.T) {
 	var k kept
 	u := vault.User{ID: hat.NewUserID()}

@@ -27,8 +27,9 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// TestConformanceOnPostgres has the logic keep the promises of package vault with the derived statements, on tables that all
-// HATs of the test share. What is under it is no store to run: it knows one node and shares no commits.
+// TestConformanceOnPostgres runs the promises of package vault against PostgreSQL, with the derived
+// statements and with tables that all HATs of the test share. The store below is for this test only: it
+// supports one node and never shares a commit.
 func TestConformanceOnPostgres(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the whole conformance suite")
@@ -50,10 +51,10 @@ func TestConformanceOnPostgres(t *testing.T) {
 	})
 }
 
-// pgStore is a store of vaults in PostgreSQL for this test.
+// pgStore is a store of vaults in PostgreSQL, for this test only.
 type pgStore struct {
 	db     *sql.DB
-	prefix string // of the ids of HATs: those of other tests are in the same tables
+	prefix string // prefix of HAT ids: other tests use the same tables
 	o      vaulttest.Setup
 	boot   string
 
@@ -143,10 +144,10 @@ type pgRows struct {
 	vault  *ledger.Vault
 	keeper ledger.Keeper
 	hook   func(ops []string, persisted bool) error
-	turn   chan struct{} // full while somebody writes
+	turn   chan struct{} // the writer lock: full while it is held
 
 	mu    sync.Mutex
-	cause error // why it is closed
+	cause error // why the store is closed
 }
 
 func (r *pgRows) close(cause error) {
@@ -221,7 +222,7 @@ func (r *pgRows) write(ctx context.Context, op string, f func(ledger.Tx) error) 
 	done := false
 	defer func() {
 		if !done {
-			r.keeper.Undone(true) // f has panicked
+			r.keeper.Undone(true) // f panicked
 		}
 	}()
 	err = f(t)
@@ -279,7 +280,7 @@ func (t *pgTx) Apart(ctx context.Context, do func() error, refused func(error) b
 	return err, fatal
 }
 
-// pgConn gives the derived statements to PostgreSQL.
+// pgConn runs the derived statements on PostgreSQL.
 type pgConn struct {
 	db interface {
 		QueryContext(context.Context, string, ...any) (*sql.Rows, error)
@@ -363,7 +364,8 @@ func taken(err error) error {
 	return err
 }
 
-// buffering reads all rows of a query before the first is asked for: others may be read on the connection meanwhile.
+// buffering reads all rows of a query before it returns the first, because another query may run on the
+// connection meanwhile.
 type buffering struct{ driver.Connector }
 
 func (b buffering) Connect(ctx context.Context) (driver.Conn, error) {

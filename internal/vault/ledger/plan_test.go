@@ -11,7 +11,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// Reading must go through the indexes made for it: never over a whole table, never through a sort of whole records.
+// Reading must use the indexes made for it: it never reads a whole table and never sorts whole records.
 func TestReadingUsesTheIndexes(t *testing.T) {
 	s := newStore(t, t.TempDir(), sqlite.Options{})
 	vaulttest.Create(t, s, "alice")

@@ -16,7 +16,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// skewed fills the tables for 1,000 HATs, of which the first has nine tenths of the rows.
+// skewed fills the tables with 1,000 HATs; the first one has nine tenths of the rows.
 const skewed = `
 INSERT INTO hats (hat, id, created, seq, receipts, records, head)
 	SELECT h, 'hat' || h, 1, 1, 1, 1, '\x00' FROM generate_series(1, 1000) h;
@@ -64,8 +64,8 @@ INSERT INTO undeclared (hat, kind, holder) SELECT hat, 'grant', 'f' || n FROM en
 INSERT INTO erasures (hat, n, "user", application, upto) SELECT hat, n, '\x00', 'a', 1 FROM endpoints;
 ANALYZE`
 
-// TestTablesOnPostgres holds the tables of PostgreSQL against those of the vault's file: each column is there and of its
-// type, what only one row may have is so within a HAT, and each index begins with the HAT.
+// TestTablesOnPostgres compares the tables of PostgreSQL with those of the vault's file: each column exists
+// with its type, each unique value is unique within a HAT, and each index begins with the HAT.
 func TestTablesOnPostgres(t *testing.T) {
 	conn := pgtest.Start(t)
 	if _, err := conn.Exec(t.Context(), dialect.Schema, pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -75,7 +75,7 @@ func TestTablesOnPostgres(t *testing.T) {
 	vaulttest.Create(t, s, "alice")
 	v, _ := vaulttest.Open(t, s, "alice")
 
-	columns := map[string]string{} // type, and whether it may be NULL, by table and column
+	columns := map[string]string{} // type and nullability, by table and column
 	for _, c := range pgtest.Column(t, conn, `SELECT concat_ws(' ', table_name, column_name, data_type, is_nullable)
 		FROM information_schema.columns WHERE table_schema = 'public' AND column_name <> 'hat'`) {
 		p := strings.Fields(c)
@@ -101,7 +101,7 @@ func TestTablesOnPostgres(t *testing.T) {
 		table, column := p[0], p[1]
 		switch {
 		case strings.HasPrefix(table, "sqlite_"), table == "migrations", table == "hat" && column == "one":
-			continue // the file's own
+			continue // only in the file
 		case table == "hat":
 			table = "hats"
 		}
@@ -113,7 +113,7 @@ func TestTablesOnPostgres(t *testing.T) {
 		}
 		delete(columns, table+"."+column)
 	}
-	delete(columns, "hats.last_range") // stands for AUTOINCREMENT
+	delete(columns, "hats.last_range") // replaces AUTOINCREMENT
 	for column := range columns {
 		t.Errorf("%s is in PostgreSQL alone", column)
 	}
@@ -138,7 +138,7 @@ type node struct {
 	Children []node `json:"Plans"`
 }
 
-// faults are what keeps a plan from reading one HAT by index.
+// faults returns why a plan does not read one HAT by index.
 func (n node) faults() (all []string) {
 	switch n.Kind {
 	case "Index Scan", "Index Only Scan", "Bitmap Index Scan":
@@ -154,8 +154,8 @@ func (n node) faults() (all []string) {
 	return all
 }
 
-// TestPlansOnPostgres has PostgreSQL plan each statement that the logic gives to its store, for any HAT: it reads rows of
-// that HAT alone, and finds them by an index.
+// TestPlansOnPostgres lets PostgreSQL plan each statement that the logic sends to its store. For any HAT,
+// the plan must read the rows of that HAT only, and find them by an index.
 func TestPlansOnPostgres(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fills a database for 1,000 HATs")
@@ -214,7 +214,7 @@ func TestPlansOnPostgres(t *testing.T) {
 	}
 }
 
-// explain is the plan of a statement whose arguments are not known, and the types of its arguments.
+// explain returns the plan of a statement with unknown arguments, and the types of its arguments.
 func explain(t *testing.T, conn *pgx.Conn, statement string) (plan node, types []string, err error) {
 	ctx := t.Context()
 	if _, err := conn.Exec(ctx, "PREPARE one AS "+statement, pgx.QueryExecModeSimpleProtocol); err != nil {

@@ -14,7 +14,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// asked makes a vault that has an index of the field n of notes.
+// asked creates a vault with an index of the field n of notes.
 func asked(t testing.TB, s *sqlite.Store) (*ledger.Vault, access.Caller) {
 	t.Helper()
 	alice := vaulttest.Create(t, s, "alice")
@@ -27,9 +27,9 @@ func asked(t testing.TB, s *sqlite.Store) (*ledger.Vault, access.Caller) {
 	return opened, alice
 }
 
-// What a page passes over is not read: the source leaves it out, but for records of the one key at the page's beginning.
+// Records that a page skips are not read, except those with the same key as the page's first record.
 func TestWhatIsSkippedIsNotRead(t *testing.T) {
-	const records, equal, without = 600, 3, 150 // records with a value, of each value, and without one
+	const records, equal, without = 600, 3, 150 // records with a value; records of each value; records without a value
 	v, alice := asked(t, newStore(t, t.TempDir(), sqlite.Options{}))
 	var drafts []hat.Draft
 	for i := range records {
@@ -56,7 +56,7 @@ func TestWhatIsSkippedIsNotRead(t *testing.T) {
 				case order.Field != "" && skip < records:
 					least = skip / equal * equal
 				case order.Field != "":
-					least = records // those without a value are looked at
+					least = records // only records without a value are read
 				}
 				if stream.Skipped > skip || stream.Skipped < least || !stream.InOrder ||
 					read != max(0, records+without-stream.Skipped) {

@@ -31,13 +31,14 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// A collector collects the statements that the logic gives to its store.
+// A collector collects the statements that the logic sends to its store.
 type collector struct {
 	mu  sync.Mutex
 	all map[string]bool
 }
 
-// prepared is for sqlite.Options.AtPrepare. The store prepares statements of its own, and tests do; they are left out.
+// prepared is for sqlite.Options.AtPrepare. It leaves out statements that the store or a test prepares for
+// itself.
 func (c *collector) prepared(statement string) {
 	var callers [16]uintptr
 	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers[:])])
@@ -58,8 +59,8 @@ func (c *collector) prepared(statement string) {
 	}
 }
 
-// shapes are the statements with white space made even, and with rows and alternatives of the same form only once. Each has
-// the longest statement of its form.
+// shapes returns the statements with normalised white space. Statements that differ only in the number of
+// rows or alternatives have one shape; its value is the longest of them.
 func (c *collector) shapes() map[string]string {
 	shapes := map[string]string{}
 	for s := range c.all {
@@ -72,7 +73,7 @@ func (c *collector) shapes() map[string]string {
 	return shapes
 }
 
-// once drops rows of VALUES, and parts of UNION ALL, that repeat the one before them.
+// once removes rows of VALUES, and parts of UNION ALL, that repeat the previous one.
 func once(s string) string {
 	for i := 0; i < len(s); i++ {
 		row := s[i:]
@@ -94,8 +95,8 @@ func once(s string) string {
 
 const goldenStatements = "testdata/statements.golden"
 
-// TestStatements has the logic do all that the promises of package vault ask for, and holds each statement that it gives to
-// its store, in both dialects, against a golden file.
+// TestStatements runs everything that the promises of package vault cover, and compares each statement sent
+// to the store, in both dialects, with a golden file.
 func TestStatements(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs the whole conformance suite")
@@ -160,7 +161,8 @@ func TestStatements(t *testing.T) {
 	}
 }
 
-// TestGoldenStatements notices without the suite that a statement is new, or that its form in PostgreSQL is.
+// TestGoldenStatements finds, without running the suite, a statement that is new or whose PostgreSQL form
+// has changed.
 func TestGoldenStatements(t *testing.T) {
 	text, err := os.ReadFile(goldenStatements)
 	if err != nil {
@@ -187,8 +189,8 @@ func linesOf(text string) map[string]bool {
 	return lines
 }
 
-// variants adds the statements that are put together from parts, in all ways there are: which of them the suite meets
-// depends on the progress of indexes and on chance.
+// variants adds all combinations of the statements that are composed from parts. Which of them the suite
+// uses depends on the progress of indexes and on chance.
 func (c *collector) variants() {
 	e := vaulttest.Parsed(hat.ParseEndpoint("rumpel/notes"))
 	add := func(query string) { c.all[query] = true }
@@ -208,7 +210,7 @@ func (c *collector) variants() {
 	}
 }
 
-// rest does what the suite doesn't: it leaves large erasures, long pages and files of former versions to other tests.
+// rest does what the suite leaves to other tests: large erasures, long pages and files of earlier versions.
 func (c *collector) rest(t *testing.T) {
 	v, owner := asked(t, newStore(t, t.TempDir(), sqlite.Options{AtPrepare: c.prepared}))
 	ctx, f := t.Context(), vaulttest.Parsed(hat.ParseFunctionID("f"))
@@ -223,7 +225,7 @@ func (c *collector) rest(t *testing.T) {
 	_, err := v.SupersededPage(ctx, owner, hat.NewRunID(), 0, 1)
 	vaulttest.Must(t, 0, err)
 
-	// Pages of what is sorted by a field.
+	// Pages of records sorted by a field.
 	var drafts []hat.Draft
 	for i := range 3 * ledger.MinSkip {
 		drafts = append(drafts, vaulttest.Note(t, fmt.Sprintf(`{"n":%d}`, i)))
@@ -258,7 +260,7 @@ func (c *collector) rest(t *testing.T) {
 	}))
 	vaulttest.Must(t, 0, v.EachDocument(ctx, owner, vault.Debits, func(vault.Document) error { return nil }))
 
-	// What a file of before there were indexes has.
+	// A file from before fields existed has this state.
 	vaulttest.Must(t, 0, v.Rows().Write(ctx, "before", func(tx ledger.Tx) error {
 		for _, kind := range []string{"grant", "bundle"} {
 			if _, err := tx.Exec(ctx, "INSERT INTO undeclared (kind, holder) VALUES (?, 'b')", kind); err != nil {
@@ -300,7 +302,7 @@ func (c *collector) rest(t *testing.T) {
 	vaulttest.Must(t, 0, v.EraseEndpoint(ctx, owner, drafts[0].Endpoint))
 }
 
-// sourceIsIn looks in the source for texts that none of the statements has in it.
+// sourceIsIn checks that each SQL text in the source is part of one of the statements.
 func sourceIsIn(t *testing.T, statements []string) {
 	t.Helper()
 	statement := regexp.MustCompile(`\b(SELECT|INSERT|UPDATE|DELETE|REPLACE|FROM|JOIN|WHERE|AND|OR|GROUP BY|ORDER BY|LIMIT|OFFSET|UNION|VALUES|CONFLICT|RETURNING)\b`)
@@ -329,7 +331,7 @@ func sourceIsIn(t *testing.T, statements []string) {
 				return true
 			}
 			looked++
-			one = strings.TrimPrefix(one, "UNION ALL ") // such parts are in the golden file once
+			one = strings.TrimPrefix(one, "UNION ALL ") // the golden file has such a part only once
 			if !slices.ContainsFunc(statements, func(s string) bool { return strings.Contains(s, one) }) {
 				t.Errorf("%s: no statement has %q in it", fset.Position(literal.Pos()), one)
 			}
