@@ -20,12 +20,12 @@ import (
 
 var filler = strings.Repeat("x", 480) // with the number, a record of about 500 bytes
 
-// A durable append, from one and from many writers, to one vault and to many.
+// BenchmarkAppend measures a durable append, by one and by many writers, to one vault and to many.
 func BenchmarkAppend(b *testing.B) {
 	for _, c := range []struct{ vaults, writers int }{{1, 1}, {1, 32}, {32, 32}} {
 		b.Run(fmt.Sprintf("vaults=%d/writers=%d", c.vaults, c.writers), func(b *testing.B) {
 			var commits, shared atomic.Int64
-			// As a server has it: with a limit.
+			// A server sets a limit too.
 			limit := func(hat.ID) plan.Storage { return plan.Storage{Bytes: 1 << 40, Records: 1 << 40} }
 			s := newStore(b, b.TempDir(), Options{Storage: limit, AtCommit: func(ops []string, persisted bool) error {
 				if persisted {
@@ -45,7 +45,7 @@ func BenchmarkAppend(b *testing.B) {
 				v, _ := vaulttest.Open(b, s, hat.ID(id))
 				vaults = append(vaults, v)
 			}
-			b.SetParallelism(max(1, c.writers/2)) // times GOMAXPROCS, here 2
+			b.SetParallelism(max(1, c.writers/2)) // a multiple of GOMAXPROCS, here 2
 			if c.writers == 1 {
 				for b.Loop() {
 					if err := write(b, vaults[0], callers[0], fmt.Sprintf(`{"n":%d,"x":"%s"}`, next.Add(1), filler)); err != nil {
@@ -70,7 +70,8 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// What database/sql with the same driver and settings takes for one row with a digest and an index, and nothing else.
+// BenchmarkBareInsert measures what database/sql with the same driver and settings takes to insert one row
+// with a digest and an index, and nothing else.
 func BenchmarkBareInsert(b *testing.B) {
 	for _, rows := range []int{1, 32} {
 		b.Run(fmt.Sprintf("rows=%d", rows), func(b *testing.B) {
@@ -112,7 +113,7 @@ func BenchmarkBareInsert(b *testing.B) {
 	}
 }
 
-// Opening a vault that nobody has open, and reading its Owner.
+// BenchmarkColdOpen measures opening a closed vault and reading its Owner.
 func BenchmarkColdOpen(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{MaxOpen: 1})
 	for _, id := range []string{"a", "b"} {
@@ -127,7 +128,7 @@ func BenchmarkColdOpen(b *testing.B) {
 	}
 	ids := []string{"a", "b"}
 	for i := 0; b.Loop(); i++ {
-		v, release, err := s.Open(context.Background(), hat.ID(ids[i%2])) // closes the other
+		v, release, err := s.Open(context.Background(), hat.ID(ids[i%2])) // closes the other vault
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -145,7 +146,7 @@ func BenchmarkCreate(b *testing.B) {
 	}
 }
 
-// Reading of 20,000 records: all of them, the newest hundred, a hundred that are new.
+// BenchmarkScan reads from 20,000 records: all, the newest hundred, and a hundred new ones.
 func BenchmarkScan(b *testing.B) {
 	s := newStore(b, b.TempDir(), Options{})
 	c := vaulttest.Create(b, s, "alice")
@@ -189,7 +190,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// Erasing a group of linked records. The time for each record does not grow with the group.
+// BenchmarkEraseGroup erases a group of linked records. The time per record does not grow with the group.
 func BenchmarkEraseGroup(b *testing.B) {
 	for _, n := range []int{1000, 40_000} {
 		b.Run(fmt.Sprintf("records=%d", n), func(b *testing.B) {

@@ -22,7 +22,8 @@ import (
 
 func anyRoom(int64) error { return nil }
 
-// rewriteChain is what somebody does who can write the file: each entry is changed, or left out, and all hashes fit again.
+// rewriteChain does what an attacker with write access to the file could do: it changes or removes entries,
+// and then recomputes all hashes.
 func rewriteChain(t testing.TB, path string, change func(*receipt.Entry) (keep bool)) (head receipt.Head) {
 	t.Helper()
 	db := vaulttest.Parsed(sql.Open("sqlite", path))
@@ -49,7 +50,7 @@ func rewriteChain(t testing.TB, path string, change func(*receipt.Entry) (keep b
 	return head
 }
 
-// withoutCommitments makes the receipts of a file those of a version that had no commitments.
+// withoutCommitments turns the receipts of a file into those of a version without commitments.
 func withoutCommitments(t testing.TB, path string) {
 	t.Helper()
 	rewriteChain(t, path, func(e *receipt.Entry) bool {
@@ -58,7 +59,8 @@ func withoutCommitments(t testing.TB, path string) {
 	})
 }
 
-// untouched is a closed vault with records of each kind of history: untouched, changed, erased, from a batch, linked.
+// untouched is a closed vault with records of each history: unchanged, changed, erased, from a batch,
+// linked.
 type untouched struct {
 	*tampered
 	records []hat.Record // the first four
@@ -76,7 +78,7 @@ func newUntouched(t testing.TB) untouched {
 	vaulttest.Must(t, 0, v.Erase(t.Context(), w.owner, []hat.RecordID{w.records[2].ID}))
 	linked := vaulttest.Note(t, `5`)
 	linked.Links = []hat.Draft{vaulttest.Note(t, `6`)}
-	vaulttest.Parsed(v.Append(t.Context(), w.owner, []hat.Draft{linked, vaulttest.Note(t, `1`)}, true)) // with a duplicate, which takes no position
+	vaulttest.Parsed(v.Append(t.Context(), w.owner, []hat.Draft{linked, vaulttest.Note(t, `1`)}, true)) // contains a duplicate, which takes no position
 	vaulttest.CheckHAT(t, v)
 	vaulttest.Parsed(w.prove(v))
 	release()
@@ -85,7 +87,7 @@ func newUntouched(t testing.TB) untouched {
 	return w
 }
 
-// verify is what the commands and the API do.
+// verify does what the commands and the API do.
 func (w untouched) verify(keep ...receipt.Head) (c receipt.Comparison, err error) {
 	w.Helper()
 	s := w.open()
@@ -113,7 +115,7 @@ func TestTamperingWithRecordsIsFound(t *testing.T) {
 	const copied = "INSERT INTO records (born, id, endpoint, seq, user, run, chain, created, updated, digest, data, salt) SELECT "
 	for says, c := range map[string]struct {
 		statement string
-		want      []string // problems, and the number of the record
+		want      []string // problems, each with the number of the record
 	}{
 		"content changed":                     {"UPDATE records SET data = '9' WHERE id = " + id(0), []string{"changed 0"}},
 		"content and digest changed":          {"UPDATE records SET data = '9', digest = zeroblob(32) WHERE id = " + id(0), []string{"changed 0"}},
@@ -167,7 +169,7 @@ func TestTamperingWithRecordsIsFound(t *testing.T) {
 	}
 }
 
-// What was erased, and comes back with its own salt and position, from a backup perhaps.
+// An erased record that comes back with its own salt and position, for example from a backup, is found.
 func TestAnErasedRecordThatComesBackIsFound(t *testing.T) {
 	w := newUntouched(t)
 	s := w.open()
@@ -184,8 +186,8 @@ func TestAnErasedRecordThatComesBackIsFound(t *testing.T) {
 	}
 }
 
-// Who has file and key can cut the chain and sign it anew. Records that nobody has a receipt for show it; where these were
-// removed too, only a head that somebody kept does.
+// Whoever has the file and the key can cut the chain and sign it again. Records without a receipt reveal
+// that. If these were removed too, only a head that somebody kept reveals it.
 func TestAChainThatWasCutAndSignedAnew(t *testing.T) {
 	w := newUntouched(t)
 	var kept, early receipt.Head
@@ -224,7 +226,8 @@ func TestAChainThatWasCutAndSignedAnew(t *testing.T) {
 	}
 }
 
-// The records of a file of before commitments are counted, told apart, and no fault; what is written later is proved.
+// Records from before commitments are counted separately and are not a fault. Records written later are
+// proved.
 func TestRecordsFromBeforeCommitments(t *testing.T) {
 	w := newUntouched(t)
 	w.sql(`ALTER TABLE records DROP COLUMN salt; ALTER TABLE superseded DROP COLUMN salt;
@@ -257,10 +260,11 @@ func TestRecordsFromBeforeCommitments(t *testing.T) {
 	}
 }
 
-// saltSchema is the version of the schema that brought salts.
+// saltSchema is the version of the schema that added salts.
 var saltSchema = 1 + slices.IndexFunc(migrations, func(m string) bool { return strings.Contains(m, "ADD COLUMN salt") })
 
-// The salt of an erased or changed record is nowhere in the files afterwards: who has the receipt can't try guesses.
+// No file contains the salt of an erased or changed record afterwards, so the holder of a receipt can't
+// test guesses.
 func TestNoSaltOutlivesItsRecord(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})
@@ -293,7 +297,7 @@ func TestNoSaltOutlivesItsRecord(t *testing.T) {
 	vaulttest.CheckHAT(t, v)
 }
 
-// What is not the owner's to see stays so.
+// Callers who may not see runs can't compare.
 func TestOnlyWhoSeesRunsCompares(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	vaulttest.Create(t, s, "alice")

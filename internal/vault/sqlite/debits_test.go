@@ -17,7 +17,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// Debits of before they were counted are counted by the migration, those that can't be read too.
+// The migration counts the debits that were stored before they were counted, even those that can't be read.
 func TestDebitsOfBeforeTheyWereCounted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "old.vault")
 	named := func(names ...string) string {
@@ -73,7 +73,7 @@ func TestDebitsOfBeforeTheyWereCounted(t *testing.T) {
 	}
 }
 
-// What was withdrawn, or replaced, between looking at a debit and showing is not shown.
+// If the terms were withdrawn or replaced after the debit was read, nothing is disclosed under them.
 func TestNothingIsShownUnderFormerTerms(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")
@@ -100,7 +100,7 @@ func TestNothingIsShownUnderFormerTerms(t *testing.T) {
 	store(accepted.Propose(terms("two"), at).Accept())
 	disclose(vault.ErrStale)
 	store(accepted.Cancel(true, at.Add(1)))
-	disclose(vault.ErrStale) // that period is long over
+	disclose(vault.ErrStale) // that period ended long ago
 	store(accepted.Cancel(false, time.Now()))
 	disclose(vault.ErrStale)
 	store(accepted)

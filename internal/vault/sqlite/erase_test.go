@@ -19,20 +19,20 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// A large erasure never needs much of the log, has receipts for what each piece erased, and is done by the next life
-// if the server stops in the midst.
+// A large erasure never makes the log large and has a receipt for each piece. If the server stops in the
+// middle, the next start finishes it.
 func TestALargeErasureIsDoneInPieces(t *testing.T) {
 	for _, byID := range []bool{false, true} {
 		t.Run(fmt.Sprint("by id ", byID), func(t *testing.T) {
 			var s *Store
 			pieces, stopAfter, largest := 0, 0, int64(0)
 			s = newStore(t, t.TempDir(), Options{AtCommit: func(ops []string, persisted bool) error {
-				if (slices.Contains(ops, "erase") || slices.Contains(ops, "upkeep")) && persisted { // the upkeep takes pieces too
+				if (slices.Contains(ops, "erase") || slices.Contains(ops, "upkeep")) && persisted { // upkeep erases pieces too
 					info, err := os.Stat(s.path("alice") + "-wal")
 					if err != nil {
 						return err
 					}
-					if pieces += len(ops); pieces > len(ops) { // before, the log holds what was written
+					if pieces += len(ops); pieces > len(ops) { // before the first piece, the log still has what was written
 						largest = max(largest, info.Size())
 					}
 					if stopAfter > 0 && pieces >= stopAfter {
@@ -80,7 +80,7 @@ func TestALargeErasureIsDoneInPieces(t *testing.T) {
 	}
 }
 
-// smallDisk is an empty file system of so many megabytes.
+// smallDisk mounts an empty file system of that many megabytes.
 func smallDisk(t *testing.T, megabytes int) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -94,8 +94,8 @@ func smallDisk(t *testing.T, megabytes int) string {
 	return dir
 }
 
-// On a disk without a byte left, erasing works, also after a restart, and there is room again; what would take more is
-// refused meanwhile, whoever asks.
+// On a full disk erasing works, even after a restart, and frees room. Meanwhile writes that need room are
+// refused, whoever makes them.
 func TestErasingOnAFullDisk(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		t.Run(fmt.Sprint("after a restart ", restart), func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestErasingOnAFullDisk(t *testing.T) {
 			if !errors.Is(err, vault.ErrFull) {
 				t.Fatal("the disk is not full:", err)
 			}
-			// Another program takes what is left.
+			// Another program takes the rest of the disk.
 			filler := vaulttest.Parsed(os.Create(filepath.Join(dir, "filler")))
 			for err = nil; err == nil; {
 				_, err = filler.Write(make([]byte, 4096))
@@ -147,7 +147,7 @@ func TestErasingOnAFullDisk(t *testing.T) {
 	}
 }
 
-// many stores so many small records at once.
+// many stores n small records at once.
 func many(t testing.TB, v *ledger.Vault, c access.Caller, endpoint string, n int) []hat.Record {
 	t.Helper()
 	drafts := make([]hat.Draft, n)
@@ -157,7 +157,7 @@ func many(t testing.TB, v *ledger.Vault, c access.Caller, endpoint string, n int
 	return vaulttest.Parsed(v.Append(t.Context(), c, drafts, false))
 }
 
-// linked makes groups of the records, each of them by its number in all.
+// linked makes groups of the records; a group lists the index of each member.
 func linked(t testing.TB, s *Store, all []hat.Record, groups ...[]int) {
 	t.Helper()
 	vaulttest.Must(t, 0, s.fileOf("alice").Write(t.Context(), "link", func(tx ledger.Tx) error {
@@ -176,7 +176,7 @@ func linked(t testing.TB, s *Store, all []hat.Record, groups ...[]int) {
 	}))
 }
 
-// groups counts them, and their members.
+// groups returns the numbers of groups and of their members.
 func groups(t testing.TB, s *Store) string {
 	t.Helper()
 	var groups, members int
@@ -186,7 +186,8 @@ func groups(t testing.TB, s *Store) string {
 	return fmt.Sprintf("%d groups, %d members", groups, members)
 }
 
-// A record in very many groups leaves them in pieces, too, before it is erased; the next life does the rest.
+// A record in very many groups is removed from them in pieces before it is erased. After a stop, the next
+// start does the rest.
 func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
 	for _, byID := range []bool{false, true} {
 		t.Run(fmt.Sprint("by id ", byID), func(t *testing.T) {
@@ -232,7 +233,7 @@ func TestARecordOfManyGroupsIsErasedInPieces(t *testing.T) {
 	}
 }
 
-// A group stays as long as two of its records do.
+// A group exists as long as it has two records.
 func TestErasingMembersOfAGroup(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")

@@ -17,8 +17,8 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// The process this test starts in its own image, and kills: it appends from several writers and prints the number of
-// each record that was answered.
+// The test starts its own program as a process with this variable, and kills it. The process appends from
+// several writers and prints the number of each record that was answered.
 const appendUntilKilled = "SHE_TEST_APPEND_UNTIL_KILLED"
 
 func TestMain(m *testing.M) {
@@ -78,7 +78,7 @@ func appendForEver(dir, round string) error {
 	return <-failed
 }
 
-// What was answered is there after kill -9, whenever it comes, and the log has no gap.
+// Everything that was answered is there after kill -9 at any moment, and the log has no gap.
 func TestWhatWasAnsweredSurvivesAKill(t *testing.T) {
 	dir := t.TempDir()
 	s := newStore(t, dir, Options{})

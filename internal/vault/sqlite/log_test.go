@@ -19,8 +19,9 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// positions is what the file says of each position, in order: number, kind, whose, and by which functions. The births
-// of records that never changed are in the records.
+// positions returns what the file says of each position, in order: its number, its kind, the position at
+// which the record was created, and its chain of functions. The creation of an unchanged record has no row
+// in table log; it is read from table records.
 func positions(t testing.TB, s *Store) (all []string) {
 	t.Helper()
 	err := s.fileOf("alice").Read(t.Context(), func(c ledger.Reader) error {
@@ -86,10 +87,11 @@ func TestEveryPositionIsAccountedFor(t *testing.T) {
 	vaulttest.CheckHAT(t, v)
 }
 
-// oldSchema is how many migrations the files of the first published version had.
+// oldSchema is the number of migrations in files of the first published version.
 const oldSchema = 5
 
-// A file of an earlier version, in which births had rows of their own, says the same and can be written to.
+// A file of an earlier version, which had separate rows for creations, keeps its content and can be written
+// to.
 func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")

@@ -17,8 +17,8 @@ const (
 // Bounds of MaxVaults. Below the lower one, runs and requests would wait for each other.
 const minVaults, maxVaults = 64, 4096
 
-// MaxVaults returns how many vaults may be open at once on this machine, from 64 to 4096: as many as half of the
-// process's descriptors and an eighth of the memory allow.
+// MaxVaults returns how many vaults may be open at once on this machine, from 64 to 4096: as many as half
+// of the process's descriptors and an eighth of the memory allow.
 func MaxVaults() int { return MaxVaultsIn(memory()) }
 
 // MaxVaultsIn is MaxVaults for a process that may use that many bytes of memory.

@@ -32,7 +32,7 @@ func TestPlacesFollowTheMachine(t *testing.T) {
 	}
 }
 
-// Who is away keeps nothing open, and who was here a moment ago still has it.
+// An unused vault is closed after a while, and a recently used one stays open.
 func TestAnIdleVaultIsClosed(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -19,8 +19,9 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// testdata/schema5.sql is all that was in a vault of before there were ranges: function good has committed a run and has
-// another in flight, function bad has failed six times and is parked in front of all it reads.
+// testdata/schema5.sql is a dump of a vault from before ranges existed. Function good has committed one run
+// and has another in flight. Function bad has failed six times and is parked before everything that it
+// reads.
 func TestAFileOfBeforeRanges(t *testing.T) {
 	text, err := os.ReadFile("testdata/schema5.sql")
 	if err != nil {
@@ -58,7 +59,7 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 		must(err)
 		return f
 	}
-	// run commits what is due, and says which positions it covered.
+	// run commits the due work and returns its plan.
 	run := func(name, wrote string) plan.Plan {
 		t.Helper()
 		f := state(name)
@@ -101,7 +102,7 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 		t.Errorf("the replay is %+v", p)
 	}
 
-	// The run that committed before there were generations is repeated.
+	// Replay a run that committed before generations existed.
 	runs, err = v.Runs(t.Context(), c, state("good").Grant.Function, hat.RunID{}, 0)
 	must(err)
 	first := runs[len(runs)-1]
@@ -129,7 +130,7 @@ func TestAFileOfBeforeRanges(t *testing.T) {
 	vaulttest.CheckHAT(t, v)
 }
 
-// What an earlier version parked for a reason of the operator's goes on by itself.
+// Work that an earlier version parked because of an operator's fault continues by itself.
 func TestWhatAnOutageHadParkedGoesOn(t *testing.T) {
 	text, err := os.ReadFile("testdata/schema5.sql")
 	if err != nil {
@@ -164,7 +165,7 @@ func TestWhatAnOutageHadParkedGoesOn(t *testing.T) {
 	vaulttest.CheckHAT(t, v)
 }
 
-// A file from before there were fields asks for all again.
+// A file from before fields existed declares all its fields again.
 func TestAFileWithoutFieldsAsksForThemAgain(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")
@@ -214,7 +215,7 @@ func TestAFileWithoutFieldsAsksForThemAgain(t *testing.T) {
 	}
 }
 
-// older takes the fields from a vault's file, and runs the migration that brings them.
+// older removes the fields from a vault's file and then runs the migration that adds them.
 func older(t *testing.T, path string) {
 	t.Helper()
 	db := vaulttest.Parsed(sql.Open("sqlite", path))

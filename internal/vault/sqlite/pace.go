@@ -8,7 +8,7 @@ import (
 	"she/internal/vault"
 )
 
-// The time that a piece should take, so that writers don't wait long. The number of rows follows from it.
+// These bound the time of a piece, so that writers don't wait long. The number of rows follows from it.
 const (
 	shortUpkeep, longUpkeep = 10 * time.Millisecond, 30 * time.Millisecond
 	minUpkeep, maxUpkeep    = 32, 4096

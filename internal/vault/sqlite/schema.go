@@ -8,10 +8,11 @@ import (
 	"she/internal/vault"
 )
 
-// migrations are applied in order, each once; their number is the schema version. A published one is never changed.
+// migrations are applied in order, each once; their number is the schema version. A published one is never
+// changed.
 //
-// Times are microseconds since 1970 in UTC. Rows that other rows name have an integer key n of their own, so that an
-// endpoint or a user costs a record one or two bytes.
+// Times are microseconds since 1970 in UTC. Rows that other rows name have an integer key n of their own,
+// so that an endpoint or a user costs a record one or two bytes.
 var migrations = []string{`
 -- The HAT itself: one row.
 CREATE TABLE hat (

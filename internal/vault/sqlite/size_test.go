@@ -16,7 +16,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// rowPages counts on the number of trees a row is in.
+// mostTrees, which rowPages uses, is at least the number of trees that a row is in.
 func TestNoRowIsInMoreTreesThanAreCounted(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	vaulttest.Create(t, s, "alice")
@@ -44,7 +44,7 @@ func TestTextsCountAsPages(t *testing.T) {
 	}
 }
 
-// sizes are the bound of the file's pages and their number.
+// sizes returns the bound of the file's pages and their real number.
 func sizes(t testing.TB, f *file) (bound, pages int64) {
 	t.Helper()
 	f.writerLock <- struct{}{}
@@ -53,8 +53,8 @@ func sizes(t testing.TB, f *file) (bound, pages int64) {
 	return vaulttest.Must(t, f.pages, err), pages
 }
 
-// Whatever an append stores, the file has no more pages than is counted; and where the limit is far away nobody asks for
-// their number.
+// After any append, the file has no more pages than the bound. Far from the limit, the real number is never
+// read.
 func TestAppendsAreCounted(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{Storage: func(hat.ID) plan.Storage { return plan.Storage{Bytes: 1 << 40} }})
 	alice := vaulttest.Create(t, s, "alice")
@@ -75,7 +75,7 @@ func TestAppendsAreCounted(t *testing.T) {
 		n++
 		return vaulttest.Note(t, fmt.Sprintf(`{"n":%d,"text":"%s"}`, n, strings.Repeat("x", size)))
 	}
-	vaulttest.Append(t, v, alice, []hat.Draft{draft(1)}) // asks for the first figure
+	vaulttest.Append(t, v, alice, []hat.Draft{draft(1)}) // reads the number once
 	asked := 0
 	for round := range 60 {
 		var drafts []hat.Draft
@@ -118,7 +118,7 @@ func TestAppendsAreCounted(t *testing.T) {
 	if bound, pages := sizes(t, s.fileOf("alice")); asked > 0 || bound >= unknownPages || bound == pages {
 		t.Errorf("the file was asked: %d pages, %d counted, asked again %d times", pages, bound, asked)
 	}
-	// What is not counted makes the figure unknown.
+	// A transaction that is not counted makes the bound unknown.
 	erased, err := v.Append(t.Context(), alice, []hat.Draft{draft(1)}, false)
 	vaulttest.Must(t, 0, err)
 	vaulttest.Must(t, 0, v.Erase(t.Context(), alice, []hat.RecordID{erased[0].ID}))
@@ -127,7 +127,7 @@ func TestAppendsAreCounted(t *testing.T) {
 	}
 }
 
-// A HAT that is filled by what is counted alone is full at its limit, not before and not later.
+// A HAT that is filled by counted appends only is full at its limit, neither earlier nor later.
 func TestAHATIsFullAtItsLimit(t *testing.T) {
 	const limit, size = 64 << 20, 700_000
 	s := newStore(t, t.TempDir(), Options{Storage: func(hat.ID) plan.Storage { return plan.Storage{Bytes: limit} }})

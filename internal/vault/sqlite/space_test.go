@@ -20,7 +20,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// wait asks again and again, for a minute.
+// wait polls until holds returns true, for up to a minute.
 func wait(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -46,7 +46,8 @@ func stuff(t testing.TB, v *ledger.Vault, c access.Caller, e string, records, si
 	return all
 }
 
-// What is erased is given back to the disk while the vault is open, and nothing of it is left in the files.
+// Erasing gives room back to the disk while the vault is open, and the files contain nothing of the erased
+// data.
 func TestErasingGivesTheDiskItsRoomBack(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")
@@ -71,12 +72,12 @@ func TestErasingGivesTheDiskItsRoomBack(t *testing.T) {
 	if err != nil || held.Records != 40 || held.Bytes > 1<<20 {
 		t.Errorf("it holds %+v, %v", held, err)
 	}
-	// It grows again as before.
+	// The file can grow again.
 	stuff(t, opened, alice, "a/large", 3, 1<<20)
 	vaulttest.CheckHAT(t, opened)
 }
 
-// makeOld turns a vault's file into one of a version that could not give back free pages.
+// makeOld turns a vault's file into one of a version that could not give free pages back.
 func makeOld(t testing.TB, path string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
@@ -106,7 +107,8 @@ func isErr(t *testing.T, got, want error) {
 	}
 }
 
-// A file of an earlier version is compacted once nobody uses it, says the same, and others can't read it.
+// A file of an earlier version is compacted once nobody uses it. Its content stays the same, and other
+// users of the machine can't read it.
 func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{IdleFor: time.Millisecond})
 	alice := vaulttest.Create(t, s, "alice")
@@ -144,8 +146,8 @@ func TestAnOldFileIsCompactedWhileNobodyUsesIt(t *testing.T) {
 	vaulttest.CheckHAT(t, v)
 }
 
-// Without room for the copy the file stays as it is; who wants the vault meanwhile has it; a log is never left to
-// another file.
+// Without room for the copy the file stays as it is. A caller who needs the vault meanwhile gets it. A log
+// is never applied to another file.
 func TestCompactingGivesWay(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{IdleFor: time.Millisecond, Spare: 1 << 60})
 	alice := vaulttest.Create(t, s, "alice")
@@ -163,7 +165,7 @@ func TestCompactingGivesWay(t *testing.T) {
 	if mode := autoVacuum(t, path); mode != 0 {
 		t.Errorf("auto_vacuum is %d", mode)
 	}
-	// That is told once, however often it is tried, and counted until it works.
+	// The failure is reported once, however often it is tried, and counted until it works.
 	told := make(chan error, 10)
 	s = newStore(t, s.dir, Options{IdleFor: time.Millisecond, Spare: 1 << 60, NotCompacted: func(id hat.ID, err error) {
 		if id != "alice" {
@@ -188,7 +190,7 @@ func TestCompactingGivesWay(t *testing.T) {
 		v, release := vaulttest.Open(t, s, "alice")
 		vaulttest.Must(t, 0, write(t, v, alice, fmt.Sprint(i)))
 		release()
-		// Some wait until the file is being closed or compacted.
+		// Some callers wait until the file is being closed or compacted.
 		if i%5 == 0 {
 			wait(t, "it is closed", func() bool { return s.OpenVaults() == 0 })
 		}
@@ -203,13 +205,13 @@ func TestCompactingGivesWay(t *testing.T) {
 
 const compactUntilKilled = "SHE_TEST_COMPACT_UNTIL_KILLED"
 
-// compactOnce says that it begins, and compacts.
+// compactOnce prints a line when it begins, and compacts.
 func compactOnce(path string) error {
 	fmt.Println("begun")
 	return compact(context.Background(), path, "alice", 0)
 }
 
-// A process that is killed while it compacts leaves a whole vault.
+// If the process is killed while it compacts, the vault is complete.
 func TestAKillWhileCompactingLeavesAWholeVault(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")
@@ -250,7 +252,7 @@ func TestAKillWhileCompactingLeavesAWholeVault(t *testing.T) {
 	}
 }
 
-// Where there is no room for an index, the vault goes on without it.
+// If there is no room for an index, the vault works without it.
 func TestNoRoomForAnIndex(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxBytes: 1 << 20})
 	alice := vaulttest.Create(t, s, "alice")

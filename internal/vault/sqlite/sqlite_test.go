@@ -28,14 +28,14 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// fileOf is the open file of a vault.
+// fileOf returns the open file of a vault.
 func (s *Store) fileOf(id string) *file {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.slots[hat.ID(id)].f
 }
 
-// settle returns when there are no upkeep left.
+// settle waits until no upkeep is left.
 func settle(t testing.TB, f *file) {
 	t.Helper()
 	for busy := true; busy; {
@@ -43,7 +43,7 @@ func settle(t testing.TB, f *file) {
 	}
 }
 
-// texts are the rows of a query of one column.
+// texts returns the rows of a query of one column.
 func texts(t testing.TB, f *file, query string) (all []string) {
 	t.Helper()
 	err := f.Read(context.Background(), func(c ledger.Reader) (err error) {
@@ -53,7 +53,7 @@ func texts(t testing.TB, f *file, query string) (all []string) {
 	return vaulttest.Must(t, all, err)
 }
 
-// paths are the fields that have an index, as "endpoint path".
+// paths returns the fields that have an index, as "endpoint path".
 func paths(t testing.TB, f *file) []string {
 	t.Helper()
 	return texts(t, f, `SELECT e.name || ' ' || f.path FROM fields f JOIN endpoints e ON e.n = f.endpoint

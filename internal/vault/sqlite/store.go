@@ -437,8 +437,8 @@ func (s *Store) goneLocked(sl *slot) {
 	close(sl.gone)
 }
 
-// closeLocked starts to close an unused slot, while the store is open. Nobody opens the file again until its gone is
-// closed.
+// closeLocked starts to close an unused slot, while the store is open. Nobody opens the file again until
+// its gone is closed.
 func (s *Store) closeLocked(sl *slot) {
 	sl.closing = true
 	if sl.idle != nil {

@@ -58,7 +58,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 			}
 			early, release, err := s.Open(t.Context(), "alice")
 			if err == nil {
-				// It is checked beside the first who use it.
+				// The file is checked beside the first requests.
 				s.fileOf("alice").checks.Wait()
 				if _, err := early.UserByName(t.Context(), "alice"); !errors.Is(err, vault.ErrClosed) {
 					t.Errorf("before it was set aside: %v", err)
@@ -78,7 +78,7 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 			if err := write(t, v, bob, `1`); err != nil {
 				t.Error(err)
 			}
-			// The operator puts it right, and need not stop the server for that.
+			// The operator repairs it without stopping the server.
 			for _, suffix := range []string{"-wal", "-shm"} {
 				_ = os.Remove(path + suffix)
 			}
@@ -93,7 +93,8 @@ func TestADamagedFileConcernsItsHATAlone(t *testing.T) {
 	}
 }
 
-// A check that is under way, or waits for its turn, does not keep a vault from being closed, and is done the next time.
+// A check that runs or waits for its slot does not stop the vault from being closed. It is repeated the
+// next time.
 func TestACheckKeepsNobody(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{MaxOpen: 1})
 	vaulttest.Create(t, s, "alice")
@@ -156,7 +157,7 @@ func TestAFullVaultSaysSoAndKeepsWhatItHas(t *testing.T) {
 	if stored < 10 || stored == 1000 {
 		t.Fatalf("full after %d records", stored)
 	}
-	// Two more that fit singly must not land by halves.
+	// Two more records that fit singly but not together: none may be stored.
 	_, err := v.Append(t.Context(), alice, []hat.Draft{vaulttest.Note(t, `1`), vaulttest.Note(t, `"`+strings.Repeat("y", 100_000)+`"`)}, true)
 	if !errors.Is(err, vault.ErrFull) {
 		t.Errorf("got %v", err)
@@ -243,7 +244,7 @@ func TestOthersCantReadTheFiles(t *testing.T) {
 	}
 }
 
-// A server must be able to start where no room is left: people read, and the operator makes room.
+// A server must start on a full disk, so that people can read and the operator can make room.
 func TestOpeningAFolderWritesNothing(t *testing.T) {
 	dir := t.TempDir()
 	long := time.Now().Add(-time.Hour)
@@ -287,7 +288,7 @@ func TestOpenWaitsForAPlace(t *testing.T) {
 	}
 	_, releaseA := vaulttest.Open(t, s, "a")
 	_, releaseB := vaulttest.Open(t, s, "b")
-	again, releaseAgain := vaulttest.Open(t, s, "a") // one more of the same takes no place
+	again, releaseAgain := vaulttest.Open(t, s, "a") // opening the same vault again takes no slot
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if _, _, err := s.Open(ended, "c"); !errors.Is(err, context.Canceled) {
@@ -303,7 +304,7 @@ func TestOpenWaitsForAPlace(t *testing.T) {
 		opened <- err
 	}()
 	releaseA()
-	releaseA() // twice is once
+	releaseA() // a second release has no effect
 	if err := write(t, again, callers["a"], `1`); err != nil {
 		t.Errorf("somebody still has it: %v", err)
 	}
@@ -345,7 +346,7 @@ func TestManyHATsFewOpenVaults(t *testing.T) {
 	}
 }
 
-// Open files follow the places, however many HATs there are.
+// The number of open files depends on the slots, not on the number of HATs.
 func TestOpenFilesStayWithinMaxOpen(t *testing.T) {
 	const places, hats, visitors = 8, 200, 4
 	dir := t.TempDir()
@@ -366,7 +367,8 @@ func TestOpenFilesStayWithinMaxOpen(t *testing.T) {
 		}
 		return n
 	}
-	// A writer and an idle reader each, of three files at most: the data, its log, the index of that.
+	// Each slot has a writer and an idle reader, with at most three files each: the data, its log, and the
+	// log's index.
 	const bound = places * 2 * 3
 	var most atomic.Int64
 	var wg sync.WaitGroup
@@ -397,8 +399,8 @@ func TestOpenFilesStayWithinMaxOpen(t *testing.T) {
 	}
 }
 
-// Close returns when all files are closed, also that of a vault that closed itself, which nobody finds any more, and leaves
-// nothing to do for whoever gives a vault back later.
+// Close returns when all files are closed, even that of a vault that closed itself and can't be found any
+// more. A caller who releases a vault later changes nothing.
 func TestCloseWaitsForEveryFile(t *testing.T) {
 	var fails atomic.Bool
 	s := newStore(t, t.TempDir(), Options{AtCommit: func(_ []string, persisted bool) error {
@@ -429,7 +431,7 @@ func TestCloseWaitsForEveryFile(t *testing.T) {
 	if err := write(t, again, alice, `{"n":2}`); err != nil {
 		t.Fatal(err)
 	}
-	release() // and nobody is left: its file is being closed
+	release() // now nobody uses it, so its file is being closed
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -467,7 +469,7 @@ func TestAClosedStoreAnswers(t *testing.T) {
 	}
 }
 
-// Transactions that wait at the same time share a commit, and one that fails takes none of the others with it.
+// Transactions that wait at the same time share a commit. One that fails does not fail the others.
 func TestWritersShareCommits(t *testing.T) {
 	var commits int
 	hold := make(chan struct{})
@@ -490,7 +492,7 @@ func TestWritersShareCommits(t *testing.T) {
 		started.Add(1)
 		go func() {
 			started.Done()
-			answers <- write(t, v, alice, fmt.Sprintf(`%d`, i/2)) // every number twice
+			answers <- write(t, v, alice, fmt.Sprintf(`%d`, i/2)) // each number twice
 		}()
 	}
 	started.Wait()
@@ -513,8 +515,8 @@ func TestWritersShareCommits(t *testing.T) {
 	vaulttest.CheckHAT(t, v)
 }
 
-// A commit that fails takes all that shared it: also the answer that something is there already, which would no
-// longer be true.
+// A failed commit fails all transactions that shared it. That includes a duplicate, because the record that
+// it equals was not stored.
 func TestAFailedCommitFailsAllThatSharedIt(t *testing.T) {
 	broken := errors.New("the disk has gone away")
 	hold, holding := make(chan struct{}), make(chan struct{})
@@ -561,7 +563,7 @@ func TestAFailedCommitFailsAllThatSharedIt(t *testing.T) {
 	vaulttest.CheckHAT(t, again)
 }
 
-// A panic in a caller's own function is the caller's: the vault goes on.
+// A panic in a caller's function is raised in that caller, and the vault goes on.
 func TestAPanicIsTheCallers(t *testing.T) {
 	s := newStore(t, t.TempDir(), Options{})
 	alice := vaulttest.Create(t, s, "alice")
@@ -606,8 +608,8 @@ func TestErrorsShowNoData(t *testing.T) {
 	}
 }
 
-// Somebody reads while somebody else erases and replaces: nobody waits for the reader, and once it is done the
-// write-ahead log is emptied of what it still holds.
+// If somebody reads while others erase and replace, nobody waits for the reader. When it is done, the
+// erased and replaced data is removed from the write-ahead log.
 func TestErasingBesideAReaderWaitsForNobody(t *testing.T) {
 	const canary = "canary-61ac"
 	dir := t.TempDir()

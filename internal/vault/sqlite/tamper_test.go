@@ -21,7 +21,7 @@ import (
 	"she/internal/vault/vaulttest"
 )
 
-// A tampered world is one closed vault with a chain of receipts, of which a head in the middle is signed.
+// tampered is a closed vault with a chain of receipts; a head in the middle is signed.
 type tampered struct {
 	testing.TB
 	path  string
@@ -66,7 +66,7 @@ func (w *tampered) prove(v *ledger.Vault) (receipt.Checkpoint, error) {
 	return vault.ExportReceipts(w.Context(), v, w.owner, w.key, time.Now(), 0, io.Discard)
 }
 
-// found proves the chain of the file as it is now.
+// found verifies the chain of the file as it is now.
 func (w *tampered) found() error {
 	w.Helper()
 	s := w.open()
@@ -80,7 +80,7 @@ func (w *tampered) found() error {
 	return err
 }
 
-// sql changes the file with another program.
+// sql changes the file as another program would.
 func (w *tampered) sql(statement string) {
 	w.Helper()
 	db, err := sql.Open("sqlite", w.path)
@@ -100,7 +100,8 @@ func (w *tampered) restore() {
 	}
 }
 
-// Every byte of every entry, where it lies in the file, is changed once in a while; each entry's first and last always.
+// A changed byte of any entry in the file is found. The first and last byte of each entry are always tried,
+// the others in a sample.
 func TestAFlippedByteOfAReceiptIsFound(t *testing.T) {
 	w := newTampered(t)
 	if err := w.found(); err != nil {
@@ -117,7 +118,7 @@ func TestAFlippedByteOfAReceiptIsFound(t *testing.T) {
 			break
 		}
 		begin := at + i
-		// An entry of a write ends with its last position.
+		// The entry of a write ends with its last position.
 		end := begin + bytes.Index(w.whole[begin:], []byte(`"last":`))
 		end += bytes.IndexByte(w.whole[end:], '}')
 		for k := begin; k <= end; k++ {
@@ -173,7 +174,8 @@ func TestTamperingWithReceiptsIsFound(t *testing.T) {
 	}
 }
 
-// Who can write the file can also make the hashes fit; what was signed before finds it nevertheless.
+// An attacker with write access to the file can recompute the hashes. A head that was signed before reveals
+// it.
 func TestARewrittenChainIsFoundByItsCheckpoint(t *testing.T) {
 	w := newTampered(t)
 	s := w.open()
