@@ -22,7 +22,8 @@ import (
 )
 
 func testChains(t *testing.T, fresh func(testing.TB) Opener) {
-	// settle runs whatever is due until nothing is, each function writing what is new; it returns how often each ran.
+	// settle runs all due functions, each writing something new, until nothing is due. It returns how often
+	// each ran.
 	settle := func(t *testing.T, p *person) map[string]int {
 		ran := map[string]int{}
 		for n := 0; len(p.due()) > 0; n++ {
@@ -170,7 +171,7 @@ func testReceipts(t *testing.T, fresh func(testing.TB) Opener) {
 	CheckHAT(t, p.v)
 }
 
-// What was signed is kept, and what was signed first at a number stays.
+// A signed head is kept, and the first one signed at a number stays.
 func testCheckpoints(t *testing.T, p *person) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	p.must(err)

@@ -10,7 +10,7 @@ import (
 	"she/internal/vault"
 )
 
-// changes are the states of the runs that changed behind a number, and the newest number.
+// changes returns the states of the runs that changed after a number, and the newest number.
 func (p *person) changes(after int64, limit int) (states string, last int64) {
 	p.Helper()
 	all, last, err := p.v.RunChanges(p.ctx(), p.owner, after, limit)
@@ -53,12 +53,12 @@ func testRunChanges(t *testing.T, fresh func(testing.TB) Opener) {
 	wants(0, 1, "g planned")
 	wants(0, 0, "")
 	seen = wants(seen+1, 10, "")
-	p.restart() // the other's lease is of a former life
+	p.restart() // the other lease is from an earlier start
 	wants(seen, 10, "g abandoned")
 	wants(0, 10, "f committed, g abandoned")
 	_ = second
 
-	// What a person withdraws changes too.
+	// A run that a person cancels changes too.
 	third := p.claim(g.Function)
 	_, last := p.changes(0, 0)
 	_, err := p.v.Disable(p.ctx(), p.owner, g.Function)

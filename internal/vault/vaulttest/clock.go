@@ -19,7 +19,7 @@ func beginWork(t *testing.T, fresh func(testing.TB) Opener, trigger hat.Trigger)
 	return p, p.grant("f", trigger, "she/f", "a/x").Function
 }
 
-// soonest is when f is due, from now on.
+// soonest returns the time from now until f is due.
 func soonest(p *person) time.Duration {
 	p.Helper()
 	all, err := p.v.Due(p.ctx())
@@ -33,8 +33,8 @@ func soonest(p *person) time.Duration {
 	return all[0].At.Sub(p.clock.now())
 }
 
-// testClock: a clock that was set back makes nothing wait longer than it would from then on, and a worker whose lease is
-// over saves nothing that somebody has decided about meanwhile.
+// testClock tests a clock that was set back. Nothing waits longer than it would from then on. A worker
+// whose lease has lapsed saves nothing if somebody has decided about its work meanwhile.
 func testClock(t *testing.T, fresh func(testing.TB) Opener) {
 	testZombies(t, fresh)
 	for _, story := range []struct {
@@ -72,7 +72,7 @@ func testClockBackForARetry(t *testing.T, fresh func(testing.TB) Opener) {
 	if at < 48*time.Second || at > 72*time.Second {
 		t.Errorf("due in %s", at)
 	}
-	p.clock.move(10 * time.Second) // it does not move along
+	p.clock.move(10 * time.Second) // the stored time does not move with the clock
 	p.restart()
 	if later := soonest(p); later != at-10*time.Second {
 		t.Errorf("10 s later it is due in %s", later)
@@ -121,7 +121,7 @@ func testClockBackForAReplay(t *testing.T, fresh func(testing.TB) Opener) {
 func testClockBackForALeaseThatNobodyEnded(t *testing.T, fresh func(testing.TB) Opener) {
 	p, f := beginWork(t, fresh, individual)
 	zombie := p.claim(f)
-	p.clock.move(-time.Second) // as clocks are set all the time
+	p.clock.move(-time.Second) // small corrections happen all the time
 	p.isDue()
 	_, err := p.tryClaim(f, plan.ByData, false)
 	p.wants(err, vault.ErrBusy)
@@ -145,13 +145,13 @@ func testClockBackAfterAnAgreementToWhatIsNew(t *testing.T, fresh func(testing.T
 	p.write("a/x", `1`)
 	p.gives(g.Function, `1`)
 	p.clock.move(-day)
-	second := p.write("a/x", `2`) // by its time it is older than the agreement, and than the old record
+	second := p.write("a/x", `2`) // by its time it is older than the grant and the old record
 	p.gives(g.Function, `2`)
 	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: second[0].ID, Data: Data(t, `22`)}})
 	p.must(err)
 	p.gives(g.Function, `22`)
 
-	// What it was shown is not shown again with a longer window, and what is parked is not forgotten.
+	// Data that it was shown is not shown again after a longer window, and parked work is not forgotten.
 	p.write("a/x", `3`)
 	p.fail(p.claim(g.Function), hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x"))
 	_, err = p.v.Disable(p.ctx(), p.owner, g.Function)
@@ -190,11 +190,11 @@ func testClockBackForOutputThatReplacesItsNewestRunIsNotTheOneOfTheLatestTime(t 
 	}
 }
 
-// A worker whose lease is over wakes after somebody has decided about its work.
+// testZombies tests workers that wake after their lease lapsed and somebody has decided about their work.
 func testZombies(t *testing.T, fresh func(testing.TB) Opener) {
 	for name, c := range map[string]struct {
 		decide func(p *person, zombie plan.Plan) error
-		left   []string // what there is afterwards to be given
+		left   []string // data that is pending afterwards
 	}{
 		"skipped it":  {func(p *person, z plan.Plan) error { return p.v.Skip(p.ctx(), p.owner, z.Run) }, nil},
 		"replayed it": {func(p *person, z plan.Plan) error { return p.v.Replay(p.ctx(), p.owner, z.Run) }, []string{`1`}},
@@ -235,7 +235,7 @@ func testZombies(t *testing.T, fresh func(testing.TB) Opener) {
 	}
 }
 
-// mustClaim claims after whatever pause.
+// mustClaim claims after any pause.
 func mustClaim(p *person, f hat.FunctionID) plan.Plan {
 	p.Helper()
 	p.clock.move(3 * time.Hour)

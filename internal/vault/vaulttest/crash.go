@@ -14,23 +14,23 @@ import (
 	"she/internal/vault"
 )
 
-// A step is something durable the story of one record does.
+// A step is one durable step in the story of one record.
 type step struct {
-	op string // the name it has in AtCommit
+	op string // its name in AtCommit
 	do func(p *person, s *story) error
-	// done says whether a step that was answered with an error is there all the same: its caller looks, as a client
-	// or the engine would.
+	// done reports whether a step that returned an error was stored all the same. Its caller reads the
+	// state, as a client or the engine would.
 	done func(p *person, s *story) bool
 }
 
-// A story is what the steps hand to each other.
+// A story holds the values that steps pass to each other.
 type story struct {
 	grant  access.Grant
 	plan   plan.Plan
-	former plan.Plan // the one that is replayed
+	former plan.Plan // the plan that is replayed
 }
 
-// steps of one record's walk. Each may be tried again until it answers without error.
+// steps returns the steps of one record's walk. Each may be repeated until it returns no error.
 func steps() []step {
 	ended := func(state vault.RunState) func(*person, *story) bool {
 		return func(p *person, s *story) bool {
@@ -48,7 +48,7 @@ func steps() []step {
 		{"append", func(p *person, s *story) error {
 			_, err := p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(p, "a/x", `1`), draft(p, "a/x", `2`)}, false)
 			if errors.Is(err, vault.ErrDuplicate) {
-				return nil // it was there after all
+				return nil // it was stored after all
 			}
 			return err
 		}, never},
@@ -82,17 +82,17 @@ func steps() []step {
 			return err
 		}, never},
 		{"claim", reclaim, never},
-		{"fail", func(p *person, s *story) error { // parks: the cursor moves behind it
+		{"fail", func(p *person, s *story) error { // parks: the cursor moves past it
 			return p.v.Fail(p.ctx(), s.plan, vault.Output{}, hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x"))
 		}, ended(vault.RunFailed)},
 		{"skip", func(p *person, s *story) error {
 			err := p.v.Skip(p.ctx(), p.owner, s.plan.Run)
 			if errors.Is(err, vault.ErrNothingDue) {
-				return nil // it was done after all
+				return nil // it was stored after all
 			}
 			return err
 		}, never},
-		{"enable", func(p *person, s *story) error { // what is granted now is a range
+		{"enable", func(p *person, s *story) error { // the newly granted data becomes a range
 			if len(p.texts("b/x")) == 0 {
 				p.write("b/x", `"b"`)
 			}
@@ -102,7 +102,7 @@ func steps() []step {
 			return err
 		}, never},
 		{"claim", reclaim, never},
-		{"commit", func(p *person, s *story) error { // of a range, and in place of all
+		{"commit", func(p *person, s *story) error { // commits a range, and replaces all former output
 			_, err := p.v.Commit(p.ctx(), s.plan, output(p, s.grant, `"four"`))
 			return err
 		}, ended(vault.RunCommitted)},
@@ -122,18 +122,19 @@ func steps() []step {
 	}
 }
 
-// reclaim claims what is due, also if the answer to an earlier claim got lost.
+// reclaim claims the due work, even if the answer to an earlier claim was lost.
 func reclaim(p *person, s *story) (err error) {
 	s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
 	if errors.Is(err, vault.ErrBusy) {
-		p.restart() // nobody knows of the claim any more: as after the end of the server
+		p.restart() // the claim was lost, as after the end of the server
 		s.plan, err = p.tryClaim(s.grant.Function, plan.ByData, false)
 	}
 	return err
 }
 
-// testCrashes lets each durable step fail, once before it is on disk and once after, in two ways of going on: the
-// vault is opened again, or the whole server starts again. The story must end as if nothing had happened.
+// testCrashes lets each durable step fail, once before and once after it is on disk. It then continues in
+// two ways: the vault is opened again, or the whole server starts again. The story must end as if nothing
+// had happened.
 func testCrashes(t *testing.T, fresh func(testing.TB) Opener) {
 	all := steps()
 	for i, failing := range all {
@@ -194,8 +195,8 @@ func testCrashes(t *testing.T, fresh func(testing.TB) Opener) {
 	}
 }
 
-// again repeats a step after the vault came back, as its caller would: the engine makes a new claim for work whose
-// lease is gone.
+// again repeats a step after the vault was opened again, as its caller would. The engine makes a new claim
+// for work whose lease is gone.
 func (p *person) again(st step, s *story) {
 	p.Helper()
 	err := st.do(p, s)

@@ -15,7 +15,7 @@ import (
 	"she/internal/vault"
 )
 
-// runs the function over one more record.
+// window runs the function over one more record.
 func (p *person) window(f hat.FunctionID, texts ...string) (plan.Plan, vault.Committed) {
 	p.Helper()
 	p.write("a/x", fmt.Sprintf(`"window %s"`, hat.NewRecordID()))
@@ -23,7 +23,7 @@ func (p *person) window(f hat.FunctionID, texts ...string) (plan.Plan, vault.Com
 	return pl, p.commit(pl, texts...)
 }
 
-// idsOf are the records of a text at an endpoint, in order of creation.
+// idsOf returns the ids of the records with a text at an endpoint, in order of creation.
 func (p *person) idsOf(e, text string) (ids []hat.RecordID) {
 	p.Helper()
 	records, err := p.scan(p.owner, e, bundle.Want{})
@@ -36,7 +36,7 @@ func (p *person) idsOf(e, text string) (ids []hat.RecordID) {
 	return ids
 }
 
-// wantsCounts compares what a run says of itself.
+// wantsCounts compares the figures of a run with those expected.
 func wantsCounts(t *testing.T, p *person, pl plan.Plan, written, kept, duplicates, superseded int) {
 	t.Helper()
 	r, err := p.v.Run(p.ctx(), p.owner, pl.Run)
@@ -90,13 +90,13 @@ func testEqualResultsOfTwoRunsAreTwoRecordsIfTheyAreKept(t *testing.T, p *person
 	second, _ := p.window(g.Function, `"same"`, `"same"`, `"two"`)
 	p.has("she/f", `"same"`, `"one"`, `"same"`, `"two"`)
 	wantsCounts(t, p, first, 2, 0, 0, 0)
-	wantsCounts(t, p, second, 2, 0, 1, 0) // of one answer equal ones are one
+	wantsCounts(t, p, second, 2, 0, 1, 0) // equal results of one answer are stored once
 	records, err := p.scan(p.owner, "she/f", bundle.Want{})
 	p.must(err)
 	if records[0].Run != first.Run || records[2].Run != second.Run || records[2].Created.Sub(records[0].Created) != time.Hour {
 		t.Errorf("stored are %+v", records)
 	}
-	// Functions further on are given each.
+	// Functions that read the output get each record.
 	if _, texts := p.shown(p.claim(reader.Function)); !slices.Equal(texts, []string{`"same"`, `"two"`}) {
 		t.Errorf("its reader is shown %v", texts)
 	}
@@ -114,7 +114,7 @@ func testEqualResultsAreKeptForEachOfManyRunsAndErasedOneByOne(t *testing.T, p *
 	if len(ids) != 10 {
 		t.Errorf("there are %d", len(ids))
 	}
-	// Whichever goes, the first of all as well, the others stay and the next comes.
+	// Whichever record is erased, even the first, the others stay and the next one is stored.
 	for _, i := range []int{0, 4, 9} {
 		p.must(p.v.Erase(p.ctx(), p.owner, ids[i:i+1]))
 		ids = slices.Delete(ids, i, i+1)
@@ -136,7 +136,7 @@ func testEqualResultsStayWhateverAPersonWritesThere(t *testing.T, p *person, g a
 	p.write("she/f", `"mine"`)
 	p.window(g.Function, `"mine"`, `"its"`)
 	p.has("she/f", `"mine"`, `"mine"`, `"its"`)
-	// What a person writes must not be there, as ever.
+	// A person's record must still not equal a stored one.
 	for _, text := range []string{`"mine"`, `"its"`} {
 		_, err := p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "she/f", text)}, false)
 		p.wants(err, vault.ErrDuplicate)
@@ -185,7 +185,7 @@ func testEqualResultsOfAReplayInPartsAreOneForEachPart(t *testing.T, p *person, 
 	if len(ids) != 2 || ids[0] != was[0] {
 		t.Errorf("there are %v, there was %v", ids, was)
 	}
-	// From here on each part is replayed by itself.
+	// From here on each part is replayed separately.
 	p.must(p.v.Replay(p.ctx(), p.owner, first.Run))
 	p.commit(p.claim(g.Function), `"same"`)
 	p.commit(p.claim(g.Function), `"same"`)
@@ -198,7 +198,8 @@ func testEqualResultsAreOfOneRunHoweverOftenItIsTried(t *testing.T, p *person, g
 	p.enable(g)
 	p.window(g.Function, `"same"`)
 	p.write("a/x", `1`)
-	// It fails, is abandoned, its lease lapses, its server ends; who is taken for dead comes back.
+	// The run fails, is abandoned, loses its lease, and its server ends; then the worker believed dead
+	// comes back.
 	failed := p.claim(g.Function)
 	p.fail(failed, hat.NewFault(hat.Operator, "X", "x"))
 	p.clock.move(day)
@@ -254,7 +255,7 @@ func testEqualResultsAreDroppedAgainOnceTheOwnerAgreesToThat(t *testing.T, p *pe
 	p.enable(g)
 	second, _ := p.window(g.Function, `"same"`)
 	was := p.idsOf("she/f", `"same"`)
-	// What was written under the one is replayed under the other: it keeps its id.
+	// A record written under one mode and replayed under the other keeps its id.
 	again := p.replay(first)
 	p.commit(again, `"same"`)
 	if ids := p.idsOf("she/f", `"same"`); !slices.Equal(ids, was) || len(ids) != 2 {
@@ -266,7 +267,7 @@ func testEqualResultsAreDroppedAgainOnceTheOwnerAgreesToThat(t *testing.T, p *pe
 	if ids := p.idsOf("she/f", `"same"`); !slices.Equal(ids, was) {
 		t.Errorf("there are %v, there were %v", ids, was)
 	}
-	// A replay under drop leaves one of two that are equal.
+	// A replay with DropEqual leaves one of two equal records.
 	pl = p.replay(second)
 	p.commit(pl, `"same"`)
 	wantsCounts(t, p, pl, 0, 0, 1, 1)
@@ -280,7 +281,7 @@ func testEqualResultsAreDroppedAgainOnceTheOwnerAgreesToThat(t *testing.T, p *pe
 	ids := p.idsOf("she/f", `"same"`)
 	p.must(p.v.Erase(p.ctx(), p.owner, ids[:1]))
 	p.enable(drop)
-	pl = p.replay(fourth) // the one that is left
+	pl = p.replay(fourth) // the remaining record
 	p.commit(pl, `"same"`)
 	wantsCounts(t, p, pl, 1, 1, 0, 0)
 	if left := p.idsOf("she/f", `"same"`); !slices.Equal(left, ids[1:]) {
@@ -300,7 +301,7 @@ func testEqualResultsArePartOfTheGrantAndOfItsReceipt(t *testing.T, p *person, g
 	if e := p.receipts(); e[len(e)-1].Kind != receipt.Grant || e[len(e)-1].Equal != "keep" {
 		t.Errorf("the receipt is %+v", e[len(e)-1])
 	}
-	// To change it ends a run in flight, which would save under other terms.
+	// Changing the mode ends a run in flight, because it would save under other terms.
 	p.write("a/x", `1`)
 	pl := p.claim(g.Function)
 	g.Equal = hat.DropEqual
@@ -323,9 +324,9 @@ func mustRun(p *person, f hat.FunctionID) plan.Plan {
 	return all[0].Plan
 }
 
-// testEqualResultsCrash lets the commit fail of a run, and of a replay, whose results equal former ones,
-// before it is on disk and after; then the work is done as its caller would do it: each run has stored its
-// result once.
+// testEqualResultsCrash lets the commit fail, before and after it is on disk, of a run and of a replay
+// whose results equal former ones. Then the work is repeated as its caller would. Each run must have stored
+// its result once.
 func testEqualResultsCrash(t *testing.T, fresh func(testing.TB) Opener) {
 	for _, replayed := range []bool{false, true} {
 		for _, persisted := range []bool{false, true} {

@@ -18,8 +18,8 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// A held source is what a scan without any hint answered, in memory, promising nothing: what the evaluator makes of it
-// is the truth that any store's own ways of reading are compared with.
+// held is a source in memory with the records of a scan without hints. It makes no promises about order.
+// The evaluator's answer over it is the reference for the answers of any store.
 type held map[hat.Endpoint][]hat.Record
 
 func (h held) Scan(_ context.Context, e hat.Endpoint, _ bundle.Want) bundle.Stream {
@@ -36,8 +36,8 @@ func (h held) Linked(context.Context, hat.RecordID, hat.Endpoint) iter.Seq2[hat.
 	return func(func(hat.Record, error) bool) {}
 }
 
-// CheckAnswers puts random questions about the records of RandomText to the vault and reports to t what is not
-// answered as a store without any index would.
+// CheckAnswers asks the vault random questions about the records of RandomText. It reports to t each answer
+// that differs from that of a store without indexes.
 func CheckAnswers(t testing.TB, v *ledger.Vault, c access.Caller, places []hat.Endpoint, random *rand.Rand, questions int) {
 	t.Helper()
 	ctx := context.Background()
@@ -86,12 +86,12 @@ func answer(ctx context.Context, q bundle.PropertyQuery, src bundle.Source, w bu
 	return ids, err
 }
 
-// RandomPaths are those the records of RandomText have values at, of every kind, or none.
+// RandomPaths are paths at which the records of RandomText have values of every kind, or none.
 var RandomPaths = []string{"a", "b.c", "list.0", "long"}
 
-var prefix = strings.Repeat("the same beginning ", 30) // longer than a store may want its keys
+var prefix = strings.Repeat("the same beginning ", 30) // longer than a store's keys may be
 
-// RandomText is a record that differs from those of other numbers, by a field nobody asks for.
+// RandomText returns a record that differs from those of other numbers in a field that no query uses.
 func RandomText(random *rand.Rand, number int) string {
 	fields := []string{fmt.Sprintf(`"number":%d`, number)}
 	maybe := func(format string, value func(*rand.Rand) string) {
@@ -190,7 +190,7 @@ func randomFilter(t testing.TB, random *rand.Rand) bundle.Filter {
 	return f
 }
 
-// AskingFor is a bundle that sorts by each of the paths at each of the places.
+// AskingFor returns a bundle that sorts by each of the paths at each of the endpoints.
 func AskingFor(places []hat.Endpoint, paths ...string) map[string]bundle.PropertyQuery {
 	all := map[string]bundle.PropertyQuery{}
 	for _, path := range paths {
@@ -203,8 +203,8 @@ func AskingFor(places []hat.Endpoint, paths ...string) map[string]bundle.Propert
 	return all
 }
 
-// ChangeAtRandom writes, replaces and erases some records of RandomText. number is the first that is free; the answer
-// is the next.
+// ChangeAtRandom writes, replaces and erases some records of RandomText. number is the first free number;
+// it returns the next one.
 func ChangeAtRandom(t testing.TB, v *ledger.Vault, c access.Caller, places []hat.Endpoint, random *rand.Rand, number int) int {
 	t.Helper()
 	ctx := context.Background()
@@ -250,8 +250,8 @@ func ChangeAtRandom(t testing.TB, v *ledger.Vault, c access.Caller, places []hat
 	return number
 }
 
-// testFields: what queries sort and filter by may be declared or not, before there is data, after it, or in between.
-// No answer depends on it.
+// testFields declares the fields that queries sort and filter by: never, before there is data, after it, or
+// in between. No answer depends on that.
 func testFields(t *testing.T, fresh func(testing.TB) Opener) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprintf("answers are the same with and without, %d", seed), func(t *testing.T) {

@@ -109,7 +109,7 @@ func testFunctionsKeepTheirPlaceWhileTheyAreOff(t *testing.T, p *person) {
 	p.must(p.v.Abandon(p.ctx(), pl))
 }
 
-// Defect B-20: a switch changes nothing but itself.
+// Defect B-20: switching a function on changes nothing else.
 func testFunctionsThatAreSwitchedOnTwiceGoOnRunning(t *testing.T, p *person) {
 	g := p.grant("f", individual, "she/f", "a/x")
 	p.write("a/x", `1`)

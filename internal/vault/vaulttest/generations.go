@@ -15,7 +15,7 @@ import (
 	"she/internal/vault"
 )
 
-// again replays a run and answers the plan of the run that does it.
+// replay replays a run and returns the plan of the run that does it.
 func (p *person) replay(of plan.Plan) plan.Plan {
 	p.Helper()
 	p.must(p.v.Replay(p.ctx(), p.owner, of.Run))
@@ -26,7 +26,7 @@ func (p *person) replay(of plan.Plan) plan.Plan {
 	return pl
 }
 
-// former are the data of the records whose place a run has taken.
+// former returns the data of the records that a run superseded.
 func (p *person) former(by hat.RunID) (texts []string) {
 	p.Helper()
 	all, err := p.v.Superseded(p.ctx(), p.owner, by, 0, 1000)
@@ -91,7 +91,7 @@ func testGenerationsAReplayTakesThePlaceOfWhatTheRunWrote(t *testing.T, p *perso
 	if s := p.state(g.Function); s.Cursor != cursor || s.Ranges != nil || s.Front != nil || s.LastExecution.Equal(second.Claimed) {
 		t.Errorf("afterwards %+v", s)
 	}
-	p.isDue("reader") // for what is new
+	p.isDue("reader") // for the new record
 	if _, texts := p.shown(p.claim(reader.Function)); !slices.Equal(texts, []string{`"new"`}) {
 		t.Errorf("its reader is shown %v", texts)
 	}
@@ -102,7 +102,7 @@ func testGenerationsAReplayTakesThePlaceOfWhatTheRunWrote(t *testing.T, p *perso
 	if r, err = p.v.Run(p.ctx(), p.owner, first.Run); err != nil || r.SupersededBy != second.Run {
 		t.Errorf("the first is superseded by %s, %v", r.SupersededBy, err)
 	}
-	// Of the first run, or of the second: it is the second that is repeated.
+	// Replaying the first run or the second repeats the second.
 	third := p.replay(first)
 	if third.Replaces != second.Run {
 		t.Errorf("it replaces %s, not the newest generation", third.Replaces)
@@ -118,7 +118,7 @@ func testGenerationsAReplayThatFailsLeavesWhatIsThere(t *testing.T, p *person, g
 	p.write("a/x", `1`)
 	first := p.runOnceAfter(g.Function, `"old"`)
 	p.must(p.v.Replay(p.ctx(), p.owner, first.Run))
-	p.must(p.v.Replay(p.ctx(), p.owner, first.Run)) // twice is once
+	p.must(p.v.Replay(p.ctx(), p.owner, first.Run)) // a second call changes nothing
 	p.grounds(g.Function, "0-1 again")
 	last := p.park(g.Function)
 	p.wants(p.v.Skip(p.ctx(), p.owner, first.Run), vault.ErrNothingDue)
@@ -176,7 +176,7 @@ func testGenerationsAReplayInPartsSupersedesWithTheLastOfThem(t *testing.T, p *p
 	part.Upto = 1
 	p.commit(part, `"one"`)
 	p.has("she/f", `"one"`, `"two"`, `"sum"`)
-	p.must(p.v.Replay(p.ctx(), p.owner, first.Run)) // goes on where it is
+	p.must(p.v.Replay(p.ctx(), p.owner, first.Run)) // it continues where it was
 	rest := p.claim(g.Function)
 	if rest.After != 1 || rest.Replaces != first.Run {
 		t.Errorf("the rest is %+v", rest)
@@ -204,7 +204,7 @@ func testGenerationsTheNewestResultTakesThePlaceOfAllBefore(t *testing.T, p *per
 	}
 	p.has("she/f", `"mine"`, `"b"`, `"c"`)
 	p.write("a/x", `3`)
-	third := p.runOnceAfter(g.Function) // nothing is no result
+	third := p.runOnceAfter(g.Function) // an empty result does not count as a result
 	p.has("she/f", `"mine"`, `"b"`, `"c"`)
 	p.must(p.v.Replay(p.ctx(), p.owner, first.Run))
 	again := p.claim(g.Function)
@@ -251,7 +251,7 @@ func testGenerationsWhatWasSupersededIsErasedLikeAnyOther(t *testing.T, p *perso
 func testGenerationsOfAResultThatReplacesTheLastOnesAreKept(t *testing.T, p *person, g access.Grant) {
 	g.Mode = hat.ReplaceOutput
 	p.enable(g)
-	// Another function of this endpoint is no matter.
+	// Another function that writes to the same endpoint makes no difference.
 	other := p.grant("g", individual, "she/f", "b/x")
 	other.Mode = hat.ReplaceOutput
 	p.enable(other)
@@ -276,7 +276,7 @@ func testGenerationsOfAResultThatReplacesTheLastOnesAreKept(t *testing.T, p *per
 		if texts := p.former(pl.Run); !slices.Equal(texts, want) {
 			t.Errorf("run %d has superseded %v, want %v", i, texts, want)
 		}
-		// What there was is told all the same.
+		// What was stored before is still shown.
 		r, err := p.v.Run(p.ctx(), p.owner, pl.Run)
 		p.must(err)
 		if i > 0 && r.Superseded != 2 || len(r.Written) != 2 {
@@ -314,7 +314,7 @@ func testGenerationsSeveralEachByItself(t *testing.T, p *person, g access.Grant)
 	p.clock.move(time.Hour)
 	fourth := p.gives(g.Function, `4`)
 	p.must(p.v.Replay(p.ctx(), p.owner, ids[0]))
-	flying := p.claim(g.Function) // it is being done
+	flying := p.claim(g.Function) // the run is in flight
 
 	off := p.grant("off", individual, "she/off", "b/x")
 	p.enable(off)
@@ -334,7 +334,7 @@ func testGenerationsSeveralEachByItself(t *testing.T, p *person, g access.Grant)
 			t.Errorf("outcome %d is %v, want %v", i, outcomes[i], want)
 		}
 	}
-	p.restart() // they are stored
+	p.restart() // the replays are stored
 	p.must(p.v.Replay(p.ctx(), p.owner, flying.Run))
 	for len(p.due()) > 0 {
 		p.runOnce(g.Function)

@@ -14,13 +14,13 @@ import (
 	"she/internal/vault"
 )
 
-// testInterleavings lets writers, a function's runs and the clock, which is set back by days too, go at random, and asks that each record is given to
-// the function exactly once in runs that committed.
+// testInterleavings lets writers, a function's runs and the clock, which is set back by up to days,
+// interleave at random. Each record must be given to the function exactly once in runs that committed.
 func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 	if testing.Short() {
 		t.Skip("long")
 	}
-	const writers, rounds = 4, 300 // 1200 records, each an interleaving of its own
+	const writers, rounds = 4, 300 // 1200 records, each with its own interleaving
 	p := newPerson(t, fresh)
 	g := p.grant("f", individual, "she/f", "a/x")
 	p.enable(g)
@@ -39,7 +39,7 @@ func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 					drafts = append(drafts, draft(t, "a/x", fmt.Sprintf(`[%d,%d,%d]`, w, i, k)))
 				}
 				if r.IntN(10) == 0 {
-					drafts = append(drafts, drafts[0]) // fails as a whole
+					drafts = append(drafts, drafts[0]) // the whole request fails
 				}
 				records, err := p.v.Append(context.Background(), p.owner, drafts, false)
 				if len(drafts) > n {
@@ -90,7 +90,7 @@ func testInterleavings(t *testing.T, fresh func(testing.TB) Opener) {
 			p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, hat.NewFault(hat.Operator, "X", "x")))
 		case 1:
 			p.must(p.v.Abandon(p.ctx(), pl))
-		case 2: // the lease lapses; what the zombie saw does not count
+		case 2: // the lease lapses; what the zombie was shown does not count
 			p.clock.move([]time.Duration{10 * time.Minute, day, -day}[r.IntN(3)])
 		default:
 			if len(ids) > 2 && r.IntN(3) == 0 {

@@ -15,17 +15,17 @@ import (
 	"she/internal/vault"
 )
 
-// A model is what the outputs of a function must be, worked out without positions, ranges or generations: the function
-// writes one record for each it is shown, "<record>@<version>", so that each record of its input has one output at most,
-// of the version that was the newest when it was last shown.
+// A model computes what the outputs of a function must be, without positions, ranges or generations. The
+// function writes one record, "<record>@<version>", for each that it is shown. So each input record has at
+// most one output, with the version that was the newest when the record was last shown.
 type model struct {
 	of    map[string]string // input record → its output
-	last  []string          // what the last run wrote that wrote anything: all there is, if output replaces
-	shown map[string]int    // in runs that committed and were no replays
+	last  []string          // output of the last run that wrote anything; if output replaces, nothing else is stored
+	shown map[string]int    // by committed runs that were not replays
 }
 
-// testModel lets writes, claims, failures of every kind, splits, replays, skips, wider grants and restarts come in any
-// order, and compares what is stored with the model: always, and complete at the end.
+// testModel does writes, claims, failures of every kind, splits, replays, skips, wider grants and restarts
+// in random order. It compares what is stored with the model after each step, and completely at the end.
 func testModel(t *testing.T, fresh func(testing.TB) Opener) {
 	seeds := 20
 	if testing.Short() {
@@ -50,7 +50,7 @@ func testModel(t *testing.T, fresh func(testing.TB) Opener) {
 	}
 }
 
-// A modelled person has one function, and a model of what it must have written.
+// modelled is a person with one function, and the model of what it must have written.
 type modelled struct {
 	*person
 	r            *rand.Rand
@@ -58,7 +58,7 @@ type modelled struct {
 	g            access.Grant
 	strict, both bool // only odd records of a/x are granted; b/x too
 	written      int
-	version      int // of the function's code
+	version      int // version of the function's code
 	committed    []plan.Plan
 	failed       []plan.Plan
 }
@@ -83,14 +83,14 @@ func newModelled(p *person, r *rand.Rand) *modelled {
 	return w
 }
 
-// text is a record: its name, and what the filter of a grant at a/x may ask for.
+// text returns a record: its name, and the value that the filter of a grant at a/x may select.
 func (w *modelled) text(name any) string {
 	return fmt.Sprintf(`["%v","%s"]`, name, []string{"odd", "even"}[w.r.IntN(2)])
 }
 
 func nameOf(text string) string { return strings.Split(text, `"`)[1] }
 
-// asked is the grant that the function asks for now.
+// asked returns the grant that the function asks for now.
 func (w *modelled) asked() access.Grant {
 	g := w.grant("f", individual, "she/f", "a/x")
 	if w.both {
@@ -112,7 +112,7 @@ func (w *modelled) step() {
 		if w.r.IntN(10) == 0 {
 			w.clock.move(-day)
 		}
-		w.due() // as the engine asks
+		w.due() // as the engine does
 	case 4:
 		w.version++
 		if len(w.committed) > 0 {
@@ -149,7 +149,7 @@ func (w *modelled) writeSome() {
 	}
 }
 
-// widen grants more, or the same with another way of keeping equal results.
+// widen enables a wider grant, or the same one with another mode for equal results.
 func (w *modelled) widen() {
 	switch w.r.IntN(20) {
 	case 0, 1:
@@ -169,7 +169,7 @@ func (w *modelled) widen() {
 	w.enable(w.g)
 }
 
-// attempt claims what is due, and commits it or a part of it. If it may fail it does so as often as not.
+// attempt claims the due work and commits all or a part of it. If it may fail, it fails half of the time.
 func (w *modelled) attempt(mayFail bool) error {
 	w.Helper()
 	cause := plan.ByData
@@ -237,7 +237,7 @@ func (w *modelled) check() {
 	got := w.texts("she/f")
 	slices.Sort(want)
 	slices.Sort(got)
-	// A replay in parts leaves what the run wrote until the last part is there.
+	// A replay in parts keeps the replayed run's output until the last part is committed.
 	for _, s := range w.state(w.g.Function).Ranges {
 		if !s.Replaces.IsZero() && w.g.Mode != hat.ReplaceOutput {
 			for _, made := range want {
@@ -253,7 +253,7 @@ func (w *modelled) check() {
 	}
 }
 
-// finish goes on until nothing waits: at last everything works.
+// finish continues until nothing is pending. Nothing fails any more.
 func (w *modelled) finish() {
 	w.Helper()
 	for range 1000 {

@@ -13,8 +13,8 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// testTheNextSees holds a store that remembers what it read to this: what a call has changed, the next call sees,
-// whoever made either, and however often the old was asked for before.
+// testTheNextSees tests a store that caches what it read: the next call sees what a call has changed,
+// whoever makes either, and however often the former state was read before.
 func testTheNextSees(t *testing.T, fresh func(testing.TB) Opener) {
 	t.Run("users", func(t *testing.T) { testTheNextSeesUsers(t, fresh) })
 	t.Run("users, beside others who ask", func(t *testing.T) { testTheNextSeesUsersBesideOthers(t, fresh) })
@@ -25,7 +25,7 @@ func testTheNextSees(t *testing.T, fresh func(testing.TB) Opener) {
 func testTheNextSeesUsers(t *testing.T, fresh func(testing.TB) Opener) {
 	p := newPerson(t, fresh)
 	bob := vault.User{ID: hat.NewUserID(), Username: "bob", PasswordHash: []byte("old"), Enabled: true}
-	other, release, err := p.store.Open(p.ctx(), hatID) // a second one who uses the same vault
+	other, release, err := p.store.Open(p.ctx(), hatID) // a second user of the same vault
 	p.must(err)
 	defer release()
 	find := func(v *ledger.Vault) string {
@@ -34,7 +34,7 @@ func testTheNextSeesUsers(t *testing.T, fresh func(testing.TB) Opener) {
 			return "nobody"
 		}
 		p.must(err)
-		// What somebody does to their copy is nobody else's business.
+		// Changing a returned copy must not change what others get.
 		text := fmt.Sprint(u.Username, " ", string(u.PasswordHash), " ", u.Enabled, " ", u.Roles, " ", u.TokensFrom.Unix())
 		for i := range u.PasswordHash {
 			u.PasswordHash[i] = 'x'
@@ -90,7 +90,7 @@ func testTheNextSeesUsers(t *testing.T, fresh func(testing.TB) Opener) {
 	}
 }
 
-// Readers that began before a change must not bring back what they read.
+// A reader that began before a change must not put the former state back into the cache.
 func testTheNextSeesUsersBesideOthers(t *testing.T, fresh func(testing.TB) Opener) {
 	p := newPerson(t, fresh)
 	bob := vault.User{ID: hat.NewUserID(), Username: "bob", Enabled: true}
@@ -124,7 +124,7 @@ func testTheNextSeesUsersBesideOthers(t *testing.T, fresh func(testing.TB) Opene
 	readers.Wait()
 }
 
-// A commit whose fate is unknown closes the vault; its old handle answers nothing from memory.
+// A commit in doubt closes the vault, and its former handle answers nothing from the cache.
 func testTheNextSeesAfterDoubt(t *testing.T, fresh func(testing.TB) Opener) {
 	for _, persisted := range []bool{false, true} {
 		p := newPerson(t, fresh)

@@ -10,7 +10,8 @@ import (
 	"she/internal/vault"
 )
 
-// testQuota: what a day's runs have taken is counted with the claim, and what waits goes on waiting.
+// testQuota tests that the use of a day's runs is counted in the transaction of the claim, and that refused
+// work stays pending.
 func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 	p := newPerson(t, fresh)
 	state := p.enable(p.grant("busy", hat.Trigger{Kind: hat.Individual}, "she/busy", "a/x"))
@@ -48,9 +49,9 @@ func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 
 	used(plan.Used{})
 	first := begin()
-	used(plan.Used{Runs: 1}) // also in flight
+	used(plan.Used{Runs: 1}) // a run in flight counts
 	p.must(p.v.Abandon(p.ctx(), first))
-	used(plan.Used{}) // a server that stops takes nothing from anybody
+	used(plan.Used{}) // a stopping server uses no quota
 	pl, err := claim(plan.ByData)
 	p.must(err)
 	out := output(t, pl.Grant)
@@ -62,7 +63,7 @@ func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 	p.must(p.v.Fail(p.ctx(), second, vault.Output{}, hat.NewFault(hat.Author, "Test", "a failure")))
 	used(plan.Used{Runs: 2, Compute: 7 * time.Second})
 
-	// Over: the work waits as it did, a failure more or less is not one, and others go on.
+	// Over the quota the work stays pending as it was, no failure is counted, and other functions go on.
 	p.write("a/x", `"late"`)
 	p.clock.move(time.Hour)
 	before := p.state(f)
@@ -76,7 +77,7 @@ func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 	p.restart()
 	refused(plan.ByData, plan.CodeRuns)
 
-	// The next day it goes on with all of it, until it has computed for too long.
+	// The next day it continues with all of the work, until it has computed for too long.
 	_, until := plan.Day(p.clock.now())
 	p.clock.move(until.Sub(p.clock.now()))
 	used(plan.Used{})
@@ -91,7 +92,7 @@ func testQuota(t *testing.T, fresh func(testing.TB) Opener) {
 	p.write("a/x", `"later"`)
 	refused(plan.ByData, plan.CodeCompute)
 
-	// What was taken on a day that has not come yet, because the clock was set back, is not taken from any other.
+	// Use on a day that is in the future after the clock was set back is not counted on any other day.
 	p.clock.move(-30 * day)
 	used(plan.Used{})
 	pl, err = claim(plan.ByRequest)

@@ -13,7 +13,7 @@ import (
 	"she/internal/vault"
 )
 
-// ground writes ranges as "after-upto", with what narrows them.
+// ground prints ranges as "after-upto", with their restrictions.
 func ground(s vault.FunctionState) (all []string) {
 	for _, r := range s.Ranges {
 		text := fmt.Sprintf("%d-%d", r.After, r.Upto)
@@ -38,7 +38,7 @@ func (p *person) grounds(f hat.FunctionID, want ...string) {
 	}
 }
 
-// gives claims, asks what is shown, and commits.
+// gives claims, checks what the function is shown, and commits.
 func (p *person) gives(f hat.FunctionID, want ...string) plan.Plan {
 	p.Helper()
 	pl := p.claim(f)
@@ -54,7 +54,7 @@ func (p *person) fail(pl plan.Plan, fault *hat.Fault) {
 	p.must(p.v.Fail(p.ctx(), pl, vault.Output{}, fault))
 }
 
-// tooLarge is what no further attempt mends.
+// tooLarge is a fault that another attempt can't mend.
 var tooLarge = hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x")
 
 func testRanges(t *testing.T, fresh func(testing.TB) Opener) {
@@ -131,7 +131,7 @@ func testRangesWhatIsParkedOneAfterTheOtherBecomesOneRange(t *testing.T, p *pers
 	p.clock.move(3 * time.Hour)
 	asked, err = p.tryClaim(g.Function, plan.ByRequest, false)
 	p.must(err)
-	asked.Upto = 2 // split
+	asked.Upto = 2 // the plan was split
 	p.commit(asked, `"part"`)
 	p.grounds(g.Function, "2-3")
 	if s := p.state(g.Function); s.Cursor != 3 || s.Front == nil {
@@ -151,7 +151,7 @@ func testRangesWhatCanNeverBeAskedAboutIsParkedAtOnceByItself(t *testing.T, p *p
 	p.grounds(g.Function, "0-1 parked")
 	p.isDue("f")
 	p.gives(g.Function, `1`, `2`)
-	// Nor is it asked about together with others.
+	// It is not claimed together with other data either.
 	p.write("a/x", `3`)
 	p.fail(p.claim(g.Function), brokenCode)
 	p.clock.move(time.Hour)
@@ -260,13 +260,13 @@ func testRangesWhatIsGrantedLaterIsShownToo(t *testing.T, p *person, g access.Gr
 	}
 	p.gives(g.Function, `2`)
 	p.isDue()
-	// A longer window: what is older than the former one.
+	// A longer window makes data pending that is older than the former window.
 	longer := p.grant("f", individual, "she/f", "a/x", "b/x")
 	p.enable(longer)
 	p.gives(g.Function, `"old"`)
 	p.isDue()
 	p.grounds(g.Function)
-	// Narrower, and wider again while it is off.
+	// Narrower, and then wider again while the function is disabled.
 	p.enable(g)
 	_, err := p.v.Disable(p.ctx(), p.owner, g.Function)
 	p.must(err)
@@ -286,8 +286,8 @@ func testRangesWhatALooserFilterLetsThroughIsShownAndNothingElseOfWhatWasThere(t
 	p.enable(strict)
 	old := p.gives(g.Function, `["1","odd"]`)
 	p.write("a/x", `["3","odd"]`, `["4","even"]`)
-	p.fail(p.claim(g.Function), hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x")) // parked under the strict one
-	p.write("a/x", `["5","odd"]`, `["6","even"]`)                                        // and this is new
+	p.fail(p.claim(g.Function), hat.NewFault(hat.Author, plan.CodeRequestTooLarge, "x")) // parked under the strict grant
+	p.write("a/x", `["5","odd"]`, `["6","even"]`)                                        // and these are new
 
 	g.Since = strict.Since
 	p.enable(g)
@@ -298,7 +298,7 @@ func testRangesWhatALooserFilterLetsThroughIsShownAndNothingElseOfWhatWasThere(t
 	p.grounds(g.Function)
 	p.isDue()
 
-	// What was covered under the strict grant is, when it is replayed.
+	// A replay covers what was covered under the strict grant.
 	p.must(p.v.Replay(p.ctx(), p.owner, old.Run))
 	again := p.gives(g.Function, `["1","odd"]`)
 	p.isDue()
@@ -306,11 +306,11 @@ func testRangesWhatALooserFilterLetsThroughIsShownAndNothingElseOfWhatWasThere(t
 	p.restart()
 	p.gives(g.Function, `["1","odd"]`)
 
-	// A longer window shows what is older, once, whatever filter there was.
+	// A longer window shows older data once, whatever the former filter was.
 	p.enable(strict)
 	g.Since = time.Time{}
 	p.enable(g)
-	p.gives(g.Function, `["2","even"]`, `["4","even"]`, `["6","even"]`) // the former grant left them out
+	p.gives(g.Function, `["2","even"]`, `["4","even"]`, `["6","even"]`) // these were left out by the former grant
 	p.gives(g.Function, `["0","even"]`)
 	p.isDue()
 	CheckHAT(t, p.v)
@@ -349,7 +349,7 @@ func testRangesAManualFunctionIsGivenItAfterSomebodyAsked(t *testing.T, p *perso
 	ask()
 	p.isDue("asked")
 	p.gives(g.Function, `"b"`)
-	// Who asks for everything gets everything.
+	// A function that asks for everything gets everything.
 	p.write("c/x", `"c"`)
 	p.enable(p.grant("asked", manual, "she/asked", "a/x", "b/x", "c/x"))
 	all, err := p.tryClaim(g.Function, plan.ByRequest, true)

@@ -169,7 +169,7 @@ func testRecordsAreChangedByThoseTheyBelongTo(t *testing.T, p *person) {
 	p.wants(err, access.ErrDenied)
 	p.must(p.v.EraseEndpoint(p.ctx(), asBob, Endpoint(t, "b/x")))
 	p.has("b/x", `2`)
-	// A partner that lost its namespace still takes back what it brought.
+	// A partner that lost its namespace can still erase its own records.
 	theirs, err = p.v.Append(p.ctx(), asBob, []hat.Draft{draft(t, "b/x", `5`)}, false)
 	p.must(err)
 	p.wants(p.v.Erase(p.ctx(), access.User(bob.ID, nil, ""), []hat.RecordID{theirs[0].ID}), access.ErrDenied)
@@ -215,7 +215,7 @@ func testRecordsAreLinkedByThoseWhoMay(t *testing.T, p *person) {
 	p.linked(a[0].ID, "b/x", `1`)
 }
 
-// linked checks what a record shares groups with at an endpoint.
+// linked checks with which records at an endpoint a record shares groups.
 func (p *person) linked(id hat.RecordID, e string, want ...string) {
 	p.Helper()
 	var got []string
@@ -298,12 +298,12 @@ func testReadingScansMayBeNestedAndLeftEarly(t *testing.T, fresh func(testing.TB
 func testReadingHintsLeaveNothingOutAndKeepTheOrder(t *testing.T, fresh func(testing.TB) Opener) {
 	p := newPerson(t, fresh)
 	r := p.write("a/x", `1`, `2`, `3`, `4`)
-	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: r[0].ID, Data: Data(t, `10`)}}) // now at 5
+	_, err := p.v.Update(p.ctx(), p.owner, []vault.Change{{ID: r[0].ID, Data: Data(t, `10`)}}) // its position is now 5
 	p.must(err)
 	for _, c := range []struct {
 		says string
 		want bundle.Want
-		all  []string // in order; what may be left out is not listed
+		all  []string // in order, without those that may be missing
 	}{
 		{"no hint", bundle.Want{}, []string{`10`, `2`, `3`, `4`}},
 		{"after 2", bundle.Want{After: 2}, []string{`10`, `3`, `4`}},
@@ -379,7 +379,7 @@ func testReadingShowsWhatTheCallerMaySee(t *testing.T, fresh func(testing.TB) Op
 		t.Errorf("endpoints are %v", all)
 	}
 
-	// More than a page, across namespaces of which one is the beginning of another.
+	// More than a page of endpoints, across namespaces of which one is a prefix of another.
 	var want []string
 	for i := range 2*vault.EndpointsPage + 1 {
 		for _, ns := range []string{"m", "m-n"} {

@@ -12,7 +12,7 @@ import (
 
 var brokenCode = hat.NewFault(hat.Author, "Runtime.Exit", "it ended")
 
-// park lets the function fail until nothing more is tried, and answers the last run.
+// park lets the function fail until its work is parked, and returns the plan of the last run.
 func (p *person) park(f hat.FunctionID) plan.Plan {
 	p.Helper()
 	for {

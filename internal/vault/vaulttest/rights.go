@@ -12,7 +12,8 @@ import (
 	"she/internal/vault"
 )
 
-// testRights: what was revoked since a caller was recognised is not theirs any more in the transaction that writes.
+// testRights tests that a transaction checks rights again: a right that was revoked since the caller was
+// recognised is gone.
 func testRights(t *testing.T, fresh func(testing.TB) Opener) {
 	p := newPerson(t, fresh)
 	p.must(p.v.CreateUser(p.ctx(), vault.User{ID: hat.NewUserID(), Username: "nobody", Enabled: true}))
@@ -79,7 +80,7 @@ func testRights(t *testing.T, fresh func(testing.TB) Opener) {
 		change(all)
 	}
 
-	// Recognised while the change is on its way: before it is on disk, and right after.
+	// The caller is recognised during the change: before it is on disk, and right after.
 	for _, persisted := range []bool{false, true} {
 		var between access.Caller
 		var err error
@@ -100,7 +101,7 @@ func testRights(t *testing.T, fresh func(testing.TB) Opener) {
 		change(all)
 	}
 
-	// An application, and what a former opening of the vault knew of it.
+	// An application, and what its caller knew from an earlier opening of the vault.
 	setUp := func(body string) {
 		t.Helper()
 		p.must(p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error { return e.Put(vault.Setups, "app", []byte(body)) }))
@@ -127,7 +128,7 @@ func testRights(t *testing.T, fresh func(testing.TB) Opener) {
 	}
 }
 
-// testFunctionRights: what was revoked while a run waits or is under way.
+// testFunctionRights tests rights that are revoked while a run waits or is in flight.
 func testFunctionRights(t *testing.T, fresh func(testing.TB) Opener) {
 	p := newPerson(t, fresh)
 	platform := vault.User{ID: hat.NewUserID(), Username: "hpp", Enabled: true, Roles: []access.Role{{Title: access.TitlePlatform}}}

@@ -13,7 +13,7 @@ import (
 	"she/internal/vault"
 )
 
-// fullHAT makes a person whose HAT has no byte left, with a function that has work waiting, a user, a document, and a
+// fullHAT creates a HAT that is full, with a function that has pending work, a user, a document, and a
 // record to erase.
 func fullHAT(t *testing.T, fresh func(testing.TB) Opener) (p *person, limit *plan.Storage, g access.Grant, ballast []hat.Record) {
 	p, limit = newPerson(t, fresh), &plan.Storage{}
@@ -37,11 +37,11 @@ func refusedAsFull(t *testing.T, what string, err error, code string) {
 	}
 }
 
-// big is an item no full HAT has room for.
+// big is an element that no full HAT has room for.
 var big = long(64 << 10)
 
-// testStorage: a HAT holds no more than it may, whoever asks; what erases, ends and disables goes on, and so does all
-// else when there is room.
+// testStorage tests that a HAT holds no more than it may, whoever writes. Erasing, ending and disabling
+// always work, and everything else works again when there is room.
 func testStorage(t *testing.T, fresh func(testing.TB) Opener) {
 	for _, story := range []struct {
 		name string
@@ -106,7 +106,7 @@ func testStorageErasingDisablingAndTheEndsOfRunsGoOn(t *testing.T, fresh func(te
 	limit.Bytes = 1 << 40
 	pl := p.claim(g.Function)
 	limit.Bytes = p.held().Bytes - 64<<10
-	// The run's result has no room; that it ended is stored, with what it said.
+	// The run's result has no room. Its end is stored, with its log.
 	_, err := p.v.Commit(p.ctx(), pl, output(t, g, `"derived"`))
 	refusedAsFull(t, "a result", err, plan.CodeBytes)
 	var over *vault.QuotaError
@@ -115,7 +115,7 @@ func testStorageErasingDisablingAndTheEndsOfRunsGoOn(t *testing.T, fresh func(te
 	if r, err := p.v.Run(p.ctx(), p.owner, pl.Run); err != nil || r.State != vault.RunRefused || string(r.Log) != big {
 		t.Errorf("the run is %s with a log of %d bytes, %v", r.State, len(r.Log), err)
 	}
-	// Agreements are withdrawn, passwords changed, and what is shown has its receipt.
+	// Agreements are withdrawn, passwords are changed, and disclosures get their receipts.
 	p.must(p.v.EditDocuments(p.ctx(), p.owner, func(e vault.Edit) error { return e.Put(vault.Debits, "d", []byte(`{"terms":1,"cancelled":true}`)) }))
 	bob, err := p.v.UserByName(p.ctx(), "bob")
 	p.must(err)
@@ -149,7 +149,7 @@ func testStorageReceiptsOfWhatIsShownAreBoundedToo(t *testing.T, fresh func(test
 
 func testStorageWorkWaitsForRoomAndGoesOnByItself(t *testing.T, fresh func(testing.TB) Opener) {
 	p, limit, g, ballast := fullHAT(t, fresh)
-	// Full: nothing is claimed, no attempt is counted.
+	// While the HAT is full, nothing is claimed and no attempt is counted.
 	before := p.state(g.Function)
 	_, err := p.tryClaim(g.Function, plan.ByData, false)
 	refusedAsFull(t, "a claim", err, plan.CodeBytes)
@@ -162,7 +162,7 @@ func testStorageWorkWaitsForRoomAndGoesOnByItself(t *testing.T, fresh func(testi
 	if after := p.state(g.Function); after.Front.Attempt != 0 || !after.Front.NotBefore.Equal(before.Front.NotBefore) {
 		t.Errorf("the work is %+v", after.Front)
 	}
-	// A result that is too large: the owner's fault, however often, and never parked.
+	// A result that is too large for the HAT is the owner's fault at every attempt, and is never parked.
 	for attempt := 1; attempt <= 50; attempt++ {
 		limit.Bytes = p.held().Bytes + 32<<10
 		pl := p.claim(g.Function)
@@ -207,7 +207,7 @@ func testStorageRecordsAreCountedAndKeptInNumber(t *testing.T, fresh func(testin
 	p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{all[1].ID}))
 	p.write("a/x", `4`)
 	limit.Records = 4
-	p.runOnceAfter(g.Function, `"four"`) // takes the place of three
+	p.runOnceAfter(g.Function, `"four"`) // replaces "three"
 	if held := p.held(); held.Records != 3 {
 		t.Errorf("it holds %+v", held)
 	}
@@ -243,7 +243,8 @@ func testStorageEndpointsWithARecordAreBounded(t *testing.T, fresh func(testing.
 	if p.last() != last {
 		t.Error("what was refused left something")
 	}
-	// What is there is written to; the result of a function with a new endpoint waits for room, however often it is tried.
+	// Existing endpoints can be written to. The result of a function at a new endpoint waits for room,
+	// however often it is tried.
 	p.write("a/x2", `2`)
 	for range 7 {
 		pl := p.claim(g.Function)
@@ -260,7 +261,7 @@ func testStorageEndpointsWithARecordAreBounded(t *testing.T, fresh func(testing.
 	p.restart()
 	_, err = p.v.Append(p.ctx(), p.owner, []hat.Draft{draft(t, "a/more", `1`)}, false)
 	refusedAsFull(t, "one more in another life", err, plan.CodeEndpoints)
-	// A name whose last record is erased makes room at once, and is one more when it is used again.
+	// An endpoint whose last record is erased makes room at once, and counts again when it is used again.
 	p.must(p.v.Erase(p.ctx(), p.owner, []hat.RecordID{all[0].ID}))
 	p.runOnceAfter(g.Function, `"derived"`)
 	p.has("she/f", `"derived"`)
@@ -287,7 +288,7 @@ func testStorageWhoMaySeeIt(t *testing.T, fresh func(testing.TB) Opener) {
 	}
 }
 
-// held is what the HAT holds.
+// held returns what the HAT holds.
 func (p *person) held() plan.Held {
 	p.Helper()
 	held, _, err := p.v.Storage(p.ctx(), p.owner)
@@ -295,5 +296,5 @@ func (p *person) held() plan.Held {
 	return held
 }
 
-// long is a text of so many bytes, as JSON.
+// long returns a JSON string of n bytes.
 func long(n int) string { return fmt.Sprintf(`"%s"`, strings.Repeat("x", n-2)) }

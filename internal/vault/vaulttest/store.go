@@ -58,7 +58,7 @@ func testPutUser(t *testing.T, fresh func(testing.TB) Opener) {
 		return nil
 	})
 	p.must(err)
-	// Two at once: one makes the user, the other finds it; nobody hears that it exists already.
+	// Two concurrent calls: one creates the user, the other finds it. Neither returns vault.ErrExists.
 	var wg sync.WaitGroup
 	var times atomic.Int64
 	for range 8 {
@@ -79,7 +79,7 @@ func testPutUser(t *testing.T, fresh func(testing.TB) Opener) {
 	if err != nil || times.Load() != 1 || len(u.PasswordHash) != 8 {
 		t.Errorf("made %d times, then %d changes: %v", times.Load(), len(u.PasswordHash), err)
 	}
-	// A change that fails changes nothing, and no change gives another id.
+	// A failed change stores nothing, and no change can replace the id.
 	no := errors.New("no")
 	_, err = p.v.PutUser(p.ctx(), "hpp", func(u *vault.User, found bool) error {
 		u.Enabled = false
@@ -100,7 +100,8 @@ func testPutUser(t *testing.T, fresh func(testing.TB) Opener) {
 	if u, err := p.v.UserByID(p.ctx(), made.ID); err != nil || !u.Enabled || u.Username != "hpp" {
 		t.Errorf("there is %+v %v", u, err)
 	}
-	// A HAT has only so many users who are not deleted, whoever makes them; those who are there go on.
+	// The number of users of a HAT who are not deleted is bounded, whoever creates them. Existing users can
+	// still be changed.
 	for i := 3; i < plan.MaxUsers; i++ {
 		p.must(p.v.CreateUser(p.ctx(), vault.User{ID: hat.NewUserID(), Username: fmt.Sprint("user ", i)}))
 	}
@@ -164,7 +165,7 @@ func testUsers(t *testing.T, fresh func(testing.TB) Opener) {
 	if len(all) != 2 || all[0].ID != p.user.ID || all[1].ID != bob.ID {
 		t.Errorf("users are %v", all)
 	}
-	// Who gets no room is not read; an error ends the list.
+	// A user for whom room is refused is not read. An error ends the loop.
 	none := errors.New("no room")
 	p.wants(p.v.EachUser(p.ctx(), func(int) error { return none }, func(u vault.User) error {
 		t.Errorf("%s was read without room", u.Username)
@@ -186,7 +187,7 @@ func testUsers(t *testing.T, fresh func(testing.TB) Opener) {
 			t.Errorf("the highest cost of a password is %d, %v; want %d", got, err, want)
 		}
 	}
-	cost(0) // what is no bcrypt hash has none
+	cost(0) // a text that is not a bcrypt hash has no cost
 	const rest = "$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 	for _, c := range []string{"10", "13", "09"} {
 		bob.PasswordHash = []byte("$2a$" + c + rest)

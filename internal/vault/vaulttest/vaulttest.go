@@ -1,5 +1,6 @@
-// Package vaulttest holds every store of vaults to the promises of package vault: run its Run from the store's tests.
-// CheckHAT proves of any vault that nothing was lost or done twice; stories and crash tests end with it.
+// Package vaulttest tests stores of vaults against the promises of package vault: call Run from the store's
+// tests. CheckHAT verifies for any vault that nothing was lost or done twice; stories and crash tests end
+// with it.
 package vaulttest
 
 import (
@@ -21,25 +22,26 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// A Store makes and opens vaults.
+// A Store creates and opens vaults.
 type Store interface {
 	Create(ctx context.Context, id hat.ID, owner vault.User) error
 	Open(ctx context.Context, id hat.ID) (*ledger.Vault, func(), error)
 	Close() error
 }
 
-// A Setup is what a test decides about a store. The store calls AtCommit, if set, before and after each commit with
-// the names of what is in it ("append", "claim", "commit", …) and takes its error for one of the disk.
+// A Setup holds what a test decides about a store. The store calls AtCommit, if set, before and after each
+// commit with the names of its transactions ("append", "claim", "commit", …), and treats its error as one
+// of the disk.
 type Setup struct {
 	Now      func() time.Time
 	AtCommit func(ops []string, persisted bool) error
-	Storage  func() plan.Storage // what a HAT may hold; nil: as much as it likes
+	Storage  func() plan.Storage // what a HAT may hold; nil: no bound
 }
 
 // An Opener opens a store over the same vaults each time: calling it again is a restart of the server.
 type Opener func(s Setup) (Store, error)
 
-// Run tests a store. fresh gives an Opener over an empty place.
+// Run tests a store. fresh returns an Opener over an empty folder.
 func Run(t *testing.T, fresh func(t testing.TB) Opener) {
 	for _, group := range []struct {
 		name string
@@ -106,7 +108,8 @@ func newPerson(t testing.TB, fresh func(testing.TB) Opener) *person {
 	return p
 }
 
-// stories returns what runs a test of a person, whose HAT must be whole at its end, and after a restart.
+// stories returns a function that runs a test with a person. At the end, and after a restart, CheckHAT
+// checks the HAT.
 func stories(t *testing.T, fresh func(testing.TB) Opener) func(name string, f func(t *testing.T, p *person)) {
 	return func(name string, f func(t *testing.T, p *person)) {
 		t.Run(name, func(t *testing.T) {
@@ -156,14 +159,14 @@ func (p *person) openVault() {
 	}
 }
 
-// reopen is what a caller does after the vault closed itself.
+// reopen opens the vault again, as a caller does after it closed itself.
 func (p *person) reopen() {
 	p.Helper()
 	p.release()
 	p.openVault()
 }
 
-// restart is a new life of the server.
+// restart starts the server again.
 func (p *person) restart() {
 	p.Helper()
 	p.release()
@@ -227,7 +230,7 @@ func (p *person) scan(c access.Caller, e string, want bundle.Want) (all []hat.Re
 	return all, err
 }
 
-// texts is the data at an endpoint in order of creation.
+// texts returns the data at an endpoint, in order of creation.
 func (p *person) texts(e string) []string {
 	p.Helper()
 	records, err := p.scan(p.owner, e, bundle.Want{})
@@ -246,7 +249,7 @@ func (p *person) has(e string, want ...string) {
 	}
 }
 
-// grant of a function that reads endpoints and writes to out.
+// grant returns the grant of a function that reads the endpoints and writes to out.
 func (p *person) grant(function string, trigger hat.Trigger, out string, reads ...string) access.Grant {
 	p.Helper()
 	b := bundle.Bundle{Name: function, Properties: map[string]bundle.PropertyQuery{}}
@@ -259,7 +262,7 @@ func (p *person) grant(function string, trigger hat.Trigger, out string, reads .
 	}
 }
 
-// onlyOdd asks an endpoint for records whose second element is "odd".
+// onlyOdd returns a query for the records at an endpoint whose second element is "odd".
 func onlyOdd(t testing.TB, e string) bundle.PropertyQuery {
 	return bundle.PropertyQuery{Endpoints: []bundle.EndpointQuery{{
 		Endpoint: Endpoint(t, e),
@@ -324,7 +327,7 @@ func (p *person) claim(f hat.FunctionID) plan.Plan {
 	return pl
 }
 
-// shown is what a function would be given under a plan, as the engine asks for it.
+// shown returns what a function would be given under a plan, queried as the engine does.
 func (p *person) shown(pl plan.Plan) (ids []hat.RecordID, texts []string) {
 	p.Helper()
 	as := access.AsFunction(p.user.ID, pl.Grant)
@@ -365,7 +368,7 @@ func (p *person) runOnce(f hat.FunctionID, texts ...string) vault.Committed {
 	return p.commit(p.claim(f), texts...)
 }
 
-// runOnceAfter claims and commits, and answers the plan.
+// runOnceAfter claims and commits, and returns the plan.
 func (p *person) runOnceAfter(f hat.FunctionID, texts ...string) plan.Plan {
 	p.Helper()
 	pl := p.claim(f)
@@ -373,7 +376,7 @@ func (p *person) runOnceAfter(f hat.FunctionID, texts ...string) plan.Plan {
 	return pl
 }
 
-// last is the newest position that is not an output of the function under test.
+// last returns the newest position that is not an output of the function under test.
 func (p *person) last() (upto hat.Seq) {
 	p.Helper()
 	records, err := p.scan(p.owner, "a/x", bundle.Want{})
@@ -384,11 +387,14 @@ func (p *person) last() (upto hat.Seq) {
 	return upto
 }
 
-// CheckHAT reports to t whatever shows that something was lost or done twice: a gap or an overlap in the
-// positions of the log, a broken chain of receipts, a run that ended twice or without its receipt, a record
-// twice at an endpoint (of functions whose equal results are kept: twice of one run) or from a run that did
-// not commit, a range beyond the cursor or for the sake of a run that did not commit, a superseded record
-// that is still a record or that no run took the place of. The vault must be at rest.
+// CheckHAT reports to t every sign that something was lost or done twice. The vault must be at rest. The
+// signs are:
+//   - a gap or an overlap in the positions of the log, or a broken chain of receipts;
+//   - a run that ended twice or without its receipt;
+//   - a record twice at an endpoint (if equal results are kept: twice from one run), or from a run that did not
+//     commit;
+//   - a range beyond the cursor, or one that replaces the output of a run that did not commit;
+//   - a superseded record that is still a current record, or that no run replaced.
 func CheckHAT(t testing.TB, v *ledger.Vault) {
 	t.Helper()
 	ctx := context.Background()
@@ -420,15 +426,15 @@ type checker struct {
 	v     *ledger.Vault
 	owner access.Caller
 
-	last      hat.Seq                       // position the receipts lead to
-	ended     map[hat.RunID][]receipt.Entry // receipts of each run
+	last      hat.Seq                       // the last position in the receipts
+	ended     map[hat.RunID][]receipt.Entry // receipts by run
 	committed map[hat.RunID]bool
 	present   map[hat.RecordID]bool
 	replacing map[hat.RunID]vault.Run // runs that superseded something
-	keeping   map[hat.RunID]bool      // runs whose results stay beside equal ones
+	keeping   map[hat.RunID]bool      // runs whose results are kept beside equal ones
 }
 
-// receipts proves the chain whole and the positions in it without gap.
+// receipts verifies the chain and that its positions have no gap.
 func (c *checker) receipts(ctx context.Context) {
 	c.ended, c.committed = map[hat.RunID][]receipt.Entry{}, map[hat.RunID]bool{}
 	err := c.v.Receipts(ctx, c.owner, 0, func(texts iter.Seq2[[]byte, error], head receipt.Head) error {
@@ -440,7 +446,7 @@ func (c *checker) receipts(ctx context.Context) {
 			stored = append(stored, text)
 			e, err := receipt.Parse(text)
 			if err != nil {
-				continue // Verify names it
+				continue // Verify reports it
 			}
 			if e.First != 0 {
 				if e.First != c.last+1 || e.Last < e.First {
@@ -482,7 +488,7 @@ func (c *checker) records(ctx context.Context) {
 		for _, e := range endpoints {
 			type identity struct {
 				digest [32]byte
-				run    hat.RunID // zero unless equal results of runs are kept
+				run    hat.RunID // zero unless equal results are kept
 			}
 			there := map[identity]bool{}
 			for r, err := range src.Scan(ctx, e, bundle.Want{}).Records {
@@ -558,7 +564,7 @@ func (c *checker) runs(ctx context.Context) {
 
 func (c *checker) run(r vault.Run) {
 	entries := c.ended[r.Plan.Run]
-	began := r.Plan.Attempt > 0 // a chain that was stopped never began
+	began := r.Plan.Attempt > 0 // a run that was stopped because of its chain never began
 	switch {
 	case r.State == vault.RunPlanned || !began:
 		if len(entries) > 0 {

@@ -14,7 +14,8 @@ import (
 	"she/internal/vault"
 )
 
-// testWalk takes the steps that package backlog takes without a disk, and compares after each.
+// testWalk takes the same steps as package backlog's test without a disk, and compares the states after
+// each.
 func testWalk(t *testing.T, fresh func(testing.TB) Opener) {
 	seeds := 40
 	if testing.Short() {

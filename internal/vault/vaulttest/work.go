@@ -149,7 +149,7 @@ func testWorkCoversAllWhenAskedToAndKeepsItsPlace(t *testing.T, p *person, g acc
 	if _, texts := p.shown(pl); !slices.Equal(texts, []string{`1`}) || !pl.Window.From.Equal(pl.Claimed.AddDate(0, -6, 0)) {
 		t.Errorf("it is shown %v from %v", texts, pl.Window.From)
 	}
-	pl.Upto = 0 // as if split; the place stays
+	pl.Upto = 0 // as if split; the cursor does not move
 	p.commit(pl)
 	if s := p.state(g.Function); s.Cursor != 1 {
 		t.Errorf("the cursor is at %d", s.Cursor)
@@ -304,7 +304,7 @@ func testWorkInterruptedByTheEndOfTheServerIsDueAtOnce(t *testing.T, p *person, 
 	p.write("a/x", `1`)
 	lost := p.claim(g.Function)
 	p.reopen()
-	p.isDue() // same life: somebody may still be at it
+	p.isDue() // same start of the server: the run may still be in progress
 	p.restart()
 	p.isDue("f")
 	if r, err := p.v.Run(p.ctx(), p.owner, lost.Run); err != nil || r.State != vault.RunAbandoned {
@@ -315,7 +315,7 @@ func testWorkInterruptedByTheEndOfTheServerIsDueAtOnce(t *testing.T, p *person, 
 	}
 	_, err := p.v.Commit(p.ctx(), lost, output(t, g, `"lost"`))
 	p.wants(err, vault.ErrStale)
-	for range 100 { // a function that takes the server down each time
+	for range 100 { // the server goes down during each run
 		if len(p.due()) == 0 {
 			break
 		}
@@ -369,7 +369,8 @@ func testWorkThatFailsWaitsLongerEachTimeThenForSomebody(t *testing.T, p *person
 		p.clock.move(pause)
 		p.isDue("f")
 	}
-	// What came during the pauses has not failed from the first attempt on: it has its own turn now.
+	// Data that came during the pauses has not failed since the first attempt, so it has a run of its own
+	// now.
 	s := p.state(g.Function)
 	if len(s.Ranges) != 1 || s.Ranges[0].After != 0 || s.Ranges[0].Upto != 1 || !s.Ranges[0].Parked || s.Cursor != 1 || s.Front == nil || s.Front.Attempt != 0 {
 		t.Fatalf("parked are %+v, behind them %+v", s.Ranges, s.Front)
@@ -445,7 +446,7 @@ func testWorkThatFailsForAReasonOfTheOperatorsIsTriedAgainUntilItIsMended(t *tes
 	held(0, 1)
 	p.restart()
 	held(0, 1)
-	for range 4 { // of the function's own; one more is its last
+	for range 4 { // faults of the function itself; the next one is the last
 		again(exited)
 		held(0, 0)
 		again(full)
@@ -466,7 +467,7 @@ func testWorkOfAPeriodicFunctionWaitsForItsTimeNotForMoreData(t *testing.T, p *p
 	g := p.grant("daily", daily(t), "she/daily", "a/x")
 	p.enable(g)
 	p.clock.move(48 * time.Hour)
-	p.isDue() // never without data
+	p.isDue() // it does not run without data
 	p.write("a/x", `1`)
 	p.isDue("daily")
 	p.runOnce(g.Function)
