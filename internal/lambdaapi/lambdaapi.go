@@ -20,6 +20,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,16 @@ const (
 // architecture is what this machine is, in Lambda's words.
 const architecture = "x86_64"
 
+// A client must send a body, and take each piece of an answer, in this time; drainTime is for a body of a request that was refused.
+const (
+	bodyTime  = time.Minute
+	drainTime = 5 * time.Second
+	pieceTime = 30 * time.Second
+	pieceSize = 512 << 10
+	firstRead = 64 << 10 // what a body gets before any of it has come
+	bodyHold  = 3        // of a byte of a body, while it is read, checked and handed on
+)
+
 // callsAtOnce is how many calls of one key may be under way: as many as may wait for a place beside those of HATs.
 const callsAtOnce = 64
 
@@ -61,10 +72,11 @@ type Functions interface {
 type Options struct {
 	Functions Functions
 	Keys      Keys
-	Events    *Queue           // nil: events are refused
-	Memory    *engine.Budget   // what calls may hold at once; nil: no bound
-	Log       *slog.Logger     // never sees a payload; nil discards
-	Now       func() time.Time // nil: time.Now
+	Events    *Queue                    // nil: events are refused
+	Memory    *engine.Budget            // what calls may hold at once; nil: no bound
+	Known     func(ctx context.Context) // is told that the request of this context is signed; nil: nobody is
+	Log       *slog.Logger              // never sees a payload; nil discards
+	Now       func() time.Time          // nil: time.Now
 }
 
 // A Server answers calls.
@@ -74,7 +86,7 @@ type Server struct {
 	busy map[string]int // calls under way, by key
 }
 
-// New is the handler of all paths.
+// New is the handler of all paths. It sets the deadlines of the connection itself: a call may take longer than a body.
 func New(o Options) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -99,19 +111,67 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("POST /2021-11-15/functions/{name}/response-streaming-invocations", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, func(key accesskey.Key, body []byte) *failure { return s.stream(w, r, key, body) })
 	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	unknown := func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, func(accesskey.Key, []byte) *failure {
 			return fail(http.StatusNotFound, "UnknownOperationException", "This server does not have the operation "+r.Method+" "+clip(r.URL.EscapedPath()))
 		})
+	}
+	mux.HandleFunc("/", unknown)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = &paced{w, http.NewResponseController(w)}
+		// A ServeMux redirects from these, whoever asks, to what nobody has signed.
+		if r.Method == http.MethodConnect || !isClean(r.URL.EscapedPath()) {
+			unknown(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
-	return mux
 }
+
+func isClean(at string) bool {
+	cleaned := path.Clean(at)
+	return at == cleaned || at == cleaned+"/" && cleaned != "/"
+}
+
+// A paced writer gives each piece a time of its own, so that nobody keeps an answer in memory by not reading it.
+type paced struct {
+	http.ResponseWriter
+	conn *http.ResponseController
+}
+
+func (w *paced) Write(b []byte) (written int, err error) {
+	for {
+		piece := b[written:min(written+pieceSize, len(b))]
+		_ = w.conn.SetWriteDeadline(time.Now().Add(pieceTime))
+		n, err := w.ResponseWriter.Write(piece)
+		if written += n; err != nil || written == len(b) {
+			return written, err
+		}
+	}
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *paced) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // answer does something for whoever signed the request. The header is looked at before a byte of the body is read.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, do func(key accesskey.Key, body []byte) *failure) {
 	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
 	w.Header().Set("Cache-Control", "no-store")
-	if f := s.signed(w, r, do); f != nil {
+	conn := http.NewResponseController(w)
+	_ = conn.SetWriteDeadline(time.Time{}) // that of the connection's last answer
+	if r.ContentLength != 0 {
+		_ = conn.SetReadDeadline(time.Now().Add(bodyTime))
+	}
+	read := false
+	f := s.signed(w, r, func(key accesskey.Key, body []byte) *failure {
+		read = true
+		_ = conn.SetReadDeadline(time.Time{}) // or it would end the call
+		return do(key, body)
+	})
+	if f != nil && !read && r.ContentLength != 0 {
+		_ = conn.SetReadDeadline(time.Now().Add(drainTime)) // net/http reads a little of what nobody wanted
+	}
+	if f != nil {
 		f.write(w)
 	}
 }
@@ -128,29 +188,52 @@ func (s *Server) signed(w http.ResponseWriter, r *http.Request, do func(key acce
 	if r.ContentLength > maxPayload {
 		return tooLarge(maxPayload)
 	}
-	most := r.ContentLength
-	if most < 0 {
-		most = maxPayload
-	}
-	held, err := s.Memory.Acquire(r.Context(), "access key "+key.ID, 3*most)
-	switch {
-	case errors.Is(err, engine.ErrBeyondShare):
-		return tooLarge(int(most))
-	case err != nil:
-		return throttled("CallerRateLimitExceeded", "The server has no memory free for this call; try again")
+	held, err := s.Memory.Acquire(r.Context(), "access key "+key.ID, bodyHold*firstRead)
+	if err != nil {
+		return noMemory()
 	}
 	defer held.Release()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxPayload))
-	if err != nil {
-		if tooMuch := (*http.MaxBytesError)(nil); errors.As(err, &tooMuch) {
-			return tooLarge(maxPayload)
-		}
-		return fail(http.StatusBadRequest, "InvalidRequestContentException", "The body of the request ended too early")
+	body, f := readBody(w, r, held)
+	if f != nil {
+		return f
 	}
 	if f := signature.check(r, body, key); f != nil {
 		return f
 	}
+	if s.Known != nil {
+		s.Known(r.Context())
+	}
 	return do(key, body)
+}
+
+// readBody takes memory as the body comes, not as its header says: nobody has proved yet that the key is theirs.
+func readBody(w http.ResponseWriter, r *http.Request, held *engine.Held) ([]byte, *failure) {
+	from := http.MaxBytesReader(w, r.Body, maxPayload)
+	body := make([]byte, 0, firstRead)
+	for {
+		n, err := from.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		var tooMuch *http.MaxBytesError
+		switch {
+		case err == io.EOF:
+			return body, nil
+		case errors.As(err, &tooMuch):
+			return nil, tooLarge(maxPayload)
+		case err != nil:
+			return nil, fail(http.StatusBadRequest, "InvalidRequestContentException", "The body of the request ended too early, or came too slowly")
+		case len(body) < cap(body):
+			continue
+		}
+		room := min(2*cap(body), maxPayload+1) // one more, to see the end
+		if held.Grow(r.Context(), bodyHold*int64(room-cap(body))) != nil {
+			return nil, noMemory()
+		}
+		body = append(make([]byte, 0, room), body...)
+	}
+}
+
+func noMemory() *failure {
+	return throttled("CallerRateLimitExceeded", "The server has no memory free for this call; try again")
 }
 
 func tooLarge(most int) *failure {
@@ -230,7 +313,7 @@ func (s *Server) call(ctx context.Context, key accesskey.Key, d deployed, id str
 	defer leave()
 	held, err := s.Memory.Acquire(ctx, "access key "+key.ID, maxPayload)
 	if err != nil {
-		return engine.Reply{}, throttled("CallerRateLimitExceeded", "The server has no memory free for this call; try again")
+		return engine.Reply{}, noMemory()
 	}
 	defer held.Release()
 	reply, err := s.Functions.Direct(ctx, engine.Direct{Function: d.function, Entry: d.entry, Caller: key.ID, ID: id, Event: event})

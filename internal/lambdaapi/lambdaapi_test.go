@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -395,4 +396,24 @@ func TestCallsOfOneKeyAreBounded(t *testing.T) {
 	}
 	close(goOn)
 	calls.Wait()
+}
+
+// A stranger is told the same of every path, also of those that a router would send elsewhere.
+func TestNoPathIsAnsweredUnsigned(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{
+		"/", "//", "/x", "/2015-03-31/functions", "/2015-03-31/functions/", "//2015-03-31/functions/", "/2015-03-31//functions/", "/2015-03-31/./functions/",
+		"/x/../2015-03-31/functions/", "/..", "/2015-03-31/functions/a/invocations/", "/2015-03-31/functions/%2e%2e/", "/2015-03-31/functions/a%2Fb", "/%C3%BC",
+	} {
+		for _, method := range []string{"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT"} {
+			r := httptest.NewRequest(method, "http://h/", nil)
+			r.URL = must(r.URL.Parse("http://h/x"))
+			r.URL.Path, r.URL.RawPath = must(url.PathUnescape(path)), path
+			got := httptest.NewRecorder()
+			w.handler.ServeHTTP(got, r)
+			if got.Code != 403 || got.Header().Get("Location") != "" || got.Header().Get("X-Amzn-Errortype") != "MissingAuthenticationTokenException" {
+				t.Errorf("%s %s: %d %v", method, path, got.Code, got.Header())
+			}
+		}
+	}
 }

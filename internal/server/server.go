@@ -66,7 +66,7 @@ type Server struct {
 	scraped            *http.Server // nil: metrics are only on the socket
 	scrapes            net.Listener // of scraped
 	lambda             *http.Server // nil: functions are called for HATs alone
-	calls              net.Listener // of lambda
+	callers            *gate.Gate   // of lambda
 	events             *lambdaapi.Queue
 	socket             net.Listener
 	stopEngine         context.CancelFunc
@@ -101,7 +101,6 @@ type Options struct {
 // How long a connection may be idle. Bodies have limits of their own.
 const (
 	idleTimeout  = 2 * time.Minute
-	bodyTimeout  = time.Minute // of a call of Lambda's API, with its header
 	drainTimeout = graceTime
 	exportEvery  = 30 * time.Second
 )
@@ -271,10 +270,14 @@ func (s *Server) listenToCallers() (err error) {
 	if s.options.Config.Lambda == "" {
 		return nil
 	}
-	if s.calls, err = net.Listen("tcp", hat.Loopback(s.options.Config.Lambda)); err != nil {
+	listener, err := net.Listen("tcp", hat.Loopback(s.options.Config.Lambda))
+	if err != nil {
 		return fmt.Errorf("lambda: %w", err)
 	}
-	s.opened = append(s.opened, s.calls.Close)
+	s.opened = append(s.opened, listener.Close)
+	connections, ofOne := connectionBounds(s.options.Config)
+	s.callers = gate.New(listener, connections, ofOne)
+	s.callers.Heavy = s.front.Heavy // the same memory: strangers are strangers at both addresses
 	s.events, err = lambdaapi.OpenQueue(s.options.Data, s.log, s.options.Now)
 	return err
 }
@@ -355,32 +358,22 @@ func (s *Server) makeHandlers(applications []hatapi.Application) {
 	}
 	s.metrics.Watch(watched)
 
-	s.public = &http.Server{
-		Handler:           public,
-		ReadHeaderTimeout: gate.HeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
+	s.public = httpServer(s.log, public)
 	s.management = &http.Server{
 		Handler:           http.MaxBytesHandler(managed.handler(), maxManagementBody),
 		ReadHeaderTimeout: gate.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
 	}
-	if s.calls != nil {
-		s.lambda = &http.Server{
-			Handler: lambdaapi.New(lambdaapi.Options{
-				Functions: s.engine,
-				Keys:      s.node.keys,
-				Events:    s.events,
-				Memory:    s.memory,
-				Log:       s.log,
-				Now:       o.Now,
-			}),
-			ReadHeaderTimeout: gate.HeaderTimeout,
-			ReadTimeout:       bodyTimeout,
-			IdleTimeout:       idleTimeout,
-			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-		}
+	if s.callers != nil {
+		s.lambda = httpServer(s.log, lambdaapi.New(lambdaapi.Options{
+			Functions: s.engine,
+			Keys:      s.node.keys,
+			Events:    s.events,
+			Memory:    s.memory,
+			Known:     s.callers.Known,
+			Log:       s.log,
+			Now:       o.Now,
+		}))
 	}
 	if s.scrapes != nil {
 		mux := http.NewServeMux()
@@ -391,6 +384,16 @@ func (s *Server) makeHandlers(applications []hatapi.Application) {
 			WriteTimeout:      gate.HeaderTimeout,
 			IdleTimeout:       idleTimeout,
 		}
+	}
+}
+
+// httpServer serves strangers. It has no ReadTimeout: that would end what still works for a body that was read.
+func httpServer(log *slog.Logger, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: gate.HeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }
 
@@ -405,8 +408,7 @@ func (s *Server) run(ctx context.Context, functions installed) {
 		s.part("metrics", func() error { return gate.New(s.scrapes, fewConnections, 0).Serve(s.scraped) })
 	}
 	if s.lambda != nil {
-		connections, ofOne := connectionBounds(s.options.Config)
-		s.part("lambda", func() error { return gate.New(s.calls, connections, ofOne).Serve(s.lambda) })
+		s.part("lambda", func() error { return s.callers.Serve(s.lambda) })
 		s.part("events", func() error { return s.events.Run(ctx, s.engine, s.node.keys) })
 	}
 	if s.options.Config.OTLP != "" {
