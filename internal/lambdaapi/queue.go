@@ -1,6 +1,7 @@
 package lambdaapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -43,6 +44,9 @@ const elsewhere = 30 * time.Second
 // ErrQueueFull is that of an event too many of one key.
 var ErrQueueFull = errors.New("too many events of this key wait")
 
+// errAltered is that of files that are not what was stored.
+var errAltered = errors.New("its files were altered")
+
 // A Queue keeps events that were accepted until their function has been called. Each has a file of its own, encrypted under a
 // key of its own, which lies in another folder: once the key is gone, a copy of the file says nothing. What was accepted is
 // called at least once, whatever the server dies of.
@@ -52,10 +56,11 @@ type Queue struct {
 	log  *slog.Logger
 	bell chan struct{}
 
-	mu    sync.Mutex
-	all   map[string]*waiting // by id
-	count map[string]int      // by key
-	bytes map[string]int64
+	mu      sync.Mutex
+	all     map[string]*waiting // by id
+	count   map[string]int      // by key
+	bytes   map[string]int64
+	calling map[string]int // by key
 }
 
 // A waiting is one event. Its payload is on the disk alone.
@@ -80,54 +85,63 @@ func OpenQueue(dir string, log *slog.Logger, now func() time.Time) (*Queue, erro
 		now = time.Now
 	}
 	q := &Queue{
-		dir:   filepath.Join(dir, "lambda"),
-		now:   now,
-		log:   log,
-		bell:  make(chan struct{}, 1),
-		all:   map[string]*waiting{},
-		count: map[string]int{},
-		bytes: map[string]int64{},
+		dir:     filepath.Join(dir, "lambda"),
+		now:     now,
+		log:     log,
+		bell:    make(chan struct{}, 1),
+		all:     map[string]*waiting{},
+		count:   map[string]int{},
+		bytes:   map[string]int64{},
+		calling: map[string]int{},
 	}
 	for _, sub := range []string{"events", "keys"} {
 		if err := os.MkdirAll(filepath.Join(q.dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("events: %w", err)
 		}
 	}
-	entries, err := os.ReadDir(filepath.Join(q.dir, "events"))
-	if err != nil {
+	if err := q.open(); err != nil {
 		return nil, fmt.Errorf("events: %w", err)
 	}
-	for _, e := range entries {
-		id, ok := strings.CutSuffix(e.Name(), ".json")
-		if !ok || strings.Contains(e.Name(), durable.Unfinished) {
-			if strings.Contains(e.Name(), durable.Unfinished) {
-				_ = os.Remove(filepath.Join(q.dir, "events", e.Name()))
-			}
-			continue
-		}
-		w, err := q.read(id)
-		if err != nil {
-			log.Warn("an event that waited can't be read; it is left where it is", "event", id, "error", err)
-			continue
-		}
-		q.take(w)
-	}
-	q.sweep()
 	return q, nil
 }
 
-// sweep removes the parts of events that were never accepted, or are done.
-func (q *Queue) sweep() {
-	for _, part := range []struct{ sub, suffix string }{{"events", ".sealed"}, {"keys", ".key"}} {
-		entries, _ := os.ReadDir(filepath.Join(q.dir, part.sub))
+// open takes up what waits, and removes the parts of events that were never accepted, or are done.
+func (q *Queue) open() error {
+	entries, err := os.ReadDir(filepath.Join(q.dir, "events"))
+	if err != nil {
+		return err
+	}
+	stays := map[string]bool{} // by id
+	for _, e := range entries {
+		id, ok := strings.CutSuffix(e.Name(), ".json")
+		if !ok {
+			continue
+		}
+		w, err := q.read(id)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // its key or its payload is erased: it was done
+		case err != nil:
+			q.log.Warn("an event that waits can't be read; its files are left where they are", "event", id, "error", err)
+			stays[id] = true
+		default:
+			stays[id] = true
+			q.take(w)
+		}
+	}
+	for _, sub := range []string{"keys", "events"} {
+		entries, err := os.ReadDir(filepath.Join(q.dir, sub))
+		if err != nil {
+			return err
+		}
 		for _, e := range entries {
-			if id, ok := strings.CutSuffix(e.Name(), part.suffix); !ok || q.all[id] == nil {
-				if ok || strings.Contains(e.Name(), durable.Unfinished) {
-					_ = os.Remove(filepath.Join(q.dir, part.sub, e.Name()))
-				}
+			suffix := filepath.Ext(e.Name())
+			ours := suffix == ".key" || suffix == ".sealed" || suffix == ".json"
+			if strings.Contains(e.Name(), durable.Unfinished) || ours && !stays[strings.TrimSuffix(e.Name(), suffix)] {
+				_ = os.Remove(filepath.Join(q.dir, sub, e.Name())) // or at the next start
 			}
 		}
 	}
+	return nil
 }
 
 func (q *Queue) take(w *waiting) {
@@ -203,6 +217,9 @@ func (q *Queue) read(id string) (*waiting, error) {
 	if err := json.Unmarshal(text, w); err != nil {
 		return nil, err
 	}
+	if _, err := os.Stat(q.path(id, "key")); err != nil {
+		return nil, err
+	}
 	info, err := os.Stat(q.path(id, "sealed"))
 	if err != nil {
 		return nil, err
@@ -221,7 +238,11 @@ func (q *Queue) payload(w *waiting) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unseal(secret, w.ID, sealed)
+	event, err := unseal(secret, w.ID, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errAltered, err)
+	}
+	return event, nil
 }
 
 // done forgets an event, its key first.
@@ -259,20 +280,34 @@ func (q *Queue) ring() {
 func (q *Queue) next() (due *waiting, at time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var first *waiting
+	now := q.now().UTC()
 	for _, w := range q.all {
-		if !w.under && (first == nil || w.Due.Before(first.Due) || w.Due.Equal(first.Due) && w.ID < first.ID) {
-			first = w
+		if w.under {
+			continue
+		}
+		if w.Accepted.After(now) {
+			w.Accepted = now // the clock was set back
+		}
+		if w.Due.Sub(now) > pauses[len(pauses)-1] {
+			w.Due = now // so it was
+		}
+		if w.Due.After(now) {
+			if at.IsZero() || w.Due.Before(at) {
+				at = w.Due
+			}
+			continue
+		}
+		// A key whose events are being called lets others go first.
+		if due == nil || cmp.Or(q.calling[w.Key]-q.calling[due.Key], w.Due.Compare(due.Due), strings.Compare(w.ID, due.ID)) < 0 {
+			due = w
 		}
 	}
-	switch {
-	case first == nil:
-		return nil, time.Time{}
-	case first.Due.After(q.now()):
-		return nil, first.Due
+	if due == nil {
+		return nil, at
 	}
-	first.under = true
-	return first, time.Time{}
+	due.under = true
+	q.calling[due.Key]++
+	return due, time.Time{}
 }
 
 // Run calls the functions of what waits until ctx ends.
@@ -290,6 +325,7 @@ func (q *Queue) Run(ctx context.Context, functions Functions, keys Keys) error {
 		if w != nil {
 			calls.Go(func() {
 				q.call(ctx, functions, keys, w)
+				q.called(w.Key)
 				<-places
 				q.ring()
 			})
@@ -316,6 +352,14 @@ func (q *Queue) Run(ctx context.Context, functions Functions, keys Keys) error {
 	}
 }
 
+func (q *Queue) called(key string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.calling[key]--; q.calling[key] == 0 {
+		delete(q.calling, key)
+	}
+}
+
 // call tries one event once.
 func (q *Queue) call(ctx context.Context, functions Functions, keys Keys, w *waiting) {
 	giveUp := func(why string) {
@@ -328,18 +372,26 @@ func (q *Queue) call(ctx context.Context, functions Functions, keys Keys, w *wai
 		giveUp("its access key was deleted")
 		return
 	}
-	if q.now().Sub(w.Accepted) > mostAge {
-		giveUp("it has waited for six hours")
-		return
+	// The age counts after a try, not before: what was accepted is called once even if the server was down for a day.
+	wait := func(why string) {
+		if q.now().Sub(w.Accepted)+elsewhere > mostAge {
+			giveUp("it has waited for six hours: " + why)
+			return
+		}
+		q.later(w, elsewhere)
 	}
 	d, missing := s.find(key, "InvokeFunction", w.Function)
 	if missing != nil {
-		q.later(w, elsewhere)
+		wait("its key reaches no function of that name")
 		return
 	}
 	event, err := q.payload(w)
-	if err != nil {
+	switch {
+	case errors.Is(err, errAltered), errors.Is(err, fs.ErrNotExist):
 		giveUp("it can't be read: " + err.Error())
+		return
+	case err != nil: // no descriptor, a disk that fails: this may pass
+		wait("it can't be read: " + err.Error())
 		return
 	}
 	reply, err := functions.Direct(ctx, engine.Direct{Function: d.function, Entry: d.entry, Caller: w.Key, ID: w.ID, Event: event})
@@ -351,18 +403,18 @@ func (q *Queue) call(ctx context.Context, functions Functions, keys Keys, w *wai
 	case reply.Fault == nil:
 		q.done(w)
 	case reply.Fault.Who != hat.Author:
-		q.later(w, elsewhere)
+		wait(reply.Fault.Code)
 	default:
 		if w.Tries++; w.Tries >= mostTries {
 			giveUp("the function failed " + fmt.Sprint(mostTries) + " times: " + reply.Fault.Code)
 			return
 		}
-		q.later(w, pauses[w.Tries-1])
+		q.tried(w, pauses[w.Tries-1])
 	}
 }
 
-// later puts an event off.
-func (q *Queue) later(w *waiting, pause time.Duration) {
+// tried stores how often an event was tried and when it is due.
+func (q *Queue) tried(w *waiting, pause time.Duration) {
 	q.mu.Lock()
 	w.Due = q.now().UTC().Add(pause)
 	copied := *w
@@ -370,8 +422,13 @@ func (q *Queue) later(w *waiting, pause time.Duration) {
 	if err := q.note(&copied); err != nil {
 		q.log.Warn("how often an event was tried can't be kept", "event", w.ID, "error", err)
 	}
+	q.later(w, pause)
+}
+
+// later puts an event off. The next life of the server need not know: it tries at once.
+func (q *Queue) later(w *waiting, pause time.Duration) {
 	q.mu.Lock()
-	w.under = false
+	w.Due, w.under = q.now().UTC().Add(pause), false
 	q.mu.Unlock()
 	q.ring()
 }
