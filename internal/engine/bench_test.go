@@ -37,7 +37,8 @@ var (
 	benchFlood   = flag.Int("flood", 2000, "records that one HAT writes at once in BenchmarkFairness; 10000 is what its target is about")
 )
 
-// A bench is real vaults and an engine in real time; its function answers at once and reports each run on started.
+// A bench has real vaults and an engine in real time. Its function answers at once and reports each run on
+// started.
 type bench struct {
 	dir     string
 	store   *sqlite.Store
@@ -48,7 +49,7 @@ type bench struct {
 	hats    []hat.ID
 	owner   vault.User
 	caller  access.Caller
-	tenants map[string]int // which HAT a token of the running engine stands for
+	tenants map[string]int // index of the HAT by the running engine's token
 }
 
 // begun is a run whose function is being asked.
@@ -74,7 +75,7 @@ func (w *bench) Invoke(_ context.Context, r invoke.Request) (invoke.Answer, erro
 	return invoke.Answer{Payload: []byte("[" + respond("she/out", []string{r.ID}) + "]")}, nil
 }
 
-// newBench makes the HATs, each with the function switched on, in dir.
+// newBench creates the HATs in dir, each with the function switched on.
 func newBench(b *testing.B, dir string, hats int) *bench {
 	m, fault := contract.ParseConfiguration([]byte(configuration("f", individual, reading("a/x"))))
 	if fault != nil {
@@ -121,8 +122,9 @@ func (w *bench) close(b *testing.B) {
 	}
 }
 
-// copies makes all other HATs' vaults as the first one's is, in the file nobody has open: under another id, and with at,
-// if there is one, as if what waits in it had been written then. Through the vault that would take minutes.
+// copies turns the vaults of all other HATs into copies of the first one's file, under their own ids, while
+// nobody has them open. If at is not nil, pending work is dated as if it had been written then. Doing the
+// same through the vaults would take minutes.
 func (w *bench) copies(b *testing.B, at func(n int) time.Time) {
 	var since time.Time
 	if at != nil {
@@ -141,7 +143,7 @@ func (w *bench) copies(b *testing.B, at func(n int) time.Time) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	micros := func(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro())) } // as in a row
+	micros := func(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMicro())) } // in the form of a row
 	for n := range w.hats {
 		text := bytes.ReplaceAll(first, []byte(w.hats[0]), []byte(w.hats[n]))
 		if at != nil {
@@ -153,13 +155,13 @@ func (w *bench) copies(b *testing.B, at func(n int) time.Time) {
 	}
 }
 
-// spent is time, and how much of it the processors worked for this process: what can be compared while others use the
-// machine too.
+// spent is the elapsed time and the processor time of this process. Processor time can be compared even
+// while others use the machine.
 type spent struct{ wall, cpu time.Duration }
 
 func now() spent {
 	var used syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used) // never fails for oneself
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used) // never fails for one's own process
 	return spent{time.Duration(time.Now().UnixNano()), time.Duration(used.Utime.Nano() + used.Stime.Nano())}
 }
 
@@ -180,7 +182,7 @@ func (w *bench) with(b *testing.B, n int, do func(*ledger.Vault) error) {
 	}
 }
 
-// start lets an engine work until stop is called.
+// start runs an engine until stop is called.
 func (w *bench) start() (stop func()) {
 	w.engine = New(w.options)
 	w.tenants = make(map[string]int, len(w.hats))
@@ -199,7 +201,7 @@ func (w *bench) start() (stop func()) {
 	}
 }
 
-// write commits records; it answers when the commit was over.
+// write commits records and returns the time after the commit.
 func (w *bench) write(b *testing.B, n int, values ...string) time.Time {
 	drafts := make([]hat.Draft, len(values))
 	for i, value := range values {
@@ -212,8 +214,9 @@ func (w *bench) write(b *testing.B, n int, values ...string) time.Time {
 	return time.Now()
 }
 
-// queue is the peer: the same transactions and the same function, taken from a channel by as many workers. What it does
-// not have is the engine: no look for work, no order, no fairness, nothing found again after a crash.
+// queue is the comparison without the engine. The same number of workers take the same transactions and the
+// same function from a channel. It has no scan for work, no order, no fairness, and finds nothing again
+// after a crash.
 func (w *bench) queue(b *testing.B, work <-chan int) {
 	f := w.options.Functions[0]
 	var workers sync.WaitGroup
@@ -238,8 +241,9 @@ func (w *bench) queue(b *testing.B, work <-chan int) {
 	workers.Wait()
 }
 
-// How many whole runs a second, claim to commit, when each of the HATs has one event waiting. Beside it in the same
-// rounds the peer, which shows what the engine costs; and both in memory, which shows what durability costs.
+// BenchmarkRuns measures complete runs per second, from claim to commit, with one event waiting at each
+// HAT. The same rounds run the comparison without the engine, which shows what the engine costs, and both
+// in memory, which shows what durability costs.
 func BenchmarkRuns(b *testing.B) {
 	for _, place := range []string{"disk", "memory"} {
 		b.Run(place, func(b *testing.B) {
@@ -263,7 +267,7 @@ func BenchmarkRuns(b *testing.B) {
 				for range w.hats {
 					<-w.started
 				}
-				stop() // the last are committed
+				stop() // the last runs are committed
 				engine.since(began)
 
 				work := make(chan int, len(w.hats))
@@ -276,7 +280,7 @@ func BenchmarkRuns(b *testing.B) {
 				w.queue(b, work)
 				peer.since(began)
 			}
-			round() // vaults are opened, and statements prepared
+			round() // opens vaults and prepares statements
 			engine, peer = spent{}, spent{}
 			for b.Loop() {
 				rounds++
@@ -293,8 +297,8 @@ func BenchmarkRuns(b *testing.B) {
 	}
 }
 
-// From the commit of an event to the moment the process entry is called, the bundle entry behind it, nothing else
-// going on. The target is 3 ms, and 20 ms for the slowest of a hundred.
+// BenchmarkEventToRun measures the time from the commit of an event to the call of the process entry, after
+// the bundle entry, on an idle server. The target is 3 ms, and 20 ms for the slowest of a hundred.
 func BenchmarkEventToRun(b *testing.B) {
 	w := newBench(b, b.TempDir(), 1)
 	defer w.start()()
@@ -310,14 +314,15 @@ func BenchmarkEventToRun(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// A server starts over HATs that all have work, listed in no order of age. How long until the first run, until the last,
-// and how far a run was from its place in the order of age, on average and at most: where the former life has kept that
-// order, and where it is lost. Beside it the peer, which is told the order.
+// BenchmarkBacklog starts a server whose HATs all have work and are listed in random order. It measures the
+// time to the first and to the last run, and how far runs were from the order of age, on average and at
+// most: with the order that the former process stored, and without it. The comparison without the engine is
+// given the order.
 func BenchmarkBacklog(b *testing.B) {
 	for _, place := range []string{"kept", "lost"} {
 		b.Run(place, func(b *testing.B) {
 			w := newBench(b, b.TempDir(), *benchBacklog)
-			places := rand.New(rand.NewPCG(1, 2)).Perm(len(w.hats)) // in the order of age
+			places := rand.New(rand.NewPCG(1, 2)).Perm(len(w.hats)) // position in the order of age
 			began := time.Now().Add(-time.Hour)
 			age := func(n int) time.Time { return began.Add(time.Duration(places[n]) * 100 * time.Millisecond) }
 			inOrder := make([]int, len(w.hats))
@@ -379,7 +384,8 @@ func BenchmarkBacklog(b *testing.B) {
 	}
 }
 
-// What a HAT costs that nobody uses: of memory, and of descriptors, once it was looked at and is closed again.
+// BenchmarkIdle measures the memory and descriptors that an unused HAT costs after it was scanned and
+// closed again.
 func BenchmarkIdle(b *testing.B) {
 	w := newBench(b, b.TempDir(), *benchIdle)
 	w.close(b)
@@ -411,7 +417,7 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// resident is the memory of this process, after what can be given back was.
+// resident returns the memory of this process after it has given free memory back.
 func resident(b *testing.B) int {
 	debug.FreeOSMemory()
 	text, err := os.ReadFile("/proc/self/statm")
@@ -433,8 +439,8 @@ func descriptors(b *testing.B) int {
 	return len(all)
 }
 
-// One HAT writes as fast as it can, and another one record now and then: how much later its run begins than when nobody
-// else does anything. The target is 50 ms.
+// BenchmarkFairness: one HAT writes as fast as it can, another writes one record now and then. It measures
+// how much later the other's runs begin than on an idle server. The target is 50 ms.
 func BenchmarkFairness(b *testing.B) {
 	w := newBench(b, b.TempDir(), 2)
 	defer w.start()()

@@ -20,10 +20,11 @@ func hold(t *testing.T, b *Budget, tenant string, bytes int64) *Held {
 	return h
 }
 
-// Nobody has more than their share: others find room, and so do small requests when large ones hold all they may.
+// No tenant exceeds its share: others find room, and so do small requests while large ones hold everything
+// they may.
 func TestBudgetIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := NewBudget(1600*mb, 0) // a share is 400 MB, strangers' 100 MB
+		b := NewBudget(1600*mb, 0) // a share is 400 MB; that of strangers is 100 MB
 		hold(t, b, "alice", 300*mb)
 		if _, err := b.Acquire(t.Context(), "alice", 101*mb); !errors.Is(err, ErrNoMemory) {
 			t.Errorf("beyond her share: %v", err)
@@ -50,7 +51,8 @@ func TestBudgetIsShared(t *testing.T) {
 	})
 }
 
-// Who waits is served as soon as there is room, in order; who waits for their own share holds up nobody.
+// Waiting callers are served in order as soon as there is room. One that waits for its own tenant's share
+// delays nobody else.
 func TestBudgetServesThoseThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(1600*mb, 0)
@@ -71,7 +73,7 @@ func TestBudgetServesThoseThatWait(t *testing.T) {
 		wait("alice", 200*mb)
 		wait("bob", 10*mb) // at once
 		first.Shrink(250 * mb)
-		synctest.Wait() // not alice's second: her first comes before it
+		synctest.Wait() // alice's second is not served before her first
 		mu.Lock()
 		if fmt.Sprint(order) != "[bob 10 <nil>]" {
 			t.Errorf("%q", order)
@@ -85,7 +87,8 @@ func TestBudgetServesThoseThatWait(t *testing.T) {
 	})
 }
 
-// Growing goes before what holds nothing yet, waits shorter, and is given back as a whole.
+// Grow is served before callers that hold nothing, waits for a shorter time, and everything is given back
+// together.
 func TestBudgetGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(1600*mb, 0)
@@ -123,7 +126,7 @@ func TestBudgetGrows(t *testing.T) {
 	})
 }
 
-// On a small machine the largest request still fits, and what is reserved is nobody's.
+// On a small machine the largest request still fits, and no tenant can use the reserved memory.
 func TestBudgetOfASmallMachine(t *testing.T) {
 	b := NewBudget(160*mb, 32*mb)
 	if b.share != leastShare || b.most("") != 8*mb || b.Stats().Used != 32*mb {
@@ -137,7 +140,7 @@ func TestBudgetOfASmallMachine(t *testing.T) {
 	h.Release()
 }
 
-// The budget of many who come and go is never exceeded, and everybody is served.
+// Many concurrent callers never exceed the budget, and all are served.
 func TestBudgetUnderLoad(t *testing.T) {
 	b := NewBudget(64*mb, 0)
 	var all sync.WaitGroup
@@ -162,7 +165,7 @@ func TestBudgetUnderLoad(t *testing.T) {
 	}
 }
 
-// Large headers that are held leave strangers, who may want to log in, their part.
+// Large headers that are held leave strangers, who may want to log in, their share.
 func TestHeadersKeepNoStrangerOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(400<<20, 0)

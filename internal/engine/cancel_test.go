@@ -12,7 +12,7 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// newest is the newest run of a function.
+// newest returns the newest run of a function.
 func (w *world) newest(id, function string) (r vault.Run) {
 	w.t.Helper()
 	w.with(hat.ID(id), func(v *ledger.Vault, owner access.Caller) error {

@@ -16,13 +16,13 @@ import (
 
 const day = 24 * time.Hour
 
-// A wallClock can be set; time passes all the same.
+// A wallClock can be set; time passes in any case.
 type wallClock struct{ off atomic.Int64 }
 
 func (c *wallClock) now() time.Time { return time.Now().Add(time.Duration(c.off.Load())).Round(0) }
 
-// setClock sets it forward or back. Then another HAT is woken, as all the time on a real server: the engine looks at its
-// clock when something happens.
+// setClock sets the clock forward or back and then wakes another HAT, as happens all the time on a real
+// server: the engine reads its clock only when something happens.
 func (w *world) setClock(c *wallClock, by time.Duration) {
 	w.t.Helper()
 	c.off.Add(int64(by))
@@ -30,19 +30,18 @@ func (w *world) setClock(c *wallClock, by time.Duration) {
 	w.settle()
 }
 
-// The clock is set by a day while work waits, runs, or can't be done. Nothing is lost or done twice, and nothing waits
-// longer than it would have, counted from then.
-// Defect B-23.
+// The clock is set by a day while work waits, runs, or can't be done. Nothing is lost or done twice. From
+// then on, nothing waits longer than it would have without the change.
 func TestTheClockIsSet(t *testing.T) {
 	for name, c := range map[string]struct {
 		trigger string
 		quota   plan.Quota
-		// before brings f to its state; what it leaves in f.then is done when the clock was set.
+		// before brings f to its state. It may set f.then, which is called after the clock was set.
 		before func(w *world, f *clocked)
 		by     time.Duration
-		within time.Duration // f has done all by then, and not sooner than
+		within time.Duration // f has done all its work by then, and not before
 		sooner time.Duration
-		want   string // what it wrote
+		want   string // its output
 		runs   string
 	}{
 		"forward, when nothing waits": {
@@ -76,16 +75,16 @@ func TestTheClockIsSet(t *testing.T) {
 			trigger: daily, before: func(w *world, f *clocked) {
 				w.post("alice", "a/x", "1")
 				w.pass(2 * day)
-				w.write("alice", "a/x", "2") // and no wake-up
+				w.write("alice", "a/x", "2") // without a wake-up
 			}, by: -day, want: "1,2", runs: "committed committed",
 		},
 		"forward, during a run":                {trigger: individual, before: runs, by: day, within: 2 * time.Minute, want: "1", runs: "committed"},
 		"back, during a run":                   {trigger: individual, before: runs, by: -day, within: 2 * time.Minute, want: "1", runs: "committed"},
 		"forward, between a claim and its run": {trigger: individual, before: claimed, by: day, within: time.Minute, want: "1", runs: "committed"},
-		"back, between a claim and its run": { // its time is over when it would have been
+		"back, between a claim and its run": { // its time limit ends when it would have ended
 			trigger: individual, before: func(w *world, f *clocked) {
 				claimed(w, f)
-				w.pass(11 * time.Minute) // of twelve
+				w.pass(11 * time.Minute) // of the lease's twelve
 				f.takes.Store(0)
 			}, by: -day, within: 2 * time.Minute, want: "1", runs: "failed:Run.OutOfTime committed",
 		},
@@ -110,7 +109,7 @@ func TestTheClockIsSet(t *testing.T) {
 		"forward, when a quota is used up": {
 			trigger: individual, quota: plan.Quota{Runs: 1}, before: overQuota, by: day, want: "1,2", runs: "committed committed",
 		},
-		"back, when a quota is used up": { // the day before has a quota of its own
+		"back, when a quota is used up": { // the previous day has a quota of its own
 			trigger: individual, quota: plan.Quota{Runs: 1}, before: overQuota, by: -day, want: "1,2", runs: "committed committed",
 		},
 	} {
@@ -148,12 +147,12 @@ func TestTheClockIsSet(t *testing.T) {
 	}
 }
 
-// A clocked function writes what it is shown, fails, or takes a minute.
+// A clocked function writes its input, fails, or takes a minute.
 type clocked struct {
 	clock wallClock
 	fails atomic.Bool
 	takes atomic.Int64
-	by    time.Duration // the clock is still to be set
+	by    time.Duration // the change of the clock that is still to come
 	then  func()
 }
 
@@ -161,7 +160,7 @@ func (f *clocked) do(entry string, event []byte) ([]byte, error) {
 	if f.fails.Load() {
 		return failing(entry, event)
 	}
-	time.Sleep(time.Duration(f.takes.Load())) // of the bubble
+	time.Sleep(time.Duration(f.takes.Load())) // time of the synctest bubble
 	return writing("she/out", "")(entry, event)
 }
 
@@ -182,7 +181,7 @@ func runs(w *world, f *clocked) {
 	w.post("alice", "a/x", "1")
 }
 
-// claimed: the clock is set when the claim is stored, before the run knows how much time it has.
+// claimed sets the clock when the claim is stored, before the run knows how much time it has.
 func claimed(w *world, f *clocked) {
 	f.takes.Store(int64(time.Minute))
 	if f.by < 0 {
@@ -200,14 +199,15 @@ func claimed(w *world, f *clocked) {
 
 const parkedRuns = "failed:Unhandled failed:Unhandled failed:Unhandled failed:Unhandled failed:Unhandled"
 
-// parks: record 1 is parked. Afterwards 2 comes, and then somebody replays.
+// parks lets record 1 be parked. Afterwards record 2 arrives, and then somebody replays.
 func parks(w *world, f *clocked) {
 	fails(w, f)
 	f.fails.Store(true)
 	w.pass(2 * day)
 	f.fails.Store(false)
 	f.then = func() {
-		// A thinner run first: what is parked right before the front is taken together at each second attempt only.
+		// The first run takes record 2 alone. Work parked right before the front is added at every second
+		// attempt only.
 		w.post("alice", "a/x", "2")
 		w.with("alice", func(v *ledger.Vault, owner access.Caller) error {
 			all, err := v.Runs(w.t.Context(), owner, functionID("f"), hat.RunID{}, 10)
@@ -225,7 +225,7 @@ func parks(w *world, f *clocked) {
 	}
 }
 
-// dies: the lease of a former life is there when the server starts with another clock.
+// dies leaves a lease of the previous process for a server that starts with another clock.
 func dies(w *world, f *clocked) {
 	w.breaks(func(op string, _ bool) error {
 		if op == "claim" || op == "due" {
@@ -241,7 +241,7 @@ func dies(w *world, f *clocked) {
 	w.start()
 }
 
-// endless: the run's end can't be stored, so its lease stays, in the same life.
+// endless keeps the end of a run from being stored, so its lease remains in the same process.
 func endless(w *world, _ *clocked) {
 	w.breaks(func(op string, _ bool) error {
 		if op == "commit" || op == "fail" {
@@ -261,7 +261,8 @@ func overQuota(w *world, _ *clocked) {
 	expect(w.t, w.at("alice", "she/out"), "1")
 }
 
-// The owner agreed to what is new. After the clock was set back new records are older than that by their time, and new.
+// The owner granted data from now on. After the clock was set back, new records have earlier times, but
+// they are new.
 func TestNewDataIsShownWhateverTheClockSays(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		f := &clocked{}
@@ -286,7 +287,8 @@ func TestNewDataIsShownWhateverTheClockSays(t *testing.T) {
 	})
 }
 
-// Under load a HAT that was served before the clock was set back must not wait for all others until then.
+// Under load, a HAT that was served before the clock was set back must not wait for all others until that
+// time.
 func TestALaneIsNotLeftBehindWhenTheClockIsSetBack(t *testing.T) {
 	q := newQueue(4)
 	noon := time.Date(2024, 3, 2, 12, 0, 0, 0, time.UTC)

@@ -12,27 +12,27 @@ import (
 	"she/internal/invoke"
 )
 
-// A Direct is one call of an entry that is about no HAT: a program gives the event and gets the answer.
+// A Direct is one call of an entry that belongs to no HAT: a program gives the event and gets the answer.
 type Direct struct {
 	Function catalog.Function
 	Entry    catalog.Entry
-	Caller   string // whose call it is: places are shared out fairly between callers and HATs
-	ID       string // of the request, a UUID
+	Caller   string // who calls; slots are divided fairly among callers and HATs
+	ID       string // id of the request, a UUID
 	Event    []byte
 }
 
-// A Reply is what came of a Direct. What the function said is the caller's, and nobody else's.
+// A Reply is the result of a Direct. What the function printed is for the caller only.
 type Reply struct {
 	Payload []byte // the answer, or the error document that the function left; nil: neither
 	Log     []byte
 	Fault   *hat.Fault // nil: it answered
 	Ran     time.Duration
-	Init    time.Duration // 0: not for this call
-	Memory  int64         // bytes, at most
+	Init    time.Duration // 0: the instance was started before this call
+	Memory  int64         // peak, in bytes
 }
 
-// Direct calls an entry in a copy of its own, with the walls and limits of a run. Nothing of it is stored. The error is
-// ctx's.
+// Direct calls an entry in an instance of its own, with the isolation and limits of a run. Nothing of it is
+// stored. The error is ctx's.
 func (e *Engine) Direct(ctx context.Context, d Direct) (Reply, error) {
 	sum := sha256.Sum256(append(append(e.tenant[:len(e.tenant):len(e.tenant)], "caller\x00"...), d.Caller...))
 	answer, err := e.invoker.Invoke(ctx, invocation(d.Function, d.Entry, hex.EncodeToString(sum[:16]), d.ID, d.Event))

@@ -17,7 +17,7 @@ import (
 
 type planOf = plan.Plan
 
-// The numbers in the names are those of the acceptance scenarios in the HAT contract.
+// The numbers in test names are those of the acceptance scenarios in the HAT contract.
 
 func Test57TriggerReturnsWhenTheOutputIsThere(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -215,7 +215,7 @@ func Test64PeriodicWaitsForItsPeriod(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", daily, []string{"a/x"}, "she/out", silent)
 		w.startFor("alice", "f")
-		w.post("alice", "a/x", "1") // never executed: at once
+		w.post("alice", "a/x", "1") // never executed, so it runs at once
 		w.forget()
 		w.pass(time.Hour)
 		w.post("alice", "a/x", "2")
@@ -257,8 +257,8 @@ func Test66WhatArrivesDuringARunIsInTheNext(t *testing.T) {
 	})
 }
 
-// Scenario 66, at random: writes, clock and failures interleave; after all of it every record was given to a run that
-// committed exactly once, in order.
+// Scenario 66 at random: writes, the clock and failures interleave. In the end every record was given, in
+// order, to exactly one run that committed.
 func Test66RandomInterleavings(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		writer, function := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))

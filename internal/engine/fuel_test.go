@@ -14,7 +14,7 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// costly is a bundle that does far too much with each byte of one endpoint.
+// costly returns a bundle that does far too much work for each byte at one endpoint.
 func costly(endpoint string) string {
 	parts := make([]string, 900)
 	for i := range parts {
@@ -24,7 +24,8 @@ func costly(endpoint string) string {
 	return `{"name":"b","bundle":{` + strings.Join(parts, ",") + `}}`
 }
 
-// A bundle of 257 KB over one record of 3 MB is its author's fault, said by a code and in words, and others run.
+// A bundle of 257 KB over one record of 3 MB is the author's fault, with a code and a message, and other
+// functions run.
 func TestBundleThatCostsTooMuch(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.installBundle("greedy", manual, costly("a/x"), "she/greedy", silent)
@@ -46,7 +47,8 @@ func TestBundleThatCostsTooMuch(t *testing.T) {
 	})
 }
 
-// What costs too much costs too much at each attempt: it is parked after the first, and newer data goes on without it.
+// Work that costs too much does so at each attempt. It is parked after the first one, and newer data is
+// still run.
 func TestOutOfFuelIsNotTriedAgain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.installBundle("greedy", individual, costly("a/x"), "she/greedy", silent)
@@ -61,7 +63,7 @@ func TestOutOfFuelIsNotTriedAgain(t *testing.T) {
 	})
 }
 
-// The time limit of a run bounds its evaluation too; what it waits for others is not its own.
+// The time limit of a run also bounds its evaluation, without the time spent waiting for others.
 func TestEvaluationWithinTheTimeLimitOfARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewShares(1)
@@ -95,7 +97,7 @@ func TestEvaluationWithinTheTimeLimitOfARun(t *testing.T) {
 	})
 }
 
-// An evaluation that takes too long is its author's fault, and its time is counted, also that of a run that failed.
+// An evaluation that takes too long is the author's fault. Its time counts, even if the run fails.
 func TestEvaluationThatTakesTooLong(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.installBundle("slow", manual, strings.Replace(reading("a/x"), `"a/x"}]`, `"a/x","filters":[{"field":"v","transformation":{"transformation":"searchable"},"operator":{"operator":"find","search":"nothing"}}]}]`, 1), "she/out", silent)

@@ -29,14 +29,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// canary stands in every record of these tests; it must not come up in the server's log or in a fault.
+// canary is in every record of these tests. It must not appear in the server's log or in a fault.
 const canary = "canary-4711"
 
-// A Func stands in for a function: the entry is "bundle" or "process" ("configuration" for those without a manifest).
+// A Func replaces a function. entry is "bundle" or "process", or "configuration" for functions without a
+// manifest.
 type Func func(entry string, event []byte) ([]byte, error)
 
-// A world is a node without HTTP and without sandboxes: real vaults in a temporary directory, an engine, and functions
-// that are Go functions. It lives in a synctest bubble: settle waits until nothing more happens without time passing.
+// A world is a server without HTTP and without sandboxes: real vaults in a temporary directory, an engine,
+// and functions that are Go functions. It runs in a synctest bubble. settle waits until nothing more
+// happens without time passing.
 type world struct {
 	t         *testing.T
 	dir       string
@@ -45,7 +47,7 @@ type world struct {
 	functions []catalog.Function
 	funcs     map[string]Func
 	options   Options
-	brittle   atomic.Pointer[func(op string, persisted bool) error] // nil: nothing breaks
+	brittle   atomic.Pointer[func(op string, persisted bool) error] // nil: nothing fails
 	hats      []hat.ID
 	logged    bytes.Buffer
 
@@ -82,7 +84,7 @@ type processEvent struct {
 	}
 }
 
-// values are the data of all records of the event, in order of property and record.
+// values returns the data of all records of the event, in order of property and record.
 func (e processEvent) values() (all []string) {
 	for _, rows := range e.Request.Data {
 		for _, r := range rows {
@@ -99,7 +101,7 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, dir: t.TempDir(), funcs: make(map[string]Func)}
-		// No tick comes to the rescue of a timer or a wake-up that is lost.
+		// No tick may hide that a timer or a wake-up was lost.
 		w.options.Tick = 10 * 365 * 24 * time.Hour
 		t.Cleanup(func() {
 			w.stop()
@@ -117,7 +119,7 @@ func (w *world) install(id hat.ID, trigger string, reads []string, output string
 	w.installBundle(string(id), trigger, reading(reads...), output, do)
 }
 
-// reading is a bundle with one property for each endpoint, named like it.
+// reading returns a bundle with one property for each endpoint, named like it.
 func reading(endpoints ...string) string {
 	var b strings.Builder
 	for i, e := range endpoints {
@@ -181,7 +183,8 @@ func endpoint(s string) hat.Endpoint {
 	return e
 }
 
-// start opens the vaults and lets the engine run. After stop it may be called again: a new life of the server.
+// start opens the vaults and runs the engine. After stop it may be called again, which is a restart of the
+// server.
 func (w *world) start() {
 	w.t.Helper()
 	store, err := sqlite.NewStore(w.dir, sqlite.Options{Now: w.options.Now})
@@ -223,13 +226,13 @@ func (w *world) stop() {
 
 func (w *world) settle() { synctest.Wait() }
 
-// pass lets time pass.
+// pass lets time pass in the bubble.
 func (w *world) pass(d time.Duration) {
-	time.Sleep(d) // of the bubble: nobody waits
+	time.Sleep(d) // time of the bubble: it passes at once
 	w.settle()
 }
 
-// HATs and Open make a world the engine's Vaults.
+// HATs and Open let a world be the engine's Vaults.
 func (w *world) HATs(context.Context) ([]hat.ID, error) { return w.hats, nil }
 
 func (w *world) Open(ctx context.Context, id hat.ID) (Vault, func(), error) {
@@ -240,7 +243,7 @@ func (w *world) Open(ctx context.Context, id hat.ID) (Vault, func(), error) {
 	return v, release, err
 }
 
-// breaks makes the vaults brittle, or whole again.
+// breaks makes the vaults fail as f says; nil: no longer.
 func (w *world) breaks(f func(op string, persisted bool) error) {
 	if f == nil {
 		w.brittle.Store(nil)
@@ -253,7 +256,7 @@ func (w *world) Init(context.Context, invoke.Request) (invoke.Answer, error) {
 	return invoke.Answer{}, nil
 }
 
-// Invoke makes a world the engine's Invoker.
+// Invoke lets a world be the engine's Invoker.
 func (w *world) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, error) {
 	name := strings.TrimPrefix(r.Code.Name, "svc-dev-")
 	id, entry := name, "process"
@@ -282,14 +285,14 @@ func (w *world) Invoke(ctx context.Context, r invoke.Request) (invoke.Answer, er
 	}()
 	select {
 	case <-done:
-	case <-ctx.Done(): // as a sandbox is killed
+	case <-ctx.Done(): // as when a sandbox is killed
 		return invoke.Answer{}, ctx.Err()
 	}
 	a := invoke.Answer{Payload: payload, Start: invoke.Cold, Log: []byte("log of " + entry + ": " + canary), Timing: invoke.Timing{Run: time.Millisecond}}
 	return a, err
 }
 
-// called are the values each call of a process entry was given, "f:a,b f:c".
+// called returns the values that each call of a process entry was given: "f:a,b f:c".
 func (w *world) called() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -316,7 +319,7 @@ func (w *world) addHAT(id hat.ID) {
 	w.hats = append(w.hats, id)
 }
 
-// startFor starts the engine with one HAT and the functions it has switched on.
+// startFor starts the engine with one HAT that has switched on the functions.
 func (w *world) startFor(id hat.ID, functions ...string) {
 	w.t.Helper()
 	w.start()
@@ -326,7 +329,7 @@ func (w *world) startFor(id hat.ID, functions ...string) {
 	}
 }
 
-// with hands out the vault of a HAT and its owner as a caller.
+// with calls do with the vault of a HAT and its owner as a caller.
 func (w *world) with(id hat.ID, do func(v *ledger.Vault, owner access.Caller) error) {
 	w.t.Helper()
 	v, release, err := w.store.Open(w.t.Context(), id)
@@ -428,7 +431,7 @@ func (w *world) state(id, function string) (s vault.FunctionState) {
 	return s
 }
 
-// runs are the states of a function's runs, oldest first, a failed one with its code.
+// runs returns the states of a function's runs, oldest first; a failed one has its code.
 func (w *world) runs(id, function string) string {
 	w.t.Helper()
 	var all []string
@@ -460,7 +463,8 @@ func (w *world) trigger(id, function string, useAll bool) error {
 	return w.engine.Trigger(w.t.Context(), hat.ID(id), owner, functionID(function), useAll)
 }
 
-// writing is a function that answers with one record for each it is given, "<prefix><value>", linked to it.
+// writing returns a function that answers with one record for each it is given, "<prefix><value>", linked
+// to it.
 func writing(output, prefix string) Func {
 	return func(_ string, event []byte) ([]byte, error) {
 		var e processEvent
@@ -479,7 +483,7 @@ func writing(output, prefix string) Func {
 	}
 }
 
-// respond is one element of an answer.
+// respond returns one element of an answer.
 func respond(output string, values []string, linked ...string) string {
 	namespace, path, _ := strings.Cut(output, "/")
 	var data []string
@@ -501,7 +505,7 @@ func failing(string, []byte) ([]byte, error) {
 		&invoke.Failure{Blame: invoke.Author, Code: "Unhandled", Text: "the function raised an error"}
 }
 
-// A brittleVault breaks on purpose, before or after an operation of the engine has reached the vault.
+// A brittleVault fails on purpose, before or after an operation of the engine has reached the vault.
 type brittleVault struct {
 	Vault
 	breaks func(op string, persisted bool) error

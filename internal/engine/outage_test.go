@@ -16,11 +16,12 @@ import (
 	"she/internal/vault"
 )
 
-// A machine that is out of order for days parks nobody's work: it is tried again all the time, `why` and the figures
-// say so, other functions of the HAT and other HATs go on, and when it is mended the work is done without a person.
+// A machine that is out of order for days causes no parked work. The work is tried again all the time, and
+// `why` and the figures say so. Other functions of the HAT and other HATs go on. When the machine is
+// mended, the work is done without a person.
 func TestAnOutageParksNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		const days = 2 // backlog.TestAYearOfOutagesParksNothing goes on
+		const days = 2 // backlog.TestAYearOfOutagesParksNothing covers a year
 		var mended atomic.Bool
 		w.install("f", individual, []string{"a/x"}, "she/f", func(_ string, event []byte) ([]byte, error) {
 			if !mended.Load() {
@@ -66,7 +67,7 @@ func TestAnOutageParksNothing(t *testing.T) {
 	})
 }
 
-// What the machine refuses is the operator's to mend, wherever the error comes from.
+// Errors of the machine are the operator's to mend, wherever they come from.
 func TestTheMachinesErrorsAreTheOperators(t *testing.T) {
 	for _, err := range []error{
 		vault.ErrFull, vault.ErrMachine, vault.ErrDamaged,

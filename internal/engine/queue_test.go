@@ -26,7 +26,7 @@ func dueTask(id hat.ID, function string, since int) task {
 	return task{hat: id, function: functionID(function), since: at(since)}
 }
 
-// started takes as many tasks as may start, at the given time, as "hat/function".
+// started takes as many tasks as may start at the given time and returns them as "hat/function".
 func started(q *queue, now int) string {
 	var all []string
 	for {
@@ -70,13 +70,13 @@ func TestHATsTakeTurns(t *testing.T) {
 	expect(t, string(third.hat+" "+fourth.hat), "busy b")
 }
 
-// The end of a run and the look after it must not make a HAT forget that it was just served.
+// The end of a run and the scan after it must not make the queue forget that the HAT was just served.
 func TestServedIsRemembered(t *testing.T) {
 	q := newQueue(1)
 	q.add(dueTask("busy", "f", -1000))
 	q.add(dueTask("a", "f", 0))
 	run, _ := q.next(at(1))
-	q.add(dueTask("busy", "f", -999)) // the look before the end
+	q.add(dueTask("busy", "f", -999)) // the scan before the end
 	q.done(run)
 	expect(t, started(q, 2), "a/f busy/f")
 }
@@ -156,7 +156,7 @@ func TestBacklogHoldsEachOnce(t *testing.T) {
 	expect(t, string(first)+" "+strings.Join(rest, " "), "a b a")
 }
 
-// joined are the ids with a space between them.
+// joined returns the ids, separated by spaces.
 func joined(ids []hat.ID) string {
 	var b strings.Builder
 	for i, id := range ids {
@@ -171,7 +171,7 @@ func joined(ids []hat.ID) string {
 func TestTimers(t *testing.T) {
 	ts := newTimers()
 	for n := 100; n > 0; n-- {
-		ts.set("a", at(n)) // earlier ones win
+		ts.set("a", at(n)) // the earliest one counts
 		ts.set("a", at(n+50))
 	}
 	ts.set("b", at(2))

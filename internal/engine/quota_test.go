@@ -23,7 +23,7 @@ func TestOverQuotaWaitsForTheNextDay(t *testing.T) {
 		w.addHAT("two")
 		w.enable("one", "f")
 		w.enable("two", "f")
-		w.pass(20 * time.Hour) // from midnight
+		w.pass(20 * time.Hour) // time since midnight
 		w.post("one", "a/x", "1")
 		w.post("one", "a/x", "2")
 		w.post("one", "a/x", "3")
@@ -50,7 +50,7 @@ func TestOverQuotaWaitsForTheNextDay(t *testing.T) {
 		if err := w.trigger("one", "f", false); !errors.As(err, &failed) || failed.Fault.Code != plan.CodeRuns {
 			t.Errorf("a trigger over quota: %v", err)
 		}
-		// Nobody else is held up: not another HAT, not another function, and not the loop.
+		// Nothing else is delayed: not another HAT, not another function, not the loop.
 		w.forget()
 		w.post("two", "a/x", "5")
 		w.enable("one", "g")
@@ -61,7 +61,8 @@ func TestOverQuotaWaitsForTheNextDay(t *testing.T) {
 			t.Errorf("refusals left runs: %s", runs)
 		}
 
-		// The server is stopped and started over quota; the day's end is all it takes.
+		// The server is restarted while the function is over its quota. The end of the day is enough to go
+		// on.
 		w.forget()
 		w.stop()
 		w.start()

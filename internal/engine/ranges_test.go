@@ -17,7 +17,7 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// Codes that package plan knows by their text, because it may not know who gives them.
+// Package plan compares these codes by their text, because it can't import the packages that define them.
 func TestCodesOfAnswersThatAreTooLarge(t *testing.T) {
 	for _, code := range []string{contract.CodeAnswerTooLarge, contract.CodeResponseCount, "Function.ResponseSizeTooLarge"} {
 		if _, ok := plan.Halve(hat.Trigger{Kind: hat.Individual}, hat.NewFault(hat.Author, code, ""), 2); !ok {
@@ -26,7 +26,7 @@ func TestCodesOfAnswersThatAreTooLarge(t *testing.T) {
 	}
 }
 
-// choking fails on some values, and else writes "f<value>".
+// choking fails on some values, and writes "f<value>" for others.
 func choking(on ...string) Func {
 	return func(entry string, event []byte) ([]byte, error) {
 		var e processEvent
@@ -62,7 +62,7 @@ func TestWhatFailsForEverHoldsNothingUp(t *testing.T) {
 	})
 }
 
-// Scenario 87 of the contract, also when the function has been given up meanwhile.
+// Scenario 87 of the contract, also if the earlier data was parked meanwhile.
 func Test87ThinDataIsGivenWhenThereIsMore(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
@@ -151,7 +151,7 @@ func TestAnAnswerThatIsTooLargeIsAskedForInParts(t *testing.T) {
 			if s := w.state("alice", id); s.Front != nil || s.Ranges != nil {
 				t.Errorf("%s: %+v", id, s)
 			}
-			// Nine at once, four, then two: what fits is kept for the rest.
+			// It tries nine at once, then four, then two. The number that fits is kept for the rest.
 			if runs := w.runs("alice", id); strings.Count(runs, ":") != 2 {
 				t.Errorf("%s: %s", id, runs)
 			}
@@ -198,7 +198,7 @@ func TestWhatIsGrantedLaterIsShownOnItsOwn(t *testing.T) {
 		if s := w.state("alice", "f"); s.Ranges != nil || s.Front != nil {
 			t.Errorf("%+v", s)
 		}
-		w.enable("alice", "f") // since ever
+		w.enable("alice", "f") // over all data
 		expect(t, w.at("alice", "she/out"), "f1,fbefore,fold")
 	})
 }

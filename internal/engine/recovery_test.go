@@ -18,16 +18,15 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// Scenario 67: the server dies at each durable step, before it is on disk or right after. When it is up again, the
-// record has been processed and the output is there once.
-// Defect B-06.
+// Scenario 67: the server dies at each durable step, before it is on disk or right after. After the
+// restart, the record has been processed and the output is stored once.
 func Test67WhateverIsKilledWhen(t *testing.T) {
 	for _, op := range []string{"claim", "commit", "fail", "due"} {
 		for _, persisted := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, persisted %t", op, persisted), func(t *testing.T) {
 				inWorld(t, func(t *testing.T, w *world) {
 					var fails atomic.Bool
-					fails.Store(op == "fail") // a run that ends there must have failed
+					fails.Store(op == "fail") // only a failed run reaches this step
 					w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, event []byte) ([]byte, error) {
 						if fails.Load() {
 							return failing(entry, event)
@@ -46,7 +45,7 @@ func Test67WhateverIsKilledWhen(t *testing.T) {
 						return nil
 					})
 					w.post("alice", "a/x", "1")
-					w.stop() // nothing of what it does now reaches the disk
+					w.stop() // nothing that it does from now on reaches the disk
 					if !dead.Load() {
 						t.Fatal("it did not come to that")
 					}
@@ -67,7 +66,7 @@ func Test67WhateverIsKilledWhen(t *testing.T) {
 	}
 }
 
-// What the vault can't store now it can perhaps store later: nobody restarts the server for it.
+// An operation that the vault refuses now may succeed later, without a restart of the server.
 func TestAPassingFaultOfTheVault(t *testing.T) {
 	for _, op := range []string{"claim", "commit", "fail", "due"} {
 		t.Run(op, func(t *testing.T) {
@@ -99,7 +98,8 @@ func TestAPassingFaultOfTheVault(t *testing.T) {
 	}
 }
 
-// What a run came to can't be stored. When it can, the work goes on within half a minute, not when the lease is over.
+// The end of a run can't be stored. Once it can, the work goes on within half a minute, not when the lease
+// lapses.
 func TestTheEndOfARunIsStoredLater(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
@@ -132,7 +132,7 @@ func Test67AtStartEveryHATIsLookedAt(t *testing.T) {
 		for _, id := range ids {
 			w.addHAT(hat.ID(id))
 			w.enable(id, "f")
-			w.write(id, "a/x", id) // and no wake-up
+			w.write(id, "a/x", id) // without a wake-up
 		}
 		w.pass(time.Hour)
 		expect(t, w.at("alice", "she/out"), "")
@@ -185,7 +185,7 @@ func TestACleanStop(t *testing.T) {
 				if (err == nil) != (c.takes < 10*time.Second) || err != nil && !errors.Is(err, ErrStopped) {
 					t.Error(err)
 				}
-				w.pass(c.takes) // the abandoned function of the stand-in ends too
+				w.pass(c.takes) // the abandoned Go function ends too
 				w.start()
 				if err != nil {
 					if err := w.trigger("alice", "f", false); err != nil {
@@ -207,7 +207,7 @@ func TestACleanStop(t *testing.T) {
 	}
 }
 
-// A vault that can't be opened costs its own HAT only (B-11).
+// A vault that can't be opened affects its own HAT only (B-11).
 func TestABrokenHATDisturbsNobody(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
@@ -224,8 +224,8 @@ func TestABrokenHATDisturbsNobody(t *testing.T) {
 	})
 }
 
-// Scenario 53: g's configuration entry fails when the server starts; f is there at once, g when it answers.
-// Defect B-14.
+// Scenario 53: g's configuration entry fails when the server starts. f is available at once, g when it
+// answers.
 func Test53FunctionsLoadInTheBackground(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		tries := 0
@@ -263,7 +263,7 @@ func Test53FunctionsLoadInTheBackground(t *testing.T) {
 	})
 }
 
-// Data that came while the function could not be loaded is run when it can.
+// Data that arrived while the function could not be loaded is run when it can.
 func TestWorkWaitsForItsFunction(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
@@ -327,7 +327,7 @@ func TestWhatKeepsAFunctionFromLoading(t *testing.T) {
 	}
 }
 
-// version is the function at another version: other code, another default bundle.
+// version returns the function at another version: other code, another default bundle.
 func version(t *testing.T, f catalog.Function, v, question string) catalog.Function {
 	t.Helper()
 	m, fault := contract.ParseConfiguration([]byte(strings.Replace(configuration(f.ID.String(), individual, question), "1.0.0", v, 1)))
@@ -345,8 +345,8 @@ func version(t *testing.T, f catalog.Function, v, question string) catalog.Funct
 func TestNewVersions(t *testing.T) {
 	narrow := `{"name":"b","bundle":{"a/x":{"endpoints":[{"endpoint":"a/x"}],"limit":5}}}`
 	for name, c := range map[string]struct {
-		installed []string // questions of versions 1.0.0, 1.0.1, …
-		runs      string   // version that runs; "": none
+		installed []string // bundles of versions 1.0.0, 1.0.1, …
+		runs      string   // the version that runs; "": none
 	}{
 		"asks for less":                      {[]string{reading("a/x"), narrow}, "1.0.1"},
 		"asks for more, the old one is gone": {[]string{reading("a/x", "a/y")}, ""},
@@ -387,7 +387,7 @@ func TestNewVersions(t *testing.T) {
 	}
 }
 
-// A bug of ours that hostile input finds costs its run, not the server.
+// A bug of the engine that hostile input triggers fails its run, not the server.
 func TestAPanicCostsItsRunOnly(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", silent)
@@ -410,7 +410,7 @@ func (panicking) Init(context.Context, invoke.Request) (invoke.Answer, error) { 
 
 func (panicking) Invoke(context.Context, invoke.Request) (invoke.Answer, error) { panic(canary) }
 
-// repackage installs a function anew: the same question, other bytes.
+// repackage installs a function again: the same bundle, another package.
 func (w *world) repackage(id, digest, question string, do Func) {
 	w.t.Helper()
 	for i := range w.functions {
@@ -427,13 +427,14 @@ func (w *world) repackage(id, digest, question string, do Func) {
 	}
 }
 
-// What failed with a package that was replaced is due as soon as the server is up with the new one, with all its attempts.
+// Work that failed with a package that was replaced since is due as soon as the server is up with the new
+// one, with all its attempts.
 func TestANewPackageEndsThePauseOfWhatFailed(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		change  func(w *world)
-		at      string // what is there right after the start
-		attempt int    // of what waits still
+		at      string // output right after the start
+		attempt int    // attempts of the work that still waits
 	}{
 		{"the same package", func(*world) {}, "", 3},
 		{"another package", func(w *world) { w.repackage("f", "sha256:two", reading("a/x"), writing("she/out", "f")) }, "f1", 0},
@@ -469,7 +470,7 @@ func TestANewPackageEndsThePauseOfWhatFailed(t *testing.T) {
 				}
 				w.pass(24 * time.Hour)
 				if c.at != "" {
-					expect(t, w.at("alice", "she/out"), c.at) // once
+					expect(t, w.at("alice", "she/out"), c.at) // stored once
 					expect(t, w.runs("alice", "f"), "failed:Unhandled failed:Unhandled failed:Unhandled committed")
 				}
 			})
@@ -477,7 +478,7 @@ func TestANewPackageEndsThePauseOfWhatFailed(t *testing.T) {
 	}
 }
 
-// What is parked waits for a person: a new package does not start it.
+// Parked work waits for a person: a new package does not start it.
 func TestANewPackageLeavesParkedWork(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", failing)

@@ -237,7 +237,8 @@ func (e *Engine) load(ctx context.Context, f catalog.Function, changed func()) {
 			e.log.Info("function available", "function", f.ID, "version", f.Version, "digest", f.Digest())
 			return
 		}
-		// Once for each problem, not for each attempt: there is one every five minutes for as long as it lasts.
+		// Once for each problem, not for each attempt: there is one every five minutes for as long as it
+		// lasts.
 		if told == nil || *told != *f.Problem {
 			e.tellProblem(f)
 		}

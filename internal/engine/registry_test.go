@@ -15,14 +15,15 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// Which version may run is decided when every version has answered. What comes before waits, whichever loads first.
+// The version to run is chosen when every version has answered. Work that comes before waits, whichever
+// loads first.
 func TestNoVersionIsJudgedBeforeItHasLoaded(t *testing.T) {
 	narrow, wide := reading("a/x"), reading("a/x", "a/y")
 	broken := func() ([]byte, error) {
 		return nil, &invoke.Failure{Blame: invoke.Operator, Code: "NoRuntime", Text: "there is no such runtime"}
 	}
 	for name, c := range map[string]struct {
-		current string // what the new version asks for
+		current string // the bundle of the new version
 		steps   func(t *testing.T, w *world, answer func(version string, ok bool))
 		runs    string
 	}{
@@ -49,7 +50,7 @@ func TestNoVersionIsJudgedBeforeItHasLoaded(t *testing.T) {
 			w.post("alice", "a/x", "1")
 			answer("f2", false)
 		}, "1.0.0 committed"},
-		// It is tried again: neither is the owner asked, nor does the work wait for a person.
+		// The work is tried again: it waits neither for the owner's agreement nor for a person.
 		"the granted one can't for a day": {wide, func(t *testing.T, w *world, answer func(string, bool)) {
 			answer("f2", true)
 			w.post("alice", "a/x", "1")
@@ -76,7 +77,7 @@ func TestNoVersionIsJudgedBeforeItHasLoaded(t *testing.T) {
 				for id, f := range map[string]*catalog.Function{"f1": &former, "f2": &current} {
 					f.Manifest = nil
 					f.Configuration.Name = "svc-dev-" + id + "-configuration"
-					// What was answered last is the answer to whoever asks again.
+					// The last answer is repeated if the function is asked again.
 					answers[id] = make(chan bool, 1)
 					asked := answers[id]
 					w.funcs[id] = func(string, []byte) ([]byte, error) {
@@ -120,7 +121,8 @@ func TestNoVersionIsJudgedBeforeItHasLoaded(t *testing.T) {
 	}
 }
 
-// The same code registered for another endpoint is another version: what one of them answers is not the other's.
+// The same code registered for another endpoint is another version. An answer of one is not an answer of
+// the other.
 func TestVersionsOfTheSameCode(t *testing.T) {
 	here, there := unloaded("f", "she/here"), unloaded("f", "she/there")
 	r := newRegistry([]catalog.Function{here, there})
@@ -145,8 +147,8 @@ func TestVersionsOfTheSameCode(t *testing.T) {
 	}
 }
 
-// A server that has just started shows what the one before knew last. Whoever triggers such a function waits until it has
-// answered; a function that has never been asked is not available, as ever.
+// After a start, the server shows what the process before it knew last. A Trigger of such a function waits
+// until it has answered. A function that was never asked is not available.
 func TestFunctionsAreShownAsLastKnown(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var kept []catalog.Function
@@ -252,8 +254,8 @@ func TestFunctionsAreShownAsLastKnown(t *testing.T) {
 	})
 }
 
-// An operator who reads the log learns once of each problem of a function: what, why and what to do; and when it is over. What a
-// function says is not in it.
+// The log names each problem of a function once: what, why and what to do; and again when it is over. It
+// contains nothing that a function printed.
 func TestAnUnavailableFunctionIsALineInTheLog(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var says atomic.Pointer[invoke.Failure]
@@ -303,7 +305,7 @@ func TestAnUnavailableFunctionIsALineInTheLog(t *testing.T) {
 	})
 }
 
-// Whatever keeps a function from running, there is something to do about it.
+// For each problem that keeps a function from running, the log says what to do.
 func TestEachProblemSaysWhatToDo(t *testing.T) {
 	seen := map[string]bool{}
 	for _, code := range []string{

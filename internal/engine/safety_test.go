@@ -223,7 +223,7 @@ func Test74TenThousandEvents(t *testing.T) {
 func Test75OneThatHangsDelaysNobody(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("slow", individual, []string{"a/x"}, "she/slow", func(string, []byte) ([]byte, error) {
-			time.Sleep(300 * time.Second) // where the sandbox ends it
+			time.Sleep(300 * time.Second) // the sandbox would end it by then
 			return nil, &invoke.Failure{Blame: invoke.Author, Code: "Sandbox.Timedout", Text: "the function took longer than it may"}
 		})
 		w.install("f", individual, []string{"a/x"}, "she/out", writing("she/out", "f"))
@@ -236,7 +236,7 @@ func Test75OneThatHangsDelaysNobody(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		w.disable("alice", "slow")
-		w.pass(400 * time.Second) // the try that was under way
+		w.pass(400 * time.Second) // the attempt that was in progress
 	})
 }
 
@@ -286,12 +286,12 @@ func Test76TooLargeOtherwiseIsAClearFailure(t *testing.T) {
 		if !errors.As(err, &failed) || failed.Fault.Code != CodeTooLarge || !strings.Contains(failed.Fault.Text, fmt.Sprint(contractMax)) {
 			t.Error(err)
 		}
-		w.post("alice", "a/y", strings.Repeat("x", 7<<20)) // one record that is too large alone
+		w.post("alice", "a/y", strings.Repeat("x", 7<<20)) // a single record that is too large
 		w.pass(30 * 24 * time.Hour)
 		if s := w.state("alice", "one"); len(s.Ranges) != 1 || !s.Ranges[0].Parked || s.Ranges[0].Fault.Code != CodeTooLarge {
 			t.Errorf("%+v", s)
 		}
-		expect(t, w.runs("alice", "one"), "failed:"+CodeTooLarge) // once
+		expect(t, w.runs("alice", "one"), "failed:"+CodeTooLarge) // not tried again
 		expect(t, w.called(), "")
 	})
 }
@@ -367,7 +367,8 @@ func Test80DisabledDuringARun(t *testing.T) {
 	})
 }
 
-// What is switched off while it is asked for its bundle is shown nothing: the records are read after the answer.
+// A function that is switched off while it is asked for its bundle is shown nothing, because the records
+// are read after its answer.
 func TestDisabledBeforeItIsShownData(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", manual, []string{"a/x"}, "she/out", writing("she/out", "f"))
@@ -464,7 +465,7 @@ func TestWiderThanGrantedIsRefused(t *testing.T) {
 	})
 }
 
-// A grant may begin at a time: nothing from before is shown, not even as a link.
+// A grant may begin at a time. Nothing older is shown, not even as a link.
 func TestGrantSince(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		question := `{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"a/x","links":[{"endpoint":"a/y"}]}]}}}`
@@ -501,7 +502,7 @@ func TestGrantSince(t *testing.T) {
 	})
 }
 
-// A run over an empty HAT is a run over nothing, also if the first record arrives while it begins.
+// A run that is claimed over an empty HAT covers nothing, even if the first record arrives while it begins.
 func TestARunOverNothing(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.install("f", individual, []string{"a/x"}, "she/out", silent)

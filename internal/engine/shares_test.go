@@ -12,7 +12,8 @@ import (
 	"she/internal/hat"
 )
 
-// working takes turns of an evaluation for a HAT, each of some time and fuel, and writes down each with its name.
+// working takes turns of an evaluation for a HAT, each with some time and fuel, and adds its name to the
+// log at each turn.
 func working(t *testing.T, s *Shares, id string, turns int, log *[]string) {
 	at := s.Of(hat.ID(id))
 	defer at.Rest()
@@ -20,15 +21,15 @@ func working(t *testing.T, s *Shares, id string, turns int, log *[]string) {
 		if err := at.Turn(t.Context(), turnUnits); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(10 * time.Millisecond) // of the bubble: the work
+		time.Sleep(10 * time.Millisecond) // time of the bubble: the work
 		*log = append(*log, id)
 	}
 }
 
 const turnUnits = 1 << 22
 
-// With one place, a HAT with many heavy evaluations leaves every other one its turn: who comes later with little is done
-// long before it.
+// With one slot, a HAT with many heavy evaluations delays no other HAT: one that comes later with little
+// work is done long before it.
 func TestSharesAreFairToEachHAT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewShares(1)
@@ -46,7 +47,8 @@ func TestSharesAreFairToEachHAT(t *testing.T) {
 		if len(log) != 1010 {
 			t.Fatalf("%d turns", len(log))
 		}
-		// By turns, three HATs: what the small ones need is done within three times five turns, and a turn to begin with.
+		// Three HATs take turns. The small ones are done within three times five turns, and the turns in
+		// progress at the start.
 		after := strings.Join(log[before:before+17], " ")
 		if strings.Count(after, "small") != 5 || strings.Count(after, "other") != 5 {
 			t.Errorf("after the small ones came: %s", after)
@@ -57,8 +59,8 @@ func TestSharesAreFairToEachHAT(t *testing.T) {
 	})
 }
 
-// A HAT that has waited is not given everything that it did not use meanwhile, nor is one that comes back again and again
-// given more than its share.
+// A HAT that waited is not compensated for everything that it did not use. A HAT that comes back again and
+// again gets no more than its share.
 func TestSharesForgetNothingAndSaveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewShares(1)
@@ -84,7 +86,7 @@ func TestSharesForgetNothingAndSaveNothing(t *testing.T) {
 	})
 }
 
-// Whoever gives up waiting, at whatever moment, leaves the place to others.
+// A caller that gives up waiting, at any moment, leaves the slot to others.
 func TestSharesWhenSomebodyGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewShares(2)
@@ -104,7 +106,7 @@ func TestSharesWhenSomebodyGivesUp(t *testing.T) {
 			t.Errorf("%v after %v", err, gone.Waited())
 		}
 		gone.Rest()
-		// Cancelled and given a place at the same time, again and again.
+		// The caller is cancelled and given a slot at the same time, many times.
 		for range 1000 {
 			ctx, cancel := context.WithCancel(t.Context())
 			go func() { ended <- gone.Turn(ctx, 1) }()
@@ -130,7 +132,7 @@ func TestSharesWhenSomebodyGivesUp(t *testing.T) {
 	})
 }
 
-// What is known of HATs does not grow with how many there are.
+// The state kept about HATs does not grow with their number.
 func TestSharesAreBounded(t *testing.T) {
 	s := NewShares(1)
 	for i := range 10_000 {

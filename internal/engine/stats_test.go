@@ -8,7 +8,7 @@ import (
 	"she/internal/invoke"
 )
 
-// stats are those of the running engine, and the age of the oldest event.
+// stats returns the figures of the running engine, and the age of the oldest event.
 func (w *world) stats() (s Stats, age time.Duration) {
 	w.t.Helper()
 	s, ok := w.engine.Stats()
@@ -45,8 +45,8 @@ func TestStatsOfWhatWaits(t *testing.T) {
 			w.enable("two", f)
 		}
 
-		// What waits for a period or for somebody is not due.
-		w.post("one", "a/p", "1") // the first run is at once
+		// Work that waits for a period or for a person is not due.
+		w.post("one", "a/p", "1") // the first run starts at once
 		w.post("one", "a/p", "2")
 		w.post("one", "a/m", "3")
 		w.pass(time.Hour)
@@ -54,7 +54,7 @@ func TestStatsOfWhatWaits(t *testing.T) {
 			t.Errorf("with work that is not due: %+v", s)
 		}
 
-		// What runs is not done; behind it another HAT's waits.
+		// Work in a run in flight still counts; work of another HAT waits behind it.
 		w.post("one", "a/x", "4")
 		w.pass(time.Minute)
 		w.post("two", "a/x", "5")
@@ -68,7 +68,7 @@ func TestStatsOfWhatWaits(t *testing.T) {
 			t.Errorf("when all is done: %+v", s)
 		}
 
-		// Between two tries a failed one waits for its pause; when it has failed too often, for a person.
+		// Between two attempts, failed work waits for its pause; after too many, for a person.
 		w.post("two", "a/z", "6")
 		if s, age := w.stats(); s != (Stats{}) || age != 0 {
 			t.Errorf("after a failure: %+v", s)
@@ -78,7 +78,8 @@ func TestStatsOfWhatWaits(t *testing.T) {
 			t.Errorf("with parked work: %+v", s)
 		}
 
-		// A new life finds that out without anything happening; and a function that is not there holds work up.
+		// After a restart the figures are the same without any event. A function that is not available
+		// blocks its work.
 		w.write("one", "a/x", "7") // nobody is woken
 		w.stop()
 		w.functions[0].Problem = hat.NewFault(hat.Operator, "Runtime.Missing", "it is gone")

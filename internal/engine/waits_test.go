@@ -12,7 +12,7 @@ import (
 	"she/internal/hat"
 )
 
-// memory keeps waits between two engines of a test.
+// memory stores waits between two engines of a test.
 type memory struct {
 	all    []Wait
 	times  int
@@ -29,8 +29,8 @@ func (m *memory) KeepWaits(all []Wait) error {
 	return nil
 }
 
-// backlogged is a world whose HATs all wait, the last of the list for the longest time, while one run hangs; it has been
-// stopped. open lets runs go on.
+// backlogged returns when a world was stopped whose HATs all wait, the last of the list for the longest
+// time, while one run hangs. open lets runs continue.
 func backlogged(t *testing.T, w *world, kept *memory, hats int) (open func()) {
 	gate := make(chan struct{})
 	w.install("f", individual, []string{"a/x"}, "she/out", func(entry string, _ []byte) ([]byte, error) {
@@ -58,7 +58,7 @@ func backlogged(t *testing.T, w *world, kept *memory, hats int) (open func()) {
 	return func() { close(gate) }
 }
 
-// served are the HATs in the order of their runs.
+// served returns the HATs in the order of their runs.
 func served(w *world) []string {
 	return strings.Split(strings.ReplaceAll(w.called(), "f:", ""), " ")
 }
@@ -78,7 +78,7 @@ func TestAfterARestartWorkIsTakenInOrderOfAge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Several are looked at together, and the first to be seen may begin.
+			// Several HATs are scanned at once, and the first one to finish may start.
 			if off := n - (hats - 1 - place); off > looksAtOnce || -off > looksAtOnce {
 				t.Errorf("HAT %s is %d places from its own: %v", id, off, got)
 			}
@@ -95,7 +95,7 @@ func TestAfterARestartWorkIsTakenInOrderOfAge(t *testing.T) {
 	})
 }
 
-// Without what was kept, or where it is wrong, order is lost and nothing else.
+// If the stored waits are missing or wrong, the order suffers and nothing else.
 func TestWaitsAreAHint(t *testing.T) {
 	for _, c := range []struct {
 		what  string

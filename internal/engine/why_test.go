@@ -12,7 +12,7 @@ import (
 	"she/internal/vault/ledger"
 )
 
-// why is the code for a function, with how long it lasts if time ends it.
+// why returns the reason's code for a function, and how long it lasts if it ends with time.
 func (w *world) why(id, function string) string {
 	w.t.Helper()
 	var code string

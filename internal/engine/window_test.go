@@ -11,8 +11,8 @@ import (
 	"she/internal/hat"
 )
 
-// asking is a function that answers the bundle question with what ask makes of the dates it is told, and
-// writes how many records it was shown.
+// asking returns a function that answers the bundle question with ask's result for its dates, and writes
+// how many records it was shown.
 func asking(ask func(from, until time.Time) string) Func {
 	return func(entry string, event []byte) ([]byte, error) {
 		if entry == "bundle" {
@@ -30,8 +30,8 @@ func asking(ask func(from, until time.Time) string) Func {
 	}
 }
 
-// counter is the bundle of the original's weekly counter: it maps the id, sorts by a time, and filters only
-// when it is told dates. Records of these tests have the time at v.
+// counter returns the bundle of the original's weekly counter. It maps the id, sorts by a time, and filters
+// only when it is given dates. Records of these tests have the time at v.
 func counter(filter string) string {
 	return `{"name":"data-feed-counter","bundle":{"feed":{"endpoints":[{"endpoint":"a/x","mapping":{"id":"id"}` + filter + `}],"orderBy":"v","ordering":"descending"}}}`
 }
@@ -46,7 +46,7 @@ func TestWindowsOfTheRun(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		ask  func(from, until time.Time) string
-		want string // shown of the four records, or the beginning of the refusal
+		want string // how many of the four records are shown, or the beginning of the refusal
 	}{
 		{"as ISO text", func(from, until time.Time) string { return counter(between("v", iso(from), iso(until))) }, "2"},
 		{"as days", func(from, until time.Time) string { return counter(between("v", day(from), day(until))) }, "2"},
@@ -97,8 +97,8 @@ func TestWindowsOfTheRun(t *testing.T) {
 	}
 }
 
-// What was granted binds, whatever the bounds look like, and so does a filter that is not shown: many
-// properties of a range each would read it out.
+// A granted filter binds, whatever its bounds. A filter on a field that is not shown binds too: otherwise a
+// bundle with many properties, each with a range of values, would reveal the field.
 func TestGrantedFiltersBind(t *testing.T) {
 	account := func(lower, upper string) string {
 		return `{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"a/x"` + between("v", lower, upper) + `}]}}}`
@@ -139,7 +139,7 @@ func TestGrantedFiltersBind(t *testing.T) {
 	}
 }
 
-// A function whose bundle is written once marks its window. The grant keeps the mark, so that it binds at
+// A function with a constant bundle marks its window. The grant keeps the mark, so the window binds at
 // every run.
 func TestAMarkedWindowIsGrantedAsSuch(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -152,7 +152,7 @@ func TestAMarkedWindowIsGrantedAsSuch(t *testing.T) {
 		if err := w.trigger("alice", "f", false); err != nil {
 			t.Fatal(err)
 		}
-		expect(t, w.at("alice", "she/out"), "3") // the window is from 1999-07-01 to 2000-04-01, as days
+		expect(t, w.at("alice", "she/out"), "3") // the window, in whole days, is from 1999-07-01 to 2000-04-01
 		grant := w.state("alice", "f").Grant
 		if text, _ := grant.Bundle.MarshalJSON(); !strings.Contains(string(text), `"window":true`) {
 			t.Errorf("granted %s", text)
