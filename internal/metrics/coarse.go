@@ -9,9 +9,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// A function chooses how long it runs, how much memory it takes and how long its answer is. If the sums were exact, somebody
-// who reads the metrics before and after one run would learn these figures to the nanosecond and the byte. So every value
-// is counted as the upper bound of its bucket. The sums then say no more than the buckets.
+// A function chooses how long it runs, how much memory it takes and how long its answer is. If the sums
+// were exact, somebody who reads the metrics before and after one run would learn these figures to the
+// nanosecond and the byte. So every value is counted as the upper bound of its bucket. The sums then say no
+// more than the buckets.
 
 // coarse is a histogram that counts values as the bounds of their buckets.
 type coarse struct {
@@ -33,7 +34,8 @@ func roundUp(value float64, bounds []float64) float64 {
 	return bounds[len(bounds)-1]
 }
 
-// roundCount rounds a number up to a power of two. roundBytes rounds a size up to a power of four, at least 1 KiB.
+// roundCount rounds a number up to a power of two. roundBytes rounds a size up to a power of four, at least
+// 1 KiB.
 func roundCount(n int) float64 { return roundPower(float64(n), 1) }
 func roundBytes(n int) float64 {
 	if n == 0 {
@@ -49,7 +51,8 @@ func roundPower(n float64, step float64) float64 {
 	return math.Exp2(step * math.Ceil(math.Log2(n)/step))
 }
 
-// seldom gathers at most once in each interval, so that a client that asks all the time can't see when a run ends.
+// seldom gathers at most once in each interval, so that a client that asks all the time can't see when a
+// run ends.
 type seldom struct {
 	prometheus.Gatherer
 	interval time.Duration

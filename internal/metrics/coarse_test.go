@@ -14,7 +14,8 @@ import (
 	"she/internal/vault"
 )
 
-// oneRun is what /metrics says after one run that had these figures. What Go and the process say is left out.
+// oneRun returns what /metrics says after one run with these figures, without the metrics of Go and of the
+// process.
 func oneRun(t *testing.T, a invoke.Answer, requestTook time.Duration, out vault.Output, done vault.Committed) string {
 	t.Helper()
 	m := New()
@@ -35,8 +36,8 @@ func oneRun(t *testing.T, a invoke.Answer, requestTook time.Duration, out vault.
 	return strings.Join(lines, "")
 }
 
-// Runs whose figures lie in the same steps look the same to whoever reads the metrics before and after, sums included;
-// in other steps they don't.
+// Runs whose figures lie in the same steps can't be told apart by reading the metrics before and after,
+// sums included. In other steps they can.
 func TestMetricsDoNotTellExactFigures(t *testing.T) {
 	run := func(ms time.Duration, kb int64, bytes, records int) string {
 		d := ms * time.Millisecond
@@ -99,7 +100,7 @@ func TestRounding(t *testing.T) {
 	}
 }
 
-// An open address has new figures every few seconds, however often it is asked.
+// An open address shows new figures every few seconds only, however often it is asked.
 func TestOpenFiguresChangeSeldom(t *testing.T) {
 	m := New()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

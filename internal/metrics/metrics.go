@@ -1,12 +1,13 @@
-// Package metrics counts what a server does, for the operator's monitoring. It wraps the vault and the invoker that the
-// engine uses, so the engine does not know about metrics.
+// Package metrics counts what a server does, for the operator's monitoring. It wraps the vault and the
+// invoker that the engine uses, so the engine does not know about metrics.
 //
-// No label names a HAT, a person, an endpoint or data. Functions have the names that the operator registered, routes have
-// their pattern, faults say who must act. Values that a function chooses, such as its run time, are rounded up to steps
-// (coarse.go). A reader of the metrics learns how busy the machine is, and only a few bits about a single run.
+// No label names a HAT, a person, an endpoint or data. Functions have the names that the operator
+// registered, routes have their pattern, faults say who must act. Values that a function chooses, such as
+// its run time, are rounded up to steps (coarse.go). A reader of the metrics learns how busy the machine
+// is, and only a few bits about a single run.
 //
-// Names that begin with faas_ are OpenTelemetry's semantic conventions for functions as a service, as Prometheus spells
-// them: https://opentelemetry.io/docs/specs/semconv/faas/faas-metrics/.
+// Names that begin with faas_ are OpenTelemetry's semantic conventions for functions as a service, as
+// Prometheus spells them: https://opentelemetry.io/docs/specs/semconv/faas/faas-metrics/.
 package metrics
 
 import (
@@ -33,8 +34,8 @@ type Metrics struct {
 	written, duplicates, inBytes, outBytes, claimed prometheus.Counter
 }
 
-// Buckets in seconds. runSeconds reaches from a warm instance to the longest run that is allowed, commitSeconds from a
-// commit in memory to one on a disk in trouble.
+// Buckets in seconds. runSeconds reaches from a warm instance to the longest run that is allowed,
+// commitSeconds from a commit in memory to one on a disk in trouble.
 var (
 	runSeconds    = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300}
 	commitSeconds = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5}
@@ -101,14 +102,14 @@ func (m *Metrics) Handler() http.Handler {
 // openInterval is how often the figures of OpenHandler change.
 const openInterval = 5 * time.Second
 
-// OpenHandler serves the same metrics at an address that not only the operator can reach. The figures change every five
-// seconds, so that a reader can't time single runs.
+// OpenHandler serves the same metrics at an address that not only the operator can reach. The figures
+// change every five seconds, so that a reader can't time single runs.
 func (m *Metrics) OpenHandler() http.Handler {
 	return promhttp.HandlerFor(&seldom{Gatherer: m.registry, interval: openInterval, now: time.Now}, promhttp.HandlerOpts{})
 }
 
-// Request counts one request of the HAT API. route is the pattern, or "" if none matched. status is 0 if the connection
-// was cut.
+// Request counts one request of the HAT API. route is the pattern, or "" if none matched. status is 0 if
+// the connection was cut.
 func (m *Metrics) Request(method, route string, status int, took time.Duration) {
 	if route == "" {
 		method, route = "", "none" // a client can send any method

@@ -17,8 +17,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// An Exporter sends the metrics of Handler to a collector: OTLP over HTTP, in protobuf. Figures are cumulative, so a
-// collector that misses one export has everything with the next. https://opentelemetry.io/docs/specs/otlp/
+// An Exporter sends the metrics of Handler to a collector: OTLP over HTTP, in protobuf. Figures are
+// cumulative, so a collector that misses one export has everything with the next.
+// https://opentelemetry.io/docs/specs/otlp/
 type Exporter struct {
 	metrics *Metrics
 	url     string
@@ -30,14 +31,15 @@ type Exporter struct {
 // exportTimeout is how long one export may take.
 const exportTimeout = 10 * time.Second
 
-// Exporter returns an exporter to a collector's full URL. instance is a name that tells this server from others.
+// Exporter returns an exporter to a collector's full URL. instance is a name that tells this server from
+// others.
 func (m *Metrics) Exporter(url, instance string, transport http.RoundTripper) *Exporter {
 	client := &http.Client{Timeout: exportTimeout, Transport: transport}
 	return &Exporter{metrics: m, url: url, service: instance, started: time.Now(), client: client}
 }
 
-// Run exports at each interval of length every, and once more when ctx ends. It calls failed with the first of several
-// errors in a row, and with nil when an export succeeds again.
+// Run exports at each interval of length every, and once more when ctx ends. It calls failed with the first
+// of several errors in a row, and with nil when an export succeeds again.
 func (e *Exporter) Run(ctx context.Context, every time.Duration, failed func(error)) {
 	defer e.client.CloseIdleConnections()
 	tick := time.NewTicker(every)
@@ -87,8 +89,8 @@ func (e *Exporter) Export(ctx context.Context) error {
 	return nil
 }
 
-// encode makes the body of an export. The protocol asks for an ExportMetricsServiceRequest, whose package links gRPC.
-// MetricsData has the same wire form without it.
+// encode makes the body of an export. The protocol asks for an ExportMetricsServiceRequest, whose package
+// links gRPC. MetricsData has the same wire form without it.
 func (e *Exporter) encode(families []*dto.MetricFamily, now time.Time) *otlp.MetricsData {
 	scope := &otlp.ScopeMetrics{Scope: &common.InstrumentationScope{Name: "she"}}
 	for _, f := range families {
@@ -100,8 +102,8 @@ func (e *Exporter) encode(families []*dto.MetricFamily, now time.Time) *otlp.Met
 	return &otlp.MetricsData{ResourceMetrics: []*otlp.ResourceMetrics{{Resource: about, ScopeMetrics: []*otlp.ScopeMetrics{scope}}}}
 }
 
-// conventions maps Prometheus' spelling to OpenTelemetry's name and unit. Other metrics keep their name, and its suffix
-// gives the unit.
+// conventions maps Prometheus' spelling to OpenTelemetry's name and unit. Other metrics keep their name,
+// and its suffix gives the unit.
 var conventions = map[string][2]string{
 	"faas_invocations_total":       {"faas.invocations", "{invocation}"},
 	"faas_coldstarts_total":        {"faas.coldstarts", "{coldstart}"},

@@ -9,7 +9,7 @@ import (
 	"she/internal/invoke"
 )
 
-// Sources are called at each scrape. Each must return quickly, and each may be nil.
+// Sources are the functions that are called at each scrape. Each must return quickly, and each may be nil.
 type Sources struct {
 	Engine      func() (engine.Stats, bool) // false: the engine is stopped
 	Invoker     func() invoke.Stats
