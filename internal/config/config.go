@@ -32,80 +32,93 @@ import (
 	"she/internal/plan"
 )
 
-// Config is what she.yaml says; docs/configuration.md is its reference. The zero value is the configuration without a file. Paths in the file are relative to
-// the file; here they are absolute.
+// Config is the content of she.yaml; docs/configuration.md is its reference. The zero value is the
+// configuration without a file. Paths in the file are relative to the file; here they are absolute.
 type Config struct {
 	// Functions are the registered functions, key `functions`. Each has id, version, package (a directory
-	// with serverless.yml or template.yaml, or a .zip or .jar), namespace and endpoint (the only place it may
-	// write to), and may have stage ("dev" if not given), output (append, or replace: its newest result takes
-	// the place of the former), equal (drop, or keep: a result that equals one of a former run is stored
-	// too), inOrder (false; true: data it fails on holds up what comes after), warmUp (true: the function is
-	// tried with an event without data before copies of it are made, so that they answer sooner; {event:
-	// FILE}: with the sample in that file of its package), copies (true; false: each of its instances is
-	// started anew, so that hash seeds differ too) and experimental (false). An id may come again with
-	// another version: the last one is current.
+	// with serverless.yml or template.yaml, or a .zip or .jar), namespace and endpoint (the only endpoint
+	// it may write to). An id may occur again with another version; the last one is current. These keys are
+	// optional:
+	//   - stage: "dev" if not given;
+	//   - output: append, or replace (its newest result replaces the former one);
+	//   - equal: drop, or keep (a result that equals one of a former run is stored too);
+	//   - inOrder: false, or true (newer data waits while older data fails);
+	//   - warmUp: true (the function gets an event without data before snapshots of it are taken, so that it answers
+	//     sooner), or {event: FILE} (it gets the sample in that file of its package);
+	//   - copies: true, or false (each instance starts from the beginning, so that hash seeds differ too);
+	//   - experimental: false.
 	Functions []catalog.Registered
 	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
 	Listen string
-	// TrustProxy, key `trustProxy`, true or false: every request comes through a proxy that sets X-Forwarded-Host and
-	// X-Forwarded-For, so the HAT and the client's address are taken from these. Without such a proxy any client could
-	// claim to be anywhere.
+	// TrustProxy, key `trustProxy`, true or false: every request comes through a proxy that sets
+	// X-Forwarded-Host and X-Forwarded-For, so the HAT and the client's address are taken from these
+	// headers. Without such a proxy any client could claim any address.
 	TrustProxy bool
 	// Data is the data directory, key `data`; "" if the file does not say.
 	Data string
 	// Applications is the file with the catalogue of applications, key `applications`; "" if there is none.
 	Applications string
-	// Instances bounds how many sandboxes are busy at once, key `instances`, 1 to 1024; 0 is two
-	// for each CPU.
+	// Instances bounds how many sandboxes are busy at once, key `instances`, 1 to 1024; 0 is two for each
+	// CPU.
 	Instances int
-	// Runs bounds how many runs are under way at once, key `limits.runs`, 1 to 1024; 0 is as many as
-	// Instances. There are never more runs than instances, and fewer if the memory does not allow for them
+	// Runs bounds how many runs are in flight at once, key `limits.runs`, 1 to 1024; 0 is as many as
+	// Instances. There are never more runs than instances, and fewer if there is not enough memory for them
 	// (docs/limits.md).
 	Runs int
-	// Vaults bounds how many HATs' files are open at once, key `limits.vaults`, 1 to 65536. 0 is as many as the machine
-	// allows: at five descriptors each half of what the process may open (ulimit -n), at 768 KB each an eighth of the
-	// memory, of a container's if there is one; 64 at least and 4096 at most. It is never less than two for each instance:
-	// a run keeps its vault. A vault nobody uses is closed after a minute.
+	// Vaults bounds how many HATs' files are open at once, key `limits.vaults`, 1 to 65536. 0 is as many as
+	// the machine allows, from 64 to 4096: at five descriptors each, half of what the process may open
+	// (ulimit -n); at 768 KB each, an eighth of the memory of the machine or its container. It is never
+	// less than two for each instance, because a run keeps its vault open. An unused vault is closed after
+	// a minute.
 	Vaults int
-	// Metrics is a second address, key `metrics`, that answers GET /metrics for Prometheus and nothing else: "127.0.0.1:9464".
-	// "": only the management socket does. Whoever reaches it needs no password, so it is not for the world.
+	// Metrics is a second address, key `metrics`, which answers GET /metrics for Prometheus and nothing
+	// else: "127.0.0.1:9464". "": only the management socket answers it. No password is needed, so the
+	// address must not be public.
 	Metrics string
-	// OTLP is a collector, key `otlp`, that is sent the same figures every 30 seconds over HTTP, in protobuf:
-	// "http://127.0.0.1:4318". Without a path it is /v1/metrics. "": nothing is sent.
+	// OTLP is a collector, key `otlp`, which gets the same figures every 30 seconds over HTTP, in protobuf:
+	// "http://127.0.0.1:4318". Without a path, the path is /v1/metrics. "": nothing is sent.
 	OTLP string
-	// Lambda is a further address, key `lambda`, where functions can be called as AWS Lambda's are, with access keys
-	// (she access-key): "127.0.0.1:9001". "": nowhere.
+	// Lambda is a further address, key `lambda`, at which functions can be called like those of AWS Lambda,
+	// with access keys (she access-key): "127.0.0.1:9001". "": there is none.
 	Lambda string
-	// ReserveMB is what functions must leave free on the disk of the data directory, in megabytes, key
-	// `limits.reserveMB`, 1 to 1048576; 0 is 1024. A function that would run with less, its whole /tmp counted, fails as
-	// the operator's fault and is tried again later, so that the vaults always have room to commit.
+	// ReserveMB is how many megabytes functions must leave free on the disk of the data directory, key
+	// `limits.reserveMB`, 1 to 1048576; 0 is 1024. So the vaults always have room to commit. A function
+	// that, with its whole /tmp, would leave less fails with a fault of the operator and is tried again
+	// later.
 	ReserveMB int
-	// MemoryMB is how many megabytes the server itself may take, key `limits.memoryMB`, 128 to 1048576; 0 is half of the
-	// machine's, or of the least limit of the cgroups it is in. It is what GOMEMLIMIT in the environment would be, which has the
-	// last word. Half of it is the budget of what requests and runs hold at once (docs/limits.md). SQLite's pages (see Vaults)
-	// and sandboxes come on top.
+	// MemoryMB is how many megabytes the server itself may use, key `limits.memoryMB`, 128 to 1048576. 0 is
+	// half of the machine's memory, or half of the least limit of its cgroups. It sets Go's memory limit,
+	// unless the environment has GOMEMLIMIT. Half of it is the budget of what requests and runs hold at
+	// once (docs/limits.md). SQLite's pages (see Vaults) and sandboxes use memory beyond it.
 	MemoryMB int
-	// Connections bounds how many connections clients may have open at once, key `limits.connections`, 16 to 1048576; 0 is
-	// one for each 512 KB of memory, but no more than a quarter of the descriptors the process may have; 256 at least and
-	// 16384 at most. When there are as many, a new one takes the place of the one that has waited longest for a request.
+	// Connections bounds how many connections clients may have open at once, key `limits.connections`, 16
+	// to 1048576. 0 is one for each 512 KB of memory, at most a quarter of the descriptors of the process,
+	// from 256 to 16384. At the bound, a new connection replaces the one that has waited longest for a
+	// request.
 	Connections int
-	// ConnectionsPerAddress bounds those from one address (of IPv6, one /64), key `limits.connectionsPerAddress`, 4 to 1048576;
-	// 0 is a quarter of Connections. With trustProxy all come from the proxy, and there is no bound unless it is given.
+	// ConnectionsPerAddress bounds the connections from one address (of IPv6, one /64), key
+	// `limits.connectionsPerAddress`, 4 to 1048576; 0 is a quarter of Connections. With trustProxy all
+	// connections come from the proxy, so there is no bound unless it is given.
 	ConnectionsPerAddress int
-	// Quota bounds what one function may do at one HAT from midnight to midnight UTC: its runs, key `limits.runsPerDay`, 1
-	// to 1000000, and the seconds its entries and its bundle take, key `limits.secondsPerDay`, 1 to 86400. Zero: no bound.
+	// Quota bounds what one function may use at one HAT from midnight to midnight UTC: its runs, key
+	// `limits.runsPerDay`, 1 to 1000000, and the seconds of its entries and its bundle, key
+	// `limits.secondsPerDay`, 1 to 86400. Zero: no bound.
 	Quota plan.Quota
-	// HATMB is how much one HAT may hold, in megabytes of its vault's file that are in use, key `limits.hatMB`, 1 to
-	// 1048576, or 0 for as much as the disk has room for. nil is 1024. All that is stored counts: records, documents, consents,
-	// runs with what they printed, receipts. What would make a HAT hold more is refused with 507; its functions wait.
+	// HATMB is how much one HAT may hold, in megabytes of its vault's file that are in use, key
+	// `limits.hatMB`, 1 to 1048576, or 0 for as much as the disk has room for. nil is 1024. Everything
+	// stored counts: records, documents, consents, runs with their logs, receipts. A write that would make
+	// a HAT hold more is refused with 507, and its functions wait.
 	HATMB *int
-	// HATRecords is how many records one HAT may have, key `limits.hatRecords`, 1 to 1000000000, or 0 for any number. nil is
-	// 5000000.
+	// HATRecords is how many records one HAT may have, key `limits.hatRecords`, 1 to 1000000000, or 0 for
+	// any number. nil is 5000000.
 	HATRecords *int
-	// Debits bounds what is proposed in data debits, keys below `limits`: debits of one HAT, `debits`, and of one partner
-	// there, `partnerDebits`, 1 to 100000; megabytes of all, `debitsMB`, and of a partner's, `partnerDebitsMB`, 1 to 1024;
-	// kilobytes of one debit with all its former terms, `debitKB`, 1 to 65536; and its terms, former ones included,
-	// `debitTerms`, 1 to 10000. Zero: 500, 100, 32 MB, 4 MB, 256 KB, 100. Over one, a proposal is refused with 400.
+	// Debits bounds the data debits that partners propose, with keys below `limits`:
+	//   - `debits` and `partnerDebits`, 1 to 100000: debits of one HAT, and of one partner there; default 500 and 100;
+	//   - `debitsMB` and `partnerDebitsMB`, 1 to 1024: megabytes of all, and of one partner's; default 32 and 4;
+	//   - `debitKB`, 1 to 65536: kilobytes of one debit with all its former terms; default 256;
+	//   - `debitTerms`, 1 to 10000: terms of one debit, former ones included; default 100.
+	//
+	// A proposal beyond a bound is refused with 400. Zero means the default.
 	Debits hatapi.DebitLimits
 	// Log is the least level that is logged, key `log`: debug, info (the default), warn or error.
 	Log slog.Level
@@ -174,7 +187,7 @@ func read(ctx context.Context, file string) (c Config, r *reader, err error) {
 		return c, r, fmt.Errorf("the configuration: %w", err)
 	}
 	defer f.Close()
-	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now()) })() // only of a pipe
+	defer context.AfterFunc(ctx, func() { _ = f.SetReadDeadline(time.Now()) })() // works for a pipe only
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return c, r, fmt.Errorf("the configuration %s is a directory; want a YAML file, such as %s", file, filepath.Join(file, "she.yaml"))
 	}
@@ -193,8 +206,8 @@ func read(ctx context.Context, file string) (c Config, r *reader, err error) {
 	return r.config(text), r, nil
 }
 
-// open opens a file to read. A pipe that nobody writes to yet is waited for until ctx ends: opening it would take no notice of
-// Ctrl-C.
+// open opens a file for reading. It waits until somebody writes to a pipe, or until ctx ends. The usual
+// call to open it would not notice Ctrl-C.
 func open(ctx context.Context, file string) (*os.File, error) {
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -273,7 +286,7 @@ type reader struct {
 type placedPath struct {
 	path string
 	line int
-	bare bool // it is said how it is run: it needs no project file
+	bare bool // she.yaml says how to run it, so it needs no project file
 }
 
 func (r *reader) add(line int, format string, args ...any) {
@@ -442,7 +455,8 @@ func (r *reader) section(n *yaml.Node, what string, keys map[string]func(*yaml.N
 	return true
 }
 
-// scalar reads a value whose own parser says what is wrong with it: 1.0 is a number, and no version.
+// scalar reads a value whose own parser reports what is wrong with it, for example that 1.0 is a number and
+// not a version.
 func (r *reader) scalar(n *yaml.Node, into *string) bool {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" || n.Value == "" {
 		r.value(n, "want text")
@@ -708,7 +722,7 @@ func (r *reader) texts(n *yaml.Node) map[string]string {
 	return all
 }
 
-// warmUp reads whether a function is tried before copies of it are made, and with what.
+// warmUp reads whether a function has a warm-up, and with which event.
 func (r *reader) warmUp(n *yaml.Node, f *catalog.Registered) {
 	if n.Kind != yaml.MappingNode {
 		warmUp := true

@@ -185,7 +185,7 @@ func TestConfigThatIsWrong(t *testing.T) {
 	}
 }
 
-// Whoever mends a configuration is told all of it at once, in the order of the file.
+// A faulty configuration is reported as a whole, in the order of the file.
 func TestConfigTellsEveryFault(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name, text string) string {
@@ -265,7 +265,7 @@ applications: apps.json
 			break
 		}
 	}
-	// A function that is listed without a server may have lost its package; it is shown so.
+	// A function that is listed without a server may have lost its package; it is still shown.
 	whole := put("whole.yaml", "functions: [{id: two, version: 1.0.0, package: ./none, namespace: drops, endpoint: two}]\n")
 	if _, err := Load(t.Context(), whole); err != nil {
 		t.Error(err)
@@ -276,7 +276,7 @@ applications: apps.json
 	}
 }
 
-// However much is wrong, the message is bounded, and says how much it leaves out.
+// However many faults there are, the message is bounded and gives the number of those left out.
 func TestConfigTellsABoundedNumberOfFaults(t *testing.T) {
 	_, err := Parse("she.yaml", "/", []byte(strings.Repeat("- nothing: 1\n", 1000)))
 	if err == nil || !strings.Contains(err.Error(), "she.yaml:1: the configuration: want keys and values") {
@@ -289,7 +289,7 @@ func TestConfigTellsABoundedNumberOfFaults(t *testing.T) {
 	}
 }
 
-// What YAML reads as a number, a date or a truth value is no text, wherever text is wanted.
+// A value that YAML reads as a number, a date or a boolean is refused wherever text is expected.
 func TestTextIsText(t *testing.T) {
 	function := "functions: [{id: a, version: 1.0.0, package: p, namespace: n, endpoint: e, %s}]"
 	for _, value := range []string{"5", "1.5", "true", "2024-03-01", "0x1f", "1_000"} {
