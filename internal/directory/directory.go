@@ -1,5 +1,5 @@
-// Package directory knows which HATs there are: their domains, their keys, where each vault lies. It also holds the
-// data directory itself: one process at a time, one format version.
+// Package directory stores which HATs exist: their domains, their keys, and where each vault is. It also
+// manages the data directory itself: one process at a time, one format version.
 //
 //	DIR/            0700
 //	  lock          held with flock by the process that uses DIR

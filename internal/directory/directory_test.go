@@ -128,7 +128,7 @@ func TestOthersCanReadNothing(t *testing.T) {
 	}
 }
 
-// Whether terms were ever others is known for good.
+// The directory remembers for good whether terms were ever different.
 func TestPropose(t *testing.T) {
 	dir := t.TempDir()
 	one, two := hat.DigestTerms([]byte("one")), hat.DigestTerms([]byte("two"))
@@ -163,7 +163,7 @@ func TestPropose(t *testing.T) {
 	propose(d, "application", "f", two, false)
 	d = reopened(d)
 	propose(d, "function", "f", two, true)
-	propose(d, "function", "f", one, true) // back again is not "never"
+	propose(d, "function", "f", one, true) // the terms were different in between
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The file format is written with a new directory and with one from before it, and a newer one is refused before
-// anything is changed.
+// The file format is written to a new directory and to one from before the file existed. A newer directory
+// is refused before anything is changed.
 func TestFormatFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, formatFile)
@@ -56,7 +56,7 @@ func TestFormatFile(t *testing.T) {
 		t.Error("node.db was changed")
 	}
 
-	// A newer directory without its node.db stays without.
+	// A newer directory without node.db does not get one.
 	dir = t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, formatFile), []byte("2\n"), 0o600); err != nil {
 		t.Fatal(err)
