@@ -59,8 +59,8 @@ type Machine struct {
 	Serving bool   // a server uses the data directory and answers
 }
 
-// Examine does all checks. It changes nothing except for a file that it writes to measure the disk, and
-// removes.
+// Examine does all checks. It changes nothing, except that it writes a file to measure the disk and removes
+// it.
 func Examine(m Machine) (all []Finding) {
 	for _, look := range []func(Machine) []Finding{
 		examineKernel, examineRights, examineCgroups, examineHelpers, examineRuntimes, examineFiles, examineDisk, examineClock, examineMemory, examinePort,

@@ -22,7 +22,7 @@ func TestKernelVersions(t *testing.T) {
 	}
 }
 
-// TestExamine: every finding that is no success says what to do, but where nothing can be done.
+// TestExamine checks that every finding that is not a success says what to do, unless nothing can be done.
 func TestExamine(t *testing.T) {
 	dir := t.TempDir()
 	all := Examine(Machine{Data: filepath.Join(dir, "not", "made"), Listen: "127.0.0.1:0", Reserve: 1 << 30})
@@ -43,7 +43,7 @@ func TestExamine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for listen, want := range map[string]string{taken.Addr().String(): "end what listens there", "192.0.2.1:0": "no such address"} { // RFC 5737: nobody's
+	for listen, want := range map[string]string{taken.Addr().String(): "end what listens there", "192.0.2.1:0": "no such address"} { // RFC 5737: not in use
 		if f := examinePort(Machine{Listen: listen})[0]; f.Level != Problem || !strings.Contains(f.Fix, want) {
 			t.Errorf("%s: %+v", listen, f)
 		}
