@@ -1,5 +1,5 @@
-// Package demo shows the whole walk on one machine: a server, an invented life, the example functions, and whether what they
-// derived is right.
+// Package demo shows everything on one machine: a server, an invented life, the example functions, and
+// whether their results are right.
 package demo
 
 import (
@@ -23,7 +23,7 @@ import (
 	"she/internal/terminal"
 )
 
-// An example is a function the demonstration switches on, and how it knows that the result is right.
+// An example is a function that the demonstration switches on, with the check of its result.
 type example struct {
 	id     string
 	output string
@@ -39,14 +39,14 @@ var examples = []example{
 
 const demoDomain = "mina.localhost"
 
-// Options say where a demonstration finds and leaves what.
+// Options of a demonstration.
 type Options struct {
-	Data      string // the data directory to make and keep; "": a temporary one, removed at the end
-	Functions string // where the example projects are
+	Data      string // the data directory to create and keep; "": a temporary one, removed at the end
+	Functions string // directory of the example projects
 	Listen    string
-	Once      bool // end after showing, rather than when ctx does
+	Once      bool // end after the demonstration; else when ctx ends
 	Out       io.Writer
-	Progress  io.Writer // how far storing is
+	Progress  io.Writer // shows the progress of storing
 }
 
 type demo struct{ Options }
@@ -84,7 +84,7 @@ func (d demo) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// The same life again for a directory that is kept: what is there already is not stored twice.
+	// A kept directory gets the same life again, and data that is stored already is left out.
 	life := sample.Generate(1, created, 4)
 	stored, err := StoreLife(ctx, d.Progress, owner, life)
 	if err != nil {
@@ -121,7 +121,7 @@ func (d demo) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// Config registers the examples, whose projects are in a directory.
+// Config returns a configuration that registers the examples. functions is the directory of their projects.
 func Config(functions string) (c config.Config, err error) {
 	for _, x := range examples {
 		output, err1 := hat.ParseEndpoint(x.output)
@@ -135,7 +135,7 @@ func Config(functions string) (c config.Config, err error) {
 	return c, err
 }
 
-// missing says why an example can't run here, if it is for lack of its runtime or of its npm packages.
+// missing returns why an example can't run here, if its runtime or its npm packages are missing.
 func (d demo) missing(s *server.Server, x example) string {
 	for _, f := range s.Functions() {
 		if f.ID.String() == x.id && f.Problem != nil && f.Problem.Code == catalog.CodeRuntime {
@@ -151,7 +151,7 @@ func (d demo) missing(s *server.Server, x example) string {
 	return ""
 }
 
-// owner makes the HAT, or takes the one an earlier demonstration left in the directory.
+// owner creates the HAT, or uses the one that an earlier demonstration left in the directory.
 func (d demo) owner(ctx context.Context, s *server.Server) (c *client.HAT, password string, created time.Time, err error) {
 	password = "tallowfield"
 	m := client.In(s.ForCommands())
@@ -229,7 +229,7 @@ func because(r ownapi.Run) string {
 	return "of a " + r.Cause
 }
 
-// await asks ten times a second for up to two minutes.
+// await calls done ten times a second for up to two minutes.
 func await(ctx context.Context, what string, done func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

@@ -10,10 +10,10 @@ import (
 	"she/internal/terminal"
 )
 
-// endpoints are those of an invented life.
+// endpoints are the endpoints of an invented life.
 var endpoints = []hat.Endpoint{sample.Tweets, sample.Events, sample.Locations, sample.Notes}
 
-// StoreLife posts each day's records, one request for each endpoint, and shows how far it is.
+// StoreLife posts each day's records, one request for each endpoint, and shows the progress.
 func StoreLife(ctx context.Context, progress io.Writer, to *client.HAT, life sample.Life) (stored int, err error) {
 	shown := terminal.NewProgress(progress, "storing days", len(life.Days))
 	defer shown.Done()

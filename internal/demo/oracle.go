@@ -10,7 +10,7 @@ import (
 	"she/internal/sample"
 )
 
-// Whether derived records are right, by the truth the invented life was made from.
+// This file checks derived records against the truth from which the invented life was made.
 
 func busyHoursAreRight(truth sample.Truth, records []client.Record) error {
 	var got struct {
@@ -55,7 +55,7 @@ func placesAreRight(truth sample.Truth, records []client.Record) error {
 	if err := decodeOnly(records, &got); err != nil {
 		return err
 	}
-	// A place is found if one of the answer lies within its noise.
+	// A place counts as found if a place in the answer lies within its noise.
 	const near = 250 // metres
 	for _, want := range truth.Places {
 		found := false
@@ -76,13 +76,13 @@ func placesAreRight(truth sample.Truth, records []client.Record) error {
 	return nil
 }
 
-// metres between two points, good enough for a city.
+// metres returns the distance between two points, accurate enough for a city.
 func metres(lat1, lon1, lat2, lon2 float64) float64 {
 	const perDegree = 111_195
 	return perDegree * math.Hypot(lat1-lat2, (lon1-lon2)*math.Cos(lat1*math.Pi/180))
 }
 
-// A trained model errs; a broken one is right no more often than chance.
+// A trained model makes errors. A broken one is right no more often than chance.
 func moodsAreRight(truth sample.Truth, records []client.Record) error {
 	names := map[string]sample.Mood{"Positive": sample.Good, "Negative": sample.Bad, "Neutral": sample.Plain}
 	judged, right, opposite := 0, 0, 0
@@ -93,7 +93,7 @@ func moodsAreRight(truth sample.Truth, records []client.Record) error {
 		}
 		want, known := truth.Moods[got.Text]
 		if !known {
-			continue // shortened
+			continue // the text was shortened
 		}
 		judged++
 		switch mood := names[got.Sentiment]; {
@@ -117,7 +117,7 @@ func moodsAreRight(truth sample.Truth, records []client.Record) error {
 	return nil
 }
 
-// decodeOnly decodes the one record there must be.
+// decodeOnly decodes the record if there is exactly one.
 func decodeOnly(records []client.Record, into any) error {
 	if len(records) != 1 {
 		return fmt.Errorf("%d derived records, want 1", len(records))

@@ -10,7 +10,7 @@ import (
 	"she/internal/sample"
 )
 
-// The oracle agrees to what is right, and to nothing that differs from it in one respect.
+// The checks accept a right result, and refuse each result that differs from it in one respect.
 func TestOracle(t *testing.T) {
 	truth := sample.Generate(1, time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC), 1).Truth
 	type object = map[string]any
