@@ -1,5 +1,5 @@
-// Package client speaks to HATs: over the HAT API, like an owner's application, and over the management API
-// of a data directory, like the operator's commands.
+// Package client is a client of HATs. It uses the HAT API, like an owner's application, and the management
+// API of a data directory, like the operator's commands.
 package client
 
 import (
@@ -17,7 +17,7 @@ import (
 	"she/internal/local"
 )
 
-// A HAT is one HAT as its owner's application sees it: login, data, functions.
+// A HAT is a client of one HAT, as its owner's application: login, data, functions.
 type HAT struct {
 	http   *http.Client
 	base   string // http://host:port
@@ -87,7 +87,7 @@ func (c *HAT) Login(ctx context.Context, username, password string) error {
 	return err
 }
 
-// API is where the HAT API begins.
+// API is the path at which the HAT API begins.
 const API = "/api/v2.6"
 
 // Store posts data to one endpoint in one request. Data that is stored already is left out.
@@ -103,14 +103,14 @@ func (c *HAT) Store(ctx context.Context, e hat.Endpoint, data []hat.Data) error 
 	return err
 }
 
-// A Record is one as the HAT API shows it.
+// A Record is a record as the HAT API shows it.
 type Record struct {
 	Endpoint string          `json:"endpoint"`
 	RecordID string          `json:"recordId"`
 	Data     json.RawMessage `json:"data"`
 }
 
-// Records reads all of an endpoint, oldest first.
+// Records returns all records at an endpoint, oldest first.
 func (c *HAT) Records(ctx context.Context, e hat.Endpoint) ([]Record, error) {
 	answer, err := c.send(ctx, "GET", fmt.Sprintf("%s/data/%s?take=%d", API, e, 1_000_000), nil, nil)
 	if err != nil {
@@ -121,7 +121,7 @@ func (c *HAT) Records(ctx context.Context, e hat.Endpoint) ([]Record, error) {
 	return got, err
 }
 
-// Enable agrees to what a function asks for and switches it on.
+// Enable agrees to what a function asks for, and switches it on.
 func (c *HAT) Enable(ctx context.Context, f string) error {
 	_, err := c.send(ctx, "GET", API+"/she/function/"+f+"/enable", nil, nil)
 	return err

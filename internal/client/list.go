@@ -14,8 +14,8 @@ import (
 type Listed[T any] struct {
 	Items []T
 	Total int
-	Next  string // where the next page begins; "": this is the last
-	Head  string // of the receipts
+	Next  string // where the next page begins; "": this is the last page
+	Head  string // head of the receipts
 }
 
 // MostListed is how many elements a command lists at once.
@@ -24,7 +24,7 @@ const MostListed = 10_000
 // List reads up to most elements of a list of /api/she/v1, page by page. parameter names the query parameter
 // after which a page starts.
 func List[T any](ctx context.Context, m *Management, path string, query url.Values, parameter string, limit int) (l Listed[T], err error) {
-	const page = 1000 // the most the API gives at once
+	const page = 1000 // the largest page of the API
 	l.Items = []T{}
 	for {
 		query.Set("limit", strconv.Itoa(min(limit-len(l.Items), page)))

@@ -25,8 +25,8 @@ import (
 type Management struct {
 	Client   *http.Client
 	close    func()
-	password string // the owner's; "": the caller is the operator
-	Head     string // of the receipts of the HAT that the last call was about
+	password string // the owner's password; "": the caller is the operator
+	Head     string // head of the receipts of the HAT in the last call
 }
 
 // As returns a client with the owner's password.
@@ -114,7 +114,7 @@ func (m *Management) Call(ctx context.Context, method, path string, in, out any)
 	return err
 }
 
-// exchange is Call, and gives the headers of the answer.
+// exchange is Call, and returns the headers of the answer too.
 func (m *Management) exchange(ctx context.Context, method, path string, in, out any) (http.Header, error) {
 	resp, err := m.send(ctx, method, path, in)
 	if err != nil {
@@ -127,7 +127,7 @@ func (m *Management) exchange(ctx context.Context, method, path string, in, out 
 	return resp.Header, json.NewDecoder(resp.Body).Decode(out)
 }
 
-// send gives back an answer that is no error.
+// send makes one request. An answer with an error is returned as an error.
 func (m *Management) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
@@ -163,7 +163,7 @@ func (m *Management) send(ctx context.Context, method, path string, in any) (*ht
 	return nil, p
 }
 
-// A Problem is an answer that is an error: of our own API, or a line.
+// A Problem is an answer with an error, either in the form of the server's own API or as one line.
 type Problem struct {
 	Line   string `json:"error"`
 	Title  string `json:"title"`
@@ -172,10 +172,10 @@ type Problem struct {
 
 func (p *Problem) Error() string { return cmp.Or(p.Line, p.Detail, p.Title) }
 
-// HATPath is where the management API is about a HAT.
+// HATPath returns the path of a HAT in the management API.
 func HATPath(domain string) string { return edge.OperatorPrefix + url.PathEscape(domain) }
 
-// OwnPath is where our own API is about a HAT.
+// OwnPath returns the path of the server's own API for a HAT.
 func OwnPath(domain string) string { return HATPath(domain) + ownapi.Path }
 
 // Lines copies an export, up to its checkpoint.

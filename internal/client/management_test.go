@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// An answer that ends half-way is an error of the command, as over the socket, and no panic.
+// An answer that ends half-way is an error of the command and not a panic, as over the socket.
 func TestAnAnswerThatIsCutOffInThisProcess(t *testing.T) {
 	m := In(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "half")
