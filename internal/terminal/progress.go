@@ -8,8 +8,8 @@ import (
 	"golang.org/x/term"
 )
 
-// A Progress shows how far long work is: on a terminal a counting line; in a file one line at the start and
-// one at the end.
+// A Progress shows how far a long task is: on a terminal as a line that counts, in a file as one line at
+// the start and one at the end.
 type Progress struct {
 	w        io.Writer
 	what     string
@@ -17,7 +17,7 @@ type Progress struct {
 	terminal bool
 }
 
-// NewProgress begins to show work of that many steps.
+// NewProgress begins to show a task with that many steps.
 func NewProgress(w io.Writer, what string, of int) *Progress {
 	p := &Progress{w: w, what: what, of: of}
 	if f, ok := w.(*os.File); ok {

@@ -1,5 +1,5 @@
-// Package terminal prints for people: other people's text, and the progress of long work. Names,
-// descriptions, versions and messages come from authors and packages, and must not control a terminal.
+// Package terminal prints text for people, and the progress of long tasks. Names, descriptions, versions
+// and messages come from authors and packages, and must not control a terminal.
 package terminal
 
 import (
@@ -16,7 +16,7 @@ import (
 	"she/internal/vault"
 )
 
-// A Table has columns as wide as their widest cell.
+// A Table is printed with columns as wide as their widest cell.
 type Table struct{ w *tabwriter.Writer }
 
 // NewTable begins a table with these headings.
@@ -35,7 +35,7 @@ func (t Table) Row(cells ...string) {
 	fmt.Fprintln(t.w, strings.Join(plain, "\t"))
 }
 
-// Flush prints what Row was given.
+// Flush prints the rows.
 func (t Table) Flush() { _ = t.w.Flush() }
 
 // Printf is fmt.Fprintf for people. Each argument is printed as one line without characters that control a
@@ -99,7 +99,8 @@ func (e JSON) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// steersJSON leaves out what JSON text outside of strings is made of; inside it is escaped already.
+// steersJSON reports whether r controls a terminal. Characters below a space are JSON's own white space; in
+// strings they are escaped already.
 func steersJSON(r rune) bool { return r >= ' ' && hat.Steers(r) }
 
 // Milliseconds prints a duration as people compare them: milliseconds up to ten seconds, then seconds.
@@ -110,7 +111,7 @@ func Milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }
 
-// Count writes a number of things: 1 record, 2 records.
+// Count prints a number of things: 1 record, 2 records.
 func Count(n int, what string) string {
 	if n != 1 {
 		what += "s"
@@ -118,13 +119,13 @@ func Count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// Steps says how long each step of a run took.
+// Steps prints how long each step of a run took.
 func Steps(t vault.Timing) string {
 	return fmt.Sprintf("queue %s, bundle %s, query %s, sandbox %s, run %s, save %s", Milliseconds(t.Queue), Milliseconds(t.Bundle),
 		Milliseconds(t.Query), Milliseconds(t.Sandbox), Milliseconds(t.Process), Milliseconds(t.Save))
 }
 
-// Thousands writes 1340 as 1,340.
+// Thousands prints 1340 as 1,340.
 func Thousands(n int) string {
 	if n < 1000 {
 		return strconv.Itoa(n)
