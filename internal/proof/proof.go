@@ -21,26 +21,27 @@ import (
 	"she/internal/terminal"
 )
 
-// A Proof says how far a chain of receipts is whole.
+// A Proof is the result of verifying a chain of receipts.
 type Proof struct {
 	From   int64          `json:"from"`
 	To     int64          `json:"to"`
 	Hash   receipt.Digest `json:"hash"`
 	Signed time.Time      `json:"signed,omitzero"`
 
-	Records *receipt.Comparison `json:"records,omitempty"` // of a HAT's own chain
+	Records *receipt.Comparison `json:"records,omitempty"` // the comparison with the stored records; nil for an export
 	Against *receipt.Against    `json:"against,omitempty"` // the comparison with a former export
 	Head    *Head               `json:"head,omitempty"`    // whether the chain contains a kept head
 
-	// Why the chain or the former export is not whole. What can be read is compared all the same.
+	// Broken is why the chain or the former export can't be verified. The readable part is compared all the
+	// same.
 	Broken       string `json:"broken,omitempty"`
 	FormerBroken string `json:"formerBroken,omitempty"`
 }
 
-// A Head says whether a kept head lies in a chain.
+// A Head is whether a kept head is in a chain.
 type Head struct {
 	Kept  string `json:"kept"`
-	Now   string `json:"now,omitempty"` // that of the chain
+	Now   string `json:"now,omitempty"` // the head of the chain
 	Holds bool   `json:"holds"`
 	// Broken is the first entry that does not lead to the kept head, or does not follow from it.
 	Broken *receipt.BrokenError `json:"broken,omitempty"`
@@ -53,7 +54,7 @@ func (h Head) String() string {
 	return h.Broken.Error()
 }
 
-// means says what it means that a head does not lie in the chain.
+// means explains what it means that a head is not in the chain.
 func (h Head) means(kept, now receipt.Head) string {
 	switch {
 	case now.Number < kept.Number:
