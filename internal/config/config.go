@@ -40,13 +40,14 @@ type Config struct {
 	// it may write to). An id may occur again with another version; the last one is current. These keys are
 	// optional:
 	//   - stage: "dev" if not given;
-	//   - output: append, or replace (its newest result replaces the former one);
-	//   - equal: drop, or keep (a result that equals one of a former run is stored too);
-	//   - inOrder: false, or true (newer data waits while older data fails);
+	//   - output: append (the default), or replace (its newest result replaces the former one);
+	//   - equal: drop (the default), or keep (a result that equals one of a former run is stored too);
+	//   - inOrder: false (the default), or true (newer data waits while older data fails);
 	//   - warmUp: true (the function gets an event without data before snapshots of it are taken, so that it answers
 	//     sooner), or {event: FILE} (it gets the sample in that file of its package);
-	//   - copies: true, or false (each instance starts from the beginning, so that hash seeds differ too);
-	//   - experimental: false.
+	//   - copies: true (the default), or false (each instance starts from the beginning, so that hash
+	//     seeds differ too);
+	//   - experimental: false (the default), or true.
 	Functions []catalog.Registered
 	// Listen is the address to listen on, "127.0.0.1:7777", key `listen`; "" if the file does not say.
 	Listen string
