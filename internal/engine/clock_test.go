@@ -32,6 +32,7 @@ func (w *world) setClock(c *wallClock, by time.Duration) {
 
 // The clock is set by a day while work waits, runs, or can't be done. Nothing is lost or done twice. From
 // then on, nothing waits longer than it would have without the change.
+// Defect B-23.
 func TestTheClockIsSet(t *testing.T) {
 	for name, c := range map[string]struct {
 		trigger string

@@ -20,6 +20,7 @@ import (
 
 // Scenario 67: the server dies at each durable step, before it is on disk or right after. After the
 // restart, the record has been processed and the output is stored once.
+// Defect B-06.
 func Test67WhateverIsKilledWhen(t *testing.T) {
 	for _, op := range []string{"claim", "commit", "fail", "due"} {
 		for _, persisted := range []bool{false, true} {
@@ -226,6 +227,7 @@ func TestABrokenHATDisturbsNobody(t *testing.T) {
 
 // Scenario 53: g's configuration entry fails when the server starts. f is available at once, g when it
 // answers.
+// Defect B-14.
 func Test53FunctionsLoadInTheBackground(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		tries := 0
