@@ -13,12 +13,14 @@ import (
 	"strings"
 )
 
-// Lang is where bootstraps that were compiled on this host are inside a sandbox, and the links to a runtime's program.
+// Lang is the directory inside a sandbox with bootstraps that were compiled on this host and with the links
+// to a runtime's program.
 const Lang = "/var/lang"
 
-// compiled gives the directory with the compiled bootstrap of a language, and compiles it if that was not done yet
-// with these sources by this compiler. build gets the directory with the sources, their names, and the directory to
-// fill. A directory is there whole or not at all, so concurrent calls, in this process or another, do no harm.
+// compiled binds the directory with the compiled bootstrap of a language. It compiles the bootstrap if that
+// was not done yet with these sources and this compiler. build gets the directory with the sources, their
+// names, and the directory to fill. A directory appears as a whole, so concurrent calls, in this process or
+// another, do no harm.
 func (f Finder) compiled(language, ext, compiler string, build func(src string, names []string, out string) error) (string, error) {
 	var names []string
 	sum := sha256.New()
@@ -74,7 +76,7 @@ func (f Finder) compiled(language, ext, compiler string, build func(src string, 
 	return dir, nil
 }
 
-// cache is where results are kept.
+// cache returns the directory of compiled results.
 func (f Finder) cache() (string, error) {
 	if f.Compiled != "" {
 		return f.Compiled, nil
@@ -86,7 +88,7 @@ func (f Finder) cache() (string, error) {
 	return filepath.Join(user, "she", "runtimes"), nil
 }
 
-// complaint adds the first line a failed program wrote.
+// complaint adds to an error the first line that the failed program wrote.
 func complaint(err error) error {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
@@ -96,7 +98,8 @@ func complaint(err error) error {
 	return fmt.Errorf("%w: %.300s", err, line)
 }
 
-// readable lets everyone read what is in dir: inside, a function is nobody's owner.
+// readable makes everything in dir readable for everybody, because a function inside a sandbox owns no
+// files.
 func readable(dir string) error {
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -110,7 +113,7 @@ func readable(dir string) error {
 	})
 }
 
-// resolve is where a program really is, from the root on: its installation is around it.
+// resolve returns a program's path without symbolic links. Its installation is around that path.
 func resolve(program string) (string, error) {
 	program, err := filepath.Abs(program)
 	if err != nil {

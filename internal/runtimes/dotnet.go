@@ -11,15 +11,16 @@ import (
 	"strings"
 )
 
-// "Microsoft.NETCore.App 8.0.11 [/usr/lib/dotnet/shared/Microsoft.NETCore.App]", a line for each that is installed.
+// dotnetRuntime matches one installed version: "Microsoft.NETCore.App 8.0.11
+// [/usr/lib/dotnet/shared/Microsoft.NETCore.App]".
 var dotnetRuntime = regexp.MustCompile(`(?m)^(Microsoft\.(?:NETCore|AspNetCore)\.App) (([0-9]+)\.([0-9]+)\.\S+) \[(.+)\]\r?$`)
 
 // framework is one installed version of .NET.
 type framework struct {
 	version      string
 	major, minor int
-	dir          string // its assemblies
-	web          string // the version of ASP.NET Core that goes with it, if there is one
+	dir          string // directory of its assemblies
+	web          string // the version of ASP.NET Core that belongs to it; "": none
 }
 
 func (w framework) name() string {
@@ -29,8 +30,8 @@ func (w framework) name() string {
 	return fmt.Sprintf("dotnet%d", w.major)
 }
 
-// dotnet finds a .NET, of its versions the one asked for before the newest, and our bootstrap compiled for it, which
-// is done here the first time: an assembly is no source.
+// dotnet finds a .NET, the version asked for if it is installed, else the newest. It also returns the
+// bootstrap for it, which is compiled at the first call, because an assembly can't be kept in the source.
 func (f Finder) dotnet(asked string) (Runtime, error) {
 	var crowded error
 	for _, candidate := range []string{
@@ -68,7 +69,7 @@ func (f Finder) dotnet(asked string) (Runtime, error) {
 		}
 		return Runtime{
 			Name: w.name(),
-			// The shell computes the size of the heap, and becomes the runtime.
+			// The shell computes the size of the heap and then executes the runtime.
 			Command: []string{f.sh(), Dir + "/dotnet/start", program},
 			Paths:   append(append(paths, links...), [2]string{assembly, Lang + "/dotnet"}),
 			Env:     []string{"DOTNET_ROOT=" + root},
@@ -84,7 +85,7 @@ func (f Finder) dotnet(asked string) (Runtime, error) {
 	return Runtime{}, fmt.Errorf("%w: .NET Core 3.1, or .NET 6 or newer, with dotnet on PATH or in DOTNET_ROOT", ErrMissing)
 }
 
-// frameworks reads what dotnet --list-runtimes prints.
+// frameworks parses the output of dotnet --list-runtimes.
 func frameworks(list string) (all []framework) {
 	web := map[string]string{}
 	for _, m := range dotnetRuntime.FindAllStringSubmatch(list, -1) {
@@ -105,7 +106,8 @@ func frameworks(list string) (all []framework) {
 	return all
 }
 
-// choose takes the version asked for, or else the newest; of several of one kind the last, which is the newest too.
+// choose returns the version asked for, else the newest. Of several with the same version it returns the
+// last, which is the newest of them.
 func choose(all []framework, asked string) (best framework, ok bool) {
 	for _, w := range all {
 		if strings.TrimPrefix(strings.TrimPrefix(w.name(), "dotnet"), "core") == asked {
@@ -123,14 +125,15 @@ func choose(all []framework, asked string) (best framework, ok bool) {
 	return best, ok
 }
 
-// assembly compiles the bootstrap against an installed framework, with the compiler of the SDK or with Mono's.
+// assembly compiles the bootstrap against an installed framework, with the compiler of the SDK or with
+// Mono's.
 func (f Finder) assembly(root, program string, w framework) (string, error) {
 	type compiler struct {
 		name    string
 		command []string
 	}
 	var compilers []compiler
-	// Newest last by name is good enough: any of them can compile this.
+	// The last one by name is good enough: any of them can compile the bootstrap.
 	if found, _ := filepath.Glob(filepath.Join(root, "sdk", "*", "Roslyn", "bincore", "csc.dll")); len(found) > 0 {
 		csc := found[len(found)-1]
 		// Without this, a machine that lacks ICU can't even compile.
@@ -146,7 +149,7 @@ func (f Finder) assembly(root, program string, w framework) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Reference assemblies are what compilers are made for; the framework's own serve where there is no SDK.
+	// Compilers are made for reference assemblies. Without an SDK the framework's own assemblies are used.
 	references, _ := filepath.Glob(filepath.Join(root, fmt.Sprintf("packs/Microsoft.NETCore.App.Ref/%d.%d.*/ref/*/*.dll", w.major, w.minor)))
 	if len(references) == 0 {
 		if references, _ = filepath.Glob(filepath.Join(w.dir, "*.dll")); len(references) == 0 {
@@ -173,8 +176,9 @@ func (f Finder) assembly(root, program string, w framework) (string, error) {
 	return "", errors.Join(problems...)
 }
 
-// runtimeConfig says how the runtime is to run the bootstrap: few threads, no ICU, the version it was compiled for or
-// a later one of the same kind. Format: https://learn.microsoft.com/dotnet/core/runtime-config/
+// runtimeConfig returns the configuration for running the bootstrap: few threads, no ICU, and the version
+// that it was compiled for or a later one of the same kind. Format:
+// https://learn.microsoft.com/dotnet/core/runtime-config/
 func runtimeConfig(w framework) ([]byte, error) {
 	type named struct {
 		Name    string `json:"name"`

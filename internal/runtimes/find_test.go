@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// host is a machine that has the given programs, each a file in a temporary directory, and what they print.
+// host returns a machine with the given programs, each a file in a temporary directory, and their output.
 func host(t *testing.T, prints map[string]string) (f Finder, dir string) {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -119,7 +119,8 @@ func TestFindDotnet(t *testing.T) {
 	}
 }
 
-// TestCompiledOnce: the second time there is nothing to do; a failure leaves nothing and names the compiler.
+// TestCompiledOnce checks that a second call compiles nothing, and that a failure leaves nothing and names
+// the compiler.
 func TestCompiledOnce(t *testing.T) {
 	f := Finder{Compiled: t.TempDir()}
 	times := 0
@@ -151,7 +152,8 @@ func TestCompiledOnce(t *testing.T) {
 	}
 }
 
-// TestHomesAreNotShown: a runtime that lies in somebody's home is refused, one in a directory of its own below it is not.
+// TestHomesAreNotShown checks that a runtime directly in somebody's home is refused, and one in a directory
+// of its own below it is not.
 func TestHomesAreNotShown(t *testing.T) {
 	dir := t.TempDir()
 	passwd := filepath.Join(dir, "passwd")

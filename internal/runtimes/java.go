@@ -10,14 +10,16 @@ import (
 	"strings"
 )
 
-// Both forms: "openjdk 17.0.15 2025-04-15" and "java 21 2023-09-19 LTS".
+// javaVersion matches "openjdk 17.0.15 2025-04-15" and "java 21 2023-09-19 LTS".
 var javaVersion = regexp.MustCompile(`^(?:openjdk|java) ([0-9]+)[^\n]*`)
 
-// serialization is AWS's library that reads events and writes answers on Lambda. It is fetched when the program is built.
+// serialization is AWS's library that reads events and writes answers on Lambda. It is downloaded when
+// `she` is built.
 const serialization = "java/lib/aws-lambda-java-serialization.jar"
 
-// java finds a JVM, one of the version asked for before another, and the class files of our bootstrap, which is
-// compiled here the first time: class files are no source, and every JDK can make them.
+// java finds a JVM, the version asked for if it is installed. It also returns the class files of the
+// bootstrap, which are compiled at the first call: class files can't be kept in the source, and every JDK
+// can make them.
 func (f Finder) java(asked string) (Runtime, error) {
 	var crowded error
 	for _, candidate := range []string{
@@ -59,7 +61,7 @@ func (f Finder) java(asked string) (Runtime, error) {
 		}
 		return Runtime{
 			Name: "java" + m[1],
-			// The shell computes the size of the heap and the class path, and becomes the JVM.
+			// The shell computes the size of the heap and the class path, and then executes the JVM.
 			Command: []string{f.sh(), Dir + "/java/start", program},
 			Paths:   append(append(paths, links...), [2]string{classes, Lang + "/java"}),
 			Env:     []string{"JAVA_HOME=" + home},
@@ -75,7 +77,7 @@ func (f Finder) java(asked string) (Runtime, error) {
 	return Runtime{}, fmt.Errorf("%w: Java 11 or newer (apt-get install default-jdk-headless)", ErrMissing)
 }
 
-// jvm is an installation with the configuration that distributions keep below /etc and link to.
+// jvm returns an installation, with the configuration that distributions keep in /etc and link to.
 func (f Finder) jvm(home string) ([][2]string, error) {
 	paths, err := f.with(home)
 	if err != nil {
@@ -90,7 +92,8 @@ func (f Finder) jvm(home string) ([][2]string, error) {
 	return paths, nil
 }
 
-// classes compiles the bootstrap for Java 11 and everything newer. A JVM without a compiler borrows another's.
+// classes compiles the bootstrap for Java 11 and later. For a JVM without a compiler, another JVM's
+// compiler is used.
 func (f Finder) classes(home string) (string, error) {
 	javac, err := f.Look(filepath.Join(home, "bin", "javac"))
 	if err != nil {
@@ -101,7 +104,8 @@ func (f Finder) classes(home string) (string, error) {
 	if _, err := bootstraps.Open(serialization); err != nil {
 		return "", fmt.Errorf("%w: this program was built without AWS's serialisation for Java (make build fetches it)", ErrMissing)
 	}
-	// Plain string building needs no code generated at run time, so it starts sooner and works when memory is out.
+	// Plain string concatenation needs no code generated at run time, so it starts sooner and works without
+	// free memory.
 	return f.compiled("java", ".java", stamp("javac", javac), func(src string, names []string, out string) error {
 		_, err := f.Run(javac, append([]string{"-J-XX:TieredStopAtLevel=1", "--release", "11", "-encoding", "UTF-8", "-proc:none", "-XDstringConcat=inline", "-nowarn",
 			"-cp", filepath.Join(src, "lib", path.Base(serialization)), "-d", out}, names...)...)

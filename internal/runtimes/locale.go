@@ -9,15 +9,17 @@ import (
 	"strings"
 )
 
-// Where a C library keeps its locales, and what localedef makes them of; the latter is seldom installed.
+// The directories of the C library's locales, and of localedef's sources for them. The sources are seldom
+// installed.
 const (
 	locales       = "/usr/lib/locale"
 	localeSources = "/usr/share/i18n/locales"
 )
 
-// locale gives functions en_US.UTF-8, which is LANG on Lambda. Where this host lacks it, it is made here, once: of the
-// host's own sources if it has them, and else of C.UTF-8, which has the letters, and of our words for numbers, money and
-// time; then text is sorted as in C.UTF-8. A host with none of these gives functions C.UTF-8.
+// locale returns what gives functions the locale en_US.UTF-8, which is LANG on Lambda. If this host lacks
+// it, it is created once: from the host's own sources if they are installed, else from C.UTF-8, which has
+// the character classes, and the words for numbers, money and time in this package. In the second case text
+// is sorted as in C.UTF-8. If the host has neither, functions get C.UTF-8.
 func (f Finder) locale() (paths [][2]string, env []string) {
 	const lang = "LANG=en_US.UTF-8"
 	if out, err := f.Run("locale", "-a"); err == nil && slices.Contains(strings.Fields(out), "en_US.utf8") {
@@ -43,7 +45,8 @@ func (f Finder) locale() (paths [][2]string, env []string) {
 		if err := os.WriteFile(charmap, ascii(), 0o600); err != nil {
 			return err
 		}
-		// It complains about the categories that are not in our source, with status 1, and makes them empty.
+		// localedef reports the categories that are missing in this source, with status 1, and makes them
+		// empty.
 		made := filepath.Join(filepath.Dir(src), "en_US.utf8")
 		_, complaint := f.Run(localedef, "--quiet", "-c", "--no-archive", "-i", filepath.Join(src, "en_US"), "-f", charmap, made)
 		for _, category := range []string{"LC_NUMERIC", "LC_MONETARY", "LC_TIME"} {
@@ -63,7 +66,7 @@ func (f Finder) locale() (paths [][2]string, env []string) {
 	return [][2]string{{dir, Lang + "/locale"}}, []string{lang, "LOCPATH=" + Lang + "/locale"}
 }
 
-// ascii is as much of a charmap as our words need, under the name of the whole.
+// ascii returns the part of a charmap that this package's words need, under the name of the whole charmap.
 func ascii() []byte {
 	var b bytes.Buffer
 	b.WriteString("<code_set_name> UTF-8\n<comment_char> %\n<escape_char> /\n<mb_cur_min> 1\n<mb_cur_max> 6\nCHARMAP\n")

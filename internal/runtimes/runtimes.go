@@ -1,8 +1,9 @@
-// Package runtimes holds the bootstraps that run managed Lambda handlers, and finds on the host what they need:
-// which interpreter stands for "python3.9", where it lives, what to install if there is none.
+// Package runtimes holds the bootstraps that run managed Lambda handlers, and finds on the host what they
+// need: which interpreter to use for "python3.9", where it is installed, and what to install if it is
+// missing.
 //
-// A custom runtime ("provided.al2023", a program named bootstrap in the package) needs nothing of this but the host's
-// C library, which many such programs don't need either.
+// A custom runtime ("provided.al2023", with a program named bootstrap in the package) needs only the host's
+// C library, and many such programs not even that.
 package runtimes
 
 import (
@@ -25,10 +26,11 @@ import (
 //go:embed python nodejs java dotnet locale
 var bootstraps embed.FS
 
-// Dir is where the bootstraps are inside a sandbox: LAMBDA_RUNTIME_DIR.
+// Dir is the directory of the bootstraps inside a sandbox: LAMBDA_RUNTIME_DIR.
 const Dir = "/var/runtime"
 
-// Install writes the bootstraps to dir, which then belongs at Dir in every sandbox. What was there before is removed.
+// Install writes the bootstraps to dir, which must be mounted at Dir in every sandbox. Former content is
+// removed.
 func Install(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
@@ -39,7 +41,7 @@ func Install(dir string) error {
 	return readable(dir)
 }
 
-// Stamp changes whenever a bootstrap does.
+// Stamp returns a text that changes whenever a bootstrap does.
 func Stamp() string {
 	sum := sha256.New()
 	err := fs.WalkDir(bootstraps, ".", func(p string, d fs.DirEntry, err error) error {
@@ -56,59 +58,68 @@ func Stamp() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// Wasm is the runtime of functions compiled to WebAssembly. They need nothing of the host; the handler names the
-// module in the package.
+// Wasm is the runtime of functions compiled to WebAssembly. They need nothing from the host. The handler
+// names the module in the package.
 const Wasm = "wasm"
 
-// A Runtime is how functions of one kind are run on this host.
+// A Runtime says how functions of one kind are run on this host.
 type Runtime struct {
-	Name    string      // what it is here: "python3.11", "nodejs20.x", "provided.al2023"
-	Command []string    // what starts it inside; a custom runtime's is in its package
-	Paths   [][2]string // host path and path inside that it needs, read-only
-	Env     []string    // what it wants set besides Lambda's variables
+	Name    string      // the installed version: "python3.11", "nodejs20.x", "provided.al2023"
+	Command []string    // its command inside a sandbox; that of a custom runtime is in its package
+	Paths   [][2]string // what it needs, read-only: host path and path inside
+	Env     []string    // variables beside Lambda's
 	Version string      // changes whenever the installation does
-	Copies  bool        // its bootstrap reseeds what is random, so an instance may be copied after INIT
-	Entries bool        // its bootstrap can load a second handler, for an event before the own one's
-	Tries   Tries       // whether an instance that is to wait should try an event first
+	Copies  bool        // its bootstrap reseeds random generators, so instances may be restored from a snapshot
+	Entries bool        // its bootstrap can load a second handler, for an event before that of its own one
+	Tries   Tries       // whether a warm instance should have a warm-up first
 }
 
-// Tries says when trying an event in each instance that waits is worth its processor time.
+// Tries says when a warm-up of each warm instance is worth its processor time.
 type Tries string
 
-// By turns, of two rounds with ten events, all that an instance costs and the time to an answer, with and without: Java 145 and
-// 181 ms, answers in 10 and 67 ms; .NET 150 and 202, 10 and 51; Node.js 81 and 78, 9 and 23; Python 76 and 69, 8 and 14; Go 108
-// and 81, 11 and 7. In a copy nothing is mapped yet, and some compile again; a custom runtime has just started.
+// Measured in turns, two rounds with ten events each: the processor time of an instance, and the time to an
+// answer, both with and without a warm-up. Restored instances have no pages mapped yet, and some runtimes
+// compile again. A custom runtime has just started.
+//
+//	          processor     answer
+//	Java      145, 181 ms   10, 67 ms
+//	.NET      150, 202 ms   10, 51 ms
+//	Node.js    81,  78 ms    9, 23 ms
+//	Python     76,  69 ms    8, 14 ms
+//	Go        108,  81 ms   11,  7 ms
 const (
-	Always   Tries = "always"    // it costs nothing on the whole
-	WhenIdle Tries = "when idle" // it costs a tenth, for answers in half the time
-	Never    Tries = "never"     // for nothing, unless its author wants it
+	Always   Tries = "always"    // it saves more processor time than it costs
+	WhenIdle Tries = "when idle" // it costs a tenth more, for answers in half the time
+	Never    Tries = "never"     // it gains nothing; only if the author wants it
 )
 
-// ErrMissing is wrapped when a runtime is known and not installed; the text says what to install.
+// ErrMissing is wrapped if a runtime is known but not installed. The text says what to install.
 var ErrMissing = errors.New("the runtime is not installed")
 
-// ErrUnknown is wrapped for a name that stands for no runtime.
+// ErrUnknown is wrapped for the name of an unknown runtime.
 var ErrUnknown = errors.New("unknown runtime")
 
-// Finder looks at one host. The zero value looks at this one; tests set the fields.
+// A Finder looks for runtimes on one host. The zero value looks on this host; tests set the fields.
 type Finder struct {
 	Look  func(program string) (string, error)                 // exec.LookPath
-	Run   func(program string, args ...string) (string, error) // its output
+	Run   func(program string, args ...string) (string, error) // returns its output
 	Exist func(path string) bool
 
-	// Compiled is a directory of our own for bootstraps that are compiled on this host, once for each version of
-	// theirs and of the compiler. Empty means one in the user's cache directory.
+	// Compiled is a directory for bootstraps that are compiled on this host, once for each version of a
+	// bootstrap and of the compiler. Empty means one in the user's cache directory.
 	Compiled string
-	// Passwd lists whose homes must not be shown; empty means /etc/passwd.
+	// Passwd is the file that lists the homes that must not be shown; empty means /etc/passwd.
 	Passwd string
-	// Dotnet is a directory with a .NET installation that is looked at before the usual places. It may be empty.
+	// Dotnet is a directory with a .NET installation that is searched before the usual ones. It may be
+	// empty.
 	Dotnet string
 }
 
 var named = regexp.MustCompile(`^(python|nodejs|java|dotnetcore|dotnet|go|provided|ruby|wasm)([0-9.]*)(?:\.(x|al2|al2023))?$`)
 
-// Find resolves a runtime as project files write it. The warning says when something else than asked for is used; the
-// function may behave differently then, but a retired name should not keep it from running.
+// Find returns the runtime with a name from a project file. warning says if another version is used than
+// the one asked for. The function may then behave differently, but a retired name should not keep it from
+// running.
 func (f Finder) Find(name string) (r Runtime, warning string, err error) {
 	f = f.orHost()
 	m := named.FindStringSubmatch(strings.TrimSpace(name))
@@ -158,12 +169,14 @@ func differs(name string, r Runtime, asked, have string) string {
 	return fmt.Sprintf("%s is run by %s, which is installed here", name, r.Name)
 }
 
-// system is what every program of the host may need: tools, libraries, and the modules of interpreters that come with the
-// system. It is the same for all runtimes, so that they can share it. Not in it are what servers and compilers are made of,
-// documentation, and /usr/local: no function needs to know what else is on this machine.
+// system returns the files that any program of the host may need: tools, libraries, and the modules of
+// interpreters that come with the system. They are the same for all runtimes, so that runtimes can share
+// them. Left out are the files of servers and compilers, documentation, and /usr/local: no function needs
+// to know what else is installed.
 func (f Finder) system() (paths [][2]string) {
 	all := []string{"/usr/bin", "/usr/lib64", "/usr/libexec/coreutils", "/etc/alternatives"}
-	// https://wiki.debian.org/Multiarch: here libraries have a directory of their own; elsewhere they are /usr/lib64.
+	// https://wiki.debian.org/Multiarch: Debian has a directory of libraries for each architecture; others
+	// use /usr/lib64.
 	if libraries := multiarch[runtime.GOARCH]; libraries != "" && f.Exist(libraries) {
 		all = append(all, libraries)
 		for _, name := range []string{"locale", "nodejs", "node_modules", "python3", "ssl", "terminfo"} {
@@ -183,7 +196,7 @@ func (f Finder) system() (paths [][2]string) {
 			paths = append(paths, [2]string{p, p})
 		}
 	}
-	// Where /lib is no link into /usr.
+	// On hosts where /lib is not a link into /usr.
 	for _, p := range []string{"/bin", "/lib", "/lib64"} {
 		if info, err := os.Lstat(p); err == nil && info.IsDir() {
 			paths = append(paths, [2]string{p, p})
@@ -192,7 +205,8 @@ func (f Finder) system() (paths [][2]string) {
 	return append(paths, f.shell(paths)...)
 }
 
-// shell shows bash as /bin/sh, which it is on Amazon Linux: bootstraps written for there have its options and commands.
+// shell shows bash as /bin/sh, as Amazon Linux does, because bootstraps written for it use bash's options
+// and commands.
 func (f Finder) shell(paths [][2]string) [][2]string {
 	for _, dir := range []string{"/bin", "/usr/bin"} {
 		sh, bash := dir+"/sh", dir+"/bash"
@@ -210,7 +224,7 @@ func (f Finder) shell(paths [][2]string) [][2]string {
 	return nil
 }
 
-// sh is the shell that our own scripts are started with: the small one, if there is one.
+// sh returns the shell for this package's scripts: a small one if there is one.
 func (f Finder) sh() string {
 	if f.Exist("/usr/bin/dash") {
 		return "/usr/bin/dash"
@@ -218,8 +232,8 @@ func (f Finder) sh() string {
 	return "/bin/sh"
 }
 
-// linked makes a directory of links, which Lambda has at /var/lang/bin: the runtime's program under its usual names,
-// wherever it is on this host.
+// linked makes a directory of links, which Lambda has at /var/lang/bin: the runtime's program under its
+// usual names.
 func (f Finder) linked(program string, names ...string) ([][2]string, error) {
 	cache, err := f.cache()
 	if err != nil {
@@ -297,7 +311,7 @@ func (f Finder) python() (Runtime, error) {
 			Name:    "python" + m[1],
 			Command: []string{executable, Dir + "/python/bootstrap.py"},
 			Paths:   append(paths, links...),
-			// No byte code can be written beside a read-only module.
+			// Python can't write byte code beside a read-only module.
 			Env:     []string{"PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=/var/runtime"},
 			Version: stamp(lines[0], executable),
 			Copies:  true,
@@ -320,7 +334,8 @@ func (f Finder) node() (Runtime, error) {
 		if err != nil {
 			continue
 		}
-		// Only with this engine of OpenSSL, which needs the CPU's help, do copies not draw the same random numbers.
+		// Restored instances draw different random numbers only with this engine of OpenSSL, which needs a
+		// feature of the CPU.
 		out, err := f.Run(program, "-e", `console.log(process.version + '\n' + process.execPath)
 			const crypto = require('crypto'); crypto.setEngine('rdrand', crypto.constants.ENGINE_METHOD_RAND); console.log('rdrand')`)
 		copies := err == nil
@@ -341,7 +356,8 @@ func (f Finder) node() (Runtime, error) {
 			crowded = err
 			continue
 		}
-		// A function has about one CPU or less. V8's helper threads would only be more to copy and to wake.
+		// A function has about one CPU or less. More helper threads of V8 would only be more to copy and to
+		// wake.
 		command := []string{executable, "--single-threaded-gc", "--no-memory-reducer", "--v8-pool-size=1", Dir + "/nodejs/bootstrap.mjs"}
 		if copies {
 			command = slices.Insert(command, 1, "--openssl-config="+Dir+"/nodejs/openssl.cnf")
@@ -367,8 +383,9 @@ func (f Finder) node() (Runtime, error) {
 	return Runtime{}, fmt.Errorf("%w: Node.js 16 or newer (apt-get install nodejs)", ErrMissing)
 }
 
-// with adds an installation that is not the system's own. Of a shared prefix only what programs need is shown. One that
-// is somebody's home, or holds homes, is refused: functions would see all that is in there.
+// with adds an installation outside the system's own. Of a shared prefix it shows only what programs need.
+// It refuses a prefix that is somebody's home or contains homes, because functions would see everything in
+// it.
 func (f Finder) with(prefix string) ([][2]string, error) {
 	paths := f.system()
 	switch prefix {
@@ -391,7 +408,8 @@ func (f Finder) with(prefix string) ([][2]string, error) {
 	return paths, nil
 }
 
-// crowded says whether a directory is no installation of one program: a home, or something above one.
+// crowded reports whether a directory is not the installation of one program: it is a home, or is above
+// one.
 func (f Finder) crowded(dir string) bool {
 	homes := []string{"/home", "/root", "/opt", "/srv", "/var", "/var/lib", "/tmp", "/etc", "/mnt", "/run"}
 	if home := os.Getenv("HOME"); home != "" {
@@ -415,7 +433,7 @@ func (f Finder) crowded(dir string) bool {
 	return false
 }
 
-// shown says whether path is in one of paths already.
+// shown reports whether path is in one of paths.
 func shown(paths [][2]string, path string) bool {
 	for _, p := range paths {
 		if path == p[1] || strings.HasPrefix(path, p[1]+"/") {
@@ -425,7 +443,7 @@ func shown(paths [][2]string, path string) bool {
 	return false
 }
 
-// stamp identifies an installed program well enough to notice an update.
+// stamp identifies an installed program well enough to notice an update of it.
 func stamp(version, program string) string {
 	info, err := os.Stat(program)
 	if err != nil {
