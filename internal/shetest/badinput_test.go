@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// TestBadAnswers: whatever a function answers, the run ends with a fault that names the author and says what is wrong,
-// nothing of it is stored, and the next run is fine.
+// TestBadAnswers checks any wrong answer of a function: the run ends with a fault that names the author and
+// the error, nothing of it is stored, and the next run succeeds.
 func TestBadAnswers(t *testing.T) {
 	whole(t)
 	bundles := map[string]struct{ bundle, said string }{
 		"null-bundle":   {`null`, "refused:Bundle.Invalid"},
 		"list-bundle":   {`[]`, "refused:Bundle.Invalid"},
-		"empty-bundle":  {`{"name":"b","bundle":{}}`, "committed"}, // nothing is asked for, nothing is given
+		"empty-bundle":  {`{"name":"b","bundle":{}}`, "committed"}, // it asks for nothing and gets nothing
 		"wider-bundle":  {`{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"rumpel/diary"}]}}}`, "refused:Bundle.WiderThanGranted"},
 		"filter-bundle": {`{"name":"b","bundle":{"p":{"endpoints":[{"endpoint":"filter-bundle/in","filters":[{"field":"a","operator":{"operator":"resembles","value":1}}]}]}}}`, "refused:Bundle.Invalid"},
 		"wide-bundle":   {properties("wide-bundle/in", 10_000), "refused:Answer.TooLarge"},
@@ -54,7 +54,7 @@ func TestBadAnswers(t *testing.T) {
 	}
 	const open, shut = `[{"namespace":"bad","endpoint":"out","linkedRecords":[],"data":[`, `]}]`
 	const most = 6 << 20
-	// fresh is alice without a record for the function, or of it, and how many runs it has had.
+	// fresh returns alice without any record for or of the function, and the number of its runs so far.
 	fresh := func(t *testing.T) (*person, int) {
 		p := alice.in(t)
 		for _, e := range []string{"/in", "/out"} {
@@ -102,11 +102,11 @@ func TestBadAnswers(t *testing.T) {
 		})
 	}
 
-	// What is odd, or just within the limits, is stored.
+	// Unusual answers, and answers just within the limits, are stored.
 	for _, c := range []struct {
 		name, order string
 		records     int
-		first       string // "": whatever it is
+		first       string // "": any
 	}{
 		{"the character U+0000, which is left out", answering(open + `"a\u0000b"` + shut), 1, `"ab"`},
 		{"half a surrogate, which can't be kept", answering(open + `"\ud800"` + shut), 1, "\"\uFFFD\""},
@@ -151,8 +151,8 @@ func TestBadAnswers(t *testing.T) {
 	}
 }
 
-// TestBadConfigurations: a function whose configuration won't do is shown to the operator with who must act and why,
-// and disturbs nobody.
+// TestBadConfigurations checks functions with a wrong configuration: the operator sees who must act and
+// why, and nothing else is affected.
 func TestBadConfigurations(t *testing.T) {
 	whole(t)
 	bad := map[string]struct {
@@ -209,7 +209,7 @@ func info(version string) json.RawMessage {
 	return b
 }
 
-// properties is a bundle that asks so many times for one endpoint.
+// properties returns a bundle with n properties that ask for one endpoint.
 func properties(endpoint string, n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -218,7 +218,7 @@ func properties(endpoint string, n int) string {
 	return `{"name":"b","bundle":{` + b.String()[1:] + `}}`
 }
 
-// repeating is a record that asks for a long answer.
+// repeating returns a record that asks for a long answer.
 func repeating(head, part string, times int, tail string) string {
 	b, _ := json.Marshal(map[string]any{"repeat": map[string]any{"head": head, "part": part, "times": times, "tail": tail}}) // always encodes
 	return string(b)

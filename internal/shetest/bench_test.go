@@ -22,10 +22,11 @@ import (
 	"she/internal/shetest"
 )
 
-// languages are the echo functions: the same small thing in each language, and how to run it bare on this host.
+// languages are the echo functions: the same small program in each language, and how to run it on this host
+// without a sandbox.
 var languages = []struct {
 	name, function string
-	project        string // if it has another name than the function
+	project        string // "": named like the function
 	bare           func(project string, event []byte) error
 }{
 	{"go", "echo-go", "", bareCustomRuntime},
@@ -35,10 +36,11 @@ var languages = []struct {
 			console.log(JSON.stringify(await require('./handler.js').process(JSON.parse(text)))))`)},
 }
 
-// BenchmarkFirstRecord measures what an owner waits for: from posting a record until the derived record can be read,
-// over HTTP, everything durable, everything sealed. Beside it, in the same run, the same handler as a bare process on
-// the host: started, given one event, ended. That is the limit no sandbox can beat without keeping processes. And what the
-// figures of the run add up to: a tenth less than what the owner waited at most, on a quiet machine.
+// BenchmarkFirstRecord measures the time that an owner waits: from posting a record until the derived
+// record can be read, over HTTP, with durable commits and sandboxes. The same run measures the same handler
+// as a process on the host, which is started, gets one event and ends. No sandbox that keeps no processes
+// can be faster than that. It also reports the sum of the run's own figures: on a quiet machine at least
+// nine tenths of the time that the owner waited.
 func BenchmarkFirstRecord(b *testing.B) {
 	bin, err := shetest.Bin()
 	if err != nil {
@@ -76,7 +78,7 @@ func BenchmarkFirstRecord(b *testing.B) {
 
 			var derived, accounted, bare []time.Duration
 			for n := 1; b.Loop(); n++ {
-				// Derived and bare alternate, so that a busy moment of the machine hits both.
+				// The two alternate, so that a busy moment of the machine affects both.
 				at := time.Now()
 				_, err := c.Must("POST", "/api/v2.6/data/test/in", fmt.Appendf(nil, `{"n":%d}`, n))
 				must(b, err)
@@ -100,8 +102,8 @@ func BenchmarkFirstRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkRuns measures how many complete runs a second the machine makes, from posting a record until the derived record can
-// be read, when 20 HATs write one record after the other.
+// BenchmarkRuns measures complete runs per second, from posting a record until the derived record can be
+// read, while 20 HATs each write one record after the other.
 func BenchmarkRuns(b *testing.B) {
 	bin, err := shetest.Bin()
 	must(b, err)
@@ -149,7 +151,7 @@ func BenchmarkRuns(b *testing.B) {
 			must(b, <-failed)
 		}
 	}
-	round() // copies are there then
+	round() // afterwards there are snapshots
 	var took time.Duration
 	for b.Loop() {
 		began := time.Now()
@@ -160,7 +162,7 @@ func BenchmarkRuns(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// lastRun is what the figures of a function's newest run add up to.
+// lastRun returns the sum of the figures of a function's newest run.
 func lastRun(b *testing.B, c *shetest.Client, function string) (sum time.Duration) {
 	b.Helper()
 	text, err := c.Must("GET", "/api/she/v1/runs?limit=1&function="+function, nil)
@@ -198,7 +200,7 @@ func quantile(all []time.Duration, q float64) time.Duration {
 	return sorted[int(q*float64(len(sorted)-1))]
 }
 
-// bareCommand runs a program in the project's folder, the event on its standard input.
+// bareCommand runs a program in the project's folder, with the event on its standard input.
 func bareCommand(name string, args ...string) func(string, []byte) error {
 	return func(project string, event []byte) error {
 		cmd := exec.Command(name, args...)
@@ -211,7 +213,7 @@ func bareCommand(name string, args ...string) func(string, []byte) error {
 	}
 }
 
-// bareCustomRuntime starts the project's bootstrap against a Runtime API that has one event.
+// bareCustomRuntime starts the project's bootstrap with a Runtime API that has one event.
 func bareCustomRuntime(project string, event []byte) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

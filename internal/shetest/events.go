@@ -14,11 +14,11 @@ import (
 type Events struct {
 	lines *bufio.Reader
 	body  io.Closer
-	Last  int64 // id of the newest event that Next gave
+	Last  int64 // id of the newest event that Next returned
 }
 
-// Events listens to the runs of the HAT: to every run that changed behind the number after, as it is now, and to each
-// change from then on. The stream ends with ctx, with the server, or after some minutes.
+// Events returns the events of the HAT's runs: first the present state of every run that changed after the
+// number after, then each change. The stream ends with ctx, with the server, or after some minutes.
 func (c *Client) Events(ctx context.Context, after int64) (*Events, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+"/api/she/v1/events", nil)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *Client) Events(ctx context.Context, after int64) (*Events, error) {
 	return &Events{lines: bufio.NewReader(resp.Body), body: resp.Body, Last: after}, nil
 }
 
-// Next waits for an event and gives its data.
+// Next waits for an event and returns its data.
 func (e *Events) Next() (data []byte, err error) {
 	for {
 		line, err := e.lines.ReadString('\n')

@@ -13,7 +13,7 @@ import (
 	"she/internal/shetest"
 )
 
-// hatJS is what the published client can do over HTTP. A method without a check fails the test.
+// hatJS are the methods of the published client that use HTTP. A method without a check fails the test.
 var hatJS = []string{
 	"authenticate", "isDomainRegistered", "onTokenChange", "signOut",
 	"create", "getAll", "getAllDefault", "update", "delete",
@@ -23,9 +23,8 @@ var hatJS = []string{
 	"files.searchFiles", "files.deleteFile", "files.generateFileContentUrl",
 }
 
-// Scenarios 83 and 84.
-// TestHatJS runs the client that applications of the original use, unmodified, from Node.js against the server. The
-// checks themselves are in testdata/hat-js/checks.js.
+// Scenarios 83 and 84. TestHatJS runs the client that applications of the original use, unmodified, from
+// Node.js against the server. The checks themselves are in testdata/hat-js/checks.js.
 func TestHatJS(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real server and Node.js: make test")
@@ -51,8 +50,8 @@ func TestHatJS(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	// hat-js finds the HAT by the token's issuer, so its domain has the port; and beside a second HAT no name but its
-	// own leads to it.
+	// hat-js finds the HAT by the token's issuer, so the HAT's domain contains the port. With a second HAT
+	// on the server, only its own name leads to it.
 	const alice = "alice"
 	port := s.Address[strings.LastIndexByte(s.Address, ':'):]
 	for _, name := range []string{alice, "bob"} {

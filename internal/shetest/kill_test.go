@@ -2,8 +2,8 @@ package shetest_test
 
 import "testing"
 
-// The process is killed at the three moments the scenario names; each time the next life of the server has done the
-// work once, and has nothing left to do.
+// The process is killed at the three moments that the scenario names. After each restart the work has been
+// done once, and nothing is left to do.
 func TestScenario67KilledAtAnyMomentNothingIsLostOrRepeated(t *testing.T) {
 	whole(t)
 	w := newWorld(t, []function{individual("f67")}, "alice")

@@ -14,7 +14,8 @@ import (
 	"she/internal/shetest"
 )
 
-// Scenarios 77, 85 and 86: projects in Python and Java, as their authors deploy them, and such as try to get out.
+// Scenarios 77, 85 and 86: projects in Python and Java as their authors deploy them, and projects that try
+// to escape.
 func TestScenariosInOtherLanguages(t *testing.T) {
 	whole(t)
 	bin, err := shetest.Bin()
@@ -28,7 +29,7 @@ func TestScenariosInOtherLanguages(t *testing.T) {
 	} {
 		functions = append(functions, function{id: id, project: project})
 	}
-	// They all read test/in, so those that should not run beside each other have a person of their own.
+	// All of them read test/in. Those that should not run at the same time have a person of their own.
 	w := newWorld(t, functions, "alice", "bob", "carol", "dave")
 	w.start()
 
@@ -65,7 +66,7 @@ func TestScenariosInOtherLanguages(t *testing.T) {
 	t.Run("Scenario77 a function reaches nobody by TCP, UDP or DNS", func(t *testing.T) {
 		p := w.owner("carol").in(t)
 		p.enable("network")
-		// Somebody would hear it.
+		// This listener would notice a connection.
 		ear, err := net.Listen("tcp", "127.0.0.1:0")
 		check(t, err)
 		called := make(chan string, 1)
@@ -122,7 +123,7 @@ func TestScenariosInOtherLanguages(t *testing.T) {
 		p := dave.in(t)
 		before := len(p.records("test/out"))
 		p.enable("raises")
-		p.ended("raises", 1) // there is data
+		p.ended("raises", 1) // data is pending, so it runs at once
 		p.trigger("raises").want(http.StatusInternalServerError, p.failed("raises"))
 		if said := saids(p.ended("raises", 2)); said != "failed:Unhandled failed:Unhandled" {
 			t.Errorf("%s", said)

@@ -137,7 +137,8 @@ var registryScenarios = []scenario{
 				check(p.T, json.Unmarshal(r.Data, &e))
 				var s status
 				check(p.T, json.Unmarshal(e.FunctionConfiguration["status"], &s))
-				// Before the first run it was never executed; before the second, at the first.
+				// Before the first run there is no last execution; before the second, it is the time of the
+				// first.
 				if i == 0 && s.LastExecution != nil || i == 1 && (s.LastExecution == nil || s.LastExecution.Sub(last).Abs() > time.Millisecond) || s.ExecutionStarted != nil {
 					p.Errorf("run %d was given the status %s", i, e.FunctionConfiguration["status"])
 				}
@@ -185,7 +186,8 @@ var registryScenarios = []scenario{
 func TestScenario53FunctionsAppearWhenTheyAnswer(t *testing.T) {
 	whole(t)
 	always := []function{individual("f53"), {id: "init-fails", project: "python"}}
-	// A machine may be so busy that the server is up only after late53 answers: then there was nothing to see yet.
+	// On a busy machine the server may be up only after late53 answers. Then nothing was tested, and it
+	// tries again.
 	for after := 8 * time.Second; ; after += 8 * time.Second {
 		w := newWorld(t, always, "alice")
 		answers := time.Now().Add(after)
@@ -212,7 +214,7 @@ func TestScenario53FunctionsAppearWhenTheyAnswer(t *testing.T) {
 	}
 }
 
-// Saved and switched on, but no longer registered: it is there, and can't run.
+// The function is saved and switched on but no longer registered: it is listed, and can't run.
 func TestScenario56FunctionsThatAreNotLoadedAreNotAvailable(t *testing.T) {
 	whole(t)
 	w := newWorld(t, []function{manual("f56"), manual("other56")}, "alice")

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Scenarios 68 to 70, 75, 76 and 78 to 80: what a function can't do, however it answers.
+// Scenarios 68 to 70, 75, 76 and 78 to 80: what a function can't do, whatever it answers.
 var safetyScenarios = []scenario{
 	{name: "Scenario68 output for another place fails the run, stores nothing, and the run says why",
 		functions: []function{manual("namespace68"), manual("endpoint68")},
@@ -71,7 +71,8 @@ var safetyScenarios = []scenario{
 			p.get(api+"/data/thief70/out").want(http.StatusOK, "[]")
 		}},
 
-	// Minutes are two seconds here; that nothing is given more than five minutes is the last part.
+	// Two seconds stand for the minutes of the scenario. The last part tests that no function gets more
+	// than five minutes.
 	{name: "Scenario75 a function that takes longer than it may is stopped, is free again, and delays no other",
 		functions: []function{{id: "f75", seconds: 2}, individual("other75"), {id: "long75", seconds: 360}},
 		do: func(p, _ *person) {
@@ -172,8 +173,8 @@ var safetyScenarios = []scenario{
 			p.get(api+"/data-bundle/counter79/structure").want(http.StatusOK, `{"name":"counter79","bundle":`+own+`}`)
 		}},
 
-	// Decided otherwise than the scenario says, docs/adr/0005: the run is not saved, so it leaves no last execution
-	// either. That the function stays off holds.
+	// This differs from the scenario (docs/adr/0005): the run is not saved, so it leaves no last execution
+	// either. As in the scenario, the function stays off.
 	{name: "Scenario80 a function that is switched off during a run stays off, and nothing of the run is saved",
 		functions: []function{individual("f80")},
 		do: func(p, _ *person) {
@@ -188,13 +189,13 @@ var safetyScenarios = []scenario{
 				p.Errorf("%+v", s)
 			}
 			p.get(api+"/data/f80/out").want(http.StatusOK, "[]")
-			p.enable("f80") // it sees the same again
+			p.enable("f80") // it is shown the same data again
 			p.saw("f80", "it has succeeded", func(runs []run) bool { return written(runs) > 0 })
 			sameIDs(p, p.copied("f80"), ids)
 		}},
 }
 
-// answering is a record that asks for this answer.
+// answering returns a record that asks for this answer.
 func answering(text string) string {
 	b, _ := json.Marshal(map[string]string{"answer": text}) // always encodes
 	return string(b)

@@ -6,16 +6,17 @@ import (
 	"testing"
 )
 
-// A scenario is one of the acceptance scenarios of the HAT contract, or a part of one, by its number: over HTTP, with
-// the real server, real vaults, and functions in real sandboxes. Each has functions of its own, named after it.
+// A scenario is one of the acceptance scenarios of the HAT contract, or a part of one, with its number. It
+// runs over HTTP, with the real server, real vaults, and functions in real sandboxes. Each has its own
+// functions, named after it.
 type scenario struct {
-	name      string // Scenario, the number, what the behaviour is
+	name      string // "Scenario", its number, and the behaviour
 	functions []function
 	do        func(p, bob *person)
 	alone     bool // it measures time, so nothing runs beside it
 }
 
-// whole skips what starts real sandboxes in a short run.
+// whole skips a test with real sandboxes in a short run.
 func whole(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -23,8 +24,8 @@ func whole(t *testing.T) {
 	}
 }
 
-// TestScenarios are those that can share a server and a person, as each has its own functions and endpoints. They run
-// side by side, because most of them wait.
+// TestScenarios runs the scenarios that can share a server and a person, because each has its own functions
+// and endpoints. They run side by side, because they mostly wait.
 func TestScenarios(t *testing.T) {
 	whole(t)
 	all := slices.Concat(registryScenarios, triggerScenarios, safetyScenarios)
@@ -45,7 +46,7 @@ func TestScenarios(t *testing.T) {
 	do := func(s scenario) {
 		t.Run(s.name, func(t *testing.T) { s.do(alice.in(t), bob.in(t)) })
 	}
-	// t.Parallel would let no more run at once than there are processors.
+	// t.Parallel would run no more at once than there are processors.
 	var together sync.WaitGroup
 	defer together.Wait()
 	for _, s := range all {

@@ -10,7 +10,8 @@ import (
 	"she/internal/shetest"
 )
 
-// The search that every story ends with finds a word in what was written meanwhile, whatever age a file claims.
+// FindOutsideVaults, with which every story ends, finds a word in files written meanwhile, whatever age a
+// file claims.
 func TestFindOutsideVaults(t *testing.T) {
 	word := shetest.Canary()
 	tmp, data, own := t.TempDir(), t.TempDir(), t.TempDir()

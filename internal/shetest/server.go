@@ -1,5 +1,5 @@
-// Package shetest runs the real server, the real binaries with real sandboxes, in a temporary directory, and speaks to
-// it as a client would. Stories, benchmarks and tests that kill the server share it.
+// Package shetest runs the real server, with the real programs and real sandboxes, in a temporary
+// directory, and uses it as a client would. Stories, benchmarks and tests that kill the server share it.
 package shetest
 
 import (
@@ -26,24 +26,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Server is a data directory and, while it runs, the process that serves it. One goroutine at a time.
+// A Server is a data directory and, while it runs, the process that serves it. Only one goroutine at a time
+// may use it.
 type Server struct {
 	Data    string // data directory
 	Config  string // she.yaml
-	Temp    string // what the process takes for the directory of temporary files; empty: that of the test
+	Temp    string // the process's directory for temporary files; empty: that of the test
 	Address string // host:port, from Start on
-	Log     Buffer // all the processes ever printed
-	// Program makes the process that serves, given the arguments of she serve; nil: the real one.
+	Log     Buffer // everything that its processes printed
+	// Program returns the process that serves, given the arguments of she serve; nil: the real one.
 	Program func(args ...string) *exec.Cmd
 
 	cmd   *exec.Cmd
-	ready chan string // where it listens; closed when it has closed its output
+	ready chan string // receives the address it listens on; closed when the process has closed its output
 }
 
-// wait is how long anything a story waits for may take.
+// wait bounds each wait of a story.
 const wait = 2 * time.Minute
 
-// Bin is the folder of the binaries, found above the working directory. An error says how to make them.
+// Bin returns the folder of the programs, found above the working directory. An error says how to build
+// them.
 func Bin() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -67,7 +69,7 @@ func Bin() (string, error) {
 	return bin, nil
 }
 
-// She runs a command of she to its end and returns what it printed to both streams.
+// She runs a command of she to its end and returns its output on both streams.
 func She(stdin string, args ...string) (string, error) {
 	bin, err := Bin()
 	if err != nil {
@@ -82,22 +84,22 @@ func She(stdin string, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// CreateHAT makes NAME.test, whose owner NAME has the password that Password tells.
+// CreateHAT creates NAME.test, whose owner NAME has the password that Password returns.
 func (s *Server) CreateHAT(name string) (string, error) {
 	return She(Password(name)+"\n", "hat", "create", name, "--domain", name+".test", "--data", s.Data, "--password-stdin")
 }
 
-// CreatePlatform makes a platform user of NAME.test, with the password that Password tells.
+// CreatePlatform creates a platform user of NAME.test, with the password that Password returns.
 func (s *Server) CreatePlatform(user, name string) (string, error) {
 	return She(Password(user)+"\n", "hat", "platform", user, "--hat", name, "--data", s.Data, "--password-stdin")
 }
 
-// Password of a user: of the owner of a HAT that CreateHAT made, for one.
+// Password returns the password of a user, for example of the owner of a HAT that CreateHAT created.
 func Password(name string) string { return "secret-of-" + name }
 
 var listening = regexp.MustCompile(`listening on http://(\S+)`)
 
-// Start begins serving on a free port and returns when the server is ready.
+// Start starts the server on a free port and returns when it is ready.
 func (s *Server) Start(flags ...string) error {
 	if err := s.Begin(flags...); err != nil {
 		return err
@@ -109,7 +111,7 @@ func (s *Server) Start(flags ...string) error {
 	return err
 }
 
-// Begin is Start that waits for nothing: what follows is Ready, or Kill.
+// Begin starts the server and does not wait for it. Call Ready or Kill next.
 func (s *Server) Begin(flags ...string) error {
 	if s.cmd != nil {
 		return errors.New("the server runs already")
@@ -151,7 +153,7 @@ func (s *Server) Begin(flags ...string) error {
 	return nil
 }
 
-// Ready returns when the process that Begin started listens. An error says that there is no process any more.
+// Ready returns when the process that Begin started listens. After an error there is no process any more.
 func (s *Server) Ready() error {
 	select {
 	case address, ok := <-s.ready:
@@ -167,7 +169,7 @@ func (s *Server) Ready() error {
 	return nil
 }
 
-// UntilLog waits until the processes have printed what matches.
+// UntilLog waits until the output of the processes matches.
 func (s *Server) UntilLog(want *regexp.Regexp) error {
 	deadline := time.After(wait)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -182,16 +184,16 @@ func (s *Server) UntilLog(want *regexp.Regexp) error {
 	return nil
 }
 
-// Running says whether there is a process.
+// Running reports whether there is a process.
 func (s *Server) Running() bool { return s.cmd != nil }
 
-// PID is the process, which must be running.
+// PID returns the id of the process, which must be running.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Stop asks the process to end; it must end with 0.
+// Stop asks the process to end; its exit code must be 0.
 func (s *Server) Stop() error { return s.signal(syscall.SIGTERM) }
 
-// Kill ends it at once, as a crash would, unless it has ended already.
+// Kill ends the process at once, as a crash would, unless it has ended already.
 func (s *Server) Kill() error {
 	err := s.signal(syscall.SIGKILL)
 	var exit *exec.ExitError
@@ -213,19 +215,19 @@ func (s *Server) signal(sig syscall.Signal) error {
 	return cmd.Wait()
 }
 
-// NothingLeft looks from the host for what belongs to the data directory or to its sandboxes: no mount, no process, no
-// directory of a sandbox, no cgroup may.
+// NothingLeft checks from the host that the data directory and its sandboxes have left no mount, no
+// process, no directory of a sandbox, and no cgroup.
 func (s *Server) NothingLeft() error {
 	sandboxes := filepath.Join(s.Data, "run", "sandboxes")
-	// One line for each cgroup that holds the server's sandboxes; their last element names the sandboxes of this
-	// directory in other places too.
+	// Each line is a cgroup that holds the server's sandboxes. Its last element also names the sandboxes of
+	// this directory in other places.
 	groups, err := os.ReadFile(filepath.Join(sandboxes, "cgroups"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no server has run
 	} else if err != nil {
 		return err
 	}
-	// Those of WebAssembly, where the server could run it.
+	// The cgroups of WebAssembly, if the server could run it.
 	modules, err := os.ReadFile(filepath.Join(s.Data, "run", "wasm", "cgroups"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -280,11 +282,13 @@ func (s *Server) NothingLeft() error {
 	return nil
 }
 
-// FindOutsideVaults looks for a word that was stored as owner data everywhere but in the vaults: in the server's log, the
-// rest of the data directory, the server's directory for temporary files, and what is new in the machine's since the
-// story began. No file of before since can hold the word; except are files and folders that may.
+// FindOutsideVaults looks for a word that was stored as owner data everywhere except in the vaults: in the
+// server's log, the rest of the data directory, the server's directory for temporary files, and new files
+// in the machine's. since is the beginning of the story: older files can't contain the word. except are
+// files and folders that may contain it.
 //
-// Other servers and tests write to the machine's directory at the same time. Nobody else has a word made by Canary.
+// Other servers and tests write to the machine's directory at the same time, but no other test uses a word
+// that Canary returned.
 func (s *Server) FindOutsideVaults(word string, since time.Time, except ...string) error {
 	if strings.Contains(s.Log.String(), word) {
 		return errors.New("owner data in the server's log")
@@ -306,15 +310,15 @@ func (s *Server) FindOutsideVaults(word string, since time.Time, except ...strin
 	return found
 }
 
-// bornSince returns the entries of a directory that were made since a time. The file into which somebody has a test print
-// is older than the test.
+// bornSince returns the entries of a directory that were created since a time. That leaves out a file to
+// which the output of the test is redirected, because it is older.
 func bornSince(dir string, since time.Time) (all []string, err error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		var of unix.Statx_t
 		if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BTIME|unix.STATX_CTIME, &of) != nil {
-			continue // it went away
+			continue // it was removed meanwhile
 		}
 		born := of.Btime
 		if of.Mask&unix.STATX_BTIME == 0 {
@@ -331,17 +335,17 @@ func bornSince(dir string, since time.Time) (all []string, err error) {
 func find(word, top string, since time.Time, skip []string) (found error) {
 	root, err := os.Stat(top)
 	if err != nil {
-		return nil // it went away
+		return nil // it was removed meanwhile
 	}
 	return errors.Join(filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return nil // it went away, or can't be read by anybody
+			return nil // it was removed meanwhile, or can't be read by anybody
 		}
 		info, err := d.Info()
 		if err != nil {
 			return nil
 		}
-		// What is mounted there is somebody else's, and a /proc has files without end.
+		// Mounts below it belong to others, and a /proc has files without end.
 		of := info.Sys().(*syscall.Stat_t)
 		foreign := of.Dev != root.Sys().(*syscall.Stat_t).Dev
 		switch leave := foreign || strings.HasPrefix(d.Name(), "go-build") || slices.Contains(skip, path); {
@@ -350,7 +354,7 @@ func find(word, top string, since time.Time, skip []string) (found error) {
 		case leave || d.IsDir():
 			return nil
 		}
-		// The time of the last change is the kernel's: unlike that of the content, no program sets it.
+		// ctime is set by the kernel. Unlike mtime, no program can set it.
 		const large = 64 << 20
 		if !info.Mode().IsRegular() || info.Size() > large || time.Unix(of.Ctim.Unix()).Before(since) {
 			return nil
@@ -362,26 +366,26 @@ func find(word, top string, since time.Time, skip []string) (found error) {
 	}), found)
 }
 
-// Canary returns a word that nothing else on this machine has, for FindOutsideVaults to find.
+// Canary returns a word that is nowhere else on this machine, for FindOutsideVaults.
 func Canary() string { return "canary-" + strings.ToLower(rand.Text()) }
 
 // A Client speaks to one HAT of a server over HTTP.
 type Client struct {
 	address string
-	name    string // of the HAT; empty: whichever answers
+	name    string // name of the HAT; empty: any HAT
 	token   string
 }
 
-// Client of the HAT that CreateHAT(name) made, not logged in.
+// Client returns a client of the HAT that CreateHAT(name) created, not logged in.
 func (s *Server) Client(name string) *Client { return &Client{address: s.Address, name: name} }
 
-// Follow makes the client speak to the server where it listens now, with the token it has.
+// Follow makes the client use the address at which the server listens now, with its present token.
 func (c *Client) Follow(s *Server) { c.address = s.Address }
 
-// Login takes a token as the owner.
+// Login logs in as the owner.
 func (c *Client) Login() error { return c.LoginAs(c.name) }
 
-// LoginAs takes a token as a user of the HAT, whose password is the one that Password tells.
+// LoginAs logs in as a user of the HAT, with the password that Password returns.
 func (c *Client) LoginAs(username string) error {
 	status, body, err := c.do("GET", "/users/access_token", nil, http.Header{
 		"Username": {url.QueryEscape(username)}, "Password": {url.QueryEscape(Password(username))},
@@ -392,7 +396,7 @@ func (c *Client) LoginAs(username string) error {
 	return err
 }
 
-// Do makes one request and returns status and body, whatever the status.
+// Do makes one request and returns its status and body, whatever the status.
 func (c *Client) Do(method, path string, body []byte) (int, []byte, error) {
 	return c.do(method, path, body, http.Header{})
 }
@@ -424,7 +428,7 @@ func (c *Client) do(method, path string, body []byte, header http.Header) (int, 
 	return resp.StatusCode, answer, err
 }
 
-// Must is Do for requests that have to succeed with 2xx.
+// Must is Do for requests whose status must be 2xx.
 func (c *Client) Must(method, path string, body []byte) ([]byte, error) {
 	status, answer, err := c.Do(method, path, body)
 	if err == nil && status/100 != 2 {
@@ -433,7 +437,8 @@ func (c *Client) Must(method, path string, body []byte) ([]byte, error) {
 	return answer, err
 }
 
-// Until repeats a request until its body matches. A foreign process can't be waited for by channel.
+// Until repeats a request until its body matches. It polls, because another process can't signal through a
+// channel.
 func (c *Client) Until(method, path string, want *regexp.Regexp) (answer []byte, err error) {
 	deadline := time.After(wait)
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -450,7 +455,7 @@ func (c *Client) Until(method, path string, want *regexp.Regexp) (answer []byte,
 	}
 }
 
-// A Buffer is what a process writes and a test reads.
+// A Buffer holds what a process writes, for a test to read.
 type Buffer struct {
 	mu    sync.Mutex
 	b     bytes.Buffer
@@ -467,7 +472,7 @@ func (l *Buffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// Await returns when something that matches was written.
+// Await returns when the written text matches.
 func (l *Buffer) Await(want *regexp.Regexp) error {
 	deadline := time.After(wait)
 	for {

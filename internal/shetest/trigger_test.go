@@ -11,8 +11,8 @@ import (
 // within is how soon a function must start after what makes it due, as scenarios 63 and 74 ask.
 const within = 5 * time.Second
 
-// Scenarios 63 to 66, 71 to 74, 81, 82 and 87: what makes a function run, and over what. Where days have to pass see
-// cmd/she.
+// Scenarios 63 to 66, 71 to 74, 81, 82 and 87: what makes a function run, and over which data. Tests in
+// which days have to pass are in cmd/she.
 var triggerScenarios = []scenario{
 	{name: "Scenario63 an individual function runs within seconds over what it reads, and over nothing else", alone: true,
 		functions: []function{individual("f63")},
@@ -49,7 +49,7 @@ var triggerScenarios = []scenario{
 				p.Errorf("the period is over at %s: %+v", over, second)
 			}
 			sameIDs(p, p.copied("f64")[1:], ids)
-			// Nothing waits, not even for a time.
+			// No work is pending, not even for a later time.
 			if r := p.why("f64"); r.Code != "waiting-for-data" {
 				p.Errorf("no new data: %+v", r)
 			}
@@ -94,7 +94,8 @@ var triggerScenarios = []scenario{
 		functions: []function{individual("random66")},
 		do: func(p, _ *person) {
 			p.enable("random66")
-			// In each round one record makes a run begin, and while that is on its way a hundred writers post one each.
+			// In each round one record starts a run. While it is in flight, a hundred writers post one
+			// record each.
 			const rounds, writers = 10, 100
 			begun := 0
 			for n := range rounds {
@@ -184,7 +185,7 @@ var triggerScenarios = []scenario{
 			}
 		}},
 
-	// That it succeeds in the end takes longer than anybody wants to wait: see cmd/she.
+	// It would take too long to wait until it succeeds; cmd/she tests that.
 	{name: "Scenario73 a run that failed is tried again without new data, after pauses that grow",
 		functions: []function{individual("f73")},
 		do: func(p, _ *person) {
@@ -246,7 +247,7 @@ var triggerScenarios = []scenario{
 			if all, then := runs[2], runs[3]; all.Stats.Read != 2 || then.Stats.Read != 0 {
 				p.Errorf("%d were given with useAll, %d after it", all.Stats.Read, then.Stats.Read)
 			}
-			// It is asked for the time of a first run.
+			// The bundle entry gets the dates of a first run.
 			if w := dates.FindStringSubmatch(p.run(runs[2].ID).Log); w == nil {
 				p.Error("the bundle entry printed nothing")
 			} else {
@@ -254,7 +255,7 @@ var triggerScenarios = []scenario{
 			}
 		}},
 
-	// Contract data, the other half of it, is out of scope.
+	// Contract data, the other half of the scenario, is out of scope.
 	{name: "Scenario82 a record that is changed is new data",
 		functions: []function{individual("f82")},
 		do: func(p, _ *person) {
@@ -288,7 +289,7 @@ var triggerScenarios = []scenario{
 		}},
 }
 
-// row72 are nine functions in a row, each reading what the one before it writes.
+// row72 returns nine functions in a row. Each reads the output of the one before it.
 func row72() []function {
 	row := []function{individual("row72-0")}
 	for n := 1; n < 9; n++ {

@@ -19,18 +19,19 @@ import (
 	"she/internal/shetest"
 )
 
-// patience is how long anything a scenario waits for may take on a busy machine.
+// patience bounds each wait of a scenario on a busy machine.
 const patience = 2 * time.Minute
 
-// A function of a world, "f" say: functions/testdata/obeys does what the records at f/in say and writes to f/out.
+// A function is a function of a world, for example "f": functions/testdata/obeys does what the records at
+// f/in say, and writes to f/out.
 type function struct {
 	id          string
 	trigger     string         // {"triggerType":"individual"} if not given
-	reads       []string       // each is a property of its bundle; ID/in if not given
-	bundle      string         // what the bundle entry answers, if not what the configuration says
-	name        string         // of its bundle; the id if not given
+	reads       []string       // endpoints, each a property of its bundle; ID/in if not given
+	bundle      string         // the bundle entry's answer, if it differs from the configuration
+	name        string         // name of its bundle; the id if not given
 	also        map[string]any // other fields of the configuration; nil: not there
-	answersFrom time.Time      // before that its configuration entry fails
+	answersFrom time.Time      // until then its configuration entry fails
 	seconds     int            // its time limit; 10 if not given
 	project     string         // another project under functions/testdata, which reads test/in and writes test/out
 }
@@ -87,8 +88,8 @@ type world struct {
 	functions []function
 }
 
-// newWorld makes a data directory, the package of the functions, and a configuration that registers them. The server
-// is not started yet.
+// newWorld creates a data directory, the package of the functions, and a configuration that registers them.
+// It does not start the server.
 func newWorld(t *testing.T, functions []function, hats ...string) *world {
 	t.Helper()
 	dir := t.TempDir()
@@ -173,7 +174,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// problems are what keeps functions from being available, as the operator sees it, when each has answered once.
+// problems returns what keeps functions from being available, as the operator sees it, when each has
+// answered once.
 func (w *world) problems() map[string]string {
 	w.t.Helper()
 	deadline := time.After(patience)
@@ -213,7 +215,8 @@ type person struct {
 	journal *journal
 }
 
-// owner logs in and begins to listen. Once for each life of the server; tests share it with in.
+// owner logs in and begins to listen. Call it once after each start of the server; other tests share the
+// person by in.
 func (w *world) owner(name string) *person {
 	w.t.Helper()
 	c := w.server.Client(name)
@@ -223,7 +226,7 @@ func (w *world) owner(name string) *person {
 	return p
 }
 
-// platform is that user, logged in at the person's HAT.
+// platform returns the platform user, logged in at the person's HAT.
 func (p *person) platform() *person {
 	p.Helper()
 	other := p.in(p.T)
@@ -232,14 +235,14 @@ func (p *person) platform() *person {
 	return other
 }
 
-// in is the same person in another test.
+// in returns the same person for another test.
 func (p *person) in(t *testing.T) *person {
 	copied := *p
 	copied.T = t
 	return &copied
 }
 
-// An answer to a request.
+// An answer is the answer to a request.
 type answer struct {
 	p      *person
 	what   string
@@ -253,7 +256,7 @@ func (p *person) call(method, path, body string) answer {
 	if body != "" {
 		sent = []byte(body)
 	}
-	client := p.client // a client keeps the token of its last answer; two goroutines may not share one
+	client := p.client // a client stores the token of its last answer, so two goroutines may not share it
 	status, got, err := client.Do(method, path, sent)
 	check(p.T, err)
 	return answer{p, method + " " + path, status, string(got)}
@@ -261,7 +264,7 @@ func (p *person) call(method, path, body string) answer {
 
 func (p *person) get(path string) answer { p.Helper(); return p.call("GET", path, "") }
 
-// want ends the test if the answer has another status, or is not this text.
+// want ends the test if the answer has another status or text.
 func (a answer) want(status int, text ...string) answer {
 	a.p.Helper()
 	if a.status != status || len(text) > 0 && a.body != text[0] {
@@ -279,7 +282,7 @@ func (a answer) into(v any) {
 
 const api = "/api/v2.6"
 
-// record is one as the API shows it.
+// record is a record as the API shows it.
 type record struct {
 	Endpoint string
 	RecordID string
@@ -287,7 +290,7 @@ type record struct {
 	Links    []record
 }
 
-// post writes records and gives their ids.
+// post writes records and returns their ids.
 func (p *person) post(endpoint string, data ...string) (ids []string) {
 	p.Helper()
 	var records []record
@@ -309,7 +312,7 @@ func (p *person) records(endpoint string) (all []record) {
 	}
 }
 
-// data is what the records of an endpoint hold, oldest first.
+// data returns the data of the records at an endpoint, oldest first.
 func (p *person) data(endpoint string) string {
 	p.Helper()
 	var all []string
@@ -319,7 +322,8 @@ func (p *person) data(endpoint string) string {
 	return strings.Join(all, " ")
 }
 
-// copied is which records obeys has copied to its output, in order; a record for each element.
+// copied returns the ids of the records that obeys has copied to its output, in order, one for each record
+// there.
 func (p *person) copied(f string) (ids []string) {
 	p.Helper()
 	for _, r := range p.records(f + "/out") {
@@ -348,8 +352,8 @@ func (p *person) available(f string) {
 	check(p.T, err)
 }
 
-// asked waits until this life of the server has asked the function for its configuration: it is shown as it was last known
-// before that.
+// asked waits until the server has asked the function for its configuration since the start. Before that
+// the function is shown as it was last known.
 func (p *person) asked(f string) {
 	p.Helper()
 	_, err := p.client.Until("GET", "/api/she/v1/functions/"+f+"/why", regexp.MustCompile(`"code":"[^l]`)) // anything but "loading"
@@ -365,7 +369,7 @@ func (p *person) trigger(f string) answer { p.Helper(); return p.get(functionPat
 
 const executed = `{"message":"Function Executed"}`
 
-// failed is what a client that waits is told of a run that did not commit, or of a function that is busy.
+// failed returns the answer that a waiting client gets if a run did not commit or the function is busy.
 func (p *person) failed(f string) string {
 	return fmt.Sprintf(`{"message":"Function Execution Failed","cause":"Function %s execution errored with %s function %s failed"}`, f, p.name+".test", f)
 }
@@ -390,15 +394,15 @@ type reason struct {
 
 type fault struct{ Who, Code, Text string }
 
-// why is the engine's answer at this moment. The work that data raises is stored in the commit that stores the data, so
-// after a write it says what that write meant.
+// why returns the engine's answer at this moment. The pending work is stored in the same commit as its
+// data, so after a write the answer takes that write into account.
 func (p *person) why(f string) (r reason) {
 	p.Helper()
 	p.get("/api/she/v1/functions/" + f + "/why").want(http.StatusOK).into(&r)
 	return r
 }
 
-// run is one as its owner sees it.
+// run is a run as its owner sees it.
 type run struct {
 	ID, Function, State, Cause string
 	Attempt                    int
@@ -416,7 +420,7 @@ type run struct {
 
 func (r run) ended() bool { return r.State != "planned" }
 
-// said is how the run ended: its state, and the code of the fault behind a colon.
+// said returns how the run ended: its state and, after a colon, the code of its fault.
 func (r run) said() string {
 	if r.Fault != nil {
 		return r.State + ":" + r.Fault.Code
@@ -424,14 +428,14 @@ func (r run) said() string {
 	return r.State
 }
 
-// run is a run with what its function printed.
+// run returns a run with its function's log.
 func (p *person) run(id string) (r run) {
 	p.Helper()
 	p.get("/api/she/v1/runs/" + id).want(http.StatusOK).into(&r)
 	return r
 }
 
-// runs of a function that have begun, oldest first.
+// runs returns the runs of a function that have begun, oldest first.
 func (p *person) runs(f string) []run {
 	p.Helper()
 	var all []run
@@ -440,7 +444,8 @@ func (p *person) runs(f string) []run {
 	return all
 }
 
-// saw waits until the runs of the function are such that enough says so, and gives them, in the order they began.
+// saw waits until enough returns true for the runs of the function, and returns them in the order in which
+// they began.
 func (p *person) saw(f, what string, enough func([]run) bool) []run {
 	p.Helper()
 	runs, err := p.journal.wait(f, enough)
@@ -454,7 +459,7 @@ func (p *person) saw(f, what string, enough func([]run) bool) []run {
 	return runs
 }
 
-// ended waits until so many runs of the function have ended.
+// ended waits until n runs of the function have ended.
 func (p *person) ended(f string, n int) []run {
 	p.Helper()
 	return p.saw(f, fmt.Sprintf("%d runs have ended", n), func(runs []run) bool {
@@ -477,10 +482,10 @@ func (p *person) begun(f string) run {
 	return runs[slices.IndexFunc(runs, func(r run) bool { return !r.ended() })]
 }
 
-// A journal is what the server tells of a HAT's runs, as it happens.
+// A journal holds what the server reports of a HAT's runs, as it happens.
 type journal struct {
 	mu    sync.Mutex
-	runs  []run         // each as it is now, in the order of their first change
+	runs  []run         // present states, in the order of the first change
 	more  chan struct{} // closed at the next change
 	ended error
 }
