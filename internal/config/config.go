@@ -43,7 +43,7 @@ type Config struct {
 	//   - output: append (the default), or replace (its newest result replaces the former one);
 	//   - equal: drop (the default), or keep (a result that equals one of a former run is stored too);
 	//   - inOrder: false (the default), or true (newer data waits while older data fails);
-	//   - warmUp: true (the function gets an event without data before snapshots of it are taken, so that it answers
+	//   - warmUp: true (the default; it gets an event without data before snapshots of it are taken, so that it answers
 	//     sooner), or {event: FILE} (it gets the sample in that file of its package);
 	//   - copies: true (the default), or false (each instance starts from the beginning, so that hash
 	//     seeds differ too);
