@@ -20,8 +20,8 @@ func checkPassword(o object, field, password string, names ...string) error {
 	return nil
 }
 
-// changePassword: POST /control/v2/auth/password. Every token that was given out before is worthless from here on,
-// but for the one in this answer's header.
+// changePassword: POST /control/v2/auth/password. It invalidates every earlier token of the user. Only the
+// token in the header of this answer is valid afterwards.
 func (s *API) changePassword(w *edge.Recorder, q *edge.Request) error {
 	text, err := q.JSON(w)
 	if err != nil {
@@ -62,7 +62,8 @@ func (s *API) changePassword(w *edge.Recorder, q *edge.Request) error {
 	var from time.Time
 	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		return e.ChangeUser(q.User.ID, func(u *vault.User) error {
-			// Not the time of the request: other requests had their tokens refreshed since.
+			// The time of the request would be too early: other requests may have refreshed their tokens
+			// since then.
 			from = nextSecond(s.Now())
 			u.PasswordHash, u.TokensFrom = hash, from
 			return nil
@@ -82,15 +83,16 @@ func (s *API) changePassword(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// nextSecond: tokens count in seconds, and none of this one may survive.
+// nextSecond returns the start of the next full second. Times in tokens are in seconds, and no token of the
+// present second may survive.
 func nextSecond(now time.Time) time.Time { return now.Truncate(time.Second).Add(time.Second) }
 
 func invalidPassword(cause string) *edge.Error {
 	return controller(http.StatusForbidden, "Invalid password", cause)
 }
 
-// requestByMail answers what asks for a mail: password reset, claim of a HAT. This server sends none, says so, and says the
-// same whether or not the address is known.
+// requestByMail answers the calls that request an email: password reset and claim of a HAT. This server sends
+// no email and says so. The answer is the same whether or not the address is known.
 func (s *API) requestByMail(w *edge.Recorder, q *edge.Request) error {
 	text, err := q.JSON(w)
 	if err != nil {
@@ -107,18 +109,20 @@ func (s *API) requestByMail(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// confirmReset: POST /control/v2/auth/passwordreset/confirm/{mailtoken}. No mail went out, so no token is a known one.
+// confirmReset: POST /control/v2/auth/passwordreset/confirm/{mailtoken}. The server sends no email, so it
+// refuses every token.
 func (s *API) confirmReset(*edge.Recorder, *edge.Request) error {
 	return controller(http.StatusUnauthorized, "Invalid Token", "Token does not exist")
 }
 
-// completeClaim: POST /control/v2/auth/claim/complete/{mailtoken}. As confirmReset.
+// completeClaim: POST /control/v2/auth/claim/complete/{mailtoken}. It refuses every token, like confirmReset.
 func (s *API) completeClaim(*edge.Recorder, *edge.Request) error {
 	return controller(http.StatusUnauthorized, "HAT claim unauthorized", "No user matching token")
 }
 
-// claimsFor are those of a token the Owner gives to a service by name: the application's own, if it is registered and
-// set up and the token goes to an address of it, in the catalogue and in what the Owner agreed to; else one that proves who the Owner is and nothing more.
+// claimsFor returns the claims of a token that the Owner gives to the service with this name. The token is
+// the application's own if the application is in the catalogue and set up, and if address belongs to it both
+// in the catalogue and in what the Owner agreed to. Otherwise the token only proves who the Owner is.
 func (s *API) claimsFor(q *edge.Request, name, address string) (edge.Claims, error) {
 	a, known := s.application(name)
 	if known && a.at(address) {
@@ -153,7 +157,7 @@ func (s *API) serviceToken(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// hatLogin: GET /control/v2/auth/hatlogin?name&redirect. The answer is the address to send the browser to.
+// hatLogin: GET /control/v2/auth/hatlogin?name&redirect. It answers with the address to send the browser to.
 func (s *API) hatLogin(w *edge.Recorder, q *edge.Request) error {
 	name, redirect, err := service(q, "redirect")
 	if err != nil {
@@ -178,7 +182,8 @@ func (s *API) hatLogin(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// unsafeScheme: applications on phones have schemes of their own; these run what they are given.
+// unsafeScheme reports whether opening an address with this scheme could run code or read local files. All
+// other schemes are allowed, because phone applications have schemes of their own.
 func unsafeScheme(scheme string) bool {
 	switch strings.ToLower(scheme) {
 	case "javascript", "data", "vbscript", "file", "blob":
@@ -199,10 +204,10 @@ func service(q *edge.Request, addressParam string) (name, address string, err er
 	return name, address, err
 }
 
-// wireUser is a user as clients read it: never with the password's hash.
+// wireUser is a user as clients read it. It never contains the password hash.
 type wireUser struct {
 	UserID  string        `json:"userId"`
-	Email   string        `json:"email"` // the username; the name is the original's
+	Email   string        `json:"email"` // the username; the original names this key "email"
 	Name    string        `json:"name"`
 	Roles   []access.Role `json:"roles"`
 	Enabled bool          `json:"enabled"`

@@ -21,29 +21,29 @@ import (
 	"she/internal/vault"
 )
 
-// An Application is one entry of the catalogue: somebody else's program that acts for the Owner within the roles the
-// catalogue names, once the Owner has set it up.
+// An Application is one entry of the catalogue: a third party's program. Once the Owner has set it up, it
+// acts for the Owner within the roles that the catalogue names.
 type Application struct {
 	ID      string
 	Version string
 	Roles   []access.Role
-	// Plugs are the applications it depends on, Tools the functions.
+	// Plugs are the applications it depends on. Tools are the functions it depends on.
 	Plugs, Tools []string
-	// Compatible is the version that has to be set up at least; "": any will do.
+	// Compatible is the lowest version whose setup still counts; "" means any version.
 	Compatible string
-	// Asks are the terms of the data debit it needs; nil: it is shared nothing.
+	// Asks holds the terms of the data debit it needs; nil if it needs none.
 	Asks *debit.Debit
-	// Elsewhere says that only a service outside can tell whether it works.
+	// Elsewhere is true if only an external service can tell whether the application works.
 	Elsewhere bool
-	// Recent is where its newest data lies; zero: nowhere.
+	// Recent is the endpoint that holds its newest data; the zero value means none.
 	Recent hat.Endpoint
-	// homes are the places it lives at; tokens made at a login go to no other.
+	// homes are the addresses of the application. Tokens made at a login go only to these.
 	homes []place
-	// Description is the whole entry as clients are shown it, canonical JSON.
+	// Description is the whole entry as clients see it, in canonical JSON.
 	Description hat.Data
 }
 
-// A catalogued application is what of an entry means something here.
+// A catalogued application holds the fields of a catalogue entry that the server uses.
 type catalogued struct {
 	ID   string `json:"id"`
 	Kind struct {
@@ -81,7 +81,7 @@ type catalogued struct {
 	} `json:"status"`
 }
 
-// application reads what setting it up means.
+// application converts the entry to an Application.
 func (c catalogued) application() (a Application, err error) {
 	a = Application{
 		ID: c.ID, Version: c.Info.Version, Roles: c.Permissions.Roles, homes: homesIn(c.Setup),
@@ -118,15 +118,16 @@ func (c catalogued) application() (a Application, err error) {
 	return a, nil
 }
 
-// ParseApplications reads the catalogue: a JSON array of applications as the HAT API describes them. Of each, what
-// catalogued names means something here; the rest is handed on as it is.
+// ParseApplications reads the catalogue: a JSON array of applications as the HAT API describes them. The
+// server uses the fields that the type catalogued names, and passes the rest on unchanged.
 //
 //	[{"id":"notables","kind":{…},"info":{"version":"1.0.0",…},"developer":{…},
-//	  "permissions":{"rolesGranted":[{"role":"namespacewrite","detail":"rumpel"}],"dataRetrieved":{"name":"b","bundle":{…}}},
+//	  "permissions":{"rolesGranted":[{"role":"namespacewrite","detail":"rumpel"}],
+//	    "dataRetrieved":{"name":"b","bundle":{…}}},
 //	  "dependencies":{"plugs":["calendar"],"tools":["counter"]},"setup":{…},
 //	  "status":{"kind":"Internal","compatibility":"1.0.0","recentDataCheckEndpoint":"/rumpel/notablesv1"}}]
 //
-// An error is a *CatalogueError with every fault there is.
+// The error is a *CatalogueError that lists every fault.
 func ParseApplications(text []byte) ([]Application, error) {
 	data, err := hat.ParseData(text)
 	if err != nil {
@@ -179,10 +180,10 @@ func ParseApplications(text []byte) ([]Application, error) {
 	return all, nil
 }
 
-// A CatalogueError is all that is wrong with a catalogue of applications.
+// A CatalogueError lists all faults in a catalogue of applications.
 type CatalogueError struct{ Faults []CatalogueFault }
 
-// A CatalogueFault is one of these, with the line where its application begins.
+// A CatalogueFault is one fault, with the line on which its application begins.
 type CatalogueFault struct {
 	Line int
 	Text string
@@ -216,7 +217,7 @@ func linesOfElements(text []byte) (lines []int) {
 	return lines
 }
 
-// lineOfSyntax returns the line on which text ceases to be JSON, or 1.
+// lineOfSyntax returns the line of the first JSON syntax error in text, or 1 if there is none.
 func lineOfSyntax(text []byte) int {
 	var whole json.RawMessage
 	var at *json.SyntaxError
@@ -226,11 +227,11 @@ func lineOfSyntax(text []byte) int {
 	return 1
 }
 
-// A place is an origin and what the paths there begin with: "https://app.example", "/start".
+// A place is an origin and a path prefix at that origin, such as "https://app.example" and "/start".
 type place struct{ origin, path string }
 
-// homesIn finds the addresses among the fields of an application's setup: url, iosUrl, androidUrl. Those of its kind lead
-// to a shop that others share.
+// homesIn returns the addresses in an application's setup: url, iosUrl, androidUrl. It leaves out the
+// addresses of the entry's kind, because they lead to an app store, which many applications share.
 func homesIn(setup map[string]any) (homes []place) {
 	for _, v := range setup {
 		if text, isText := v.(string); isText {
@@ -243,7 +244,8 @@ func homesIn(setup map[string]any) (homes []place) {
 	return homes
 }
 
-// placeOf is where an address leads; not ok if it is none, or if a client could take it for another than we do.
+// placeOf returns the place that an address leads to. ok is false if the text is not an address, or if a
+// client could interpret it differently.
 func placeOf(address string) (p place, ok bool) {
 	u, err := url.Parse(address)
 	if err != nil || !u.IsAbs() || u.Hostname() == "" || u.User != nil || strings.Contains(u.Path, `\`) {
@@ -262,14 +264,14 @@ func placeOf(address string) (p place, ok bool) {
 	return place{scheme + "://" + net.JoinHostPort(host, port), u.EscapedPath()}, true
 }
 
-// at says whether the application lives at the address, or the address below where it lives.
+// at reports whether the address is one of the application's addresses or below one.
 func (a Application) at(address string) bool {
 	p, ok := placeOf(address)
 	return ok && slices.ContainsFunc(a.homes, p.below)
 }
 
-// agreedAt says whether the address is one of a setup, or below one: a catalogue that has others since is agreed to first. Where
-// no setup kept any, all are.
+// agreedAt reports whether the address is one of a setup's addresses or below one. If the catalogue has new
+// addresses since then, the Owner must first agree to them. A setup that kept no addresses allows all.
 func agreedAt(state access.Setup, address string) bool {
 	p, ok := placeOf(address)
 	return state.Homes == nil || ok && slices.ContainsFunc(state.Homes, func(home string) bool {
@@ -279,7 +281,7 @@ func agreedAt(state access.Setup, address string) bool {
 	})
 }
 
-// below says whether a place is another or below it.
+// below reports whether p is equal to home or below it.
 func (p place) below(home place) bool {
 	rest, below := strings.CutPrefix(p.path, home.path)
 	return p.origin == home.origin && below && (rest == "" || rest[0] == '/')
@@ -306,11 +308,12 @@ func setupOf(q *edge.Request, c access.Caller, id string) (state access.Setup, f
 	return state, true, nil
 }
 
-// termsOf names what setting the application up agrees to: what the catalogue says of it and of what it depends on.
+// termsOf returns the digest of what the Owner agrees to when setting the application up: the catalogue
+// entries of the application and of its dependencies.
 func (s *API) termsOf(a Application) hat.TermsDigest {
 	parts := [][]byte{a.Description.Bytes()}
 	for _, id := range a.Plugs {
-		plug, _ := s.application(id) // one that is not there has no words
+		plug, _ := s.application(id) // a plug that is not in the catalogue adds no text
 		parts = append(parts, []byte(id), plug.Description.Bytes())
 	}
 	return hat.DigestTerms(parts...)

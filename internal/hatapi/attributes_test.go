@@ -12,12 +12,12 @@ func TestAttributes(t *testing.T) {
 	for query, want := range map[string]bool{
 		"k=v":              true,
 		"k=w":              false,
-		"k=w&k=v":          true, // repeated: or
-		"k=v&k2=w":         true, // several: and
+		"k=w&k=v":          true, // a repeated name means OR
+		"k=v&k2=w":         true, // different names mean AND
 		"k=v&k2=v":         false,
 		"m.k=v":            true,
 		"m.k=w":            false,
-		"m.n=7":            false, // numbers are not matched, and are no error
+		"m.n=7":            false, // numbers do not match, without an error
 		"n=7":              false,
 		"list=a":           true,
 		"m.list=a":         false, // the exact path must hold a string

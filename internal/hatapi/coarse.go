@@ -13,16 +13,17 @@ import (
 	"she/internal/vault"
 )
 
-// A function can say something by how long it runs. The Owner sees that to the millisecond; services that may trigger a
-// function or list functions see it in steps.
+// A function can reveal information by its running time. The Owner sees this time to the millisecond.
+// Services that may trigger or list functions see it rounded to steps.
 
-// steps are when a service is told that a run is over, from when it asked for it.
+// steps are the times, counted from the request, at which a service may be told that a run is over.
 var steps = []time.Duration{
 	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
 	5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 15 * time.Minute,
 }
 
-// stepAfter is the first step that is not before d; past the last one, full quarters of an hour.
+// stepAfter returns the first step that is not before d. After the last step it rounds up to a full quarter
+// of an hour.
 func stepAfter(d time.Duration) time.Duration {
 	for _, step := range steps {
 		if d <= step {
@@ -33,7 +34,7 @@ func stepAfter(d time.Duration) time.Duration {
 	return (d + last - 1) / last * last
 }
 
-// inSteps does something, and answers at the next step after it.
+// inSteps calls do, and returns at the next step after do has ended.
 func inSteps(ctx context.Context, do func() error) error {
 	began := time.Now()
 	err := do()
@@ -47,18 +48,19 @@ func inSteps(ctx context.Context, do func() error) error {
 	return err
 }
 
-// serviceTriggers lets services run functions without watching the runs of others, or their own, by trying again and again.
-// A try that finds the function taken is the only look of its minute: until the next full one the answer stays the
-// same, and nobody looks. While a service waits for the end of its run, every other try of a service is told that the
-// function is busy, up to the step at which the first is told: only then may anybody know that the run is over.
+// serviceTriggers lets services run functions, but not measure runs by trying again and again. This holds for
+// their own runs and for the runs of others. If a try finds the function busy, every later try of that minute
+// gets the same answer without a check. While a service waits for the end of its run, all other tries of
+// services are told that the function is busy. This lasts until the step at which the first service is told
+// that the run is over.
 type serviceTriggers struct {
 	mu     sync.Mutex
 	minute int64
-	held   map[seenKey]error    // what is answered until the minute is over; at most maxSeenTimes
-	under  map[seenKey]struct{} // tries that are not answered yet
+	held   map[seenKey]error    // the answers that hold until the minute is over; at most maxSeenTimes
+	under  map[seenKey]struct{} // tries that have no answer yet
 }
 
-// try runs the function as a service may, and says whether it ran for this try.
+// try runs the function for a service. ran is true if the function ran for this try.
 func (t *serviceTriggers) try(ctx context.Context, k seenKey, now func() time.Time, run func() error) (ran bool, err error) {
 	if answer := t.begin(k, now()); answer != nil {
 		return false, inSteps(ctx, func() error { return answer })
@@ -67,13 +69,13 @@ func (t *serviceTriggers) try(ctx context.Context, k seenKey, now func() time.Ti
 	var failed *engine.FailedError
 	switch {
 	case ctx.Err() != nil:
-		// Nobody was told anything, and the run goes on.
+		// The client got no answer, and the run goes on.
 		t.end(k, now(), engine.ErrBusy)
 		return false, err
 	case err == nil, errors.As(err, &failed) && failed.Run != (hat.RunID{}):
 		t.end(k, now(), nil)
 		return true, err
-	case errors.Is(err, engine.ErrBusy), failed != nil: // failed without a run: over its quota, say, which other runs use up
+	case errors.Is(err, engine.ErrBusy), failed != nil: // no run: over a quota, say, that other runs use up
 		t.end(k, now(), err)
 	default:
 		t.end(k, now(), nil)
@@ -81,7 +83,8 @@ func (t *serviceTriggers) try(ctx context.Context, k seenKey, now func() time.Ti
 	return false, err
 }
 
-// begin gives the answer if there is one without a look, else nil: then end must follow.
+// begin returns the answer if it is known without a check. It returns nil otherwise, and then end must
+// follow.
 func (t *serviceTriggers) begin(k seenKey, now time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,11 +118,11 @@ func (t *serviceTriggers) turn(now time.Time) {
 	}
 }
 
-// toNextMinute is when a service may look again, as seconds for Retry-After.
+// toNextMinute returns the seconds until a service may try again, for Retry-After.
 func toNextMinute(now time.Time) string { return strconv.FormatInt(60-now.Unix()%60, 10) }
 
-// seenTimes are the times of runs as services see them: to the minute, and within a minute always the same, so that
-// whoever asks all the time sees no run end.
+// seenTimes holds the times of runs as services see them: rounded down to the minute, and unchanged within a
+// minute. A service that asks repeatedly can't see when a run ends.
 type seenTimes struct {
 	mu     sync.Mutex
 	minute int64
@@ -152,14 +155,14 @@ func (t *seenTimes) see(k seenKey, now time.Time, at runTimes) runTimes {
 	return seen
 }
 
-// forget is for a service whose own run is over, which it has been told.
+// forget drops the stored times, for a service that was told the end of its own run.
 func (t *seenTimes) forget(k seenKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.of, k)
 }
 
-// asSeen is the state of a function as the caller sees it.
+// asSeen returns the state of a function as the caller sees it.
 func (s *API) asSeen(q *edge.Request, state *vault.FunctionState) *vault.FunctionState {
 	if state == nil || q.Caller.IsOwner() {
 		return state

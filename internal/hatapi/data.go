@@ -12,7 +12,8 @@ import (
 	"she/internal/hat"
 )
 
-// postData: POST /data/{namespace}/{endpoint}. An array is one record for each element, any other value is one.
+// postData: POST /data/{namespace}/{endpoint}. An array becomes one record per element; any other value
+// becomes one record.
 func (s *API) postData(w *edge.Recorder, q *edge.Request) error {
 	e, err := q.Endpoint()
 	if err != nil {
@@ -103,7 +104,7 @@ func pageOf(values url.Values) (bundle.Page, error) {
 	return bundle.Page{Skip: skip, Take: &take}, err
 }
 
-// sorted reads orderBy and ordering; any ordering but "descending" is ascending.
+// sorted reads orderBy and ordering. Every ordering other than "descending" means ascending.
 func sorted(values url.Values) (bundle.PropertyQuery, error) {
 	q := bundle.PropertyQuery{OrderBy: values.Get("orderBy"), Ordering: values.Get("ordering")}
 	if len(q.OrderBy) > bundle.MaxText {
@@ -112,7 +113,8 @@ func sorted(values url.Values) (bundle.PropertyQuery, error) {
 	return q, nil
 }
 
-// keep makes a condition of recordId, which older clients send: the record's own id; nil if there is none.
+// keep returns a filter for the parameter recordId, which older clients send: it keeps the records with these
+// ids. It returns nil if there are no ids.
 func keep(ids []string) func(hat.Record) bool {
 	if ids == nil {
 		return nil
@@ -126,8 +128,8 @@ func keep(ids []string) func(hat.Record) bool {
 	return func(r hat.Record) bool { return wanted[r.ID] }
 }
 
-// attributes are the HAT API's little filters on GET data: query parameters that are none of its own, such as ?k=v. All of
-// them must hold. What the call itself understands is in known.
+// attributes reads the HAT API's simple filters on GET data: query parameters that the call itself does not
+// know, such as ?k=v. A record must match all of them. known names the parameters of the call itself.
 func attributes(values url.Values, known ...string) (all []bundle.Attribute, err error) {
 	for name, wanted := range values {
 		if slices.Contains(known, name) || strings.EqualFold(name, edge.TokenHeader) {

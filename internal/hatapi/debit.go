@@ -19,7 +19,7 @@ import (
 	"she/internal/vault"
 )
 
-// debitTimes are how data debits read times: any ISO 8601 with a zone.
+// debitTimes are the time formats that data debits accept: any ISO 8601 time with a zone.
 var debitTimes = []string{debit.TimeFormat, time.RFC3339Nano, "2006-01-02T15:04:05.999999999-0700"}
 
 // proposal reads the body of POST and PUT data-debit: who asks, and for what.
@@ -29,7 +29,7 @@ var debitTimes = []string{debit.TimeFormat, time.RFC3339Nano, "2006-01-02T15:04:
 //	 "requestClientCallbackUrl":null,"requestApplicationId":null,"requestDescription":null,"termsUrl":"…",
 //	 "conditions":{"name":"c","bundle":{}},"bundle":{"name":"b","bundle":{"p":{"endpoints":[…]}}}}
 //
-// The key in the body must be there, but the one in the path counts.
+// The body must contain a key, but the key in the path is used.
 func proposal(text []byte) (c debit.Client, p debit.Permissions, err error) {
 	o, err := document(text)
 	if err != nil {
@@ -92,7 +92,7 @@ func proposal(text []byte) (c debit.Client, p debit.Permissions, err error) {
 
 func readTime(text string) (time.Time, error) {
 	for _, layout := range debitTimes {
-		// A year of five digits could not be written down again.
+		// A year with five digits could not be written in these formats.
 		if t, err := time.Parse(layout, text); err == nil && t.UTC().Year() < 9000 {
 			return t.UTC(), nil
 		}
@@ -104,7 +104,7 @@ func readTime(text string) (time.Time, error) {
 type wireDebit struct {
 	Key               string            `json:"dataDebitKey"`
 	Created           string            `json:"dateCreated"`
-	Permissions       []wirePermissions `json:"permissions"` // the newest first
+	Permissions       []wirePermissions `json:"permissions"` // newest first
 	Name              string            `json:"requestClientName"`
 	URL               string            `json:"requestClientUrl"`
 	LogoURL           string            `json:"requestClientLogoUrl"`
@@ -171,12 +171,13 @@ var (
 	errNoSuchDebit  = controller(http.StatusBadRequest, "Not Found", "Data Debit with this ID does not exist")
 )
 
-// DebitLimits bound what partners may pile up. All debits of a HAT are listed, and each is kept whole.
+// DebitLimits bounds the debits that partners may propose. A list contains all debits of a HAT, and each
+// debit is stored whole.
 type DebitLimits struct {
 	Debits, DebitsOfPartner int
-	Bytes, BytesOfPartner   int64 // as they are stored, with all their former terms
+	Bytes, BytesOfPartner   int64 // as stored, with all former terms
 	BytesOfDebit            int
-	Terms                   int // of one debit, former ones included
+	Terms                   int // of one debit, with former terms
 }
 
 // defaultDebitLimits let a partner propose a debit for each of its services and change it for years.
@@ -186,7 +187,7 @@ var defaultDebitLimits = DebitLimits{
 	Terms: 100,
 }
 
-// OrDefault has the default of each bound that is 0.
+// OrDefault replaces each bound that is 0 by its default.
 func (l DebitLimits) OrDefault() DebitLimits {
 	d := defaultDebitLimits
 	return DebitLimits{
@@ -196,10 +197,11 @@ func (l DebitLimits) OrDefault() DebitLimits {
 	}
 }
 
-// partnerOf tells those who propose apart: an application of the Owner is another one than the Owner.
+// partnerOf returns a name for the caller who proposes a debit. An application of the Owner has another name
+// than the Owner.
 func partnerOf(c access.Caller) string { return c.UserID().String() + "/" + c.ApplicationID() }
 
-// roomFor refuses a proposal that makes a debit larger than partners may pile up. before is what of it is stored already.
+// roomFor returns an error if the proposal would exceed the limits. before is the debit as already stored.
 func (l DebitLimits) roomFor(e vault.Edit, d debit.Debit, before []byte) error {
 	if len(d.Permissions) > l.Terms {
 		return malformed(fmt.Sprintf("Too many changes of one Data Debit: it may have %d terms", l.Terms))
@@ -216,7 +218,7 @@ func (l DebitLimits) roomFor(e vault.Edit, d debit.Debit, before []byte) error {
 		return err
 	}
 	more := int64(len(body) - len(before))
-	known := d.Partner != "" // those of before partners were kept are nobody's
+	known := d.Partner != "" // debits stored before partners were recorded belong to nobody
 	switch {
 	case before == nil && known && of.Debits >= l.DebitsOfPartner:
 		return malformed(fmt.Sprintf("Too many Data Debits: one partner may propose %d", l.DebitsOfPartner))
@@ -230,7 +232,7 @@ func (l DebitLimits) roomFor(e vault.Edit, d debit.Debit, before []byte) error {
 	return nil
 }
 
-// takenBy finds one of the names among the bundles of other debits.
+// takenBy returns one of the names that a bundle of another debit already has.
 func takenBy(e vault.Edit, id string, names []string) (name string, taken bool, err error) {
 	for _, name := range names {
 		other, err := e.DebitWith(name)
@@ -252,7 +254,8 @@ func storeDebit(e vault.Edit, d debit.Debit) error {
 	return e.Put(vault.Debits, d.Key, body)
 }
 
-// postDebit: POST /data-debit/{debit}. Who made it may use it from this moment on: the role is stored with it.
+// postDebit: POST /data-debit/{debit}. The user who proposed the debit gets a role for it in the same
+// transaction, and may use the debit immediately.
 func (s *API) postDebit(w *edge.Recorder, q *edge.Request) error {
 	id := q.Params["debit"]
 	text, err := q.JSON(w)
@@ -266,7 +269,7 @@ func (s *API) postDebit(w *edge.Recorder, q *edge.Request) error {
 	d := debit.Debit{Key: id, Created: q.Now.UTC(), Client: client, Partner: partnerOf(q.Caller)}.Propose(terms, q.Now.UTC())
 	if app, isOfApp := strings.CutPrefix(id, access.DebitOfApplication("")); isOfApp {
 		if a, known := s.application(app); known && a.Asks != nil {
-			return errDebitExists // setting the application up makes it, and gives nobody else its values
+			return errDebitExists // only setup creates it, and it shares values with nobody else
 		}
 	}
 	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
@@ -312,7 +315,7 @@ func (s *API) postDebit(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// changeDebit replaces a debit by what change makes of it. missing is the answer if there is none.
+// changeDebit replaces a debit by the result of change. missing is the answer if the debit does not exist.
 func changeDebit(q *edge.Request, missing *edge.Error, change func(vault.Edit, debit.Debit) (debit.Debit, error)) (changed debit.Debit, err error) {
 	err = documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error {
 		document, err := e.Find(vault.Debits, q.Params["debit"])
@@ -333,7 +336,8 @@ func changeDebit(q *edge.Request, missing *edge.Error, change func(vault.Edit, d
 	return changed, err
 }
 
-// putDebit: PUT /data-debit/{debit}. Other terms; those in force stay so until the Owner accepts these.
+// putDebit: PUT /data-debit/{debit}. It proposes new terms. The accepted terms stay in force until the Owner
+// accepts the new ones.
 func (s *API) putDebit(w *edge.Recorder, q *edge.Request) error {
 	text, err := q.JSON(w)
 	if err != nil {
@@ -364,10 +368,11 @@ func (s *API) putDebit(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// The document of a debit becomes storedFactor times as much on its way to JSON for clients.
+// The JSON for clients can take storedFactor times the memory of the stored debit.
 const storedFactor = 3
 
-// listDebits: GET /data-debit. One after the other: there is never more than one in memory beside what waits to be sent.
+// listDebits: GET /data-debit. It encodes one debit after the other: beside the output buffer, only one debit
+// is in memory.
 func (s *API) listDebits(w *edge.Recorder, q *edge.Request) error {
 	type terms struct {
 		id      string
@@ -398,7 +403,7 @@ func (s *API) listDebits(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// debitOf is the one of the path; found is false if there is none.
+// debitOf returns the debit in the path. found is false if it does not exist.
 func debitOf(q *edge.Request) (d debit.Debit, found bool, err error) {
 	document, err := documentsOf(q).Document(q.Context(), q.Caller, vault.Debits, q.Params["debit"])
 	if errors.Is(err, vault.ErrNotFound) {
@@ -432,8 +437,8 @@ func (s *API) getDebit(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// enableDebit: GET /data-debit/{debit}/enable?terms=. The terms are compared with those the caller has seen or names, and
-// accepted, in one transaction.
+// enableDebit: GET /data-debit/{debit}/enable?terms=. One transaction compares the terms with those that the
+// caller has seen or names, and accepts them.
 func (s *API) enableDebit(w *edge.Recorder, q *edge.Request) error {
 	named, err := q.Named()
 	if err != nil {
@@ -478,8 +483,8 @@ func (s *API) disableDebit(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// debitValues: GET /data-debit/{debit}/values. What the terms in force share, if every condition has a record. Unless it
-// is the Owner who looks, a receipt says what was shared before it is.
+// debitValues: GET /data-debit/{debit}/values. It returns what the terms in force share, if every condition
+// has a record. If the caller is not the Owner, a receipt is written before the data is sent.
 func (s *API) debitValues(w *edge.Recorder, q *edge.Request) error {
 	d, found, err := debitOf(q)
 	if err != nil {

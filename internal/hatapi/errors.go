@@ -12,7 +12,8 @@ import (
 	"she/internal/vault"
 )
 
-// The HAT API has two families of errors: the framework's {"error","message"} and the controllers' {"message","cause"}.
+// The HAT API has two families of errors: the framework's {"error","message"} and the controllers'
+// {"message","cause"}.
 
 type frameworkBody struct {
 	Error   string `json:"error"`
@@ -29,7 +30,7 @@ func controller(status int, message, cause string, details ...string) *edge.Erro
 	return &edge.Error{Status: status, Title: message, Detail: cause, Body: controllerBody{message, cause, details}}
 }
 
-// explain has the words of the HAT API's clients, where they differ from the edge's.
+// explain returns the HAT API's own answer where it differs from the edge's.
 func explain(r *http.Request, err error) *edge.Error {
 	var known *edge.Error
 	var field *hat.FieldError
@@ -45,14 +46,15 @@ func explain(r *http.Request, err error) *edge.Error {
 		said, _ := edge.AnswerTo(err)
 		return controller(said.Status, said.Title, said.Detail)
 	case errors.Is(err, logins.ErrTooOften):
-		// A budget that is used up is 400, as in the original and as its clients expect, where 429 would be usual.
+		// 429 would be usual for a used-up budget. The original answers 400, and its clients expect that.
 		return controller(http.StatusBadRequest, "Request rate exceeded", "Rate of requests from your IP exceeded",
 			"Request to "+r.URL.EscapedPath())
 	}
 	return nil
 }
 
-// badField is the framework's form for a JSON document that does not fit: path → what is wrong there.
+// badField returns the framework's form for a JSON document with a wrong field: the path, and what is wrong
+// there.
 func badField(e *hat.FieldError) *edge.Error {
 	type detail struct {
 		Msg  []string `json:"msg"`

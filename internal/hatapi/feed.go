@@ -16,16 +16,18 @@ import (
 const (
 	feedBack  = 180 * 24 * time.Hour
 	feedAhead = 30 * 24 * time.Hour
-	// maxItems of one answer, the newest; of a source more than that are not even looked at.
+	// maxItems bounds the items of one answer, newest first. No more records than that are read from one
+	// source.
 	maxItems = 10_000
 	maxFeed  = 32 << 20 // bytes of records that became items
-	costItem = 10       // fuel for each byte of a record that is read as an item
-	// What an item takes: its texts may be most of its record, and again as JSON.
+	costItem = 10       // fuel per byte of a record that is read as an item
+	// itemFactor is the memory of an item per byte of its record: its texts can be most of the record, once
+	// in memory and once as JSON.
 	itemFactor = 2
 	itemHold   = 512
 )
 
-// errFeedFull ends the reading of a source; what was found so far is the answer.
+// errFeedFull stops reading a source. The answer contains the items found so far.
 var errFeedFull = errors.New("feed is full")
 
 // getFeed: GET /she/feed and /she/feed/{prefix}, ?since&until in Unix seconds.
@@ -86,7 +88,8 @@ func (s *API) getFeed(w *edge.Recorder, q *edge.Request) error {
 	return out.Finish()
 }
 
-// getStatic: GET /she/static/{prefix}. The newest records of a service about the person, each as a name and its fields.
+// getStatic: GET /she/static/{prefix}. It returns the newest records of a service about the person, each as a
+// name and its fields.
 func (s *API) getStatic(w *edge.Recorder, q *edge.Request) error {
 	type wireProfile struct {
 		Name   string                     `json:"name"`
@@ -116,7 +119,8 @@ func (s *API) getStatic(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// newest is the newest record of a part: by the first of its dates that a record has, else by when it was stored.
+// newest returns the newest record of a part. The order is by the first of the part's dates that a record
+// has, or otherwise by the time of storage.
 func newest(q *edge.Request, part feed.Part, src bundle.Source) (data hat.Data, found bool, err error) {
 	one := 1
 	for _, dated := range append(slices.Clip(part.Dated), "") {

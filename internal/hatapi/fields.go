@@ -8,17 +8,17 @@ import (
 	"she/internal/jsonb"
 )
 
-// An object is a JSON object of a request and the way to it, so that what does not fit can be named as clients know
-// it: {"obj[0].endpoint":[{"msg":["error.path.missing"],"args":[]}]}.
+// An object is a JSON object of a request, with its path. Errors name a wrong field by this path, in the form
+// that clients know: {"obj[0].endpoint":[{"msg":["error.path.missing"],"args":[]}]}.
 type object struct {
 	path   string
-	fields map[string]string // by name, as jsonb has the values
+	fields map[string]string // by name, with values as jsonb returns them
 }
 
-// rootPath is what the framework calls the document itself.
+// rootPath is the framework's name for the document itself.
 const rootPath = "obj"
 
-// maxText bounds a text that is kept as a setting, in bytes.
+// maxText is the maximum length in bytes of a text stored as a setting.
 const maxText = 16 << 10
 
 // document reads an object. Its members keep their order, which matters in the mappings of bundles.
@@ -30,7 +30,7 @@ func document(text []byte) (object, error) {
 	return objectAt(rootPath, compact)
 }
 
-// objectAt reads an object inside a document that jsonb has read.
+// objectAt reads an object inside a document that jsonb has already read.
 func objectAt(path, text string) (object, error) {
 	o := object{path: path}
 	if jsonb.KindOf(text) != jsonb.Object {
@@ -45,8 +45,8 @@ func objectAt(path, text string) (object, error) {
 	return o, nil
 }
 
-// MaxFields bounds the fields of an object that says what a request wants; of data that is stored nothing does. The
-// largest has a dozen.
+// MaxFields bounds the number of fields of a request object. It does not apply to stored data. The largest
+// request object of the API has a dozen.
 const MaxFields = 256
 
 func (o object) wrong(why string) error { return &hat.FieldError{Path: o.path, Message: why} }
@@ -55,13 +55,13 @@ func (o object) wrongAt(name, why string) error {
 	return &hat.FieldError{Path: o.path + "." + name, Message: why}
 }
 
-// optional answers false for a field that is absent or null.
+// optional returns false if the field is absent or null.
 func (o object) optional(name string) (string, bool) {
 	raw, found := o.fields[name]
 	return raw, found && jsonb.KindOf(raw) != jsonb.Null
 }
 
-// required may be null.
+// required returns an error if the field is absent. The value may be null.
 func (o object) required(name string) (string, error) {
 	raw, found := o.fields[name]
 	if !found {
@@ -108,7 +108,7 @@ func (o object) boolean(name string) (bool, error) {
 	return raw == "true", nil
 }
 
-// within puts a FieldError of a part, whose path begins at the part's own root, under the name it has here.
+// within adds this object's path and the name to a FieldError of a part, whose path begins at the part.
 func (o object) within(name string, err error) error {
 	if field, ok := err.(*hat.FieldError); ok {
 		return &hat.FieldError{Path: o.path + "." + name + strings.TrimPrefix(field.Path, rootPath), Message: field.Message}

@@ -19,7 +19,8 @@ import (
 func ofTrigger(q *edge.Request) (*access.Permission, error) {
 	id, err := q.FunctionID()
 	if err != nil {
-		// No function has such an id; whoever may trigger none in particular gets the same 403 as for one there is.
+		// No function has such an id. A caller who may not trigger every function gets the same 403 as for an
+		// existing one.
 		id = hat.FunctionID{}
 	}
 	p := access.TriggerFunction(id)
@@ -30,8 +31,9 @@ func functionNotFound(id string) *edge.Error {
 	return controller(http.StatusNotFound, "Function Not Found", fmt.Sprintf("Function %s not found", id))
 }
 
-// configuration is what clients see of a function: the registered manifest, or what was granted if it is not (or not
-// yet) registered, under its status at this HAT. known is false if the function is neither registered nor saved.
+// configuration returns what clients see of a function: its manifest, or the grant if the function is not
+// registered or not registered yet, with its status at this HAT. known is false if the function is neither
+// registered nor saved.
 func configuration(f catalog.Function, registered bool, state *vault.FunctionState) (body []byte, known bool) {
 	var status contract.Status
 	if state != nil {
@@ -86,14 +88,15 @@ func (s *API) listFunctions(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// didShowConfiguration notes that a function's configuration has been sent, if that is what it asks for now.
+// didShowConfiguration notes that this function's configuration was sent, if the configuration is what the
+// function asks for now.
 func (s *API) didShowConfiguration(q *edge.Request, f catalog.Function) {
 	if f.Available() {
 		s.DidShowFunction(q, s.Functions.GrantOf(f))
 	}
 }
 
-// found is the function of the path with its state at this HAT, nil if it was never switched on.
+// found returns the function in the path and its state at this HAT. The state is nil if it was never enabled.
 func (s *API) found(q *edge.Request) (f catalog.Function, registered bool, state *vault.FunctionState, err error) {
 	id, err := q.FunctionID()
 	if err != nil {
@@ -125,9 +128,10 @@ func (s *API) getFunction(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// enableFunction: GET /she/function/{id}/enable?terms=. What is stored is what the function is at this moment, and what the
-// caller has seen or names; what it asks for later is another consent. From when on it is shown records stays as it was granted before: a client that knows no
-// windows can't widen one.
+// enableFunction: GET /she/function/{id}/enable?terms=. It stores a grant for what the function asks for now,
+// which must be what the caller has seen or names. Later demands of the function need a new consent. The date
+// from which the function sees records stays as in the former grant, so a client that does not know windows
+// can't widen one.
 func (s *API) enableFunction(w *edge.Recorder, q *edge.Request) error {
 	named, err := q.Named()
 	if err != nil {
@@ -138,7 +142,7 @@ func (s *API) enableFunction(w *edge.Recorder, q *edge.Request) error {
 		return err
 	}
 	if !registered || !f.Available() {
-		return notAvailable(q.Params["function"]) // saved once, or not yet loaded
+		return notAvailable(q.Params["function"]) // saved earlier, or not loaded yet
 	}
 	grant := s.Functions.GrantOf(f)
 	if err := s.AgreesToFunction(q, named, grant); err != nil {
@@ -161,7 +165,7 @@ func (s *API) enableFunction(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// disableFunction: GET /she/function/{id}/disable. Switching off what was never on is no error.
+// disableFunction: GET /she/function/{id}/disable. Disabling a function that was never enabled is no error.
 func (s *API) disableFunction(w *edge.Recorder, q *edge.Request) error {
 	f, registered, state, err := s.found(q)
 	if err != nil {
@@ -184,9 +188,9 @@ func notAvailable(id string) *edge.Error {
 	return controller(http.StatusBadRequest, "Function Not Available", fmt.Sprintf("Function %s not available for execution", id))
 }
 
-// triggerFunction: GET /she/function/{id}/trigger?useAll=false. It answers when the run is over; others than the Owner at
-// the next of a few steps, and once they are told that it is busy, only so until the next full minute: they shall not learn
-// how long a run took.
+// triggerFunction: GET /she/function/{id}/trigger?useAll=false. It answers when the run is over. Callers
+// other than the Owner get the answer at the next of a few steps. If they are told that the function
+// is busy, they get this answer until the next full minute. So they can't learn how long a run took.
 func (s *API) triggerFunction(w *edge.Recorder, q *edge.Request) error {
 	values, err := q.Query()
 	if err != nil {
@@ -225,7 +229,7 @@ func (s *API) triggerFunction(w *edge.Recorder, q *edge.Request) error {
 	case errors.Is(err, access.ErrDenied), errors.Is(err, access.ErrRevoked), errors.Is(err, access.ErrWithdrawn):
 		return err
 	case q.Context().Err() != nil:
-		return q.Context().Err() // nobody is there to read an answer; the run goes on
+		return q.Context().Err() // the client is gone; the run goes on
 	}
 	failed := *controller(http.StatusInternalServerError, "Function Execution Failed",
 		fmt.Sprintf("Function %s execution errored with %s function %s failed", name, q.HAT.Domain, name))
@@ -238,10 +242,10 @@ func (s *API) triggerFunction(w *edge.Recorder, q *edge.Request) error {
 	var ran *engine.FailedError
 	known := errors.As(err, &ran)
 	switch {
-	case !q.Caller.May(access.SeeRuns()): // a service may trigger, and see no more than that
+	case !q.Caller.May(access.SeeRuns()): // a service may trigger, but not see runs
 	case known && ran.Run != (hat.RunID{}):
 		failed.Link = s.OwnPath + "/runs/" + ran.Run.String()
-	default: // over quota, say, or busy
+	default: // such as over quota or busy
 		failed.Link = s.OwnPath + "/functions/" + id.String() + "/why"
 	}
 	if !known && failed.RetryAfter == "" {

@@ -1,6 +1,6 @@
-// Package hatapi is the HAT API v2.6, as existing clients know it: its calls, the JSON that clients compare byte for byte,
-// and its two families of errors. It turns requests into endpoints, drafts and documents (step 1 of the walk), and values
-// into answers.
+// Package hatapi is the HAT API v2.6 as existing clients know it: its calls, its JSON, which clients compare
+// byte for byte, and its two families of errors. It converts requests to endpoints, drafts and documents
+// (step 1 of the walk), and values to answers.
 package hatapi
 
 import (
@@ -14,7 +14,8 @@ import (
 	"she/internal/hat"
 )
 
-// Functions is the engine, as far as clients of the HAT API reach it; *engine.Engine says what each method promises.
+// Functions is the part of the engine that clients of the HAT API reach; *engine.Engine documents the
+// methods.
 type Functions interface {
 	Functions() []catalog.Function
 	Function(f hat.FunctionID) (catalog.Function, bool)
@@ -22,18 +23,18 @@ type Functions interface {
 	Trigger(ctx context.Context, hatID hat.ID, c access.Caller, f hat.FunctionID, useAll bool) error
 }
 
-// Options are what the HAT API needs beside the edge.
+// Options are what the HAT API needs besides the edge.
 type Options struct {
 	Functions Functions
 	// Applications is the catalogue of applications; ParseApplications reads it.
 	Applications []Application
-	// Debits bound what partners may propose; a bound of 0 is the default.
+	// Debits bounds what partners may propose; 0 means the default.
 	Debits DebitLimits
-	// OwnPath is where our own API tells more of a run or a function.
+	// OwnPath is the path of the server's own API, where clients find details of a run or a function.
 	OwnPath string
 }
 
-// API answers the calls. Applications may be replaced while no request is under way.
+// API answers the calls. Replace Applications only while no request is under way.
 type API struct {
 	*edge.Server
 	Options
@@ -42,7 +43,7 @@ type API struct {
 	triggers serviceTriggers
 }
 
-// New is the HAT API on an edge, which does not serve it yet.
+// New returns the HAT API on an edge. The edge does not serve it until Serve is called.
 func New(on *edge.Server, o Options) *API {
 	s := &API{Server: on, Options: o}
 	s.Debits = s.Debits.OrDefault()
@@ -51,12 +52,12 @@ func New(on *edge.Server, o Options) *API {
 		return a.Roles, a.Version
 	}
 	for _, a := range s.Applications {
-		s.Terms.Changed(agreement.Application, a.ID, s.termsOf(a)) // noted before anybody is shown it
+		s.Terms.Changed(agreement.Application, a.ID, s.termsOf(a)) // before any client sees it
 	}
 	return s
 }
 
-// Calls are its calls.
+// Calls returns the calls of the API.
 func (s *API) Calls() *edge.Calls {
 	return &edge.Calls{Routes: s.routes(), Explain: explain, Write: writeError}
 }

@@ -2,7 +2,8 @@ package hatapi
 
 import "testing"
 
-// A token that acts for the Owner goes to the application's own addresses, not to whoever shares a host with it.
+// A token that acts for the Owner goes only to the application's own addresses, and not to others on the same
+// host.
 func TestHomesOfApplications(t *testing.T) {
 	a := must(ParseApplications([]byte(`[{"id":"a","info":{"version":"1.0.0"},
 		"kind":{"kind":"App","url":"https://shop.test/app/1","iosUrl":"https://apps.test/id1"},

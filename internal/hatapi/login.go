@@ -71,12 +71,13 @@ func (s *API) accessToken(w *edge.Recorder, q *edge.Request) error {
 	if err != nil {
 		return err
 	}
-	q.Release() // others wait for a vault; a comparison may wait for its turn
+	q.Release() // do not hold a vault while the comparison waits for its turn
 	p, err := s.Logins.Login(q.Context(), t, r, u.PasswordHash, highest, password)
 	if err != nil {
 		return err
 	}
-	// The comparison runs for disabled and unknown users too: nobody learns from the time which names there are.
+	// Passwords are compared for disabled and unknown users too, so that the duration does not reveal which
+	// names exist.
 	if !p.Right || !u.Enabled {
 		return edge.ErrNotAuthenticated
 	}
@@ -86,7 +87,7 @@ func (s *API) accessToken(w *edge.Recorder, q *edge.Request) error {
 	return s.answerToken(w, q, u, edge.UserClaims(q.HAT, u, q.HAT.Domain.String(), edge.ScopeOf(u.Roles), q.Now))
 }
 
-// rememberLogin is for the next login. This one is right even if there is no room to remember it.
+// rememberLogin stores what helps the next login. This login succeeds even if the vault has no room for it.
 func (s *API) rememberLogin(q *edge.Request, u vault.User, t logins.Try, p logins.Proof) {
 	ctx := context.WithoutCancel(q.Context())
 	v, release, err := s.Vaults.Open(ctx, q.HAT.ID)
@@ -123,7 +124,7 @@ func credential(q *edge.Request, header string) (string, error) {
 	return text, nil
 }
 
-// validate: GET /users/access_token/validate. That the request got here is the answer.
+// validate: GET /users/access_token/validate. The edge has already checked the token.
 func (s *API) validate(w *edge.Recorder, _ *edge.Request) error {
 	edge.WriteJSON(w, http.StatusOK, edge.Message("Authenticated"))
 	return nil

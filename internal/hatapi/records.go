@@ -24,8 +24,8 @@ func forbidden(cause string) *edge.Error {
 
 var errCouldNotInsert = controller(http.StatusBadRequest, "Bad Request", "Could not insert data - Duplicate data")
 
-// items are the elements of a request body that must be an array. objectAt reads each when its turn comes, so that not
-// all are in memory as objects.
+// items returns the elements of a request body that must be an array. objectAt parses them one by one, so
+// that not all are in memory as objects at once.
 func items(q *edge.Request, w *edge.Recorder) ([]string, error) {
 	text, err := q.JSON(w)
 	if err != nil {
@@ -48,7 +48,7 @@ func items(q *edge.Request, w *edge.Recorder) ([]string, error) {
 	return list, nil
 }
 
-// elements are those of an array in canonical text.
+// elements returns the elements of an array in canonical text.
 func elements(array string) (list []string, err error) {
 	for element := range jsonb.Elements(array) {
 		if len(list) == edge.MaxRecords {
@@ -61,7 +61,8 @@ func elements(array string) (list []string, err error) {
 
 func itemPath(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
-// endpointData reads, in a canonical document, what is common to all records of a body: where, and what.
+// endpointData reads the two fields that all records of a request body have: endpoint and data. The document
+// is canonical.
 func (o object) endpointData() (e hat.Endpoint, d hat.Data, err error) {
 	name, err := o.text("endpoint")
 	if err != nil {
@@ -74,11 +75,11 @@ func (o object) endpointData() (e hat.Endpoint, d hat.Data, err error) {
 	if err != nil {
 		return e, d, err
 	}
-	return e, hat.DataFromStoredText(raw), nil // a piece of canonical text is canonical
+	return e, hat.DataFromStoredText(raw), nil // a part of a canonical text is canonical
 }
 
-// draft reads one record to store. sourceTimestamp, sourceUniqueId and recordId are accepted and ignored; of links
-// one level counts.
+// draft reads one record to store. It accepts and ignores sourceTimestamp, sourceUniqueId and recordId. It
+// reads links one level deep.
 func (o object) draft(withLinks bool) (d hat.Draft, err error) {
 	if d.Endpoint, d.Data, err = o.endpointData(); err != nil || !withLinks {
 		return d, err
@@ -148,8 +149,8 @@ func (s *API) postBatch(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// putData: PUT /data. What a record says is replaced; where it is stays, and so a body that claims another place
-// is refused.
+// putData: PUT /data. It replaces the data of a record. The endpoint can't change: a body with another
+// endpoint is refused.
 func (s *API) putData(w *edge.Recorder, q *edge.Request) error {
 	list, err := items(q, w)
 	if err != nil {
@@ -213,7 +214,7 @@ func (s *API) deleteRecords(w *edge.Recorder, q *edge.Request) error {
 	case err != nil:
 		return err
 	}
-	s.Committed(q) // work may have waited for room
+	s.Committed(q) // pending work may wait for space
 	edge.WriteJSON(w, http.StatusOK, edge.Message("All records deleted"))
 	return nil
 }
@@ -227,7 +228,7 @@ func (s *API) deleteEndpoint(w *edge.Recorder, q *edge.Request) error {
 	if err := recordsOf(q).EraseEndpoint(q.Context(), q.Caller, e); err != nil {
 		return err
 	}
-	s.Committed(q) // work may have waited for room
+	s.Committed(q) // pending work may wait for space
 	edge.WriteJSON(w, http.StatusOK, edge.Message("All records deleted"))
 	return nil
 }
@@ -255,10 +256,11 @@ func (s *API) linkRecords(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// endpointsHold is a page of endpoints, each of at most 512 bytes, and the row it was read from.
+// endpointsHold is the memory of a page of endpoints, each at most 512 bytes, and of the rows they were read
+// from.
 const endpointsHold = vault.EndpointsPage * 2 * 512
 
-// sources: GET /data/sources. The endpoints of a namespace follow each other.
+// sources: GET /data/sources. The vault returns the endpoints of one namespace together.
 func (s *API) sources(w *edge.Recorder, q *edge.Request) error {
 	if err := q.Grow(endpointsHold); err != nil {
 		return err
@@ -311,7 +313,7 @@ func (s *API) getRecord(w *edge.Recorder, q *edge.Request) error {
 //
 //	{"endpoint":"rumpel/notes","recordId":"5f0c…","data":{"any":"json"},"links":[…]}
 //
-// links says whether the key is there; linked records never have it.
+// links tells whether to write the key "links"; linked records never have it.
 func appendRecord(b []byte, r *hat.Record, links bool) []byte {
 	b = append(b, `{"endpoint":"`...)
 	b = append(b, r.Endpoint.String()...)

@@ -20,32 +20,33 @@ import (
 	"she/internal/vault"
 )
 
-// partnerOfApplication marks data debits that setting an application up has made.
+// partnerOfApplication returns the partner of a data debit that the setup of an application created.
 func partnerOfApplication(id string) string { return "application/" + id }
 
-// wireApplication is an application as clients see it: the catalogue's description and what is true of it at this HAT.
+// wireApplication is an application as clients see it: the catalogue's description and its status at this
+// HAT.
 type wireApplication struct {
 	Application json.RawMessage `json:"application"`
 	Setup       bool            `json:"setup"`
 	Enabled     bool            `json:"enabled"`
-	// Active says that it works: it is enabled, and so are its data debit and the applications it depends on. nil: only a
-	// service outside could tell, and the server asks none.
+	// Active is true if the application, its data debit and the applications it depends on are enabled. It is
+	// nil if only an external service could tell; the server asks no such service.
 	Active              *bool           `json:"active"`
 	NeedsUpdating       bool            `json:"needsUpdating"`
-	DependenciesEnabled *bool           `json:"dependenciesEnabled,omitempty"` // functions too; nil: it has none
+	DependenciesEnabled *bool           `json:"dependenciesEnabled,omitempty"` // with functions; nil: no dependencies
 	MostRecentData      string          `json:"mostRecentData,omitempty"`
 	Terms               hat.TermsDigest `json:"termsDigest"`
 }
 
-// A standing is what is set up at a HAT, as far as applications ask for it.
+// A standing is what is set up at a HAT, as far as the applications in question need it.
 type standing struct {
 	setups    map[string]access.Setup
-	functions map[string]bool // those that are switched on
+	functions map[string]bool // the enabled ones
 	shared    map[string]debit.Debit
 	recent    map[hat.Endpoint]time.Time
 }
 
-// standingOf reads what the applications ask for.
+// standingOf reads what the applications need.
 func (s *API) standingOf(q *edge.Request, applications []Application) (standing, error) {
 	st := standing{
 		setups:    map[string]access.Setup{},
@@ -58,7 +59,7 @@ func (s *API) standingOf(q *edge.Request, applications []Application) (standing,
 			if _, known := st.setups[id]; known {
 				continue
 			}
-			// That an application depends on it is for whoever may see the application to know.
+			// A caller who may see the application may also know that it depends on this one.
 			state, found, err := setupOf(q, access.Application(id, q.User.ID, nil), id)
 			if err != nil {
 				return st, err
@@ -81,7 +82,7 @@ func (s *API) standingOf(q *edge.Request, applications []Application) (standing,
 		}
 	}
 	if slices.ContainsFunc(applications, func(a Application) bool { return len(a.Tools) > 0 }) {
-		states, err := functionsOf(q).FunctionStates(q.Context(), access.Operator()) // whether they are on, no more
+		states, err := functionsOf(q).FunctionStates(q.Context(), access.Operator()) // only to see whether they are enabled
 		if err != nil {
 			return st, err
 		}
@@ -92,12 +93,13 @@ func (s *API) standingOf(q *edge.Request, applications []Application) (standing,
 	return st, s.readRecent(q, applications, &st)
 }
 
-// ofDebit may read one data debit, for the server to see whether it is in force.
+// ofDebit returns a caller that may read one data debit. The server uses it to see whether the debit is in
+// force.
 func ofDebit(id string) access.Caller {
 	return access.User(hat.UserID{}, []access.Role{{Title: access.TitleDataDebit, Detail: id}}, "")
 }
 
-// readRecent finds when the newest record came of those applications that are enabled and whose data the caller may read.
+// readRecent finds the time of the newest record of each enabled application whose data the caller may read.
 func (s *API) readRecent(q *edge.Request, applications []Application, st *standing) error {
 	newest := map[hat.Endpoint]hat.RecordID{}
 	for _, a := range applications {
@@ -132,7 +134,7 @@ func (s *API) readRecent(q *edge.Request, applications []Application, st *standi
 		}
 		r, err := recordsOf(q).Record(q.Context(), q.Caller, id)
 		if errors.Is(err, vault.ErrNotFound) {
-			continue // erased meanwhile
+			continue // erased in the meantime
 		} else if err != nil {
 			return err
 		}
@@ -143,7 +145,7 @@ func (s *API) readRecent(q *edge.Request, applications []Application, st *standi
 	return nil
 }
 
-// status says what is true of one application.
+// status returns an application with its status.
 func (s *API) status(a Application, st standing, now time.Time) wireApplication {
 	state, found := st.setups[a.ID]
 	wire := wireApplication{
@@ -170,7 +172,7 @@ func (s *API) status(a Application, st standing, now time.Time) wireApplication 
 	return wire
 }
 
-// shares says whether the debit shares now what an application asks for.
+// shares reports whether the debit in force shares what an application asks for.
 func shares(d, asks debit.Debit, now time.Time) bool {
 	if len(d.Permissions) == 0 {
 		return false
@@ -179,7 +181,7 @@ func shares(d, asks debit.Debit, now time.Time) bool {
 	return inForce != nil && inForce.Bundle.Digest() == asks.Permissions[0].Bundle.Digest()
 }
 
-// newer compares versions number by number; one that is none is older than all.
+// newer compares versions number by number. A text that is not a version is older than every version.
 func newer(a, b string) bool {
 	return slices.Compare(numbers(a), numbers(b)) > 0
 }
@@ -195,8 +197,8 @@ func numbers(version string) (all []int) {
 	return all
 }
 
-// hmiList: GET /applications/hmi. The catalogue, for pages where nobody has logged in. It is not collected first: a stranger may
-// ask as often as they like.
+// hmiList: GET /applications/hmi. It sends the catalogue to pages without a login. The list is not collected
+// in memory first, because strangers may ask as often as they like.
 func (s *API) hmiList(w *edge.Recorder, _ *edge.Request) error {
 	edge.JSONHeaders(w.Header())
 	w.WriteHeader(http.StatusOK)
@@ -229,7 +231,7 @@ func (s *API) hmi(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// listApplications: GET /applications. An application is shown those it manages, the Owner all.
+// listApplications: GET /applications. An application sees the applications it manages; the Owner sees all.
 func (s *API) listApplications(w *edge.Recorder, q *edge.Request) error {
 	theirs := slices.DeleteFunc(slices.Clone(s.Applications), func(a Application) bool {
 		return !q.Caller.May(access.ManageApplication(a.ID))
@@ -268,8 +270,9 @@ func (s *API) answerApplication(w *edge.Recorder, q *edge.Request, a Application
 	return nil
 }
 
-// setupApplication: GET /applications/{application}/setup?terms=. One agreement, one transaction: the application, the data debit
-// it needs, and the applications it depends on. It switches on no function: each is a consent of its own.
+// setupApplication: GET /applications/{application}/setup?terms=. One agreement and one transaction cover the
+// application, its data debit and the applications it depends on. It enables no function, because each
+// function needs its own consent.
 func (s *API) setupApplication(w *edge.Recorder, q *edge.Request) error {
 	named, err := q.Named()
 	if err != nil {
@@ -289,7 +292,8 @@ func (s *API) setupApplication(w *edge.Recorder, q *edge.Request) error {
 		}
 		for _, id := range a.Plugs {
 			plug, known := s.application(id)
-			// Who may not set a plug up sets up the application without it, and dependenciesEnabled says so.
+			// A caller who may not set up a plug sets up the application without it; dependenciesEnabled is
+			// then false.
 			if !known || !e.Caller().May(access.ManageApplication(id)) {
 				continue
 			}
@@ -297,7 +301,7 @@ func (s *API) setupApplication(w *edge.Recorder, q *edge.Request) error {
 				return err
 			}
 		}
-		// To share data is the Owner's to decide, not that of an application which manages this one.
+		// Only the Owner decides to share data, not an application that manages this one.
 		if a.Asks == nil || !e.Caller().May(access.DecideDebits()) {
 			return nil
 		}
@@ -309,7 +313,7 @@ func (s *API) setupApplication(w *edge.Recorder, q *edge.Request) error {
 	return s.answerApplication(w, q, a)
 }
 
-// storedSetup is what a transaction sees of an application.
+// storedSetup returns the setup of an application as the transaction sees it.
 func storedSetup(e vault.Edit, id string) (state access.Setup, found bool, err error) {
 	d, err := e.Find(vault.Setups, id)
 	switch {
@@ -331,8 +335,9 @@ func storeSetup(e vault.Edit, id string, state access.Setup) error {
 	return e.Put(vault.Setups, id, body)
 }
 
-// enableSetup sets an application up with what the catalogue says of it. Only the Owner agrees to more: an application that
-// manages this one, or itself, leaves it the roles, the terms and the addresses that were agreed to before.
+// enableSetup sets an application up as the catalogue describes it. Only the Owner can agree to more than
+// before. If another application or the application itself calls, the roles, terms and addresses stay as
+// agreed before.
 func enableSetup(e vault.Edit, a Application, terms hat.TermsDigest) error {
 	state := access.Setup{Enabled: true, Version: a.Version, Roles: append([]access.Role{}, a.Roles...), Terms: terms, Homes: homesOf(a)}
 	if !e.Caller().IsOwner() {
@@ -341,7 +346,7 @@ func enableSetup(e vault.Edit, a Application, terms hat.TermsDigest) error {
 		case err != nil:
 			return err
 		case found && before.Roles == nil && before.Version != a.Version:
-			state = before // nobody knows what was agreed to
+			state = before // it is unknown what was agreed to
 			state.Enabled = true
 		case found:
 			state.Roles = append([]access.Role{}, before.Agreed(a.Roles)...)
@@ -354,7 +359,7 @@ func enableSetup(e vault.Edit, a Application, terms hat.TermsDigest) error {
 	return storeSetup(e, a.ID, state)
 }
 
-// homesOf are the addresses of an application as a setup keeps them.
+// homesOf returns the addresses of an application in the form that a setup stores.
 func homesOf(a Application) []string {
 	homes := []string{}
 	for _, home := range a.homes {
@@ -364,9 +369,10 @@ func homesOf(a Application) []string {
 	return slices.Compact(homes)
 }
 
-// acceptDebit puts in force what the application asks for. Terms that are the newest already are not proposed again. A debit that
-// a partner proposed under this name gives them its values: it stays as it is, and the application is active only if the owner
-// has accepted the same there.
+// acceptDebit puts the data debit that the application asks for in force. It does not propose terms again
+// that are already the newest. If a partner proposed a debit under this name, the debit gives its values to
+// that partner and stays unchanged. The application is then active only if the owner has accepted the same
+// terms there.
 func acceptDebit(e vault.Edit, a Application, owner string, now time.Time) error {
 	asked := a.Asks.Permissions[0]
 	asked.Start = now
@@ -404,8 +410,8 @@ func acceptDebit(e vault.Edit, a Application, owner string, now time.Time) error
 	return storeDebit(e, d.Propose(asked, now).Accept())
 }
 
-// disableApplication: GET /applications/{application}/disable. Its tokens are worth nothing from the next request on, and nothing
-// is shared with it.
+// disableApplication: GET /applications/{application}/disable. From the next request on, its tokens are
+// refused and no data is shared with it.
 func (s *API) disableApplication(w *edge.Recorder, q *edge.Request) error {
 	a, known := s.application(q.Params["application"])
 	if !known {

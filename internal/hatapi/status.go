@@ -6,7 +6,7 @@ import (
 	"she/internal/edge"
 )
 
-// A status is a line of system/status, as the original has them.
+// A status is a line of system/status in the original's format.
 type status struct {
 	Title string     `json:"title"`
 	Kind  statusKind `json:"kind"`
@@ -18,8 +18,8 @@ type statusKind struct {
 	Kind   string  `json:"kind"`
 }
 
-// systemStatus: GET /system/status. Of the original's lines those that there is something to say about: no files are kept,
-// and the last login is not. Without a limit there is no line of it.
+// systemStatus: GET /system/status. It leaves out the original's lines about files and the last login,
+// because the server keeps neither. Without a limit there is no line about the limit.
 func (s *API) systemStatus(w *edge.Recorder, q *edge.Request) error {
 	held, limit, err := storageOf(q).Storage(q.Context(), q.Caller)
 	if err != nil {
@@ -41,5 +41,5 @@ func (s *API) systemStatus(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// megabytes are MB of 1,048,576 bytes, to a tenth.
+// megabytes converts bytes to MB of 1,048,576 bytes, to a tenth.
 func megabytes(n int64) float64 { return float64(n*10>>20) / 10 }

@@ -13,7 +13,7 @@ import (
 	"she/internal/hat"
 )
 
-// Runs that end within one step are told to a service at one moment.
+// A service gets the answers of all runs that end within one step at the same moment.
 func TestServicesAreToldOfRunsInSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failed := errors.New("failed")
@@ -62,16 +62,16 @@ func TestSeenTimesAreBounded(t *testing.T) {
 	}
 }
 
-// A service that tries over and over while a run goes on does not learn when it ends: neither of its own, before it is told,
-// nor of another's, before the minute is over.
+// A service that tries again and again during a run does not learn when the run ends. Of its own run it
+// learns this only with the answer, of another's run only when the minute is over.
 func TestServicesDoNotTimeRunsByTrying(t *testing.T) {
 	own, others := seenKey{"hat", "own"}, seenKey{"hat", "others"}
-	over := &engine.FailedError{Fault: &hat.Fault{Code: "Quota.Runs"}} // no run: others have used the day's up
+	over := &engine.FailedError{Fault: &hat.Fault{Code: "Quota.Runs"}} // no run: the quota is used up
 	for name, c := range map[string]struct {
 		key    seenKey
-		before time.Duration // the run has gone on when the first try comes
-		busy   error         // what a look finds while it goes on; nil: the first try is the run
-		want   time.Duration // from when on a try may look again
+		before time.Duration // how long the run has gone on at the first try
+		busy   error         // the result of a check during the run; nil: the first try is the run
+		want   time.Duration // when a try may check again
 	}{
 		"its own run":       {own, 0, nil, 2500 * time.Millisecond},
 		"another's run":     {others, time.Second, engine.ErrBusy, time.Minute},
@@ -105,7 +105,7 @@ func TestServicesDoNotTimeRunsByTrying(t *testing.T) {
 					if c.busy != nil {
 						time.Sleep(c.before)
 					}
-					told := time.Hour // the first try that is not answered as the busy ones are
+					told := time.Hour // the first try with another answer than busy
 					for time.Since(began) < 2*time.Minute {
 						wg.Go(func() {
 							at := time.Since(began)
@@ -130,7 +130,7 @@ func TestServicesDoNotTimeRunsByTrying(t *testing.T) {
 	}
 }
 
-// Who goes away from a run of their own is told nothing of it, and may look once in a minute.
+// A service that hangs up during its own run gets no answer about it, and may check once in a minute.
 func TestServicesThatHangUpDoNotTimeTheirRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))

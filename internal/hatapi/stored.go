@@ -11,7 +11,7 @@ import (
 	"she/internal/vault"
 )
 
-// put stores one document by itself.
+// put stores one document in its own transaction.
 func put(q *edge.Request, k vault.DocumentKind, id string, body []byte) error {
 	return documentsOf(q).EditDocuments(q.Context(), q.Caller, func(e vault.Edit) error { return e.Put(k, id, body) })
 }
@@ -77,7 +77,7 @@ func answerList(q *edge.Request, w *edge.Recorder, property bundle.PropertyQuery
 	return out.End()
 }
 
-// properties writes the answers of a question as an object of arrays.
+// properties writes the answers to a question as an object of arrays.
 func properties(q *edge.Request, out *edge.Spool, all *bundle.Question, src bundle.Source) error {
 	out.Text("{")
 	for i, name := range all.Names() {
@@ -97,7 +97,7 @@ func properties(q *edge.Request, out *edge.Spool, all *bundle.Question, src bund
 	return nil
 }
 
-// postBundle: POST /data-bundle/{bundle}. The body is the inner map, not {name,bundle}.
+// postBundle: POST /data-bundle/{bundle}. The body is the inner object, not {name,bundle}.
 func (s *API) postBundle(w *edge.Recorder, q *edge.Request) error {
 	id := q.Params["bundle"]
 	text, err := q.JSON(w)

@@ -18,18 +18,19 @@ import (
 	"she/internal/vault"
 )
 
-// grantable are the roles a user may be given here. Owner and platform come with the HAT.
+// grantable are the roles that this API can give to a user. The roles owner and platform are fixed with the
+// HAT.
 var grantable = []string{
 	access.TitleValidate, access.TitleDataDebit, access.TitleDataCredit, access.TitleNamespaceWrite, access.TitleNamespaceRead,
 	access.TitleAppStatusRead, access.TitleListApps,
 }
 
-// ofPartners are the roles that others than the Owner may give: none of them shows a record, or takes part in a data
-// debit of somebody else.
+// ofPartners are the roles that callers other than the Owner may give. None of them shows a record or takes
+// part in another user's data debit.
 var ofPartners = []access.Role{{Title: access.TitleValidate}, {Title: access.TitleDataCredit}, {Title: access.TitleDataDebit}}
 
-// mayManage refuses to give, or to change a user who has, more than the caller may give: else whoever may make users
-// would have every right.
+// mayManage refuses to give roles that the caller may not give, and to change a user who has such roles.
+// Otherwise a caller who may create users could obtain every right.
 func mayManage(c access.Caller, roles []access.Role) error {
 	more := func(r access.Role) bool { return !slices.Contains(ofPartners, r) }
 	if !c.IsOwner() && slices.ContainsFunc(roles, more) {
@@ -38,19 +39,20 @@ func mayManage(c access.Caller, roles []access.Role) error {
 	return nil
 }
 
-// privileged users are neither made nor changed here.
+// privileged reports whether u is the Owner or a platform. This API neither creates nor changes such users.
 func privileged(u vault.User) bool {
 	return slices.ContainsFunc(u.Roles, func(r access.Role) bool {
 		return r.Title == access.TitleOwner || r.Title == access.TitlePlatform
 	})
 }
 
-// A user who was deleted has this name: records say who wrote them, so the row stays.
+// deletedName returns the name of a deleted user. The row stays, because records name their writer.
 func deletedName(id hat.UserID) string { return deletedPrefix + id.String() }
 
 const deletedPrefix = vault.DeletedUser
 
-// isDeleted: nobody else has such a name, and nobody can log in without a password.
+// isDeleted reports whether u was deleted. Nobody else can have such a name, and nobody can log in without a
+// password.
 func isDeleted(u vault.User) bool {
 	return u.Username == deletedName(u.ID) && len(u.PasswordHash) == 0 && !u.Enabled
 }
@@ -63,14 +65,14 @@ func invalidUser(cause string) *edge.Error {
 	return controller(http.StatusBadRequest, "Invalid User", cause)
 }
 
-// Whose body userBody reads.
+// Values of existing in userBody.
 const (
 	ofNew      = false
 	ofExisting = true
 )
 
-// userBody reads the body of create and update: {userId,email,pass,name,role|roles}. name is not kept: a user is
-// known by the username, which the original calls email.
+// userBody reads the body of create and update: {userId,email,pass,name,role|roles}. It does not keep name: a
+// user is known by the username, which the original calls email.
 func (s *API) userBody(w *edge.Recorder, q *edge.Request, existing bool) (u vault.User, err error) {
 	text, err := q.JSON(w)
 	if err != nil {
@@ -112,7 +114,7 @@ func (s *API) userBody(w *edge.Recorder, q *edge.Request, existing bool) (u vaul
 	return u, err
 }
 
-// passwordHash takes a bcrypt hash as it is, because existing clients send one; a password is hashed.
+// passwordHash keeps a bcrypt hash unchanged, because existing clients send one, and hashes a password.
 func (s *API) passwordHash(q *edge.Request, o object, pass string) ([]byte, error) {
 	if bcryptHash.MatchString(pass) {
 		if cost, err := bcrypt.Cost([]byte(pass)); err != nil || cost > s.Logins.HighestCost() {
@@ -130,11 +132,12 @@ func (s *API) passwordHash(q *edge.Request, o object, pass string) ([]byte, erro
 	return hash, nil
 }
 
-// bcryptHash is what bcrypt can compare with: something else that looks like one would fail at once, and so show that the
-// user exists. One that costs more than ours would make each login at the HAT cost as much.
+// bcryptHash matches what bcrypt can compare with. A comparison with a malformed hash would fail immediately,
+// which would reveal that the user exists. A hash with a higher cost than the server's would make each login
+// at the HAT cost as much.
 var bcryptHash = regexp.MustCompile(`^\$2[abxy]\$[0-9]{2}\$[./A-Za-z0-9]{53}$`)
 
-// MaxRoles bounds the roles of one user: each is read at every login and in every list.
+// MaxRoles bounds the roles of one user, because every login and every list reads them.
 const MaxRoles = 64
 
 func rolesOf(o object) ([]access.Role, error) {
@@ -169,10 +172,11 @@ func rolesOf(o object) ([]access.Role, error) {
 	return roles, nil
 }
 
-// A user's name and roles become userFactor times what is stored, once they are parsed.
+// Parsed names and roles of a user take userFactor times their stored size.
 const userFactor = 8
 
-// listUsers: GET /users/user. One after the other: there is never more than one in memory beside what waits to be sent.
+// listUsers: GET /users/user. It encodes one user after the other: beside the output buffer, only one user is
+// in memory.
 func (s *API) listUsers(w *edge.Recorder, q *edge.Request) error {
 	size, held := 0, int64(0)
 	room := func(stored int) error {
@@ -198,7 +202,7 @@ func (s *API) listUsers(w *edge.Recorder, q *edge.Request) error {
 	return out.Finish()
 }
 
-// createUser: POST /users/user. The user may do what the roles in the body say, and nothing by default.
+// createUser: POST /users/user. The user gets only the roles in the body.
 func (s *API) createUser(w *edge.Recorder, q *edge.Request) error {
 	u, err := s.userBody(w, q, ofNew)
 	if err != nil {
@@ -228,8 +232,8 @@ func (s *API) createUser(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// changeUser changes the user of the path, unless it is the Owner or a platform, or holds more than the caller may give. Who was
-// deleted is not there.
+// changeUser changes the user in the path. It refuses the Owner, platform users, and users with roles that
+// the caller may not give. It treats a deleted user as not found.
 func (s *API) changeUser(q *edge.Request, change func(*vault.User)) (changed vault.User, err error) {
 	id, err := hat.ParseUserID(q.Params["user"])
 	if err != nil {
@@ -263,7 +267,7 @@ func (s *API) changeUser(q *edge.Request, change func(*vault.User)) (changed vau
 	return changed, err
 }
 
-// answerChange is changeUser for calls that are answered with a word.
+// answerChange calls changeUser and answers with a message.
 func (s *API) answerChange(w *edge.Recorder, q *edge.Request, said string, change func(*vault.User)) error {
 	if _, err := s.changeUser(q, change); err != nil {
 		return err
@@ -277,13 +281,14 @@ func (s *API) enableUser(w *edge.Recorder, q *edge.Request) error {
 	return s.answerChange(w, q, "Enabled", func(u *vault.User) { u.Enabled = true })
 }
 
-// disableUser: PUT /users/user/{user}/disable. The answer is the original's, which says the same for both. The user's tokens are refused from the next request on.
+// disableUser: PUT /users/user/{user}/disable. The original answers "Enabled" for both calls, and so does
+// this one. From the next request on, the user's tokens are refused.
 func (s *API) disableUser(w *edge.Recorder, q *edge.Request) error {
 	return s.answerChange(w, q, "Enabled", func(u *vault.User) { u.Enabled = false })
 }
 
-// deleteUser: PUT /users/user/{user}/delete. Records name who wrote them, so the row stays: without password, without
-// roles, under a name nobody would choose, for the old one to be free.
+// deleteUser: PUT /users/user/{user}/delete. The row stays, because records name their writer. It loses its
+// password and roles and gets a reserved name, so that the old name is free again.
 func (s *API) deleteUser(w *edge.Recorder, q *edge.Request) error {
 	return s.answerChange(w, q, "Account deleted", func(u *vault.User) {
 		u.Username, u.PasswordHash, u.Roles, u.Enabled = deletedName(u.ID), nil, nil, false
@@ -291,8 +296,9 @@ func (s *API) deleteUser(w *edge.Recorder, q *edge.Request) error {
 	})
 }
 
-// updateUser: PUT /users/user/{user}/update. Without pass the password stays. With one, only the Owner may: whoever sets
-// a partner's password can log in as the partner. A body may name the user, and no other one.
+// updateUser: PUT /users/user/{user}/update. Without pass, the password stays. Only the Owner may send pass,
+// because whoever sets a partner's password can log in as the partner. A userId in the body must be the id in
+// the path.
 func (s *API) updateUser(w *edge.Recorder, q *edge.Request) error {
 	wanted, err := s.userBody(w, q, ofExisting)
 	if err != nil {

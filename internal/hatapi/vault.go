@@ -11,9 +11,9 @@ import (
 	"she/internal/vault"
 )
 
-// What the calls ask of an open vault, by what they are about. Package ledger says what each method promises.
+// What the calls need of an open vault, by subject. Package ledger documents the methods.
 
-// A Vault can answer all of it: what is opened for the edge must be one.
+// A Vault offers all of it. The vault that the edge opens must be one.
 type Vault interface {
 	records
 	reader
