@@ -15,5 +15,5 @@ func must[T any](v T, err error) T {
 
 var morning = time.Date(2026, 3, 4, 9, 0, 0, 0, time.UTC)
 
-// testHash is of the password "testing", cheap to compare with.
+// testHash is the hash of the password "testing", at the lowest cost.
 var testHash = must(bcrypt.GenerateFromPassword([]byte("testing"), bcrypt.MinCost))

@@ -19,14 +19,15 @@ import (
 	"she/internal/vault"
 )
 
-// An Origin is where a request comes from. network is the address; of IPv6 its /64, because one customer has a whole
-// one. site is the same, but of IPv6 the /48: one customer may have 65,536 networks.
+// An Origin is where a request comes from. Network is the IPv4 address, or the /64 of an IPv6 address,
+// because one customer has a whole /64. Site is the IPv4 address, or the /48 of an IPv6 address, because one
+// customer can have 65,536 networks.
 type Origin struct{ Network, Site string }
 
-// Nowhere is where a request comes from whose address can't be read. Nobody is known there.
+// Nowhere is the origin of a request whose address can't be read. No user is known there.
 var Nowhere = Origin{"unknown", "unknown"}
 
-// OriginOf is the origin of an address, with or without a port.
+// OriginOf returns the origin of an address with or without a port.
 func OriginOf(address string) Origin {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		address = host
@@ -42,10 +43,11 @@ func OriginOf(address string) Origin {
 	return Origin{network.String(), site.String()}
 }
 
-// knownOrigins are the networks a user has logged in from, kept in the vault as keyed digests: the vault alone does not
-// tell which they are, nor does a guess at one. Only a right password adds one, so that nobody else can push one out.
+// knownOrigins are the networks a user has logged in from. The vault keeps them as keyed digests. Without the
+// key, neither reading the vault nor guessing a network reveals them. Only a right password adds a network,
+// so nobody else can push one out.
 type knownOrigins struct {
-	Origins []knownOrigin `json:"origins"` // the one used last comes first
+	Origins []knownOrigin `json:"origins"` // the last used first
 }
 
 type knownOrigin struct {
@@ -61,7 +63,7 @@ const (
 	KnownAgain = 24 * time.Hour
 )
 
-// OriginDigest is keyed by the HAT's private key, which does not lie in the vault.
+// OriginDigest returns the digest of a network. Its key is the HAT's private key, which is not in the vault.
 func OriginDigest(h directory.HAT, u hat.UserID, network string) []byte {
 	secret := sha256.Sum256(append([]byte("she: known networks of a HAT's users\x00"), h.Key.D.Bytes()...))
 	m := hmac.New(sha256.New, secret[:])
@@ -69,8 +71,8 @@ func OriginDigest(h directory.HAT, u hat.UserID, network string) []byte {
 	return m.Sum(nil)[:16]
 }
 
-// Find returns when the network was used last, if it is known. What is older than the user's tokens is known no more: a
-// password was changed since, perhaps because others had it.
+// Find returns when the network was last used, if it is known. Networks used before tokensFrom no longer
+// count: the password was changed then, perhaps because others had it.
 func (k knownOrigins) Find(digest []byte, tokensFrom, now time.Time) (used time.Time, found bool) {
 	for _, o := range k.Origins {
 		used = time.Unix(o.Used, 0)
@@ -81,7 +83,7 @@ func (k knownOrigins) Find(digest []byte, tokensFrom, now time.Time) (used time.
 	return time.Time{}, false
 }
 
-// with is k after a login from the network. What counts no more is dropped.
+// with returns k after a login from the network. It drops networks that no longer count.
 func (k knownOrigins) with(digest []byte, tokensFrom, now time.Time) knownOrigins {
 	rest := slices.DeleteFunc(slices.Clone(k.Origins), func(o knownOrigin) bool {
 		_, found := knownOrigins{[]knownOrigin{o}}.Find(o.Digest, tokensFrom, now)
@@ -89,13 +91,14 @@ func (k knownOrigins) with(digest []byte, tokensFrom, now time.Time) knownOrigin
 	})
 	used := now
 	if used.Before(tokensFrom) {
-		used = tokensFrom // a password change moves that to the next full second
+		used = tokensFrom // a password change moves tokensFrom to the next full second
 	}
 	all := append([]knownOrigin{{digest, used.Unix()}}, rest...)
 	return knownOrigins{all[:min(len(all), maxKnownOrigins)]}
 }
 
-// parseKnown reads what a vault keeps. What can't be read is as nothing: it is for comfort, and no login fails by it.
+// parseKnown reads what a vault keeps. Unreadable content counts as empty, because these networks are only a
+// convenience: no login may fail because of them.
 func parseKnown(d vault.Document) (k knownOrigins) {
 	if json.Unmarshal(d.Body, &k) != nil {
 		return knownOrigins{}
@@ -103,7 +106,8 @@ func parseKnown(d vault.Document) (k knownOrigins) {
 	return k
 }
 
-// Remember stores what a login leaves: that its network is known, and a hash at the present cost in place of old.
+// Remember stores the result of a login: its network becomes known, and a hash at the present cost replaces
+// the old one.
 func Remember(ctx context.Context, v store, h directory.HAT, u vault.User, t Try, p Proof, now time.Time) error {
 	id, digest := u.ID.String(), OriginDigest(h, u.ID, t.From.Network)
 	return v.EditDocuments(ctx, access.User(u.ID, u.Roles, ""), func(e vault.Edit) error {
@@ -133,13 +137,14 @@ func Remember(ctx context.Context, v store, h directory.HAT, u vault.User, t Try
 	})
 }
 
-// A store keeps what is remembered of logins.
+// A store keeps what the server remembers of logins.
 type store interface {
 	Document(ctx context.Context, c access.Caller, k vault.DocumentKind, id string) (vault.Document, error)
 	EditDocuments(ctx context.Context, c access.Caller, edit func(vault.Edit) error) error
 }
 
-// KnownTo are the networks a user is known to log in from. For a name that nobody has, u is zero and the same is looked up in vain.
+// KnownTo returns the networks a user is known to log in from. For an unknown name u is zero, and KnownTo
+// does the same work without a result.
 func KnownTo(ctx context.Context, v store, u vault.User) (knownOrigins, error) {
 	d, err := v.Document(ctx, access.User(u.ID, u.Roles, ""), vault.Logins, u.ID.String())
 	if errors.Is(err, vault.ErrNotFound) {

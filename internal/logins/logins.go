@@ -1,8 +1,8 @@
-// Package logins is whose password is tried, and when: budgets of tries for each name, address and HAT, turns at the
-// processor, and the networks a user is known to log in from. Strangers who guess keep nobody out for long, and learn
-// nothing from the time an answer takes.
+// Package logins decides when a password is compared. It keeps budgets of tries for each name, address and
+// HAT, queues comparisons for the processor, and knows the networks that users log in from. Strangers who
+// guess can't keep anybody out for long, and learn nothing from the duration of an answer.
 //
-// It keeps no password, and answers no request: package edge and the commands of the operator do.
+// It keeps no passwords and answers no requests; package edge and the operator's commands do.
 package logins
 
 import (
@@ -22,54 +22,55 @@ import (
 
 // The budgets of tries. docs/threat-model.md says what they add up to.
 const (
-	// One address at one name, as in the original; also somebody with a token at the password that must be given again.
+	// One address at one name, as in the original. The same budget holds for a user with a token who must
+	// give the password again.
 	PairBurst = 10
 	PairEvery = 2 * time.Second
 	// One address at all names of a HAT.
 	addressBurst = 30
 	addressEvery = time.Second
-	// The first tries of an address at a name are counted apart, and those of an address in all: who guesses uses them
-	// up, and then leaves room for somebody who comes from a new place.
+	// The first tries of an address at a name are counted separately, and so are those of an address in all.
+	// A guesser uses them up and then leaves room for a user at a new address.
 	freshBurst, freshEvery        = 3, time.Hour
 	freshOfAllBurst, freshOfAll   = 20, time.Minute
 	freshOfNameBurst, freshOfName = 4096, 2 * time.Second
 	againOfNameBurst, againOfName = 30, 4 * time.Second
-	resetBurst, resetEvery        = 10, 2 * time.Second // of routes that take a token sent by mail, by address
+	resetBurst, resetEvery        = 10, 2 * time.Second // by address, for routes that take a token sent by mail
 	defaultCost                   = 12
 )
 
-// Logins compares passwords for everything in a process that asks for one, so that all of it together has one budget
-// of processor time: each comparison takes a quarter of a second, and anybody may ask. It keeps no password.
+// Logins compares passwords for all parts of a process, so that they share one budget of processor time. A
+// comparison takes a quarter of a second, and anybody may ask for one. Logins keeps no password.
 type Logins struct {
 	cost  int
 	now   func() time.Time
 	turns *turns
-	// compare is bcrypt's.
+	// compare is bcrypt's comparison.
 	compare func(hash, password []byte) error
 
 	mu          sync.Mutex
-	latest      time.Time     // of what clock gave
-	ahead       time.Duration // by which clock is ahead of now
-	ofKnown     *meter        // user and address that are known; strangers have no part in it
+	latest      time.Time     // the latest result of clock
+	ahead       time.Duration // how far clock is ahead of now
+	ofKnown     *meter        // user and known address; strangers do not count here
 	ofPair      *meter        // name and address
 	ofAddress   *meter        // address at a HAT
 	fresh       *meter        // name and site
 	freshOfSite *meter
 	freshOfName *meter
 	againOfName *meter
-	ofToken     *meter // user with a token, or the operator
+	ofToken     *meter // user with a token, or operator
 	ofReset     *meter // address at a HAT
 }
 
-// Options are what Logins are made of.
+// Options of Logins.
 type Options struct {
-	Cost int              // of passwords that are set from now on; 0: 12, as in the original
+	Cost int              // for new passwords; 0: 12, as in the original
 	Now  func() time.Time // nil: time.Now
-	// Compare compares a password with its hash; nil: bcrypt does.
+	// Compare compares a password with its hash; nil means bcrypt.
 	Compare func(hash, password []byte) error
 }
 
-// New makes one.
+// New returns Logins with these options.
 func New(o Options) *Logins {
 	if o.Cost == 0 {
 		o.Cost = defaultCost
@@ -97,8 +98,8 @@ func New(o Options) *Logins {
 	}
 }
 
-// clock is the time of the meters, under l.mu. It never goes back: when now is set back it goes on from where it was, for
-// otherwise whoever had tried before would have no try left.
+// clock returns the time of the meters. It requires l.mu. It never goes back: if now is set back, clock
+// continues from its last value. Otherwise a user who had tried before would have no try left.
 func (l *Logins) clock() time.Time {
 	t := l.now().Round(0).Add(l.ahead)
 	if t.Before(l.latest) {
@@ -109,7 +110,7 @@ func (l *Logins) clock() time.Time {
 	return t
 }
 
-// A Try is one of a password that proves who somebody is.
+// A Try is one try of a password.
 type Try struct {
 	HAT   hat.ID
 	Name  string
@@ -117,7 +118,8 @@ type Try struct {
 	Known bool // the user has logged in from there before
 }
 
-// meterKey joins words to the key of a meter. The lengths keep apart what differs.
+// meterKey joins words to the key of a meter. The key contains their lengths, so that different words never
+// give the same key.
 func meterKey(words ...string) string {
 	var b strings.Builder
 	for _, w := range words {
@@ -126,10 +128,10 @@ func meterKey(words ...string) string {
 	return b.String()
 }
 
-// ErrTooOften is that of a try over its budget.
+// ErrTooOften is the error of a try that exceeds its budget.
 var ErrTooOften = errors.New("too many tries of a password")
 
-// Admit counts the try and says how it ranks, or errTooOften. What is refused costs nothing.
+// Admit counts the try and returns its rank, or ErrTooOften. A refused try uses up nothing.
 func (l *Logins) Admit(t Try) (rank, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +166,8 @@ func (l *Logins) Admit(t Try) (rank, error) {
 	return r, nil
 }
 
-// BecomesKnown carries the tries of an address over to its own budget: the login that made it known is one of them.
+// BecomesKnown copies the tries of an address to its own budget, because the login that made it known is one
+// of them.
 func (l *Logins) BecomesKnown(t Try) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -178,7 +181,8 @@ func (l *Logins) AdmitReset(hatID hat.ID, from Origin) error {
 	return l.admitTo(l.ofReset, meterKey(string(hatID), from.Network))
 }
 
-// AdmitToken counts a try of the present password by somebody who is logged in, which strangers have no part in.
+// AdmitToken counts a try of the present password by a user who is logged in. Tries of strangers do not count
+// here.
 func (l *Logins) AdmitToken(hatID hat.ID, u vault.User) error {
 	return l.admitTo(l.ofToken, meterKey("token", string(hatID), u.ID.String()))
 }
@@ -194,22 +198,22 @@ func (l *Logins) admitTo(m *meter, key string) error {
 	return nil
 }
 
-// Waiting is how many wait for their turn.
+// Waiting returns how many tries wait for their turn.
 func (l *Logins) Waiting() int {
 	l.turns.mu.Lock()
 	defer l.turns.mu.Unlock()
 	return len(l.turns.queue)
 }
 
-// HighestCost bounds the cost of a hash that somebody else made: a login with a dearer one would make each login at its HAT
-// as dear.
+// HighestCost bounds the cost of a hash that a client sends. A hash with a higher cost would make every login
+// at its HAT as slow.
 func (l *Logins) HighestCost() int { return max(l.cost, defaultCost) }
 
-// ErrWrongPassword is Prove's.
+// ErrWrongPassword is the error of Prove for a wrong password.
 var ErrWrongPassword = errors.New("this is not the owner's password")
 
-// Prove compares the Owner's password for the operator's commands. Wrong ones are counted, so that a script with the
-// right one may run as often as it likes.
+// Prove compares the Owner's password for the operator's commands. Only wrong passwords are counted, so a
+// script with the right one may run as often as it likes.
 func (l *Logins) Prove(ctx context.Context, hatID hat.ID, owner vault.User, password string) error {
 	leave, err := l.turns.take(ctx, Known, hatID, "")
 	if err != nil {
@@ -232,8 +236,9 @@ func (l *Logins) Prove(ctx context.Context, hatID hat.ID, owner vault.User, pass
 	return nil
 }
 
-// right compares with all the work that the highest cost among the HAT's users needs, whatever the hash costs and
-// whether or not there is one: nobody learns from the time an answer takes which names there are.
+// right compares the password with the hash. It always does the work of the highest cost among the HAT's
+// users, whatever the cost of the hash and even without a hash. So the duration does not reveal which names
+// exist.
 func (l *Logins) right(hash []byte, highest int, password string) bool {
 	cost, err := bcrypt.Cost(hash)
 	exists := err == nil
@@ -242,7 +247,7 @@ func (l *Logins) right(hash []byte, highest int, password string) bool {
 		hash = decoy(cost)
 	}
 	err = l.compare(hash, []byte(password))
-	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) { // it can't be read, which takes no time
+	if err != nil && !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) { // an unreadable hash takes no time
 		err = l.compare(decoy(cost), []byte(password))
 		exists = false
 	}
@@ -253,8 +258,8 @@ func (l *Logins) right(hash []byte, highest int, password string) bool {
 	return right
 }
 
-// padding are the costs of comparisons that make one of cost as much work as one of highest: each step of the cost
-// doubles it, so 10 becomes 12 with another 10 and an 11.
+// padding returns the costs of extra comparisons that bring the work from cost up to highest. Each step of
+// the cost doubles the work: 10 becomes 12 with another 10 and an 11.
 func padding(cost, highest int) (costs []int) {
 	for ; cost < highest; cost++ {
 		costs = append(costs, cost)
@@ -262,12 +267,13 @@ func padding(cost, highest int) (costs []int) {
 	return costs
 }
 
-// decoy is a hash of the cost that no password is known for. To compare with it is as much work as with any other.
+// decoy returns a hash of this cost for which no password is known. A comparison with it takes as long as
+// with any other.
 func decoy(cost int) []byte {
 	return fmt.Appendf(nil, "$2a$%02d$%s", cost, strings.Repeat("she.", 13)+".")
 }
 
-// Hash makes the hash of a new password of somebody with a token.
+// Hash hashes a new password of a user with a token.
 func (l *Logins) Hash(ctx context.Context, hatID hat.ID, password string) ([]byte, error) {
 	leave, err := l.turns.take(ctx, Known, hatID, "")
 	if err != nil {
@@ -277,15 +283,15 @@ func (l *Logins) Hash(ctx context.Context, hatID hat.ID, password string) ([]byt
 	return bcrypt.GenerateFromPassword([]byte(password), l.cost)
 }
 
-// A Proof is what a login found.
+// A Proof is the result of a login.
 type Proof struct {
 	Right bool
-	// Fresh is the password at the present cost, if the stored hash has another one.
+	// Fresh is the password's hash at the present cost, if the stored hash has another cost.
 	Fresh []byte
 }
 
-// Login compares a stranger's password with the hash of the user they name, nil if there is none. highest is the
-// highest cost among the HAT's users.
+// Login compares a stranger's password with the hash of the named user; the hash is nil if there is none.
+// highest is the highest cost among the HAT's users.
 func (l *Logins) Login(ctx context.Context, t Try, r rank, hash []byte, highest int, password string) (p Proof, err error) {
 	leave, err := l.turns.take(ctx, r, t.HAT, t.From.Network)
 	if err != nil {

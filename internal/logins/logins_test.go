@@ -19,7 +19,8 @@ import (
 
 func from(network string) Origin { return Origin{network, network} }
 
-// A slowLogins compares as long as a password of cost 12 takes, by the clock of the test's bubble.
+// slowLogins returns Logins whose comparison takes as long as bcrypt of cost 12, on the clock of the test's
+// bubble.
 func slowLogins(places int) *Logins {
 	l := New(Options{Cost: bcrypt.MinCost})
 	l.turns = newTurns(places)
@@ -32,7 +33,7 @@ func slowLogins(places int) *Logins {
 
 const comparison = 250 * time.Millisecond
 
-// guess is what accessToken does with a password, without a vault.
+// guess does what accessToken does with a password, without a vault.
 func guess(ctx context.Context, l *Logins, t Try, password string) (bool, error) {
 	r, err := l.Admit(t)
 	if err != nil {
@@ -42,15 +43,15 @@ func guess(ctx context.Context, l *Logins, t Try, password string) (bool, error)
 	return p.Right, err
 }
 
-// turnsHad is how many turns were given so far.
+// turnsHad returns how many turns were given so far.
 func turnsHad(l *Logins) uint64 {
 	l.turns.mu.Lock()
 	defer l.turns.mu.Unlock()
 	return l.turns.had
 }
 
-// The owner gets in where the owner was before, and soon from a new place too, however many addresses guess at the
-// name without a pause. The refused cost nothing.
+// The owner can log in from a known address immediately, and from a new address soon, however many addresses
+// guess at the name without a pause. Refused tries take no processor time.
 func TestOwnerGetsInWhileOthersGuess(t *testing.T) {
 	for _, addresses := range []int{4, 50, 1000} {
 		t.Run(fmt.Sprint(addresses), func(t *testing.T) {
@@ -77,14 +78,14 @@ func TestOwnerGetsInWhileOthersGuess(t *testing.T) {
 					if !right || err != nil {
 						t.Errorf("login %d of the owner from a known address: %v, %v", i, right, err)
 					}
-					// One place is kept for those who are known, so nobody is served before. Time is exact here; how many
-					// turns others begin at the moment this one ends is not.
+					// One slot is kept for known users, so no try is served before. The time is exact here;
+					// the number of turns that others begin at the moment this one ends is not.
 					if took := time.Since(began); took != comparison {
 						t.Errorf("login %d of the owner took %s", i, took)
 					}
 					time.Sleep(PairEvery)
 				}
-				// Those who guess have a few first tries each, and when these are used up the owner's come first.
+				// Each guesser has a few first tries. When these are used up, the owner's come first.
 				time.Sleep(time.Duration(addresses*freshBurst) * comparison)
 				for i := range 5 {
 					at := Try{HAT: "bob", Name: "bob", From: from(fmt.Sprint("198.51.100.", i))}
@@ -99,8 +100,8 @@ func TestOwnerGetsInWhileOthersGuess(t *testing.T) {
 	}
 }
 
-// However many HATs are attacked, somebody new at a quiet one waits for one comparison of each, and somebody known for
-// none.
+// However many HATs are attacked, a new user at a quiet HAT waits for one comparison of each, and a known
+// user for none.
 func TestAttackedHATsDoNotDelayOthers(t *testing.T) {
 	const attacked = 12
 	synctest.Test(t, func(t *testing.T) {
@@ -111,7 +112,7 @@ func TestAttackedHATsDoNotDelayOthers(t *testing.T) {
 			for j := range 40 {
 				guessing.Go(func() {
 					for ctx.Err() == nil {
-						// Names vary, to stay within each one's budget.
+						// The names vary, to stay within the budget of each.
 						name := fmt.Sprint("name", rand.IntN(1000))
 						_, _ = guess(ctx, l, Try{HAT: hat.ID(fmt.Sprint("HAT", i)), Name: name, From: from(fmt.Sprint(i, ".", j))}, "guessed")
 						time.Sleep(time.Second)
@@ -147,7 +148,7 @@ func TestAttackedHATsDoNotDelayOthers(t *testing.T) {
 	})
 }
 
-// What strangers can try of one name is bounded, however many addresses they have and whatever else they try.
+// The tries of one name by strangers are bounded, however many addresses they use and whatever else they try.
 func TestGuessesOfANameAreBounded(t *testing.T) {
 	now := morning
 	l := New(Options{Cost: bcrypt.MinCost, Now: func() time.Time { return now }})
@@ -159,7 +160,7 @@ func TestGuessesOfANameAreBounded(t *testing.T) {
 			if _, err := l.Admit(Try{HAT: "bob", Name: "bob", From: address}); err == nil {
 				guessed++
 			}
-			// To make the server forget, if it can be made to.
+			// Tries at many other keys, which might make a meter forget.
 			_, _ = l.Admit(Try{HAT: hat.ID(fmt.Sprint("HAT ", second, i)), Name: fmt.Sprint(second, i), From: from(fmt.Sprint(second, i))})
 		}
 		now = now.Add(time.Second)
@@ -173,8 +174,9 @@ func TestGuessesOfANameAreBounded(t *testing.T) {
 	}
 }
 
-// One address at one name has ten tries and one more every two seconds, as in the original; at all names of a HAT some
-// more. What one does at a HAT does not close the others, nor what strangers do the one who is known.
+// One address at one name has ten tries and one more every two seconds, as in the original. At all names of a
+// HAT it has some more. Tries at one HAT do not use up those at another, and tries of strangers do not use up
+// those of a known user.
 func TestBudgets(t *testing.T) {
 	now := morning
 	l := New(Options{Cost: bcrypt.MinCost, Now: func() time.Time { return now }})
@@ -209,14 +211,14 @@ func TestBudgets(t *testing.T) {
 	want("who is known there", tries(30, Try{HAT: "bob", Name: "carol", From: a, Known: true}), PairBurst)
 	want("and others at that address", tries(1, Try{HAT: "bob", Name: "hpp", From: a}), 0)
 
-	// Being known gives no second budget at once.
+	// A known user has no second budget immediately.
 	c := Try{HAT: "bob", Name: "dave", From: from("192.0.2.3")}
 	want("before it is known", tries(7, c), 7)
 	l.BecomesKnown(c)
 	c.Known = true
 	want("after", tries(30, c), PairBurst-7)
 
-	// A clock that was set back gives nobody tries, and takes none away.
+	// Setting the clock back neither gives nor takes tries.
 	e := Try{HAT: "bob", Name: "erin", From: from("192.0.2.4")}
 	want("before the clock is set back", tries(4, e), 4)
 	now = now.Add(-24 * time.Hour)
@@ -225,7 +227,7 @@ func TestBudgets(t *testing.T) {
 	now = now.Add(PairEvery)
 	want("two seconds after that", tries(30, c), 1)
 
-	// Who has a token, and the operator, share nothing with strangers.
+	// A user with a token and the operator share no budget with strangers.
 	u := vault.User{ID: hat.NewUserID()}
 	for i := range 12 {
 		if err := l.AdmitToken("bob", u); (err == nil) != (i < PairBurst) {
@@ -237,7 +239,8 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
-// A meter gives a key no more tries than its own bucket would, whatever other keys do, and about as many.
+// A meter gives a key at most as many tries as an exact bucket would, and about that many, whatever other
+// keys do.
 func TestMeterAgainstExactBuckets(t *testing.T) {
 	type bucket struct {
 		left float64
@@ -276,7 +279,7 @@ func TestMeterAgainstExactBuckets(t *testing.T) {
 	}
 }
 
-// Any number of other keys makes a meter forget nothing.
+// No number of other keys makes a meter forget a key.
 func TestMeterCanNotBeFlushed(t *testing.T) {
 	m := newMeter(10, time.Hour, 1<<10)
 	for range 10 {
@@ -290,7 +293,7 @@ func TestMeterCanNotBeFlushed(t *testing.T) {
 	}
 }
 
-// Places are given by turns, the queue is bounded, and whoever waits longest for no gain makes room.
+// Slots are given in turn and the queue is bounded. The waiter with the worst claim makes room.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newTurns(1)
@@ -325,7 +328,8 @@ func TestTurns(t *testing.T) {
 		synctest.Wait()
 		leave()
 		all.Wait()
-		// The fresh one first; then B, which had no turn; C's address had none either when it came.
+		// The fresh one comes first. Then B, which had no turn yet. The address of C had none either when it
+		// came.
 		if got, want := strings.Join(order, " "), "A4 B3 C1 A2 A1 A2 A1 A2 A1"; got != want {
 			t.Errorf("served %s, want %s", got, want)
 		}
@@ -358,7 +362,7 @@ func TestTurnsAreBounded(t *testing.T) {
 			synctest.Wait()
 			return done
 		}
-		// One HAT fills its part, then many fill the whole.
+		// One HAT fills its share, then many HATs fill the whole queue.
 		for i := range 2 * MaxWaitingOfHAT {
 			wait(again, "A", fmt.Sprint(i))
 		}
@@ -371,7 +375,8 @@ func TestTurnsAreBounded(t *testing.T) {
 		if len(q.queue) != maxWaiting {
 			t.Errorf("%d wait, want %d", len(q.queue), maxWaiting)
 		}
-		// A HAT for which nobody waits finds room at the cost of the longest queue; a better rank at any.
+		// A HAT without waiters finds room at the cost of the longest queue. A better rank finds room at the
+		// cost of any.
 		quiet, better := wait(again, "quiet", "q"), wait(Fresh, "A", "new")
 		select {
 		case err := <-quiet:
@@ -383,11 +388,11 @@ func TestTurnsAreBounded(t *testing.T) {
 		if len(q.queue) != maxWaiting {
 			t.Errorf("%d wait, want %d", len(q.queue), maxWaiting)
 		}
-		// Who is known does not wait for strangers.
+		// A known user does not wait for strangers.
 		if err := <-wait(Known, "A", "home"); err != nil {
 			t.Error("who is known:", err)
 		}
-		// Nobody waits for longer than a client would.
+		// No waiter waits longer than a client would.
 		time.Sleep(maxWait)
 		synctest.Wait()
 		if err := <-quiet; !errors.Is(err, ErrCrowded) {
@@ -396,7 +401,7 @@ func TestTurnsAreBounded(t *testing.T) {
 		if len(q.queue) != 0 {
 			t.Errorf("%d still wait", len(q.queue))
 		}
-		// Who goes away frees their part, also at the very moment of their turn.
+		// A waiter that goes away frees its part of the queue, even at the moment of its turn.
 		gone := wait(again, "A", "1")
 		cancel()
 		if err := <-gone; !errors.Is(err, context.Canceled) {
@@ -414,7 +419,7 @@ func TestTurnsAreBounded(t *testing.T) {
 	})
 }
 
-// All ranks get their turn: somebody known who logs in without end does not keep strangers out.
+// All ranks get a turn: a known user who logs in without end does not keep strangers out.
 func TestNoRankStarves(t *testing.T) {
 	var queue []*waiter
 	for i := range 100 {
@@ -431,7 +436,7 @@ func TestNoRankStarves(t *testing.T) {
 	}
 }
 
-// A login is the same work for every name of a HAT, whatever the hash costs and whether or not there is one.
+// A login takes the same work for every name of a HAT, whatever the cost of the hash and even without a hash.
 func TestWorkOfALoginTellsNoNames(t *testing.T) {
 	l := New(Options{Cost: 5})
 	work := 0
@@ -457,7 +462,7 @@ func TestWorkOfALoginTellsNoNames(t *testing.T) {
 			}
 		}
 	}
-	// What looks like a hash and can't be compared with takes as long, and nobody logs in with it.
+	// A text that looks like a hash but can't be compared with takes as long, and nobody logs in with it.
 	work = 0
 	l.compare = func(hash, password []byte) error {
 		if err := bcrypt.CompareHashAndPassword(hash, password); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
@@ -471,13 +476,13 @@ func TestWorkOfALoginTellsNoNames(t *testing.T) {
 	if p, err := l.Login(t.Context(), Try{HAT: "bob", Name: "unreadable"}, Fresh, unreadable, 5, "guessed"); p.Right || err != nil || work != 1<<5 {
 		t.Errorf("a hash that can't be read: work %d, want %d; %+v, %v", work, 1<<5, p, err)
 	}
-	// The decoys cost bcrypt what they say: it takes them for hashes.
+	// bcrypt accepts the decoys as hashes of their cost.
 	if err := bcrypt.CompareHashAndPassword(decoy(4), []byte("x")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 		t.Error(err)
 	}
 }
 
-// The operator's commands have a budget of wrong passwords, and none of right ones.
+// The operator's commands have a budget of wrong passwords. Right ones are not limited.
 func TestProve(t *testing.T) {
 	now := morning
 	l := New(Options{Cost: bcrypt.MinCost, Now: func() time.Time { return now }})
@@ -502,8 +507,8 @@ func TestProve(t *testing.T) {
 	prove("testing", ErrWrongPassword)
 }
 
-// BenchmarkLoginUnderAttack: how long a login takes while others guess at twelve HATs from forty addresses each, without
-// a pause.
+// BenchmarkLoginUnderAttack measures a login while others guess without a pause at twelve HATs, from forty
+// addresses each.
 func BenchmarkLoginUnderAttack(b *testing.B) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("testing"), defaultCost)
 	if err != nil {

@@ -11,58 +11,59 @@ import (
 	"she/internal/hat"
 )
 
-// A rank is who goes first where several wait to have a password compared.
+// A rank orders the tries that wait for a comparison; a lower rank goes first.
 type rank int
 
 const (
 	Known  rank = iota // the user has logged in from there before, or has a token
-	Fresh              // the address has hardly tried yet
-	again              // it has
+	Fresh              // the address has few tries so far
+	again              // the address has many tries
 	nRanks = int(again) + 1
 )
 
-// A waiter waits for a place.
+// A waiter waits for a slot.
 type waiter struct {
 	rank         rank
 	HAT, address *line
 	since        uint64     // the number of its arrival
-	turn         chan error // holds one: nil with a place, errCrowded without
+	turn         chan error // buffers one value: nil gives a slot, ErrCrowded refuses
 }
 
-// A line is those who wait at one HAT, or from one address.
+// A line is the waiters at one HAT, or from one address.
 type line struct {
 	name    string
 	waiting int
-	last    uint64 // the turn one of them had last; 0: none that is remembered
+	last    uint64 // its last turn; 0: none remembered
 }
 
-// turns gives a bounded number of places to those who wait for one: who is known first, then by turns between HATs and
-// addresses, so that the queue of one HAT or address lengthens nobody else's wait.
+// turns gives a bounded number of slots to waiters. Known users go first. Then HATs and addresses take turns,
+// so a long queue of one HAT or address does not delay the others.
 type turns struct {
-	places int // for all; one more is for those who are known
+	places int // for all; known users have one more
 	mu     sync.Mutex
 	busy   int
 	queue  []*waiter
-	came   uint64           // how many have come
-	had    uint64           // how many have had a turn
-	lines  map[string]*line // those that wait, and up to a bound those that had a turn
+	came   uint64           // arrivals so far
+	had    uint64           // turns so far
+	lines  map[string]*line // with waiters, or a bounded number that had a turn
 }
 
 const (
 	maxWaiting      = 256              // in all
 	MaxWaitingOfHAT = 64               // of one HAT
-	maxWait         = 30 * time.Second // then a client gets a clear answer instead of a time-out of its own
+	maxWait         = 30 * time.Second // then the client gets an error before its own time-out
 	remembered      = 1024             // turns
 )
 
-// ErrCrowded is that of a try that found no room in the queue, made room for others, or waited too long.
+// ErrCrowded is the error of a try that found no room in the queue, had to make room for others, or waited
+// too long.
 var ErrCrowded = errors.New("too many passwords are being tried at once")
 
 func newTurns(places int) *turns {
 	return &turns{places: places, lines: map[string]*line{}}
 }
 
-// take waits for a place; leave gives it back. The error is errCrowded or the context's.
+// take waits for a slot; leave gives it back. The error is ErrCrowded or the context's.
 func (t *turns) take(ctx context.Context, r rank, hatID hat.ID, address string) (leave func(), err error) {
 	w := t.join(r, hatID, address)
 
@@ -100,7 +101,7 @@ func (t *turns) join(r rank, hatID hat.ID, address string) *waiter {
 	return w
 }
 
-// lineLocked is the line of that name, with one more who waits.
+// lineLocked returns the line with this name and counts one more waiter in it.
 func (t *turns) lineLocked(name string) *line {
 	l := t.lines[name]
 	if l == nil {
@@ -111,7 +112,7 @@ func (t *turns) lineLocked(name string) *line {
 	return l
 }
 
-// removeLocked takes a waiter out of the queue, and forgets lines that say nothing.
+// removeLocked takes a waiter out of the queue and drops lines that carry no information.
 func (t *turns) removeLocked(at int) *waiter {
 	w := t.queue[at]
 	t.queue = slices.Delete(t.queue, at, at+1)
@@ -123,7 +124,8 @@ func (t *turns) removeLocked(at int) *waiter {
 	return w
 }
 
-// withdraw takes the waiter out of the queue. It may have been given a place meanwhile; that goes to the next.
+// withdraw takes the waiter out of the queue. If the waiter was given a slot in the meantime, the slot goes
+// to the next waiter.
 func (t *turns) withdraw(w *waiter, why error) error {
 	t.mu.Lock()
 	at := slices.Index(t.queue, w)
@@ -144,7 +146,7 @@ func (t *turns) leave() {
 	t.giveLocked()
 }
 
-// giveLocked gives the places that are free.
+// giveLocked gives the free slots to waiters.
 func (t *turns) giveLocked() {
 	for t.busy <= t.places {
 		at := next(t.queue, t.had, t.busy < t.places)
@@ -167,11 +169,13 @@ func (t *turns) giveLocked() {
 	}
 }
 
-// fairShare is how often the rank does not count: those of a lower rank wait for a while, never for good.
+// fairShare is the interval of turns at which the rank does not count: every fairShare-th turn. So lower
+// ranks wait, but not without end.
 const fairShare = 4
 
-// next is the index of the waiter whose turn it is, or -1: of the first rank, whose HAT and address had a turn least
-// lately, who came first. A place that is not for all goes to somebody known only.
+// next returns the index of the waiter whose turn it is, or -1. It chooses the lowest rank, then the HAT and
+// address whose last turn is the longest ago, then the earliest arrival. If forAll is false, the slot is for
+// known users only.
 func next(queue []*waiter, had uint64, forAll bool) int {
 	byRank := !forAll || had%fairShare != fairShare-1
 	best := -1
@@ -195,9 +199,10 @@ func before(a, b *waiter, byRank bool) bool {
 	) < 0
 }
 
-// tooMany is the index of the waiter who makes room for the newcomer, the last in the queue, or -1 if there is room. It
-// is one of the last rank, from the address or HAT for which most wait: the newcomer itself, unless another is worse. If
-// the newcomer's HAT has more waiting than one may, it is one of that HAT.
+// tooMany returns the index of the waiter who makes room for the newcomer, or -1 if there is room. The
+// newcomer is the last in the queue. The choice is a waiter of the worst rank from the address or HAT with
+// the most waiters: the newcomer itself, unless another is worse. If the newcomer's HAT exceeds its maximum,
+// the choice is a waiter of that HAT.
 func tooMany(queue []*waiter, newcomer *waiter) int {
 	at := slices.Index(queue, newcomer)
 	ofOne := newcomer.HAT.waiting > MaxWaitingOfHAT
