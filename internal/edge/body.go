@@ -16,11 +16,11 @@ import (
 // Bounds on the bodies of requests, in bytes. A route that stores records takes maxBody.
 const (
 	MaxBody = 10 << 20
-	// MaxOpenBody is for whoever has no token.
+	// MaxOpenBody is for requests without a token.
 	MaxOpenBody = 4 << 10
-	// MaxFormBody is for what has a handful of fields, or the ids of many runs.
+	// MaxFormBody is for a handful of fields, or the ids of many runs.
 	MaxFormBody = 64 << 10
-	// MaxQueryBody is for a bundle, which has a bound of its own below this.
+	// MaxQueryBody is for a bundle, which has a lower bound of its own.
 	MaxQueryBody = bundle.MaxDocument + 256<<10
 	// MaxTermsBody is for the two bundles of a data debit.
 	MaxTermsBody = 2*bundle.MaxDocument + 256<<10
@@ -96,8 +96,9 @@ func (q *Request) JSON(w *Recorder) ([]byte, error) {
 	return text, q.Hold(factor * int64(len(text)))
 }
 
-// What a request holds from its beginning, and what its body becomes: the most heap for each byte of a body, and for each
-// record, as measured with bodies of each shape (one text, many numbers, objects out of order, small records, links).
+// The memory that a request holds from its beginning, and that its body takes: the most heap per byte of a
+// body and per record. The values were measured with bodies of each shape: one text, many numbers, unordered
+// objects, small records, links.
 const (
 	RequestHold  = 64 << 10
 	strangerHold = 16 << 10
@@ -142,10 +143,10 @@ func (q *Request) readBody(from io.Reader, had func(int)) ([]byte, error) {
 	}
 }
 
-// Ask begins a question, which takes its turns with those of other HATs.
+// Ask begins a question, which takes turns with those of other HATs.
 func (q *Request) Ask(properties map[string]bundle.PropertyQuery) *bundle.Question {
 	return bundle.Ask(properties, q.turns)
 }
 
-// Grow is bundle.Within.Grow.
+// Grow adds to the memory that the request holds; it implements bundle.Within.Grow.
 func (q *Request) Grow(bytes int64) error { return q.Memory.Grow(q.Context(), bytes) }

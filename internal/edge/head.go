@@ -1,11 +1,12 @@
 package edge
 
-// HeadHeader has the head of the HAT's receipts, for who may read them. Kept, it proves later that nothing of before was
-// written anew.
+// HeadHeader carries the head of the HAT's receipts, for callers who may read them. A kept head proves later
+// that the entries before it were not rewritten.
 const HeadHeader = "She-Receipts"
 
-// TellHead puts the head into an answer that has not begun. It is read after what the answer says, so that this lies in the
-// chain up to it. An answer without it is as good: nobody is left without what they asked for.
+// TellHead puts the head into the header of an answer that has not begun. It reads the head after the
+// answer's content, so that the chain up to the head includes that content. If the head can't be read, the
+// answer goes out without it.
 func TellHead(w *Recorder, q *Request) {
 	if w.Started || !q.held || w.Header().Get(HeadHeader) != "" {
 		return

@@ -1,6 +1,7 @@
 package edge
 
-// identify fills in what the request's token says, if the HAT signed it and it is not over. It needs no vault.
+// identify reads the request's token. The HAT must have signed it, and it must not have expired. It needs no
+// vault.
 func (s *Server) identify(q *Request) error {
 	text := q.Header.Get(TokenHeader)
 	if text == "" {
@@ -14,8 +15,9 @@ func (s *Server) identify(q *Request) error {
 	return nil
 }
 
-// authenticate makes the caller of an identified token's user, and puts the token, as used now, into the answer's
-// header: on success and on later refusals alike, because clients replace theirs with it.
+// authenticate sets the caller to the user of an identified token. It puts the token with the present time of
+// use into the answer's header, on success and on later refusals alike, because clients replace their token
+// with it.
 func (s *Server) authenticate(w *Recorder, q *Request) error {
 	if err := s.Recognise(q); err != nil {
 		return err
@@ -30,7 +32,7 @@ func (s *Server) authenticate(w *Recorder, q *Request) error {
 	return nil
 }
 
-// Recognise makes the caller of an identified token's user, as the vault knows them at this moment.
+// Recognise sets the caller to the user of an identified token, as the vault knows the user now.
 func (s *Server) Recognise(q *Request) (err error) {
 	credential, err := s.credential(q.Claims)
 	if err != nil {

@@ -12,16 +12,18 @@ import (
 	"she/internal/logins"
 )
 
-// The operator has the same calls of our own API as an owner, at the management socket, below the HAT they are about:
+// The operator has the same calls of the server's own API as an owner. They come over the management socket,
+// below the HAT they are about:
 //
 //	GET /hats/alice.localhost/api/she/v1/runs
 //
-// They see no more than an Operator may. Who has the owner's password, in an Authorization header, is the owner.
+// These calls show only what an Operator may see. With the owner's password in an Authorization header, the
+// caller is the owner.
 
-// OperatorTenant is whose share of the memory the operator's calls have.
+// OperatorTenant is the tenant whose share of memory the operator's calls use.
 const OperatorTenant = "the operator's commands"
 
-// OperatorPrefix is where the calls about a HAT are, for the operator: before its domain or name.
+// OperatorPrefix is the path prefix of the operator's calls about a HAT. The HAT's domain or name follows.
 const OperatorPrefix = "/hats/"
 
 // operator answers the operator's calls of one API.
@@ -30,7 +32,7 @@ type operator struct {
 	calls *Calls
 }
 
-// Operator is the handler of calls that s serves for the operator, at paths that begin with OperatorPrefix.
+// Operator returns the handler for the operator's calls, at paths that begin with OperatorPrefix.
 func Operator(s *Server, c *Calls) http.Handler { return operator{s, c} }
 
 func (s operator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +85,7 @@ func (s operator) serve(w *Recorder, r *http.Request, name string) error {
 	return s.do(w, q)
 }
 
-// whoCalls is the operator, or the owner, who proves it with the password.
+// whoCalls returns the operator, or the owner if the request has the owner's password.
 func (s operator) whoCalls(q *Request) (access.Caller, error) {
 	_, password, given := q.BasicAuth()
 	if !given {
@@ -102,7 +104,7 @@ func (s operator) whoCalls(q *Request) (access.Caller, error) {
 	return access.User(owner.ID, owner.Roles, access.TitleOwner), nil
 }
 
-// named is the HAT of the path, with its key.
+// named returns the HAT in the path, with its key.
 func (s operator) named(text string) (directory.HAT, error) {
 	asked, err := url.PathUnescape(text)
 	if err != nil {

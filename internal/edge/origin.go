@@ -7,7 +7,7 @@ import (
 	"she/internal/logins"
 )
 
-// Origin of a request; behind a trusted proxy what its last hop added to X-Forwarded-For.
+// Origin returns the origin of a request. Behind a trusted proxy, it is the last entry of X-Forwarded-For.
 func (s *Server) Origin(r *http.Request) logins.Origin {
 	text := r.RemoteAddr
 	if list := r.Header.Values("X-Forwarded-For"); s.TrustProxy && len(list) > 0 {

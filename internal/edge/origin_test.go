@@ -34,7 +34,7 @@ func TestOrigin(t *testing.T) {
 			t.Errorf("%s forwarded for %q, trust %v: %v, want %s, %s", c.remote, c.forwarded, c.trust, got, c.network, c.site)
 		}
 	}
-	// Of several headers the last entry of the last counts, which the trusted proxy wrote.
+	// Of several headers, the last entry of the last header counts: the trusted proxy wrote it.
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header["X-Forwarded-For"] = []string{"1.1.1.1", "2.2.2.2, 3.3.3.3"}
 	if got := (&Server{Options: Options{TrustProxy: true}}).Origin(r); got.Network != "3.3.3.3" {

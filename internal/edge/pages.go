@@ -6,11 +6,11 @@ import (
 	"strconv"
 )
 
-// TotalHeader says how many elements a list has on all its pages together.
+// TotalHeader carries the number of elements on all pages of a list together.
 const TotalHeader = "X-Total-Count"
 
-// Cut says in the headers how many elements there are in all and, if more follow, where the next page is (RFC 8288): the same
-// request with the parameter in place of its former value.
+// Cut writes the total number of elements to a header. If more elements follow, it adds a link to the next
+// page (RFC 8288): the same request with next as the value of parameter.
 func (q *Request) Cut(w *Recorder, total int, values url.Values, parameter, next string) {
 	h := w.Header()
 	h.Set(TotalHeader, strconv.Itoa(total))

@@ -10,7 +10,7 @@ import (
 	"she/internal/hat"
 )
 
-// Query reads the request's query string; what can't be read is refused, where net/url would drop it.
+// Query reads the query string. It refuses malformed parts, which net/url would drop.
 func (q *Request) Query() (url.Values, error) {
 	if len(q.URL.RawQuery) > maxQuery {
 		return nil, BadRequest("Query string too long")
@@ -28,7 +28,8 @@ func CannotParse(name, kind, why string) error {
 	return BadRequest(fmt.Sprintf("Cannot parse parameter %s as %s: %s", name, kind, why))
 }
 
-// IntParam reads a number of records: not negative, at most what 32 bits hold. Absent is fallback.
+// IntParam reads a number of records, from 0 to the largest 32-bit number. If it is absent, the result is
+// fallback.
 func IntParam(values url.Values, name string, fallback int) (int, error) {
 	text, found := First(values, name)
 	if !found {
@@ -57,7 +58,7 @@ func SecondsParam(values url.Values, name string, fallback int64) (int64, error)
 	return n, nil
 }
 
-// BoolParam reads true, false, 1 or 0; found says whether it was there.
+// BoolParam reads true, false, 1 or 0. found is false if the parameter is absent.
 func BoolParam(values url.Values, name string) (value, found bool, err error) {
 	switch text, found := First(values, name); {
 	case !found:
@@ -70,7 +71,7 @@ func BoolParam(values url.Values, name string) (value, found bool, err error) {
 	return false, true, CannotParse(name, "Boolean", "should be true, false, 0 or 1")
 }
 
-// StringParam is one that must be there.
+// StringParam reads a parameter that must be present.
 func StringParam(values url.Values, name string) (string, error) {
 	text, found := First(values, name)
 	if !found {
@@ -81,7 +82,8 @@ func StringParam(values url.Values, name string) (string, error) {
 
 func MissingParameter(name string) error { return BadRequest("Missing parameter: " + name) }
 
-// RecordsParam reads record ids, in repeated parameters (iOS) or joined by commas (hat-js), each once.
+// RecordsParam reads record ids from repeated parameters (iOS) or a comma-separated list (hat-js). It drops
+// duplicates.
 func RecordsParam(values url.Values) ([]hat.RecordID, error) {
 	var ids []hat.RecordID
 	seen := map[hat.RecordID]bool{}
@@ -103,7 +105,7 @@ func RecordsParam(values url.Values) ([]hat.RecordID, error) {
 	return ids, nil
 }
 
-// First is the first value of a parameter; an empty one counts as absent, as in the original.
+// First returns the first value of a parameter. An empty value counts as absent, as in the original.
 func First(values url.Values, name string) (string, bool) {
 	if list := values[name]; len(list) > 0 && list[0] != "" {
 		return list[0], true

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Of a body that comes at a drip the rest is waited for only as long as enough of it comes.
+// The server waits for the rest of a body only while bytes arrive fast enough.
 func TestBodiesMustCome(t *testing.T) {
 	pieces := []int{MaxOpenBody / 2, MaxOpenBody / 2}
 	q := &Request{route: &Route{}, Request: must(http.NewRequest("POST", "/", nil))}

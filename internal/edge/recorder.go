@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// A Recorder is the way to the client. It knows whether an answer has begun, and it does not wait for ever: while a
-// handler waits for a client, it holds on to a vault of which only so many are open, perhaps to a snapshot of it.
+// A Recorder writes to the client. It knows whether the answer has begun, and it waits for the client only
+// for a limited time. The limit is needed because a waiting handler holds a vault, and perhaps a snapshot of
+// it, and only a limited number of vaults can be open.
 type Recorder struct {
 	http.ResponseWriter
 	Conn    *http.ResponseController
@@ -15,30 +16,32 @@ type Recorder struct {
 	Started bool
 	sent    int  // bytes
 	timed   bool // a deadline is set
-	// unread: the request has a body that no handler has read to its end. known: the request's token is valid.
+	// unread is true if the request has a body that no handler has read to its end. known is true if its
+	// token is valid.
 	unread, known bool
 
-	// begins is called before the answer begins; nil: nobody needs to know.
+	// begins is called before the answer begins, unless it is nil.
 	begins func()
-	// waits is called before a piece is sent: the client may take its time. nil: nobody needs to know.
+	// waits is called before a piece is sent, because the client may be slow. It may be nil.
 	waits func()
-	// Still says whether the client may have what is not sent yet; nil: nobody asks.
+	// Still returns an error if the client may not have what is not sent yet; nil means no check.
 	Still   func() error
-	refused bool // it said no
+	refused bool // Still returned an error
 
-	route  string // the pattern of the request's route; "": none
+	route  string // the pattern of the route; "": none
 	status int    // 0: no answer has begun
 }
 
-// A client must take each piece, and send a body, in this time: some 17 KB and 170 KB per second. bodyGrace is what it
-// has for the beginning of a body; from then on at least bodyRate bytes must have come for each second.
+// A client must take each piece, and send a body, within this time: about 17 KB and 170 KB per second.
+// bodyGrace is the time for the beginning of a body. After it, at least bodyRate bytes must have arrived for
+// each second.
 const (
 	pieceSize = 512 << 10
 	pieceTime = 30 * time.Second
 	bodyTime  = time.Minute
 	bodyGrace = 10 * time.Second
 	bodyRate  = 4 << 10
-	// drainTime and drainSize are for a body that no handler wanted, of a caller with a valid token.
+	// drainTime and drainSize bound the reading of an unwanted body from a caller with a valid token.
 	drainTime = 5 * time.Second
 	drainSize = 256 << 10
 )
@@ -85,8 +88,9 @@ func (w *Recorder) begin() {
 	w.leaveBody()
 }
 
-// leaveBody keeps net/http from reading, before and after an answer, a body that nobody wanted: of a stranger not a
-// byte, and the connection ends with the answer; of others a little, so that it may go on.
+// leaveBody keeps net/http from reading an unwanted body before and after the answer. Of a stranger's body it
+// reads nothing, and the connection ends with the answer. Of other bodies it reads a little, so that the
+// connection can be used again.
 func (w *Recorder) leaveBody() {
 	if !w.unread {
 		return
@@ -102,8 +106,9 @@ func (w *Recorder) leaveBody() {
 	_ = w.Conn.SetReadDeadline(time.Now())
 }
 
-// ask is called before a piece goes out. An answer of one piece was made under the rights the request was let in with;
-// one that takes longer is for a client who may have lost them meanwhile, as a stream of events is.
+// ask is called before a piece goes out. An answer in one piece was made under the rights checked at the
+// beginning. During a longer answer, such as a stream of events, the client may have lost these rights, so
+// ask checks them again.
 func (w *Recorder) ask(size int) error {
 	first := w.sent == 0
 	w.sent += size
@@ -115,10 +120,10 @@ func (w *Recorder) ask(size int) error {
 	return err
 }
 
-// Unwrap lets http.ResponseController reach the connection.
+// Unwrap gives http.ResponseController access to the connection.
 func (w *Recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// done takes the deadline away: the connection's next request has its own.
+// done removes the deadline, because the next request on the connection has its own.
 func (w *Recorder) done() {
 	if w.timed {
 		_ = w.Conn.SetWriteDeadline(time.Time{})

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// A timedConn is a ResponseWriter that notes the deadlines it is given.
+// A timedConn is a ResponseWriter that records the deadlines it is given.
 type timedConn struct {
 	*httptest.ResponseRecorder
 	writes, reads []time.Time
@@ -21,7 +21,8 @@ type timedConn struct {
 func (c *timedConn) SetWriteDeadline(t time.Time) error { c.writes = append(c.writes, t); return nil }
 func (c *timedConn) SetReadDeadline(t time.Time) error  { c.reads = append(c.reads, t); return nil }
 
-// Whoever takes or sends at a drip loses the connection, and the next request on it begins without a deadline.
+// A client that reads or sends too slowly loses the connection. The next request on it begins without a
+// deadline.
 func TestClientsAreNotWaitedForForEver(t *testing.T) {
 	conn := &timedConn{ResponseRecorder: httptest.NewRecorder()}
 	w := newRecorder(conn, httptest.NewRequest("GET", "/", nil))
@@ -43,7 +44,8 @@ func TestClientsAreNotWaitedForForEver(t *testing.T) {
 	}
 }
 
-// A panic is a 500 that says nothing, in the answer and in the log; once an answer has begun it ends the connection.
+// After a panic, neither the 500 nor the log contains the panic's value. If an answer has begun, the panic
+// ends the connection.
 func TestPanics(t *testing.T) {
 	var log bytes.Buffer
 	serve := func(do func(*Recorder, *Request) error) (rec *httptest.ResponseRecorder, aborted bool) {
@@ -68,7 +70,7 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// Errors that no client should see, and what they become.
+// Errors that no client may see, and the answers they become.
 func TestErrorsInOneTable(t *testing.T) {
 	for _, row := range byCause {
 		wrapped := fmt.Errorf("doing something with %s: %w", canary, row.cause)

@@ -8,55 +8,56 @@ import (
 	"she/internal/hat"
 )
 
-// A Route is one line of the table. The token, and the permission it needs, are checked before do runs, and so before
-// a byte of the body is read.
+// A Route is one line of the table. The token and the permission it needs are checked before do runs, and so
+// before any byte of the body is read.
 type Route struct {
 	Method  string
 	Pattern string // {name} is one segment, {name...} the rest of the path
 	In      prefixes
-	// Needs is the permission; a nil function means that nobody has to say who they are, a nil permission that any
-	// valid token will do.
+	// Needs returns the permission that the caller needs. A nil function means that no token is needed. A nil
+	// permission means that any valid token is enough.
 	Needs func(*Request) (*access.Permission, error)
-	// BodyMax is how many bytes the request's body may have; 0: few. Without a token it is maxOpenBody, whatever stands here.
+	// BodyMax is the maximum number of bytes of the body; 0 means few. Without a token the maximum is
+	// MaxOpenBody in any case.
 	BodyMax int64
-	Limited bool // takes a token sent by mail, or asks for one: counted for the client's address at this HAT
-	// Vaultless: there is nothing of the person in the answer. Strangers shall not be able to have vaults opened.
+	Limited bool // takes or asks for a token sent by mail; limited by client address and HAT
+	// Vaultless routes answer without the person's data, so that strangers can't make the server open vaults.
 	Vaultless bool
-	Hatless   bool // about the server, whatever the Host
-	// Agrees: by it somebody reads what they may agree to, or does. Its answers carry the head of the receipts, as all of
-	// the own API do.
+	Hatless   bool // about the server, whatever the Host header says
+	// Agrees marks a call that shows what a person can agree to, or that agrees to it. Its answers carry the
+	// head of the receipts, like all answers of the own API.
 	Agrees bool
 	Do     func(*Recorder, *Request) error
 
 	segments []string
 }
 
-// prefixes are where a route hangs.
+// prefixes says below which path prefixes a route exists.
 type prefixes int
 
 const (
 	AtRoot prefixes = iota
 	InAPI           // below each of apiVersions
-	InV26           // below the current one only: younger than the others, or of another shape there
+	InV26           // only below the current one, because it is newer or has another shape there
 )
 
 const CurrentAPI = "/api/v2.6"
 
 var apiVersions = []string{CurrentAPI, "/api/v2", "/api/v2.0"}
 
-// Calls are those of one API, and the form of their errors.
+// Calls are the calls of one API, and the form of its errors.
 type Calls struct {
-	// Prefix is what the paths of its calls begin with.
+	// Prefix is the path prefix of its calls.
 	Prefix string
-	// Routes are its calls. Of two that match, the first counts.
+	// Routes are its calls. If several match, the first is used.
 	Routes []*Route
-	// Explain says what a client is told of an error; nil: what the edge says of it. It knows the API's own words.
+	// Explain returns the API's own answer to an error; nil means the edge's answer.
 	Explain func(r *http.Request, err error) *Error
 	// Write sends an error in the API's form.
 	Write func(w http.ResponseWriter, e *Error)
 }
 
-// Find gives the route and what its pattern's names stand for, or nil.
+// Find returns the route and the values of its path parameters, or nil.
 func (c *Calls) Find(method, path string) (*Route, map[string]string) {
 	at := AtRoot
 	for _, prefix := range apiVersions {
@@ -115,7 +116,8 @@ func match(pattern, segments []string) (map[string]string, bool) {
 	return params, len(pattern) == len(segments)
 }
 
-// Allowed are the characters the original's routes admit; what has others is no such route.
+// Allowed reports whether the value has only characters that the original's routes admit. A path with other
+// characters matches no such route.
 func Allowed(param, value string) bool {
 	const lower, upper = "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	const name = lower + "0123456789-"
@@ -138,20 +140,20 @@ func Allowed(param, value string) bool {
 	return value != "" && len(value) <= maxParam
 }
 
-// maxParam bounds a name in a path, in bytes; an endpoint has no more either.
+// maxParam is the maximum length of a path parameter in bytes, the same as of an endpoint.
 const maxParam = 512
 
-// FunctionID is the one the path names.
+// FunctionID returns the function id in the path.
 func (q *Request) FunctionID() (hat.FunctionID, error) {
 	return hat.ParseFunctionID(q.Params["function"])
 }
 
-// Endpoint is the one the path names.
+// Endpoint returns the endpoint in the path.
 func (q *Request) Endpoint() (hat.Endpoint, error) {
 	return hat.ParseEndpoint(q.Params["namespace"] + "/" + q.Params["endpoint"])
 }
 
-// Needs makes a route's requirement of a fixed permission.
+// Needs returns a Route.Needs function with a fixed permission.
 func Needs(p access.Permission) func(*Request) (*access.Permission, error) {
 	return func(*Request) (*access.Permission, error) { return &p, nil }
 }

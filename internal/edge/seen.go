@@ -10,8 +10,8 @@ import (
 
 const maxHeldHATs = 10_000
 
-// HeldAsSeen is what a HAT holds as the caller sees it: services in whole MB and thousands, rounded up, and within a minute
-// always the same. What a run stores would else be known to the byte, and when it did.
+// HeldAsSeen returns what a HAT holds as the caller sees it. Services see whole MB and thousands of records,
+// rounded up and unchanged within a minute. Otherwise they could see to the byte what a run stores, and when.
 func (s *Server) HeldAsSeen(q *Request, held plan.Held) plan.Held {
 	if q.Caller.IsOwner() {
 		return held
@@ -19,11 +19,11 @@ func (s *Server) HeldAsSeen(q *Request, held plan.Held) plan.Held {
 	return s.seenHeld.see(q.HAT.ID, q.Now, held)
 }
 
-// seenHeld is what HATs hold as services see it.
+// seenHeld keeps what services see of HATs.
 type seenHeld struct {
 	mu     sync.Mutex
 	minute int64
-	of     map[hat.ID]plan.Held // by HAT; at most maxHeldHATs
+	of     map[hat.ID]plan.Held // at most maxHeldHATs
 }
 
 func (t *seenHeld) see(hatID hat.ID, now time.Time, held plan.Held) plan.Held {

@@ -13,34 +13,35 @@ import (
 	"she/internal/jsonb"
 )
 
-// A Spool is an answer of unknown length. Records come out of a snapshot of the vault, and a snapshot that is kept
-// open for as long as a slow client likes makes the vault's log grow. So the answer is first collected in memory; only
-// one beyond spoolSize goes out while it is still being read, and then a client has chunkTime to take each piece.
+// A Spool is an answer of unknown length. Its records come from a snapshot of the vault. If a slow client
+// kept the snapshot open, the vault's log would grow. So the spool first collects the answer in memory. Only
+// an answer larger than spoolSize is sent while the snapshot is open, and then the client has chunkTime for
+// each piece.
 type Spool struct {
-	q       *Request // holds the memory
+	q       *Request // accounts for the memory
 	w       *Recorder
 	buf     []byte
-	held    int // bytes of memory that were asked for
+	held    int // acquired bytes of memory
 	first   bool
 	flushed bool
-	Shown   *Shown // nil: nobody asks
+	Shown   *Shown // nil: nothing to disclose
 }
 
 const (
 	SpoolSize = 4 << 20
-	spoolFree = 32 << 10 // of what every request holds
+	spoolFree = 32 << 10 // included in what every request holds
 )
 
 func (q *Request) Spool(w *Recorder) *Spool { return &Spool{q: q, w: w, held: spoolFree} }
 
-// Hold asks for the memory of the buffer, and of the record that is about to be written to it.
+// Hold acquires memory for the buffer and for the record that is about to be written to it.
 func (s *Spool) Hold(record int) error {
 	need := cap(s.buf)
 	if len(s.buf)+record > need {
 		need = 2*cap(s.buf) + record
 	}
 	if record > spoolFree {
-		need += 2 * record // what it was read into
+		need += 2 * record // the record as read
 	}
 	if need <= s.held {
 		return nil
@@ -55,7 +56,7 @@ func (s *Spool) Hold(record int) error {
 
 func (s *Spool) Text(t string) { s.buf = append(s.buf, t...) }
 
-// Name writes the name of a property and its colon.
+// Name writes the name of a property and a colon.
 func (s *Spool) Name(n string) { s.buf = append(jsonb.AppendString(s.buf, n), ':') }
 
 func (s *Spool) row(r bundle.Row) error {
@@ -89,7 +90,7 @@ func (s *Spool) List(evaluate func(yield func(bundle.Row) error) error) error {
 	return err
 }
 
-// Begin and finish are the brackets of an array of values.
+// Begin writes the opening bracket of an array of values; Finish writes the closing one.
 func (s *Spool) Begin() {
 	s.Text("[")
 	s.first = true
@@ -100,7 +101,7 @@ func (s *Spool) Finish() error {
 	return s.End()
 }
 
-// Element writes the next value of an array, which takes about so many bytes.
+// Element writes the next value of an array; size is about its length in bytes.
 func (s *Spool) Element(v any, size int) error {
 	if err := s.Hold(size); err != nil {
 		return err
@@ -139,7 +140,8 @@ func (s *Spool) flush() error {
 	return err
 }
 
-// ask is for the first of an answer, which may have taken minutes to find; the recorder asks for the rest.
+// ask checks the first piece of an answer, which may have taken minutes to find. The recorder checks the
+// others.
 func (s *Spool) ask() error {
 	if s.flushed || s.w.Still == nil {
 		return nil
@@ -147,7 +149,7 @@ func (s *Spool) ask() error {
 	return s.w.Still()
 }
 
-// End gives the vault back and sends what is left. An answer that was never flushed has its length in the header.
+// End gives the vault back and sends the rest. An answer that was never flushed has its length in the header.
 func (s *Spool) End() error {
 	if err := s.ask(); err != nil {
 		return err
@@ -164,7 +166,7 @@ func (s *Spool) End() error {
 	return nil
 }
 
-// Shown is what of an answer the receipts do not have yet. Nothing goes out before they do.
+// Shown is the part of an answer that has no receipt yet. Nothing is sent before its receipt is written.
 type Shown struct {
 	Entry     func(records []hat.RecordID, endpoints []hat.Endpoint) error
 	entered   bool
@@ -186,8 +188,8 @@ func (s *Shown) add(r bundle.Row) {
 	}
 }
 
-// disclose makes an entry of what was added since the last one; the first is made even of nothing, because somebody
-// asked and was answered.
+// disclose writes a receipt for what was added since the last one. The first receipt is written even if there
+// is nothing to show, because somebody asked and was answered.
 func (s *Shown) disclose() error {
 	if s == nil || s.entered && len(s.records) == 0 {
 		return nil

@@ -1,7 +1,7 @@
 package edge
 
-// still says whether the client may have the rest of an answer. What it costs where nothing has changed is next to
-// nothing. It may be called while a snapshot of the vault is being read, and after the vault was given back.
+// still returns an error if the client may no longer have the rest of an answer. It is cheap if no right has
+// changed. It may be called while a snapshot of the vault is being read, and after the vault was given back.
 func (s *Server) still(q *Request) error {
 	if err := q.Claims.Hold(q.HAT, s.Now()); err != nil {
 		return ErrNotAuthenticated

@@ -18,20 +18,20 @@ import (
 
 const (
 	TokenHeader = "X-Auth-Token"
-	tokenLife   = 30 * 24 * time.Hour // from issue to the absolute end
+	tokenLife   = 30 * 24 * time.Hour // from issue to the final expiry
 	TokenIdle   = 3 * 24 * time.Hour  // since the last use
-	maxToken    = 8 << 10             // bytes; ours are below 1 KB
-	// clockSlack forgives a clock that was set back a little between two requests.
+	maxToken    = 8 << 10             // bytes; the server's own tokens are below 1 KB
+	// clockSlack tolerates a clock that was set back a little between two requests.
 	clockSlack = time.Minute
 )
 
-// Claims are what a token says. Third parties read them too: hat-js builds its base URL from iss.
+// Claims are the contents of a token. Third parties read them too; hat-js builds its base URL from iss.
 //
 //	{"iss":"alice.localhost:7777","sub":"<user id>","iat":1700000000,"exp":1702592000,"jti":"<hex>",
 //	 "resource":"alice.localhost:7777","accessScope":"owner"}
 //
-// Application tokens have application and applicationVersion in place of the last two. iat is the last use, not the
-// issue: every answer carries the token again with a new one.
+// Application tokens have application and applicationVersion instead of the last two. iat is the time of the
+// last use and not of the issue: every answer carries the token again with a new iat.
 type Claims struct {
 	Issuer             string `json:"iss"`
 	Subject            string `json:"sub"`
@@ -51,7 +51,7 @@ func (c Claims) GetIssuer() (string, error)                   { return c.Issuer,
 func (c Claims) GetSubject() (string, error)                  { return c.Subject, nil }
 func (c Claims) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
 
-// numericDate: a claim that is missing is zero, and must count as missing.
+// numericDate returns nil for zero, which means that the claim is missing.
 func numericDate(seconds int64) *jwt.NumericDate {
 	if seconds == 0 {
 		return nil
@@ -59,7 +59,8 @@ func numericDate(seconds int64) *jwt.NumericDate {
 	return jwt.NewNumericDate(time.Unix(seconds, 0))
 }
 
-// UserClaims are those of a new user token. resource is the HAT's domain, or the service the token is for.
+// UserClaims returns the claims of a new user token. resource is the HAT's domain, or the service that gets
+// the token.
 func UserClaims(h directory.HAT, u vault.User, resource, scope string, now time.Time) Claims {
 	return Claims{
 		Issuer:   h.Domain.String(),
@@ -72,8 +73,8 @@ func UserClaims(h directory.HAT, u vault.User, resource, scope string, now time.
 	}
 }
 
-// lastUse is now, but never before the user's tokens begin: a password change moves that to the next full second, so
-// that no token of this second survives it, and the one given in answer must.
+// lastUse returns now, or the start of the user's valid tokens if that is later. A password change moves this
+// start to the next full second: no earlier token survives, and the token in the answer must be valid.
 func lastUse(u vault.User, now time.Time) int64 { return max(now.Unix(), u.TokensFrom.Unix()) }
 
 func newTokenID() string {
@@ -82,8 +83,9 @@ func newTokenID() string {
 	return hex.EncodeToString(b)
 }
 
-// ScopeOf is the title of the user's first role, in the order the original has. A user with none of these has no scope,
-// and is measured by their other roles alone: a scope that names no role of theirs would take those away.
+// ScopeOf returns the title of the user's first role in the original's order. If the user has none of these
+// roles, the scope is empty and only the user's other roles count. A scope that matches no role would take
+// those roles away.
 func ScopeOf(roles []access.Role) string {
 	for _, title := range []string{
 		access.TitleOwner, access.TitlePlatform, access.TitleDataCredit, access.TitleDataDebit, access.TitleValidate,
@@ -97,8 +99,8 @@ func ScopeOf(roles []access.Role) string {
 	return ""
 }
 
-// check reads a token as far as the HAT's key, its domain and the clock can say. Whether its user still exists, and
-// may use it, is left to the caller.
+// check verifies a token against the HAT's key, its domain and the clock. The caller must check whether the
+// user still exists and may use it.
 func check(h directory.HAT, text string, now time.Time) (Claims, error) {
 	if len(text) > maxToken {
 		return Claims{}, errors.New("token: too long")
@@ -114,8 +116,8 @@ func check(h directory.HAT, text string, now time.Time) (Claims, error) {
 	return c, nil
 }
 
-// Hold says whether claims whose signature is right are the HAT's, and what the clock says to them. It is asked for
-// every request: what was right a moment ago ends at some time.
+// Hold returns an error if claims with a valid signature are not the HAT's or are not valid at this time. It
+// is called for every request, because a token that was valid a moment ago may have expired.
 func (c Claims) Hold(h directory.HAT, now time.Time) error {
 	used := time.Unix(c.IssuedAt, 0)
 	switch {
@@ -129,14 +131,14 @@ func (c Claims) Hold(h directory.HAT, now time.Time) error {
 	return nil
 }
 
-// Tokens signs and reads. A signature costs a millisecond of processor time and a client may send a hundred requests
-// in one second, so what was signed in this second is kept: RS256 signs equal claims to equal bytes. And a client
-// sends back what it was given last, so of each token that was made or checked here it is kept that its signature is
-// right; of nothing else is a check left out.
+// Tokens signs and verifies tokens. A signature takes a millisecond of processor time, and a client may send
+// a hundred requests in one second. So Tokens keeps what it signed in the present second: RS256 signs equal
+// claims to equal bytes. A client sends back the token it got last, so Tokens also remembers which signatures
+// it made or verified. Every other check is made each time.
 type Tokens struct {
 	mu     sync.Mutex
 	second int64
-	signed map[signedKey]string // of this second; at most maxSigned
+	signed map[signedKey]string // of the present second; at most maxSigned
 	known  generations
 }
 
@@ -145,8 +147,8 @@ type signedKey struct {
 	claims Claims
 }
 
-// A knownKey is the whole text of a token, for an altered one must be another. What is right at one HAT is not at
-// the next.
+// A knownKey contains the whole text of a token, so that an altered token has another key. It contains the
+// HAT, because a token valid at one HAT is not valid at another.
 type knownKey struct {
 	hatID hat.ID
 	text  string
@@ -154,14 +156,14 @@ type knownKey struct {
 
 const (
 	maxSigned = 10_000
-	maxKnown  = 10_000 // of below 1 KB each
+	maxKnown  = 10_000 // each below 1 KB
 )
 
 func NewTokens() *Tokens {
 	return &Tokens{signed: map[signedKey]string{}}
 }
 
-// read is check, but for the signature of a token that is known.
+// read does the same as check, but skips verifying a known signature.
 func (t *Tokens) read(h directory.HAT, text string, now time.Time) (Claims, error) {
 	key := knownKey{h.ID, text}
 	t.mu.Lock()
@@ -185,8 +187,8 @@ func (t *Tokens) read(h directory.HAT, text string, now time.Time) (Claims, erro
 
 func (t *Tokens) knowLocked(key knownKey, c Claims) { t.known.put(key, c) }
 
-// generations keep what was used lately, at most maxKnown: what is young, and what was before the young were last too
-// many. So nobody makes all be forgotten by having many tokens.
+// generations keeps the tokens used lately in two sets of at most maxKnown/2 each. When young is full, it
+// replaces old. A token in use moves back to young, so nobody can push it out by having many tokens.
 type generations struct{ young, old map[knownKey]Claims }
 
 func (g *generations) get(key knownKey) (c Claims, found bool) {
@@ -231,7 +233,7 @@ func (t *Tokens) Sign(h directory.HAT, c Claims) (string, error) {
 	return text, nil
 }
 
-// credential is what the vault is asked to recognise.
+// credential returns what the vault needs to recognise the caller.
 func (s *Server) credential(c Claims) (access.Credential, error) {
 	id, err := hat.ParseUserID(c.Subject)
 	if err != nil {

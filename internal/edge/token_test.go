@@ -15,7 +15,7 @@ import (
 	"she/internal/vault"
 )
 
-// That a signature is right need not be found out twice; all else about a token is asked each time.
+// A signature is verified once. All other checks of a token are made each time.
 func TestKnownTokensAreNotVerifiedAgain(t *testing.T) {
 	h, tokens := bob(), NewTokens()
 	c := UserClaims(h, vault.User{ID: hat.NewUserID()}, "x", "owner", morning)
@@ -26,7 +26,7 @@ func TestKnownTokensAreNotVerifiedAgain(t *testing.T) {
 	}
 
 	blind := h
-	blind.Key = otherKey // by which no signature of these is right
+	blind.Key = otherKey // a key under which none of these signatures is valid
 	for name, text := range map[string]string{"made here": made, "checked here": came} {
 		if got, err := tokens.read(blind, text, morning); err != nil || got != c {
 			t.Errorf("%s: %v, it was verified again", name, err)
@@ -56,7 +56,7 @@ func TestKnownTokensAreNotVerifiedAgain(t *testing.T) {
 	}
 }
 
-// However many tokens come, those in use stay known.
+// Tokens in use stay known, however many others come.
 func TestKnownTokensAreBounded(t *testing.T) {
 	tokens := NewTokens()
 	used := knownKey{"bob-id", "used"}
@@ -139,7 +139,7 @@ func TestEveryAlteredTokenIsRefused(t *testing.T) {
 	}
 }
 
-// What a signature costs must not depend on how often a client asks within a second.
+// The number of signatures must not depend on how often a client asks within a second.
 func TestSigningIsDoneOncePerSecond(t *testing.T) {
 	h, signer := bob(), NewTokens()
 	c := UserClaims(h, vault.User{ID: hat.NewUserID()}, "x", "owner", morning)
@@ -186,7 +186,7 @@ func TestScopeIsTheFirstRoleInOrder(t *testing.T) {
 	}
 }
 
-// No text but one that was signed with the key is a token.
+// Only a text that was signed with the key is a token.
 func FuzzToken(f *testing.F) {
 	h := bob()
 	valid := must(NewTokens().Sign(h, UserClaims(h, vault.User{ID: hat.NewUserID()}, "bob.test:9000", "owner", morning)))
