@@ -67,7 +67,8 @@ func (s *API) agree(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// terms are what the installed version asks for, nil if it is not available, and what was granted, nil if nothing was.
+// terms returns what the installed version asks for, or nil if it is not available, and what was granted, or
+// nil.
 func (s *API) terms(q *edge.Request, id hat.FunctionID) (asked *access.Grant, state *vault.FunctionState, err error) {
 	saved, err := consentsOf(q).Function(q.Context(), q.Caller, id)
 	switch {

@@ -20,21 +20,21 @@ const (
 	EventsPerHAT = 8        // streams open at once for one HAT
 	eventsAtAll  = 512      // and for all
 	eventsPage   = 16       // changes read at once: each run can name a hundred thousand records
-	eventKept    = 16 << 10 // bytes a silent stream keeps to write to
+	eventKept    = 16 << 10 // buffer of a silent stream, in bytes
 	// eventsLife ends a stream, so that none is kept for a client that has gone; others reconnect.
 	eventsLife = 10 * time.Minute
 	// heartbeat is how often a silent stream sends a line, and looks for changes whose signal was lost.
 	heartbeat = 15 * time.Second
 )
 
-// streams counts those who listen.
+// streams counts the open streams.
 type streams struct {
 	mu  sync.Mutex
 	of  map[hat.ID]int
 	all int
 }
 
-// take returns false if there are too many streams; else done must be called.
+// take counts a stream. It returns false if there are too many; otherwise done must be called at the end.
 func (s *streams) take(hatID hat.ID) (done func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +89,7 @@ func (s *API) runEvents(w *edge.Recorder, q *edge.Request) error {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Accel-Buffering", "no") // a proxy that collects would keep events back
+	h.Set("X-Accel-Buffering", "no") // a buffering proxy would delay events
 	beat := time.NewTicker(s.Heartbeat)
 	defer beat.Stop()
 	life := time.NewTimer(eventsLife)

@@ -1,7 +1,8 @@
-// Package ownapi is /api/she/v1, which the original does not have. The owner uses it with a token, the
-// operator at the management socket, both through the same handlers, so each view exists once, in one JSON form.
+// Package ownapi is the server's own API, /api/she/v1, which the original does not have. The owner uses it
+// with a token, and the operator at the management socket. Both use the same handlers, so each view exists
+// once, in one JSON form.
 //
-// openapi.yaml describes its calls. Its errors are problem details, RFC 9457.
+// openapi.yaml describes its calls. Its errors are problem details (RFC 9457).
 package ownapi
 
 import (
@@ -57,7 +58,7 @@ type API struct {
 	streams streams
 }
 
-// New returns the API on an edge, which does not serve it yet.
+// New returns the API on an edge. The edge does not serve it until Serve is called.
 func New(on *edge.Server, o Options) *API {
 	if o.Heartbeat == 0 {
 		o.Heartbeat = heartbeat
@@ -65,7 +66,7 @@ func New(on *edge.Server, o Options) *API {
 	return &API{Server: on, Options: o}
 }
 
-// Calls are its calls.
+// Calls returns the calls of the API.
 func (s *API) Calls() *edge.Calls {
 	return &edge.Calls{Prefix: Path + "/", Routes: s.routes(), Write: writeProblem}
 }

@@ -10,8 +10,9 @@ import (
 	"she/internal/vault"
 )
 
-// exportReceipts: GET /receipts?after=0. JSON lines, the last one a signed checkpoint. With broken=true, a
-// broken chain is exported up to the break, without a checkpoint. With head it is holdsHead.
+// exportReceipts: GET /receipts?after=0. It sends JSON lines, the last of which is a signed checkpoint. With
+// broken=true it exports a broken chain up to the break, without a checkpoint. With head it does what
+// holdsHead does.
 func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	values, err := q.Query()
 	if err != nil {
@@ -49,8 +50,8 @@ func (s *API) exportReceipts(w *edge.Recorder, q *edge.Request) error {
 	return lines.flush()
 }
 
-// holdsHead: GET /receipts?head=12:9f86…: whether a kept head lies in the chain, and the present head, to
-// keep in its place.
+// holdsHead: GET /receipts?head=12:9f86…. It says whether a kept head is in the chain, and returns the
+// present head, to keep in its place.
 func (s *API) holdsHead(w *edge.Recorder, q *edge.Request, text string) error {
 	kept, err := receipt.ParseHead(text)
 	if err != nil {
@@ -68,7 +69,8 @@ func (s *API) holdsHead(w *edge.Recorder, q *edge.Request, text string) error {
 	return nil
 }
 
-// A Proof says whether a HAT's chain of receipts is whole, and whether its records match the chain.
+// A Proof says whether a HAT's chain of receipts is complete and unchanged, and whether its records match the
+// chain.
 type Proof struct {
 	Whole      bool                `json:"whole"`
 	Broken     *Broken             `json:"broken,omitempty"`
@@ -76,20 +78,20 @@ type Proof struct {
 	Checkpoint *receipt.Checkpoint `json:"checkpoint,omitempty"`
 }
 
-// A HeldHead says whether a kept head lies in the chain, and what the present head is.
+// A HeldHead says whether a kept head is in the chain, and what the present head is.
 type HeldHead struct {
 	Holds  bool    `json:"holds"`
 	Head   string  `json:"head"`
 	Broken *Broken `json:"broken,omitempty"`
 }
 
-// A Broken is the first entry of a chain that was changed.
+// A Broken names the first changed entry of a chain.
 type Broken struct {
 	Number int64  `json:"number"`
 	What   string `json:"what"`
 }
 
-// A lineSpool makes sure that the vault's snapshot does not wait for a slow client, as spool does.
+// A lineSpool, like edge.Spool, keeps a slow client from holding the vault's snapshot open.
 type lineSpool struct {
 	w   *edge.Recorder
 	buf []byte

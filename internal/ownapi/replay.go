@@ -18,22 +18,22 @@ import (
 	"she/internal/vault"
 )
 
-// replayRun: POST /runs/{id}/replay. 202: the work is due; another run will do it.
+// replayRun: POST /runs/{id}/replay. 202 means that the work is due and another run will do it.
 func (s *API) replayRun(w *edge.Recorder, q *edge.Request) error {
 	return s.steer(w, q, s.Functions.Replay, http.StatusAccepted, "Due")
 }
 
-// cancelRun: POST /runs/{id}/cancel. 200: nothing of the run will be saved.
+// cancelRun: POST /runs/{id}/cancel. 200 means that nothing of the run will be saved.
 func (s *API) cancelRun(w *edge.Recorder, q *edge.Request) error {
 	return s.steer(w, q, s.Functions.Cancel, http.StatusOK, "Cancelled")
 }
 
-// skipRun: POST /runs/{id}/skip. 200: the work of the run is given up.
+// skipRun: POST /runs/{id}/skip. 200 means that the run's work is given up.
 func (s *API) skipRun(w *edge.Recorder, q *edge.Request) error {
 	return s.steer(w, q, s.Functions.Skip, http.StatusOK, "Skipped")
 }
 
-// replayRuns: POST /functions/{id}/replay. 202: at least that many runs will follow.
+// replayRuns: POST /functions/{id}/replay. 202 means that at least the returned number of runs will follow.
 func (s *API) replayRuns(w *edge.Recorder, q *edge.Request) error {
 	var which struct {
 		Failed bool      `json:"failed"`
@@ -66,7 +66,8 @@ func (s *API) replayRuns(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// replayEach: POST /runs/replay. 200: the result for each of the runs, in order; those that are due will run.
+// replayEach: POST /runs/replay. 200 returns a result for each of the runs, in order. Runs in the state due
+// will run.
 func (s *API) replayEach(w *edge.Recorder, q *edge.Request) error {
 	var named struct {
 		Runs []string `json:"runs"`
@@ -85,7 +86,7 @@ func (s *API) replayEach(w *edge.Recorder, q *edge.Request) error {
 	}
 	ids := make([]hat.RunID, len(named.Runs))
 	for i, text := range named.Runs {
-		ids[i], _ = hat.ParseRunID(text) // the zero id is nobody's
+		ids[i], _ = hat.ParseRunID(text) // no run has the zero id
 	}
 	errs, err := s.Functions.ReplayEach(q.Context(), q.HAT.ID, steered(q), q.Caller, ids)
 	if err != nil {
@@ -125,7 +126,7 @@ func ownBody(q *edge.Request, w *edge.Recorder, into any) error {
 	return nil
 }
 
-// A supersededView is a derived record that another run replaced, as its owner sees it.
+// A supersededView is a derived record that a later run replaced, as its owner sees it.
 type supersededView struct {
 	Number   int64           `json:"number"`
 	ID       string          `json:"id"`
@@ -206,7 +207,7 @@ func (s *API) superseded(w *edge.Recorder, q *edge.Request) error {
 	return out.Finish()
 }
 
-// supersededPage is how many records are in memory at once; each can have megabytes.
+// supersededPage is the number of records in memory at once; each can have several megabytes.
 const supersededPage = 8
 
 func (s *API) steer(w *edge.Recorder, q *edge.Request,

@@ -31,7 +31,7 @@ func (s *API) why(w *edge.Recorder, q *edge.Request) error {
 	return nil
 }
 
-// whyAll: GET /why, of every function that is installed or was ever enabled.
+// whyAll: GET /why. It covers every function that is installed or was ever enabled.
 func (s *API) whyAll(w *edge.Recorder, q *edge.Request) error {
 	reasons, err := s.Functions.Why(q.Context(), factsOf(q), q.Caller, hat.FunctionID{})
 	if err != nil {
@@ -64,7 +64,7 @@ func viewReason(r engine.Reason) Reason {
 	return v
 }
 
-// FunctionNotFound is the title of the answer about an unknown function.
+// FunctionNotFound is the title of the error for an unknown function.
 const FunctionNotFound = "Function Not Found"
 
 func noFunction() error {
@@ -96,7 +96,7 @@ type Run struct {
 	Replaces     string  `json:"replaces,omitempty"`
 	SupersededBy string  `json:"supersededBy,omitempty"`
 	Log          *string `json:"log,omitempty"`
-	// Receipts is their head, for a command that shows one run; over HTTP it is a header.
+	// Receipts is the head of the receipts, for commands that show one run. Over HTTP it is in a header.
 	Receipts string `json:"receipts,omitempty"`
 }
 
@@ -184,7 +184,7 @@ func (s *API) listRuns(w *edge.Recorder, q *edge.Request) error {
 	return out.Finish()
 }
 
-// runSize is about the memory that a run takes, before and after it is encoded.
+// runSize estimates the memory of a run, before and after it is encoded.
 func runSize(r vault.Run) int { return 4<<10 + 120*len(r.Written) + len(r.Log) }
 
 func runLimit(values url.Values) (int, error) {
@@ -199,7 +199,7 @@ func runLimit(values url.Values) (int, error) {
 	return limit, nil
 }
 
-// getRun: GET /runs/{id}, with what the function printed.
+// getRun: GET /runs/{id}. The answer includes what the function printed.
 func (s *API) getRun(w *edge.Recorder, q *edge.Request) error {
 	id, err := hat.ParseRunID(q.Params["run"])
 	if err != nil {
