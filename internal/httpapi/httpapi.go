@@ -1,5 +1,6 @@
-// Package httpapi is all that the server answers over HTTP: the HAT API, our own API, their description, and whether the
-// server is well. It brings hatapi and ownapi to the edge, and holds the tests of all of them together.
+// Package httpapi is everything the server answers over HTTP: the HAT API, the server's own API, their
+// description, and the health check. It connects hatapi and ownapi to the edge, and contains the tests of all
+// of them together.
 package httpapi
 
 import (
@@ -19,65 +20,67 @@ import (
 	"she/internal/verdict"
 )
 
-// Functions is the engine, as far as clients reach it.
+// Functions is the part of the engine that clients reach.
 type Functions interface {
 	hatapi.Functions
 	ownapi.Functions
 	Wake(hatID hat.ID)
 }
 
-// Options are what a server is made of.
+// Options of the HTTP server.
 type Options struct {
 	HATs edge.HATs
-	// Named is the HAT that the operator means by a text; only Both's second handler asks.
+	// Named returns the HAT that the operator means by a text; only the second handler of Both uses it.
 	Named     func(text string) (directory.HAT, error)
 	Vaults    edge.Vaults
 	Functions Functions
 	// Applications is the catalogue of applications; ParseApplications reads it.
 	Applications []hatapi.Application
-	// Terms tells terms that have changed from those that never did, and what each login was shown; nil: the server has its own.
+	// Terms remembers changed terms and what each login was shown; nil: the server makes its own.
 	Terms *agreement.Terms
-	// Debits bound what partners may propose; a bound of 0 is the default.
+	// Debits bounds what partners may propose; 0 means the default.
 	Debits hatapi.DebitLimits
-	// Seal is what the last test of the walls found; verdict.ErrNone if there was none. nil: there never is.
+	// Seal returns the result of the last test of the sandboxes; verdict.ErrNone if there was none. nil:
+	// there never is one.
 	Seal func() (verdict.Verdict, error)
 	Log  *slog.Logger     // never sees Owner data; nil discards
 	Now  func() time.Time // nil: time.Now
 	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of
 	// X-Forwarded-For. Set it only if every request passes a proxy that writes both.
 	TrustProxy bool
-	// Logins compares passwords, for the operator's commands too; nil: NewLogins(BcryptCost, Now).
+	// Logins compares passwords, also for the operator's commands; nil: NewLogins(BcryptCost, Now).
 	Logins *logins.Logins
-	// BcryptCost of passwords that are set from now on; 0: 12, as in the original.
+	// BcryptCost is the cost of new passwords; 0: 12, as in the original.
 	BcryptCost int
 
-	// Observe, if set, is told of each request when it is over: its method, the pattern of its route ("" if there is
-	// none), the status (0: the connection was cut), and how long it took. Nothing of it is anybody's data.
+	// Observe, if set, is called after each request: its method, the pattern of its route ("" if none), the
+	// status (0: the connection was cut), and its duration. None of this is Owner data.
 	Observe func(method, route string, status int, took time.Duration)
 
-	// Shares of the processor, for evaluations; nil: the server has its own.
+	// Shares are the slots for long evaluations; nil: the server makes its own.
 	Shares *engine.Shares
 	// Memory is what requests may hold at once; nil: no bound.
 	Memory *engine.Budget
-	// Known, if set, is told that the request with this context has a valid token.
+	// Known, if set, is called when the request with this context has shown a valid token.
 	Known func(ctx context.Context)
 
 	heartbeat time.Duration // of event streams; shorter in tests
 }
 
-// New is the handler for all paths of both APIs and for /healthz. It starts no goroutine.
+// New returns the handler for all paths of both APIs and for /healthz. It starts no goroutine.
 func New(o Options) http.Handler {
 	public, _ := Both(o)
 	return public
 }
 
-// Both are New, and the handler of our own API for the operator, at paths that begin with OperatorPrefix.
+// Both returns the handler of New, and the operator's handler of the own API, at paths that begin with
+// OperatorPrefix.
 func Both(o Options) (public, operators http.Handler) {
 	a := assemble(o)
 	return a.edge, a.operators
 }
 
-// assembled are the edge and what it serves.
+// assembled is the edge with the APIs it serves.
 type assembled struct {
 	edge      *edge.Server
 	hat       *hatapi.API
@@ -108,7 +111,7 @@ func assemble(o Options) (a assembled) {
 	return a
 }
 
-// aboutServer are the calls that concern no HAT.
+// aboutServer returns the calls that concern no HAT.
 func aboutServer() []*edge.Route {
 	const get = http.MethodGet
 	return []*edge.Route{

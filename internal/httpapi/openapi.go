@@ -20,14 +20,14 @@ import (
 //go:embed openapi.yaml
 var openapiYAML []byte
 
-// openapi is the description of all routes. A test holds the table of routes to it, both ways, and real answers to
-// its schemas.
+// openapi is the description of all routes. Tests compare it with the table of routes in both directions, and
+// compare real answers with its schemas.
 var openapi = sync.OnceValues(func() (map[string]any, error) {
 	var doc map[string]any
 	if err := yaml.Unmarshal(openapiYAML, &doc); err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
-	delete(doc, "x-shared") // anchors for the reader of the file
+	delete(doc, "x-shared") // anchors, only for readers of the file
 	return doc, nil
 })
 
@@ -41,7 +41,7 @@ func getOpenAPI(w *edge.Recorder, _ *edge.Request) error {
 	return nil
 }
 
-// docsStyle is the page's only means; the policy names it by its digest and allows nothing else.
+// docsStyle is the page's only style. The page's policy names it by its digest and allows nothing else.
 const docsStyle = `body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
 h1,h2{line-height:1.2}h2{margin-top:2.5rem;border-bottom:1px solid #ddd}nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 details{border:1px solid #ddd;border-radius:6px;margin:.5rem 0;padding:.4rem .8rem}summary{cursor:pointer}
@@ -94,20 +94,20 @@ type docsShape struct{ Name, Description, Sketch string }
 
 type docsAnswer struct{ Status, Description, Schema string }
 
-// node is a piece of the document.
+// node is a part of the document.
 type node struct {
 	doc map[string]any
 	at  map[string]any
 }
 
-// get follows a field, and the reference it may be.
+// get returns a field and resolves a reference in it.
 func (n node) get(name string) node {
 	next, _ := n.at[name].(map[string]any)
 	return n.of(next)
 }
 
 func (n node) of(at map[string]any) node {
-	for range 10 { // no chain of ours is longer
+	for range 10 { // longer than any chain of references in the document
 		ref, isRef := at["$ref"].(string)
 		if !isRef {
 			break
@@ -144,7 +144,7 @@ func (n node) keys() []string {
 	return keys
 }
 
-// schema is the first schema of a content, in short.
+// schema returns the first schema of a content, in short form.
 func (n node) schema() string {
 	content := n.get("content")
 	for _, kind := range content.keys() {
@@ -154,7 +154,7 @@ func (n node) schema() string {
 	return ""
 }
 
-// sketch writes a schema so that a person sees its shape.
+// sketch writes a schema in a form that shows a person its structure.
 func sketch(s map[string]any, depth int) string {
 	if ref, isRef := s["$ref"].(string); isRef {
 		return ref[strings.LastIndexByte(ref, '/')+1:]
@@ -193,7 +193,7 @@ func sketch(s map[string]any, depth int) string {
 	return fmt.Sprint(s["type"])
 }
 
-// docs makes the page once.
+// docs builds the page once.
 var docs = sync.OnceValues(func() ([]byte, error) {
 	doc, err := openapi()
 	if err != nil {
