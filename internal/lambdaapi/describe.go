@@ -13,13 +13,13 @@ import (
 	"she/internal/catalog"
 )
 
-// A deployed is one name that can be called: an entry of a function.
+// A deployed is one callable name: an entry of a function.
 type deployed struct {
 	function catalog.Function
 	entry    catalog.Entry
 }
 
-// deployedTo are what the key reaches, by name.
+// deployedTo returns the entries that the key reaches, by name.
 func (s *Server) deployedTo(key accesskey.Key) []deployed {
 	var all []deployed
 	for _, f := range s.Functions.Functions() {
@@ -37,7 +37,8 @@ func (s *Server) deployedTo(key accesskey.Key) []deployed {
 	return all
 }
 
-// find is the one of that name. A name that the key does not reach is one that it may not call, there or not.
+// find returns the entry with this name. For a name that the key does not reach, the error is the same
+// whether or not the entry exists.
 func (s *Server) find(key accesskey.Key, action, name string) (deployed, *failure) {
 	all := s.deployedTo(key)
 	if i := slices.IndexFunc(all, func(d deployed) bool { return d.entry.Name == name }); i >= 0 {
@@ -50,7 +51,8 @@ func (s *Server) find(key accesskey.Key, action, name string) (deployed, *failur
 		"Access key "+key.ID+" is not authorized to perform: lambda:"+action+" on resource: "+arn(name))
 }
 
-// A description is a FunctionConfiguration, as far as there is something to say. The environment is the author's, and not shown.
+// A description is a FunctionConfiguration with the fields that have a meaning here. It leaves out the
+// environment, which is the author's.
 type description struct {
 	FunctionName, FunctionArn    string
 	Runtime, Handler, CodeSha256 string
@@ -67,7 +69,7 @@ type description struct {
 	Role, Description            string
 }
 
-// lambdaTime is how the API writes times.
+// lambdaTime is the API's format of times.
 const lambdaTime = "2006-01-02T15:04:05.000-0700"
 
 func describe(d deployed) description {
@@ -119,7 +121,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, key accesskey.Key)
 	return nil
 }
 
-// get: GET /2015-03-31/functions/{name}. The code is not shown to anybody.
+// get: GET /2015-03-31/functions/{name}. It never shows the code.
 func (s *Server) get(w http.ResponseWriter, r *http.Request, key accesskey.Key) *failure {
 	d, f := s.named(r, key, "GetFunction")
 	if f != nil {
@@ -142,7 +144,7 @@ func (s *Server) getConfiguration(w http.ResponseWriter, r *http.Request, key ac
 	return nil
 }
 
-// named is the function of the path and the qualifier beside it.
+// named returns the function that the path and the qualifier name.
 func (s *Server) named(r *http.Request, key accesskey.Key, action string) (deployed, *failure) {
 	name, f := parseName(r.PathValue("name"), r.URL.Query().Get("Qualifier"))
 	if f != nil {

@@ -5,13 +5,13 @@ import (
 	"net/http"
 )
 
-// A failure is an error as AWS's clients read it: the type decides whether they try again.
+// A failure is an error in the form that AWS's clients read. Its type decides whether they try again.
 type failure struct {
 	status  int
 	kind    string // "ResourceNotFoundException"
 	message string
 	reason  string // of a TooManyRequestsException
-	after   string // seconds until another try; "": nothing is said of it
+	after   string // seconds until another try; "": not sent
 }
 
 func fail(status int, kind, message string) *failure {
@@ -28,7 +28,7 @@ func (f *failure) write(w http.ResponseWriter) {
 	if f.reason != "" {
 		body["Reason"] = f.reason
 	}
-	text, _ := json.Marshal(body) // texts always encode
+	text, _ := json.Marshal(body) // a struct of strings always encodes
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Amzn-Errortype", f.kind)
@@ -36,7 +36,7 @@ func (f *failure) write(w http.ResponseWriter) {
 		h.Set("Retry-After", f.after)
 	}
 	w.WriteHeader(f.status)
-	_, _ = w.Write(text) // a client that went away is nobody's error
+	_, _ = w.Write(text) // a client may have gone away
 }
 
 func throttled(reason, message string) *failure {

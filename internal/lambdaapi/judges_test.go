@@ -10,7 +10,7 @@ import (
 	"she/internal/accesskey"
 )
 
-// judged runs one of AWS's own clients, which make clients fetches, against the world.
+// judged runs one of AWS's own clients against the world. `make clients` fetches these clients.
 func (w *world) judged(key accesskey.Key, needs, program string, args ...string) string {
 	w.t.Helper()
 	if _, err := os.Stat(needs); err != nil {
@@ -33,7 +33,7 @@ func (w *world) judged(key accesskey.Key, needs, program string, args ...string)
 
 const boto3, sdkJS, sdkPython = "../../.cache/aws-python/boto3", "testdata/js/node_modules/@aws-sdk/client-lambda", "/usr/bin/python3"
 
-// wants looks for lines.
+// wants checks that got contains these lines.
 func wants(t *testing.T, got string, lines ...string) {
 	t.Helper()
 	for _, line := range lines {

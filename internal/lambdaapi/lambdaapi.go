@@ -1,14 +1,17 @@
-// Package lambdaapi is AWS Lambda's API, so that what already speaks it can call functions here: the AWS CLI, the SDKs, an
-// original HAT server. A request is signed with an access key, which reaches the functions it names and no HAT.
+// Package lambdaapi is AWS Lambda's API. Clients of that API can call functions here: the AWS CLI, the SDKs,
+// an original HAT server. A request is signed with an access key. The key reaches the functions it names, and
+// no HAT.
 //
 //	POST /2015-03-31/functions/NAME/invocations                         RequestResponse, Event, DryRun
 //	POST /2021-11-15/functions/NAME/response-streaming-invocations
 //	GET  /2015-03-31/functions/ …/NAME …/NAME/configuration
 //
-// NAME is that of an entry: <service>-<stage>-<id>, with -bundle or -configuration behind it.
+// NAME is the name of an entry: <service>-<stage>-<id>, followed by -bundle or -configuration for these
+// entries.
 //
-// Payloads may be people's data: they are in no log, no metric and no error; an event that waits is encrypted, and erased when it
-// is done. It knows no HAT and no record. Each call runs in a copy of its own, with the walls and limits of a run.
+// Payloads may be personal data. No log, metric or error contains them. A waiting event is encrypted, and
+// erased when it is done. The package knows no HAT and no record. Each call runs in an instance of its own,
+// with the sandbox and the limits of a run.
 package lambdaapi
 
 import (
@@ -33,28 +36,30 @@ import (
 	"she/internal/hat"
 )
 
-// Bounds of Lambda, in bytes.
+// Limits of Lambda, in bytes.
 const (
-	maxPayload = 6 << 20 // of a call that is answered, and of its answer
-	maxEvent   = 1 << 20 // of one that waits
-	maxTail    = 4 << 10 // of the log that the caller is shown
+	maxPayload = 6 << 20 // of a synchronous call, and of its answer
+	maxEvent   = 1 << 20 // of an event that waits
+	maxTail    = 4 << 10 // of the log shown to the caller
 	tmpMB      = 512
 )
 
-// architecture is what this machine is, in Lambda's words.
+// architecture is Lambda's name for this machine's architecture.
 const architecture = "x86_64"
 
-// A client must send a body, and take each piece of an answer, in this time; drainTime is for a body of a request that was refused.
+// A client must send a body within bodyTime and take each piece of an answer within pieceTime. drainTime is for
+// the body of a refused request.
 const (
 	bodyTime  = time.Minute
 	drainTime = 5 * time.Second
 	pieceTime = 30 * time.Second
 	pieceSize = 512 << 10
-	firstRead = 64 << 10 // what a body gets before any of it has come
-	bodyHold  = 3        // of a byte of a body, while it is read, checked and handed on
+	firstRead = 64 << 10 // bytes of memory for a body before any of it arrives
+	bodyHold  = 3        // bytes of memory per byte of a body, while it is read, checked and passed on
 )
 
-// callsAtOnce is how many calls of one key may be under way: as many as may wait for a place beside those of HATs.
+// callsAtOnce bounds the calls of one key under way: as many as may wait for a slot beside the calls for
+// HATs.
 const callsAtOnce = 64
 
 // Keys finds an access key. *accesskey.Keys is one.
@@ -62,7 +67,7 @@ type Keys interface {
 	Find(id string) (accesskey.Key, bool)
 }
 
-// Functions are the engine, as far as callers reach it; *engine.Engine says what each method promises.
+// Functions is the part of the engine that callers reach; *engine.Engine documents the methods.
 type Functions interface {
 	Functions() []catalog.Function
 	Direct(ctx context.Context, d engine.Direct) (engine.Reply, error)
@@ -73,20 +78,21 @@ type Options struct {
 	Functions Functions
 	Keys      Keys
 	Events    *Queue                    // nil: events are refused
-	Memory    *engine.Budget            // what calls may hold at once; nil: no bound
-	Known     func(ctx context.Context) // is told that the request of this context is signed; nil: nobody is
+	Memory    *engine.Budget            // bounds what calls hold at once; nil: no bound
+	Known     func(ctx context.Context) // called when this request's signature is valid; may be nil
 	Log       *slog.Logger              // never sees a payload; nil discards
 	Now       func() time.Time          // nil: time.Now
 }
 
-// A Server answers calls.
+// A Server answers the calls of the API.
 type Server struct {
 	Options
 	mu   sync.Mutex
 	busy map[string]int // calls under way, by key
 }
 
-// New is the handler of all paths. It sets the deadlines of the connection itself: a call may take longer than a body.
+// New returns the handler of all paths. It sets the deadlines of the connection itself, because a call may take
+// longer than a body.
 func New(o Options) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -119,7 +125,7 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("/", unknown)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w = &paced{w, http.NewResponseController(w)}
-		// A ServeMux redirects from these, whoever asks, to what nobody has signed.
+		// A ServeMux would redirect these requests, for every client, to an address that nobody has signed.
 		if r.Method == http.MethodConnect || !isClean(r.URL.EscapedPath()) {
 			unknown(w, r)
 			return
@@ -133,7 +139,8 @@ func isClean(at string) bool {
 	return at == cleaned || at == cleaned+"/" && cleaned != "/"
 }
 
-// A paced writer gives each piece a time of its own, so that nobody keeps an answer in memory by not reading it.
+// A paced writer gives each piece of an answer its own deadline, so that a client can't keep an answer in memory by
+// not reading it.
 type paced struct {
 	http.ResponseWriter
 	conn *http.ResponseController
@@ -153,7 +160,8 @@ func (w *paced) Write(b []byte) (written int, err error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *paced) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// answer does something for whoever signed the request. The header is looked at before a byte of the body is read.
+// answer calls do for the key that signed the request. It checks the header before it reads any byte of the
+// body.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, do func(key accesskey.Key, body []byte) *failure) {
 	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
 	w.Header().Set("Cache-Control", "no-store")
@@ -240,7 +248,7 @@ func tooLarge(most int) *failure {
 	return fail(http.StatusRequestEntityTooLarge, "RequestTooLargeException", fmt.Sprintf("Request must be smaller than %d bytes for the InvokeFunction operation", most))
 }
 
-// payload is the event of a call: JSON, an empty object if there is none.
+// payload returns the event of a call, which must be JSON. An empty body becomes an empty object.
 func payload(body []byte) ([]byte, *failure) {
 	if len(body) == 0 {
 		return []byte("{}"), nil
@@ -304,7 +312,8 @@ func (s *Server) invoke(w http.ResponseWriter, r *http.Request, key accesskey.Ke
 	return nil
 }
 
-// call has the function answer, or fail by its own fault. What is another's is a failure.
+// call returns the function's answer, or its failure if the function itself failed. Every other error is a
+// *failure.
 func (s *Server) call(ctx context.Context, key accesskey.Key, d deployed, id string, event []byte) (engine.Reply, *failure) {
 	leave, ok := s.enter(key.ID)
 	if !ok {
@@ -318,7 +327,7 @@ func (s *Server) call(ctx context.Context, key accesskey.Key, d deployed, id str
 	defer held.Release()
 	reply, err := s.Functions.Direct(ctx, engine.Direct{Function: d.function, Entry: d.entry, Caller: key.ID, ID: id, Event: event})
 	switch {
-	case err != nil: // the caller hung up, or the server stops
+	case err != nil: // the caller hung up, or the server is stopping
 		return reply, fail(http.StatusServiceUnavailable, "ServiceException", "The call was ended before there was an answer")
 	case reply.Fault != nil && reply.Fault.Who != hat.Author:
 		return reply, fail(http.StatusInternalServerError, "ServiceException", "The function could not be run: "+reply.Fault.Code)
@@ -326,7 +335,7 @@ func (s *Server) call(ctx context.Context, key accesskey.Key, d deployed, id str
 	return reply, nil
 }
 
-// enter counts a call of the key; leave must follow if it may go on.
+// enter counts a call of the key. If ok, leave must be called at its end.
 func (s *Server) enter(key string) (leave func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -343,7 +352,8 @@ func (s *Server) enter(key string) (leave func(), ok bool) {
 	}, true
 }
 
-// document is the error document of a call that failed: the function's own, or Lambda's words for how it ended.
+// document returns the error document of a failed call: the function's own, or Lambda's text for how it
+// ended.
 func document(r engine.Reply, d deployed, id string) []byte {
 	if len(r.Payload) > 0 && json.Valid(r.Payload) {
 		return r.Payload
@@ -352,17 +362,17 @@ func document(r engine.Reply, d deployed, id string) []byte {
 	if r.Fault.Code == timedOut {
 		said = fmt.Sprintf("Task timed out after %.2f seconds", d.entry.Timeout.Seconds())
 	}
-	text, _ := json.Marshal(struct { // texts always encode
+	text, _ := json.Marshal(struct { // strings always encode
 		Type    string `json:"errorType"`
 		Message string `json:"errorMessage"`
 	}{r.Fault.Code, "RequestId: " + id + " Error: " + said})
 	return text
 }
 
-// timedOut is the code of a fault of a function that took longer than it may.
+// timedOut is the code of the fault of a function that exceeded its time limit.
 const timedOut = "Sandbox.Timedout"
 
-// tail is the end of the log of a call, between the lines that Lambda writes.
+// tail returns the end of a call's log, between the lines that Lambda writes.
 func tail(r engine.Reply, d deployed, id string) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "START RequestId: %s Version: %s\n", id, latest)
@@ -383,7 +393,7 @@ func tail(r engine.Reply, d deployed, id string) []byte {
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	text, err := json.Marshal(v)
-	if err != nil { // values of our own types always encode
+	if err != nil { // the server's own types always encode
 		status, text = http.StatusInternalServerError, []byte(`{"message":"Internal Server error"}`)
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -31,7 +31,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// canary is in payloads, answers and logs of functions. It must never be in what the server logs, or in clear on the disk.
+// canary is in payloads, answers and logs of functions. It must never be in the server's log, or unencrypted
+// on the disk.
 const canary = "canary-7f3a91"
 
 func must[T any](v T, err error) T {
@@ -41,13 +42,13 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// A world is the API over two functions, counter and other. Only what runs their code is a stand-in.
+// A world is the API over two functions, counter and other. Only the part that runs their code is a stand-in.
 type world struct {
 	t       *testing.T
 	url     string
 	dir     string
 	keys    *accesskey.Keys
-	key     accesskey.Key // reaches counter alone
+	key     accesskey.Key // reaches only counter
 	queue   *lambdaapi.Queue
 	server  *httptest.Server
 	handler http.Handler
@@ -132,7 +133,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// client is AWS's own, unmodified but for the address.
+// client is AWS's own client. Only its address is changed.
 func (w *world) client(key accesskey.Key) *lambda.Client {
 	return lambda.New(lambda.Options{
 		Region: "eu-west-1", BaseEndpoint: aws.String(w.url), HTTPClient: w.server.Client(),
@@ -161,7 +162,7 @@ func TestInvoke(t *testing.T) {
 			t.Errorf("%s: %s, %d, %v, tail %s", name, out.Payload, out.StatusCode, out.FunctionError, tail)
 		}
 	}
-	// Without a payload the event is an empty object, and without a wish there is no tail.
+	// Without a payload the event is an empty object. Without a request for the log there is no tail.
 	out, err := c.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String(counter)})
 	if err != nil || string(out.Payload) != "{}" || out.LogResult != nil {
 		t.Errorf("%s, %v, %v", out.Payload, out.LogResult, err)
@@ -200,7 +201,7 @@ func TestFunctionsThatFail(t *testing.T) {
 	}
 }
 
-// What is wrong, in the words that AWS's clients have types for.
+// Errors come in the form for which AWS's clients have types.
 func TestErrorsAsClientsReadThem(t *testing.T) {
 	w := newWorld(t)
 	all := must(w.keys.Create(nil, "", w.now))
@@ -314,7 +315,7 @@ func TestListsAndDescriptions(t *testing.T) {
 	}
 }
 
-// A request that was signed is altered on its way, or comes late.
+// A signed request is altered on its way, or arrives late.
 func TestAlteredRequestsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	for name, alter := range map[string]func(r *http.Request){
@@ -371,7 +372,7 @@ func flip(r *http.Request, after string) {
 	r.Header.Set("Authorization", string(text))
 }
 
-// More calls of one key than may be under way at once are told to come again, and take nobody's place.
+// When a key has too many calls under way, further calls are told to come again, and take no slot.
 func TestCallsOfOneKeyAreBounded(t *testing.T) {
 	w := newWorld(t)
 	entered, goOn := make(chan struct{}), make(chan struct{})

@@ -7,22 +7,24 @@ import (
 	"strings"
 )
 
-// latest is the only version there is: what the operator has registered last.
+// latest is the only version: the one that the operator registered last.
 const latest = "$LATEST"
 
-// account and region of the addresses of functions. There are none here; clients want some.
+// account and region of function addresses. They have no meaning here, but some clients need them.
 const (
 	account = "000000000000"
 	region  = "local"
 )
 
-// maxName bounds what a path may say of a function, in bytes, as Lambda does.
+// maxName bounds the function name in a path, in bytes, as Lambda does.
 const maxName = 170
 
-// namePattern is Lambda's FunctionName: a name, the end of an address, or all of it, each with a qualifier or without.
+// namePattern is Lambda's FunctionName: a name, the end of an address or a whole address, each with or
+// without a qualifier.
 var namePattern = regexp.MustCompile(`^(?:(?:arn:aws[a-zA-Z-]*:lambda:)?(?:[a-z0-9-]+:)?(?:\d{12}:)?function:)?([a-zA-Z0-9-_.]+)(?::(\$LATEST|[a-zA-Z0-9-_]+))?$`)
 
-// parseName reads the name in a path and the qualifier beside it, which must not differ from one in the name.
+// parseName reads the name in a path. beside is the separate qualifier, which must not differ from one in the
+// name.
 func parseName(text, beside string) (name string, _ *failure) {
 	m := namePattern.FindStringSubmatch(text)
 	if m == nil || len(text) > maxName {

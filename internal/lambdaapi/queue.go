@@ -25,8 +25,8 @@ import (
 	"she/internal/hat"
 )
 
-// What waits of one key at most, and how long. Lambda gives an event up after six hours, and after two tries more if the
-// function failed.
+// Bounds on the waiting events of one key. Lambda drops an event after six hours, or after two more tries if
+// the function failed.
 const (
 	mostEvents    = 1000
 	mostEventByte = 64 << 20
@@ -35,13 +35,13 @@ const (
 	eventsAtOnce  = 4
 )
 
-// pauses are those before the second and the third try of a function that failed, as Lambda has them.
+// pauses are the pauses before the second and the third try of a failed function, as in Lambda.
 var pauses = []time.Duration{time.Minute, 2 * time.Minute}
 
-// elsewhere is the pause before the next try where the function is not to blame.
+// elsewhere is the pause before the next try if the function is not the cause.
 const elsewhere = 30 * time.Second
 
-// ErrQueueFull is that of an event too many of one key.
+// ErrQueueFull is the error if too many events of one key wait.
 var ErrQueueFull = errors.New("too many events of this key wait")
 
 // errAltered is that of files that are not what was stored.
@@ -63,20 +63,20 @@ type Queue struct {
 	calling map[string]int // by key
 }
 
-// A waiting is one event. Its payload is on the disk alone.
+// A waiting is one event. Its payload is only on the disk.
 type waiting struct {
 	ID       string    `json:"id"`
-	Key      string    `json:"key"` // of whoever sent it
+	Key      string    `json:"key"` // of the sender
 	Function string    `json:"function"`
 	Accepted time.Time `json:"accepted"`
-	Tries    int       `json:"tries"` // of a function that failed
+	Tries    int       `json:"tries"` // tries in which the function failed
 	Due      time.Time `json:"due"`
 
 	size  int64
-	under bool // being called
+	under bool // a call is under way
 }
 
-// OpenQueue opens the events of a data directory. Only who holds the directory's lock may.
+// OpenQueue opens the events of a data directory. The caller must hold the directory's lock.
 func OpenQueue(dir string, log *slog.Logger, now func() time.Time) (*Queue, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -157,7 +157,7 @@ func (q *Queue) path(id, what string) string {
 	return filepath.Join(q.dir, "events", id+"."+what)
 }
 
-// Add keeps an event for the function of that name, and is durable when it returns. ErrQueueFull.
+// Add stores an event for the function with this name. The event is durable when Add returns. ErrQueueFull.
 func (q *Queue) Add(key, function, id string, event []byte) error {
 	if _, err := uuid.Parse(id); err != nil {
 		return fmt.Errorf("an event's id: %w", err)
@@ -169,7 +169,7 @@ func (q *Queue) Add(key, function, id string, event []byte) error {
 		q.mu.Unlock()
 		return ErrQueueFull
 	}
-	w.under = true // nobody calls it before it is durable
+	w.under = true // no call before the event is durable
 	q.take(w)
 	q.mu.Unlock()
 	if err := q.store(w, event); err != nil {
@@ -183,7 +183,7 @@ func (q *Queue) Add(key, function, id string, event []byte) error {
 	return nil
 }
 
-// store writes key, payload and, last, what makes it an event.
+// store writes the key, the payload and then the note. Only the note makes it an event.
 func (q *Queue) store(w *waiting, event []byte) error {
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
@@ -203,7 +203,7 @@ func (q *Queue) store(w *waiting, event []byte) error {
 	return q.note(w)
 }
 
-// note writes what is known of an event but its payload.
+// note writes everything about an event except its payload.
 func (q *Queue) note(w *waiting) error {
 	return durable.Write(q.path(w.ID, "json"), func(to io.Writer) error { return json.NewEncoder(to).Encode(w) })
 }
@@ -228,7 +228,7 @@ func (q *Queue) read(id string) (*waiting, error) {
 	return w, nil
 }
 
-// payload is what a waiting event says.
+// payload reads and decrypts the payload of a waiting event.
 func (q *Queue) payload(w *waiting) ([]byte, error) {
 	secret, err := os.ReadFile(q.path(w.ID, "key"))
 	if err != nil {
@@ -245,7 +245,7 @@ func (q *Queue) payload(w *waiting) ([]byte, error) {
 	return event, nil
 }
 
-// done forgets an event, its key first.
+// done removes an event, its key first.
 func (q *Queue) done(w *waiting) {
 	for _, what := range []string{"key", "sealed", "json"} {
 		if err := os.Remove(q.path(w.ID, what)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -262,7 +262,7 @@ func (q *Queue) done(w *waiting) {
 	}
 }
 
-// Waiting is how many events wait.
+// Waiting returns the number of waiting events.
 func (q *Queue) Waiting() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -276,7 +276,7 @@ func (q *Queue) ring() {
 	}
 }
 
-// next is what is due, and when something will be.
+// next returns an event that is due, or else the time at which one will be due.
 func (q *Queue) next() (due *waiting, at time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -310,7 +310,7 @@ func (q *Queue) next() (due *waiting, at time.Time) {
 	return due, time.Time{}
 }
 
-// Run calls the functions of what waits until ctx ends.
+// Run calls the functions of waiting events until ctx ends.
 func (q *Queue) Run(ctx context.Context, functions Functions, keys Keys) error {
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -335,7 +335,7 @@ func (q *Queue) Run(ctx context.Context, functions Functions, keys Keys) error {
 		var wake <-chan time.Time
 		var timer *time.Timer
 		if !at.IsZero() {
-			timer = time.NewTimer(min(max(at.Sub(q.now()), 0), time.Minute)) // the clock may be set
+			timer = time.NewTimer(min(max(at.Sub(q.now()), 0), time.Minute)) // the clock may be changed
 			wake = timer.C
 		}
 		select {
@@ -396,7 +396,7 @@ func (q *Queue) call(ctx context.Context, functions Functions, keys Keys, w *wai
 	}
 	reply, err := functions.Direct(ctx, engine.Direct{Function: d.function, Entry: d.entry, Caller: w.Key, ID: w.ID, Event: event})
 	switch {
-	case err != nil: // the server stops; the next life calls it
+	case err != nil: // the server is stopping; the event is called after the next start
 		q.mu.Lock()
 		w.under = false
 		q.mu.Unlock()
@@ -433,7 +433,7 @@ func (q *Queue) later(w *waiting, pause time.Duration) {
 	q.ring()
 }
 
-// seal encrypts with AES-256-GCM; the id is authenticated with it, so that no file stands for another.
+// seal encrypts with AES-256-GCM. It authenticates the id too, so that one file can't replace another.
 func seal(secret []byte, id string, plain []byte) ([]byte, error) {
 	box, err := boxOf(secret)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 	"she/internal/lambdaapi"
 )
 
-// files are those below a directory, with what is in them.
+// files returns the files below a directory with their contents.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -39,7 +39,7 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// run calls what waits until stop.
+// run calls waiting events until stop.
 func run(q *lambdaapi.Queue, w *world) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -47,7 +47,8 @@ func run(q *lambdaapi.Queue, w *world) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// An event is accepted, lies encrypted in a file while it waits, outlives the server, is called once, and is gone.
+// An accepted event is encrypted while it waits, survives a restart of the server, is called once, and is
+// then gone.
 func TestAnEventIsKeptUntilItIsDone(t *testing.T) {
 	w := newWorld(t)
 	out, err := w.client(w.key).Invoke(t.Context(), &lambda.InvokeInput{
@@ -65,7 +66,7 @@ func TestAnEventIsKeptUntilItIsDone(t *testing.T) {
 			t.Errorf("%s holds the payload in clear", path)
 		}
 	}
-	// The next life of the server finds it.
+	// The restarted server finds it.
 	called := make(chan engine.Direct, 2)
 	w.answers(func(d engine.Direct) engine.Reply { called <- d; return engine.Reply{Payload: []byte("1")} })
 	again := must(lambdaapi.OpenQueue(w.dir, nil, w.clock))
@@ -85,8 +86,8 @@ func TestAnEventIsKeptUntilItIsDone(t *testing.T) {
 	}
 }
 
-// A function that fails is called three times, at once, after a minute and after two more; then the event is given up. One
-// that can't be run for another's reason waits for it, six hours at most.
+// A failing function is called three times: immediately, after one minute, and after two more minutes. Then
+// the event is dropped. If the function can't run for another reason, the event waits for up to six hours.
 func TestEventsAreTriedAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault *hat.Fault
@@ -112,7 +113,7 @@ func TestEventsAreTriedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				for q.Waiting() > 0 {
-					time.Sleep(time.Second) // of the bubble
+					time.Sleep(time.Second) // in the test's bubble
 				}
 				if took := time.Since(began); calls.Load() != c.calls || took < c.ends || took > c.ends+2*time.Second {
 					t.Errorf("%d calls, given up after %s; want %d, %s", calls.Load(), took, c.calls, c.ends)
@@ -123,7 +124,7 @@ func TestEventsAreTriedAgain(t *testing.T) {
 	}
 }
 
-// What one key may have waiting is bounded, and counts no other's.
+// The number of waiting events of a key is bounded, without counting those of other keys.
 func TestEventsOfOneKeyAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	q := must(lambdaapi.OpenQueue(dir, nil, nil))
@@ -148,7 +149,7 @@ func TestEventsOfOneKeyAreBounded(t *testing.T) {
 	}
 }
 
-// A part of an event that was never accepted is swept; a file that was altered is nobody's event.
+// An incomplete event, which was never accepted, is removed. An altered file is not accepted as an event.
 func TestHalfAnEvent(t *testing.T) {
 	w := newWorld(t)
 	id := uuid.NewString()

@@ -14,32 +14,33 @@ import (
 	"she/internal/accesskey"
 )
 
-// Signature Version 4 of AWS, as "Create a signed AWS API request" in the IAM user guide has it: the request in a canonical
-// form, its digest together with time and scope, and a key derived from the secret for day, region and service.
+// Signature Version 4 of AWS, as described in "Create a signed AWS API request" in the IAM user guide. The
+// client signs the digest of the request in a canonical form, together with time and scope. The signing key
+// is derived from the secret for day, region and service.
 
 const (
 	algorithm = "AWS4-HMAC-SHA256"
 	service   = "lambda"
 	timeForm  = "20060102T150405Z"
-	// clockSlack is how far a client's clock may be off, as at AWS.
+	// clockSlack is the tolerated difference of a client's clock, as at AWS.
 	clockSlack = 15 * time.Minute
-	// Bounds of what a stranger writes into the header.
+	// Bounds on the header, which strangers can write.
 	maxAuthorization = 4 << 10
 	maxSigned        = 64 // headers
 )
 
-// A signature is what a request's Authorization header says.
+// A signature is the content of a request's Authorization header.
 type signature struct {
 	keyID, date, region string
-	headers             []string // the names of those that are signed, in order
+	headers             []string // names of the signed headers, in order
 	signed              []byte
 	at                  time.Time
 }
 
-// scope is what the derived key is good for.
+// scope returns the scope of the derived key.
 func (s signature) scope() string { return s.date + "/" + s.region + "/" + service + "/aws4_request" }
 
-// parseSignature reads the header. It looks at nothing but headers.
+// parseSignature reads the signature. It reads only headers.
 func parseSignature(r *http.Request, now time.Time) (s signature, _ *failure) {
 	text := r.Header.Get("Authorization")
 	if text == "" {
@@ -99,9 +100,9 @@ func parseSignature(r *http.Request, now time.Time) (s signature, _ *failure) {
 	return s, nil
 }
 
-// check says whether the key has signed this request with this body.
+// check verifies that the key signed this request with this body.
 func (s signature) check(r *http.Request, body []byte, key accesskey.Key) *failure {
-	for _, name := range []string{"X-Amz-Invocation-Type", "X-Amz-Log-Type"} { // by which a request means something else
+	for _, name := range []string{"X-Amz-Invocation-Type", "X-Amz-Log-Type"} { // these change the meaning of a request
 		if r.Header.Get(name) != "" && !slices.Contains(s.headers, strings.ToLower(name)) {
 			return fail(http.StatusForbidden, "InvalidSignatureException", "The header "+name+" is not among the SignedHeaders")
 		}
@@ -130,7 +131,8 @@ func mac(key []byte, text string) []byte {
 	return m.Sum(nil)
 }
 
-// canonicalRequest is method, path, query, headers and digest of the body, each in the one form that both sides write.
+// canonicalRequest returns the method, path, query, headers and digest of the body, in the form that client
+// and server both compute.
 func canonicalRequest(r *http.Request, signed []string, payload string) string {
 	var b strings.Builder
 	b.WriteString(r.Method + "\n" + canonicalPath(r.URL) + "\n" + canonicalQuery(r.URL.RawQuery) + "\n")
@@ -141,7 +143,7 @@ func canonicalRequest(r *http.Request, signed []string, payload string) string {
 		} else {
 			values := r.Header.Values(name)
 			if name == "content-length" && len(values) == 0 && r.ContentLength >= 0 {
-				values = []string{fmt.Sprint(r.ContentLength)} // net/http takes it out of the headers
+				values = []string{fmt.Sprint(r.ContentLength)} // net/http removes it from the headers
 			}
 			for i, value := range values {
 				if i > 0 {
@@ -156,7 +158,8 @@ func canonicalRequest(r *http.Request, signed []string, payload string) string {
 	return b.String()
 }
 
-// canonicalPath escapes once more what came escaped, as for every service but S3.
+// canonicalPath escapes the path, which is already escaped, a second time. AWS does this for every service
+// but S3.
 func canonicalPath(u *url.URL) string {
 	path := u.EscapedPath()
 	if path == "" {
@@ -165,7 +168,7 @@ func canonicalPath(u *url.URL) string {
 	return escape(path, true)
 }
 
-// canonicalQuery is the parameters by name and value, each escaped.
+// canonicalQuery returns the parameters sorted by name and value, each escaped.
 func canonicalQuery(raw string) string {
 	if raw == "" {
 		return ""
@@ -176,7 +179,7 @@ func canonicalQuery(raw string) string {
 		n, errN := url.PathUnescape(name)
 		v, errV := url.PathUnescape(value)
 		if errN != nil || errV != nil {
-			n, v = name, value // which no client signs
+			n, v = name, value // no client signs this
 		}
 		pairs = append(pairs, escape(n, false)+"="+escape(v, false))
 	}
@@ -184,7 +187,7 @@ func canonicalQuery(raw string) string {
 	return strings.Join(pairs, "&")
 }
 
-// escape leaves letters, digits and -._~ as they are, and slashes if it is told to.
+// escape leaves letters, digits and -._~ unchanged, and slashes too if slashes is true.
 func escape(text string, slashes bool) string {
 	var b strings.Builder
 	for i := range len(text) {

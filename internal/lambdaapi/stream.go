@@ -12,11 +12,12 @@ import (
 	"she/internal/accesskey"
 )
 
-// chunk is how much of an answer goes out at once, in bytes.
+// chunk is the number of bytes that are sent at once.
 const chunk = 64 << 10
 
-// stream: POST /2021-11-15/functions/{name}/response-streaming-invocations. The answer is checked whole before any of it is
-// sent, as each answer here is; then it goes out in pieces, in AWS's own frames, and the last says how it ended.
+// stream: POST /2021-11-15/functions/{name}/response-streaming-invocations. Like every answer here, the
+// answer is checked as a whole before any of it is sent. Then it is sent in pieces, in AWS's own frames. The
+// last frame says how the call ended.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, key accesskey.Key, body []byte) *failure {
 	d, f := s.named(r, key, "InvokeFunction")
 	if f != nil {
@@ -54,16 +55,16 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, key accesskey.Ke
 	for answer := reply.Payload; len(answer) > 0; {
 		n := min(chunk, len(answer))
 		if !sendFrame(w, "PayloadChunk", "application/octet-stream", answer[:n]) {
-			return nil // nobody is there to read the rest
+			return nil // the client is gone
 		}
 		answer = answer[n:]
 	}
-	text, _ := json.Marshal(end) // texts always encode
+	text, _ := json.Marshal(end) // strings always encode
 	sendFrame(w, "InvokeComplete", "application/json", text)
 	return nil
 }
 
-// sendFrame sends one event of the stream, and says whether somebody took it.
+// sendFrame sends one event of the stream. It returns false if the client is gone.
 func sendFrame(w http.ResponseWriter, event, contentType string, payload []byte) bool {
 	var b bytes.Buffer
 	err := eventstream.NewEncoder().Encode(&b, eventstream.Message{
