@@ -1,7 +1,7 @@
-// Package accesskey keeps the keys by which programs call functions as they would call AWS Lambda's: an id, which anybody may
-// see, and a secret, which signs requests. A key reaches the functions it names and no HAT.
+// Package accesskey keeps the keys with which programs call functions through AWS Lambda's API. A key has an
+// id, which is public, and a secret, which signs requests. A key reaches the functions it names, and no HAT.
 //
-// It knows neither HTTP nor signatures: package lambdaapi does.
+// The package knows neither HTTP nor signatures; package lambdaapi does.
 package accesskey
 
 import (
@@ -38,30 +38,30 @@ const (
 
 // A Key is one access key.
 type Key struct {
-	ID        string           `json:"id"` // 20 upper-case letters and digits, as AWS's are
+	ID        string           `json:"id"` // 20 upper-case letters and digits, as at AWS
 	Secret    string           `json:"secret"`
-	Functions []hat.FunctionID `json:"functions"` // by id; nil: all, also those that are registered later
+	Functions []hat.FunctionID `json:"functions"` // by id; nil: all, also those registered later
 	Note      string           `json:"note,omitempty"`
 	Created   time.Time        `json:"created"`
 }
 
-// Reaches says whether the key may call the function, by all its entries.
+// Reaches reports whether the key may call the function, through all its entries.
 func (k Key) Reaches(f hat.FunctionID) bool {
 	return k.Functions == nil || slices.Contains(k.Functions, f)
 }
 
-// Keys are those of one data directory. The methods may be called concurrently.
+// Keys holds the keys of one data directory. Its methods are safe for concurrent use.
 type Keys struct {
 	path string
 	mu   sync.RWMutex
 	all  map[string]Key
 }
 
-// idPattern is what AWS's clients take for the id of a key.
+// idPattern matches what AWS's clients accept as the id of a key.
 var idPattern = regexp.MustCompile(`^[A-Z0-9]{16,128}$`)
 
-// Open reads the keys of a data directory; a directory without any has none. Only who holds the directory's lock may change
-// them.
+// Open reads the keys of a data directory, which may have none. Only the holder of the directory's lock may
+// change keys.
 func Open(dir string) (*Keys, error) {
 	k := &Keys{path: filepath.Join(dir, "access-keys.json"), all: map[string]Key{}}
 	f, err := os.Open(k.path)
@@ -84,7 +84,8 @@ func Open(dir string) (*Keys, error) {
 	return k, nil
 }
 
-// Create makes a key for these functions, nil for all, and is durable when it returns. The secret is shown nowhere again.
+// Create makes a key for these functions, or for all if functions is nil. The key is durable when Create
+// returns. Nothing shows the secret again later.
 func (k *Keys) Create(functions []hat.FunctionID, note string, now time.Time) (Key, error) {
 	if len(functions) > mostFunctions {
 		return Key{}, fmt.Errorf("an access key names at most %d functions", mostFunctions)
@@ -104,7 +105,7 @@ func (k *Keys) Create(functions []hat.FunctionID, note string, now time.Time) (K
 	return key, k.changeLocked(func(all map[string]Key) { all[key.ID] = key })
 }
 
-// Delete ends a key: from now on what it signs is refused. ErrNotFound.
+// Delete removes a key. From then on, requests that it signed are refused. ErrNotFound.
 func (k *Keys) Delete(id string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -114,7 +115,7 @@ func (k *Keys) Delete(id string) error {
 	return k.changeLocked(func(all map[string]Key) { delete(all, id) })
 }
 
-// Find is the key of that id.
+// Find returns the key with this id.
 func (k *Keys) Find(id string) (Key, bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -122,7 +123,7 @@ func (k *Keys) Find(id string) (Key, bool) {
 	return key, found
 }
 
-// List is all keys, the oldest first, without their secrets.
+// List returns all keys without their secrets, the oldest first.
 func (k *Keys) List() []Key {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -133,7 +134,7 @@ func (k *Keys) List() []Key {
 	return list
 }
 
-// changeLocked stores the keys as change leaves them, or none of the change.
+// changeLocked applies change and stores the keys. If they can't be stored, it makes no change.
 func (k *Keys) changeLocked(change func(map[string]Key)) error {
 	changed := make(map[string]Key, len(k.all)+1)
 	for id, key := range k.all {

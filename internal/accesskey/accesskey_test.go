@@ -18,7 +18,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// A key is there after a restart, reaches what it names, and is gone for good when it is deleted.
+// A key survives a restart, reaches the functions it names, and is gone after it is deleted.
 func TestKeysAreKept(t *testing.T) {
 	dir := t.TempDir()
 	keys := must(Open(dir))
