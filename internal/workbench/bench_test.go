@@ -9,8 +9,8 @@ import (
 	"she/internal/shetest"
 )
 
-// How long an author waits for a result, from the start of the program to its end, when it is not the first
-// time on this machine.
+// BenchmarkSecondStart measures how long an author waits for a result, from the start of the program to its
+// end, after the first use on this machine.
 func BenchmarkSecondStart(b *testing.B) {
 	if os.Geteuid() != 0 {
 		b.Skip("sandboxes need root")

@@ -26,14 +26,14 @@ import (
 	"she/internal/vault/sqlite"
 )
 
-// A Try is data to run a function over, as at a HAT that holds just that.
+// A Try is data to run a function over, as at a HAT that contains exactly this data.
 type Try struct {
 	Drafts []hat.Draft
-	Window hat.Window // what the bundle entry is told; a zero time: as at a first run
+	Window hat.Window // the window for the bundle entry; zero times mean a first run
 	Expectation
 }
 
-// within is a plan's window with what was given in its place.
+// within returns a plan's window with the try's own times in place of the plan's.
 func (t Try) within(w hat.Window) hat.Window {
 	if !t.Window.From.IsZero() {
 		w.From = t.Window.From
@@ -47,9 +47,9 @@ func (t Try) within(w hat.Window) hat.Window {
 // hatID is the only HAT of a try.
 const hatID hat.ID = "try"
 
-// Data asks a function for its configuration, stores the data in a vault of its own, and has the engine make
-// one run over it: the function's own bundle is asked and evaluated, what it gives is posted to the process
-// entry, and the answer is committed. The vault is gone then. Errors are as those of Event.
+// Data asks a function for its configuration, stores the data in a temporary vault, and lets the engine make
+// one run over it. The engine evaluates the function's own bundle, sends the result to the process entry, and
+// commits the answer. Then the vault is removed. Its errors are like those of Event.
 func (b *Bench) Data(ctx context.Context, f catalog.Function, t Try) (r Report, err error) {
 	r = newReport(f)
 	for _, e := range Entries {
@@ -91,7 +91,8 @@ func (b *Bench) Data(ctx context.Context, f catalog.Function, t Try) (r Report, 
 		return r, err
 	}
 	if fault != nil && fault.Code == contract.CodeResponseAddress && t.Output.IsZero() {
-		// Nobody said where it writes, so wherever it wants to. The engine takes the same answers once more.
+		// Without a configured output, the function may write to any endpoint. The engine takes the same
+		// answers once more.
 		if at := addressIn(calls.answers[f.Process.Name].Payload); !at.IsZero() && at != f.Output {
 			f.Output = at
 			if err := v.grant(ctx, f); err != nil {
@@ -104,12 +105,12 @@ func (b *Bench) Data(ctx context.Context, f catalog.Function, t Try) (r Report, 
 		}
 	}
 	r.Steps = append(r.Steps, calls.steps...)
-	run.Plan.Window = t.within(run.Plan.Window) // the vault kept the plan as it was made
+	run.Plan.Window = t.within(run.Plan.Window) // the vault stored the plan's original window
 	r.tell(run, fault, f, calls)
 	return r, nil
 }
 
-// manifest is what the configuration entry answers; nil if it is refused, or on an error.
+// manifest returns the answer of the configuration entry; nil if it is refused, or on an error.
 func (b *Bench) manifest(ctx context.Context, f catalog.Function, r *Report, err *error) *contract.Manifest {
 	event := contract.ConfigurationEvent()
 	ctx, cancel := context.WithTimeout(ctx, f.Configuration.Timeout+requestSlack)
@@ -134,7 +135,7 @@ func (b *Bench) manifest(ctx context.Context, f catalog.Function, r *Report, err
 	return &m
 }
 
-// unfit tells why a server would not run a function with that manifest.
+// unfit returns the reasons why a server would not run a function with this manifest.
 func unfit(f catalog.Function, m contract.Manifest) (faults []*hat.Fault) {
 	key, id := f.ID.String(), m.ID.String()
 	if !f.ID.IsZero() && key != id && !strings.HasSuffix(key, "-"+id) {
@@ -147,7 +148,7 @@ func unfit(f catalog.Function, m contract.Manifest) (faults []*hat.Fault) {
 	return faults
 }
 
-// noteMissing names endpoints that the function reads and the data has nothing at.
+// noteMissing adds a note for each endpoint that the function reads and the data does not have.
 func (r *Report) noteMissing(f catalog.Function) {
 	for _, e := range f.Manifest.Bundle.Endpoints() {
 		if r.Data.Endpoints[e.String()] == 0 {
@@ -156,7 +157,7 @@ func (r *Report) noteMissing(f catalog.Function) {
 	}
 }
 
-// tell adds what came of the run.
+// tell adds the result of the run to the report.
 func (r *Report) tell(run vault.Run, fault *hat.Fault, f catalog.Function, calls *recorder) {
 	d := r.Data
 	d.From, d.Until = run.Plan.Window.From, run.Plan.Window.Until
@@ -188,20 +189,20 @@ func (r *Report) tell(run vault.Run, fault *hat.Fault, f catalog.Function, calls
 	}
 }
 
-// recorder is the engine's invoker for one run, and keeps what each entry answered.
+// recorder is the engine's invoker for one run. It keeps the answer of each entry.
 type recorder struct {
 	bench    *Bench
 	function catalog.Function
 
 	mu      sync.Mutex
 	steps   []Step
-	answers map[string]invoke.Answer // by the entry's name
+	answers map[string]invoke.Answer // by the name of the entry
 	faults  map[string]*hat.Fault
-	event   []byte // of the process entry
+	event   []byte // the event of the process entry
 	run     hat.RunID
-	last    Entry // that was asked
-	replay  bool  // give the answers of before
-	over    bool  // the run has what it asks for: what asks now is another one
+	last    Entry // the last entry that was called
+	replay  bool  // give the former answers again
+	over    bool  // the run has its answer; later calls belong to another run
 }
 
 func (c *recorder) Init(context.Context, invoke.Request) (invoke.Answer, error) {
@@ -218,7 +219,7 @@ func (c *recorder) Invoke(ctx context.Context, q invoke.Request) (invoke.Answer,
 	if q.Code.Name == c.function.Process.Name {
 		e, entry = Process, c.function.Process
 		c.event, c.over = q.Event, true
-		c.run, _ = hat.ParseRunID(q.ID) // the engine gives the process entry the run's own
+		c.run, _ = hat.ParseRunID(q.ID) // for the process entry, the engine uses the id of the run
 	}
 	if c.last = e; c.replay {
 		answer := c.answers[q.Code.Name]
@@ -237,13 +238,13 @@ func (c *recorder) Invoke(ctx context.Context, q invoke.Request) (invoke.Answer,
 	c.answers[q.Code.Name], c.faults[q.Code.Name] = answer, fault
 	c.over = c.over || err != nil
 	if err == nil && fault != nil && fault.Code == sandbox.Timedout {
-		err = sandbox.Failed(sandbox.Author, fault.Code, "%s", fault.Text) // as a server would have it
+		err = sandbox.Failed(sandbox.Author, fault.Code, "%s", fault.Text) // as on a server
 	}
 	return answer, err
 }
 
-// tryVault is the vault of one try, as the engine sees it too. Its window, if given, takes the place of the
-// plan's own.
+// tryVault is the vault of one try, and also the engine's view of it. If the try has a window, it replaces
+// the plan's.
 type tryVault struct {
 	vaults *sqlite.Store
 	try    Try
@@ -268,7 +269,7 @@ func openVault(ctx context.Context, dir string, try Try) (v *tryVault, err error
 
 func (v *tryVault) close() error { return v.vaults.Close() }
 
-// HATs has the engine look at none by itself: the one run is asked for.
+// HATs lists none, so that the engine starts no run by itself. The try requests its one run.
 func (v *tryVault) HATs(context.Context) ([]hat.ID, error) { return nil, nil }
 
 func (v *tryVault) Open(ctx context.Context, id hat.ID) (engine.Vault, func(), error) {
@@ -289,7 +290,7 @@ func (v *tryVault) with(ctx context.Context, do func(*ledger.Vault) error) error
 	return do(opened)
 }
 
-// A windowed vault plans runs over a window that was given.
+// A windowed vault plans runs over the window of the try.
 type windowed struct {
 	*ledger.Vault
 	try Try
@@ -301,7 +302,7 @@ func (w windowed) Claim(ctx context.Context, c vault.Claim) (plan.Plan, error) {
 	return p, err
 }
 
-// grant gives the function what it asks for, as an owner who agrees.
+// grant gives the function what it asks for, as if the owner agreed.
 func (v *tryVault) grant(ctx context.Context, f catalog.Function) error {
 	g := access.Grant{
 		Function: f.ID, Version: f.Version, Digest: f.Digest(), Bundle: f.Manifest.Bundle.Normalised(), Output: f.Output,
@@ -313,10 +314,10 @@ func (v *tryVault) grant(ctx context.Context, f catalog.Function) error {
 	})
 }
 
-// batch is how many records are stored in one transaction.
+// batch is the number of records stored in one transaction.
 const batch = 2000
 
-// store writes the data as its owner would.
+// store writes the data as the owner.
 func (v *tryVault) store(ctx context.Context, drafts []hat.Draft, d *Data) error {
 	return v.with(ctx, func(opened *ledger.Vault) error {
 		for part := range slices.Chunk(drafts, batch) {
@@ -333,7 +334,7 @@ func (v *tryVault) store(ctx context.Context, drafts []hat.Draft, d *Data) error
 	})
 }
 
-// run has an engine make the one run, and reads what came of it.
+// run lets an engine make the one run, and reads its result.
 func (v *tryVault) run(ctx context.Context, f catalog.Function, calls *recorder) (run vault.Run, fault *hat.Fault, err error) {
 	e := engine.New(engine.Options{
 		Vaults: v, Invoker: calls, Functions: []catalog.Function{f}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),

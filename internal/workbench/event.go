@@ -14,13 +14,13 @@ import (
 	"she/internal/sandbox"
 )
 
-// An Expectation is what an answer is held against beside the contract.
+// An Expectation is what an answer is checked against, besides the contract.
 type Expectation struct {
-	Output hat.Endpoint // the only place it may write to; zero: whatever one place it names
+	Output hat.Endpoint // the only endpoint it may write to; zero: any one endpoint
 }
 
-// Event gives one event to one entry, and reports what came of it. Its error is of the machine, or of ctx;
-// what the function does wrong is in the report.
+// Event sends one event to one entry and reports the result. Its error is a failure of the machine, or the
+// error of ctx. Faults of the function are in the report.
 func (b *Bench) Event(ctx context.Context, f catalog.Function, e Entry, event []byte, want Expectation) (Report, error) {
 	r := newReport(f)
 	entry, err := entryOf(f, e)
@@ -43,7 +43,7 @@ func (b *Bench) Event(ctx context.Context, f catalog.Function, e Entry, event []
 	return r, nil
 }
 
-// entryOf is an entry of a function, which need not have it.
+// entryOf returns an entry of a function. The function may lack it.
 func entryOf(f catalog.Function, e Entry) (entry catalog.Entry, err error) {
 	switch e {
 	case Configuration:
@@ -79,7 +79,8 @@ func version(f catalog.Function) string {
 	return f.Version.String()
 }
 
-// stepOf tells an invocation, and the fault it ended with. err is what is no fault of an invocation.
+// stepOf reports an invocation and the fault it ended with. err is every error that is not a fault of an
+// invocation.
 func (b *Bench) stepOf(e Entry, entry catalog.Entry, event int, a invoke.Answer, failed error) (s Step, fault *hat.Fault, err error) {
 	s = Step{
 		Entry: e, Name: entry.Name, Handler: entry.Handler, Runtime: entry.Runtime, Event: event, Log: string(a.Log),
@@ -120,7 +121,7 @@ func (b *Bench) stepOf(e Entry, entry catalog.Entry, event int, a invoke.Answer,
 	return s, fault, nil
 }
 
-// check holds an answer against the contract of its entry.
+// check compares an answer with the contract of its entry.
 func (r *Report) check(e Entry, answer []byte, want Expectation, shown func(hat.RecordID) bool) {
 	switch e {
 	case Configuration:
@@ -144,7 +145,7 @@ func (r *Report) check(e Entry, answer []byte, want Expectation, shown func(hat.
 	}
 }
 
-// addressIn is the place an answer names first; zero if it names none.
+// addressIn returns the first endpoint that an answer names; zero if it names none.
 func addressIn(answer []byte) hat.Endpoint {
 	var all []struct{ Namespace, Endpoint string }
 	if json.Unmarshal(answer, &all) != nil {
@@ -159,7 +160,7 @@ func addressIn(answer []byte) hat.Endpoint {
 	return hat.Endpoint{}
 }
 
-// shownIn says which records an event shows.
+// shownIn returns a function that reports whether the event shows a record.
 func shownIn(event []byte) func(hat.RecordID) bool {
 	type record struct {
 		RecordID string

@@ -16,7 +16,7 @@ import (
 	"she/internal/hat"
 )
 
-// A LineError says at which line of which file data can't be read. It quotes nothing of it.
+// A LineError says which line of which file can't be read. It contains none of the file's data.
 type LineError struct {
 	File string
 	Line int // from 1; 0 for the file as a whole
@@ -30,21 +30,21 @@ func (e *LineError) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
 }
 
-// Bounds of the data of one try.
+// Limits of the data of one try.
 const (
 	MaxRecords = 500_000
 	maxLine    = 10 << 20
 )
 
 // ReadData reads records from a file, or from all files of a directory. A file is JSON Lines, or one JSON
-// array of the same:
+// array of the same objects:
 //
-//	{"endpoint":"rumpel/notes","data":{…}}      as `she data sample` prints them, and as a HAT's GET /data answers them
+//	{"endpoint":"rumpel/notes","data":{…}}   as `she data sample` and a HAT's GET /data print them
 //
-// Other members, such as recordId, are passed over; records are given ids of their own. In a directory a file
-// whose path is that of an endpoint, rumpel/notes.jsonl or rumpel/notes.json, may hold the data alone,
-// without {"endpoint","data"} around each. Files of other names are passed over. Errors are *LineError, or of
-// the files.
+// Other members, such as recordId, are ignored; records get new ids. In a directory, the path of a file may
+// name an endpoint: rumpel/notes.jsonl or rumpel/notes.json. Such a file may contain just the data, without
+// {"endpoint","data"} around each record. Files with other names are ignored. Errors are *LineError, or
+// errors of the file system.
 func ReadData(name string) (drafts []hat.Draft, err error) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -71,7 +71,7 @@ func ReadData(name string) (drafts []hat.Draft, err error) {
 		if err != nil {
 			return err
 		}
-		of, _ := hat.ParseEndpoint(strings.TrimSuffix(filepath.ToSlash(rel), ext)) // else each record has to say it
+		of, _ := hat.ParseEndpoint(strings.TrimSuffix(filepath.ToSlash(rel), ext)) // else each record names one
 		f, err := os.Open(file)
 		if err != nil {
 			return err
@@ -90,7 +90,8 @@ func some(drafts []hat.Draft, err error, name string) ([]hat.Draft, error) {
 	return drafts, err
 }
 
-// readRecords adds the records of one file. of is where data without an endpoint belongs; zero: nowhere.
+// readRecords adds the records of one file. of is the endpoint of data that names none; zero: each record
+// must name one.
 func readRecords(r io.Reader, file string, of hat.Endpoint, drafts []hat.Draft) ([]hat.Draft, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
 	if first, err := firstByte(in); err == nil && first == '[' {
@@ -119,7 +120,7 @@ func readRecords(r io.Reader, file string, of hat.Endpoint, drafts []hat.Draft) 
 	}
 }
 
-// firstByte is the first byte that is no white space, of the first that in keeps.
+// firstByte returns the first byte of the next 64 that is not white space. It consumes nothing.
 func firstByte(in *bufio.Reader) (byte, error) {
 	head, err := in.Peek(64)
 	if head = bytes.TrimLeft(head, " \t\r\n"); len(head) > 0 {
@@ -142,7 +143,8 @@ func readLine(in *bufio.Reader) (line []byte, err error) {
 	}
 }
 
-// readArray reads one JSON array of records, as GET /data answers. Lines are counted in what was read so far.
+// readArray reads one JSON array of records, as GET /data answers. It finds line numbers in the text read so
+// far.
 func readArray(in io.Reader, file string, of hat.Endpoint, drafts []hat.Draft) ([]hat.Draft, error) {
 	text, err := io.ReadAll(in)
 	if err != nil {
@@ -161,7 +163,7 @@ func readArray(in io.Reader, file string, of hat.Endpoint, drafts []hat.Draft) (
 			at := dec.InputOffset()
 			var syntax *json.SyntaxError
 			if errors.As(err, &syntax) {
-				at += syntax.Offset // it counts from the element
+				at += syntax.Offset // counted from the start of the element
 			}
 			return nil, &LineError{file, lineAt(at), "not JSON"}
 		}
@@ -182,7 +184,7 @@ func readArray(in io.Reader, file string, of hat.Endpoint, drafts []hat.Draft) (
 	return drafts, nil
 }
 
-// readRecord reads one record, or says what is wrong with it.
+// readRecord reads one record. problem says what is wrong with it.
 func readRecord(text []byte, of hat.Endpoint) (d hat.Draft, problem string) {
 	var syntax *json.SyntaxError
 	var whole json.RawMessage
@@ -190,7 +192,7 @@ func readRecord(text []byte, of hat.Endpoint) (d hat.Draft, problem string) {
 		return d, fmt.Sprintf("not JSON at byte %d of the record: %s", syntax.Offset, syntax.Error())
 	}
 	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(text, &fields) // else it is no object
+	_ = json.Unmarshal(text, &fields) // if this fails, it is not an object
 	name, hasEndpoint := fields["endpoint"]
 	content, hasData := fields["data"]
 	if !hasEndpoint || !hasData {
@@ -217,13 +219,13 @@ func readRecord(text []byte, of hat.Endpoint) (d hat.Draft, problem string) {
 	return d, ""
 }
 
-// ReadRecords is ReadData of one stream; name is for its errors.
+// ReadRecords does the same as ReadData for one stream; name is used in errors.
 func ReadRecords(r io.Reader, name string) ([]hat.Draft, error) {
 	drafts, err := readRecords(r, name, hat.Endpoint{}, nil)
 	return some(drafts, err, name)
 }
 
-// CheckEvent says where an event is no JSON. The error is a *LineError.
+// CheckEvent returns an error with the line on which an event is not JSON. The error is a *LineError.
 func CheckEvent(name string, text []byte) error {
 	var whole json.RawMessage
 	var syntax *json.SyntaxError
@@ -231,7 +233,7 @@ func CheckEvent(name string, text []byte) error {
 	case len(bytes.TrimSpace(text)) == 0:
 		return &LineError{name, 0, "the event is empty; want JSON"}
 	case errors.As(err, &syntax):
-		at := syntax.Offset // behind the byte that is wrong, or the end
+		at := syntax.Offset // after the wrong byte, or the end
 		if at < int64(len(text)) {
 			at--
 		}

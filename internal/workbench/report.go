@@ -14,60 +14,60 @@ import (
 // Entry names one of the three entries of a function.
 type Entry string
 
-// The entries, in the order a run asks them.
+// The entries, in the order in which a run calls them.
 const (
 	Configuration Entry = "configuration"
 	Bundle        Entry = "bundle"
 	Process       Entry = "process"
 )
 
-// Entries are all of them.
+// Entries lists all entries.
 var Entries = []Entry{Configuration, Bundle, Process}
 
-// A Report is what came of a try. Answers and logs are what the function made of the data it was given.
+// A Report is the result of a try. Answers and logs are what the function made of its data.
 type Report struct {
 	Function string   `json:"function"`
 	File     string   `json:"file,omitempty"`
-	Warnings []string `json:"warnings,omitempty"` // of reading the project, with file and line
-	Notes    []string `json:"notes,omitempty"`    // of the try, for people
+	Warnings []string `json:"warnings,omitempty"` // about the project, with file and line
+	Notes    []string `json:"notes,omitempty"`    // about the try, for people
 	Steps    []Step   `json:"steps"`
-	Data     *Data    `json:"data,omitempty"` // of a try with data
+	Data     *Data    `json:"data,omitempty"` // if the try has data
 	Verdict  Verdict  `json:"verdict"`
 }
 
 // A Step is one event and its answer.
 type Step struct {
 	Entry   Entry           `json:"entry"`
-	Name    string          `json:"name"` // as deployed
+	Name    string          `json:"name"` // the deployed name
 	Handler string          `json:"handler"`
 	Runtime string          `json:"runtime"`
 	Event   int             `json:"eventBytes"`
-	Answer  json.RawMessage `json:"answer,omitempty"`     // nil if there is none, or it is no JSON
-	Text    string          `json:"answerText,omitempty"` // an answer that is no JSON
+	Answer  json.RawMessage `json:"answer,omitempty"`     // nil if there is none, or if it is not JSON
+	Text    string          `json:"answerText,omitempty"` // an answer that is not JSON
 	Log     string          `json:"log,omitempty"`
 	Fault   *Fault          `json:"fault,omitempty"`
 	Timing  Timing          `json:"timing"`
 	Limits  []Limit         `json:"limits"`
 }
 
-// A Fault is why an entry gave no answer.
+// A Fault is the reason why an entry gave no answer.
 type Fault struct {
 	Who     string   `json:"who"`
 	Code    string   `json:"code"`
 	Text    string   `json:"text"`
 	Type    string   `json:"errorType,omitempty"`    // the function's own
 	Message string   `json:"errorMessage,omitempty"` // the function's own
-	Stack   []string `json:"stack,omitempty"`        // innermost as the language has it; in the author's files
+	Stack   []string `json:"stack,omitempty"`        // in the language's order; in the author's files
 }
 
-// Timing is where the time of a step went, in milliseconds.
+// Timing says how the time of a step was spent, in milliseconds.
 type Timing struct {
-	Sandbox float64 `json:"sandboxMS"` // starting it, INIT included
+	Sandbox float64 `json:"sandboxMS"` // starting it, with INIT
 	Init    float64 `json:"initMS"`
 	Run     float64 `json:"runMS"` // from event to answer
 }
 
-// A Limit is how much of what a function may use was used.
+// A Limit says how much of one of its limits a function used.
 type Limit struct {
 	Name string `json:"name"`
 	Used int64  `json:"used"`
@@ -75,30 +75,30 @@ type Limit struct {
 	Unit string `json:"unit"` // "ms" or "bytes"
 }
 
-// Data is what a function was shown of the data of a try, and what was stored.
+// Data says what the function saw of the data of a try, and what was stored.
 type Data struct {
-	Stored     int            `json:"stored"`    // records of the data
+	Stored     int            `json:"stored"`    // records in the data
 	Endpoints  map[string]int `json:"endpoints"` // records at each
 	From       time.Time      `json:"from"`      // the window of the bundle
 	Until      time.Time      `json:"until"`
-	Shown      int            `json:"shown"`  // links included
-	Hidden     int            `json:"hidden"` // behind the bundle's own limit
+	Shown      int            `json:"shown"`  // with links
+	Hidden     int            `json:"hidden"` // cut off by the bundle's own limit
 	QueryMS    float64        `json:"queryMS"`
 	SaveMS     float64        `json:"saveMS"`
 	Written    int            `json:"written"`
-	Duplicates int            `json:"duplicates"` // equal to what is there
+	Duplicates int            `json:"duplicates"` // equal to existing records
 	Output     string         `json:"output,omitempty"`
 }
 
-// A Verdict says whether the engine takes the answer.
+// A Verdict says whether the engine accepts the answer.
 type Verdict struct {
 	Accepted bool     `json:"accepted"`
-	Records  int      `json:"records"`           // that the answer of the process entry holds
-	Writes   string   `json:"writes,omitempty"`  // where to
-	Reasons  []Reason `json:"reasons,omitempty"` // all of them, if it is refused
+	Records  int      `json:"records"`           // in the answer of the process entry
+	Writes   string   `json:"writes,omitempty"`  // the endpoint
+	Reasons  []Reason `json:"reasons,omitempty"` // all reasons, if it is refused
 }
 
-// A Reason is one thing that keeps an answer from being taken.
+// A Reason is one reason to refuse an answer.
 type Reason struct {
 	Entry Entry  `json:"entry"`
 	Who   string `json:"who"`
@@ -117,7 +117,8 @@ func newReport(f catalog.Function) Report {
 	return Report{Function: f.Process.Name, Warnings: f.Warnings, Verdict: Verdict{Accepted: true}}
 }
 
-// limits are those a step came near to, or not. CPU is among them where it is counted and not held.
+// limits returns the limits of a step and how much of each was used. CPU is included if it is counted but not
+// enforced.
 func limits(e catalog.Entry, s Step, a invoke.Answer, unheld bool) []Limit {
 	all := []Limit{
 		{"time", a.Timing.Run.Milliseconds(), e.Timeout.Milliseconds(), "ms"},
@@ -131,15 +132,15 @@ func limits(e catalog.Entry, s Step, a invoke.Answer, unheld bool) []Limit {
 	return all
 }
 
-// share is how much of a processor an entry has on a server until its time is over: in proportion to its
-// memory, 1769 MB are one, and a second's worth at once.
+// share is the processor time that a server gives an entry until its time limit. It is proportional to the
+// memory, with 1769 MB for one processor, plus one second's worth at the start.
 func share(e catalog.Entry) time.Duration {
 	return time.Duration(float64(e.Timeout+time.Second) * float64(e.Memory) / 1769)
 }
 
 func inMS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// Indented is an answer for people to read.
+// Indented formats an answer for people.
 func Indented(answer json.RawMessage) []byte {
 	var out bytes.Buffer
 	if json.Indent(&out, answer, "", "  ") != nil {

@@ -9,7 +9,7 @@ import (
 	"she/internal/invoke"
 )
 
-// Where a sandbox's CPU is counted and not held, an answer that a server would not have had in time is no answer.
+// Where CPU is counted but not enforced, an answer that would have come too late on a server is refused.
 func TestShareIsComparedWhereItIsNotHeld(t *testing.T) {
 	entry := catalog.Entry{Name: "f", Memory: 1769 / 2, Timeout: 3 * time.Second} // half a processor: 2 s of it in 4 s
 	for name, c := range map[string]struct {

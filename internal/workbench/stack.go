@@ -20,10 +20,10 @@ import (
 	"she/internal/hat"
 )
 
-// faultOf is a fault with what the function itself said of it, read from its error document:
+// faultOf returns a fault with the function's own message, read from its error document:
 //
-//	{"errorType":…,"errorMessage":…,"stackTrace":[text or {"path","line","label"}…]}   Python, Java, .NET, Go
-//	{"errorType":…,"errorMessage":…,"trace":[text…]}                                   Node.js
+//	{"errorType":…,"errorMessage":…,"stackTrace":[text or {"path","line","label"}…]}  Python, Java, .NET, Go
+//	{"errorType":…,"errorMessage":…,"trace":[text…]}                                  Node.js
 func faultOf(f *hat.Fault, document []byte, e catalog.Entry) *Fault {
 	said := struct {
 		ErrorType, ErrorMessage string
@@ -33,7 +33,7 @@ func faultOf(f *hat.Fault, document []byte, e catalog.Entry) *Fault {
 	if json.Unmarshal(document, &said) != nil {
 		return out
 	}
-	if !strings.HasSuffix(said.ErrorMessage, f.Text) { // else it is ours
+	if !strings.HasSuffix(said.ErrorMessage, f.Text) { // otherwise the message is the engine's
 		out.Type, out.Message = said.ErrorType, said.ErrorMessage
 	}
 	maps := sourceMaps{dir: e.Package.Dir, read: map[string]*generated{}}
@@ -54,8 +54,8 @@ func faultOf(f *hat.Fault, document []byte, e catalog.Entry) *Fault {
 	return out
 }
 
-// authors are frames without those of the runtime that called the function: of languages that name files,
-// what is beyond the last one in the package.
+// authors returns the frames without those of the runtime that called the function. For languages whose
+// frames name files, it drops the frames after the last one in the package.
 func authors(frames []json.RawMessage) (texts []string) {
 	last := -1
 	for i, frame := range frames {
@@ -73,7 +73,7 @@ func authors(frames []json.RawMessage) (texts []string) {
 
 const mostFrames = 60
 
-// frameText is one frame as its language writes it.
+// frameText formats a frame as its language does.
 func frameText(frame json.RawMessage) string {
 	var text string
 	if json.Unmarshal(frame, &text) == nil {
@@ -89,24 +89,25 @@ func frameText(frame json.RawMessage) string {
 	return ""
 }
 
-// task is where a function sees its package.
+// task is the directory of the package in the sandbox.
 const task = "/var/task/"
 
 var position = regexp.MustCompile(`(?:file://)?` + task + `([^():\s]+):([0-9]+):([0-9]+)`)
 
-// sourceMaps finds the author's own files behind compiled ones, by source maps in the package (ECMA-426).
+// sourceMaps translates positions in compiled files to the author's own files, with source maps in the
+// package (ECMA-426).
 type sourceMaps struct {
 	dir  string
-	read map[string]*generated // by name in the package; nil: it has no map
+	read map[string]*generated // by name in the package; nil: no map
 }
 
-// A generated file's map, and where it is.
+// A generated is the map of a compiled file, with its location.
 type generated struct {
 	consumer *sourcemap.Consumer
 	at       string // slash path of the map's directory in the package
 }
 
-// original gives a frame with positions in the author's files, named as in the project.
+// original returns a frame with positions in the author's files, named as in the project.
 func (m sourceMaps) original(frame string) string {
 	frame = position.ReplaceAllStringFunc(frame, func(at string) string {
 		f := position.FindStringSubmatch(at)
@@ -120,8 +121,8 @@ func (m sourceMaps) original(frame string) string {
 	return strings.ReplaceAll(frame, task, "")
 }
 
-// find maps one position; columns count from 1, as engines of JavaScript write them. The package sourcemap
-// takes indices of a map as they are, so a map that is wrong may panic there.
+// find translates one position. Columns count from 1, as JavaScript engines write them. The package sourcemap
+// does not check the indices in a map, so a wrong map may make it panic.
 func (m sourceMaps) find(name string, line, column int) (source string, atLine, atColumn int, ok bool) {
 	defer func() {
 		if recover() != nil {
@@ -140,7 +141,8 @@ func (m sourceMaps) find(name string, line, column int) (source string, atLine, 
 	return g.project(source), atLine, atColumn + 1, ok && source != ""
 }
 
-// project is the name of a source in the project: relative to its map, or behind a bundler's scheme.
+// project returns the name of a source in the project. The map gives it relative to itself, or after a
+// bundler's scheme.
 func (g *generated) project(source string) string {
 	if u, err := url.Parse(source); err == nil && u.Scheme != "" {
 		if u.Scheme == "file" {
@@ -158,7 +160,7 @@ func (g *generated) project(source string) string {
 	return clean
 }
 
-// What is read of a package: a compiled file's end, and a map.
+// Limits on what is read of a package: the end of a compiled file, and a map.
 const (
 	maxGenerated = 64 << 20
 	maxMap       = 64 << 20
@@ -166,7 +168,7 @@ const (
 
 var mapURL = regexp.MustCompile(`(?m)^//[#@] sourceMappingURL=(\S+)\s*$`)
 
-// load reads the map that a file of the package names; nil if there is none that can be read.
+// load reads the map that a file of the package names; nil if there is no readable map.
 func (m sourceMaps) load(name string) *generated {
 	root, err := os.OpenRoot(m.dir)
 	if err != nil {
@@ -189,7 +191,7 @@ func (m sourceMaps) load(name string) *generated {
 	if len(all) == 0 {
 		return nil
 	}
-	at := string(all[len(all)-1][1]) // the last one counts
+	at := string(all[len(all)-1][1]) // the last one is valid
 	g := &generated{at: path.Dir(name)}
 	var text []byte
 	if _, data, inline := strings.Cut(at, ";base64,"); inline && strings.HasPrefix(at, "data:") {

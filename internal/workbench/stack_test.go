@@ -12,7 +12,7 @@ import (
 	"she/internal/hat"
 )
 
-// What tsc 5 makes of src/f.ts, whose second line throws.
+// The output of tsc 5 for src/f.ts, whose second line throws.
 const (
 	compiled   = "\"use strict\";\nObject.defineProperty(exports, \"__esModule\", { value: true });\nexports.f = f;\nfunction f() {\n    throw new Error(\"no\");\n}\n"
 	mappings   = `;;AAAA,cAEC;AAFD;IACE,MAAM,IAAI,KAAK,CAAC,IAAI,CAAC,CAAC;AACxB,CAAC`

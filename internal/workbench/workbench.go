@@ -1,11 +1,12 @@
-// Package workbench tries a function of somebody's project on this machine, without a server, a HAT or a
-// configuration: in the sandbox, within the limits and past the checks that it will meet in production.
+// Package workbench tries a function of a project on this machine, without a server, a HAT or a
+// configuration. The function runs in the same sandbox, with the same limits and checks, as in production.
 //
-// It promises that what it reports is what the engine would have done with the same answer: the parts are the
-// engine's own. It does not promise the same times: nothing waits warm here, and each try starts its sandbox.
+// The package guarantees that its report is what the engine would do with the same answer, because it uses
+// the engine's own parts. It does not guarantee the same times: no instance waits warm here, and each try
+// starts its sandbox.
 //
-// A project and an event, or data, go in as values, and a Report comes out. Nothing of a try stays but what
-// makes the next one quicker: unpacked packages, compiled bootstraps, and images of the machine's programs.
+// The input is a project and an event, or data; the output is a Report. A try leaves only what makes the next
+// one faster: unpacked packages, compiled bootstraps, and file images of the machine's programs.
 package workbench
 
 import (
@@ -30,34 +31,34 @@ import (
 	"she/internal/sandbox/wasm"
 )
 
-// Place says where a Bench finds its programs and keeps its files. All paths are absolute.
+// Place says where a Bench finds its programs and stores its files. All paths are absolute.
 type Place struct {
-	Runsc, Init, Wasm string // Wasm may be empty: WebAssembly is refused then
-	Cache             string // a directory of the person's own; several Benches may share it
-	Files             string // images of the machine's programs: gvisor.Config.Files
+	Runsc, Init, Wasm string // Wasm may be empty: then WebAssembly is refused
+	Cache             string // a directory of the user; several Benches may share it
+	Files             string // file images of the machine's programs: gvisor.Config.Files
 }
 
-// New says whether the machine's programs have no image yet: the first sandbox waits for one where it needs
-// one.
+// New reports whether the file images of the machine's programs do not exist yet. The first sandbox that
+// needs one waits for it.
 func (p Place) New() bool {
 	images, err := filepath.Glob(filepath.Join(p.Files, "*.erofs"))
 	return err == nil && len(images) == 0
 }
 
-// A Bench has what it takes to try functions. One try at a time.
+// A Bench can try functions, one try at a time.
 type Bench struct {
 	dir     string // this Bench's part of the cache
 	lock    *os.File
 	invoker *invoke.Invoker
 	catalog *catalog.Catalog
-	unheld  bool // no cgroups: CPU is counted, and compared with the share
+	unheld  bool // no cgroups: CPU is counted and compared with the share
 }
 
-// mostBenches bounds how many may be open at once over one cache.
+// mostBenches bounds how many Benches over one cache may be open at once.
 const mostBenches = 64
 
-// Open takes a part of the cache that nobody uses, removes what a Bench that was killed left in any of them,
-// and prepares the walls.
+// Open takes an unused part of the cache and prepares the sandbox. It removes what killed Benches left in any
+// part.
 func Open(ctx context.Context, p Place) (_ *Bench, err error) {
 	b, err := take(p.Cache)
 	if err != nil {
@@ -82,8 +83,8 @@ func Open(ctx context.Context, p Place) (_ *Bench, err error) {
 	return b, nil
 }
 
-// take locks the first part of the cache that is free. Those behind it that are free too are left of Benches
-// that ended: they are removed, so that the cache doesn't grow with each two that were open at once.
+// take locks the first free part of the cache. Free parts after it belonged to Benches that have ended. take
+// removes the files that these left, so that the cache does not grow whenever two Benches were open at once.
 func take(cache string) (b *Bench, err error) {
 	for n := range mostBenches {
 		dir := filepath.Join(cache, strconv.Itoa(n))
@@ -114,7 +115,8 @@ func take(cache string) (b *Bench, err error) {
 	return b, nil
 }
 
-// lockOf gives the lock of a part of the cache, which it makes if need be; nil if somebody has it.
+// lockOf returns the lock of a part of the cache, and creates the part if needed. It returns nil if the part
+// is in use.
 func lockOf(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -133,7 +135,7 @@ func lockOf(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// temp is the directory of one try: a vault, and what is made for it.
+// temp returns the directory of one try. It holds the vault and other temporary files.
 func (b *Bench) temp() string { return filepath.Join(b.dir, "try") }
 
 func newInvoker(p Place, dir string) (*invoke.Invoker, error) {
@@ -169,13 +171,12 @@ func newInvoker(p Place, dir string) (*invoke.Invoker, error) {
 	return v, nil
 }
 
-// Close ends whatever runs and gives the part of the cache back.
+// Close ends running sandboxes and frees the part of the cache.
 func (b *Bench) Close() error {
 	return errors.Join(b.invoker.Close(), os.RemoveAll(b.temp()), b.lock.Close())
 }
 
-// Project reads a project and unpacks the packages of the function wanted. Errors are those of
-// catalog.Prepare.
+// Project reads a project and unpacks the packages of the function w. Errors are those of catalog.Prepare.
 func (b *Bench) Project(ctx context.Context, w catalog.Wanted) (catalog.Function, error) {
 	f, err := b.catalog.Prepare(ctx, w)
 	if err != nil {
@@ -190,10 +191,10 @@ func (b *Bench) Project(ctx context.Context, w catalog.Wanted) (catalog.Function
 	return f, b.prune()
 }
 
-// keepPackages is how many packages are kept unpacked: each saved change of a project is another one.
+// keepPackages is how many unpacked packages are kept. Each saved change of a project makes another package.
 const keepPackages = 16
 
-// prune removes the packages that were not used for longest, with the images of them.
+// prune removes the least recently used packages, with their file images.
 func (b *Bench) prune() error {
 	entries, err := os.ReadDir(filepath.Join(b.dir, "packages"))
 	if err != nil {
@@ -221,6 +222,6 @@ func (b *Bench) prune() error {
 	return err
 }
 
-// requestSlack is what a call may take beside the function's own time: starting its sandbox, and the first
-// time copying the machine's programs into an image.
+// requestSlack is the time a call may take besides the function's own time: to start its sandbox, and the
+// first time to copy the machine's programs into a file image.
 const requestSlack = 5 * time.Minute
