@@ -47,8 +47,8 @@ const (
 // architecture is Lambda's name for this machine's architecture.
 const architecture = "x86_64"
 
-// A client must send a body within bodyTime and take each piece of an answer within pieceTime. drainTime is for
-// the body of a refused request.
+// A client must send a body within bodyTime and take each piece of an answer within pieceTime. drainTime is
+// for the body of a refused request.
 const (
 	bodyTime  = time.Minute
 	drainTime = 5 * time.Second
@@ -91,8 +91,8 @@ type Server struct {
 	busy map[string]int // calls under way, by key
 }
 
-// New returns the handler of all paths. It sets the deadlines of the connection itself, because a call may take
-// longer than a body.
+// New returns the handler of all paths. It sets the deadlines of the connection itself, because a call may
+// take longer than a body.
 func New(o Options) http.Handler {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -139,8 +139,8 @@ func isClean(at string) bool {
 	return at == cleaned || at == cleaned+"/" && cleaned != "/"
 }
 
-// A paced writer gives each piece of an answer its own deadline, so that a client can't keep an answer in memory by
-// not reading it.
+// A paced writer gives each piece of an answer its own deadline, so that a client can't keep an answer in
+// memory by not reading it.
 type paced struct {
 	http.ResponseWriter
 	conn *http.ResponseController
@@ -214,7 +214,8 @@ func (s *Server) signed(w http.ResponseWriter, r *http.Request, do func(key acce
 	return do(key, body)
 }
 
-// readBody takes memory as the body comes, not as its header says: nobody has proved yet that the key is theirs.
+// readBody acquires memory as the body arrives and ignores the announced length, because the signature is not
+// checked yet.
 func readBody(w http.ResponseWriter, r *http.Request, held *engine.Held) ([]byte, *failure) {
 	from := http.MaxBytesReader(w, r.Body, maxPayload)
 	body := make([]byte, 0, firstRead)
