@@ -33,7 +33,7 @@ const (
 	mostKeys      = 1000
 	mostFunctions = 1000
 	mostNote      = 200 // bytes
-	maxFile       = 64 << 20
+	maxFile       = 256 << 20 // more than so many keys of so many functions take
 )
 
 // A Key is one access key.
@@ -141,12 +141,24 @@ func (k *Keys) changeLocked(change func(map[string]Key)) error {
 		changed[id] = key
 	}
 	change(changed)
+	k.sweep()
 	err := durable.Write(k.path, func(w io.Writer) error { return json.NewEncoder(w).Encode(inOrder(changed)) })
 	if err != nil {
 		return fmt.Errorf("access keys: %w", err)
 	}
 	k.all = changed
 	return nil
+}
+
+// sweep removes what a crash left of an earlier change: it holds secrets, perhaps of keys that were deleted since.
+func (k *Keys) sweep() {
+	dir := filepath.Dir(k.path)
+	entries, _ := os.ReadDir(dir) // what can't be listed is swept with the next change
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), filepath.Base(k.path)+durable.Unfinished) {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 func inOrder(all map[string]Key) []Key {

@@ -53,6 +53,28 @@ func TestKeysAreKept(t *testing.T) {
 	}
 }
 
+// A server that died while it stored a change leaves a file with secrets. The next change removes it, and nothing else.
+func TestWhatACrashLeaves(t *testing.T) {
+	dir := t.TempDir()
+	keys := must(Open(dir))
+	key := must(keys.Create(nil, "", time.Now()))
+	half, other := filepath.Join(dir, "access-keys.json.unfinished-123"), filepath.Join(dir, "node.db")
+	for _, path := range []string{half, other} {
+		if err := os.WriteFile(path, []byte(key.Secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := must(Open(dir)).Delete(key.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the secret of a deleted key is still there: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error(err)
+	}
+}
+
 // A change that can't be stored is not made.
 func TestAKeyThatCantBeStored(t *testing.T) {
 	dir := t.TempDir()

@@ -3,7 +3,9 @@ package lambdaapi_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
@@ -415,6 +418,61 @@ func TestNoPathIsAnsweredUnsigned(t *testing.T) {
 			if got.Code != 403 || got.Header().Get("Location") != "" || got.Header().Get("X-Amzn-Errortype") != "MissingAuthenticationTokenException" {
 				t.Errorf("%s %s: %d %v", method, path, got.Code, got.Header())
 			}
+		}
+	}
+}
+
+// Whatever AWS's own signer signs is taken: paths, queries and headers of every kind, as they come over a wire.
+func TestWhateverIsSignedIsTaken(t *testing.T) {
+	w := newWorld(t)
+	sign := func(path, query string, header http.Header) *http.Request {
+		r := must(http.NewRequestWithContext(t.Context(), "GET", w.url+path+query, nil))
+		for name, values := range header {
+			r.Header[name] = values
+		}
+		digest := sha256.Sum256(nil)
+		if err := v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: w.key.ID, SecretAccessKey: w.key.Secret}, r,
+			hex.EncodeToString(digest[:]), "lambda", "eu-west-1", w.clock()); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	do := func(r *http.Request) int {
+		resp := must(w.server.Client().Do(r))
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, path := range []string{"/", "/x", "/x/", "/a%2Fb", "/a%252Fb", "/%C3%BC", "/a+b", "/a%20b", "/a:b@c,d;e=f", "/-._~", "/$LATEST", "/%24LATEST", "/a'(b)!*"} {
+		for _, query := range []string{
+			"", "?", "?a", "?a=", "?a=b", "?b=1&a=2", "?a=2&a=1", "?a=1&a-b=1&a.b=1&a0=1&A=1", "?a=%2B%20%26%3D%25", "?%C3%BC=%C3%BC", "?a=a/b", "?a==", "?a=%7E~*'()",
+		} {
+			if got := do(sign(path, query, nil)); got != 404 {
+				t.Errorf("%s%s: %d", path, query, got)
+			}
+		}
+	}
+	for _, header := range []http.Header{
+		{"X-Amz-Meta": {"one", "two"}}, {"X-Amz-Meta": {"  a   b  "}}, {"X-Amz-Meta": {""}}, {"X-Amz-Meta": {"a,b", "c"}}, {"X-Amz-Meta": {"\"a  b\""}},
+		{"Content-Type": {"application/json; charset=utf-8"}}, {"X-Amz-Security-Token": {"abc/+="}}, {"X-Amz-Meta": {"ü"}},
+	} {
+		if got := do(sign("/x", "", header)); got != 404 {
+			t.Errorf("%v: %d", header, got)
+		}
+	}
+	// What was not signed.
+	for name, alter := range map[string]func(r *http.Request){
+		"another slash":     func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/a/b", "/a/b" },
+		"escaped once more": func(r *http.Request) { r.URL.Path, r.URL.RawPath = "/a%2Fb", "/a%252Fb" },
+		"a plus":            func(r *http.Request) { r.URL.RawQuery = "a=b+c" },
+		"a value":           func(r *http.Request) { r.URL.RawQuery = "a=b%20c&a=" },
+		"another host":      func(r *http.Request) { r.Host = "example.org" },
+		"a digest":          func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD") },
+		"a kind":            func(r *http.Request) { r.Header.Set("X-Amz-Invocation-Type", "DryRun") },
+	} {
+		r := sign("/a%2Fb", "?a=b%20c", nil)
+		alter(r)
+		if got := do(r); got != 403 {
+			t.Errorf("%s: %d", name, got)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package lambdaapi
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -173,7 +174,7 @@ func canonicalQuery(raw string) string {
 	if raw == "" {
 		return ""
 	}
-	var pairs []string
+	var pairs [][2]string
 	for part := range strings.SplitSeq(raw, "&") {
 		name, value, _ := strings.Cut(part, "=")
 		n, errN := url.PathUnescape(name)
@@ -181,10 +182,17 @@ func canonicalQuery(raw string) string {
 		if errN != nil || errV != nil {
 			n, v = name, value // no client signs this
 		}
-		pairs = append(pairs, escape(n, false)+"="+escape(v, false))
+		pairs = append(pairs, [2]string{escape(n, false), escape(v, false)})
 	}
-	slices.Sort(pairs)
-	return strings.Join(pairs, "&")
+	slices.SortFunc(pairs, func(a, b [2]string) int { return cmp.Or(strings.Compare(a[0], b[0]), strings.Compare(a[1], b[1])) })
+	var b strings.Builder
+	for i, pair := range pairs {
+		if i > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(pair[0] + "=" + pair[1])
+	}
+	return b.String()
 }
 
 // escape leaves letters, digits and -._~ unchanged, and slashes too if slashes is true.
