@@ -52,7 +52,7 @@ namespace She.Runtime
 
         static int connection = -1; // kept for the next request
         static readonly byte[] buffer = new byte[1 << 16];
-        static int at, end; // what was received and not read yet
+        static int at, end; // received bytes that were not read yet
 
         static int output, errors;
 
@@ -91,7 +91,7 @@ namespace She.Runtime
             }
             at = end = 0;
             int s = NewSocket(Family, Stream, Tcp), yes = 1;
-            if (s >= 0 && s <= 2) // where the function closed a standard stream, what it prints would go into our connection
+            if (s >= 0 && s <= 2) // if the function closed a standard stream, its output would go into this connection
             {
                 int low = s;
                 s = Control(low, DuplicateAbove, 3);
@@ -160,7 +160,7 @@ namespace She.Runtime
                 }
                 catch (IOException)
                 {
-                    connection = -1; // a function may close what it did not open, and the number may be another's by now
+                    connection = -1; // a function may have closed it, and the number may be another file's by now
                 }
             }
             connection = Connected();
@@ -169,13 +169,13 @@ namespace She.Runtime
 
         static Reply Exchange(byte[] head, byte[] body)
         {
-            if (body != null && body.Length <= 1 << 16) // one packet wakes the other side once
+            if (body != null && body.Length <= 1 << 16) // one packet wakes the other side only once
             {
                 Array.Resize(ref head, head.Length + body.Length);
                 body.CopyTo(head, head.Length - body.Length);
                 body = null;
             }
-            // What is too large is refused while it is sent: the reply says so, if it still can be read.
+            // A body that is too large is refused while it is sent. The reply says so, if it can still be read.
             if (Sent(head) && body != null)
             {
                 Sent(body);

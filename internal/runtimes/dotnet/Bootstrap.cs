@@ -1,10 +1,10 @@
 // Runs an AWS Lambda handler written for .NET: asks the Runtime API for the event, calls the handler, reports.
 // Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 //
-// It is compiled on the host it runs on, by csc or by mcs, so it keeps to C# 6 and to what .NET Core 3.1 has.
+// It is compiled on the host, by csc or by mcs, so it uses only C# 6 and .NET Core 3.1.
 //
-// It lives in the function's process, whose code may set anything for the whole of it: the console, the culture, contexts,
-// the environment. So what is needed is opened and asked before that code is loaded, and no such setting is relied on after.
+// It shares a process with the function's code, which may change anything there: the console, the culture, contexts,
+// the environment. So it opens and reads what it needs before that code is loaded, and relies on no such setting later.
 using System;
 using System.Collections.Generic;
 using System.IO;
@@ -35,7 +35,7 @@ namespace She.Runtime
             Invocation.Remember();
             Warm();
             var own = new Entry("_HANDLER", "AWS_LAMBDA_FUNCTION_NAME");
-            Entry first = null; // may have an event before the own one
+            Entry first = null; // may get an event before the function's own handler does
             if (Invocation.Named("SHE_FIRST_HANDLER") != null)
             {
                 first = new Entry("SHE_FIRST_HANDLER", "SHE_FIRST_NAME");
@@ -55,7 +55,7 @@ namespace She.Runtime
             catch (Exception e)
             {
                 Report("init/error", e);
-                Api.Exit(1); // also where the function left threads or has handlers of the end
+                Api.Exit(1); // even if the function left threads, or registered exit handlers
                 return 1;
             }
             for (;;)
@@ -127,7 +127,7 @@ namespace She.Runtime
             }
             catch (Exception)
             {
-                // It is something of the function's.
+                // The function has replaced it.
             }
         }
 

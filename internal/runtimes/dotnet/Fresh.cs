@@ -29,7 +29,7 @@ namespace She.Runtime
         public Fresh(Handler handler)
         {
             instance = handler.Instance;
-            // What makes the seeds of new Randoms, and Random.Shared's part of this thread.
+            // The generator of seeds for new Randoms, and this thread's part of Random.Shared.
             Own(typeof(Random));
             foreach (Type t in typeof(Random).GetNestedTypes(BindingFlags.NonPublic))
             {
@@ -86,7 +86,7 @@ namespace She.Runtime
             {
                 return;
             }
-            // From .NET 6 on a Random without a seed asks the kernel; before, it asked a generator in this process.
+            // From .NET 6 on, a Random without a seed gets one from the kernel; before, from a generator in this process.
             Random fresh = Environment.Version.Major >= 6 ? new Random() : new Random(BitConverter.ToInt32(Guid.NewGuid().ToByteArray(), 0));
             foreach (FieldInfo f in state)
             {

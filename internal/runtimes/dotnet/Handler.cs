@@ -22,7 +22,7 @@ namespace She.Runtime
         public readonly Type Type;
         public readonly object Instance; // null for a static method
         readonly MethodInfo method;
-        readonly object serializer; // null: ours
+        readonly object serializer; // null: the bootstrap's own
 
         Handler(Type type, object instance, MethodInfo method, object serializer)
         {
@@ -62,7 +62,7 @@ namespace She.Runtime
             {
                 throw new Fault("Runtime.ImportModuleError", "Could not find the file " + assembly + ".dll in the package");
             }
-            // It reads the .deps.json beside the assembly: where its parts are, native ones and those of a culture too.
+            // It reads the .deps.json beside the assembly, which lists its parts, native and culture-specific ones too.
             var parts = new AssemblyDependencyResolver(file);
             AssemblyLoadContext all = AssemblyLoadContext.Default;
             all.Resolving += (context, wanted) =>
@@ -198,7 +198,7 @@ namespace She.Runtime
             }
             catch (Exception e) when (!(e is OutOfMemoryException))
             {
-                // The serializer's own words may quote the event; they are the owner's, and stay in the document.
+                // The serializer's message may quote the event. That is the owner's data, so it stays in the error document.
                 throw new Fault("Runtime.UnmarshalError", "The event is no " + type + ": " + e.Message, e);
             }
         }

@@ -56,7 +56,7 @@ namespace She.Runtime
                     return TimeSpan.FromMilliseconds(Math.Max(0, left));
                 case "get_Logger": return As(member.ReturnType, headers);
             }
-            if (member.Name.StartsWith("Log", StringComparison.Ordinal)) // of the logger; the message is the last text, after a level
+            if (member.Name.StartsWith("Log", StringComparison.Ordinal)) // a method of the logger; the message is the last text, after a level
             {
                 var message = (string)args.LastOrDefault(a => a is string);
                 Api.Message(member.Name == "Log" && args.Length == 1 ? message : message + "\n");

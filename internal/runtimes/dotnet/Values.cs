@@ -23,7 +23,7 @@ namespace She.Runtime
             o.Converters.Add(new Dates());
             o.Converters.Add(new Streams());
             o.Converters.Add(new Octets());
-            // From .NET 5 on null is left out where it is written; before, where it is read too.
+            // From .NET 5 on, null is left out when writing; before, when reading too.
             PropertyInfo ignore = typeof(JsonSerializerOptions).GetProperty("DefaultIgnoreCondition");
             if (ignore != null)
             {

@@ -1,9 +1,9 @@
 // Runs an AWS Lambda handler written for Node.js: asks the Runtime API for the event, calls the handler, reports.
 // Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 //
-// It lives in the function's process, whose code may replace or set anything there: globals, prototypes, methods of
-// built-in modules, listeners, the working directory. So all that is used after the function's code is loaded was taken
-// before, and methods of prototypes are called through references of its own.
+// It shares a process with the function's code, which may replace or set anything there: globals, prototypes, methods of
+// built-in modules, listeners, the working directory. So everything that is used after that code is loaded was saved
+// before, and methods of prototypes are called through saved references.
 import crypto from 'node:crypto'
 import fs from 'node:fs'
 import { createRequire, syncBuiltinESMExports } from 'node:module'
@@ -20,7 +20,7 @@ const { now } = Date
 const { writeSync } = fs
 const { randomFillSync } = crypto
 
-// method(f) is f as a function whose first argument is the object.
+// method(f) returns f as a function whose first argument is the object.
 const { bind, call: callOf } = Function.prototype
 const method = bind.bind(callOf)
 const then = method(Promise.prototype.then)
@@ -43,8 +43,8 @@ const reallyExit = method(process.reallyExit)
 const { connect: dial } = net
 const Sink = Writable
 
-// A socket's methods look each other up, along prototypes that all streams and events of this process share. Ours gets
-// the ones of now for its own.
+// A socket's methods find each other through prototypes that all streams and events of this process share. So this
+// socket gets the present methods as properties of its own.
 const socketMethods = []
 for (let at = net.Socket.prototype; at !== Object.prototype; at = Object.getPrototypeOf(at)) {
   for (const key of Reflect.ownKeys(at)) {
@@ -60,7 +60,7 @@ const promises = Promise.prototype
 const env = { ...process.env }
 const { AWS_LAMBDA_RUNTIME_API: api, LAMBDA_TASK_ROOT: task, _HANDLER: handlerName } = env
 const [host, port] = api.split(':')
-// Two handlers, with what is set while one of them has an event: the own one, and one that may have an event before it.
+// The own handler and one that may get an event before it, with the values that are set while it has an event.
 const entryOf = (handler, name) => ({
   handler, name, group: '/aws/lambda/' + name, call: null,
   env: [['_HANDLER', handler], ['AWS_LAMBDA_FUNCTION_NAME', name], ['AWS_LAMBDA_LOG_GROUP_NAME', '/aws/lambda/' + name]],
@@ -78,10 +78,10 @@ function enter(entry) {
   }
 }
 
-let open = null // the id of the event that has no answer yet
+let open = null // the id of the event that was not answered yet
 
-// This process may be a copy of one that waited for its event, and no two copies may draw the same random numbers.
-// OpenSSL draws from the CPU (openssl.cnf beside this file); what Node.js and V8 keep in stock is not used.
+// This process may be one of many that were restored from one snapshot, and no two may draw the same random numbers.
+// OpenSSL draws from the CPU (openssl.cnf beside this file). Numbers that Node.js and V8 drew in advance are not used.
 const { BigUint64Array: Words, Float64Array: Fractions } = globalThis
 let drawn = { at: 0, from: new Fractions(0) }
 function independentRandomness() {
@@ -100,8 +100,8 @@ function independentRandomness() {
   syncBuiltinESMExports()
 }
 
-// Asks and gives {status, headers, body}. A body that the other side refuses while it is sent is no error: the answer
-// says why. The connection is kept for the next question; the event loop does not wait for one that is idle.
+// Makes a request and returns {status, headers, body}. If the other side refuses a body while it is sent, that is no
+// error: the answer says why. The connection is kept for the next request; the event loop does not wait for an idle one.
 let idle = null
 function request(verb, where, body = '', errorType = '') {
   const data = typeof body === 'string' ? bytesOf(body) : body
@@ -111,14 +111,14 @@ function request(verb, where, body = '', errorType = '') {
   head += '\r\n'
   const kept = idle
   idle = null
-  // A function may close what it did not open.
+  // A function may have closed it.
   return kept ? then(exchange(kept, head, data), undefined, () => exchange(connect(), head, data)) : exchange(connect(), head, data)
 }
 
 function connect() {
   const socket = dial({ host, port, noDelay: true })
   for (let i = 0; i < socketMethods.length; i++) defineProperty(socket, socketMethods[i][0], socketMethods[i][1])
-  return socket.on('error', () => {}) // it is followed by 'close', and what was sent before it may have been answered
+  return socket.on('error', () => {}) // 'close' follows, and the request may have been answered before
 }
 
 function exchange(socket, head, data) {
@@ -126,7 +126,7 @@ function exchange(socket, head, data) {
     const lost = () => reject(new Error('the Runtime API hung up'))
     if (socket.destroyed) return lost()
     let got = null
-    let answer = null // once its head is there
+    let answer = null // set when its head has arrived
     let parts = []
     let left = 0
     function take(part) {
@@ -175,7 +175,7 @@ function documentOf(error) {
   }
 }
 
-// To the log, past console and process.stderr, which the function may have replaced or closed.
+// Writes to the log, not through console and process.stderr, which the function may have replaced or closed.
 function complain(line) {
   let left = bytesOf(line)
   for (let tries = 0; left.length > 0 && tries < 1000; tries++) {
@@ -231,7 +231,7 @@ async function loadModule(base) {
     return require(found)
   } catch (e) {
     if (e instanceof SyntaxError) {
-      // Module syntax in a .js file without "type": newer Node.js runs it, older says SyntaxError.
+      // Module syntax in a .js file without "type": a newer Node.js runs it, an older one reports a SyntaxError.
       if (file?.endsWith('.js') && /import statement|Unexpected token 'export'/.test(e.message)) {
         throw new RuntimeError('Runtime.UserCodeSyntaxError', `${e.message} (is "type": "module" missing in package.json?)`, e)
       }
@@ -244,8 +244,8 @@ async function loadModule(base) {
   }
 }
 
-// resolved finds a directory with index.js or package.json; and else, as Lambda does, whatever require finds by the last
-// part of the name: in node_modules there or at the root, and in NODE_PATH, which names the root itself.
+// resolved finds a directory with index.js or package.json. Otherwise, as on Lambda, it finds what require finds for the
+// last part of the name: in node_modules there or at the root, and in NODE_PATH, which contains the root itself.
 function resolved(require, base) {
   try {
     return require.resolve(base)
@@ -255,13 +255,13 @@ function resolved(require, base) {
   }
 }
 
-// absent is advice on a module that would have been there on Lambda.
+// absent returns advice about a missing module that Lambda provides.
 function absent(message) {
   const name = /Cannot find (?:module|package) '(aws-sdk|@aws-sdk\/[^'/]*|@smithy\/[^'/]*)/.exec(message)?.[1]
   return name ? ` (${name} is in Lambda's images and not here: add it to the package)` : ''
 }
 
-// isModule says what the nearest package.json makes of .js files.
+// isModule reports whether .js files are modules, by the nearest package.json.
 function isModule(dir) {
   for (; dir.startsWith(task); dir = path.dirname(dir)) {
     const file = path.join(dir, 'package.json')
@@ -296,9 +296,9 @@ function contextOf(headers, entry, done) {
   }
 }
 
-// Calls the handler and waits for its answer, whichever of Lambda's ways it takes: a promise, a callback, or the
-// context's done. A value that is returned and is no promise is the answer only if none of these comes: many return what
-// they just happen to have, such as a timer or a server, and answer later.
+// Calls the handler and waits for its answer in any of Lambda's ways: a promise, a callback, or the context's done. A
+// returned value that is not a promise is the answer only if none of these comes, because many handlers return something
+// irrelevant, such as a timer or a server, and answer later.
 function call(entry, event, headers) {
   return new Promise((resolve, reject) => {
     let answered = false
@@ -313,14 +313,14 @@ function call(entry, event, headers) {
       else if (wait && context.callbackWaitsForEmptyEventLoop) listenOnce(process, 'beforeExit', () => resolve(value))
       else resolve(value)
     }
-    // What is thrown may be anything, null and undefined too.
+    // Anything may be thrown, even null and undefined.
     function failed(error) {
       if (answered) return
       answered = true
       unlisten(process, 'beforeExit', empty)
       reject(error)
     }
-    const empty = () => done(null, returned, false) // nothing left to do; without an answer Lambda gives null
+    const empty = () => done(null, returned, false) // nothing is left to do; without an answer Lambda returns null
     listenOnce(process, 'beforeExit', empty)
     try {
       const { call: handler } = entry
@@ -335,8 +335,8 @@ function call(entry, event, headers) {
   })
 }
 
-// Handlers that write their answer to a stream mark themselves with awslambda.streamifyResponse. Here the answer is what
-// they wrote, as a whole. The status and headers of HttpResponseStream are for a gateway, and there is none.
+// Handlers that write their answer to a stream are marked with awslambda.streamifyResponse. Here the answer is everything
+// that they wrote. The status and headers of HttpResponseStream are for a gateway, which does not exist here.
 const streams = Symbol('streams')
 globalThis.awslambda = {
   streamifyResponse: (handler) => Object.assign(handler, { [streams]: true }),
@@ -348,7 +348,7 @@ async function collect(entry, event, headers) {
   const stream = new Sink({ write: (part, _, done) => { parts[parts.length] = part; done() } })
   stream.setContentType = () => {}
   const written = new Promise((resolve, reject) => stream.on('finish', resolve).on('error', reject))
-  const empty = () => stream.end() // nothing left to do that could write more
+  const empty = () => stream.end() // nothing is left that could write more
   listenOnce(process, 'beforeExit', empty)
   try {
     const { call: handler } = entry
@@ -362,7 +362,7 @@ async function collect(entry, event, headers) {
 
 async function main() {
   independentRandomness()
-  idle = connect().unref() // before a function can close a standard stream and have its number taken
+  idle = connect().unref() // before a function can close a standard stream, whose number the connection would get
   try {
     ownEntry.call = await load(ownEntry.handler)
     if (firstEntry !== null) {
@@ -410,7 +410,7 @@ async function answerOne(entry, { headers, body }) {
   await then(request('POST', `invocation/${id}/response`, text), undefined, () => {})
 }
 
-// What the function throws outside its own call still has to be reported as its error, not as a dead runtime.
+// An error that the function throws outside its call must be reported as its error, not as a crash of the runtime.
 async function crash(error) {
   try {
     await report(open ? `invocation/${open}/error` : 'init/error', error)
@@ -429,7 +429,7 @@ function messageOf(reason) {
   }
 }
 
-// hear listens, also where the function has removed all listeners of this process.
+// hear adds a listener again if the function has removed all listeners of this process.
 function hear() {
   unlisten(process, 'uncaughtException', crash)
   unlisten(process, 'unhandledRejection', rejected)

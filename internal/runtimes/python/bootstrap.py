@@ -22,7 +22,7 @@ API = os.environ["AWS_LAMBDA_RUNTIME_API"]
 PREFIX = "/2018-06-01/runtime/"
 
 
-# Signals that wait while it is not the function's turn. Those that tell of a fault in the program itself can't.
+# Signals that are blocked while the bootstrap runs. Signals about a fault in the program itself can't be.
 SIGNALS = _signal.valid_signals() - {_signal.SIGSEGV, _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT}
 
 
@@ -60,7 +60,7 @@ connection = None  # kept for the next request
 def connect():
     """Opens a connection that waits as long as it takes, whatever socket.setdefaulttimeout says."""
     host, _, port = API.partition(":")
-    low = []  # where the function closed a standard stream, its print would go into our connection
+    low = []  # if the function closed a standard stream, its output would go into this connection
     s = own.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     while s.fileno() <= 2:
         low.append(s)
@@ -96,7 +96,7 @@ def exchange(s, head, body):
             s.sendall(head)
             s.sendall(body)
     except (BrokenPipeError, ConnectionResetError):
-        pass  # too large: the answer says so
+        pass  # the body was too large: the answer says so
     got, end = b"", -1
     while end < 0:
         got += receive(s)
@@ -124,7 +124,7 @@ def receive(s):
         except OSError as e:
             if e.errno is not None:
                 raise
-            # Raised by a signal handler of the function, as is what is caught below: not in its call, so for nobody.
+            # Raised by a signal handler of the function, like the exception below: outside its call, so it is dropped.
         except BaseException:
             pass
     if not part:
@@ -138,7 +138,7 @@ def hold_signals():
         try:
             return own.sigmask(_signal.SIG_BLOCK, SIGNALS)
         except BaseException:
-            pass  # raised by a handler, after the mask was set
+            pass  # raised by a signal handler, after the mask was set
 
 
 def let_signals(mask):
@@ -197,7 +197,7 @@ def flush():
         try:
             stream.flush()
         except Exception:
-            pass  # it was closed, or is something else now
+            pass  # the function closed or replaced it
 
 
 class Identity:
@@ -306,7 +306,7 @@ def load(handler):
     return found
 
 
-# Modules that Lambda's images hold beside Python.
+# Modules that Lambda's images contain besides Python.
 LAMBDAS = ("boto3", "botocore", "s3transfer", "jmespath", "awslambdaric")
 
 
@@ -348,7 +348,7 @@ def encode(answer):
     numbers = []
     mark = own.urandom(16).hex()
     try:
-        own.dumps(answer, 2)  # takes nothing but plain lists, dicts, text and numbers
+        own.dumps(answer, 2)  # takes only plain lists, dicts, text and numbers
     except Exception:
         try:
             answer = simple(answer, mark, numbers)
@@ -373,7 +373,7 @@ def encode(answer):
 def written(answer):
     try:
         return in_utf8(answer)
-    except UnicodeEncodeError:  # half a surrogate pair: JSON has a way to write it, UTF-8 has none
+    except UnicodeEncodeError:  # an unpaired surrogate: JSON can write it, UTF-8 can't
         return in_ascii(answer)
 
 
@@ -455,7 +455,7 @@ def main():
     sys.path[:0] = [TASK, *layers()]
     sys.stdout.reconfigure(line_buffering=True)
     forward_logging()
-    connection = connect()  # before a function can close a standard stream and have its number taken
+    connection = connect()  # before a function can close a standard stream, whose number the connection would get
     for name in ("SHE_FIRST_HANDLER", "SHE_FIRST_NAME"):
         own.hide(name, None)
     try:
@@ -488,7 +488,7 @@ def answer_one(entry, headers, body, mask):
     path = f"invocation/{request_id}/"
     try:
         event = decode(body)
-    except Exception as e:  # it is nested too deeply, too
+    except Exception as e:  # also if it is nested too deeply
         report(path + "error", document(e, "Runtime.UnmarshalError", []))
         return
     let_signals(mask)

@@ -18,8 +18,8 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * Speaks to the Runtime API over one connection, opened before the function's code is loaded: no proxy, factory of sockets,
- * security manager or standard stream of the function's is in between.
+ * Speaks to the Runtime API over one connection. It is opened before the function's code is loaded, so the function's
+ * proxies, socket factories, security manager and standard streams do not affect it.
  */
 final class Api {
     private static final String ADDRESS = Bootstrap.ENV.get("AWS_LAMBDA_RUNTIME_API");
@@ -84,7 +84,7 @@ final class Api {
             try {
                 return exchange(first, body);
             } catch (IOException e) {
-                hangUp(); // a function may close what it did not open
+                hangUp(); // a function may have closed it
             }
         }
         reopen();
@@ -92,7 +92,7 @@ final class Api {
     }
 
     private static Reply exchange(byte[] head, byte[] body) throws IOException {
-        if (body != null && body.length <= 1 << 16) { // one packet wakes the other side once
+        if (body != null && body.length <= 1 << 16) { // one packet wakes the other side only once
             byte[] both = Arrays.copyOf(head, head.length + body.length);
             System.arraycopy(body, 0, both, head.length, body.length);
             head = both;
@@ -104,7 +104,7 @@ final class Api {
                 requests.write(body);
             }
         } catch (IOException tooLarge) {
-            // The reply says so, if it still can be read; the other side knows anyway.
+            // The reply says so, if it can still be read. The other side knows in any case.
         }
         Reply r = read(replies);
         if ("close".equals(r.headers.get("connection"))) {
@@ -117,7 +117,7 @@ final class Api {
         try {
             requests.close();
         } catch (IOException e) {
-            // It is gone.
+            // It is closed already.
         }
         requests = null;
     }

@@ -13,9 +13,9 @@ import java.util.Map;
  * Runs an AWS Lambda handler written for the JVM: asks the Runtime API for the event, calls the handler, reports.
  * Format: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  *
- * It lives in the function's process, whose code may set anything for the whole of it: streams, locale, properties, a
- * security manager, how sockets are made. So what is needed is opened and asked before that code is loaded (Api, Log, ENV),
- * and no such setting is relied on after.
+ * It shares a process with the function's code, which may change anything there: streams, locale, properties, a
+ * security manager, socket factories. So it opens and reads what it needs before that code is loaded (Api, Log, ENV),
+ * and relies on no such setting later.
  */
 public final class Bootstrap {
     /** The environment as it was: a function may reach into the map that System.getenv gives. */
@@ -40,7 +40,7 @@ public final class Bootstrap {
         Fresh fresh = new Fresh();
         warm(fresh);
         Handler handler = null;
-        Handler first = null; // may have an event before the own one
+        Handler first = null; // may get an event before the function's own handler does
         try {
             handler = Handler.find(ENV.get("_HANDLER"));
             fresh.of(handler);
@@ -56,7 +56,7 @@ public final class Bootstrap {
         for (;;) {
             Api.Reply next = Api.request("GET", "invocation/next", null, null);
             fresh.randomness();
-            Thread.interrupted(); // what interrupted us between two events was meant for none of them
+            Thread.interrupted(); // an interrupt between two events belongs to neither of them
             answerOne("first".equals(next.headers.get("she-entry")) ? first : handler, next);
         }
     }
@@ -66,7 +66,7 @@ public final class Bootstrap {
         try {
             System.setProperty("com.amazonaws.xray.traceHeader", next.headers.getOrDefault("lambda-runtime-trace-id", ""));
         } catch (RuntimeException e) {
-            // The function has something of its own for the properties, or forbids to set them.
+            // The function has replaced the properties, or forbids setting them.
         }
         byte[] answer;
         try {
@@ -80,8 +80,8 @@ public final class Bootstrap {
     }
 
     /**
-     * Loads what will be needed later: before the event, and so before a copy is made, and before the function's code, which
-     * may leave no file to open. Runs nothing of the author's.
+     * Loads the classes that will be needed later. That is before the event, so a snapshot contains them, and before the
+     * function's code, which may use up the file descriptors. It runs no code of the author.
      */
     private static void warm(Fresh fresh) throws Exception {
         fresh.randomness();
@@ -167,7 +167,7 @@ public final class Bootstrap {
             Log.complain(text(d));
             Api.request("POST", path, Json.write(d), type);
         } catch (Throwable again) {
-            halt(); // no memory or no one to tell: the exit tells
+            halt(); // no memory, or the API can't be reached: the exit reports it
         }
     }
 
@@ -180,7 +180,7 @@ public final class Bootstrap {
             m.setAccessible(true);
             return m;
         } catch (ReflectiveOperationException | RuntimeException e) {
-            return null; // this Java calls it otherwise
+            return null; // this Java has another name for it
         }
     }
 

@@ -15,11 +15,11 @@ import java.util.Random;
 import java.util.concurrent.atomic.AtomicLong;
 
 /**
- * Seeds again what was seeded before the event: this process may be one of many copies of one that waited, and no two
- * may draw the same numbers. What is to be seeded is found before, since the event waits for the rest.
+ * Seeds random generators again that were seeded before the event. This process may be one of many that were restored
+ * from one snapshot, and no two may draw the same numbers. The generators are found in advance, to keep the event short.
  *
- * What is reached: the platform's own generators, and those that the handler's class, the classes around and within it
- * and the handler's object hold. A java.util.Random kept elsewhere is out of reach; one made after the event is new.
+ * It finds the platform's own generators, and those in fields of the handler's class, of its outer and inner classes, and
+ * of the handler's object. It does not find a java.util.Random kept elsewhere. One created after the event is new anyway.
  */
 final class Fresh {
     /** Seeds one generator. */
@@ -39,22 +39,22 @@ final class Fresh {
 
     /** Finds the platform's own, before the function's code is loaded: it may remove the providers. */
     Fresh() throws IOException {
-        urandom = new FileInputStream("/dev/urandom"); // kept, since a function may open as many files as there can be
-        // One generator stands behind all SecureRandoms of such a name, UUID.randomUUID's among them.
+        urandom = new FileInputStream("/dev/urandom"); // kept open, because a function may use up the file descriptors
+        // All SecureRandoms of such a name share one generator, UUID.randomUUID's too.
         for (String name : new String[] {"NativePRNG", "NativePRNGNonBlocking", "NativePRNGBlocking"}) {
             try {
                 SecureRandom generator = SecureRandom.getInstance(name);
                 steps.add(kernel -> generator.setSeed(seed(kernel)));
             } catch (GeneralSecurityException e) {
-                // This platform has none.
+                // This platform does not have it.
             }
         }
-        // What seeds the SHA1PRNGs and DRBGs that are made from now on.
+        // The generator that seeds the SHA1PRNGs and DRBGs created from now on.
         for (String name : new String[] {"sun.security.provider.SecureRandom$SeederHolder", "sun.security.provider.AbstractDrbg$SeederHolder"}) {
             quietly(() -> {
                 Object seeder = field(Class.forName(name), "seeder").get(null);
                 engine(seeder);
-                for (Field f : seeder.getClass().getDeclaredFields()) { // or it is a function around one
+                for (Field f : seeder.getClass().getDeclaredFields()) { // or it is a function that wraps one
                     f.setAccessible(true);
                     engine(f.get(Modifier.isStatic(f.getModifiers()) ? null : seeder));
                 }
@@ -88,7 +88,7 @@ final class Fresh {
     }
 
     void randomness() throws IOException {
-        // What is left in the buffer must not be there next time: that may be in a copy.
+        // The rest of the buffer must not be used next time, because another restored instance may have it too.
         DataInputStream kernel = new DataInputStream(new BufferedInputStream(urandom, ENOUGH));
         for (Step s : steps) {
             try {
@@ -96,7 +96,7 @@ final class Fresh {
             } catch (IOException e) {
                 throw e;
             } catch (Exception | LinkageError e) {
-                // As with what was not found: this Java has no such generator.
+                // This Java does not have the generator, as when it was not found.
             }
         }
     }
@@ -106,7 +106,7 @@ final class Fresh {
         try {
             s.run();
         } catch (Exception | LinkageError e) {
-            // as said
+            // as above
         }
     }
 

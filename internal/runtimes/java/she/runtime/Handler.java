@@ -13,21 +13,21 @@ import java.util.LinkedHashSet;
 import java.util.Set;
 
 /**
- * The author's method and how it wants to be called. Forms, each of an instance or static:
+ * The author's method and how it is called. It may be static or not, in these forms:
  *
  * <pre>
  *   ([InputStream][, OutputStream][, Context])   bytes in, bytes out; at least one of the streams
  *   ([value][, Context]) → value                 by JSON: see Values
  * </pre>
  *
- * "package.Class::method" names it; "package.Class" stands for its handleRequest, Lambda's two interfaces among them.
+ * "package.Class::method" names it. "package.Class" stands for its handleRequest, also that of Lambda's two interfaces.
  */
 final class Handler {
     final Class<?> type;
     final Object instance; // null for a static method
     private final Method method;
-    private final Values event; // null: the method takes none, or bytes
-    private final Values answer; // null: the method gives none, or bytes
+    private final Values event; // null: the method takes no event, or bytes
+    private final Values answer; // null: the method returns nothing, or bytes
 
     private Handler(Class<?> type, Object instance, Method method) throws Bootstrap.Fault {
         this.type = type;
@@ -61,7 +61,7 @@ final class Handler {
             throw new Bootstrap.Fault("Runtime.ImportModuleError", "Class not found: " + name, e);
         } catch (ExceptionInInitializerError e) {
             throw e.getCause() == null ? e : e.getCause();
-        } catch (LinkageError e) { // something it needs is not in the package, or was built for a newer Java
+        } catch (LinkageError e) { // a class that it needs is missing in the package, or was built for a newer Java
             throw new Bootstrap.Fault("Runtime.ImportModuleError", "Unable to load class " + name + ": " + e, e);
         }
     }

@@ -5,9 +5,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Writes the documents of errors: maps, lists, texts and nothing else. Apart from the serialisation of answers, since an
- * error has to be told when that has failed, and when there is hardly any memory. Any text has a form here, half a
- * surrogate pair too.
+ * Writes error documents: maps, lists, texts and nothing else. It is separate from the serialisation of answers, because
+ * an error must be reported even after that has failed, and with hardly any memory. It can write any text, even with an
+ * unpaired surrogate.
  */
 final class Json {
     private Json() {}
@@ -51,8 +51,8 @@ final class Json {
                 to.append('\\').append(c);
             } else if (pair) {
                 to.append(c).append(s.charAt(++i));
-            } else if (c < ' ' || Character.isSurrogate(c)) { // half a pair has no UTF-8
-                to.append("\\u").append(Integer.toHexString(0x10000 | c), 1, 5); // no Formatter: it asks the locale
+            } else if (c < ' ' || Character.isSurrogate(c)) { // an unpaired surrogate has no form in UTF-8
+                to.append("\\u").append(Integer.toHexString(0x10000 | c), 1, 5); // not with a Formatter, which uses the locale
             } else {
                 to.append(c);
             }

@@ -8,8 +8,8 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 
 /**
- * The runtime's own ways to the log. They are opened before the function's code is loaded: what it closes, replaces or sets
- * (System.out, System.err, their character set) is not in between.
+ * The runtime's own streams to the log. They are opened before the function's code is loaded, so it does not affect them
+ * when it closes or replaces System.out and System.err, or sets their character set.
  */
 public final class Log {
     private static final PrintStream FIRST_OUT = System.out;
@@ -23,7 +23,7 @@ public final class Log {
         try {
             return new FileOutputStream(device);
         } catch (IOException e) {
-            return new FileOutputStream(standard); // a machine without such a device
+            return new FileOutputStream(standard); // this machine has no such device
         }
     }
 
@@ -53,7 +53,7 @@ public final class Log {
             try {
                 s.flush();
             } catch (Throwable e) {
-                // It is something of the function's, or nothing at all.
+                // The function has replaced it, or set it to null.
             }
         }
     }

@@ -20,9 +20,9 @@ import java.util.Map;
 import java.util.ServiceLoader;
 
 /**
- * JSON to and from what a handler is declared with, by AWS's own serialisation library, so that a bean, a record or an
- * enum means here what it means on Lambda. Which serialiser is used for a type is decided as in AWS's runtime client: the
- * package's own (CustomPojoSerializer), that of a known event class, else Jackson.
+ * Converts JSON to and from the types that a handler declares, with AWS's own serialisation library. So a bean, a record
+ * or an enum is converted as on Lambda. The serialiser of a type is chosen as in AWS's runtime client: the package's own
+ * (CustomPojoSerializer), that of a known event class, else Jackson.
  */
 final class Values {
     private final PojoSerializer<Object> serializer;
@@ -63,7 +63,7 @@ final class Values {
     Object read(byte[] json) throws Exception {
         try {
             return serializer.fromJson(new ByteArrayInputStream(json));
-        } catch (UncheckedIOException e) { // the library's wrapping; the cause says what and where
+        } catch (UncheckedIOException e) { // wrapped by the library; the cause has the message and the position
             throw e.getCause();
         }
     }
