@@ -43,8 +43,8 @@ type Config struct {
 	//   - output: append (the default), or replace (its newest result replaces the former one);
 	//   - equal: drop (the default), or keep (a result that equals one of a former run is stored too);
 	//   - inOrder: false (the default), or true (newer data waits while older data fails);
-	//   - warmUp: true (the default; it gets an event without data before snapshots of it are taken, so that it answers
-	//     sooner), or {event: FILE} (it gets the sample in that file of its package);
+	//   - warmUp: true (the default; it gets an event without data before snapshots of it are taken, so that
+	//     it answers sooner), or {event: FILE} (it gets the sample in that file of its package);
 	//   - copies: true (the default), or false (each instance starts from the beginning, so that hash
 	//     seeds differ too);
 	//   - experimental: false (the default), or true.
@@ -114,8 +114,10 @@ type Config struct {
 	// any number. nil is 5000000.
 	HATRecords *int
 	// Debits bounds the data debits that partners propose, with keys below `limits`:
-	//   - `debits` and `partnerDebits`, 1 to 100000: debits of one HAT, and of one partner there; default 500 and 100;
-	//   - `debitsMB` and `partnerDebitsMB`, 1 to 1024: megabytes of all, and of one partner's; default 32 and 4;
+	//   - `debits` and `partnerDebits`, 1 to 100000: debits of one HAT, and of one partner there; default 500
+	//     and 100;
+	//   - `debitsMB` and `partnerDebitsMB`, 1 to 1024: megabytes of all, and of one partner's; default 32
+	//     and 4;
 	//   - `debitKB`, 1 to 65536: kilobytes of one debit with all its former terms; default 256;
 	//   - `debitTerms`, 1 to 10000: terms of one debit, former ones included; default 100.
 	//

@@ -59,8 +59,8 @@ func (c *canonicaliser) free() {
 //   - object keys in the order of PostgreSQL's jsonb: shorter first, then by bytes;
 //   - of a repeated key only the last member;
 //   - the character U+0000 removed from strings. In a key it is an error, because two keys could become one;
-//   - exact numbers, without an exponent where that is short, without trailing zeros: 1.50 is 1.5, 1e2 is 100,
-//     -0 is 0.
+//   - exact numbers, without an exponent where that is short, without trailing zeros: 1.50 is 1.5, 1e2 is
+//     100, -0 is 0.
 func Canonical(text []byte) (string, error) { return read(text, false) }
 
 // Compact is Canonical, but keeps the members of objects in the order in which they were written, repeated

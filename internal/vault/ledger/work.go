@@ -289,7 +289,7 @@ func (t *tx) commit(p plan.Plan, out vault.Output, begun time.Time) (done vault.
 
 // Fail ends the attempt: the work waits for its retry or is parked, and the run is kept with its fault. An
 // operator's fault never parks work and does not count among the attempts. Parked work of a function that is
-// not InOrder becomes a range, as far as it has failed since its first attempt, and the cursor moves behind
+// not InOrder becomes a range, as far as it has failed since its first attempt, and the cursor moves past
 // it. If the plan has a smaller Most than at the claim, it is tried again at once with that many records, and
 // this attempt does not count. vault.ErrStale as in Commit.
 func (v *Vault) Fail(ctx context.Context, p plan.Plan, out vault.Output, fault *hat.Fault) error {

@@ -391,8 +391,8 @@ func (p *person) last() (upto hat.Seq) {
 // signs are:
 //   - a gap or an overlap in the positions of the log, or a broken chain of receipts;
 //   - a run that ended twice or without its receipt;
-//   - a record twice at an endpoint (if equal results are kept: twice from one run), or from a run that did not
-//     commit;
+//   - a record twice at an endpoint (if equal results are kept: twice from one run), or from a run that
+//     did not commit;
 //   - a range beyond the cursor, or one that replaces the output of a run that did not commit;
 //   - a superseded record that is still a current record, or that no run replaced.
 func CheckHAT(t testing.TB, v *ledger.Vault) {
