@@ -32,7 +32,7 @@ var (
 const (
 	mostKeys      = 1000
 	mostFunctions = 1000
-	mostNote      = 200 // bytes
+	mostNote      = 200       // bytes
 	maxFile       = 256 << 20 // more than so many keys of so many functions take
 )
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,17 +44,52 @@ func (s slowly) Direct(ctx context.Context, d engine.Direct) (engine.Reply, erro
 	}
 }
 
-// listener accepts the connections that it is given.
-type listener struct{ conns chan net.Conn }
+// While one address waits for a request that does not end, the others take none.
+func TestAddressesEndAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), graceTime)
+		defer cancel()
+		hangs := make(chan struct{})
+		busy := httpServer(slog.New(slog.DiscardHandler), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { close(hangs); <-r.Context().Done() }))
+		idle := httpServer(slog.New(slog.DiscardHandler), http.NotFoundHandler())
+		began := time.Now()
+		var ended time.Duration
+		var servers sync.WaitGroup
+		first, second := &listener{conns: make(chan net.Conn)}, &listener{conns: make(chan net.Conn)}
+		servers.Go(func() { _ = busy.Serve(first) })
+		servers.Go(func() { _ = idle.Serve(second) })
+		idle.RegisterOnShutdown(func() { ended = time.Since(began) })
+		client, conn := net.Pipe()
+		first.conns <- conn
+		_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+		<-hangs
+		if err := shutDown(ctx, busy, nil, idle); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if took := time.Since(began); ended != 0 || took < graceTime {
+			t.Errorf("the idle address ended after %v, all after %v", ended, took)
+		}
+		_ = client.Close()
+		servers.Wait()
+		time.Sleep(time.Second) // of the bubble: net/http leaves a client time to read
+	})
+}
 
-func (l listener) Accept() (net.Conn, error) {
+// listener accepts the connections that it is given.
+type listener struct {
+	conns chan net.Conn
+	end   sync.Once
+}
+
+func (l *listener) Accept() (net.Conn, error) {
 	if c, ok := <-l.conns; ok {
 		return c, nil
 	}
 	return nil, net.ErrClosed
 }
-func (l listener) Close() error   { return nil }
-func (l listener) Addr() net.Addr { return &net.TCPAddr{} }
+func (l *listener) Close() error   { l.end.Do(func() { close(l.conns) }); return nil }
+func (l *listener) Addr() net.Addr { return &net.TCPAddr{} }
 
 // Lambda's API as the server serves it, on connections whose time is that of the test.
 func TestTheTimeOfACall(t *testing.T) {
@@ -71,7 +107,7 @@ func TestTheTimeOfACall(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				memory := engine.NewBudget(400<<20, 0)
 				s := httpServer(slog.New(slog.DiscardHandler), lambdaapi.New(lambdaapi.Options{Functions: slowly{large}, Keys: keys, Memory: memory}))
-				l := listener{make(chan net.Conn)}
+				l := &listener{conns: make(chan net.Conn)}
 				served := make(chan struct{})
 				go func() { defer close(served); _ = s.Serve(l) }()
 				client, conn := net.Pipe()
@@ -82,7 +118,7 @@ func TestTheTimeOfACall(t *testing.T) {
 				do(t, client, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\nX-Amz-Date: %s\r\nAuthorization: %s\r\n\r\n",
 					req.URL.Path, len(large), req.Header.Get("X-Amz-Date"), req.Header.Get("Authorization")), memory)
 				_ = client.Close()
-				close(l.conns)
+				_ = l.Close()
 				<-served
 				_ = s.Close()
 				time.Sleep(time.Second) // of the bubble: net/http leaves a client time to read

@@ -518,18 +518,28 @@ func (s *Server) Stop() error {
 	defer cancel()
 	// Stop runs first, because a request may wait for one.
 	s.stopEngine()
-	var err error
-	for _, front := range []*http.Server{s.public, s.management, s.scraped, s.lambda} {
+	err := shutDown(ctx, s.public, s.management, s.scraped, s.lambda)
+	s.parts.Wait()
+	return errors.Join(err, s.invoker.Close(), s.node.close())
+}
+
+// shutDown ends servers, all at once: none takes requests while another waits for its own. Nil is none.
+func shutDown(ctx context.Context, fronts ...*http.Server) error {
+	errs := make([]error, len(fronts))
+	var ends sync.WaitGroup
+	for i, front := range fronts {
 		if front == nil {
 			continue
 		}
-		// Cut off clients that are still connected: no handler may use a vault after it is closed.
-		if front.Shutdown(ctx) != nil {
-			err = errors.Join(err, front.Close())
-		}
+		ends.Go(func() {
+			// Cut off clients that are still connected: no handler may use a vault after it is closed.
+			if front.Shutdown(ctx) != nil {
+				errs[i] = front.Close()
+			}
+		})
 	}
-	s.parts.Wait()
-	return errors.Join(err, s.invoker.Close(), s.node.close())
+	ends.Wait()
+	return errors.Join(errs...)
 }
 
 // Helpers are the programs beside this one. Probe is only for the doctor and may be missing. Wasm is "" if no
