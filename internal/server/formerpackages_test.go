@@ -15,8 +15,8 @@ import (
 	"she/internal/vault/sqlite"
 )
 
-// A package is named by the grant in force, and by the last run of work that waits: after another is agreed to, and after the
-// function is switched off. When the work is done it is not.
+// The grant in force names a package, and so does the last run of waiting work. This holds even after the
+// owner agrees to another package and after the function is disabled. It ends when the work is done.
 func TestWhatNamesAPackage(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	n, err := openNode(data, config.Config{}, sqlite.Options{})

@@ -9,14 +9,14 @@ import (
 	"she/internal/hat"
 )
 
-// NewKey asks for an access key: for these functions, by id, or for all.
+// NewKey is the request for an access key: for these functions, by id, or for all.
 type NewKey struct {
 	Functions []string `json:"functions"`
 	All       bool     `json:"all"`
 	Note      string   `json:"note"`
 }
 
-// AccessKey is a key as commands show it. The secret is there in the answer to its creation alone.
+// AccessKey is a key as commands show it. Only the answer to its creation contains the secret.
 type AccessKey struct {
 	ID        string    `json:"id"`
 	Secret    string    `json:"secret,omitempty"`

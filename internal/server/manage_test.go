@@ -7,7 +7,7 @@ import (
 	"she/internal/hat"
 )
 
-// A HAT is found by what people copy from elsewhere: a URL, another case, a name with the dot of the root.
+// A HAT is found by what people copy from elsewhere: a URL, a name in another case, a name with a final dot.
 func TestMeant(t *testing.T) {
 	var all []directory.HAT
 	for _, text := range []string{"alice.localhost:7777", "bob.test", "bob.localhost:7777"} {

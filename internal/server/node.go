@@ -143,7 +143,7 @@ func (n *node) HATs(context.Context) ([]hat.ID, error) {
 	return ids, nil
 }
 
-// What is opened can answer all that is asked of it.
+// An opened vault must offer all that each part asks of it.
 var _ interface {
 	edge.Vault
 	hatapi.Vault
@@ -153,7 +153,7 @@ var _ interface {
 // An edgeNode is a node as the edge sees it.
 type edgeNode struct{ *node }
 
-// Open gives one HAT's vault.
+// Open opens the vault of one HAT.
 func (n edgeNode) Open(ctx context.Context, id hat.ID) (edge.Vault, func(), error) {
 	return n.vaults.Open(ctx, id)
 }

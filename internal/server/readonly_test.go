@@ -10,7 +10,7 @@ import (
 	"she/internal/config"
 )
 
-// A command that has to write says so on a read-only file system, and what to do.
+// On a read-only file system, a command that has to write fails with an error that says so and what to do.
 func TestReadOnlyFileSystem(t *testing.T) {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")

@@ -74,7 +74,7 @@ type Server struct {
 	failed             chan error     // receives the first part that ends by itself
 }
 
-// An Invoker runs functions, and knows which runtimes there are: *invoke.Invoker says what each method promises.
+// An Invoker runs functions and knows the available runtimes; *invoke.Invoker documents the methods.
 type Invoker interface {
 	engine.Invoker
 	Supports(runtime string) (resolved, warning string, err error)
@@ -265,7 +265,7 @@ func (s *Server) listenToOperator() (err error) {
 	return nil
 }
 
-// listenToCallers takes the address of Lambda's API, if there is to be one, and the events that wait for their functions.
+// listenToCallers opens the address of Lambda's API, if one is configured, and the queue of waiting events.
 func (s *Server) listenToCallers() (err error) {
 	if s.options.Config.Lambda == "" {
 		return nil
@@ -387,7 +387,8 @@ func (s *Server) makeHandlers(applications []hatapi.Application) {
 	}
 }
 
-// httpServer serves strangers. It has no ReadTimeout: that would end what still works for a body that was read.
+// httpServer serves strangers. It has no ReadTimeout, which would also end a request that is still being
+// handled after its body was read.
 func httpServer(log *slog.Logger, h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
