@@ -41,7 +41,7 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// plan reads all functions of a project and plans.
+// plan reads all functions of a project and returns their steps.
 func plan(t *testing.T, dir string) ([]Step, error) {
 	t.Helper()
 	src, err := OpenFolder(dir)
@@ -64,7 +64,7 @@ func plan(t *testing.T, dir string) ([]Step, error) {
 	return Plan(src, entries)
 }
 
-// builtIn builds a project of a folder and gives the folder it was built in.
+// builtIn builds a project and returns the folder of the result.
 func builtIn(t *testing.T, dir string, resolve func(string) string) (string, error) {
 	t.Helper()
 	steps, err := plan(t, dir)
@@ -80,7 +80,7 @@ func builtIn(t *testing.T, dir string, resolve func(string) string) (string, err
 	return b.Out, err
 }
 
-// list is every file of a folder with its mode and content.
+// list returns every file of a folder with its mode and content.
 func list(t *testing.T, dir string) string {
 	t.Helper()
 	var all []string
@@ -168,7 +168,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// A tool that is missing is named with how to install it, and nothing is left of the attempt.
+// The error names a missing tool and how to install it. The attempt leaves no files.
 func TestToolsThatAreMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for kind, files := range map[Kind]map[string]string{
@@ -192,7 +192,7 @@ func TestToolsThatAreMissing(t *testing.T) {
 	}
 }
 
-// wheel is a package of Python, as pip takes it.
+// wheel makes a Python package that pip can install.
 func wheel(t *testing.T) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -250,11 +250,11 @@ func TestPython(t *testing.T) {
 	if _, err := builtIn(t, dir, own); err != nil || list(t, out) != first {
 		t.Errorf("built again it is another package: %v", err)
 	}
-	// For another version than the interpreter's.
+	// For a version other than the interpreter's.
 	if out, err = builtIn(t, dir, func(string) string { return "python3.99" }); err != nil || list(t, out) != first {
 		t.Errorf("a package of no version: %v", err)
 	}
-	// What fails leaves the former build.
+	// A failed build keeps the former build.
 	if err := os.WriteFile(filepath.Join(dir, "requirements.txt"), []byte("nowhere-to-be-found\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// tarball is a package of npm with the integrity its lock file has.
+// tarball makes an npm package, with the integrity value of its lock file.
 func tarball(t *testing.T, name string) (content, integrity string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -299,7 +299,7 @@ func TestNode(t *testing.T) {
 		"package.json": `{"name":"p","version":"1.0.0","scripts":{"build":"node make.js"},` + dependencies + `}`,
 		"package-lock.json": `{"name":"p","version":"1.0.0","lockfileVersion":3,"requires":true,"packages":{"":{"name":"p","version":"1.0.0",` + dependencies + `},` +
 			lock("prod", prodSum, "") + "," + lock("dev", devSum, `, "dev": true`) + `}}`,
-		// What a compiler of TypeScript does: it is needed while building alone.
+		// This script stands for a TypeScript compiler, which is needed only for the build.
 		"make.js": `const fs = require("fs"); fs.mkdirSync("dist"); fs.writeFileSync("dist/h.js", "exports.f = async () => '" + require("dev") + "'")`,
 	}
 	dir := tree(t, files)
@@ -375,7 +375,7 @@ func TestCargo(t *testing.T) {
 	}
 }
 
-// The project's own wrapper goes before the tool of the machine, and the jar takes the folder's place.
+// The project's own wrapper is preferred to the machine's tool, and the unpacked jar replaces the folder.
 func TestJavaWrapper(t *testing.T) {
 	needs(t, "sh", "python3")
 	const jar = "import zipfile, os; os.makedirs('target'); z = zipfile.ZipFile('target/a.jar', 'w'); z.writestr('a/B.class', 'class'); z.close()\n" +
@@ -400,7 +400,7 @@ func TestJavaWrapper(t *testing.T) {
 	}
 }
 
-// A folder that was not built is never removed; who stops has nothing half built.
+// A folder that no build made is never removed. A stopped build leaves nothing half built.
 func TestOutIsKept(t *testing.T) {
 	dir := tree(t, map[string]string{"serverless.yml": fmt.Sprintf(serverless, "python3.11", "h.f"), "h.py": "", "elsewhere/mine.txt": "x"})
 	b := Builder{Project: dir, Out: filepath.Join(dir, "elsewhere"), Log: &bytes.Buffer{}}

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 )
 
-// A Folder is a project's folder, as Plan looks at it. Links don't lead out of it.
+// A Folder is a project's folder as Plan reads it. Links can't lead out of it.
 type Folder struct{ root *os.Root }
 
 // OpenFolder opens a project's folder.
@@ -19,10 +19,10 @@ func OpenFolder(name string) (Folder, error) {
 	return Folder{root}, err
 }
 
-// Close ends the use of the folder.
+// Close closes the folder.
 func (f Folder) Close() error { return f.root.Close() }
 
-// Read is as project.Files wants it.
+// Read implements project.Files.
 func (f Folder) Read(name string, max int64) ([]byte, error) {
 	file, err := f.root.Open(filepath.FromSlash(name))
 	if err != nil {
@@ -43,13 +43,13 @@ func (f Folder) Read(name string, max int64) ([]byte, error) {
 	return text, err
 }
 
-// Has is as project.Files wants it.
+// Has implements project.Files.
 func (f Folder) Has(name string) bool {
 	info, err := f.root.Stat(filepath.FromSlash(name))
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Match is as Files wants it.
+// Match implements Files.
 func (f Folder) Match(folder, pattern string) (all []string) {
 	entries, err := fs.ReadDir(f.root.FS(), path.Clean(folder))
 	if err != nil {

@@ -1,6 +1,7 @@
-// Package build makes the packages of a project with each language's own tools. It copies the project, so that what is
-// built never lands among the author's files, and leaves a folder that is read as the project is. It runs the project's
-// own scripts, with the rights of whoever calls it: it is for authors, at their own machine, never for a server.
+// Package build makes the packages of a project with each language's own tools. It works on a copy of the
+// project, so no output gets into the author's files, and the result is a folder that can be read like the
+// project. It runs the project's own scripts with the caller's rights. So it is for authors on their own
+// machine, never for a server.
 package build
 
 import (
@@ -13,17 +14,17 @@ import (
 	"she/internal/project"
 )
 
-// A Step is what one tool does in one folder of the project.
+// A Step is the use of one tool in one folder of the project.
 type Step struct {
 	Kind   Kind
 	Folder string // slash path, within the project
-	// Into is where the packages go, "." for the folder itself, or what they are built to: a layer of Python has them in
-	// python, a program of Go is called bootstrap.
+	// Into is the target of the packages or of the output, "." for the folder itself. For example, a Python
+	// layer has its packages in python, and a Go program is called bootstrap.
 	Into    string
 	Runtime string // as the project writes it
-	Script  bool   // package.json has a build script, which is run before what only development needs goes
-	Lock    bool   // package-lock.json says what is installed
-	Keep    bool   // the folder keeps its sources, for the project file chooses among them
+	Script  bool   // package.json has a build script; it runs before packages only needed for development are removed
+	Lock    bool   // package-lock.json says what to install
+	Keep    bool   // the folder keeps its sources, because the project file chooses among them
 	For     string // the function that needs it
 }
 
@@ -40,7 +41,7 @@ const (
 	Cargo  Kind = "cargo"
 )
 
-// install says how to get a tool that is missing.
+// install says how to get a missing tool.
 var install = map[Kind]string{
 	Pip:    "apt-get install python3-pip",
 	Npm:    "apt-get install npm",
@@ -54,14 +55,14 @@ var install = map[Kind]string{
 // Files is the folder of a project.
 type Files interface {
 	project.Files
-	// Match lists the names in a folder that fit a pattern of path.Match.
+	// Match lists the names in a folder that match a pattern of path.Match.
 	Match(folder, pattern string) []string
 }
 
 const maxList = 1 << 20 // bytes of a package.json
 
-// Plan says which tools make the packages of functions, each once for each folder. A function whose folder names no tool
-// needs none. An error says which file has what is not understood.
+// Plan returns the tools that make the packages of functions, each tool once per folder. A function whose
+// folder needs no tool has no step. An error names the file that Plan does not understand.
 func Plan(src Files, entries []project.Entry) ([]Step, error) {
 	var all []Step
 	seen := make(map[string]bool)
@@ -93,7 +94,7 @@ func Plan(src Files, entries []project.Entry) ([]Step, error) {
 
 func stepFor(src Files, e *project.Entry) (s Step, ok bool, err error) {
 	s = Step{Folder: e.Packing.Folder, Into: ".", Runtime: e.Runtime, For: e.Name, Keep: e.Packing.Folder == "." || e.Packing.Artifact != ""}
-	if e.Packing.Artifact != "" { // what makes it is at the project's root, or above the archive
+	if e.Packing.Artifact != "" { // what makes it is at the project's root or above the archive
 		s.Folder = "."
 		for dir := path.Dir(e.Packing.Artifact); dir != "."; dir = path.Dir(dir) {
 			if slices.ContainsFunc([]string{"pom.xml", "build.gradle", "build.gradle.kts"}, func(name string) bool { return src.Has(path.Join(dir, name)) }) {
@@ -154,7 +155,7 @@ func npmStep(src Files, s Step) (Step, error) {
 	return s, nil
 }
 
-// lineOf is the line of a syntax error.
+// lineOf returns the line of a syntax error.
 func lineOf(text []byte, err error) int {
 	at, ok := err.(*json.SyntaxError)
 	if !ok {

@@ -21,14 +21,15 @@ import (
 // A Builder makes packages.
 type Builder struct {
 	Project string // the project's folder
-	Out     string // the folder to make: a copy of the project, built
-	// Resolve says which version of a language will run a runtime of a project file: "python3.11" for python3.9, where
-	// only that is here. Packages are made for it. Nil takes each as it is written.
+	Out     string // the folder to make: a built copy of the project
+	// Resolve returns the version of a language that will run a runtime of a project file. For example, it is
+	// "python3.11" for python3.9 if only that version is installed. The packages are made for that version.
+	// nil means that each runtime runs as written.
 	Resolve func(runtime string) string
 	Log     io.Writer // what the tools print
 }
 
-// A ToolError is that a tool is missing or failed.
+// A ToolError means that a tool is missing or failed.
 type ToolError struct {
 	Step Step
 	Text string
@@ -36,16 +37,17 @@ type ToolError struct {
 
 func (e *ToolError) Error() string { return e.Step.Folder + ": " + e.Text }
 
-// skipped is what is not copied: of other tools, made again by these, or huge.
+// skipped lists names that are not copied: they belong to other tools, are made again by the tools here, or
+// are huge.
 var skipped = []string{".git", ".she", ".serverless", ".aws-sam", "node_modules", "__pycache__", "target", ".gradle", "obj"}
 
-// marker is in a folder that a Builder made, so that it may be made again.
+// marker is a file in each folder that a Builder made. Only such a folder may be replaced.
 const marker = ".she-build"
 
-// Run copies the project and takes the steps. The folder of before makes way only when all is done: a build that fails
-// leaves it as it was.
+// Run copies the project and runs the steps. It replaces the former result only at the end, so a failed build
+// leaves it unchanged.
 func (b *Builder) Run(ctx context.Context, steps []Step) (err error) {
-	if b.Project, err = filepath.Abs(b.Project); err != nil { // tools run elsewhere
+	if b.Project, err = filepath.Abs(b.Project); err != nil { // tools run in other folders
 		return err
 	}
 	if b.Out, err = filepath.Abs(b.Out); err != nil {
@@ -80,7 +82,7 @@ func (b *Builder) Run(ctx context.Context, steps []Step) (err error) {
 	return os.Rename(fresh, b.Out)
 }
 
-// mayReplace refuses to remove a folder that was not made here.
+// mayReplace refuses to remove a folder that no Builder made.
 func (b *Builder) mayReplace() error {
 	entries, err := os.ReadDir(b.Out)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
@@ -95,7 +97,7 @@ func (b *Builder) mayReplace() error {
 	return nil
 }
 
-// copyProject copies what is not made by tools. A folder of packages that no tool installs again is kept.
+// copyProject copies what no tool makes. It includes a folder of packages if no step installs them again.
 func (b *Builder) copyProject(to string, steps []Step) error {
 	installs := func(kind Kind, folder string) bool {
 		return slices.ContainsFunc(steps, func(s Step) bool { return s.Kind == kind && s.Folder == folder })
@@ -173,7 +175,7 @@ func (b *Builder) take(ctx context.Context, root string, s Step) error {
 	return fmt.Errorf("no tool %q", s.Kind)
 }
 
-// tool finds a program, or says which to install.
+// tool finds a program, or returns an error that says what to install.
 func (b *Builder) tool(s Step, names ...string) (string, error) {
 	for _, name := range names {
 		if at, err := exec.LookPath(name); err == nil {
@@ -183,7 +185,7 @@ func (b *Builder) tool(s Step, names ...string) (string, error) {
 	return "", &ToolError{s, fmt.Sprintf("%s is needed and is not installed here: %s", names[0], install[s.Kind])}
 }
 
-// run runs a tool in a folder. What it prints goes to the log, and its last lines into the error.
+// run runs a tool in a folder. The tool's output goes to the log; its last lines go into the error.
 func (b *Builder) run(ctx context.Context, s Step, dir string, env []string, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
@@ -214,8 +216,8 @@ func (t *tail) String() string { return string(t.text) }
 
 var pythonVersion = regexp.MustCompile(`^python(3\.\d+)$`)
 
-// pip installs into the package, for the version that will run it and this machine. Where that version is not the
-// interpreter's own, only packages that need no compiling can be had.
+// pip installs packages for this machine and for the version that will run them. If that is not the
+// interpreter's own version, it can install only packages that need no compiling.
 func (b *Builder) pip(ctx context.Context, dir string, s Step) error {
 	resolved := s.Runtime
 	if b.Resolve != nil {
@@ -251,7 +253,7 @@ func (b *Builder) pip(ctx context.Context, dir string, s Step) error {
 	return forgetOrigin(filepath.Join(dir, filepath.FromSlash(s.Into)))
 }
 
-// forgetOrigin removes from each package where its archive was on this machine, which is another place in each build.
+// forgetOrigin removes the path of each package's archive on this machine, because it differs between builds.
 func forgetOrigin(dir string) error {
 	notes, err := filepath.Glob(filepath.Join(dir, "*.dist-info", "direct_url.json"))
 	if err != nil {
@@ -279,7 +281,8 @@ func forgetOrigin(dir string) error {
 	return nil
 }
 
-// npm installs what the lock file says, runs the build script with what development needs, and takes that away again.
+// npm installs what the lock file lists and runs the build script. Then it removes the packages needed only
+// for development.
 func (b *Builder) npm(ctx context.Context, dir string, s Step) error {
 	npm, err := b.tool(s, "npm")
 	if err != nil {
@@ -302,7 +305,7 @@ func (b *Builder) npm(ctx context.Context, dir string, s Step) error {
 	return b.run(ctx, s, dir, nil, npm, append([]string{"prune", "--omit=dev"}, quiet...)...)
 }
 
-// golang builds the program that the folder holds, static and the same wherever it is built.
+// golang builds the program in the folder, statically linked and reproducible.
 func (b *Builder) golang(ctx context.Context, dir string, s Step) error {
 	tool, err := b.tool(s, "go")
 	if err != nil {
@@ -323,7 +326,7 @@ func (b *Builder) golang(ctx context.Context, dir string, s Step) error {
 	return b.only(dir, s, into)
 }
 
-// outside is a new file beside the folder, for what is built must not be among its sources yet.
+// outside returns a new file beside the folder, because the output must not be among the sources yet.
 func (b *Builder) outside(dir string, s Step) (string, error) {
 	f, err := os.CreateTemp(b.parent(dir), ".built-")
 	if err != nil {
@@ -334,7 +337,8 @@ func (b *Builder) outside(dir string, s Step) (string, error) {
 
 func (b *Builder) parent(dir string) string { return filepath.Dir(filepath.Clean(dir)) }
 
-// only puts what was built into the folder, in place of its sources where the whole folder is the package.
+// only puts the built file into the folder. If the whole folder is the package, the file replaces the
+// sources.
 func (b *Builder) only(dir string, s Step, built string) error {
 	if !s.Keep {
 		if err := os.RemoveAll(dir); err != nil {
@@ -380,7 +384,7 @@ func (b *Builder) cargo(ctx context.Context, dir string, s Step) error {
 	return b.only(dir, s, into)
 }
 
-// cargoProgram is the one program that Cargo.toml describes, or that called bootstrap.
+// cargoProgram returns the only program that Cargo.toml describes, or the one called bootstrap.
 func (b *Builder) cargoProgram(ctx context.Context, dir string, s Step, tool string) (string, error) {
 	cmd := exec.CommandContext(ctx, tool, "metadata", "--no-deps", "--format-version", "1", "--offline")
 	cmd.Dir = dir
@@ -416,8 +420,8 @@ func (b *Builder) cargoProgram(ctx context.Context, dir string, s Step, tool str
 	return "", &ToolError{s, fmt.Sprintf("Cargo.toml has %d programs: name one of them bootstrap", len(programs))}
 }
 
-// java builds with the project's own wrapper, or the tool of this machine. Where the folder is the package, the jar takes
-// its place, unpacked.
+// java builds with the project's own wrapper, or with the machine's tool. If the folder is the package, the
+// unpacked jar replaces it.
 func (b *Builder) java(ctx context.Context, dir string, s Step) error {
 	wrapper, verb, made := "mvnw", []string{"--batch-mode", "--quiet", "-DskipTests", "-Dproject.build.outputTimestamp=1980-01-01T00:00:02Z", "package"}, "target"
 	if s.Kind == Gradle {
@@ -446,7 +450,7 @@ func (b *Builder) java(ctx context.Context, dir string, s Step) error {
 	if len(jars) == 0 {
 		return &ToolError{s, "there is no jar in " + made}
 	}
-	// A fat jar is the largest: beside it lies the one without the libraries.
+	// A fat jar is the largest; the jar without the libraries is beside it.
 	largest := slices.MaxFunc(jars, func(a, b string) int { return int(sizeOf(a) - sizeOf(b)) })
 	unpacked, err := os.MkdirTemp(b.parent(dir), ".built-")
 	if err != nil {
@@ -490,7 +494,7 @@ func (b *Builder) dotnet(ctx context.Context, dir string, s Step) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(into))
 	}
-	if s.Keep { // beside the sources: the project file is there too
+	if s.Keep { // with sources, the project file must stay
 		return errors.Join(os.RemoveAll(filepath.Join(dir, "bin")), os.RemoveAll(filepath.Join(dir, "obj")), os.CopyFS(dir, os.DirFS(into)), os.RemoveAll(into))
 	}
 	if err := errors.Join(os.RemoveAll(dir), os.Chmod(into, 0o755)); err != nil {
