@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// A Bare project has no project file: an archive, a folder or a single file, of which its owner says how to run it.
+// A Bare project has no project file. It is an archive, a folder or a single file, and its owner says how to
+// run it.
 type Bare struct {
 	Runtime string
-	Handler string // of the process entry, and of the others if they have none of their own
+	Handler string // of the process entry, and the default of the others
 	Memory  int    // MB; 0 means the default
 	Timeout time.Duration
 	Env     map[string]string
@@ -17,12 +18,12 @@ type Bare struct {
 	Configuration, Bundle string // handlers
 }
 
-// There says whether a project is bare: anything was said of how to run it.
+// There reports whether a project is bare: whether any field says how to run it.
 func (b Bare) There() bool {
 	return b.Runtime != "" || b.Handler != "" || b.Configuration != "" || b.Bundle != "" || b.Memory != 0 || b.Timeout != 0 || len(b.Env) > 0
 }
 
-// Read describes the entries of o.ID, or without one of o.Key alone, whose files are those of a packing.
+// Read describes the entries of o.ID, or else only the one of o.Key. Their files are those of the packing.
 func (b Bare) Read(packing Packing, o Options) (*Project, error) {
 	var v value
 	d := document{}
@@ -71,7 +72,7 @@ func orElse(a, b string) string {
 	return b
 }
 
-// Whole packs a folder as it is, but for what tools leave behind, or one file of it.
+// Whole packs a folder without what tools leave behind, or one file of it.
 func Whole(folder, single string) Packing {
 	p := Packing{Folder: folder, DevDependencies: true}
 	if single != "" {
@@ -84,7 +85,7 @@ func Whole(folder, single string) Packing {
 	return p
 }
 
-// IsArchive says whether a name is that of an archive.
+// IsArchive reports whether a name is that of an archive.
 func IsArchive(name string) bool {
 	ext := strings.ToLower(path.Ext(name))
 	return ext == ".zip" || ext == ".jar"

@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A synthesised program of the AWS CDK: a folder, cdk.out as a rule, with a manifest.json that names the templates of its
-// stacks, and further manifests of its stages. Form: "Cloud assembly", package cloud-assembly-schema.
+// A synthesised program of the AWS CDK is a folder, usually cdk.out. Its manifest.json names the templates of
+// its stacks and the manifests of its stages. Form: "Cloud assembly", package cloud-assembly-schema.
 
 const (
 	cdkFolder    = "cdk.out"
@@ -31,13 +31,13 @@ type assembly struct {
 	}
 }
 
-// synthesised says whether the file is a template of a CDK program.
+// synthesised reports whether the file is a template of a CDK program.
 func (r reader) synthesised() bool { return !slices.Contains(Names, r.file) }
 
-// hashed is a logical id: a construct's path without separators, and eight digits.
+// hashed matches a logical id: a construct's path without separators, followed by eight hexadecimal digits.
 var hashed = regexp.MustCompile(`^(.+)[0-9A-F]{8}$`)
 
-// constructOfID is a construct's name where the template has no metadata.
+// constructOfID returns a construct's name from its logical id, for templates without metadata.
 func constructOfID(logical string) string {
 	if m := hashed.FindStringSubmatch(logical); m != nil {
 		return m[1]
@@ -45,7 +45,8 @@ func constructOfID(logical string) string {
 	return ""
 }
 
-// assetOf finds what lies in a bucket, {S3Bucket, S3Key}, among the assets that the program wrote beside the template. Form:
+// assetOf finds the content with this address in a bucket, {S3Bucket, S3Key}, among the assets that the
+// program wrote beside the template. Form:
 // {"files":{id:{"source":{"path":…},"destinations":{id:{"objectKey":…}}}}}.
 func (s *sam) assetOf(content value) (value, bool) {
 	if !s.in.synthesised() || content.node.Kind != yaml.MappingNode {
@@ -94,7 +95,7 @@ func projectFiles(src Files) ([]string, error) {
 	return nil, nil
 }
 
-// cdkStacks lists the templates of a cloud assembly. It is nil where there is none.
+// cdkStacks lists the templates of a cloud assembly. It returns nil if the folder has none.
 func cdkStacks(src Files, folder string, depth int) (stacks []string, err error) {
 	name := path.Join(folder, cdkManifest)
 	text, err := src.Read(name, maxYAML)

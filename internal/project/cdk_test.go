@@ -41,7 +41,8 @@ const workTemplate = `{"Resources":{
   "Metadata":{"aws:cdk:path":"Work/BusyHoursConfiguration/Resource","aws:asset:path":"asset.3.jar"}},
  "Role1":{"Type":"AWS::IAM::Role","Properties":{}}}}`
 
-// A program of the AWS CDK is read from what cdk synth wrote, beside it and in it.
+// A program of the AWS CDK is read from the output of cdk synth, from the folder beside it or the output
+// folder itself.
 func TestCDK(t *testing.T) {
 	all := map[string]string{"manifest.json": manifest, "Store.template.json": storeTemplate, "Work.template.json": workTemplate}
 	below := map[string]string{"cdk.json": "{}"}
@@ -81,7 +82,7 @@ func TestCDK(t *testing.T) {
 	}
 }
 
-// FuzzAssembly: no manifest crashes the reader, leads out of the project, or hangs it.
+// FuzzAssembly checks that no manifest crashes the reader, leads out of the project, or hangs it.
 func FuzzAssembly(f *testing.F) {
 	f.Add(manifest)
 	f.Add(`{"version":"1","artifacts":{"a":{"type":"cdk:cloud-assembly","properties":{"directoryName":"."}}}}`)
@@ -95,7 +96,8 @@ func FuzzAssembly(f *testing.F) {
 	})
 }
 
-// FuzzVendored: no list of packages crashes the reader, and none that is not there is at a line the list has not.
+// FuzzVendored checks that no package list crashes the reader, and that every reported line exists in the
+// list.
 func FuzzVendored(f *testing.F) {
 	f.Add("# x\nnumpy==1.2 ; python_version < '3'\n-r other.txt\n", true)
 	f.Add(`{"dependencies": {"a": "1", "../b": "2"}}`, false)

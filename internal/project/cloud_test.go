@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A variable of the environment that only a cloud knows is left out, and said; what stands for itself is set.
+// An environment variable whose value only a cloud knows is left out with a warning. Pseudo parameters are
+// set.
 func TestWhatOnlyACloudKnows(t *testing.T) {
 	const template = `Transform: AWS::Serverless-2016-10-31
 Parameters:
@@ -58,7 +59,7 @@ Resources:
 	hasWarning(t, p.Warnings, "serverless.yml:4: environment variable V is not set: ${ssm:…} needs a service that is not here")
 }
 
-// Parameters are those given beside the file, then the stage, then their defaults.
+// A parameter has the value given beside the file, else the stage, else its default.
 func TestParametersGiven(t *testing.T) {
 	const template = `Transform: AWS::Serverless-2016-10-31
 Parameters:

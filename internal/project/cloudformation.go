@@ -15,7 +15,7 @@ import (
 // an error where a value is really used. Form: "Intrinsic function reference", "Condition functions" and
 // "Pseudo parameters reference" of the CloudFormation user guide.
 
-// pseudoParameters are values that a run has elsewhere too: its region, and the account in its ARN.
+// pseudoParameters are values that a run has here too: its region, and the account in its ARN.
 var pseudoParameters = map[string]string{
 	"AWS::Partition": "aws",
 	"AWS::URLSuffix": "amazonaws.com",
@@ -105,7 +105,7 @@ func (c *cloudFormation) readParameters(v value, stage string) error {
 	return nil
 }
 
-// checkAllowed holds a value that was given to a parameter's AllowedValues.
+// checkAllowed compares a given value with the parameter's AllowedValues.
 func (c *cloudFormation) checkAllowed(parameter value, name, given string) error {
 	allowed, err := c.doc.member(parameter, "AllowedValues")
 	if err != nil || allowed.node == nil {
@@ -288,7 +288,7 @@ func (c *cloudFormation) ref(at value, name string) (value, error) {
 	return value{}, at.errorf("%.80q is not a parameter or resource of this template", name)
 }
 
-// getAtt knows of a resource what a run sees too: the ARN of a function.
+// getAtt returns the only attribute that a run has here too: the ARN of a function.
 func (c *cloudFormation) getAtt(at, v value) (value, error) {
 	v, err := c.doc.resolved(v)
 	if err != nil {

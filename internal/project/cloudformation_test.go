@@ -53,7 +53,7 @@ Resources:
     Properties: {Handler: app.c, Role: !GetAtt Role.Arn}
 `
 
-// What stands in the template is worked out, in its short and its long form.
+// Functions whose arguments are in the template are evaluated, in the short and the long form.
 func TestCloudFormationFunctions(t *testing.T) {
 	for in, want := range map[string]string{
 		"!Ref AWS::Region": "eu-west-1",
@@ -90,7 +90,7 @@ func TestCloudFormationFunctions(t *testing.T) {
 	}
 }
 
-// What can't be worked out says why, at its line.
+// A function that can't be evaluated gives an error with the reason and the line.
 func TestCloudFormationThatFails(t *testing.T) {
 	for in, want := range map[string]string{
 		"!GetAtt Role.Arn":                     "\"Role\" is no resource of this template",
@@ -117,7 +117,7 @@ func TestCloudFormationThatFails(t *testing.T) {
 	}
 }
 
-// Conditions that double with each level are worked out once each.
+// Conditions that double with each level are evaluated once each.
 func TestConditionsAreBounded(t *testing.T) {
 	var b strings.Builder
 	for i := 1; i < 28; i++ {

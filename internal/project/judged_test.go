@@ -60,8 +60,8 @@ func TestServerlessReadsTheSame(t *testing.T) {
 	}
 }
 
-// testdata/judged-sam/local-*.json is what SAM CLI 1.170.0 reads of the template beside it for sam local invoke: its
-// SamFunctionProvider, with the parameters below and AWS::Region=eu-west-1.
+// testdata/judged-sam/local-*.json is what the SamFunctionProvider of SAM CLI 1.170.0 reads from the template
+// beside it for sam local invoke, with the parameters below and AWS::Region=eu-west-1.
 func TestSAMReadsTheSame(t *testing.T) {
 	for name, params := range map[string]map[string]string{
 		"dev": nil, "prod": {"Stage": "prod", "Memory": "512", "Hosts": "x"},
@@ -109,8 +109,8 @@ func TestSAMReadsTheSame(t *testing.T) {
 	}
 }
 
-// testdata/judged-cdk is what aws-cdk-lib 2.276.0 synthesised of the program beside it: a stage with a layer and three
-// functions, without the metadata that only the CDK's command line adds.
+// testdata/judged-cdk is the output of aws-cdk-lib 2.276.0 for the program beside it: a stage with a layer
+// and three functions. It lacks the metadata that only the CDK's command line adds.
 func TestCDKProgramIsRead(t *testing.T) {
 	const fn, layer = "cdk.out/asset.463eea280f50358a3ffa4f2e7f1d84048dcc6be378f5a9016244e419feec6cae", "cdk.out/asset.e8cd279485f6da47967c87b895d751c7c330b41c7df84ef07f3be134c50c43b1"
 	p := mustRead(t, "testdata/judged-cdk", "", "busy-hours")

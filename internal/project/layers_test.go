@@ -30,7 +30,7 @@ functions:
 		e    Entry
 		want []string
 	}{
-		{p.Process, []string{"more-text_tools layers/text", "zipped layers/z.zip"}}, // its own list stands in place of the provider's
+		{p.Process, []string{"more-text_tools layers/text", "zipped layers/z.zip"}}, // replaces the provider's
 		{p.Bundle, []string{"numpy layers/numpy"}},
 		{p.Configuration, nil},
 	} {

@@ -63,9 +63,9 @@ func (e *Entry) Errorf(format string, args ...any) error { return e.at.errorf(fo
 
 // Files is a folder or an archive that holds a project. Names are slash paths from its root.
 type Files interface {
-	// Read gives a small file whole. A name that is not there wraps fs.ErrNotExist.
+	// Read returns the content of a small file. If the file does not exist, the error wraps fs.ErrNotExist.
 	Read(name string, max int64) ([]byte, error)
-	// Has says whether there is a regular file of that name.
+	// Has reports whether there is a regular file with that name.
 	Has(name string) bool
 }
 
@@ -96,40 +96,42 @@ const (
 	maxEnvironment = 4 << 10 // bytes of names and values, as on Lambda
 )
 
-// Names are those of the project files that are read, in order of preference.
+// Names are the project files that are read, in order of preference.
 var Names = []string{"serverless.yml", "serverless.yaml", "serverless.json", "template.yaml", "template.yml", "template.json"}
 
 // Options are what a project file does not say.
 type Options struct {
 	ID hat.FunctionID
-	// Key names the one function to read where there is no ID: its key, or in a template its logical id or FunctionName.
-	// With neither, only the Keys of the project are read.
+	// Key names the one function to read if ID is not set: its key, or in a template its logical id or
+	// FunctionName. If neither is set, only the Keys of the project are read.
 	Key string
-	// Params are parameters that were given beside the file: what ${param:NAME} is, and in place of the Default of a
-	// template's Parameters.
+	// Params are parameters given beside the file. They are the values of ${param:NAME}, and replace the
+	// Default of a template's Parameters.
 	Params map[string]string
 	// Stage is the value of ${opt:stage}; "": as in the file, else "dev".
 	Stage string
 	// Env is the environment that ${env:NAME} sees.
 	Env map[string]string
-	// Archive is the name within the source of an archive that is the package of every entry, whatever the project file
-	// says; usually "".
+	// Archive is the name, within the source, of an archive that is the package of every entry, whatever the
+	// project file says. It is usually "".
 	Archive string
 }
 
-// Read reads the project file of function o.ID: serverless.yml of the Serverless Framework, or template.yaml of SAM or
-// CloudFormation, or their forms in JSON. Nothing of the project is run.
+// Read reads the project file of function o.ID: serverless.yml of the Serverless Framework, template.yaml of
+// SAM or CloudFormation, or their forms in JSON. It runs nothing of the project.
 //
-// Entries are the functions with the keys id, id-bundle and id-configuration, deployed as <service>-<stage>-<key>
-// unless the file gives a name. In a SAM template an entry is the function whose FunctionName is that key, alone
-// or behind a prefix ending in "-", or else whose logical id is the key without hyphens and without regard to
-// case, "Function" behind it or not (BusyHoursBundleFunction for busy-hours-bundle).
+// Entries are the functions with the keys id, id-bundle and id-configuration, deployed as
+// <service>-<stage>-<key> unless the file gives a name. In a SAM template, an entry is the function whose
+// FunctionName is that key, alone or after a prefix ending in "-". Otherwise it is the function whose logical
+// id is the key, without hyphens, ignoring case, and with or without "Function" at the end. For example,
+// BusyHoursBundleFunction is the entry busy-hours-bundle.
 //
-// What the file says and this engine does not need is a warning; what it does not understand is an *Error with file
+// Read warns of settings that this engine does not need. What it does not understand is an *Error with file
 // and line.
 func Read(src Files, o Options) (*Project, error) { return readEach(src, o, nil) }
 
-// readEach is Read; with each it reads no entries, and gives that every function of the file.
+// readEach does what Read does. If each is set, it reads no entries, and calls each for every function of the
+// file.
 func readEach(src Files, o Options, each func(key string, e Entry, err error)) (*Project, error) {
 	files, err := projectFiles(src)
 	if err != nil {
@@ -201,7 +203,7 @@ type reader struct {
 	each func(key string, e Entry, err error) // see readEach
 }
 
-// wanted are the keys of the entries to read.
+// wanted returns the keys of the entries to read.
 func (o Options) wanted() []string {
 	switch {
 	case o.ID != (hat.FunctionID{}):
@@ -220,7 +222,7 @@ func (o Options) stackName() string {
 	return cmp.Or(o.Key, "project")
 }
 
-// project is what is known before its functions are read.
+// project returns what is known before the functions are read.
 func (r reader) project() *Project {
 	p := &Project{File: r.file, Stage: r.Stage, read: len(r.wanted())}
 	if r.each != nil {
@@ -229,7 +231,7 @@ func (r reader) project() *Project {
 	return p
 }
 
-// Entries lists what was read: the configuration, the bundle and the process entry, or the process entry alone.
+// Entries lists the entries that were read: configuration, bundle and process, or only process.
 func (p *Project) Entries() []*Entry {
 	switch p.read {
 	case 0:
@@ -439,7 +441,7 @@ func missing(at value, key string, have []string) *missingError {
 	return &missingError{err: at.problem("there is no function %s; there is %.400s", key, list)}
 }
 
-// A missingError is that a file does not describe a function; empty says that it describes none at all.
+// A missingError means that a file does not describe a function; empty means that it describes none at all.
 type missingError struct {
 	err   *Error
 	empty bool
@@ -461,7 +463,7 @@ func insideName(name string) (string, error) {
 	return clean, nil
 }
 
-// checkNames refuses two of the entries that have one name: who calls it would get one or the other.
+// checkNames refuses two entries with the same name, because a call could reach either.
 func (p *Project) checkNames() error {
 	seen := make(map[string]bool)
 	for _, e := range p.Entries() {

@@ -352,7 +352,7 @@ func TestProjectsThatFail(t *testing.T) {
 	}
 }
 
-// What a project sets may be secret; what it calls things is not.
+// Errors may quote names of a project but never its values, which may be secret.
 func TestErrorsQuoteNoValues(t *testing.T) {
 	for _, text := range []string{
 		strings.Replace(smallest, "h.f", "h.f, memorySize: CANARY", 1),
@@ -409,7 +409,7 @@ func TestSAMThatFails(t *testing.T) {
 	}
 }
 
-// FuzzProject: no project file crashes the reader, hangs it, or reads beyond the project.
+// FuzzProject checks that no project file crashes the reader, hangs it, or makes it read beyond the project.
 func FuzzProject(f *testing.F) {
 	for _, name := range []string{"testdata/python-history/serverless.yml", "testdata/node-stages/serverless.yml", "testdata/sam-go/template.yaml"} {
 		text, err := os.ReadFile(name)
@@ -429,7 +429,7 @@ func FuzzProject(f *testing.F) {
 	})
 }
 
-// FuzzVariable: what parses is printed back as the same alternatives in the same order.
+// FuzzVariable checks that a parsed text is printed as the same alternatives in the same order.
 func FuzzVariable(f *testing.F) {
 	for _, s := range []string{"${a:b}", "x${opt:stage, 'dev'}y", "${file(./${self:a}.yml):b.c, ${env:X, 1}}", `\${a}`, "${a(b):c,d:e}", "$${a:b}"} {
 		f.Add(s)

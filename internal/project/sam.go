@@ -9,9 +9,9 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// SAM templates: AWS::Serverless::Function with Globals, Parameters (their defaults), Mappings and Conditions; and
-// AWS::Lambda::Function, as the AWS CDK writes it. Form: "AWS SAM template anatomy" and the resource references of the
-// two types.
+// SAM templates: AWS::Serverless::Function with Globals, Parameters (their defaults), Mappings and
+// Conditions; and AWS::Lambda::Function, as the AWS CDK writes it. Form: "AWS SAM template anatomy" and the
+// resource references of the two types.
 
 const (
 	samFunction   = "AWS::Serverless::Function"
@@ -199,7 +199,7 @@ func (s *sam) readResources(root, v value, p *Project) error {
 	return p.checkNames()
 }
 
-// key is what a person calls the function by.
+// key returns the name that people use for the function.
 func (r samResource) key() string { return cmp.Or(r.name, r.construct, r.logical) }
 
 // resource reads what identifies the function of a resource; ok is false if it is not a function.
@@ -269,7 +269,8 @@ func (s *sam) resource(f field) (r samResource, ok bool, err error) {
 	return r, err == nil, err
 }
 
-// constructOf is a resource's name in the CDK program that wrote the template: "Stack/BusyHours/Resource" is BusyHours.
+// constructOf returns a resource's name in the CDK program that wrote the template:
+// "Stack/BusyHours/Resource" is BusyHours.
 func (s *sam) constructOf(metadata value) (string, error) {
 	v, err := s.member(metadata, "aws:cdk:path")
 	if err != nil || v.node == nil {
@@ -423,7 +424,8 @@ func (s *sam) readFunction(r samResource, e *Entry) error {
 	return s.checkEntry(e, r.at, get("MemorySize"), get("Timeout"))
 }
 
-// useLayers adds the layers that a function names. One in a cloud can't be fetched.
+// useLayers adds the layers that a function names. It refuses a layer in a cloud, because it can't be
+// fetched.
 func (s *sam) useLayers(e *Entry, v value) error {
 	if v.node == nil {
 		return nil
@@ -561,7 +563,7 @@ func (s *sam) packing(r samResource, uri value) (Packing, error) {
 		}
 	}
 	if !s.in.synthesised() { // a CDK program's assets are built
-		// sam build would install what these name; nothing is installed here.
+		// sam build would install what these files name; this reader installs nothing.
 		for _, name := range []string{"pom.xml", "build.gradle", "go.mod"} {
 			if s.in.src.Has(path.Join(p.Folder, name)) {
 				s.warnf(r.at, "%s: nothing is built or installed; publish what she build makes", name)
@@ -572,7 +574,7 @@ func (s *sam) packing(r samResource, uri value) (Packing, error) {
 	return p, nil
 }
 
-// place is a folder or an archive of the project, named from where the template is.
+// place returns a folder or an archive of the project. Its name is relative to the template.
 func (s *sam) place(at value, key string) (Packing, error) {
 	text, err := s.text(at)
 	if err != nil {
@@ -594,7 +596,7 @@ func (s *sam) place(at value, key string) (Packing, error) {
 	return s.folder(name), nil
 }
 
-// folder packs all of a folder but what tools leave behind.
+// folder packs all of a folder except what tools leave behind.
 func (s *sam) folder(name string) Packing {
 	p := Packing{Folder: name, DevDependencies: true}
 	for _, pattern := range append(slices.Clone(defaultExcludes), path.Base(s.in.file)) {

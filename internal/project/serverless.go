@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// What else stands in real serverless.yml files. "" needs no word; the rest is said once as a warning.
+// Other keys of real serverless.yml files. "" means no warning; other texts are given once as a warning.
 var (
 	ignoredTop = map[string]string{
 		"frameworkVersion": "", "configValidationMode": "", "org": "", "app": "", "tenant": "", "console": "",
@@ -159,7 +159,8 @@ func readServerless(in reader) (*Project, error) {
 	return p, nil
 }
 
-// environmentOfMachine is what ${env:…} sees: what was given, and a .env file if the project says so.
+// environmentOfMachine returns what ${env:…} sees: the given environment, and a .env file if the project
+// enables it.
 func (s *serverless) environmentOfMachine(root value, fields []field) (map[string]string, error) {
 	asks := false
 	stage := s.in.Stage
@@ -263,7 +264,7 @@ type declaredLayer struct {
 	folder string // "" if it can't be known without reading the layer
 }
 
-// readLayers lists the layers of the project, by the name that Ref knows them by.
+// readLayers lists the layers of the project, by their names in a Ref.
 func (s *serverless) readLayers(v value) error {
 	s.layers = make(map[string]declaredLayer)
 	parts, err := s.items(v)
@@ -298,7 +299,8 @@ func layerReference(name string) string {
 	return strings.ToUpper(name[:1]) + name[1:] + "LambdaLayer"
 }
 
-// useLayers reads the layers that a function names. One in a cloud can't be fetched.
+// useLayers reads the layers that a function names. It refuses a layer in a cloud, because it can't be
+// fetched.
 func (s *serverless) useLayers(v value) ([]Layer, error) {
 	if v.node == nil {
 		return nil, nil
@@ -433,7 +435,7 @@ func (s *serverless) readPackage(v value) (c packageConfig, err error) {
 	return c, nil
 }
 
-// Plugins whose work is not missed here.
+// Plugins that are not needed here.
 var harmlessPlugins = []string{
 	"serverless-plugin-select", // emulated: functions.*.stages
 	"serverless-offline", "serverless-prune-plugin", "serverless-apigw-binary", "serverless-apigwy-binary",
@@ -480,7 +482,8 @@ func (s *serverless) readPlugins(v value) error {
 	return nil
 }
 
-// readFunctions finds the three entries. functions is a mapping or a list of mappings, from one file or several.
+// readFunctions finds the three entries. functions is a mapping or a list of mappings, from one file or
+// several.
 func (s *serverless) readFunctions(root, v value, p *Project) error {
 	if v.node == nil {
 		return root.errorf("functions is missing")
@@ -528,8 +531,8 @@ func (s *serverless) readFunctions(root, v value, p *Project) error {
 	return p.checkNames()
 }
 
-// nameFunctions tells what Ref and GetAtt give for a function, and refuses two of one name. A name that can't be worked
-// out is left to the moment the function is used.
+// nameFunctions finds what Ref and GetAtt return for each function, and refuses two functions with one name.
+// If a name can't be evaluated, that is an error only when the function is used.
 func (s *serverless) nameFunctions(found map[string]field, keys []string) error {
 	named := make(map[string]string)
 	for _, key := range keys {
@@ -605,12 +608,13 @@ func (s *serverless) readFunction(f field, e *Entry) error {
 	return s.checkEntry(e, name, s.inherited(got, "memorySize"), s.inherited(got, "timeout"))
 }
 
-// ignoredSchedule says what becomes of an author's own schedule.
+// ignoredSchedule is the warning about an author's own schedule.
 const ignoredSchedule = "schedule is ignored: the trigger in the function's configuration says when it runs"
 
 const ignoredEvent = "a function here is called by its trigger alone"
 
-// warnOfEvents names what would call the function elsewhere: functions here run by their trigger alone.
+// warnOfEvents warns of events that would call the function elsewhere. Functions here run only by their
+// trigger.
 func (s *serverless) warnOfEvents(events value) error {
 	if events.node == nil {
 		return nil
@@ -662,15 +666,16 @@ func (s *serverless) own(got map[string]value, key string) (string, error) {
 	return s.text(v)
 }
 
-// Left out by the framework itself, and what the tools of SAM, npm and Python leave behind: running a test must not
-// change a package.
+// Files that the framework leaves out, and files that the tools of SAM, npm and Python leave behind. Running
+// a test must not change a package.
 var defaultExcludes = []string{
 	".git/**", ".gitignore", ".DS_Store", "npm-debug.log", "yarn-*.log", ".serverless/**", ".serverless_plugins/**",
 	".aws-sam/**", ".she/**", ".she-build", "node_modules/.cache/**", "**/__pycache__/**",
 }
 
-// packing works out a function's package as the framework does: an artifact of its own, else one for the service
-// unless it is packed individually, else files. Patterns of its own count only when it is packed individually.
+// packing finds a function's package as the framework does: the function's own artifact, else the service's
+// artifact unless the function is packed individually, else files. The function's own patterns count only if
+// it is packed individually.
 func (s *serverless) packing(v value) (Packing, error) {
 	own, err := s.readPackage(v)
 	if err != nil {
@@ -690,7 +695,7 @@ func (s *serverless) packing(v value) (Packing, error) {
 	case len(own.exclude)+len(own.include) > 0:
 		s.warnf(own.at, "patterns of one function count only with package.individually")
 	}
-	// The folders of layers are no part of a function's package.
+	// The folders of layers are not part of a function's package.
 	var layers []string
 	for _, folder := range s.layerFolders {
 		if folder != "" && folder != "." {
@@ -700,7 +705,7 @@ func (s *serverless) packing(v value) (Packing, error) {
 	return s.rules(Packing{Folder: ".", DevDependencies: s.pack.devDeps}, append(slices.Clip(s.pack.exclude), slices.Concat(layers, exclude[len(s.pack.exclude):])...), include), nil
 }
 
-// rules completes a packing: what is always left out, then exclude, then include.
+// rules adds the rules of a packing: default excludes first, then exclude, then include.
 func (s *serverless) rules(p Packing, exclude, include []string) Packing {
 	for _, pattern := range append(slices.Clone(defaultExcludes), path.Base(s.in.file)) {
 		p.Rules = append(p.Rules, Rule{Pattern: pattern})

@@ -10,9 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Variables of the Serverless Framework: ${source:address, fallback}, nested at will. Known sources are opt, self,
-// env, file, sls, param and strToBool; those that would need a cloud account (ssm, s3, cf, aws, …) are treated as
-// giving nothing, so that a fallback is used. See the framework's guide on variables for the language.
+// Variables of the Serverless Framework: ${source:address, fallback}, nested to any depth. Known sources are
+// opt, self, env, file, sls, param and strToBool. Sources that would need a cloud account (ssm, s3, cf, aws,
+// …) count as having no value, so that the fallback is used. The framework's guide on variables defines the
+// language.
 
 const (
 	maxVariableText  = 64 << 10 // bytes one string may grow to
@@ -210,7 +211,8 @@ func (vs *variables) self(at value, address string) (value, error) {
 	return vs.descend(vs.root, address)
 }
 
-// param is what was given beside the file; else it looks where version 3 of the framework keeps parameters, then where version 4 does.
+// param returns a parameter given beside the file. Otherwise it looks where version 3 of the framework keeps
+// parameters, then where version 4 does.
 func (vs *variables) param(at value, name string) (value, error) {
 	if v, err := lookup(at, vs.params, name); err == nil {
 		return v, nil
@@ -306,8 +308,8 @@ type part struct {
 	alternatives []alternative
 }
 
-// An alternative is one of the comma-separated choices in a variable: source(params):address, a quoted text, a
-// bare word, or a variable within.
+// An alternative is one of the comma-separated choices in a variable: source(params):address, a quoted text,
+// a bare word, or a variable within.
 type alternative struct {
 	source          string
 	params, address []part
@@ -391,7 +393,7 @@ func (p *templateParser) parts(stop string, depth int) ([]part, error) {
 	return all, nil
 }
 
-// variable reads what stands behind "${", the brace at its end included.
+// variable reads the text after "${", with the closing brace.
 func (p *templateParser) variable(depth int) (part, error) {
 	var v part
 	for {

@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// What a language's package list asks for and the package does not hold: nothing is installed while a project is read.
+// Packages that a language's package list requires and the package does not contain. Reading a project
+// installs nothing.
 
-// otherModules are modules that are not called as their package is.
+// otherModules are modules whose name differs from the name of their package.
 var otherModules = map[string]string{
 	"pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "beautifulsoup4": "bs4", "python-dateutil": "dateutil",
 	"opencv-python": "cv2", "opencv-python-headless": "cv2", "attrs": "attr", "protobuf": "google/protobuf",
@@ -21,8 +22,8 @@ var otherModules = map[string]string{
 
 var requirement = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:===?\s*([A-Za-z0-9.!+]+))?`)
 
-// lacksRequirement is the first line of requirements.txt that asks for a package that is not in the folder; 0 if there is
-// none. Only names are looked at.
+// lacksRequirement returns the first line of requirements.txt whose package is not in the folder; 0 if there
+// is none. It compares only names.
 func lacksRequirement(src Files, folder string) int {
 	text, err := src.Read(path.Join(folder, "requirements.txt"), maxYAML)
 	if err != nil {
@@ -58,8 +59,8 @@ func hasRequirement(src Files, folder, name, version string) bool {
 	return false
 }
 
-// lacksDependency is the first package that package.json asks for in production and node_modules does not hold, with its
-// line; "" if there is none.
+// lacksDependency returns the first production dependency in package.json that node_modules does not contain,
+// with its line; "" if there is none.
 func lacksDependency(src Files, folder string) (name string, line int) {
 	text, err := src.Read(path.Join(folder, "package.json"), maxYAML)
 	if err != nil {
@@ -79,7 +80,7 @@ func lacksDependency(src Files, folder string) (name string, line int) {
 	return "", 0
 }
 
-// warnOfPackages says what was never installed into the folder that makes a function's package.
+// warnOfPackages warns of packages that were never installed into the folder of a function's package.
 func (d *document) warnOfPackages(src Files, e *Entry) {
 	if e.Packing.Artifact != "" {
 		return

@@ -29,8 +29,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Text)
 }
 
-// A cloudError is that a value is only in a cloud. A variable of the environment that needs one is left out, with a
-// warning; anything else can't be read without it.
+// A cloudError means that only a cloud knows a value. An environment variable that needs such a value is left
+// out with a warning. For every other use it is an error.
 type cloudError struct{ err *Error }
 
 func (e cloudError) Error() string { return e.err.Error() }
