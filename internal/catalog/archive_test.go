@@ -62,7 +62,7 @@ func zipFile(t testing.TB, name string, content []byte) string {
 	return path
 }
 
-// base is a whole project as entries.
+// base returns a whole project as entries.
 func base(more ...entry) []entry {
 	return append([]entry{{name: "serverless.yml", content: smallest}, {name: "h.py", content: "# code"}}, more...)
 }
@@ -103,7 +103,7 @@ func TestPackageTricks(t *testing.T) {
 		return entry{name: name, content: target, mode: fs.ModeSymlink | 0o777}
 	}
 	zeros := strings.Repeat("\x00", freeRatio+1<<20)
-	large := func(name string) entry { // says so, and holds nothing
+	large := func(name string) entry { // declares a size but contains nothing
 		return entry{name: name, content: "x", header: func(h *zip.FileHeader) { h.UncompressedSize64 = 60 << 20 }}
 	}
 	for _, trick := range []struct {
@@ -158,7 +158,7 @@ func TestPackageTricks(t *testing.T) {
 	}
 }
 
-// patch changes bytes behind the last mark in an archive: fields of a central directory entry.
+// patch changes bytes at an offset from the last central directory entry with this name.
 func patch(t *testing.T, archive []byte, name string, offset int, value []byte) []byte {
 	t.Helper()
 	at := bytes.LastIndex(archive, []byte(name)) - 46 // central directory header
@@ -270,7 +270,7 @@ func TestLinksInside(t *testing.T) {
 	}
 }
 
-// FuzzArchive: whatever an archive holds, what is stored stays in the store and is what the archive said.
+// No archive writes outside the store, and what is stored is what the archive declared.
 func FuzzArchive(f *testing.F) {
 	f.Add("a/b", "c", "../d", uint32(0o644))
 	f.Add("../x", "A", "a", uint32(fs.ModeSymlink))
@@ -322,8 +322,8 @@ func FuzzArchive(f *testing.F) {
 	})
 }
 
-// streamed writes a project as an archive to a pipe, so that sizes come behind each entry, and with sizes and places of 64
-// bits everywhere, as archives beyond 4 GB have.
+// streamed writes a project as an archive to a pipe. So the sizes follow each entry, and all sizes and
+// offsets have 64 bits, as in archives beyond 4 GB.
 const streamed = `
 import sys, zipfile
 if sys.argv[1] == "64":

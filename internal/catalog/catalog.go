@@ -35,7 +35,7 @@ type Catalog struct {
 const (
 	CodeProject     = "Package.Project"     // author: the project file is not understood, or lacks an entry
 	CodeRefused     = "Package.Refused"     // author: unsafe, too large, incomplete, changed while read
-	CodeHandler     = "Package.Handler"     // author: the package does not hold what a handler names
+	CodeHandler     = "Package.Handler"     // author: the package does not contain what a handler names
 	CodeSample      = "Package.Sample"      // author: the sample event is invalid; operator: the file does not exist
 	CodeMissing     = "Package.Missing"     // operator: there is nothing at the configured path
 	CodeSlow        = "Package.Slow"        // operator: not read in time, or the server is stopping
@@ -62,8 +62,9 @@ func Open(dir string) (*Catalog, error) {
 // Look returns a catalog without a store: it reads projects, checks them and computes their digests.
 func Look() *Catalog { return &Catalog{Patience: defaultPatience} }
 
-// Publish reads the project of one registered function and stores its packages. When it returns without error the
-// packages are durable, verified, and never change again. An error is a *hat.Fault: of the author where the
+// Publish reads the project of one registered function and stores its packages. When it returns without an
+// error, the packages are durable and verified, and never change. An error is a *hat.Fault. It is the
+// author's if the project must change, and the operator's if the configuration, the machine or the disk must.
 // project must change, of the operator where the configuration, the machine or the disk must.
 func (c *Catalog) Publish(ctx context.Context, r Registered) (Function, error) {
 	f := Function{Registered: r}
@@ -94,8 +95,9 @@ func (c *Catalog) publish(ctx context.Context, f *Function) error {
 	return err
 }
 
-// PublishEntry reads one function of a project, whatever its name, and stores its package: o.Key names it, or o.ID and
-// then it is the process entry. It is Publish for who has only one function, without a contract yet.
+// PublishEntry reads one function of a project and stores its package, like Publish. o.Key names the
+// function; with o.ID it is the process entry. It is for callers that have only one function, without a
+// contract yet.
 func (c *Catalog) PublishEntry(ctx context.Context, r Registered, key string) (Entry, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Patience)
 	defer cancel()
@@ -112,7 +114,7 @@ func (c *Catalog) PublishEntry(ctx context.Context, r Registered, key string) (E
 	return entries[0], warnings, nil
 }
 
-// entries packs and stores what a project describes.
+// entries packs and stores the entries that a project describes.
 func (c *Catalog) entries(ctx context.Context, warnings *[]string, p *project.Project, src source) ([]Entry, error) {
 	pack := packer{c: c, src: src, warnings: warnings, done: make(map[string]*made)}
 	defer pack.close()
@@ -130,7 +132,7 @@ func (c *Catalog) entries(ctx context.Context, warnings *[]string, p *project.Pr
 	return all, nil
 }
 
-// A packer makes the packages of one publish. Entries that pack alike share them.
+// A packer makes the packages of one publish. Entries with the same packing share a package.
 type packer struct {
 	c        *Catalog
 	src      source
@@ -141,7 +143,7 @@ type packer struct {
 // made is a package during one publish.
 type made struct {
 	contents *contents
-	layers   *layered // of what is shown at /opt
+	layers   *layered // the files shown at /opt
 	close    func() error
 	pkg      Package // zero until stored
 }
@@ -158,7 +160,7 @@ func (k *packer) warn(text string) {
 	}
 }
 
-// entry packs one entry. What is refused says where the project file describes it.
+// entry packs one entry. A refusal names the line at which the project file describes the entry.
 func (k *packer) entry(ctx context.Context, e *project.Entry) (Entry, error) {
 	one, err := k.pack(ctx, e)
 	var unsafe *unsafeError

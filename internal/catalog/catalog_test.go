@@ -50,7 +50,7 @@ func mustPublish(t testing.TB, c *Catalog, path, function string) Function {
 	return f
 }
 
-// refused publishes and wants a fault with that code and text.
+// refused publishes and expects a fault with this code and text.
 func refused(t testing.TB, c *Catalog, path, function string, who hat.Who, code, want string) {
 	t.Helper()
 	_, err := c.Publish(t.Context(), registered(t, path, function))
@@ -100,7 +100,7 @@ func same(t testing.TB, got, want []string) {
 	}
 }
 
-// python is the smallest Python project with more files.
+// python returns the smallest Python project, with more files.
 func python(more map[string]string) map[string]string {
 	all := map[string]string{"serverless.yml": smallest, "h.py": "# code"}
 	for k, v := range more {
@@ -167,7 +167,7 @@ func TestPublishIsReadOnlyAndStable(t *testing.T) {
 	if f.Digest() != f.Package.Digest || f.Bundle.Package != f.Package || f.Manifest != nil || f.Available() {
 		t.Errorf("%+v", f)
 	}
-	// The digest is of names, modes and content, not of where, when or who.
+	// The digest covers names, modes and content; it does not depend on path, time or user.
 	again := mustPublish(t, open(t), tree(t, python(map[string]string{"lib/x.py": "1", "tool.sh*": "#!/bin/sh"})), "f")
 	if again.Package.Digest != f.Package.Digest {
 		t.Error("the same files have two digests")
@@ -277,7 +277,7 @@ func TestExampleFunctionsLoad(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
-			// What has to be compiled first may not be there; everything that is must publish.
+			// Compiled projects may lack their artifact. All others must publish.
 			if p.Process.Packing.Artifact == "" && !compiled.MatchString(p.Process.Runtime) {
 				mustPublish(t, c, dir, name)
 			}
@@ -301,7 +301,7 @@ func TestHandlers(t *testing.T) {
 	for _, c := range []struct {
 		runtime, handler string
 		files            map[string]string
-		want             string // "" is well
+		want             string // "" if it is valid
 	}{
 		{"python3.11", "h.f", map[string]string{"h.py": ""}, ""},
 		{"python3.11", "pkg/mod.f", map[string]string{"pkg/mod.py": ""}, ""},

@@ -26,8 +26,8 @@ type contents struct {
 	steps   int // taken while following links
 }
 
-// collect lists the files of a packing in src and checks them. They can be read until the returned function is
-// called.
+// collect lists the files of a packing in src and checks them. They can be read until the returned function
+// is called.
 func collect(ctx context.Context, src source, p project.Packing) (*contents, func() error, error) {
 	if p.Artifact != "" {
 		a, err := src.artifact(ctx, p.Artifact)
@@ -135,7 +135,7 @@ func withoutDevelopment(src source, folder string, all []file) ([]file, error) {
 	}), nil
 }
 
-// developmentIn says which packages a package holds that npm's lock file marks as needed for development only.
+// developmentIn names packages in a package that npm's lock file marks as needed for development only.
 func developmentIn(src source, folder string, c *contents) string {
 	name := path.Join(folder, "package-lock.json")
 	text, err := src.Read(name, maxLockFile)

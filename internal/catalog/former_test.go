@@ -10,7 +10,8 @@ import (
 	"she/internal/hat"
 )
 
-// What was published before stays usable until it is forgotten: under the same version too, for what counts is its digest.
+// A published function stays usable until it is forgotten, even if another one has the same version: its
+// digest counts.
 func TestFormerFunctions(t *testing.T) {
 	dir := t.TempDir()
 	reopened := func() *Catalog {
@@ -68,7 +69,7 @@ func TestFormerFunctions(t *testing.T) {
 		t.Fatalf("the former package has %q, %v", word, err)
 	}
 
-	// A package that is damaged is not run.
+	// A damaged package is not run.
 	c := reopened()
 	if err := os.Chmod(filepath.Join(former[0].Package.Dir, "word.txt"), 0o644); err != nil {
 		t.Fatal(err)
@@ -81,7 +82,7 @@ func TestFormerFunctions(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// What is half written, or not ours, stops nobody.
+	// An incomplete file or a foreign file does no harm.
 	for name, text := range map[string]string{"new-abc": "{", strings.Repeat("0", 64) + ".json": "{"} {
 		if err := os.WriteFile(filepath.Join(dir, "releases", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -91,7 +92,7 @@ func TestFormerFunctions(t *testing.T) {
 		t.Fatalf("beside damaged files: %v", former)
 	}
 
-	// Forgotten, its package goes at the next start.
+	// After a release is forgotten, the next start removes its package.
 	if err := reopened().Forget(former[0]); err != nil {
 		t.Fatal(err)
 	}
@@ -105,12 +106,12 @@ func TestFormerFunctions(t *testing.T) {
 		t.Fatalf("its package: %v", err)
 	}
 
-	// A function that the operator takes out is forgotten with all that it was.
+	// If the operator removes a function, all its releases are forgotten.
 	c = reopened()
 	if former, err := c.Former(context.Background(), nil); err != nil || len(former) != 0 {
 		t.Fatalf("nothing is registered: %v, %v", former, err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "releases", "*")); len(left) != 1 { // the file that is not ours
+	if left, _ := filepath.Glob(filepath.Join(dir, "releases", "*")); len(left) != 1 { // the foreign file
 		t.Errorf("left: %v", left)
 	}
 }

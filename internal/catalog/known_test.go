@@ -11,8 +11,8 @@ import (
 	"she/internal/hat"
 )
 
-// What is known of functions comes back for the same code alone, whatever became of the file.
-// Defect B-59.
+// The known state of functions is restored only for the same code, whatever happened to the file. Defect
+// B-59.
 func TestWhatIsKnownIsKept(t *testing.T) {
 	const answer = `{"id":"f","info":{"version":"1.0.0","versionReleaseDate":"2024-01-08T10:00:00.000Z","name":"F","headline":"",
 		"description":{"text":""},"termsUrl":"","supportContact":"","graphics":{"banner":{"normal":""},"logo":{"normal":""},"screenshots":[]}},
@@ -53,14 +53,14 @@ func TestWhatIsKnownIsKept(t *testing.T) {
 	if all[2].Last != nil || all[3].Last != nil || all[3].Runs != (Runs{}) {
 		t.Errorf("never asked, and other code: %+v, %+v", all[2].Last, all[3].Last)
 	}
-	// What has not answered meanwhile keeps its time.
+	// A function that has not answered since then keeps its time.
 	if err := Keep(dir, all[:3], at.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if f := recall()[0].Seen(); !f.AsOf.Equal(at) || !f.Available() {
 		t.Errorf("kept again: %+v", f)
 	}
-	// What has answered is not overshadowed.
+	// A function that has answered shows its new state.
 	if f := Recall(dir, []Function{broken})[0].Seen(); !f.AsOf.IsZero() {
 		t.Errorf("%+v", f)
 	}

@@ -10,12 +10,13 @@ import (
 	"she/internal/project"
 )
 
-// Layers of a function become one package, shown at /opt: they are laid over each other in their order, as on Lambda.
+// The layers of a function become one package, shown at /opt. They are laid over each other in their order,
+// as on Lambda.
 
-// layered is the layers of one entry while it is published.
+// layered is the layers of one entry during a publish.
 type layered struct {
 	contents *contents
-	from     map[string]string // which layer a file is of
+	from     map[string]string // the layer of each file
 	close    []func() error
 	size     int64
 }
@@ -59,7 +60,7 @@ func collectLayers(ctx context.Context, src source, layers []project.Layer) (l *
 			all = append(all, f)
 		}
 	}
-	if l.contents, err = check(all, true); err != nil { // names that differ by case alone may be of two layers
+	if l.contents, err = check(all, true); err != nil { // two layers may have names that differ only by case
 		return l, err
 	}
 	for _, f := range l.contents.files {
@@ -68,7 +69,7 @@ func collectLayers(ctx context.Context, src source, layers []project.Layer) (l *
 	return l, nil
 }
 
-// size is what the files of a package measure.
+// size returns the total size of a package's files.
 func (c *contents) size() (total int64) {
 	for i := range c.files {
 		total += c.files[i].size
@@ -76,7 +77,7 @@ func (c *contents) size() (total int64) {
 	return total
 }
 
-// refuseTogether holds a package and its layers to the limit that they share.
+// refuseTogether applies the limit that a package and its layers share.
 func refuseTogether(c *contents, l *layered) error {
 	if l != nil && c.size()+l.size > maxPackage {
 		return refuse("the package and its layers are larger than %d MB unpacked, together", maxPackage>>20)
@@ -84,7 +85,7 @@ func refuseTogether(c *contents, l *layered) error {
 	return nil
 }
 
-// Where a runtime looks for code below /opt.
+// layerPlaces returns the folders below /opt in which a runtime looks for code.
 func layerPlaces(runtime string) []string {
 	switch {
 	case strings.HasPrefix(runtime, "python"):
@@ -98,7 +99,7 @@ func layerPlaces(runtime string) []string {
 	return []string{"bin", "lib"}
 }
 
-// below is what of a layer lies in one of its folders.
+// below returns the part of a layer that is in one of its folders.
 func (c *contents) below(folder string) *contents {
 	part := &contents{byName: make(map[string]*file), folders: map[string]bool{".": true}}
 	for i := range c.files {
@@ -117,8 +118,8 @@ func (c *contents) below(folder string) *contents {
 	return part
 }
 
-// checkWithLayers is checkHandler where a function has layers: what it names may be in one of them, and what is in one may
-// stand before what the package holds. warning says which of two is used.
+// checkWithLayers does what checkHandler does, for a function with layers. A layer may contain what the
+// handler names, and may hide a file of the package. warning says which of two files is used.
 func checkWithLayers(e *project.Entry, c *contents, l *layered) (warning string, err error) {
 	missing := checkHandler(e, c)
 	if l == nil {
@@ -190,8 +191,8 @@ func checkWithLayers(e *project.Entry, c *contents, l *layered) (warning string,
 	return warning, missing
 }
 
-// hiddenPackage is the first folder of a Python handler's module that the package holds without an __init__.py and a layer
-// with one: Python then takes the layer's alone.
+// hiddenPackage returns the first folder of a Python handler's module that has no __init__.py in the package
+// but has one in a layer. Python then uses only the layer's folder.
 func hiddenPackage(handler string, c, layer *contents) string {
 	module, _, _ := strings.Cut(strings.ReplaceAll(handler[:max(0, strings.LastIndexByte(handler, '.'))], ".", "/"), "/")
 	if module == "" || !c.folders[module] || c.isFile(module+"/__init__.py") || c.isFile(module+".py") || !layer.isFile(module+"/__init__.py") {
@@ -200,14 +201,14 @@ func hiddenPackage(handler string, c, layer *contents) string {
 	return module
 }
 
-// nodeModule is the last part of a handler, without its export.
+// nodeModule returns the last part of a handler, without its export.
 func nodeModule(handler string) string {
 	stem, _, _ := strings.Cut(path.Base(handler), ".")
 	return stem
 }
 
-// nodeFallsBack says whether a handler's file is not where the handler says, and found only at the package's root, which
-// comes after all layers.
+// nodeFallsBack reports whether a handler's file is not at the handler's path but only at the package's root,
+// which comes after all layers.
 func nodeFallsBack(handler string, c *contents) bool {
 	dir := path.Dir(handler)
 	module := path.Join(dir, nodeModule(handler))

@@ -12,7 +12,7 @@ import (
 	"she/internal/project"
 )
 
-// layers makes a project whose function f has the layers one and two.
+// withLayers makes a project whose function f has the layers one and two.
 func withLayers(runtime, handler string, files map[string]string) map[string]string {
 	return mapsWith(files, "serverless.yml", `service: s
 provider: {name: aws, runtime: `+runtime+`}
@@ -24,7 +24,8 @@ functions:
 `)
 }
 
-// Layers are laid over each other in their order; what is shared is stored once, and code is all of it.
+// Layers are laid over each other in their order. Shared layers are stored once, and the code digest covers
+// all of them.
 func TestLayersAreLaidOverEachOther(t *testing.T) {
 	c := open(t)
 	files := map[string]string{
@@ -116,7 +117,7 @@ func TestLayersThatFail(t *testing.T) {
 	refused(t, Look(), dir, "f", hat.Author, CodeRefused, "the package and its layers are larger than 250 MB unpacked, together")
 }
 
-// A package without a project file is run as its owner says: an archive, a folder, one file.
+// A package without a project file runs as its owner says: an archive, a folder, one file.
 func TestBarePackages(t *testing.T) {
 	bare := project.Bare{Runtime: "python3.12", Handler: "app.run", Bundle: "app.ask", Memory: 512, Timeout: 9 * time.Second, Env: map[string]string{"A": "b"}}
 	dir := tree(t, map[string]string{"app.py": "#", "serverless.yml": "no project of ours", "lib/x.py": "", ".git/HEAD": ""})
@@ -165,7 +166,7 @@ func TestBarePackages(t *testing.T) {
 	}
 }
 
-// One function of a project can be had alone, by any of its names, without the other entries.
+// One function of a project can be published alone, by any of its names, without the other entries.
 func TestPublishEntry(t *testing.T) {
 	text := "service: s\nprovider: {name: aws, runtime: python3.12}\nfunctions: {first: {handler: h.f}, second: {handler: h.g, name: other}}\n"
 	c := open(t)
@@ -193,7 +194,7 @@ func TestPublishEntry(t *testing.T) {
 	}
 }
 
-// What only development needs, and what was never installed, is said with file and line.
+// Warnings with file and line name packages that only development needs or that were never installed.
 func TestPackagesThatWereNotMeant(t *testing.T) {
 	lock := "{\"packages\": {\n\"node_modules/a\": {},\n\"node_modules/jest\": {\"dev\": true}\n}}"
 	template := "Transform: AWS::Serverless-2016-10-31\nGlobals: {Function: {Runtime: nodejs20.x, CodeUri: src}}\nResources:\n" +

@@ -13,16 +13,17 @@ import (
 	"she/internal/project"
 )
 
-// An opened project is where it is, and what of it makes packages whatever its project file says.
+// An opened project is a source, and the parts of it that become packages whatever its project file says.
 type opened struct {
 	source
 	archive string // the name within the source of an archive that is the package of every entry; usually ""
-	single  string // the name of the one file that is the package
+	single  string // the only file of the package
 }
 
-// openProject finds the project at path: a directory, a .zip or .jar, or a single file. An archive without a project
-// file takes the one beside it and is itself the package, as is an archive whose project file does not count. A path that
-// does not exist is an error that wraps fs.ErrNotExist.
+// openProject finds the project at path: a directory, a .zip or .jar, or a single file. For an archive
+// without a project file it uses the project file beside the archive, and the archive itself is the package.
+// The same holds for an archive whose project file does not count. If the path does not exist, the error
+// wraps fs.ErrNotExist.
 func openProject(name string, bare bool) (o opened, err error) {
 	name, err = filepath.Abs(name)
 	if err != nil {
@@ -60,7 +61,7 @@ func openProject(name string, bare bool) (o opened, err error) {
 	return o, err
 }
 
-// A loneFile is one file of a folder, of which nothing else is looked at: it may be somebody's home.
+// A loneFile is one file of a folder. Nothing else in the folder is read, because it may be a home directory.
 type loneFile struct {
 	source
 	name string
@@ -81,13 +82,13 @@ func (l loneFile) files(context.Context, string) ([]file, error) {
 	}}, nil
 }
 
-// CodeBare is of the operator: a package without a project file, of which is not said how it is run.
+// CodeBare is an operator's fault: a package without a project file, without a description of how to run it.
 const CodeBare = "Package.Bare"
 
-// errBare stands for a single file that nothing was said of.
+// errBare is the error for a single file without a description of how to run it.
 var errBare = hat.NewFault(hat.Operator, CodeBare, "a single file needs a runtime and a handler: runtime: python3.12, handler: app.handler")
 
-// read opens a project and reads what it says of the function, or of the one entry that o.Key names.
+// read opens a project and reads its description of the function, or of the one entry that o.Key names.
 func (r Registered) read(o project.Options) (*project.Project, opened, error) {
 	o.Stage, o.Params = r.Stage, r.Params
 	bare := r.Bare.There()
@@ -118,7 +119,8 @@ func (r Registered) read(o project.Options) (*project.Project, opened, error) {
 	return p, src, nil
 }
 
-// Describe reads a project without storing anything: its functions' keys, and of o.ID or o.Key the entries.
+// Describe reads a project without storing anything. It returns the keys of its functions, and the entries of
+// o.ID or o.Key.
 func Describe(r Registered, o project.Options) (*project.Project, error) {
 	p, src, err := r.read(o)
 	if err != nil {
@@ -127,8 +129,9 @@ func Describe(r Registered, o project.Options) (*project.Project, error) {
 	return p, src.Close()
 }
 
-// CheckPath says what is wrong with the path of a package before anything of it is read: nothing is there, or nothing that
-// can be opened as a project. A single file is one only if it is said how it is run.
+// CheckPath checks the path of a package before anything in it is read. It returns an error if nothing is
+// there, or nothing that can be opened as a project. A single file counts as a project only if it is
+// described how to run it.
 func CheckPath(path string, bare bool) error {
 	info, err := os.Stat(path)
 	var at *fs.PathError

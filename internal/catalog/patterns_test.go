@@ -38,7 +38,8 @@ func TestPatterns(t *testing.T) {
 	same(t, only("docs", "docs/", "SRC/**", "*/b.js"), nil)
 	same(t, all("!src/**", "!docs/**", "src/a.js", "!file*", "!venv/**", "!a*", "!*odd*"), []string{"src/a.js", "ü.txt"})
 
-	// exclude comes first, include brings back; and what the framework leaves out can be asked for.
+	// exclude is applied first, then include adds files again, even files that the framework leaves out by
+	// default.
 	list := "package: {include: [src/a.js, .DS_Store], exclude: ['**', '!h.py']}\n"
 	f := mustPublish(t, open(t), tree(t, python(mapsWith(files, "serverless.yml", smallest+list, ".DS_Store", ""))), "f")
 	same(t, stored(t, f.Package), []string{".DS_Store -r--r--r--", "h.py -r--r--r--", "src/a.js -r--r--r--"})

@@ -14,20 +14,21 @@ import (
 	"she/internal/project"
 )
 
-// Wanted says which function of a project somebody wants to try, before anything of it is registered.
+// Wanted says which function of a project to try, before anything of it is registered.
 type Wanted struct {
-	Path     string // a project, or with Handler: a directory, an archive or a single file without a project file
+	Path     string // a project; with Handler: a directory, archive or file without one
 	Stage    string
-	Function string // its key in the project file, or a name that key ends in; "": the only one there is
+	Function string // its key in the project file, or the end of the key; "": the only function
 	Env      map[string]string
 	Params   map[string]string // see Registered
 
-	Handler, Runtime string // of a Path without a project file
+	Handler, Runtime string // for a Path without a project file
 }
 
-// Prepare reads a project, finds the function wanted and stores its packages, like Publish. Unlike a
-// registered function it may have the process entry alone: the names of the others are empty then. Its ID is
-// the key in the project file, or zero if that is no id. An error is a *project.Choice or a *hat.Fault.
+// Prepare reads a project, finds the wanted function and stores its packages, like Publish. Unlike a
+// registered function, it may have only the process entry; the names of the others are then empty. Its ID is
+// the key in the project file, or zero if the key is not an id. An error is a *project.Choice or a
+// *hat.Fault.
 func (c *Catalog) Prepare(ctx context.Context, w Wanted) (Function, error) {
 	f := Function{Registered: Registered{Package: w.Path, Stage: w.Stage}}
 	ctx, cancel := context.WithTimeout(ctx, c.Patience)
@@ -57,7 +58,7 @@ func (c *Catalog) prepare(ctx context.Context, f *Function, w Wanted) error {
 		if e.Name == "" {
 			continue
 		}
-		if w.Handler != "" && w.Runtime == "" && c.Supports != nil { // a guess: any version that is installed will do
+		if w.Handler != "" && w.Runtime == "" && c.Supports != nil { // a guess: any installed version
 			if resolved, _, err := c.Supports(e.Runtime); err == nil {
 				e.Runtime = resolved
 			}
@@ -73,7 +74,7 @@ func (c *Catalog) prepare(ctx context.Context, f *Function, w Wanted) error {
 	return nil
 }
 
-// openWanted reads the project, or makes one of a path that has none.
+// openWanted reads the project, or makes one for a path without a project file.
 func openWanted(f *Function, w Wanted) (src source, p *project.Project, err error) {
 	if w.Handler != "" {
 		return openBare(f, w)
@@ -101,7 +102,7 @@ func openWanted(f *Function, w Wanted) (src source, p *project.Project, err erro
 	return found, p, nil
 }
 
-// openBare makes a project of a path without a project file.
+// openBare makes a project for a path without a project file.
 func openBare(f *Function, w Wanted) (source, *project.Project, error) {
 	path, err := filepath.Abs(w.Path)
 	if err != nil {
@@ -159,8 +160,8 @@ func runtimeOf(name string, info fs.FileInfo, handler string) string {
 	return ""
 }
 
-// toBuild adds to the error of a package that lacks its handler what would build it, as far as the project
-// shows.
+// toBuild adds to the error of a package without its handler which command would build it, as far as the
+// project shows.
 func toBuild(src source, e *project.Entry, err error) error {
 	fault := faultOf(err)
 	if fault.Code != CodeHandler {
@@ -192,7 +193,7 @@ func toBuild(src source, e *project.Entry, err error) error {
 	return hat.NewFault(fault.Who, fault.Code, fault.Text+"; build it first: "+hint)
 }
 
-// buildsWithNPM says whether package.json has a script to build with.
+// buildsWithNPM reports whether package.json has a build script.
 func buildsWithNPM(src source) bool {
 	text, err := src.Read("package.json", 1<<20)
 	return err == nil && strings.Contains(string(text), `"build"`)

@@ -10,7 +10,7 @@ import (
 	"she/internal/hat"
 )
 
-// project writes files and gives their directory.
+// projectOf writes files into a new directory and returns it.
 func projectOf(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -46,7 +46,7 @@ func TestPrepareFindsTheFunctionThatIsMeant(t *testing.T) {
 	for name, c := range map[string]struct {
 		files    map[string]string
 		function string
-		want     string // process, bundle, configuration; or of the error
+		want     string // process, bundle, configuration; or a part of the error
 	}{
 		"the only one":          {map[string]string{"serverless.yml": three, "h.py": handler}, "", "s-dev-mood s-dev-mood-bundle s-dev-mood-configuration"},
 		"a single handler":      {map[string]string{"serverless.yml": strings.ReplaceAll(three, "mood-", "other-"), "h.py": handler}, "mood", "s-dev-mood  "},
@@ -57,7 +57,7 @@ func TestPrepareFindsTheFunctionThatIsMeant(t *testing.T) {
 		"a template's, by id":   {template("MoodFunction", "Other"), "mood", "MoodFunction  "},
 		"several":               {template("One", "Two"), "", "template.yaml has 2 functions: One, Two"},
 		"none":                  {map[string]string{"serverless.yml": "service: s\nprovider: { name: aws }\nfunctions: {}\n"}, "", "serverless.yml: there are no functions"},
-		// What is wrong with another function is not this one's.
+		// A fault in another function does not affect this one.
 		"beside a broken one": {map[string]string{"serverless.yml": three + "  image: { image: x }\n", "h.py": handler}, "mood", "s-dev-mood s-dev-mood-bundle s-dev-mood-configuration"},
 		"a broken one":        {map[string]string{"serverless.yml": three + "  image: { image: x }\n", "h.py": handler}, "image", "container images can't be run"},
 	} {

@@ -34,7 +34,7 @@ func readSample(p Package, name string) ([]byte, error) {
 
 var errNoFile = errors.New("no such file in the package")
 
-// readStored reads one byte more than a sample may have, at most.
+// readStored reads at most one byte more than a sample may have.
 func readStored(p Package, name string) ([]byte, error) {
 	if !fs.ValidPath(name) {
 		return nil, errNoFile
@@ -63,11 +63,11 @@ func readStored(p Package, name string) ([]byte, error) {
 	return text, err
 }
 
-// checkSample checks that the text is a whole event of the process entry:
+// checkSample checks that the text is a complete event of the process entry:
 //
 //	{"request":{"data":{property:[record…]}}}
 //
-// Other keys are the author's business. An error is a *project.Error.
+// It accepts other keys. An error is a *project.Error.
 func checkSample(name string, text []byte) error {
 	at := func(offset int64, what string) error {
 		return &project.Error{File: name, Line: 1 + bytes.Count(text[:max(0, offset-1)], []byte("\n")), Text: what}
@@ -94,7 +94,7 @@ func checkSample(name string, text []byte) error {
 	case err != nil:
 		return &project.Error{File: name, Text: shape}
 	}
-	// The first decoding accepts null everywhere, and "Data" for "data"; the function would not.
+	// The first decoding accepts null everywhere and "Data" for "data". The function would not.
 	var exact struct{ event, request map[string]json.RawMessage }
 	if json.Unmarshal(text, &exact.event) != nil || json.Unmarshal(exact.event["request"], &exact.request) != nil || exact.request["data"] == nil || event.Request.Data == nil {
 		return &project.Error{File: name, Text: shape}

@@ -23,7 +23,7 @@ const sampleEvent = `{
 }
 `
 
-// publishSample publishes a project whose sample event is that file.
+// publishSample publishes a project with this file as its sample event.
 func publishSample(t *testing.T, c *Catalog, dir, name string) (Function, error) {
 	t.Helper()
 	r := registered(t, dir, "f")
