@@ -12,7 +12,7 @@ import (
 	"she/internal/terminal"
 )
 
-// accessKeyCommand makes she access-key.
+// accessKeyCommand returns the command `she access-key`.
 func accessKeyCommand() *cobra.Command {
 	var (
 		data string

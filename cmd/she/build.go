@@ -42,7 +42,7 @@ func buildCommand() *cobra.Command {
 	return c
 }
 
-// built is what she build tells of a function.
+// built is the result of `she build` for one function.
 type built struct {
 	Function string `json:"function"`
 	Runtime  string `json:"runtime"`
@@ -104,7 +104,7 @@ func buildProject(cmd *cobra.Command, registered catalog.Registered, out string,
 	})
 }
 
-// describeAll reads the functions of a project, or those asked for.
+// describeAll reads all functions of a project, or only those requested.
 func describeAll(r catalog.Registered, only []string) (keys []string, entries []project.Entry, err error) {
 	if info, err := os.Stat(r.Package); err != nil || !info.IsDir() {
 		return nil, nil, fmt.Errorf("%s is no folder: want that of a project", r.Package)

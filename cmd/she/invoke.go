@@ -28,7 +28,7 @@ import (
 	"she/internal/workbench"
 )
 
-// An invocation is what she invoke was asked for.
+// An invocation holds the options of `she invoke`.
 type invocation struct {
 	wanted      catalog.Wanted
 	entry       string
@@ -79,7 +79,7 @@ func invokeCommand() *cobra.Command {
 	return c
 }
 
-// prepared is an invocation whose arguments were read.
+// prepared is an invocation with parsed arguments.
 type prepared struct {
 	entry  workbench.Entry
 	event  []byte // nil: a run over drafts
@@ -144,7 +144,7 @@ func (i *invocation) try(ctx context.Context, bench *workbench.Bench, p prepared
 	return bench.Data(ctx, f, workbench.Try{Drafts: p.drafts, Window: p.window, Expectation: p.want})
 }
 
-// inWords is the text of a fault alone: who must act is the one who reads it.
+// inWords reduces a fault to its text. The reader is the person who must act, so the text need not name them.
 func inWords(err error) error {
 	var fault *hat.Fault
 	if errors.As(err, &fault) {
@@ -153,7 +153,7 @@ func inWords(err error) error {
 	return err
 }
 
-// place is where the helpers are and the cache.
+// place returns the location of the helpers and of the cache.
 func (i *invocation) place() (p workbench.Place, err error) {
 	h, err := server.FindHelpers()
 	if err != nil {
@@ -177,7 +177,7 @@ func (i *invocation) place() (p workbench.Place, err error) {
 	return p, nil
 }
 
-// prepare reads the command line and what it names.
+// prepare reads the command line and the files that it names.
 func (i *invocation) prepare(cmd *cobra.Command, now time.Time) (p prepared, err error) {
 	p.entry = workbench.Entry(i.entry)
 	switch {
@@ -230,7 +230,7 @@ func orTime(t, otherwise time.Time) time.Time {
 	return t
 }
 
-// windowOf reads a window of days, or of times in ISO 8601.
+// windowOf reads a window given as days or as ISO 8601 times.
 func windowOf(from, until string) (w hat.Window, err error) {
 	for _, one := range []struct {
 		flag, text string
@@ -254,7 +254,7 @@ func windowOf(from, until string) (w hat.Window, err error) {
 	return w, nil
 }
 
-// readEvent reads an event as it is, if it is JSON that fits.
+// readEvent reads an event unchanged. It must be JSON within the size limit.
 func readEvent(stdin io.Reader, file string) ([]byte, error) {
 	in, name := stdin, "standard input"
 	if file != "-" {
@@ -281,7 +281,7 @@ func readEvent(stdin io.Reader, file string) ([]byte, error) {
 	return text, nil
 }
 
-// printReport prints what came of a try: what the function said and answered first.
+// printReport prints the result of a try. What the function printed and answered comes first.
 func printReport(w io.Writer, r workbench.Report) {
 	plain := terminal.Lines{To: w}
 	for _, s := range r.Steps {

@@ -46,12 +46,12 @@ const (
 // usageError marks an error of the command line.
 type usageError struct{ error }
 
-// statusError is the status that this program ended with when it ran once more, for somebody without root.
+// statusError is the exit status of this program when it ran again, for a user without root.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
 
-// run is the whole program but for the process around it.
+// run is the whole program, without the process around it.
 func run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer, args []string) int {
 	root := rootCommand()
 	root.SetIn(stdin)
@@ -106,7 +106,8 @@ func exactArgs(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// A command says what it does to a data directory with this annotation, changing or creating; one without it only reads.
+// A command declares its effect on a data directory with this annotation: changing or creating. Without it,
+// it only reads.
 const effectKey, changing, creating = "effect", "changes", "creates"
 
 func with(effect string, c *cobra.Command) *cobra.Command {
@@ -114,7 +115,8 @@ func with(effect string, c *cobra.Command) *cobra.Command {
 	return c
 }
 
-// group is a command that only holds others: alone, or with an unknown word, it is a wrong command line.
+// group returns a command that only contains subcommands. Alone, or with an unknown word, it is a wrong
+// command line.
 func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: use, Short: short, RunE: func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -126,7 +128,7 @@ func group(use, short string, sub ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// manage reaches the management API of a data directory that a command was told.
+// manage connects to the management API of a data directory.
 func manage(ctx context.Context, dir, configFile string, does server.Effect) (*client.Management, error) {
 	if dir == "" {
 		return nil, usageError{errors.New("--data is missing: the data directory")}
@@ -134,8 +136,8 @@ func manage(ctx context.Context, dir, configFile string, does server.Effect) (*c
 	return client.Reach(ctx, dir, configFile, does)
 }
 
-// ask is one request of a command to the management API of dir; see client.Reach. head is that of
-// the receipts of the HAT it is about.
+// ask sends one request of a command to the management API of dir; see client.Reach. head is the head of the
+// receipts of the HAT in question.
 func ask(ctx context.Context, dir, configFile, method, path string, in, out any) (head string, err error) {
 	does := server.Changes
 	switch {
@@ -153,7 +155,8 @@ func ask(ctx context.Context, dir, configFile, method, path string, in, out any)
 	return m.Head, err
 }
 
-// wantsHAT has a command say so if it is not told which HAT it is about, rather than that there is no HAT "".
+// wantsHAT makes a command without a HAT say that the option is missing, and not that the HAT "" does not
+// exist.
 func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
 	do := c.RunE
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -164,7 +167,7 @@ func wantsHAT(c *cobra.Command, hatName *string, unless ...*string) {
 	}
 }
 
-// ofFunction names the function that nobody knows.
+// ofFunction adds the id of an unknown function to the error.
 func ofFunction(id string, err error) error {
 	if p := (&client.Problem{}); errors.As(err, &p) && p.Title == ownapi.FunctionNotFound {
 		return fmt.Errorf("no function %s is installed or was ever enabled; she function list shows the installed ones", id)
@@ -176,7 +179,8 @@ func functionPath(hatName, function string) string {
 	return client.OwnPath(hatName) + "/functions/" + url.PathEscape(function)
 }
 
-// readPassword takes an existing password from the first line of standard input, or asks for it at the terminal.
+// readPassword takes an existing password from the first line of standard input, or asks for it at the
+// terminal.
 func readPassword(cmd *cobra.Command, fromStdin bool) (string, error) {
 	if fromStdin {
 		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
@@ -191,7 +195,8 @@ func readPassword(cmd *cobra.Command, fromStdin bool) (string, error) {
 	return promptPassword(cmd, "Password: ")
 }
 
-// choosePassword is readPassword for a new password, which a terminal is asked for twice: nobody sees what they type.
+// choosePassword reads a new password like readPassword. A terminal asks twice, because the input is
+// invisible.
 func choosePassword(cmd *cobra.Command, fromStdin bool) (string, error) {
 	first, err := readPassword(cmd, fromStdin)
 	if err != nil || fromStdin {

@@ -99,7 +99,7 @@ func receiptsCommand() *cobra.Command {
 	return c
 }
 
-// printProof prints the answer on one line, then what differs.
+// printProof prints the answer on one line, then the differences.
 func printProof(w io.Writer, p proof.Proof) {
 	if p.Broken == "" {
 		printProved(w, p)

@@ -15,7 +15,7 @@ import (
 	"she/internal/terminal"
 )
 
-// replayCommand is she runs replay: of one run, or of many of a function.
+// replayCommand returns the command `she runs replay`, for one run or for many runs of a function.
 func replayCommand(data, hatName *string) *cobra.Command {
 	c := steerCommand("replay", "due", "Run the work of a run again",
 		"Makes the work of a run due now under the present grant, even if it is parked. If the run committed, its "+
@@ -74,7 +74,8 @@ func replayCommand(data, hatName *string) *cobra.Command {
 	return c
 }
 
-// replayEach is she runs replay of several runs. It fails if one of them could not be replayed, and says which all the same.
+// replayEach replays several runs. It fails if one of them could not be replayed, but still shows the result
+// of each.
 func replayEach(cmd *cobra.Command, data, hatName string, runs []string) error {
 	var answer struct {
 		Runs []replayedRun `json:"runs"`
@@ -122,8 +123,8 @@ type replayRequest struct {
 }
 
 type replayedView struct {
-	Due      int    `json:"due"`                // runs that will come of it at least
-	Receipts string `json:"receipts,omitempty"` // their head
+	Due      int    `json:"due"`                // at least this number of runs will follow
+	Receipts string `json:"receipts,omitempty"` // the head of the receipts
 }
 
 func parseMoment(s string) (time.Time, error) {

@@ -45,7 +45,7 @@ func runsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(runs.Items) == 0 && function != "" { // none yet, or nobody knows that function
+			if len(runs.Items) == 0 && function != "" { // no runs yet, or an unknown function
 				if err := m.Call(cmd.Context(), "GET", functionPath(hatName, function)+"/why", nil, nil); err != nil {
 					return ofFunction(function, err)
 				}
@@ -116,10 +116,10 @@ type steeredView struct {
 	Run   string `json:"run"`
 	State string `json:"state"` // of its work: due, cancelled or skipped
 
-	Receipts string `json:"receipts,omitempty"` // their head
+	Receipts string `json:"receipts,omitempty"` // the head of the receipts
 }
 
-// steerCommand makes she runs replay, cancel and skip.
+// steerCommand returns one of the commands `she runs replay`, `cancel` and `skip`.
 func steerCommand(verb, state, short, long string, data, hatName *string) *cobra.Command {
 	return &cobra.Command{
 		Use:     verb + " RUN",

@@ -11,7 +11,7 @@ import (
 	"she/internal/terminal"
 )
 
-// show prints a result as the command's --output says.
+// show prints a result in the format of --output.
 func show(cmd *cobra.Command, result any, text func(io.Writer)) error {
 	switch format, _ := cmd.Flags().GetString("output"); format {
 	case "json":
@@ -26,17 +26,17 @@ func show(cmd *cobra.Command, result any, text func(io.Writer)) error {
 	}
 }
 
-// showHead is the last line of what a command says about a HAT: kept, it tells later whether what was done up to it was
-// written anew.
+// showHead prints the head of the receipts as the last line about a HAT. A kept head proves later whether the
+// entries before it were rewritten.
 func showHead(w io.Writer, head string) {
 	if head != "" {
 		terminal.Printf(w, "receipts %s\n", head)
 	}
 }
 
-// showListed prints a page, and says so if it is not all there is: flag is the option that goes on. With -o json the array is
-// printed alone, and the remark goes to standard error, as the head of the receipts does; it goes there too where the list ends
-// with the remark.
+// showListed prints a page and adds a remark if there are more pages; flag is the option for the next page.
+// With -o json it prints only the array; the remark and the head of the receipts go to standard error. The
+// head goes there too if a text list ends with the remark.
 func showListed[T any](cmd *cobra.Command, l client.Listed[T], flag string, text func(io.Writer, []T)) error {
 	cut := func(w io.Writer) {
 		switch {
