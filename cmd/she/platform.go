@@ -10,8 +10,8 @@ import (
 	"she/internal/terminal"
 )
 
-// platformCommand returns the command `she hat platform`. No route of the API creates, changes or removes such
-// a user. Only the operator decides on platform users, because they belong to the HAT itself.
+// platformCommand returns the command `she hat platform`. No route of the API creates, changes or removes
+// such a user. Only the operator decides on platform users, because they belong to the HAT itself.
 func platformCommand(data *string, passwordStdin *bool) *cobra.Command {
 	var (
 		hatName string

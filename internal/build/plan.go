@@ -22,10 +22,12 @@ type Step struct {
 	// layer has its packages in python, and a Go program is called bootstrap.
 	Into    string
 	Runtime string // as the project writes it
-	Script  bool   // package.json has a build script; it runs before packages only needed for development are removed
-	Lock    bool   // package-lock.json says what to install
-	Keep    bool   // the folder keeps its sources, because the project file chooses among them
-	For     string // the function that needs it
+	// Script is true if package.json has a build script. It runs before packages that only development needs
+	// are removed.
+	Script bool
+	Lock   bool   // package-lock.json says what to install
+	Keep   bool   // the folder keeps its sources, because the project file chooses among them
+	For    string // the function that needs it
 }
 
 // Kind is a language's tool.

@@ -16,7 +16,8 @@ import (
 
 // Wanted says which function of a project to try, before anything of it is registered.
 type Wanted struct {
-	Path     string // a project; with Handler: a directory, archive or file without one
+	// Path is a project. With Handler it is a directory, an archive or a single file without a project file.
+	Path     string
 	Stage    string
 	Function string // its key in the project file, or the end of the key; "": the only function
 	Env      map[string]string

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// An environment variable whose value only a cloud knows is left out with a warning. Pseudo parameters are
-// set.
+// An environment variable whose value only a cloud knows is left out with a warning. A
+// reference to a resource becomes its logical id.
 func TestWhatOnlyACloudKnows(t *testing.T) {
 	const template = `Transform: AWS::Serverless-2016-10-31
 Parameters:
