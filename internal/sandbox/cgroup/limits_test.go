@@ -8,9 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -46,10 +48,22 @@ func member(what string) {
 		}
 		fmt.Println("done")
 	case "fork":
+		// Threads that wait, because the runtime ends the program if it gets no new one at the limit. Children have one
+		// each: a Go program that is started at the limit ends, and makes room for another.
+		var have, end sync.WaitGroup
+		have.Add(spareThreads)
+		for range spareThreads {
+			end.Go(func() {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				have.Done()
+				have.Wait()
+			})
+		}
+		end.Wait()
 		children := 0
 		for ; ; children++ {
-			child := exec.Command("/proc/self/exe")
-			child.Env = []string{memberEnv + "=wait"}
+			child := exec.Command("/bin/sleep", "600")
 			child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 			if err := child.Start(); err != nil {
 				fmt.Println(children, errors.Is(err, unix.EAGAIN))
@@ -90,7 +104,7 @@ func (f fixture) open(name string) *cgroup.Tree {
 	return tree
 }
 
-const roomy, many = 256 << 20, 64
+const roomy, many, spareThreads = 256 << 20, 64, 8
 
 // start makes a group and starts a member in it, which has begun when this returns.
 func (f fixture) start(memory int64, pids int, cpus float64, what string) (*cgroup.Group, *exec.Cmd, func() string) {
