@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -136,10 +137,7 @@ func (k *Keys) List() []Key {
 
 // changeLocked applies change and stores the keys. If they can't be stored, it makes no change.
 func (k *Keys) changeLocked(change func(map[string]Key)) error {
-	changed := make(map[string]Key, len(k.all)+1)
-	for id, key := range k.all {
-		changed[id] = key
-	}
+	changed := maps.Clone(k.all)
 	change(changed)
 	k.sweep()
 	err := durable.Write(k.path, func(w io.Writer) error { return json.NewEncoder(w).Encode(inOrder(changed)) })

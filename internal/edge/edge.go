@@ -72,7 +72,7 @@ type Options struct {
 	// TrustProxy takes the HAT from X-Forwarded-Host and the client's address from the last entry of
 	// X-Forwarded-For. Set it only if every request passes a proxy that writes both.
 	TrustProxy bool
-	// Logins compares passwords, also for the operator's commands; nil: NewLogins(0, Now).
+	// Logins compares passwords, also for the operator's commands; nil: the server makes its own.
 	Logins *logins.Logins
 	// Observe, if set, is called after each request: its method, the pattern of its route ("" if none), the
 	// status (0: the connection was cut), and its duration. None of this is Owner data.

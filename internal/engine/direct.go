@@ -2,14 +2,19 @@ package engine
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"time"
 
 	"she/internal/catalog"
 	"she/internal/hat"
 	"she/internal/invoke"
+)
+
+// What callers are told of the wall: the code of a fault of a function that exceeded its time limit, and the
+// size of /tmp in MB.
+const (
+	Timedout = invoke.Timedout
+	TmpMB    = invoke.DefaultTmpMB
 )
 
 // A Direct is one call of an entry that belongs to no HAT: a program gives the event and gets the answer.
@@ -34,8 +39,7 @@ type Reply struct {
 // Direct calls an entry in an instance of its own, with the isolation and limits of a run. Nothing of it is
 // stored. The error is ctx's.
 func (e *Engine) Direct(ctx context.Context, d Direct) (Reply, error) {
-	sum := sha256.Sum256(append(append(e.tenant[:len(e.tenant):len(e.tenant)], "caller\x00"...), d.Caller...))
-	answer, err := e.invoker.Invoke(ctx, invocation(d.Function, d.Entry, hex.EncodeToString(sum[:16]), d.ID, d.Event))
+	answer, err := e.invoker.Invoke(ctx, invocation(d.Function, d.Entry, e.token("caller\x00"+d.Caller), d.ID, d.Event))
 	if ctx.Err() != nil {
 		return Reply{}, context.Cause(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"she/internal/accesskey"
 	"she/internal/catalog"
+	"she/internal/engine"
 )
 
 // A deployed is one callable name: an entry of a function.
@@ -19,28 +20,27 @@ type deployed struct {
 	entry    catalog.Entry
 }
 
-// deployedTo returns the entries that the key reaches, by name.
-func (s *Server) deployedTo(key accesskey.Key) []deployed {
-	var all []deployed
-	for _, f := range s.Functions.Functions() {
+// deployedTo returns the entries that the key reaches, in the order of the functions.
+func deployedTo(functions []catalog.Function, key accesskey.Key) (all []deployed) {
+	for _, f := range functions {
 		if !key.Reaches(f.ID) {
 			continue
 		}
 		for _, entry := range []catalog.Entry{f.Configuration, f.Bundle, f.Process} {
-			same := func(d deployed) bool { return d.entry.Name == entry.Name }
-			if entry.Name != "" && !slices.ContainsFunc(all, same) {
+			if entry.Name != "" {
 				all = append(all, deployed{f, entry})
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b deployed) int { return strings.Compare(a.entry.Name, b.entry.Name) })
 	return all
 }
 
+func byName(a, b deployed) int { return strings.Compare(a.entry.Name, b.entry.Name) }
+
 // find returns the entry with this name. For a name that the key does not reach, the error is the same
 // whether or not the entry exists.
-func (s *Server) find(key accesskey.Key, action, name string) (deployed, *failure) {
-	all := s.deployedTo(key)
+func find(functions []catalog.Function, key accesskey.Key, action, name string) (deployed, *failure) {
+	all := deployedTo(functions, key)
 	if i := slices.IndexFunc(all, func(d deployed) bool { return d.entry.Name == name }); i >= 0 {
 		return all[i], nil
 	}
@@ -80,7 +80,7 @@ func describe(d deployed) description {
 		CodeSha256: base64.StdEncoding.EncodeToString(sum), Version: latest,
 		Timeout: int(e.Timeout / time.Second), MemorySize: e.Memory, LastModified: time.Unix(0, 0).UTC().Format(lambdaTime),
 		PackageType: "Zip", State: "Active", LastUpdateStatus: "Successful", Architectures: []string{architecture},
-		EphemeralStorage: map[string]int{"Size": tmpMB}, TracingConfig: map[string]string{"Mode": "PassThrough"},
+		EphemeralStorage: map[string]int{"Size": engine.TmpMB}, TracingConfig: map[string]string{"Mode": "PassThrough"},
 		Role: "arn:aws:iam::" + account + ":role/none", Description: f.ID.String() + " " + f.Registered.Version.String(),
 	}
 	if !f.Available() {
@@ -93,7 +93,7 @@ func describe(d deployed) description {
 }
 
 // list: GET /2015-03-31/functions/?Marker&MaxItems.
-func (s *Server) list(w http.ResponseWriter, r *http.Request, key accesskey.Key) *failure {
+func (s *Server) list(w http.ResponseWriter, r *http.Request, key accesskey.Key, _ []byte) *failure {
 	most := 50
 	if text := r.URL.Query().Get("MaxItems"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -107,7 +107,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, key accesskey.Key)
 		Functions  []description
 		NextMarker string `json:",omitempty"`
 	}{Functions: []description{}}
-	for _, d := range s.deployedTo(key) {
+	all := deployedTo(s.Functions.Functions(), key)
+	slices.SortStableFunc(all, byName)
+	for _, d := range slices.CompactFunc(all, func(a, b deployed) bool { return byName(a, b) == 0 }) {
 		if d.entry.Name <= after {
 			continue
 		}
@@ -122,7 +124,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, key accesskey.Key)
 }
 
 // get: GET /2015-03-31/functions/{name}. It never shows the code.
-func (s *Server) get(w http.ResponseWriter, r *http.Request, key accesskey.Key) *failure {
+func (s *Server) get(w http.ResponseWriter, r *http.Request, key accesskey.Key, _ []byte) *failure {
 	d, f := s.named(r, key, "GetFunction")
 	if f != nil {
 		return f
@@ -135,7 +137,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, key accesskey.Key) 
 }
 
 // getConfiguration: GET /2015-03-31/functions/{name}/configuration.
-func (s *Server) getConfiguration(w http.ResponseWriter, r *http.Request, key accesskey.Key) *failure {
+func (s *Server) getConfiguration(w http.ResponseWriter, r *http.Request, key accesskey.Key, _ []byte) *failure {
 	d, f := s.named(r, key, "GetFunctionConfiguration")
 	if f != nil {
 		return f
@@ -150,5 +152,5 @@ func (s *Server) named(r *http.Request, key accesskey.Key, action string) (deplo
 	if f != nil {
 		return deployed{}, f
 	}
-	return s.find(key, action, name)
+	return find(s.Functions.Functions(), key, action, name)
 }

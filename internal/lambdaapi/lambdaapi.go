@@ -41,7 +41,6 @@ const (
 	maxPayload = 6 << 20 // of a synchronous call, and of its answer
 	maxEvent   = 1 << 20 // of an event that waits
 	maxTail    = 4 << 10 // of the log shown to the caller
-	tmpMB      = 512
 )
 
 // architecture is Lambda's name for this machine's architecture.
@@ -102,21 +101,17 @@ func New(o Options) http.Handler {
 	}
 	s := &Server{Options: o, busy: map[string]int{}}
 	mux := http.NewServeMux()
-	at := func(pattern string, do func(w http.ResponseWriter, r *http.Request, key accesskey.Key) *failure) {
+	at := func(pattern string, do func(w http.ResponseWriter, r *http.Request, key accesskey.Key, body []byte) *failure) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			s.answer(w, r, func(key accesskey.Key, _ []byte) *failure { return do(w, r, key) })
+			s.answer(w, r, func(key accesskey.Key, body []byte) *failure { return do(w, r, key, body) })
 		})
 	}
 	at("GET /2015-03-31/functions", s.list)
 	at("GET /2015-03-31/functions/{$}", s.list)
 	at("GET /2015-03-31/functions/{name}", s.get)
 	at("GET /2015-03-31/functions/{name}/configuration", s.getConfiguration)
-	mux.HandleFunc("POST /2015-03-31/functions/{name}/invocations", func(w http.ResponseWriter, r *http.Request) {
-		s.answer(w, r, func(key accesskey.Key, body []byte) *failure { return s.invoke(w, r, key, body) })
-	})
-	mux.HandleFunc("POST /2021-11-15/functions/{name}/response-streaming-invocations", func(w http.ResponseWriter, r *http.Request) {
-		s.answer(w, r, func(key accesskey.Key, body []byte) *failure { return s.stream(w, r, key, body) })
-	})
+	at("POST /2015-03-31/functions/{name}/invocations", s.invoke)
+	at("POST /2021-11-15/functions/{name}/response-streaming-invocations", s.stream)
 	unknown := func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, func(accesskey.Key, []byte) *failure {
 			return fail(http.StatusNotFound, "UnknownOperationException", "This server does not have the operation "+r.Method+" "+clip(r.URL.EscapedPath()))
@@ -360,7 +355,7 @@ func document(r engine.Reply, d deployed, id string) []byte {
 		return r.Payload
 	}
 	said := r.Fault.Text
-	if r.Fault.Code == timedOut {
+	if r.Fault.Code == engine.Timedout {
 		said = fmt.Sprintf("Task timed out after %.2f seconds", d.entry.Timeout.Seconds())
 	}
 	text, _ := json.Marshal(struct { // strings always encode
@@ -369,9 +364,6 @@ func document(r engine.Reply, d deployed, id string) []byte {
 	}{r.Fault.Code, "RequestId: " + id + " Error: " + said})
 	return text
 }
-
-// timedOut is the code of the fault of a function that exceeded its time limit.
-const timedOut = "Sandbox.Timedout"
 
 // tail returns the end of a call's log, between the lines that Lambda writes.
 func tail(r engine.Reply, d deployed, id string) []byte {

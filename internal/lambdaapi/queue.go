@@ -366,7 +366,6 @@ func (q *Queue) call(ctx context.Context, functions Functions, keys Keys, w *wai
 		q.log.WarnContext(ctx, "an event is given up", "event", w.ID, "function", w.Function, "key", w.Key, "why", why)
 		q.done(w)
 	}
-	s := &Server{Options: Options{Functions: functions}}
 	key, found := keys.Find(w.Key)
 	if !found {
 		giveUp("its access key was deleted")
@@ -380,7 +379,7 @@ func (q *Queue) call(ctx context.Context, functions Functions, keys Keys, w *wai
 		}
 		q.later(w, elsewhere)
 	}
-	d, missing := s.find(key, "InvokeFunction", w.Function)
+	d, missing := find(functions.Functions(), key, "InvokeFunction", w.Function)
 	if missing != nil {
 		wait("its key reaches no function of that name")
 		return
