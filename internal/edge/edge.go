@@ -240,12 +240,9 @@ func (s *Server) serve(w *Recorder, r *http.Request) error {
 	}
 	defer q.Memory.Release()
 	if !route.Vaultless {
-		v, release, err := s.Vaults.Open(r.Context(), h.ID)
-		if err != nil {
+		if err := s.open(q); err != nil {
 			return err
 		}
-		q.Vault, q.held = v, true
-		q.Release = sync.OnceFunc(func() { q.held = false; release() })
 		defer q.Release()
 	}
 	if route.Needs != nil {
@@ -267,6 +264,17 @@ func (s *Server) serve(w *Recorder, r *http.Request) error {
 		w.Still = func() error { return s.still(q) }
 	}
 	return s.do(w, q)
+}
+
+// open opens the vault of the request's HAT. Release gives it back.
+func (s *Server) open(q *Request) error {
+	v, release, err := s.Vaults.Open(q.Context(), q.HAT.ID)
+	if err != nil {
+		return err
+	}
+	q.Vault, q.held = v, true
+	q.Release = sync.OnceFunc(func() { q.held = false; release() })
+	return nil
 }
 
 // do calls the route's handler for a caller who is permitted.

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 
 	"she/internal/access"
 	"she/internal/directory"
@@ -63,12 +62,9 @@ func (s operator) serve(w *Recorder, r *http.Request, name string) error {
 		return err
 	}
 	defer q.Memory.Release()
-	v, release, err := s.Vaults.Open(r.Context(), h.ID)
-	if err != nil {
+	if err := s.open(q); err != nil {
 		return err
 	}
-	q.Vault, q.held = v, true
-	q.Release = sync.OnceFunc(func() { q.held = false; release() })
 	defer q.Release()
 	if q.Caller, err = s.whoCalls(q); err != nil {
 		return err
